@@ -1,0 +1,41 @@
+# Every target sets itself up: `make demo` or `make test` is all that a fresh clone needs.
+# Choose the interpreter with `make PYTHON=python3.12 test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help demo test lint clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.nephi-installed ## run `nephi demo`
+	$(BIN)/nephi demo
+
+test: lint ## lint, then run every test
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.dev-installed ## check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## remove the virtual environment, build outputs and caches
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Two stamps, so that a demo does not wait for the development tools.
+$(VENV)/.nephi-installed: pyproject.toml constraints.txt
+	@echo "Installing nephi into $(VENV); the first time this takes a few minutes."
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) -e .
+	@touch $@
+
+$(VENV)/.dev-installed: pyproject.toml constraints.txt
+	@echo "Installing nephi and its development tools into $(VENV); the first time this takes a few minutes."
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) -e ".[dev]"
+	@touch $@ $(VENV)/.nephi-installed

@@ -1,0 +1,65 @@
+"""`nephi apply`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import FILE, read_chain, transform_option
+
+if TYPE_CHECKING:
+    from nephi import Image, Series
+
+
+@click.command(short_help="Warp an image through transforms.")
+@transform_option
+@click.option("-i", "--image", type=FILE, required=True, help="Image to warp: 2-D, 3-D, or a 4-D series.")
+@click.option("-r", "--reference", type=FILE, required=True, help="Image whose grid the result lies on.")
+@click.option("-o", "--output", type=FILE, required=True, metavar="OUT", help="File for the warped image.")
+@click.option(
+    "--interpolation",
+    type=click.Choice(["linear", "nearest", "bspline", "label"]),
+    default="linear",
+    show_default=True,
+    help="`label` and `nearest` are the ones for label maps.",
+)
+@click.option("--outside", type=float, default=0.0, show_default=True, help="Value from beyond the image.")
+def apply(
+    transforms: tuple[Path, ...],
+    inverse: bool,
+    image: Path,
+    reference: Path,
+    output: Path,
+    interpolation: str,
+    outside: float,
+) -> None:
+    """Warp IMAGE onto the grid of REFERENCE: OUT(x) = IMAGE(transform(x)).
+
+    With a registration's transform IMAGE belongs to the moving side and REFERENCE to the fixed side; with --inverse
+    the other way round. Several transforms stand in ANTs' order: with `-t A -t B`, B acts first on the reference's
+    points, then A.
+
+    \b
+    nephi apply -t result/transform.nephi -i labels.nii.gz -r fixed.nii.gz -o warped.nii.gz --interpolation label
+    nephi apply -t result/transform.nephi --inverse -i fixed.nii.gz -r moving.nii.gz -o back.nii.gz
+    """
+    import nephi
+
+    series = nephi.read_series(image)
+    grid = nephi.read_image(reference).grid
+    transform = read_chain(transforms, inverse)
+    for name, dimension in ((image, series.grid.dimension), (reference, grid.dimension)):
+        if dimension != transform.dimension:
+            raise nephi.DataError(f"{name}: expected a {transform.dimension}-D image, found a {dimension}-D one")
+
+    def warped(source: Series) -> Iterator[Image]:
+        for volume in source:
+            yield nephi.resample(volume, grid, transform, interpolation, outside)
+
+    if len(series) == 1:
+        nephi.write_image(next(warped(series)), output)
+    else:
+        nephi.write_series(output, warped(series), len(series), series)

@@ -1,0 +1,66 @@
+"""`nephi evaluate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import FILE, frame_option
+from .tables import evaluation_table
+
+if TYPE_CHECKING:
+    from nephi import Image
+
+
+@click.command(short_help="Measure a transform.")
+@click.option("-t", "--transform", type=FILE, required=True, metavar="TRANSFORM", help="The transform to measure.")
+@click.option("--landmarks", type=FILE, metavar="LANDMARKS.csv", help="id,fixed_x,fixed_y[,fixed_z],moving_x,...")
+@frame_option
+@click.option("--fixed-labels", type=FILE, help="Label map on the fixed side.")
+@click.option("--moving-labels", type=FILE, help="Label map on the moving side.")
+@click.option("--mask", type=FILE, help="Where folding and inverse consistency are measured (above 0), fixed side.")
+@click.option("--json", "output", type=FILE, metavar="OUT", help="Also write all numbers to a JSON file.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+def evaluate(
+    transform: Path,
+    landmarks: Path | None,
+    frame: str,
+    fixed_labels: Path | None,
+    moving_labels: Path | None,
+    mask: Path | None,
+    output: Path | None,
+    quiet: bool,
+) -> None:
+    """Measure how good a transform is: landmark errors (TRE), Dice, folding, inverse consistency.
+
+    Landmarks are used as they are, nothing is rounded to voxels. Folding and inverse consistency are measured at the
+    voxel centres of the mask, else of the whole fixed grid.
+
+    \b
+    nephi evaluate -t result/transform.nephi --landmarks landmarks.csv --mask fixed_mask.nii.gz
+    """
+    import nephi
+
+    if (fixed_labels is None) != (moving_labels is None):
+        raise nephi.UsageError("--fixed-labels and --moving-labels go together: give both or neither")
+
+    def image(path: Path | None) -> Image | None:
+        return None if path is None else nephi.read_image(path)
+
+    measures: dict[str, Any] = nephi.evaluate(
+        nephi.read_transform(transform),
+        grid=nephi.transform_grid(transform),
+        landmarks=nephi.read_point_pairs(landmarks, frame) if landmarks else None,
+        fixed_labels=image(fixed_labels),
+        moving_labels=image(moving_labels),
+        mask=image(mask),
+        inverse=nephi.read_inverse(transform),
+        exported=nephi.exported_pair(transform),
+    ).table()
+    if not quiet:
+        evaluation_table(measures)
+    if output is not None:
+        nephi.write_text(output, json.dumps(measures, indent=1) + "\n")

@@ -1,0 +1,91 @@
+"""`nephi info`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import FILE
+from .tables import print_rows
+
+if TYPE_CHECKING:
+    from nephi import Grid
+
+Rows = list[tuple[str, str]]
+AFFINE_SUFFIXES = (".tfm", ".txt", ".mat", ".xfm", ".h5", ".hdf5")
+
+
+@click.command(short_help="Say what a file is.")
+@click.argument("file", type=FILE)
+@click.option("--settings", is_flag=True, help="Print the settings a .nephi file was made with, as TOML for --config.")
+def info(file: Path, settings: bool) -> None:
+    """Say what FILE is: an image, a transform, a table of points.
+
+    \b
+    nephi info result/transform.nephi
+    nephi info result/transform.nephi --settings > again.toml
+    """
+    import nephi
+
+    if file.suffix.lower() == ".nephi":
+        about = nephi.describe_transform(file)
+        if settings:
+            click.echo(nephi.settings_toml(nephi.settings_from_table(about["settings"], str(file))), nl=False)
+            return
+        rows = [(name, str(about[name])) for name in ("seed", "device", "threads", "parameters")]
+        rows.append(("versions", ", ".join(f"{k} {v}" for k, v in about["versions"].items())))
+        rows += _grid_rows("fixed", about["fixed_grid"]) + _grid_rows("moving", about["moving_grid"])
+        print_rows(f"{file}: transform and its inverse ({file.stat().st_size / 1e3:.0f} kB)", rows)
+        return
+    if settings:
+        raise nephi.UsageError("--settings: only .nephi files hold settings")
+    if file.suffix.lower() == ".csv":
+        print_rows(*_points(file))
+    elif file.suffix.lower() in AFFINE_SUFFIXES:
+        print_rows(f"{file}: transform", [("kind", type(nephi.read_transform(file)).__name__)])
+    else:
+        print_rows(*_image(file))
+
+
+def _image(file: Path) -> tuple[str, Rows]:
+    import nephi
+
+    try:
+        series = nephi.read_series(file)
+    except nephi.DataError as scalar:
+        try:
+            field = nephi.read_transform(file)
+        except nephi.DataError:
+            raise scalar from None
+        assert isinstance(field, nephi.DisplacementField)
+        longest = field.displacement.norm(dim=-1).max().item()
+        return f"{file}: displacement field", [("longest", f"{longest:.2f} mm"), *_grid_rows("grid", field.grid)]
+    rows = _grid_rows("grid", series.grid)
+    first = next(iter(series))
+    rows.append(("type", first.voxel_type))
+    rows.append(("values", f"{first.data.min().item():g} to {first.data.max().item():g}"))
+    kind = f"{series.grid.dimension}-D image" if len(series) == 1 else f"series of {len(series)} volumes"
+    return f"{file}: {kind}", rows
+
+
+def _points(file: Path) -> tuple[str, Rows]:
+    import nephi
+
+    try:
+        count = len(nephi.read_point_pairs(file, "lps"))
+        return f"{file}: landmark pairs", [("pairs", str(count))]
+    except nephi.DataError:
+        points = nephi.read_points(file, "lps")
+        return f"{file}: points", [("points", str(len(points))), ("dimension", str(points.dimension))]
+
+
+def _grid_rows(name: str, grid: Grid) -> Rows:
+    spacing = " x ".join(f"{s:.4g}" for s in grid.spacing.tolist())
+    return [
+        (f"{name} size", " x ".join(map(str, grid.shape))),
+        (f"{name} spacing", f"{spacing} mm"),
+        (f"{name} origin (RAS)", ", ".join(f"{o:.2f}" for o in grid.origin.tolist())),
+        (f"{name} axes (RAS)", "; ".join(", ".join(f"{v:.3f}" for v in axis) for axis in grid.direction.T.tolist())),
+    ]

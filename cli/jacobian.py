@@ -1,0 +1,33 @@
+"""`nephi jacobian`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import FILE, read_chain, transform_option
+
+
+@click.command(short_help="Write the map of local volume change.")
+@transform_option
+@click.option("-r", "--reference", type=FILE, required=True, help="Image whose voxel centres are asked.")
+@click.option("-o", "--output", type=FILE, required=True, metavar="OUT", help="File for the map, float32.")
+@click.option("--log", "logarithm", is_flag=True, help="Write the natural logarithm (determinants below 1e-9 as 1e-9).")
+def jacobian(transforms: tuple[Path, ...], inverse: bool, reference: Path, output: Path, logarithm: bool) -> None:
+    """Write the Jacobian determinant of a transform on the grid of REFERENCE.
+
+    1 keeps volume; 0.5 means that a fixed voxel's surroundings occupy half their volume in the moving image; 0 or less
+    is a fold.
+
+    \b
+    nephi jacobian -t result/transform.nephi -r fixed.nii.gz -o volume_change.nii.gz
+    """
+    import nephi
+
+    grid = nephi.read_image(reference).grid
+    transform = read_chain(transforms, inverse)
+    if grid.dimension != transform.dimension:
+        raise nephi.DataError(f"{reference}: expected a {transform.dimension}-D image, found a {grid.dimension}-D one")
+    image = nephi.jacobian_image(transform, grid)
+    nephi.write_image(image.with_data(image.data.clamp(min=1e-9).log()) if logarithm else image, output)

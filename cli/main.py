@@ -1,0 +1,54 @@
+"""The `nephi` command."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from nephi import NephiError, __version__
+
+from .apply import apply
+from .demo import demo
+from .evaluate import evaluate
+from .info import info
+from .jacobian import jacobian
+from .points import points
+from .register import register
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="nephi")
+def cli() -> None:
+    """Deformable registration of medical images by neural deformation fields.
+
+    \b
+    nephi register -f exhale.nii.gz -m inhale.nii.gz -o result --preset lung-ct
+    nephi apply -t result/transform.nephi -i labels.nii.gz -r exhale.nii.gz -o warped.nii.gz --interpolation label
+
+    A transform takes points of the fixed image to the moving image; images travel the other way.
+    """
+
+
+for command in (register, apply, points, jacobian, evaluate, info, demo):
+    cli.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 2 wrong usage, 3 wrong data, 130 interrupted."""
+    try:
+        code = cli.main(arguments, prog_name="nephi", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except NephiError as error:
+        click.echo(f"nephi: error: {error}", err=True)
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("nephi: interrupted, nothing was written", err=True)
+        code = 130
+    except BrokenPipeError:
+        code = 1
+    except OSError as error:
+        click.echo(f"nephi: error: {error.filename or 'system'}: {error.strerror or error}", err=True)
+        code = 3
+    sys.exit(code or 0)

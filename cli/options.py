@@ -1,0 +1,56 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from nephi import Transform
+
+FILE = click.Path(path_type=Path)
+Command = Callable[..., Any]
+
+
+def transform_option(command: Command) -> Command:
+    """Add `-t`, one or more transforms in ANTs' order, and `--inverse`."""
+    command = click.option(
+        "-t",
+        "--transform",
+        "transforms",
+        type=FILE,
+        multiple=True,
+        required=True,
+        metavar="TRANSFORM",
+        help=".nephi, ITK displacement field, or .tfm/.h5/.mat affine. Several: as in ANTs, the LAST acts first.",
+    )(command)
+    return click.option("--inverse", is_flag=True, help="Use the inverse of the whole chain.")(command)
+
+
+def frame_option(command: Command) -> Command:
+    """Add `--frame`, the frame of a points file."""
+    return click.option(
+        "--frame",
+        type=click.Choice(["lps", "ras"]),
+        default="lps",
+        show_default=True,
+        help="Frame of the coordinates, in mm: LPS (ITK, ANTs, DICOM) or RAS (NIfTI, Slicer's view).",
+    )(command)
+
+
+def verbosity_options(command: Command) -> Command:
+    """Add `-q` and `-v`."""
+    command = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")(command)
+    return click.option("-v", "--verbose", is_flag=True, help="Print settings, stages and times.")(command)
+
+
+def read_chain(paths: tuple[Path, ...], inverse: bool) -> Transform:
+    """Read the transforms of `-t -t ...` as one: `-t A -t B` takes points through B first, then A."""
+    from nephi import Composite, read_inverse, read_transform
+
+    # The inverse of "B, then A" is "A back, then B back".
+    members = [read_inverse(p) for p in paths] if inverse else [read_transform(p) for p in reversed(paths)]
+    return members[0] if len(members) == 1 else Composite(members)

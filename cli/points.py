@@ -1,0 +1,33 @@
+"""`nephi points`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import FILE, frame_option, read_chain, transform_option
+
+
+@click.command(short_help="Take points through transforms.")
+@transform_option
+@click.option("-i", "--input", "source", type=FILE, required=True, metavar="POINTS", help="CSV with id,x,y[,z].")
+@click.option("-o", "--output", type=FILE, required=True, metavar="OUT", help="CSV for the mapped points.")
+@frame_option
+def points(transforms: tuple[Path, ...], inverse: bool, source: Path, output: Path, frame: str) -> None:
+    """Take the points of a CSV file (id,x,y[,z] in mm) through a transform.
+
+    Points go the other way round than images: a registration's transform takes FIXED points to the moving image;
+    --inverse takes MOVING points to the fixed image.
+
+    \b
+    nephi points -t result/transform.nephi -i fixed_landmarks.csv -o in_moving.csv
+    nephi points -t result/transform.nephi --inverse -i moving_landmarks.csv -o in_fixed.csv
+    """
+    import nephi
+
+    given = nephi.read_points(source, frame)
+    transform = read_chain(transforms, inverse)
+    if given.dimension != transform.dimension:
+        raise nephi.DataError(f"{source}: expected {transform.dimension}-D points, found {given.dimension}-D ones")
+    nephi.write_points(output, given.mapped(transform), frame)

@@ -1,0 +1,115 @@
+"""`nephi register`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import FILE, verbosity_options
+from .progress import progress_bar
+from .tables import registration_table, stage_table
+
+if TYPE_CHECKING:
+    from nephi import Settings, Transform
+
+INITIALS = ("moments", "centers", "none")
+
+
+@click.command(short_help="Register a moving image to a fixed one.")
+@click.option("-f", "--fixed", type=FILE, required=True, help="Fixed image; results lie on its grid.")
+@click.option("-m", "--moving", type=FILE, required=True, help="Moving image.")
+@click.option("-o", "--output", type=FILE, required=True, metavar="OUTDIR", help="Folder for the results.")
+@click.option("--fixed-mask", type=FILE, help="Where to register (above 0), on the fixed image's grid.")
+@click.option("--moving-mask", type=FILE, help="The same on the moving image's grid.")
+@click.option("--preset", metavar="NAME", default=None, help="Settings for a kind of image.  [default: generic]")
+@click.option("--config", type=FILE, metavar="F.toml", help="Settings file; what it leaves out comes from the preset.")
+@click.option(
+    "--initial",
+    metavar="moments|centers|none|FILE",
+    help="Start: bring centres of mass or image centres together, trust the headers, or an affine transform file.",
+)
+@click.option("--transform", type=click.Choice(["rigid", "affine", "deformable"]), help="Kind of transform to find.")
+@click.option("--similarity", metavar="NAME", help="mse, ncc, lncc, lncc2, mind (other contrast) or nmi.")
+@click.option("--window", type=(float, float), metavar="LO HI", help="Intensities between which images are compared.")
+@click.option("--outside", type=float, metavar="VALUE", help="Value of warped voxels from beyond the moving image.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random points.")
+@click.option("--device", metavar="auto|cpu|cuda[:N]", default="auto", show_default=True, help="Where to compute.")
+@click.option("--threads", type=click.IntRange(min=0), help="CPU threads; 0 for all.  [default: the preset's]")
+@click.option("--overwrite", is_flag=True, help="Write into OUTDIR even if it is not empty.")
+@verbosity_options
+def register(
+    fixed: Path,
+    moving: Path,
+    output: Path,
+    fixed_mask: Path | None,
+    moving_mask: Path | None,
+    seed: int,
+    device: str,
+    overwrite: bool,
+    initial: str | None,
+    quiet: bool,
+    verbose: bool,
+    **overrides: Any,
+) -> None:
+    """Register the MOVING image to the FIXED one and write everything to OUTDIR.
+
+    \b
+    nephi register -f exhale.nii.gz -m inhale.nii.gz -o result --preset lung-ct
+
+    \b
+    transform.nephi       the transform and its inverse, for nephi's other commands
+    warp.nii.gz           displacement field fixed -> moving (ITK, ANTs, SimpleITK: LPS, mm)
+    inverse_warp.nii.gz   displacement field moving -> fixed
+    warped.nii.gz         the moving image on the fixed grid, in its own type and values
+    report.json           settings, versions, times, memory, folding, inverse consistency, loss history
+
+    Images: NIfTI, mha, mhd, nrrd, or a folder with a DICOM series; 2-D or 3-D.
+    """
+    import nephi
+
+    settings = _settings(overrides)
+    nephi.check_output_folder(output, overwrite)
+    with progress_bar(quiet) as progress:
+        result = nephi.register(
+            fixed,
+            moving,
+            settings=settings,
+            fixed_mask=fixed_mask,
+            moving_mask=moving_mask,
+            initial=_initial(initial),
+            seed=seed,
+            device=device,
+            progress=progress,
+        )
+        report = result.save(output, overwrite)
+    if verbose:
+        click.echo(nephi.settings_toml(settings))
+        stage_table(report)
+    if not quiet:
+        registration_table(report, output)
+
+
+def _settings(overrides: dict[str, Any]) -> Settings:
+    """Return the preset's settings, overridden by the file, overridden by the options."""
+    from dataclasses import replace
+
+    import nephi
+
+    base = overrides["preset"] or "generic"
+    config = overrides["config"]
+    settings = nephi.read_settings(config, base) if config else nephi.preset(base)
+    if overrides["similarity"]:
+        settings = nephi.with_similarity(settings, overrides["similarity"])
+    image = {name: overrides[name] for name in ("window", "outside") if overrides[name] is not None}
+    whole = {name: overrides[name] for name in ("transform", "threads") if overrides[name] is not None}
+    return replace(settings, image=replace(settings.image, **image), **whole)
+
+
+def _initial(value: str | None) -> str | Transform | None:
+    if value is None or value in INITIALS:
+        return value
+    from nephi import read_transform
+
+    return read_transform(value)

@@ -1,0 +1,69 @@
+"""What the commands print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Print two columns under a title, without cutting anything in a pipe."""
+    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, value)
+    console = Console(highlight=False, markup=False)
+    # In a pipe rich assumes 80 columns and would fold long paths.
+    console.width = console.width if console.is_terminal else 200
+    console.print(table)
+
+
+def registration_table(report: Mapping[str, Any], folder: Path) -> None:
+    """Print what a registration reached and where it lies."""
+    usage = report["usage"]
+    rows = []
+    for name, key in (("inside the mask", "inside_mask"), ("whole grid", "whole_grid")):
+        if (found := report[key]) is not None:
+            rows.append((f"J <= 0, {name}", f"{found['folding_percent']:.4f} %   smallest J {found['smallest']:.3f}"))
+            rows.append((f"SD log J, {name}", f"{found['sd_log_jacobian']:.3f}"))
+    rows.append(("inverse consistency", f"{report['inverse_consistency_mm']:.3f} mm"))
+    rows.append(("affine and fit", f"{usage['affine_and_fit_cpu_s']:.1f} CPU s"))
+    rows.append(("whole process", f"{usage['process_cpu_s']:.1f} CPU s"))
+    if usage["peak_memory_mb"] is not None:
+        rows.append(("peak memory", f"{usage['peak_memory_mb']:.0f} MB"))
+    rows.append(("results", str(folder)))
+    print_rows("Registered", rows)
+
+
+def stage_table(report: Mapping[str, Any]) -> None:
+    """Print wall and CPU seconds of each stage."""
+    stages = report["usage"]["stages"]
+    rows = [(name, f"{s['wall_s']:7.2f} s wall {s['cpu_s']:7.2f} s CPU") for name, s in stages.items()]
+    print_rows("Stages", rows)
+
+
+def evaluation_table(measures: Mapping[str, Any]) -> None:
+    """Print the measures of `nephi evaluate`; lengths unrounded to the last digit that means anything."""
+    rows: list[tuple[str, str]] = []
+    if tre := measures.get("tre_mm"):
+        rows.append(("landmarks", f"{tre['count']}"))
+        rows.append(("TRE before, mean", f"{tre['before']:.4f} mm"))
+        rows += [(f"TRE {name}", f"{tre[name]:.4f} mm") for name in ("mean", "median", "p90", "max")]
+    if dice := measures.get("dice"):
+        rows += [(f"Dice label {label}", f"{value:.4f}") for label, value in dice["labels"].items()]
+        rows.append(("Dice before, mean", f"{dice['before']:.4f}"))
+        rows.append(("Dice mean", f"{dice['mean']:.4f}"))
+    if found := measures.get("regularity"):
+        rows.append(("J <= 0", f"{found['folding_percent']:.4f} % of {found['points']} voxels"))
+        rows.append(("smallest J", f"{found['smallest']:.4f}"))
+        rows.append(("SD log J", f"{found['sd_log_jacobian']:.4f}"))
+    if (error := measures.get("inverse_consistency_mm")) is not None:
+        rows.append(("inverse consistency", f"{error:.4f} mm"))
+    if (error := measures.get("exported_inverse_consistency_mm")) is not None:
+        rows.append(("the same, exported pair", f"{error:.4f} mm"))
+    print_rows("Evaluation", rows)

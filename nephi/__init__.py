@@ -1,0 +1,98 @@
+"""nephi: deformable registration of medical images by neural deformation fields.
+
+The public API. Names are loaded when first used, so that `import nephi` (and `nephi --help`) is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from nephi.errors import DataError, NephiError, UsageError
+
+if TYPE_CHECKING:
+    from nephi.fields import StoredTransform, read_nephi
+    from nephi.geometry import Grid, PointPairs, Points
+    from nephi.images import INTERPOLATIONS, Image, find_lungs, resample
+    from nephi.io import (
+        Series,
+        read_image,
+        read_point_pairs,
+        read_points,
+        read_series,
+        write_affine,
+        write_image,
+        write_point_pairs,
+        write_points,
+        write_series,
+        write_text,
+    )
+    from nephi.losses import SIMILARITIES
+    from nephi.metrics import Evaluation, evaluate, jacobian_image, landmark_errors
+    from nephi.optimize import (
+        Progress,
+        Registration,
+        Settings,
+        check_output_folder,
+        preset,
+        preset_names,
+        read_settings,
+        register,
+        settings_from_table,
+        settings_toml,
+        with_similarity,
+    )
+    from nephi.phantoms import PhantomPair, lung_phantom, shapes_phantom
+    from nephi.transform_files import describe_transform, exported_pair, read_inverse, read_transform, transform_grid
+    from nephi.transforms import AffineTransform, Composite, DisplacementField, Transform, invert
+
+_HOMES = {
+    "nephi.fields": ("StoredTransform", "read_nephi"),
+    "nephi.geometry": ("Grid", "PointPairs", "Points"),
+    "nephi.images": ("INTERPOLATIONS", "Image", "find_lungs", "resample"),
+    "nephi.io": (
+        "Series",
+        "read_image",
+        "read_point_pairs",
+        "read_points",
+        "read_series",
+        "write_affine",
+        "write_image",
+        "write_point_pairs",
+        "write_points",
+        "write_series",
+        "write_text",
+    ),
+    "nephi.losses": ("SIMILARITIES",),
+    "nephi.metrics": ("Evaluation", "evaluate", "jacobian_image", "landmark_errors"),
+    "nephi.optimize": (
+        "Progress",
+        "Registration",
+        "Settings",
+        "check_output_folder",
+        "preset",
+        "preset_names",
+        "read_settings",
+        "register",
+        "settings_from_table",
+        "settings_toml",
+        "with_similarity",
+    ),
+    "nephi.phantoms": ("PhantomPair", "lung_phantom", "shapes_phantom"),
+    "nephi.transform_files": ("describe_transform", "exported_pair", "read_inverse", "read_transform", "transform_grid"),
+    "nephi.transforms": ("AffineTransform", "Composite", "DisplacementField", "Transform", "invert"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["DataError", "NephiError", "UsageError", *_HOME_OF]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'nephi' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME_OF])

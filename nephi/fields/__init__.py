@@ -1,0 +1,18 @@
+"""Deformations as neural fields: encodings, latent codes, decoders, and the file they are stored in."""
+
+from nephi.fields.build import build_fields
+from nephi.fields.neural_field import FieldPair, NeuralField
+from nephi.fields.settings import DECODERS, ENCODINGS, FieldSettings
+from nephi.fields.storage import StoredTransform, nephi_bytes, read_nephi
+
+__all__ = [
+    "DECODERS",
+    "ENCODINGS",
+    "FieldPair",
+    "FieldSettings",
+    "NeuralField",
+    "StoredTransform",
+    "build_fields",
+    "nephi_bytes",
+    "read_nephi",
+]

@@ -1,0 +1,63 @@
+"""From settings to a pair of fields."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nephi.fields.codes import LatentCodes
+from nephi.fields.decoders import Decoder, GatedSineDecoder, SiluDecoder, SirenDecoder
+from nephi.fields.domain import Domain
+from nephi.fields.encodings import Coordinates, Encoding, FourierFeatures
+from nephi.fields.grids import HashGrids, LatentGrids
+from nephi.fields.neural_field import FieldPair, NeuralField
+from nephi.fields.settings import FieldSettings
+from nephi.geometry import Grid
+
+SPREAD = 1e-2  # standard deviation of fresh latent features
+
+
+def build_fields(settings: FieldSettings, grid: Grid, generator: torch.Generator) -> FieldPair:
+    """Return a fresh pair of fields over `grid`; both are the identity until they are fitted."""
+    domain = Domain(grid)
+    codes = None
+    if settings.global_codes or settings.local_codes:
+        lattice = domain.lattice(settings.code_spacing)
+        codes = LatentCodes(settings.global_codes, settings.local_codes, lattice, SPREAD, generator)
+
+    def field() -> NeuralField:
+        encoding = _encoding(settings, domain, generator)
+        decoder = _decoder(settings, encoding.channels, codes.channels if codes else 0, grid.dimension, generator)
+        return NeuralField(domain, encoding, decoder, codes, _amplitude(settings, domain))
+
+    return FieldPair(field(), field() if settings.inverse else None)
+
+
+def _encoding(settings: FieldSettings, domain: Domain, generator: torch.Generator) -> Encoding:
+    shapes = [domain.lattice(spacing) for spacing in settings.spacings]
+    match settings.encoding:
+        case "dense":
+            return LatentGrids(shapes, settings.channels, SPREAD, generator)
+        case "hash":
+            return HashGrids(shapes, settings.channels, SPREAD, generator, settings.table_size)
+        case "fourier":
+            return FourierFeatures(len(domain.lengths), settings.frequencies, settings.sigma, generator)
+        case _:
+            return Coordinates(len(domain.lengths))
+
+
+def _decoder(settings: FieldSettings, inputs: int, codes: int, outputs: int, generator: torch.Generator) -> Decoder:
+    hidden, layers = settings.hidden, settings.layers
+    match settings.decoder:
+        case "silu":
+            return SiluDecoder(inputs, codes, hidden, layers, outputs, generator)
+        case "siren":
+            return SirenDecoder(inputs, codes, hidden, layers, outputs, settings.omegas, generator)
+        case _:
+            return GatedSineDecoder(inputs, codes, hidden, layers, outputs, settings.omegas, generator)
+
+
+def _amplitude(settings: FieldSettings, domain: Domain) -> Tensor:
+    if settings.amplitude:
+        return settings.amplitude * torch.eye(len(domain.lengths))
+    return domain.to_world

@@ -1,0 +1,38 @@
+"""Latent codes: what a deformation remembers, shared by phi and its inverse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nephi.fields import jets
+from nephi.fields.grids import LatentGrids
+
+
+class LatentCodes(nn.Module):
+    """`z(x) = [z_global, z_local(x)]` (NePhi): one vector for the pair, and channels on a coarse lattice.
+
+    `global_channels` or the local lattice (`shape` with `local_channels`) may be empty (0 channels).
+    """
+
+    def __init__(
+        self, global_channels: int, local_channels: int, shape: Sequence[int], spread: float, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.channels = global_channels + local_channels
+        self.everywhere = nn.Parameter(spread * torch.randn(global_channels, generator=generator))
+        self.local = LatentGrids([shape], local_channels, spread, generator) if local_channels else None
+
+    def jet(self, unit: Tensor, directions: int) -> Tensor:
+        """Return the codes' jet `(1 + T, N, channels)` at unit-cube points `(N, D)`."""
+        same = jets.constant(self.everywhere, len(unit), directions)
+        return same if self.local is None else torch.cat([same, self.local.jet(unit, directions)], dim=-1)
+
+    def magnitude(self) -> Tensor:
+        """Return `mean |z|` over all codes: the penalty of NePhi's loss."""
+        parts = [self.everywhere.reshape(-1)]
+        if self.local is not None:
+            parts.append(self.local.table.reshape(-1))
+        return torch.cat(parts).abs().mean()

@@ -1,0 +1,102 @@
+"""Features read from trainable tables: dense multi-level latent grids, and hash grids."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nephi.fields.encodings import Encoding
+from nephi.geometry import multilinear
+
+PRIMES = (1, 2_654_435_761, 805_459_861)  # Mueller et al. 2022, one an axis
+
+
+class LatentGrids(Encoding):
+    """Channels on dense lattices of several spacings over the unit cube, interpolated linearly and concatenated.
+
+    `shapes` lists the lattice `(n_1, ..., n_D)` of each level. All levels live in one table `(rows, channels)`, so
+    that one gather reads them all; the interpolation weights carry their own derivative.
+    """
+
+    def __init__(self, shapes: Sequence[Sequence[int]], channels: int, spread: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self.shapes = tuple(tuple(shape) for shape in shapes)
+        self.channels = channels * len(self.shapes)
+        self.width = channels
+        rows = [self._level_rows(shape) for shape in self.shapes]
+        self.table = nn.Parameter(spread * torch.randn(sum(rows), channels, generator=generator))
+        self._buffer("_cells", torch.tensor(self.shapes).T - 1)  # (D, L)
+        d = len(self.shapes[0])
+        steps = [[math.prod(shape[axis + 1 :]) for shape in self.shapes] for axis in range(d)]
+        self._buffer("_strides", torch.tensor(steps))  # (D, L), in rows
+        self._buffer("_starts", torch.tensor([0, *itertools.accumulate(rows)][:-1]))  # (L,)
+        self._buffer("_corners", torch.tensor(list(itertools.product((0, 1), repeat=d))))  # (2^D, D)
+
+    _cells: Tensor
+    _strides: Tensor
+    _starts: Tensor
+    _corners: Tensor
+
+    def _buffer(self, name: str, value: Tensor) -> None:
+        self.register_buffer(name, value, persistent=False)  # follows the module's device, is not stored
+
+    def _level_rows(self, shape: tuple[int, ...]) -> int:
+        return math.prod(shape)
+
+    def _row_index(self, base: list[Tensor]) -> Tensor:
+        """Return table rows `(2^D, N, L)` of the corners of cells `base`, one `(N, L)` tensor an axis."""
+        first = self._starts + sum(b * stride for b, stride in zip(base, self._strides, strict=True))
+        return (self._corners @ self._strides)[:, None] + first
+
+    def jet(self, unit: Tensor, directions: int) -> Tensor:
+        """Return the interpolated features of all levels and their derivatives (piecewise constant along each axis)."""
+        base, fractions = [], []
+        for coordinate, cells in zip(unit.unbind(-1), self._cells, strict=True):
+            position = coordinate.unsqueeze(-1) * cells
+            low = position.detach().floor().minimum(cells - 1)
+            base.append(low.long())
+            fractions.append(position - low)
+        rows = F.embedding(self._row_index(base), self.table)
+        value, slopes = multilinear(rows.unflatten(0, (2,) * len(base)), fractions)
+        if directions == 0:
+            return value.reshape(1, len(unit), -1)
+        by_unit = [slope * cells.unsqueeze(-1) for slope, cells in zip(slopes, self._cells, strict=True)]
+        return torch.stack([value, *by_unit]).reshape(1 + directions, len(unit), -1)
+
+
+class HashGrids(LatentGrids):
+    """Multi-level grids whose fine levels share a table of bounded size by hashing (Mueller et al. 2022).
+
+    A level with no more than `table_size` nodes is stored densely; beyond, node `p` is row
+    `xor_i(p_i prime_i) mod table_size`, and collisions are left to the training to sort out.
+    """
+
+    def __init__(
+        self,
+        shapes: Sequence[Sequence[int]],
+        channels: int,
+        spread: float,
+        generator: torch.Generator,
+        table_size: int,
+    ) -> None:
+        self.table_size = table_size
+        super().__init__(shapes, channels, spread, generator)
+        hashed = torch.tensor([math.prod(shape) > table_size for shape in self.shapes])
+        self._buffer("_hashed", hashed)  # (L,)
+
+    _hashed: Tensor
+
+    def _level_rows(self, shape: tuple[int, ...]) -> int:
+        return min(math.prod(shape), self.table_size)
+
+    def _row_index(self, base: list[Tensor]) -> Tensor:
+        mixed = torch.zeros((), dtype=torch.int64, device=self._starts.device)
+        for axis, prime in zip(range(len(base)), PRIMES, strict=False):
+            mixed = mixed ^ ((base[axis] + self._corners[:, axis, None, None]) * prime)
+        dense = super()._row_index(base)
+        return torch.where(self._hashed, mixed % self.table_size + self._starts, dense)

@@ -1,0 +1,96 @@
+"""A deformation as a small network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from nephi.fields.codes import LatentCodes
+from nephi.fields.decoders import Decoder
+from nephi.fields.domain import Domain
+from nephi.fields.encodings import Encoding
+from nephi.transforms import Transform
+
+BLOCK = 8192  # points; dense evaluation in blocks stays in the processor's cache and needs no memory to speak of
+
+
+class NeuralField(nn.Module, Transform):
+    """`phi(x) = x + amplitude * decoder(encoding(u), z(u))`, u the unit-cube coordinates of x (NePhi's form).
+
+    `amplitude` is a `(D, D)` matrix in mm that turns the decoder's output into world millimetres (RAS). The
+    codes z may be shared with another field. Values and Jacobians come in closed form, forward-mode, and a single
+    backward pass differentiates both. Points `(..., D)` of any float type; the network computes in its own.
+    """
+
+    amplitude: Tensor
+
+    def __init__(
+        self, domain: Domain, encoding: Encoding, decoder: Decoder, codes: LatentCodes | None, amplitude: Tensor
+    ) -> None:
+        super().__init__()
+        self.domain = domain
+        self.encoding = encoding
+        self.decoder = decoder
+        self.codes = codes
+        self.register_buffer("amplitude", amplitude.float(), persistent=False)
+
+    @property
+    def dimension(self) -> int:
+        """Number of coordinates D, 2 or 3."""
+        return len(self.domain.lengths)
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return `phi(x)` for world points `(..., D)`, mm."""
+        flat = points.reshape(-1, self.dimension).to(self.amplitude.dtype)
+        if len(flat) > BLOCK and not torch.is_grad_enabled():
+            moved = torch.cat([self._displacement(block) for block in flat.split(BLOCK)])
+        else:
+            moved = self._displacement(flat)
+        return points + moved.reshape(points.shape).to(points.dtype)
+
+    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `phi(x)` and `d phi_i / d x_j`, `(..., D)` and `(..., D, D)`."""
+        d = self.dimension
+        unit, inside = self.domain.unit(points.reshape(-1, d).to(self.amplitude.dtype))
+        jet = self._decode(unit, d) @ self.amplitude.T
+        by_unit = jet[1:] * inside.T.unsqueeze(-1)  # (D, N, D): derivative by coordinate j first
+        jacobian = torch.einsum("jni,jk->nik", by_unit, self.domain.to_unit) + torch.eye(d).to(jet)
+        values = points + jet[0].reshape(points.shape).to(points.dtype)
+        return values, jacobian.reshape(*points.shape, d).to(points.dtype)
+
+    def _displacement(self, points: Tensor) -> Tensor:
+        unit, _ = self.domain.unit(points)
+        return self._decode(unit, 0)[0] @ self.amplitude.T
+
+    def _decode(self, unit: Tensor, directions: int) -> Tensor:
+        codes = None if self.codes is None else self.codes.jet(unit, directions)
+        result: Tensor = self.decoder(self.encoding.jet(unit, directions), codes)
+        return result
+
+
+class FieldPair(nn.Module):
+    """phi and its learned inverse on one domain, each with its own network, sharing the latent codes.
+
+    `forward_field` takes fixed points to where they lie in the moving image *after* the global (affine)
+    alignment was taken off; `inverse_field`, when there is one, takes them back.
+    """
+
+    def __init__(self, forward_field: NeuralField, inverse_field: NeuralField | None) -> None:
+        super().__init__()
+        self.forward_field = forward_field
+        self.inverse_field = inverse_field
+
+    @torch.no_grad()
+    def round_tables(self) -> None:
+        """Round latent tables to half precision, as they are stored: the file then holds exactly what was fitted.
+
+        The rounding moves points by micrometres and halves the file.
+        """
+        for name, parameter in self.named_parameters():
+            if name.endswith(".table"):
+                parameter.copy_(parameter.half())
+
+    @property
+    def codes(self) -> LatentCodes | None:
+        """The latent codes both fields read, if there are any."""
+        return self.forward_field.codes

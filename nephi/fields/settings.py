@@ -1,0 +1,64 @@
+"""What a neural field is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nephi.errors import UsageError
+
+ENCODINGS = ("dense", "hash", "fourier", "coordinates")
+DECODERS = ("silu", "siren", "gated-sine")
+
+
+@dataclass(frozen=True)
+class FieldSettings:
+    """Architecture of a pair of neural fields; any encoding goes with any decoder, in 2-D and 3-D.
+
+    encoding: `dense` or `hash` grids of `channels` at the node distances `spacings` (mm; a hash level has at most
+        `table_size` rows), `fourier` with `frequencies` random waves of standard deviation `sigma` (in cycles a cube
+        edge), or plain `coordinates`.
+    decoder: `silu`, `siren` or `gated-sine`, of `layers` hidden layers of `hidden` units; sine layers use `omegas`
+        (first layer, deeper layers).
+    global_codes, local_codes: channels of the latent codes that phi and its inverse share; local ones lie on a
+        lattice of `code_spacing` mm.
+    amplitude: mm of displacement for a decoder output of 1; 0 stands for the edge of the domain, along each axis.
+    inverse: also fit the inverse as a field of its own.
+    """
+
+    encoding: str = "dense"
+    decoder: str = "silu"
+    spacings: tuple[float, ...] = (80.0, 40.0, 20.0, 10.0)
+    channels: int = 4
+    table_size: int = 32768
+    frequencies: int = 128
+    sigma: float = 1.0
+    hidden: int = 32
+    layers: int = 1
+    omegas: tuple[float, float] = (1.0, 30.0)
+    global_codes: int = 0
+    local_codes: int = 0
+    code_spacing: float = 40.0
+    amplitude: float = 10.0
+    inverse: bool = True
+
+    def __post_init__(self) -> None:
+        if self.encoding not in ENCODINGS:
+            raise UsageError(f"field.encoding: expected one of {', '.join(ENCODINGS)}, got {self.encoding!r}")
+        if self.decoder not in DECODERS:
+            raise UsageError(f"field.decoder: expected one of {', '.join(DECODERS)}, got {self.decoder!r}")
+        counts = {
+            "channels": self.channels,
+            "table_size": self.table_size,
+            "frequencies": self.frequencies,
+            "hidden": self.hidden,
+            "layers": self.layers,
+        }
+        for name, count in counts.items():
+            if count < 1:
+                raise UsageError(f"field.{name}: expected at least 1, got {count}")
+        if self.global_codes < 0 or self.local_codes < 0:
+            raise UsageError("field.global_codes and field.local_codes: expected 0 or more")
+        if not self.spacings or min(*self.spacings, self.code_spacing) <= 0:
+            raise UsageError(f"field.spacings and field.code_spacing: expected millimetres above 0, got {self.spacings}")
+        if self.amplitude < 0:
+            raise UsageError(f"field.amplitude: expected millimetres, 0 or more, got {self.amplitude}")

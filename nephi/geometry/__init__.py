@@ -1,0 +1,7 @@
+"""Grids and points, their frames, and the lookup of arrays at points."""
+
+from nephi.geometry.grid import Grid
+from nephi.geometry.interpolation import lookup, lookup_majority, lookup_nearest, lookup_with_gradient, multilinear
+from nephi.geometry.points import PointMap, PointPairs, Points
+
+__all__ = ["Grid", "PointMap", "PointPairs", "Points", "lookup", "lookup_majority", "lookup_nearest", "lookup_with_gradient", "multilinear"]

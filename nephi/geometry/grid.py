@@ -1,0 +1,146 @@
+"""The lattice of an image: how many voxels, and where they are in the world."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from nephi.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Voxel lattice of an image in 2-D or 3-D.
+
+    `affine` is the homogeneous `(D + 1, D + 1)` float64 matrix that takes voxel coordinates (the centre of the
+    first voxel is 0) to world coordinates (millimetres, RAS). Any axis order, obliquity, anisotropy and handedness.
+
+    Points and vectors go through different methods; both take and return tensors of shape `(..., D)` and keep
+    their dtype and device.
+
+    Raises `DataError` for a shape that is not 2-D or 3-D, or an affine that is not finite and invertible.
+    """
+
+    shape: tuple[int, ...]
+    affine: Tensor
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        object.__setattr__(self, "affine", torch.as_tensor(self.affine, dtype=torch.float64).cpu())
+        d = len(self.shape)
+        if d not in (2, 3) or min(self.shape) < 1:
+            raise DataError(f"a grid has 2 or 3 axes of at least one voxel, got shape {self.shape}")
+        if self.affine.shape != (d + 1, d + 1):
+            raise DataError(f"a {d}-D grid needs a {d + 1}x{d + 1} affine, got {tuple(self.affine.shape)}")
+        if not bool(torch.isfinite(self.affine).all()):
+            raise DataError("the voxel-to-world affine holds NaN or infinite values")
+        scale = self.affine[:-1, :-1].norm(dim=0).prod()
+        if scale == 0 or abs(torch.linalg.det(self.affine[:-1, :-1])) < 1e-6 * scale:
+            raise DataError("the voxel-to-world affine is singular: voxels have no volume")
+
+    @classmethod
+    def from_spacing(cls, shape: Sequence[int], spacing: Sequence[float], origin: Sequence[float] | None = None) -> Grid:
+        """Return an axis-aligned grid with `spacing` (mm) whose first voxel centre lies at `origin` (mm)."""
+        affine = torch.eye(len(shape) + 1, dtype=torch.float64)
+        affine[:-1, :-1] = torch.diag(torch.tensor(spacing, dtype=torch.float64))
+        if origin is not None:
+            affine[:-1, -1] = torch.tensor(origin, dtype=torch.float64)
+        return cls(tuple(shape), affine)
+
+    @property
+    def dimension(self) -> int:
+        """Number of axes D, 2 or 3."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of voxels."""
+        return int(torch.tensor(self.shape).prod())
+
+    @property
+    def origin(self) -> Tensor:
+        """World position `(D,)` in mm of the first voxel's centre."""
+        return self.affine[:-1, -1]
+
+    @cached_property
+    def spacing(self) -> Tensor:
+        """Distance in mm between voxel centres along each axis, `(D,)`."""
+        return self.affine[:-1, :-1].norm(dim=0)
+
+    @cached_property
+    def direction(self) -> Tensor:
+        """World direction of each voxel axis, unit columns of a `(D, D)` matrix."""
+        return self.affine[:-1, :-1] / self.spacing
+
+    @cached_property
+    def inverse_affine(self) -> Tensor:
+        """World-to-voxel matrix `(D + 1, D + 1)`, float64."""
+        return torch.linalg.inv(self.affine)
+
+    def voxel_to_world_points(self, points_voxel: Tensor) -> Tensor:
+        """Take voxel coordinates `(..., D)` to world millimetres."""
+        return _transform_points(self.affine, points_voxel)
+
+    def world_to_voxel_points(self, points_world: Tensor) -> Tensor:
+        """Take world millimetres `(..., D)` to voxel coordinates."""
+        return _transform_points(self.inverse_affine, points_world)
+
+    def voxel_to_world_vectors(self, vectors_voxel: Tensor) -> Tensor:
+        """Take differences of voxel coordinates `(..., D)` to world millimetres."""
+        return vectors_voxel @ self.affine[:-1, :-1].T.to(vectors_voxel)
+
+    def world_to_voxel_vectors(self, vectors_world: Tensor) -> Tensor:
+        """Take world displacements in mm `(..., D)` to voxels."""
+        return vectors_world @ self.inverse_affine[:-1, :-1].T.to(vectors_world)
+
+    def corners_world(self) -> Tensor:
+        """World positions `(2^D, D)` in mm of the outermost voxel centres, float64."""
+        ends = [(0.0, float(n - 1)) for n in self.shape]
+        return self.voxel_to_world_points(torch.tensor(list(itertools.product(*ends)), dtype=torch.float64))
+
+    def centre_world(self) -> Tensor:
+        """World position `(D,)` in mm of the middle of the lattice, float64."""
+        return self.corners_world().mean(dim=0)
+
+    def contains_voxel_points(self, points_voxel: Tensor) -> Tensor:
+        """Return a bool tensor `(...)`: is the point inside the lattice, half a voxel of border included?"""
+        upper = torch.tensor(self.shape).to(points_voxel) - 0.5
+        return ((points_voxel >= -0.5) & (points_voxel <= upper)).all(dim=-1)
+
+    def voxel_centres(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """World positions in mm of the voxel centres of slices `start:stop` of the last axis, `(..., n, D)` float32."""
+        last = range(self.shape[-1])[start:stop]
+        axes = [torch.arange(n, dtype=torch.float64) for n in self.shape[:-1]]
+        axes.append(torch.arange(last.start, last.stop, dtype=torch.float64))
+        # World position is a sum over axes: broadcasting keeps the big tensor in float32 and adds only once per axis.
+        total = self.origin.float()
+        for i, steps in enumerate(axes):
+            part = (steps[:, None] * self.affine[:-1, i]).float()
+            total = total + part.reshape([-1 if j == i else 1 for j in range(self.dimension)] + [self.dimension])
+        return total
+
+    def slabs(self, points: int = 200_000) -> Iterator[tuple[int, int]]:
+        """Split the last axis into ranges `(start, stop)` of about `points` voxels each, so that memory stays flat."""
+        thickness = max(1, points * self.shape[-1] // self.size)
+        for start in range(0, self.shape[-1], thickness):
+            yield start, min(start + thickness, self.shape[-1])
+
+    def transformed(self, matrix: Tensor) -> Grid:
+        """Return the grid carried along by a homogeneous world matrix `(D + 1, D + 1)`: same voxels, elsewhere."""
+        return Grid(self.shape, torch.as_tensor(matrix, dtype=torch.float64) @ self.affine)
+
+    def same_as(self, other: Grid, tolerance: float = 1e-3) -> bool:
+        """Tell whether both lattices have the same shape and coincide to `tolerance` voxels at every corner."""
+        if self.shape != other.shape:
+            return False
+        gap = self.world_to_voxel_vectors(self.corners_world() - other.corners_world())
+        return bool(gap.abs().max() <= tolerance)
+
+
+def _transform_points(matrix: Tensor, points: Tensor) -> Tensor:
+    return points @ matrix[:-1, :-1].T.to(points) + matrix[:-1, -1].to(points)

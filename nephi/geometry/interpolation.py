@@ -1,0 +1,150 @@
+"""Multilinear lookup of an array at points: the value, and the value with its gradient.
+
+Written with gathers instead of `torch.nn.functional.grid_sample`: an integer array stays integer until its corners
+are read, the gradient comes with the value in one pass, and any memory order of the array is read in place.
+
+Convention: `points_voxel[..., i]` runs along axis i of the array, 0 is the centre of the first voxel; coordinates
+beyond the array are moved to its border, where the gradient across the border is 0.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def lookup_with_gradient(data: Tensor, points_voxel: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the multilinear value of `data` at points, and its gradient.
+
+    `data` has shape `(n_1, ..., n_D)` or `(n_1, ..., n_D, C)` (any real dtype, any strides); `points_voxel` has shape
+    `(..., D)`. Values have shape `(...)` or `(..., C)`; gradients carry one more axis of length D, per voxel.
+    """
+    d = points_voxel.shape[-1]
+    corners, fractions, inside = _corners(data, points_voxel)
+    value, slopes = multilinear(corners, fractions)
+    channels = data.ndim > d
+    steep = [s * (m.unsqueeze(-1) if channels else m) for s, m in zip(slopes, inside, strict=True)]
+    return value, torch.stack(steep, dim=-1)
+
+
+def lookup(data: Tensor, points_voxel: Tensor) -> Tensor:
+    """Return the multilinear value of `data` at points; differentiable with respect to the points.
+
+    Shapes as in `lookup_with_gradient`. The gradient is computed with the value, so the backward pass is a product.
+    """
+    if points_voxel.requires_grad and torch.is_grad_enabled():
+        result: Tensor = _Lookup.apply(data, points_voxel)  # type: ignore[no-untyped-call]
+        return result
+    corners, fractions, _ = _corners(data, points_voxel)
+    return multilinear(corners, fractions)[0]
+
+
+def lookup_nearest(data: Tensor, points_voxel: Tensor) -> Tensor:
+    """Return the value of the voxel nearest to each point `(..., D)`, in `data`'s own dtype."""
+    d = points_voxel.shape[-1]
+    flat, strides = _flatten(data, d)
+    index = torch.zeros(points_voxel.shape[:-1], dtype=torch.int64, device=points_voxel.device)
+    for axis in range(d):
+        nearest = points_voxel[..., axis].round().clamp(0, data.shape[axis] - 1).long()
+        index += nearest * strides[axis]
+    return flat.index_select(0, index.reshape(-1)).reshape(index.shape + flat.shape[1:])
+
+
+def lookup_majority(data: Tensor, points_voxel: Tensor) -> Tensor:
+    """Return the label with the largest multilinear weight among the 2^D corners of each point `(..., D)`.
+
+    The same as the arg-max of linearly interpolated one-hot maps, at a cost that does not depend on the number of
+    labels. Labels come back in the points' dtype.
+    """
+    corners, fractions, _ = _corners(data, points_voxel)
+    d = len(fractions)
+    labels = corners.reshape(2**d, *corners.shape[d:])
+    weights = []
+    for corner in itertools.product((0, 1), repeat=d):
+        parts = [f if take else 1 - f for f, take in zip(fractions, corner, strict=True)]
+        weights.append(torch.stack(parts).prod(dim=0))
+    weight = torch.stack(weights)
+    score = torch.stack([(weight * (labels == label)).sum(dim=0) for label in labels])
+    return labels.gather(0, score.argmax(dim=0, keepdim=True)).squeeze(0)
+
+
+class _Lookup(torch.autograd.Function):
+    """Value forward; backward multiplies by the gradient that came with it. `data` gets none."""
+
+    @staticmethod
+    def forward(ctx, data, points_voxel):  # type: ignore[no-untyped-def]
+        value, gradient = lookup_with_gradient(data, points_voxel)
+        ctx.save_for_backward(gradient)
+        ctx.channels = data.ndim > points_voxel.shape[-1]
+        return value
+
+    @staticmethod
+    def backward(ctx, upstream):  # type: ignore[no-untyped-def]
+        (gradient,) = ctx.saved_tensors
+        product = upstream.unsqueeze(-1) * gradient
+        return None, product.sum(dim=-2) if ctx.channels else product
+
+
+def _corners(data: Tensor, points_voxel: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Read the 2^D corners around each point: `(2,) * D + points (+ C)`, fractions and inside flags per axis."""
+    d = points_voxel.shape[-1]
+    flat, strides = _flatten(data, d)
+    integer = torch.int32 if data.numel() < 2**31 else torch.int64
+    index = None
+    fractions, inside = [], []
+    for axis, coordinate in enumerate(points_voxel.unbind(-1)):
+        last = data.shape[axis] - 1
+        clamped = coordinate.clamp(0, last)
+        base = clamped.floor().clamp(max=max(last - 1, 0))
+        fractions.append(clamped - base)
+        inside.append(clamped == coordinate)
+        step = base.to(integer) * strides[axis]
+        index = step if index is None else index + step
+    assert index is not None
+    reach = [stride if n > 1 else 0 for stride, n in zip(strides, data.shape, strict=False)]
+    steps = [sum(map(operator.mul, corner, reach)) for corner in itertools.product((0, 1), repeat=d)]
+    moved = torch.tensor(steps, dtype=integer, device=index.device)
+    every = moved.reshape([2] * d + [1] * index.ndim) + index
+    values = flat.index_select(0, every.reshape(-1)).reshape(every.shape + flat.shape[1:])
+    return values.to(points_voxel.dtype), fractions, inside
+
+
+def multilinear(corners: Tensor, fractions: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Interpolate between the corners of a cell; return the value, and its slope along each of D axes, per cell.
+
+    `corners` has shape `(2,) * D + S` or `(2,) * D + S + (C,)`, `fractions` are D tensors of shape S in [0, 1].
+    One axis after the other is contracted, carrying the slopes of the axes already done. Differentiable.
+    """
+    slopes: list[Tensor] = []
+    channels = corners.ndim - len(fractions) > fractions[0].ndim
+    for fraction in fractions:
+        t = fraction.unsqueeze(-1) if channels else fraction
+        low, high = corners.unbind(0)
+        difference = high - low
+        slopes = [torch.lerp(s[0], s[1], t) for s in slopes]
+        slopes.append(difference)
+        corners = torch.addcmul(low, difference, t)
+    return corners, slopes
+
+
+def _flatten(data: Tensor, dimension: int) -> tuple[Tensor, list[int]]:
+    """View `data` as rows in memory order, with the stride in rows of each of the first `dimension` axes.
+
+    Both memory orders that occur (C and Fortran) are read in place; anything else is copied once.
+    """
+    channels = data.shape[dimension:]
+    width = channels.numel()
+    for order in (list(range(dimension)), list(reversed(range(dimension)))):
+        ordered = data.permute(*order, *range(dimension, data.ndim))
+        if ordered.is_contiguous():
+            strides = [0] * dimension
+            step = 1
+            for axis in reversed(order):
+                strides[axis] = step
+                step *= data.shape[axis]
+            return ordered.view(-1, width) if channels else ordered.view(-1), strides
+    return _flatten(data.contiguous(), dimension)

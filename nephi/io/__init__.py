@@ -1,0 +1,29 @@
+"""Foreign files: images, series, transforms and landmarks; the only room that knows LPS, NIfTI or DICOM."""
+
+from nephi.io.atomic import replacing, write_text
+from nephi.io.displacement import read_displacement, write_displacement_itk
+from nephi.io.displacement_writer import DisplacementWriter, write_displacement
+from nephi.io.images import read_image, write_image
+from nephi.io.landmarks import read_point_pairs, read_points, write_point_pairs, write_points
+from nephi.io.series import Series, read_series, write_series
+from nephi.io.transforms import read_foreign_transform, write_affine
+
+__all__ = [
+    "DisplacementWriter",
+    "Series",
+    "read_displacement",
+    "read_foreign_transform",
+    "read_image",
+    "read_point_pairs",
+    "read_points",
+    "read_series",
+    "replacing",
+    "write_affine",
+    "write_displacement",
+    "write_displacement_itk",
+    "write_image",
+    "write_point_pairs",
+    "write_points",
+    "write_series",
+    "write_text",
+]

@@ -1,0 +1,71 @@
+"""Reading and writing one image, in the format that the file's suffix names."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from nephi.errors import DataError, UsageError
+from nephi.images import Image
+from nephi.io.dicom import read_dicom
+from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, suffix_of
+from nephi.io.itk import read_scalar_itk, write_scalar_itk
+from nephi.io.nifti import read_nifti, write_nifti
+
+FLAT_SUFFIXES = (".png", ".tif", ".tiff")
+
+
+def read_image(path: str | Path, name: str | None = None) -> Image:
+    """Read a scalar image in 2-D or 3-D, placed in the RAS world in mm.
+
+    `.nii`, `.nii.gz`; `.mha`, `.mhd`, `.nrrd`, `.nhdr`; 2-D grey `.png`, `.tif`; or a folder with one DICOM series.
+    The array's axes are the voxel indices (i, j, k), as nibabel has them; a NIfTI volume with one axial slice is 2-D.
+    `name` is what error messages call the image later, the path if not given.
+
+    Integer types stay as small as the values allow and floats become float32; `Image.voxel_type` remembers what the
+    file had. NIfTI scaling by whole numbers gives integers. An uncompressed NIfTI file is mapped, not loaded.
+
+    Raises `DataError` naming the file when it is missing, damaged or of unknown format, is not one volume of one real
+    number a voxel, or its header places the voxels nowhere.
+    """
+    path = Path(path)
+    image = _read(path)
+    return replace(image, name=name) if name else image
+
+
+def _read(path: Path) -> Image:
+    suffix = suffix_of(path)
+    if path.is_dir():
+        return read_dicom(path)
+    if suffix in NIFTI_SUFFIXES:
+        return read_nifti(path)
+    if suffix in ITK_SUFFIXES:
+        return read_scalar_itk(path)
+    if suffix in FLAT_SUFFIXES:
+        image = read_scalar_itk(path)
+        if image.dimension == 3:
+            raise DataError(f"{path}: expected one 2-D image, found {image.grid.shape[2]} pages; save it as NIfTI")
+        return image
+    known = ", ".join(NIFTI_SUFFIXES + ITK_SUFFIXES + FLAT_SUFFIXES)
+    raise DataError(f"{path}: expected an image ({known}) or a folder of DICOM slices, found {suffix or 'no suffix'}")
+
+
+def write_image(image: Image, path: str | Path) -> None:
+    """Write an image in `image.voxel_type` as `.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd` or `.nhdr`.
+
+    Values beyond an integer type's range are clamped to it. NIfTI: sform and qform with code 1, in mm; a sheared grid
+    is held by the sform alone (qform code 0). `.nii.gz` holds no time stamp: equal images give equal bytes.
+    The file appears when it is complete.
+
+    Raises `UsageError` for another suffix, `DataError` when the file cannot be written or a sheared grid is to be
+    written in a format of ITK.
+    """
+    path = Path(path)
+    suffix = suffix_of(path)
+    if suffix in NIFTI_SUFFIXES:
+        write_nifti(image, path)
+    elif suffix in ITK_SUFFIXES:
+        write_scalar_itk(image, path)
+    else:
+        known = ", ".join(NIFTI_SUFFIXES + ITK_SUFFIXES)
+        raise UsageError(f"{path}: images are written as {known}, not {suffix or 'without suffix'}")

@@ -1,0 +1,117 @@
+"""Series of volumes over time (4-D NIfTI), one volume in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nephi.errors import DataError, UsageError
+from nephi.geometry import Grid
+from nephi.images import Image
+from nephi.io.atomic import replacing
+from nephi.io.foreign import NIFTI_SUFFIXES, reading, suffix_of
+from nephi.io.gzipped import open_input, open_output
+from nephi.io.images import read_image
+from nephi.io.nifti import read_block, require_length, require_one_volume, write_block
+from nephi.io.nifti_header import NiftiFile, header_bytes, read_header
+from nephi.io.voxels import Array, converted, file_type, held_type
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Volumes on one grid. Iterating reads the file again from its start, one volume at a time.
+
+    `time_step` is the distance between volumes in `time_unit` (`sec`, `msec`, ..., `unknown`), 0 if not given.
+    """
+
+    name: str
+    grid: Grid
+    count: int
+    time_step: float
+    time_unit: str
+    volumes: Callable[[], Iterator[Image]]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Image]:
+        return self.volumes()
+
+
+def read_series(path: str | Path) -> Series:
+    """Open a 4-D NIfTI file as a series; any file that `read_image` reads is a series of length 1.
+
+    All volumes come in one voxel type, fit for every value their type in the file can have. Raises `DataError` as
+    `read_image` does; what is damaged further in is found while iterating.
+    """
+    path = Path(path)
+    if suffix_of(path) in NIFTI_SUFFIXES and not path.is_dir():
+        file = read_header(path)
+        if len(file.shape) > 3 and file.shape[3] > 1 and all(n == 1 for n in file.shape[4:]):
+            return Series(str(path), file.grid, file.shape[3], file.time_step, file.time_unit, lambda: _volumes(file))
+        require_one_volume(file)
+    image = read_image(path)
+    return Series(str(path), image.grid, 1, 0.0, "unknown", lambda: iter([image]))
+
+
+def _volumes(file: NiftiFile) -> Iterator[Image]:
+    grid = file.grid
+    if file.path.suffix.lower() != ".gz":
+        require_length(file)
+    with ExitStack() as stack:
+        with reading(file.path, "a NIfTI file"):
+            stream = stack.enter_context(open_input(file.path))
+            stream.seek(file.offset)
+        for index in range(file.shape[3]):
+            with reading(file.path, "a NIfTI file"):
+                stored = read_block(stream, file, file.shape[:3])
+            yield _volume(file, grid, stored.reshape(grid.shape, order="F"), index)
+
+
+def _volume(file: NiftiFile, grid: Grid, stored: Array, index: int) -> Image:
+    """Hold a volume in the type that fits all numbers its stored type can have: the same for every volume."""
+    import torch
+
+    native = file.dtype.newbyteorder("=")
+    limits = np.iinfo(native) if native.kind in "iu" else None
+    low, high = (limits.min, limits.max) if limits else (0, 0)
+    held = held_type(file.dtype, low, high, file.scaling)
+    widened = native.name if held != native and file.scaling.is_identity else None
+    data = torch.from_numpy(converted(stored, held, file.scaling))
+    return Image(data, grid, stored_type=widened, name=f"{file.path}, volume {index}")
+
+
+def write_series(path: str | Path, volumes: Iterable[Image], count: int, like: Series | None = None) -> None:
+    """Write `count` volumes as one 4-D NIfTI file (3-D when there is one), each as soon as it comes.
+
+    All are written in the first one's voxel type; time step and unit are those of `like`. The file appears when
+    the last volume is in it.
+
+    Raises `UsageError` when the path is not `.nii` or `.nii.gz` or the number of volumes is not `count`, and
+    `DataError` when a volume lies on another grid than the first or the file cannot be written.
+    """
+    path = Path(path)
+    if suffix_of(path) not in NIFTI_SUFFIXES:
+        raise UsageError(f"{path}: a series is written as .nii or .nii.gz, not {suffix_of(path) or 'without suffix'}")
+    if count < 1:
+        raise UsageError(f"{path}: a series has at least one volume, asked for {count}")
+    time = (like.time_step, like.time_unit) if like else (0.0, "unknown")
+    with replacing(path) as temporary, open_output(temporary) as stream:
+        written = 0
+        for volume in volumes:
+            if written == 0:
+                first, dtype = volume.grid, file_type(volume.voxel_type)
+                extra = (count,) if count > 1 else ()
+                stream.write(header_bytes(path, first, dtype, extra, time=time))
+            if not volume.grid.same_as(first):
+                raise DataError(f"{volume.name}: expected the grid of the first volume of {path}, found another")
+            if written == count:
+                raise UsageError(f"{path}: expected {count} volumes, got more")
+            write_block(stream, volume, dtype)
+            written += 1
+        if written != count:
+            raise UsageError(f"{path}: expected {count} volumes, got {written}")

@@ -1,0 +1,36 @@
+"""Losses: how alike two images are at matching points, and how regular a map is.
+
+All are pure functions that return a scalar mean. Similarity losses compare patches (P, K) with patch weights
+(P,); regularity losses take points or derivatives of a map at points (..., N, ...), in world millimetres.
+"""
+
+from nephi.losses.bending import bending, hessian_by_differences
+from nephi.losses.diffusion import diffusion
+from nephi.losses.gradicon import gradicon
+from nephi.losses.icon import icon
+from nephi.losses.jacobian import folding, jacobian_determinant, volume_change
+from nephi.losses.mind import mind_ssc
+from nephi.losses.mse import mse
+from nephi.losses.ncc import lncc, lncc_squared, ncc
+from nephi.losses.nmi import nmi
+from nephi.losses.similarities import SIMILARITIES, Similarity, similarity
+
+__all__ = [
+    "SIMILARITIES",
+    "Similarity",
+    "bending",
+    "diffusion",
+    "folding",
+    "gradicon",
+    "hessian_by_differences",
+    "icon",
+    "jacobian_determinant",
+    "lncc",
+    "lncc_squared",
+    "mind_ssc",
+    "mse",
+    "ncc",
+    "nmi",
+    "similarity",
+    "volume_change",
+]

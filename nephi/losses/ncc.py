@@ -1,0 +1,92 @@
+"""Normalised cross-correlation: global, and local (within each patch) with and without its sign.
+
+All three divide by standard deviations, which vanish in flat regions. The epsilons below are added to the
+*product of the two variances* (population variances, squared intensity units to the second power) and assume
+images normalised to about [0, 1].
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nephi.losses.shapes import check_patches
+from nephi.losses.weighting import patch_shares, weighted_mean
+
+# The patch with a standard deviation of 0.056 in both images counts half. Patches of less contrast, mostly
+# noise, fade out smoothly instead of being blown up to full weight.
+LOCAL_EPSILON = 1e-5
+
+# A whole image has contrast; this only keeps a constant one finite.
+GLOBAL_EPSILON = 1e-8
+
+
+def ncc(fixed: Tensor, moving: Tensor, weights: Tensor | None = None, *, epsilon: float = GLOBAL_EPSILON) -> Tensor:
+    """Return the global correlation loss, `1 - cov(f, m) / sqrt(var(f) var(m) + epsilon)` over all samples.
+
+    Mean, variance and covariance give each of the P * K samples the weight of its patch. Up to epsilon this
+    is one minus Pearson's correlation, invariant to `a * m + b` with a > 0.
+
+    `fixed` and `moving` are `(P, K)`: P patches of K samples at matching points (K = 1 for plain points).
+    `weights` is `(P,)`, non-negative and constant to autograd, or None for equal weights. `epsilon` is
+    positive.
+
+    The result is a scalar in [0, 2]: 0 for a perfect increasing linear relation, 1 for none (also if an image
+    is flat or all weights are zero), 2 for a decreasing one. Raises `UsageError` when shapes do not match.
+    """
+    check_patches(fixed, moving, weights)
+    share = patch_shares(weights, fixed).unsqueeze(1) / fixed.shape[1]
+    f = fixed - (share * fixed).sum()
+    m = moving - (share * moving).sum()
+    shared_f, shared_m = share * f, share * m
+    variances = (shared_f * f).sum() * (shared_m * m).sum()
+    return 1 - (shared_f * m).sum() * torch.rsqrt(variances + epsilon)
+
+
+def lncc(fixed: Tensor, moving: Tensor, weights: Tensor | None = None, *, epsilon: float = LOCAL_EPSILON) -> Tensor:
+    """Return the signed local correlation loss, `1 - mean_p cov_p / sqrt(var_p(f) var_p(m) + epsilon)`.
+
+    `fixed` and `moving` are `(P, K)`: P patches of K >= 2 samples at matching points. `weights` is `(P,)`,
+    non-negative and constant to autograd, or None for equal weights. `epsilon` is positive.
+
+    The result is a scalar in [0, 2]. Flat patches correlate by 0, so does everything if all weights are zero;
+    even equal patches stay above a loss of 0 by the effect of epsilon. Raises `UsageError` when shapes do not
+    match or K < 2.
+    """
+    check_patches(fixed, moving, weights, least_samples=2)
+    covariance, denominator = _patch_moments(fixed, moving, epsilon)
+    return 1 - weighted_mean(covariance * torch.rsqrt(denominator), weights)
+
+
+def lncc_squared(
+    fixed: Tensor, moving: Tensor, weights: Tensor | None = None, *, epsilon: float = LOCAL_EPSILON
+) -> Tensor:
+    """Return the squared local correlation loss, `1 - mean_p cov_p^2 / (var_p(f) var_p(m) + epsilon)`.
+
+    The squared form (Avants et al., Medical Image Analysis 2008) accepts contrast that is locally inverted,
+    and its gradient vanishes where the correlation does, so patches that tell nothing stay quiet.
+
+    `fixed` and `moving` are `(P, K)`: P patches of K >= 2 samples at matching points. `weights` is `(P,)`,
+    non-negative and constant to autograd, or None for equal weights. `epsilon` is positive.
+
+    The result is a scalar in [0, 1]. Flat patches correlate by 0, so does everything if all weights are zero;
+    even equal patches stay above a loss of 0 by the effect of epsilon. Raises `UsageError` when shapes do not
+    match or K < 2.
+    """
+    check_patches(fixed, moving, weights, least_samples=2)
+    covariance, denominator = _patch_moments(fixed, moving, epsilon)
+    return 1 - weighted_mean(covariance.square() / denominator, weights)
+
+
+def _patch_moments(fixed: Tensor, moving: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Return `K cov` and `K^2 (var(f) var(m) + epsilon)` of each patch, both `(P,)`.
+
+    Called every step at sizes where the time goes into starting operations, not into arithmetic. Hence sums
+    in place of means, and patch means that are constants to autograd: covariance and variances do not change
+    to first order when a mean does (the centred samples sum to zero), so all gradients stay exact and the
+    centring costs no backward pass. Second derivatives would be wrong; nothing here takes any.
+    """
+    f = fixed - fixed.detach().mean(1, keepdim=True)
+    m = moving - moving.detach().mean(1, keepdim=True)
+    variances = torch.linalg.vecdot(f, f) * torch.linalg.vecdot(m, m)
+    return torch.linalg.vecdot(f, m), variances + epsilon * fixed.shape[1] ** 2

@@ -1,0 +1,22 @@
+"""How good a transform is: landmarks, overlap, regularity, inverse consistency."""
+
+from nephi.metrics.consistency import inverse_consistency_error
+from nephi.metrics.evaluation import Evaluation, evaluate
+from nephi.metrics.landmarks import LandmarkErrors, landmark_errors
+from nephi.metrics.overlap import dice
+from nephi.metrics.passing import PassingField
+from nephi.metrics.regularity import Regularity, inside_mask, jacobian_image, regularity
+
+__all__ = [
+    "Evaluation",
+    "PassingField",
+    "LandmarkErrors",
+    "Regularity",
+    "dice",
+    "evaluate",
+    "inside_mask",
+    "inverse_consistency_error",
+    "jacobian_image",
+    "landmark_errors",
+    "regularity",
+]

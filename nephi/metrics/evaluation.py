@@ -1,0 +1,88 @@
+"""All measures of one transform together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from nephi.errors import DataError
+from nephi.geometry import Grid, PointPairs
+from nephi.images import Image
+from nephi.metrics.consistency import inverse_consistency_error
+from nephi.metrics.landmarks import LandmarkErrors, landmark_errors
+from nephi.metrics.overlap import dice
+from nephi.metrics.regularity import Regularity, regularity
+from nephi.transforms import Transform
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Measures of one transform; those that were not asked for are None.
+
+    landmarks: errors in mm. dice: per label. regularity: of the transform's own Jacobian. inverse_consistency:
+    mean mm between x and the inverse of its image; exported_inverse_consistency: the same for the pair of
+    displacement fields written beside the transform.
+    """
+
+    landmarks: LandmarkErrors | None = None
+    dice: dict[int, float] | None = None
+    dice_before: dict[int, float] | None = None
+    regularity: Regularity | None = None
+    inverse_consistency: float | None = None
+    exported_inverse_consistency: float | None = None
+
+    def table(self) -> dict[str, Any]:
+        """Return the measures as plain tables for JSON; lengths in mm, nothing rounded."""
+        result: dict[str, Any] = {}
+        if self.landmarks:
+            result["tre_mm"] = {**self.landmarks.summary(), "each": self.landmarks.after.tolist()}
+        if self.dice:
+            each = {str(label): value for label, value in self.dice.items()}
+            result["dice"] = {"mean": mean_of(self.dice), "before": mean_of(self.dice_before or {}), "labels": each}
+        if self.regularity:
+            result["regularity"] = vars(self.regularity)
+        for name in ("inverse_consistency", "exported_inverse_consistency"):
+            if (value := getattr(self, name)) is not None:
+                result[f"{name}_mm"] = value
+        return result
+
+
+def mean_of(values: dict[int, float]) -> float:
+    """Return the mean of a table's values; NaN for an empty one."""
+    return sum(values.values()) / len(values) if values else float("nan")
+
+
+def evaluate(
+    transform: Transform,
+    *,
+    grid: Grid | None = None,
+    landmarks: PointPairs | None = None,
+    fixed_labels: Image | None = None,
+    moving_labels: Image | None = None,
+    mask: Image | None = None,
+    inverse: Transform | None = None,
+    exported: tuple[Transform, Transform] | None = None,
+) -> Evaluation:
+    """Measure `transform`, which takes fixed to moving points (world mm, RAS).
+
+    Regularity and inverse consistency are measured at the voxel centres of `mask` (values above 0), else of the
+    fixed labels, else of `grid`; without any of them they are left out. `inverse` takes moving to fixed points;
+    `exported` is a displacement field and its inverse. Raises `DataError` for inputs of another dimension.
+    """
+    for name, given in (("landmarks", landmarks and landmarks.fixed), ("fixed labels", fixed_labels),
+                        ("moving labels", moving_labels), ("mask", mask)):
+        if given is not None and given.dimension != transform.dimension:
+            raise DataError(f"the {name} are {given.dimension}-D, the transform is {transform.dimension}-D")
+    where = next((g for g in (mask and mask.grid, fixed_labels and fixed_labels.grid, grid) if g is not None), None)
+    overlap = before = None
+    if fixed_labels is not None and moving_labels is not None:
+        overlap = dice(fixed_labels, moving_labels, transform)
+        before = dice(fixed_labels, moving_labels, lambda x: x)
+    return Evaluation(
+        landmarks=landmark_errors(transform, landmarks) if landmarks is not None else None,
+        dice=overlap,
+        dice_before=before,
+        regularity=regularity(transform, where, mask) if where else None,
+        inverse_consistency=inverse_consistency_error(transform, inverse, where, mask) if where and inverse else None,
+        exported_inverse_consistency=inverse_consistency_error(*exported, where, mask) if where and exported else None,
+    )

@@ -1,0 +1,39 @@
+"""Target registration error of landmarks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nephi.geometry import PointMap, PointPairs
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkErrors:
+    """Distances in mm, unrounded, one per landmark: `before` any registration and `after` the transform."""
+
+    before: Tensor
+    after: Tensor
+
+    def summary(self) -> dict[str, float]:
+        """Return count, and mean, median, 90th percentile and maximum in mm after; the mean before."""
+        return {
+            "count": len(self.after),
+            "mean": self.after.mean().item(),
+            "median": torch.quantile(self.after, 0.5).item(),
+            "p90": torch.quantile(self.after, 0.9).item(),
+            "max": self.after.max().item(),
+            "before": self.before.mean().item(),
+        }
+
+
+def landmark_errors(transform: PointMap, pairs: PointPairs) -> LandmarkErrors:
+    """Return `|phi(fixed) - moving|` for every pair; `transform` takes fixed to moving points (world mm).
+
+    Points are used as they are: nothing is snapped to voxels.
+    """
+    fixed, moving = pairs.fixed.coordinates, pairs.moving.coordinates
+    with torch.no_grad():
+        return LandmarkErrors((fixed - moving).norm(dim=-1), (transform(fixed) - moving).norm(dim=-1))

@@ -1,0 +1,51 @@
+"""Folding of a dense displacement field that is never in memory as a whole."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nephi.geometry import Grid
+from nephi.images import Image
+from nephi.metrics.regularity import FieldStatistics, inside_mask
+
+
+class PassingField:
+    """Gather folding statistics from the slabs of a displacement field while they are written.
+
+    Determinants come from finite differences between voxels (central, one-sided at the border), as tools that read
+    the file compute them. Slabs `(X, Y, n, D)` (2-D: `(X, n, D)`), world mm, must arrive in order along the last axis;
+    two slices are kept from one to the next. `inside` counts voxels of `mask`, `everywhere` all.
+    """
+
+    def __init__(self, grid: Grid, mask: Image | None) -> None:
+        self.grid = grid
+        self.mask = mask
+        self.inside = FieldStatistics()
+        self.everywhere = FieldStatistics()
+        self._kept: Tensor | None = None
+        self._done = 0
+
+    def add(self, displacement: Tensor, last: bool) -> None:
+        """Take in the next slab; `last` says that none follows."""
+        axis = self.grid.dimension - 1
+        slab = displacement if self._kept is None else torch.cat([self._kept, displacement], dim=axis)
+        first = 0 if self._kept is None else 1
+        count = slab.shape[axis] - first - (0 if last else 1)
+        if count > 0:
+            determinants = self._determinants(slab).narrow(axis, first, count)
+            self.everywhere.add(determinants)
+            if self.mask is not None:
+                centres = self.grid.voxel_centres(self._done, self._done + count)
+                self.inside.add(determinants[inside_mask(self.mask, centres)])
+            self._done += count
+        self._kept = slab.narrow(axis, max(0, slab.shape[axis] - 2), min(2, slab.shape[axis])).clone()
+
+    def _determinants(self, slab: Tensor) -> Tensor:
+        axes = [a for a in range(self.grid.dimension)]
+        slopes = [
+            torch.gradient(slab, dim=a)[0] if slab.shape[a] > 1 else torch.zeros_like(slab) for a in axes
+        ]
+        by_voxel = torch.stack(slopes, dim=-1)
+        to_voxel = self.grid.inverse_affine[:-1, :-1].to(slab)
+        return torch.linalg.det(torch.eye(len(axes)).to(slab) + by_voxel @ to_voxel)

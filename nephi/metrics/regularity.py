@@ -1,0 +1,86 @@
+"""Folding, and spread of the volume change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from nephi.geometry import Grid, lookup_nearest
+from nephi.images import Image
+from nephi.transforms import Transform
+
+
+@dataclass(frozen=True)
+class Regularity:
+    """Share of points with `det J <= 0` in percent, standard deviation of `log det J`, smallest `det J`, point count."""
+
+    folding_percent: float
+    sd_log_jacobian: float
+    smallest: float
+    points: int
+
+
+@dataclass
+class FieldStatistics:
+    """Running folding statistics over determinants that arrive in pieces."""
+
+    count: int = 0
+    folded: int = 0
+    smallest: float = field(default=float("inf"))
+    total: float = 0.0
+    squares: float = 0.0
+
+    def add(self, determinants: Tensor) -> None:
+        """Take in determinants of any shape; their logarithm is bounded below at 1e-9, as folds have none."""
+        if determinants.numel() == 0:
+            return
+        logs = determinants.double().clamp(min=1e-9).log()
+        self.count += determinants.numel()
+        self.folded += int((determinants <= 0).sum())
+        self.smallest = min(self.smallest, float(determinants.min()))
+        self.total += float(logs.sum())
+        self.squares += float(logs.square().sum())
+
+    def result(self) -> Regularity:
+        """Return what was gathered; without any point the folding is 0 and the smallest determinant 1."""
+        if self.count == 0:
+            return Regularity(0.0, 0.0, 1.0, 0)
+        mean = self.total / self.count
+        variance = max(0.0, self.squares / self.count - mean**2)
+        return Regularity(100 * self.folded / self.count, variance**0.5, self.smallest, self.count)
+
+
+def regularity(transform: Transform, grid: Grid, mask: Image | None = None) -> Regularity:
+    """Return folding statistics of the transform's own Jacobian at the voxel centres of `grid` (inside `mask`)."""
+    statistics = FieldStatistics()
+    for points in voxel_centres_inside(grid, mask):
+        with torch.no_grad():
+            _, jacobian = transform.value_and_jacobian(points)
+        statistics.add(torch.linalg.det(jacobian))
+    return statistics.result()
+
+
+def voxel_centres_inside(grid: Grid, mask: Image | None) -> Iterator[Tensor]:
+    """Iterate over the voxel centres `(N, D)` of `grid` slab by slab, inside `mask` (any grid) where one is given."""
+    for start, stop in grid.slabs():
+        points = grid.voxel_centres(start, stop).reshape(-1, grid.dimension)
+        yield points if mask is None else points[inside_mask(mask, points)]
+
+
+def inside_mask(mask: Image, points: Tensor) -> Tensor:
+    """Return a bool tensor `(...)`: is the voxel of `mask` nearest to each world point above 0?"""
+    voxel = mask.grid.world_to_voxel_points(points)
+    return (lookup_nearest(mask.data, voxel) > 0) & mask.grid.contains_voxel_points(voxel)
+
+
+@torch.no_grad()
+def jacobian_image(transform: Transform, grid: Grid) -> Image:
+    """Return the Jacobian determinant (float32) at every voxel centre of `grid`."""
+    slabs = [
+        torch.linalg.det(transform.value_and_jacobian(grid.voxel_centres(start, stop))[1])
+        for start, stop in grid.slabs()
+    ]
+    return Image(torch.cat(slabs, dim=-1), grid, name="Jacobian determinant")

@@ -1,0 +1,21 @@
+"""One pair of images: global alignment, the coarse-to-fine fit of the fields, presets, results on disk."""
+
+from nephi.optimize.export import check_output_folder
+from nephi.optimize.progress import Progress
+from nephi.optimize.registration import Registration, register
+from nephi.optimize.settings import Settings, with_similarity
+from nephi.optimize.settings_file import preset, preset_names, read_settings, settings_from_table, settings_toml
+
+__all__ = [
+    "Progress",
+    "Registration",
+    "Settings",
+    "check_output_folder",
+    "preset",
+    "preset_names",
+    "read_settings",
+    "register",
+    "settings_from_table",
+    "settings_toml",
+    "with_similarity",
+]

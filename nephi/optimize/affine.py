@@ -1,0 +1,144 @@
+"""Global alignment: a start, then a rigid or affine map driven by the intensities."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nephi.errors import DataError, UsageError
+from nephi.images import Image, ImageSampler, smoothed
+from nephi.losses import similarity
+from nephi.optimize.adam import Adam
+from nephi.optimize.pair import Pair
+from nephi.optimize.progress import Progress, ProgressCallback
+from nephi.optimize.settings import INITIALS, AffineSettings
+from nephi.sampling import GridPoints, MaskPoints, PointSource
+from nephi.transforms import AffineTransform
+
+LEAST_OVERLAP = 0.02
+REACH = 100.0  # mm; one unit of the shift parameter moves points as far as one unit of the matrix does at this radius
+
+
+def point_source(image: Image, mask: Image | None) -> PointSource:
+    """Return where points of an image are drawn: in its mask, or everywhere."""
+    return GridPoints(image.grid) if mask is None else MaskPoints(mask)
+
+
+def initial_alignment(pair: Pair, how: str) -> AffineTransform:
+    """Return the translation to start from: fixed points to moving points (world mm).
+
+    `moments` brings the masks' centres of mass together (without masks, the windowed intensities'), `centers` the
+    middles of the images, `none` trusts the headers.
+    """
+    if how not in INITIALS:
+        raise UsageError(f"unknown initial alignment {how!r}: expected one of {', '.join(INITIALS)}, or a transform")
+    if how == "none":
+        return AffineTransform.identity(pair.fixed.dimension)
+    if how == "centers":
+        return AffineTransform.translation(pair.moving.grid.centre_world() - pair.fixed.grid.centre_world())
+    both = pair.fixed_mask is not None and pair.moving_mask is not None
+    fixed = _centre_of_mass(pair.fixed, pair.fixed_mask if both else None, pair.fixed_window)
+    moving = _centre_of_mass(pair.moving, pair.moving_mask if both else None, pair.moving_window)
+    return AffineTransform.translation(moving - fixed)
+
+
+def require_overlap(pair: Pair, transform: AffineTransform, generator: torch.Generator) -> None:
+    """Raise `DataError` when next to none of the fixed points (in the mask) reach the moving image."""
+    points = transform(point_source(pair.fixed, pair.fixed_mask).draw(4000, generator))
+    share = float(ImageSampler(pair.moving).contains(points).float().mean())
+    if share < LEAST_OVERLAP:
+        raise DataError(
+            f"{pair.fixed.name} and {pair.moving.name}: expected images that overlap after the initial alignment, found "
+            f"{100 * share:.1f} % of the fixed points inside the moving image; try another --initial"
+        )
+
+
+def fit_affine(
+    pair: Pair,
+    start: AffineTransform,
+    settings: AffineSettings,
+    kind: str,
+    generator: torch.Generator,
+    progress: ProgressCallback,
+    total: int,
+) -> AffineTransform:
+    """Refine `start` by Adam on an intensity measure, coarse to fine; fixed points to moving points (world mm).
+
+    The map is `x -> M (x - c) + c + t` around the middle c of the fixed mask, M free or a rotation
+    `exp(skew(w))`; points that leave the moving image do not count.
+    """
+    source = point_source(pair.fixed, pair.fixed_mask)
+    centre = source.draw(4000, generator).mean(dim=0)
+    model = _Model(start, centre.double(), kind)
+    optimiser = Adam(model.parameters, settings.rate)
+    loss_of = similarity(settings.similarity)
+    steps = settings.steps * len(settings.smoothing)
+    done = 0
+    for sigma in settings.smoothing:
+        fixed = ImageSampler(smoothed(pair.fixed, sigma, pair.fixed_window))
+        moving = ImageSampler(smoothed(pair.moving, sigma, pair.moving_window))
+        points = source.draw(settings.points * settings.steps, generator).to(pair.fixed.data.device)
+        values = fixed(points)
+        for x, value in zip(points.split(settings.points), values.split(settings.points), strict=True):
+            optimiser.rate = settings.rate * (1.05 - done / steps)
+            y = model(x)
+            loss = loss_of(value[:, None], moving(y)[:, None], moving.contains(y.detach()).float())
+            optimiser.minimise(loss)
+            done += 1
+            if done % 20 == 0:
+                progress(Progress("affine", done, total, loss.item()))
+    return model.transform()
+
+
+class _Model:
+    """The parameters of the global map, scaled so that one step size suits all."""
+
+    def __init__(self, start: AffineTransform, centre: Tensor, kind: str) -> None:
+        self.centre = centre
+        self.start = start
+        d = start.dimension
+        self.shift = torch.zeros(d, requires_grad=True)
+        count = d * d if kind == "affine" else d * (d - 1) // 2
+        self.linear = torch.zeros(count, requires_grad=True)
+        self.kind = kind
+        self.parameters = [self.shift, self.linear]
+
+    def __call__(self, points: Tensor) -> Tensor:
+        matrix, offset = self._composed(torch.float32)
+        return points @ matrix.T.to(points) + offset.to(points)
+
+    def transform(self) -> AffineTransform:
+        with torch.no_grad():
+            matrix, offset = self._composed(torch.float64)
+        homogeneous = torch.eye(len(offset) + 1, dtype=torch.float64)
+        homogeneous[:-1, :-1], homogeneous[:-1, -1] = matrix, offset
+        return AffineTransform(homogeneous)
+
+    def _composed(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return matrix and offset of: move about the fixed centre, then the start."""
+        d = len(self.shift)
+        update = self._update().to(dtype)
+        first, shift = self.start.matrix[:-1, :-1].to(dtype), self.start.matrix[:-1, -1].to(dtype)
+        centre = self.centre.to(dtype)
+        matrix = first @ update
+        offset = first @ (centre - update @ centre + REACH * self.shift.to(dtype)) + shift
+        assert matrix.shape == (d, d)
+        return matrix, offset
+
+    def _update(self) -> Tensor:
+        d = len(self.shift)
+        if self.kind == "affine":
+            return torch.eye(d) + self.linear.view(d, d)
+        upper = torch.triu_indices(d, d, offset=1)
+        skew = torch.zeros(d, d).index_put((upper[0], upper[1]), self.linear)
+        return torch.matrix_exp(skew - skew.T)
+
+
+def _centre_of_mass(image: Image, mask: Image | None, window: tuple[float, float]) -> Tensor:
+    weights = smoothed(image, 5.0, window) if mask is None else mask
+    mass = weights.data.double()
+    coordinates = []
+    for axis in range(image.dimension):
+        profile = mass.sum(dim=[a for a in range(image.dimension) if a != axis])
+        coordinates.append((profile * torch.arange(len(profile))).sum() / profile.sum())
+    return weights.grid.voxel_to_world_points(torch.stack(coordinates))

@@ -1,0 +1,37 @@
+"""Where and with how many threads a fit runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from nephi.errors import UsageError
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device called `auto` (a GPU when there is one), `cpu` or `cuda[:N]`.
+
+    Raises `UsageError` for another name, or a GPU that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()) or (kind == "cpu" and number):
+        raise UsageError(f"unknown device {name!r}: expected auto, cpu, cuda or cuda:N")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device {name!r} is not there: found {torch.cuda.device_count()} CUDA devices; use --device cpu")
+    return torch.device(name)
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Let torch use `count` CPU threads (0: as many as it likes) inside the `with` block."""
+    before = torch.get_num_threads()
+    if count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

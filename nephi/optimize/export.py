@@ -1,0 +1,140 @@
+"""Writing a registration's files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from nephi.errors import DataError
+from nephi.fields import nephi_bytes
+from nephi.geometry import Grid
+from nephi.images import Resampler
+from nephi.io import DisplacementWriter, read_displacement, write_image
+from nephi.metrics import PassingField, inside_mask, inverse_consistency_error
+from nephi.optimize.device import cpu_threads
+from nephi.optimize.settings_file import settings_table
+from nephi.optimize.usage import peak_memory_mb
+from nephi.transforms import Transform
+
+if TYPE_CHECKING:
+    from nephi.optimize.registration import Registration
+
+FILES = ("transform.nephi", "warp.nii.gz", "inverse_warp.nii.gz", "warped.nii.gz", "report.json")
+
+
+def check_output_folder(folder: Path, overwrite: bool) -> None:
+    """Raise `DataError` unless results can be written to `folder`: asked before the work, not after it."""
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder}: expected a folder for the results, found a file")
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise DataError(f"{folder}: the output folder is not empty; choose another, or give --overwrite")
+    with _workspace(folder):
+        pass
+
+
+def save_registration(registration: Registration, folder: Path, overwrite: bool) -> Mapping[str, Any]:
+    """Write all files of a registration to `folder`, whole or not at all; return the report."""
+    check_output_folder(folder, overwrite)
+    with _workspace(folder) as work:
+        with registration.usage.stage("export"), cpu_threads(registration.settings.threads):
+            (work / "transform.nephi").write_bytes(nephi_bytes(registration.stored))
+            measured = _write_forward(registration, work / "warp.nii.gz", work / "warped.nii.gz")
+            moving_grid = registration.pair.moving.grid
+            _write_displacement(registration.inverse, moving_grid, work / "inverse_warp.nii.gz")
+            exported = [read_displacement(work / name) for name in ("warp.nii.gz", "inverse_warp.nii.gz")]
+            fixed = registration.pair.fixed
+            error = inverse_consistency_error(exported[0], exported[1], fixed.grid, registration.pair.fixed_mask)
+            measured["exported_inverse_consistency_mm"] = error
+        report = _report(registration, measured)
+        (work / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        for name in FILES:
+            (work / name).replace(folder / name)
+    return report
+
+
+def _write_forward(registration: Registration, warp: Path, warped: Path) -> dict[str, Any]:
+    """Write the forward field and the warped image in one pass, and measure folding and inverse consistency."""
+    pair, transform, inverse = registration.pair, registration.transform, registration.inverse
+    grid, mask = pair.fixed.grid, pair.fixed_mask
+    resampler = Resampler(pair.moving, "linear", registration.settings.image.outside)
+    result, passing = resampler.empty(grid), PassingField(grid, mask)
+    gap, count = 0.0, 0
+    with DisplacementWriter(warp, grid) as writer, torch.no_grad():
+        for start, stop in grid.slabs():
+            points = grid.voxel_centres(start, stop)
+            moved = transform(points)
+            writer.write(start, stop, moved - points)
+            result.data[..., start:stop] = resampler(moved)
+            passing.add(moved - points, last=stop == grid.shape[-1])
+            chosen = inside_mask(mask, points) if mask is not None else torch.ones(points.shape[:-1], dtype=torch.bool)
+            gap += float((inverse(moved[chosen]) - points[chosen]).norm(dim=-1).double().sum())
+            count += int(chosen.sum())
+    write_image(result, warped)
+    return {
+        "inside_mask": vars(passing.inside.result()) if mask is not None else None,
+        "whole_grid": vars(passing.everywhere.result()),
+        "inverse_consistency_mm": gap / max(count, 1),
+    }
+
+
+def _write_displacement(transform: Transform, grid: Grid, path: Path) -> None:
+    with DisplacementWriter(path, grid) as writer, torch.no_grad():
+        for start, stop in grid.slabs():
+            points = grid.voxel_centres(start, stop)
+            writer.write(start, stop, transform(points) - points)
+
+
+def _report(registration: Registration, measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of report.json; equal runs differ in `usage` alone."""
+    stages = registration.usage.stages
+    fitted = [stages[name] for name in ("affine", "fit") if name in stages]
+    return {
+        **registration.stored.about,
+        "fixed": registration.pair.fixed.name,
+        "moving": registration.pair.moving.name,
+        "affine_matrix_ras": registration.stored.affine.matrix.tolist(),
+        **measured,
+        "settings": settings_table(registration.settings),
+        "usage": {
+            "stages": stages,
+            "affine_and_fit_cpu_s": sum(stage["cpu_s"] for stage in fitted),
+            "affine_and_fit_wall_s": sum(stage["wall_s"] for stage in fitted),
+            "process_cpu_s": time.process_time(),
+            "peak_memory_mb": peak_memory_mb(),
+            "peak_gpu_memory_mb": registration.gpu_memory_mb,
+        },
+        "history": {name: [row[name] for row in registration.history] for name in registration.history[0]}
+        if registration.history
+        else {},
+    }
+
+
+@contextmanager
+def _workspace(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder inside `folder` (made when missing); nothing of either is left behind on failure."""
+    made = [p for p in (folder, *folder.parents) if not p.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+    except OSError as error:
+        _remove_empty(made)
+        raise DataError(f"{folder}: cannot write the results there: {error.strerror}") from None
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+        _remove_empty(made)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()  # refuses where results have arrived

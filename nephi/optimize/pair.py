@@ -1,0 +1,99 @@
+"""The two images of a registration, checked and made ready."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nephi.errors import DataError
+from nephi.geometry import Grid
+from nephi.images import Image, find_lungs
+from nephi.optimize.settings import ImageSettings
+
+Window = tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Fixed and moving image with their masks (any grid, or None for everywhere) and intensity windows."""
+
+    fixed: Image
+    moving: Image
+    fixed_mask: Image | None
+    moving_mask: Image | None
+    fixed_window: Window
+    moving_window: Window
+
+    def with_moving_carried(self, matrix: Tensor) -> Pair:
+        """Return the pair with the moving image (and its mask) placed elsewhere by a homogeneous world matrix."""
+
+        def carried(image: Image) -> Image:
+            return image.with_grid(image.grid.transformed(matrix))
+
+        mask = None if self.moving_mask is None else carried(self.moving_mask)
+        return replace(self, moving=carried(self.moving), moving_mask=mask)
+
+    def to(self, device: torch.device) -> Pair:
+        """Return the pair with its images on `device`; masks stay where points are drawn, on the CPU."""
+        fixed, moving = (replace(i, data=i.data.to(device)) for i in (self.fixed, self.moving))
+        return replace(self, fixed=fixed, moving=moving)
+
+
+def make_pair(
+    fixed: Image, moving: Image, fixed_mask: Image | None, moving_mask: Image | None, settings: ImageSettings
+) -> Pair:
+    """Check two images and their masks, find masks where none are given, and choose the intensity windows.
+
+    Raises `DataError` for images of different dimension, non-finite or constant voxels, a mask on another grid, an
+    empty mask.
+    """
+    if fixed.dimension != moving.dimension:
+        raise DataError(
+            f"{fixed.name} is {fixed.dimension}-D and {moving.name} is {moving.dimension}-D: both must be the same"
+        )
+    for image in (fixed, moving):
+        image.require_finite()
+        image.require_contrast()
+    masks = [_mask(i, m, settings.mask) for i, m in ((fixed, fixed_mask), (moving, moving_mask))]
+    windows = [_window(i, m, settings) for i, m in zip((fixed, moving), masks, strict=True)]
+    return Pair(fixed, moving, masks[0], masks[1], windows[0], windows[1])
+
+
+def _mask(image: Image, mask: Image | None, default: str) -> Image | None:
+    if mask is not None:
+        if not mask.grid.same_as(image.grid):
+            raise DataError(
+                f"{mask.name}: expected a mask on the grid of {image.name} ({_grid_text(image.grid)}), found "
+                f"{_grid_text(mask.grid)}; resample it with `nephi apply --interpolation label`"
+            )
+        if not bool((mask.data > 0).any()):
+            raise DataError(f"{mask.name}: expected a mask with voxels above 0, found an empty one")
+        return mask
+    if default == "lungs":
+        return find_lungs(image)
+    if default == "foreground":
+        return image.with_data((image.data > image.data.amin()).to(torch.uint8))
+    return None
+
+
+def _window(image: Image, mask: Image | None, settings: ImageSettings) -> Window:
+    if settings.window:
+        low, high = settings.window
+        return low, high
+    values = image.data
+    if mask is not None and mask.grid.shape == image.grid.shape:
+        values = values[mask.data > 0]
+    values = values[values > image.data.amin()].flatten()
+    sample = values[:: max(1, len(values) // 1_000_000)].double()
+    low, high = torch.quantile(sample, torch.tensor(settings.percentiles, dtype=torch.float64) / 100).tolist()
+    if not low < high:
+        low, high = float(image.data.amin()), float(image.data.amax())
+    return low, high
+
+
+def _grid_text(grid: Grid) -> str:
+    size = "x".join(map(str, grid.shape))
+    spacing = " x ".join(f"{s:.4g}" for s in grid.spacing.tolist())
+    return f"{size} voxels of {spacing} mm from ({', '.join(f'{o:.1f}' for o in grid.origin.tolist())})"

@@ -1,0 +1,178 @@
+"""Registering one pair of images."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nephi.errors import UsageError
+from nephi.fields import FieldPair, StoredTransform, build_fields
+from nephi.images import Image, resample
+from nephi.io import read_image
+from nephi.optimize.affine import fit_affine, initial_alignment, require_overlap
+from nephi.optimize.device import choose_device, cpu_threads
+from nephi.optimize.export import save_registration
+from nephi.optimize.fit import fit_fields
+from nephi.optimize.pair import Pair, make_pair
+from nephi.optimize.progress import ProgressCallback, silent
+from nephi.optimize.settings import Settings
+from nephi.optimize.settings_file import preset as preset_settings
+from nephi.optimize.settings_file import settings_table
+from nephi.optimize.usage import Usage, peak_gpu_memory_mb
+from nephi.transforms import AffineTransform, Composite, Transform
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """The result of `register`.
+
+    `stored` is what goes into `transform.nephi`; `history` has one row of loss terms for each step; `usage` the
+    seconds of each stage.
+    """
+
+    stored: StoredTransform
+    pair: Pair
+    settings: Settings
+    seed: int
+    history: list[dict[str, float]] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+    gpu_memory_mb: float | None = None
+
+    @property
+    def transform(self) -> Transform:
+        """phi: fixed points to moving points (world mm, RAS)."""
+        return self.stored.transform
+
+    @property
+    def inverse(self) -> Transform:
+        """The inverse: moving points to fixed points (world mm, RAS)."""
+        return self.stored.inverse
+
+    def warp(self, image: Image, interpolation: str = "linear", outside: float | None = None) -> Image:
+        """Return an image from the moving side (the moving image, its labels, ...) on the fixed grid.
+
+        `outside` is the value of voxels from beyond the image; by default the settings' `image.outside`.
+        """
+        value = self.settings.image.outside if outside is None else outside
+        return resample(image, self.pair.fixed.grid, self.transform, interpolation, value)
+
+    def save(self, folder: str | Path, overwrite: bool = False) -> Mapping[str, Any]:
+        """Write transform, displacement fields, warped image and report to `folder`; return the report.
+
+        Raises `DataError` for a folder that cannot be written, or is not empty and `overwrite` is false.
+        """
+        return save_registration(self, Path(folder), overwrite)
+
+
+def register(
+    fixed: Image | str | Path,
+    moving: Image | str | Path,
+    *,
+    preset: str = "generic",
+    settings: Settings | None = None,
+    fixed_mask: Image | str | Path | None = None,
+    moving_mask: Image | str | Path | None = None,
+    initial: str | Transform | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: ProgressCallback = silent,
+) -> Registration:
+    """Register the moving image to the fixed one.
+
+    Images and masks are `Image` objects or files. `settings`, when given, take the place of `preset`. `initial` is
+    `moments`, `centers`, `none`, or an affine transform that takes fixed to moving points (world mm, RAS);
+    None leaves it to the settings. The same seed, machine and number of threads give the same result.
+
+    Raises `DataError` for unsuitable images, `UsageError` for an unknown preset, device or initial alignment.
+    """
+    chosen = settings or preset_settings(preset)
+    where = choose_device(device)
+    usage = Usage()
+    with cpu_threads(chosen.threads):
+        with usage.stage("prepare"):
+            given = [None if i is None else _image(i) for i in (fixed, moving, fixed_mask, moving_mask)]
+            assert given[0] is not None and given[1] is not None
+            pair = make_pair(given[0], given[1], given[2], given[3], chosen.image)
+        generator = torch.Generator().manual_seed(seed)
+        affine_steps, field_steps = _planned_steps(chosen)
+        total = affine_steps + field_steps
+        with usage.stage("affine"):
+            affine = _global_alignment(pair, chosen, initial, where, generator, progress, total)
+        fields, history = None, []
+        if chosen.transform == "deformable":
+            with usage.stage("fit"):
+                fields = build_fields(chosen.field, pair.fixed.grid, generator).to(where)
+                aligned = pair.with_moving_carried(affine.inverse().matrix).to(where)
+                history = fit_fields(aligned, fields, chosen, generator, progress, affine_steps, total)
+                fields = fields.cpu().requires_grad_(False)
+    stored = _stored(pair, affine, fields, chosen, seed, where)
+    return Registration(stored, pair, chosen, seed, history, usage, peak_gpu_memory_mb(where))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    from importlib import metadata
+
+    found = {name: metadata.version(name) for name in ("nephi", "torch", "numpy")}
+    return {**found, "python": platform.python_version()}
+
+
+def _image(source: Image | str | Path) -> Image:
+    return source if isinstance(source, Image) else read_image(source)
+
+
+def _planned_steps(settings: Settings) -> tuple[int, int]:
+    affine = 0 if settings.affine.kind == "none" else settings.affine.steps * len(settings.affine.smoothing)
+    return affine, sum(level.steps for level in settings.levels) if settings.transform == "deformable" else 0
+
+
+def _global_alignment(
+    pair: Pair,
+    settings: Settings,
+    initial: str | Transform | None,
+    device: torch.device,
+    generator: torch.Generator,
+    progress: ProgressCallback,
+    total: int,
+) -> AffineTransform:
+    start = _start(pair, initial if initial is not None else settings.affine.initial)
+    require_overlap(pair, start, generator)
+    kind = settings.affine.kind if settings.transform == "deformable" else settings.transform
+    if kind == "none":
+        return start
+    aligned = fit_affine(pair.to(device), start, settings.affine, kind, generator, progress, total)
+    require_overlap(pair, aligned, generator)
+    return aligned
+
+
+def _start(pair: Pair, initial: str | Transform) -> AffineTransform:
+    if isinstance(initial, str):
+        return initial_alignment(pair, initial)
+    parts = initial.transforms if isinstance(initial, Composite) else (initial,)
+    matrix = torch.eye(initial.dimension + 1, dtype=torch.float64)
+    for part in parts:
+        if not isinstance(part, AffineTransform):
+            raise UsageError("the initial transform must be affine (or a chain of affine ones), found a deformation")
+        matrix = part.matrix @ matrix
+    if initial.dimension != pair.fixed.dimension:
+        raise UsageError(f"the initial transform is {initial.dimension}-D, the images are {pair.fixed.dimension}-D")
+    return AffineTransform(matrix)
+
+
+def _stored(
+    pair: Pair, affine: AffineTransform, fields: FieldPair | None, settings: Settings, seed: int, device: torch.device
+) -> StoredTransform:
+    return StoredTransform(
+        affine=affine,
+        fixed_grid=pair.fixed.grid,
+        moving_grid=pair.moving.grid,
+        pair=fields,
+        field_settings=settings.field if fields is not None else None,
+        settings=settings_table(settings),
+        about={"versions": versions(), "seed": seed, "device": device.type, "threads": torch.get_num_threads()},
+    )

@@ -1,0 +1,196 @@
+"""The settings of one registration: frozen dataclasses, the same names in TOML."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from nephi.errors import UsageError
+from nephi.fields import FieldSettings
+from nephi.losses import similarity
+
+INITIALS = ("moments", "centers", "none")
+KINDS = ("none", "rigid", "affine")
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+
+
+def _at_least(table: str, low: float, **values: float) -> None:
+    for name, value in values.items():
+        if not (math.isfinite(value) and value >= low):
+            raise UsageError(f"{table}.{name}: expected {low} or more, got {value}")
+
+
+def _above(table: str, low: float, **values: float) -> None:
+    for name, value in values.items():
+        if not (math.isfinite(value) and value > low):
+            raise UsageError(f"{table}.{name}: expected more than {low}, got {value}")
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """How intensities are read.
+
+    window: `(low, high)` that becomes (0, 1), values beyond are clamped; empty: taken from each image by `percentiles`
+        of its foreground (voxels above the minimum, inside the mask when there is one).
+    outside: value of warped voxels that come from outside the moving image.
+    mask: where points are drawn when no mask is given: `lungs` (found by themselves), `foreground` (above the
+        minimum), or `none` (everywhere).
+    """
+
+    window: tuple[float, ...] = ()
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    outside: float = 0.0
+    mask: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.window and (len(self.window) != 2 or not self.window[0] < self.window[1]):
+            raise UsageError(f"image.window: expected two numbers, low below high, got {self.window}")
+        if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
+            raise UsageError(f"image.percentiles: expected 0 <= low < high <= 100, got {self.percentiles}")
+        _one_of("image.mask", self.mask, ("lungs", "foreground", "none"))
+        if not math.isfinite(self.outside):
+            raise UsageError(f"image.outside: expected a finite number, got {self.outside}")
+
+
+@dataclass(frozen=True)
+class AffineSettings:
+    """The global alignment that comes first.
+
+    kind: `affine`, `rigid` or `none` (only the start). initial: centres of mass (`moments`), image centres
+        (`centers`), or the headers as they are (`none`). smoothing: mm, one stage each, coarse to fine; every stage takes
+        `steps` Adam steps of size `rate` on `points` fresh points, under `similarity`.
+    """
+
+    kind: str = "affine"
+    initial: str = "moments"
+    similarity: str = "ncc"
+    smoothing: tuple[float, ...] = (5.0,)
+    steps: int = 150
+    points: int = 3000
+    rate: float = 5e-3
+
+    def __post_init__(self) -> None:
+        _one_of("affine.kind", self.kind, KINDS)
+        _one_of("affine.initial", self.initial, INITIALS)
+        similarity(self.similarity)
+        _at_least("affine", 1, steps=self.steps, points=self.points)
+        _above("affine", 0.0, rate=self.rate)
+
+
+@dataclass(frozen=True)
+class LevelSettings:
+    """One level, coarse to fine: `steps` on images smoothed by `smoothing` mm, with patch samples `spacing` mm apart."""
+
+    steps: int = 100
+    smoothing: float = 3.0
+    spacing: float = 4.0
+
+    def __post_init__(self) -> None:
+        _at_least("level", 0, smoothing=self.smoothing)
+        _at_least("level", 1, steps=self.steps)
+        _above("level", 0.0, spacing=self.spacing)
+
+
+@dataclass(frozen=True)
+class RegularitySettings:
+    """Weights of the regularity terms, and where they are measured.
+
+    points: fresh points inside the mask at each step; everywhere: further points over the whole grid, so that the
+        field continues smoothly outside the mask.
+    icon is per mm^2 and grows linearly from 0 over the fit: held from the start it would keep both fields at the
+    identity, where they agree. bending is per mm^-2, with derivatives over `bending_step` mm; the others are dimensionless.
+    gradicon sums the squares of the matrix entries. codes weighs the mean magnitude of the latent codes.
+    """
+
+    points: int = 128
+    everywhere: int = 32
+    gradicon: float = 0.2
+    icon: float = 0.02
+    folding: float = 0.0
+    diffusion: float = 0.0
+    volume: float = 0.0
+    bending: float = 0.0
+    bending_step: float = 2.0
+    codes: float = 0.0
+
+    def __post_init__(self) -> None:
+        _at_least("regularity", 0, everywhere=self.everywhere, gradicon=self.gradicon, icon=self.icon)
+        _at_least("regularity", 0, folding=self.folding, diffusion=self.diffusion, volume=self.volume)
+        _at_least("regularity", 0, bending=self.bending, codes=self.codes)
+        _at_least("regularity", 1, points=self.points)
+        _above("regularity", 0.0, bending_step=self.bending_step)
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How the fields are fitted.
+
+    similarity: between patches of `(2 radius + 1)^D` samples at `patches` points in each direction; radius 0 compares
+        single points (for the global measures). `share` above 0 draws that share of the fixed image's voxels instead,
+        at most `patches` (NePhi's rule).
+    rate: Adam's step size, reached after a `warmup` share of the steps and lowered along a cosine if `decay`.
+    plateau: a level ends early when the mean loss of its last fifth of steps is lower than that of the fifth before by
+        less than this share; 0 never ends early.
+    """
+
+    similarity: str = "lncc2"
+    patches: int = 256
+    share: float = 0.0
+    radius: int = 1
+    rate: float = 1e-2
+    warmup: float = 0.05
+    decay: bool = True
+    plateau: float = 1e-3
+
+    def __post_init__(self) -> None:
+        similarity(self.similarity)
+        if self.similarity == "mind" and self.radius != 2:
+            raise UsageError(f"fit.radius: similarity mind needs patches of radius 2, got {self.radius}")
+        if self.similarity in ("lncc", "lncc2") and self.radius < 1:
+            raise UsageError(f"fit.radius: similarity {self.similarity} needs patches of radius 1 or more, got 0")
+        _at_least("fit", 0, radius=self.radius, share=self.share, warmup=self.warmup, plateau=self.plateau)
+        _at_least("fit", 1, patches=self.patches)
+        _above("fit", 0.0, rate=self.rate)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a registration is told besides its images; the same tables and names as in a TOML file.
+
+    transform: `deformable`, or only the `affine` or `rigid` part. threads: CPU threads of the fit, 0 for all.
+    """
+
+    transform: str = "deformable"
+    threads: int = 1
+    image: ImageSettings = ImageSettings()
+    affine: AffineSettings = AffineSettings()
+    field: FieldSettings = FieldSettings()
+    fit: FitSettings = FitSettings()
+    regularity: RegularitySettings = RegularitySettings()
+    levels: tuple[LevelSettings, ...] = (
+        LevelSettings(90, 3.0, 6.0),
+        LevelSettings(90, 1.5, 4.0),
+        LevelSettings(120, 0.0, 2.5),
+    )
+
+    def __post_init__(self) -> None:
+        _one_of("transform", self.transform, ("rigid", "affine", "deformable"))
+        _at_least("settings", 0, threads=self.threads)
+        if not self.levels:
+            raise UsageError("levels: expected at least one")
+
+
+def with_similarity(settings: Settings, name: str) -> Settings:
+    """Return the settings with another similarity for the fit, and one that agrees with it for the global alignment.
+
+    MIND needs patches of radius 2. Measures for images of different contrast (`mind`, `nmi`) align globally by `nmi`.
+    Raises `UsageError` for an unknown name.
+    """
+    radius = 2 if name == "mind" else settings.fit.radius
+    fit = replace(settings.fit, similarity=name, radius=radius)
+    affine = replace(settings.affine, similarity={"mind": "nmi", "nmi": "nmi", "mse": "mse"}.get(name, "ncc"))
+    return replace(settings, fit=fit, affine=affine)

@@ -1,0 +1,118 @@
+"""Settings from and to plain tables and TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nephi.errors import UsageError
+from nephi.optimize.settings import Settings
+
+T = TypeVar("T")
+
+
+def preset_names() -> tuple[str, ...]:
+    """Return the names of the presets that come with nephi."""
+    folder = resources.files("nephi.optimize") / "presets"
+    return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")))
+
+
+def preset(name: str) -> Settings:
+    """Return the preset's settings; raise `UsageError`, listing the known ones, for another name."""
+    return settings_from_table(_preset_table(name), f"preset {name}")
+
+
+def read_settings(path: str | Path, base: str) -> Settings:
+    """Read settings from a TOML file: what it does not name comes from the preset `base`, or the one it names.
+
+    A file may name its own base with `preset = "NAME"`; tables are merged key by key, `levels` replaced as a whole.
+    Raises `UsageError` naming the file for a missing or malformed file, an unknown key, a value of the wrong type.
+    """
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot read the settings: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a TOML file: {error}") from None
+    base = table.pop("preset", base)
+    return settings_from_table(_merged(_preset_table(base), table), str(path))
+
+
+def settings_from_table(table: Mapping[str, Any], source: str) -> Settings:
+    """Build settings from plain tables; raise `UsageError` naming `source` for unknown keys and wrong types."""
+    try:
+        return _build(Settings, table, "")
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from None
+
+
+def settings_table(settings: Settings) -> dict[str, Any]:
+    """Return the settings as plain tables that TOML and JSON can hold."""
+    return _plain(dataclasses.asdict(settings))
+
+
+def settings_toml(settings: Settings) -> str:
+    """Return the settings as TOML text that `read_settings` reads back."""
+    import tomli_w
+
+    return tomli_w.dumps(settings_table(settings))
+
+
+def _preset_table(name: str) -> dict[str, Any]:
+    if name not in preset_names():
+        raise UsageError(f"unknown preset {name!r}; known are {', '.join(preset_names())}")
+    text = (resources.files("nephi.optimize") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        result[key] = _merged(base[key], value) if both else value
+    return result
+
+
+def _build(kind: type[T], table: Any, path: str) -> T:
+    """Fill a dataclass from a table, strictly: every key known, every value of its type."""
+    if not isinstance(table, Mapping):
+        raise UsageError(f"{path or 'settings'}: expected a table, got {table!r}")
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(table) - set(hints))
+    if unknown:
+        raise UsageError(f"unknown setting {path}{unknown[0]}; known are {', '.join(path + name for name in hints)}")
+    return kind(**{key: _value(hints[key], value, f"{path}{key}") for key, value in table.items()})
+
+
+def _value(kind: Any, value: Any, path: str) -> Any:
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _build(kind, value, f"{path}.")
+    if isinstance(kind, types.GenericAlias):  # tuple[X, ...] or tuple[X, X]
+        inner = typing.get_args(kind)
+        if not isinstance(value, list | tuple) or (inner[-1] is not ... and len(value) != len(inner)):
+            raise UsageError(f"{path}: expected {_spelled(kind)}, got {value!r}")
+        return tuple(_value(inner[0], item, f"{path}[{i}]") for i, item in enumerate(value))
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise UsageError(f"{path}: expected {_spelled(kind)}, got {value!r}")
+    return value
+
+
+def _spelled(kind: Any) -> str:
+    names = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
+    return names.get(kind, f"a list ({kind})")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value

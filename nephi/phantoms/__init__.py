@@ -1,0 +1,8 @@
+"""Synthetic pairs of images whose deformation is known exactly, made in memory."""
+
+from nephi.phantoms.lungs import lung_phantom
+from nephi.phantoms.motion import Breathing, WaveMotion
+from nephi.phantoms.pair import PhantomPair
+from nephi.phantoms.shapes import shapes_phantom
+
+__all__ = ["Breathing", "PhantomPair", "WaveMotion", "lung_phantom", "shapes_phantom"]

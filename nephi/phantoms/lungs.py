@@ -1,0 +1,124 @@
+"""A chest CT breathed in and the same chest breathed out, with the motion between them known exactly."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from nephi.errors import UsageError
+from nephi.geometry import Grid
+from nephi.phantoms.calibration import calibrated, determinant
+from nephi.phantoms.chest import APEX, BASE, BODY, Chest, lung_depth
+from nephi.phantoms.grids import field_of_view, rotation
+from nephi.phantoms.motion import Breathing, Ramp, WaveMotion, Window
+from nephi.phantoms.pair import PhantomPair, landmarks_in, render, render_mask
+from nephi.phantoms.waves import PlaneWaves
+
+MARGIN = 13.0  # mm between the lungs and the ends of the images
+LANDMARKS = 300
+
+
+def lung_phantom(
+    seed: int = 0,
+    motion: float = 20.0,
+    *,
+    local: float = 2.0,
+    compression: float = 0.4,
+    noise: float = 20.0,
+    density: float = 1.0,
+    shape: tuple[int, int, int] = (128, 96, 108),
+    fixed_grid: Grid | None = None,
+    moving_grid: Grid | None = None,
+) -> PhantomPair:
+    """Make a 3-D chest CT pair (HU, int16): fixed breathed in, moving breathed out, on different grids.
+
+    Parameters
+    ----------
+    seed
+        Vessels, texture, local motion, landmarks and noise; the organs are the same for all.
+    motion
+        Largest displacement in the lungs, mm (to 1 %).
+    local
+        Largest displacement of the local waves (10 to 20 mm long) in the lungs, mm; the root of its mean square is
+        about a third. 0 leaves the smooth breathing alone.
+    compression
+        Smallest determinant of the Jacobian in the lungs that `local` may cause; the waves are reduced to keep it.
+        With the default `local` it is reached (to 0.05) for every motion.
+    noise
+        Standard deviation of the Gaussian noise, HU; independent in the two images.
+    density
+        How strongly lung tissue darkens where the breath expands it: its density is multiplied by the determinant of
+        the breathing (local waves left out) to this power. 1 conserves mass, 0 makes `fixed(x) = moving(phi(x))` exact.
+    shape
+        Voxels of the fixed image (about as many in the moving one); the field of view stays.
+    fixed_grid, moving_grid
+        Grids to use instead of the default ones; the moving one is oblique, anisotropic and has permuted axes.
+
+    Raises
+    ------
+    UsageError
+        When a number is out of range, or `motion` is too large to be free of folds.
+    """
+    if motion <= 0 or min(local, noise, density) < 0:
+        raise UsageError(
+            "motion must be positive, and local, noise and density 0 or more; "
+            f"got {motion:g}, {local:g}, {noise:g} and {density:g}"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    chest = Chest.random(generator)
+    transform = _breathing(motion, local, compression, generator)
+    breath = replace(transform, local=replace(transform.local, amplitude=0.0))
+
+    def moving_intensity(points: Tensor) -> Tensor:
+        return chest(points, torch.ones_like(points[:, 0]))
+
+    def fixed_intensity(points: Tensor) -> Tensor:
+        volume = determinant(breath.value_and_jacobian(points)[1])
+        return chest(transform(points), volume.clamp(0.5, 2.0) ** density)
+
+    fixed_grid = fixed_grid or _fixed_grid(shape, motion)
+    moving_grid = moving_grid or _moving_grid(shape)
+    fixed_mask = render_mask(fixed_grid, lambda points: lung_depth(transform(points)) > 0, "fixed lungs")
+    return PhantomPair(
+        fixed=render(fixed_grid, fixed_intensity, noise, generator, "fixed phantom"),
+        moving=render(moving_grid, moving_intensity, noise, generator, "moving phantom"),
+        fixed_mask=fixed_mask,
+        moving_mask=render_mask(moving_grid, lambda points: lung_depth(points) > 0, "moving lungs"),
+        transform=transform,
+        landmarks=landmarks_in(fixed_mask, transform, LANDMARKS, generator),
+    )
+
+
+def _breathing(motion: float, local: float, compression: float, generator: torch.Generator) -> Breathing:
+    """Return the motion of a chest whose lungs, breathed out, are those of `chest`."""
+    waves = PlaneWaves.random(12, 3, 3, (10.0, 20.0), generator)
+    centre = torch.tensor([0.0, 0.0, (APEX + BASE - motion) / 2])
+    inner = torch.tensor([122.0, 82.0, 0.55 * (APEX - BASE + motion)])
+    shape = Breathing(
+        amplitude=motion,
+        depth=0.15,
+        window=Window(torch.tensor([0.0, -12.0, 0.0]), torch.tensor([128.0, 96.0, math.inf]), 0.2),
+        rise=Ramp(2, BASE - motion + 190.0, BASE - motion + 30.0, 15.0),
+        front=Ramp(1, -70.0, 75.0, 12.0),
+        local=WaveMotion(waves, Window(centre, inner, 0.12), 1.0),
+    )
+    probes = _fixed_grid((100, 74, 100), motion).voxel_centres()
+    return calibrated(shape, motion, local, compression, lambda points: lung_depth(points) > 0, probes.reshape(-1, 3))
+
+
+def _fixed_grid(shape: tuple[int, int, int], motion: float) -> Grid:
+    """Return an axis-aligned grid that holds the body's cross-section and the fixed lungs."""
+    extent = (2 * BODY[0] + 8, 2 * BODY[1] + 8, APEX - BASE + motion + 2 * MARGIN)
+    return field_of_view(shape, extent, (0.0, 0.0, (APEX + BASE - motion) / 2), torch.eye(3))
+
+
+def _moving_grid(shape: tuple[int, int, int]) -> Grid:
+    """Return an oblique grid around the moving lungs: axes run forward, down and to the left, with other spacings."""
+    counts = (round(1.1 * shape[1]), round(0.9 * shape[2]), shape[0])
+    extent = (2 * BODY[1] + 12, APEX - BASE + 2 * MARGIN + 14, 2 * BODY[0] + 8)
+    forward_down_left = torch.tensor([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]).double()
+    centre = (3.0, -2.0, (APEX + BASE) / 2)
+    return field_of_view(counts, extent, centre, rotation(0.06, -0.04, 0.09) @ forward_down_left)

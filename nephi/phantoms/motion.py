@@ -1,0 +1,130 @@
+"""Deformations in closed form: breathing, and local waves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from nephi.phantoms.waves import PlaneWaves
+from nephi.transforms import Transform
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Smooth bump `w(x) = sigmoid((1 - |(x - centre) / radii|^2) / softness)`: 1 in an ellipsoid, 0 far outside.
+
+    `centre` and `radii` are `(D,)` in mm; w is 1/2 on the ellipsoid. An infinite radius ignores its axis.
+    """
+
+    centre: Tensor
+    radii: Tensor
+    softness: float
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return w `(...)` at points `(..., D)`."""
+        scaled = (points - self.centre.to(points)) / self.radii.to(points)
+        return torch.sigmoid((1 - scaled.square().sum(dim=-1)) / self.softness)
+
+    def value_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return w `(...)` and its gradient `(..., D)` per mm."""
+        value = self(points)
+        inner = (points - self.centre.to(points)) / self.radii.to(points).square()
+        return value, (value * (1 - value) * (-2 / self.softness)).unsqueeze(-1) * inner
+
+
+@dataclass(frozen=True, eq=False)
+class Ramp:
+    """Smooth step along one axis: 0 before `start`, 1 after `stop` (mm), linear between, corners rounded by `rounding`.
+
+    `start` may lie above `stop`: the step then rises against the axis.
+    """
+
+    axis: int
+    start: float
+    stop: float
+    rounding: float
+
+    def value_and_slope(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the step `(...)` at points `(..., D)` and its derivative along the axis, per mm."""
+        sign = 1.0 if self.stop > self.start else -1.0
+        length = abs(self.stop - self.start)
+        begun = sign * (points[..., self.axis] - self.start) / self.rounding
+        ended = begun - length / self.rounding
+        value = (softplus(begun) - softplus(ended)) * (self.rounding / length)
+        slope = (torch.sigmoid(begun) - torch.sigmoid(ended)) * (sign / length)
+        return value, slope
+
+
+@dataclass(frozen=True, eq=False)
+class WaveMotion(Transform):
+    """`phi(x) = x + amplitude * window(x) * waves(x)`: waves of displacement inside a window, fixed to moving points."""
+
+    waves: PlaneWaves
+    window: Window
+    amplitude: float
+
+    @property
+    def dimension(self) -> int:
+        """Number of coordinates D, 2 or 3."""
+        return self.waves.vectors.shape[1]
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return where the fixed points `(..., D)` go, in mm."""
+        if self.amplitude == 0:
+            return points
+        return points + self.amplitude * self.window(points).unsqueeze(-1) * self.waves(points)
+
+    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where the points go, and the Jacobian `(..., D, D)` in closed form."""
+        window, slope = self.window.value_and_gradient(points)
+        waves, gradient = self.waves.value_and_gradient(points)
+        jacobian = window[..., None, None] * gradient + waves.unsqueeze(-1) * slope.unsqueeze(-2)
+        eye = torch.eye(self.dimension).to(points)
+        return points + self.amplitude * window.unsqueeze(-1) * waves, eye + self.amplitude * jacobian
+
+
+@dataclass(frozen=True, eq=False)
+class Breathing(Transform):
+    """Motion of the chest from the fixed (breathed in) to the moving (breathed out) image, world mm, RAS, 3-D.
+
+    The whole chest moves up by `amplitude * window(x) * rise(x)`, little at the apex and most below the diaphragm,
+    and its front moves back by `amplitude * depth * window(x) * rise(x) * front(x)`. To that the displacement of
+    `local` is added: waves of 10 to 20 mm inside the lungs, which no affine map and no coarse spline can follow.
+    """
+
+    amplitude: float
+    depth: float
+    window: Window
+    rise: Ramp
+    front: Ramp
+    local: WaveMotion
+
+    @property
+    def dimension(self) -> int:
+        """Always 3."""
+        return 3
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return where the fixed points `(..., 3)` go, in mm."""
+        rise = self.amplitude * self.window(points) * self.rise.value_and_slope(points)[0]
+        back = self.depth * rise * self.front.value_and_slope(points)[0]
+        return self.local(points) + torch.stack([torch.zeros_like(rise), -back, rise], dim=-1)
+
+    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where the points go, and the Jacobian `(..., 3, 3)` in closed form."""
+        window, window_slope = self.window.value_and_gradient(points)
+        step, step_slope = self.rise.value_and_slope(points)
+        front, front_slope = self.front.value_and_slope(points)
+        rise = self.amplitude * window * step
+        rise_slope = self.amplitude * step.unsqueeze(-1) * window_slope
+        rise_slope[..., self.rise.axis] += self.amplitude * window * step_slope
+        back_slope = self.depth * front.unsqueeze(-1) * rise_slope
+        back_slope[..., self.front.axis] += self.depth * rise * front_slope
+        value, jacobian = self.local.value_and_jacobian(points)
+        still = torch.zeros_like(rise)
+        value = value + torch.stack([still, -self.depth * rise * front, rise], dim=-1)
+        return value, jacobian + torch.stack([torch.zeros_like(rise_slope), -back_slope, rise_slope], dim=-2)
+

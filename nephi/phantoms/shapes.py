@@ -1,0 +1,138 @@
+"""Two 2-D pictures of smooth shapes, with the motion between them known exactly."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nephi.errors import UsageError
+from nephi.geometry import Grid
+from nephi.phantoms.grids import field_of_view, rotation
+from nephi.phantoms.motion import WaveMotion, Window
+from nephi.phantoms.pair import PhantomPair, landmarks_in, render, render_mask
+from nephi.phantoms.waves import PlaneWaves
+
+# World millimetres. The pictures show a disc with blobs in it, on an empty background.
+DISC = (66.0, 58.0)
+FIELD_OF_VIEW = (160.0, 144.0)
+BLOBS = 9
+EDGE = 1.5
+LANDMARKS = 200
+SMALLEST_DETERMINANT = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class Shapes:
+    """A textured disc with smooth elliptic blobs, 0 outside, values up to about 1000."""
+
+    centres: Tensor
+    radii: Tensor
+    levels: Tensor
+    texture: PlaneWaves
+
+    @classmethod
+    def random(cls, generator: torch.Generator) -> Shapes:
+        """Draw blobs, evenly around the disc so that no part of it is empty, and texture."""
+        place = torch.rand(BLOBS, 2, generator=generator)
+        angle = 2 * math.pi * (torch.arange(BLOBS) + 0.6 * place[:, 0]) * (math.sqrt(5) - 1) / 2
+        distance = ((torch.arange(BLOBS) + 0.2 + 0.6 * place[:, 1]) / BLOBS).sqrt() * 0.85
+        centres = torch.stack([angle.cos(), angle.sin()], dim=1) * distance[:, None] * torch.tensor(DISC)
+        radii = 6 + 10 * torch.rand(BLOBS, 2, generator=generator)
+        levels = torch.rand(BLOBS, generator=generator) * 300 + 150
+        levels[1::2] *= -1
+        return cls(centres, radii, levels, PlaneWaves.random(16, 1, 2, (8.0, 32.0), generator))
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return the brightness `(N,)` at moving points `(N, 2)`, world mm."""
+        scaled = (points[:, None] - self.centres) / self.radii
+        blobs = torch.sigmoid(4 * (1 - scaled.square().sum(dim=-1))) @ self.levels
+        values = 450 + blobs + 50 * self.texture(points)[:, 0]
+        return values * torch.sigmoid(disc_depth(points) / (0.5 * EDGE))
+
+
+def disc_depth(points: Tensor) -> Tensor:
+    """Return the depth in mm below the disc's rim, to first order there: positive inside `(...)`, points `(..., 2)`."""
+    radii = points.new_tensor(DISC)
+    radius = (points / radii).norm(dim=-1)
+    return (1 - radius) * radius / (points / radii**2).norm(dim=-1).clamp(min=1e-4)
+
+
+def shapes_phantom(
+    seed: int = 0,
+    motion: float = 8.0,
+    *,
+    noise: float = 10.0,
+    shape: tuple[int, int] = (128, 128),
+    fixed_grid: Grid | None = None,
+    moving_grid: Grid | None = None,
+) -> PhantomPair:
+    """Make a 2-D pair (int16, values up to about 1000) with a smooth known transform, on different grids.
+
+    Parameters
+    ----------
+    seed
+        Blobs, texture, motion, landmarks and noise.
+    motion
+        Largest displacement in the disc, mm (to 1 %).
+    noise
+        Standard deviation of the Gaussian noise, independent in the two images.
+    shape
+        Voxels of the fixed image (about as many in the moving one); the field of view stays.
+    fixed_grid, moving_grid
+        Grids to use instead of the default ones; the moving one is oblique, anisotropic and has a flipped axis.
+
+    Raises
+    ------
+    UsageError
+        When a number is out of range, or `motion` is so large that it would nearly fold.
+    """
+    if motion <= 0 or noise < 0:
+        raise UsageError(f"motion must be positive and noise 0 or more, got {motion:g} and {noise:g}")
+    generator = torch.Generator().manual_seed(seed)
+    shapes = Shapes.random(generator)
+    transform = _waves(motion, generator)
+    fixed_grid = fixed_grid or field_of_view(shape, FIELD_OF_VIEW, (0.0, 0.0), torch.eye(2))
+    moving_grid = moving_grid or _moving_grid(shape)
+    fixed_mask = render_mask(fixed_grid, lambda points: disc_depth(transform(points)) > 0, "fixed disc")
+    return PhantomPair(
+        fixed=render(fixed_grid, lambda points: shapes(transform(points)), noise, generator, "fixed phantom"),
+        moving=render(moving_grid, shapes, noise, generator, "moving phantom"),
+        fixed_mask=fixed_mask,
+        moving_mask=render_mask(moving_grid, lambda points: disc_depth(points) > 0, "moving disc"),
+        transform=transform,
+        landmarks=landmarks_in(fixed_mask, transform, LANDMARKS, generator),
+    )
+
+
+@torch.no_grad()
+def _waves(motion: float, generator: torch.Generator) -> WaveMotion:
+    """Return long waves that move the disc by `motion` mm at most.
+
+    Raises `UsageError` when they would compress it too much.
+    """
+    waves = PlaneWaves.random(6, 2, 2, (90.0, 240.0), generator)
+    window = Window(torch.zeros(2), torch.tensor(DISC) * 1.05, 0.35)
+    probes = field_of_view((160, 144), FIELD_OF_VIEW, (0.0, 0.0), torch.eye(2)).voxel_centres().reshape(-1, 2)
+    unit = WaveMotion(waves, window, 1.0)(probes) - probes
+    amplitude = motion / float(unit.norm(dim=-1).max())
+    for _ in range(3):  # the fixed disc depends on the amplitude, the amplitude on the displacement in it
+        disc = disc_depth(probes + amplitude * unit) > 0
+        amplitude = motion / float(unit[disc].norm(dim=-1).max())
+    result = WaveMotion(waves, window, amplitude)
+    smallest = float(torch.linalg.det(result.value_and_jacobian(probes)[1]).min())
+    if smallest < SMALLEST_DETERMINANT:
+        raise UsageError(
+            f"motion of {motion:g} mm compresses some place to {smallest:.2f} of its area: choose a smaller one"
+        )
+    return result
+
+
+
+def _moving_grid(shape: tuple[int, int]) -> Grid:
+    """Return an oblique, left-handed grid with the axes swapped and other spacings than the fixed one."""
+    counts = (round(0.95 * shape[1]), round(1.1 * shape[0]))
+    extent = (FIELD_OF_VIEW[1] + 16, FIELD_OF_VIEW[0] + 8)
+    return field_of_view(counts, extent, (3.0, -2.0), rotation(0.25) @ torch.tensor([[0.0, 1.0], [1.0, 0.0]]).double())

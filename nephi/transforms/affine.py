@@ -1,0 +1,65 @@
+"""Affine maps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nephi.errors import DataError
+from nephi.transforms.transform import Transform
+
+
+class AffineTransform(Transform):
+    """`phi(x) = A x + b` in world mm (RAS), from a homogeneous `(D + 1, D + 1)` matrix kept in float64.
+
+    Raises `DataError` when the matrix is not square homogeneous 2-D or 3-D, not finite, or singular.
+    """
+
+    def __init__(self, matrix: Tensor) -> None:
+        matrix = torch.as_tensor(matrix, dtype=torch.float64).detach().cpu()
+        d = matrix.shape[0] - 1
+        if matrix.ndim != 2 or matrix.shape[1] != d + 1 or d not in (2, 3):
+            raise DataError(f"an affine transform needs a 3x3 or 4x4 homogeneous matrix, got {tuple(matrix.shape)}")
+        if not bool(torch.isfinite(matrix).all()):
+            raise DataError("the affine matrix holds NaN or infinite values")
+        last = torch.zeros(d + 1, dtype=torch.float64)
+        last[-1] = 1
+        if not torch.equal(matrix[-1], last):
+            raise DataError(f"the last row of an affine matrix must be {last.tolist()}, got {matrix[-1].tolist()}")
+        # Scale-free test: the determinant against the product of the column lengths.
+        lengths = matrix[:-1, :-1].norm(dim=0).prod()
+        if lengths == 0 or abs(torch.linalg.det(matrix[:-1, :-1])) < 1e-9 * lengths:
+            raise DataError("the affine matrix is singular: it has no inverse")
+        self.matrix = matrix
+
+    @classmethod
+    def identity(cls, dimension: int) -> AffineTransform:
+        """Return the identity in 2-D or 3-D."""
+        return cls(torch.eye(dimension + 1, dtype=torch.float64))
+
+    @classmethod
+    def translation(cls, shift: Tensor) -> AffineTransform:
+        """Return the map that adds `shift` `(D,)` mm."""
+        matrix = torch.eye(len(shift) + 1, dtype=torch.float64)
+        matrix[:-1, -1] = shift
+        return cls(matrix)
+
+    @property
+    def dimension(self) -> int:
+        """Number of coordinates D, 2 or 3."""
+        return self.matrix.shape[0] - 1
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return `A x + b` for points `(..., D)`."""
+        return points @ self.matrix[:-1, :-1].T.to(points) + self.matrix[:-1, -1].to(points)
+
+    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `A x + b`, and A expanded to `(..., D, D)`."""
+        linear = self.matrix[:-1, :-1].to(points)
+        return self(points), linear.expand(*points.shape[:-1], -1, -1)
+
+    def inverse(self) -> AffineTransform:
+        """Return the exact inverse."""
+        inverse = torch.linalg.inv(self.matrix)
+        inverse[-1] = self.matrix[-1]  # exactly (0, ..., 0, 1), rounding removed
+        return AffineTransform(inverse)

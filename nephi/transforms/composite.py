@@ -1,0 +1,43 @@
+"""Transforms one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from nephi.errors import DataError
+from nephi.transforms.transform import Transform
+
+
+class Composite(Transform):
+    """Apply `transforms` to the points in the given order: the **first** of the list acts first.
+
+    (ANTs' command line and SimpleITK's `CompositeTransform` list them the other way round.)
+    Raises `DataError` for an empty list or transforms of different dimension.
+    """
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        self.transforms = tuple(transforms)
+        dimensions = sorted({t.dimension for t in self.transforms})
+        if len(dimensions) != 1:
+            raise DataError(f"a composite needs transforms of one dimension, got {dimensions or 'none'}")
+
+    @property
+    def dimension(self) -> int:
+        """Number of coordinates D, 2 or 3."""
+        return self.transforms[0].dimension
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return where the chain takes the points `(..., D)`, in mm."""
+        for transform in self.transforms:
+            points = transform(points)
+        return points
+
+    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the chain's value and Jacobian: the product of the members' Jacobians, last on the left."""
+        points, jacobian = self.transforms[0].value_and_jacobian(points)
+        for transform in self.transforms[1:]:
+            points, outer = transform.value_and_jacobian(points)
+            jacobian = outer @ jacobian
+        return points, jacobian

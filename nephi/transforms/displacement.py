@@ -1,0 +1,47 @@
+"""Displacement fields stored on a grid."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nephi.errors import DataError
+from nephi.geometry import Grid, lookup, lookup_with_gradient
+from nephi.transforms.transform import Transform
+
+
+class DisplacementField(Transform):
+    """`phi(x) = x + u(x)`, u interpolated linearly on a grid and 0 outside it (as ITK has it).
+
+    `displacement` has shape `(*grid.shape, D)`, world mm, RAS components.
+    Raises `DataError` when the shape does not fit the grid or a value is not finite.
+    """
+
+    def __init__(self, displacement: Tensor, grid: Grid) -> None:
+        expected = (*grid.shape, grid.dimension)
+        if tuple(displacement.shape) != expected:
+            raise DataError(f"a displacement field on this grid has shape {expected}, got {tuple(displacement.shape)}")
+        if not bool(torch.isfinite(displacement).all()):
+            raise DataError("the displacement field holds NaN or infinite values")
+        self.displacement = displacement
+        self.grid = grid
+
+    @property
+    def dimension(self) -> int:
+        """Number of coordinates D, 2 or 3."""
+        return self.grid.dimension
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return `x + u(x)` for points `(..., D)`."""
+        voxel = self.grid.world_to_voxel_points(points)
+        inside = self.grid.contains_voxel_points(voxel).unsqueeze(-1)
+        return points + lookup(self.displacement, voxel) * inside
+
+    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `x + u(x)` and `I + du/dx`, piecewise linear: the derivative of the interpolant itself."""
+        voxel = self.grid.world_to_voxel_points(points)
+        inside = self.grid.contains_voxel_points(voxel).unsqueeze(-1)
+        u, gradient_voxel = lookup_with_gradient(self.displacement, voxel)
+        to_voxel = self.grid.inverse_affine[:-1, :-1].to(points)
+        gradient = gradient_voxel @ to_voxel * inside.unsqueeze(-1)
+        return points + u * inside, torch.eye(self.dimension).to(points) + gradient

@@ -1,0 +1,82 @@
+"""Inverses: exact where there is a formula, Newton's method elsewhere."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nephi.transforms.affine import AffineTransform
+from nephi.transforms.composite import Composite
+from nephi.transforms.transform import Transform
+
+
+class NumericalInverse(Transform):
+    """Solve `phi(x) = y` for x at each asked point y by a damped Newton iteration.
+
+    The start is `guess(y)` (for instance a trained inverse field) or y itself. A step is halved while it makes
+    the residual of its point larger; where the Jacobian is close to singular the plain residual is the step.
+    Iteration stops when every residual is below `tolerance` mm, or after `iterations`: points that phi does
+    not reach (folds, outside of its range) keep the best position found.
+    """
+
+    def __init__(
+        self, transform: Transform, guess: Transform | None = None, tolerance: float = 1e-3, iterations: int = 30
+    ) -> None:
+        self.transform = transform
+        self.guess = guess
+        self.tolerance = tolerance
+        self.iterations = iterations
+
+    @property
+    def dimension(self) -> int:
+        """Number of coordinates D, 2 or 3."""
+        return self.transform.dimension
+
+    @torch.no_grad()
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return x with `phi(x) = points`, shape `(..., D)`, mm."""
+        target = points.reshape(-1, self.dimension)
+        x = target.clone() if self.guess is None else self.guess(target)
+        value, jacobian = self.transform.value_and_jacobian(x)
+        residual = target - value
+        error = residual.norm(dim=-1)
+        damping = torch.ones_like(error)
+        for _ in range(self.iterations):
+            active = (error > self.tolerance) & (damping > 1e-3)
+            if not bool(active.any()):
+                break
+            trial = x[active] + damping[active, None] * _newton_step(jacobian[active], residual[active])
+            value, tried = self.transform.value_and_jacobian(trial)
+            left = target[active] - value
+            better = left.norm(dim=-1) < error[active]
+            index = active.nonzero().squeeze(-1)
+            damping[index] = torch.where(better, torch.ones_like(error[index]), damping[index] / 2)
+            chosen = index[better]
+            x[chosen], jacobian[chosen] = trial[better], tried[better]
+            residual[chosen], error[chosen] = left[better], left[better].norm(dim=-1)
+        return x.reshape(points.shape)
+
+    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x and the inverse of phi's Jacobian at x (inverse function theorem)."""
+        x = self(points)
+        _, jacobian = self.transform.value_and_jacobian(x)
+        return x, torch.linalg.pinv(jacobian)
+
+
+def invert(transform: Transform) -> Transform:
+    """Return the inverse: exact for affine maps, the reversed chain for composites, else by Newton's method."""
+    match transform:
+        case AffineTransform():
+            return transform.inverse()
+        case Composite():
+            return Composite([invert(t) for t in reversed(transform.transforms)])
+        case NumericalInverse():
+            return transform.transform
+        case _:
+            return NumericalInverse(transform)
+
+
+def _newton_step(jacobian: Tensor, residual: Tensor) -> Tensor:
+    regular = torch.linalg.det(jacobian).abs() > 1e-3
+    safe = torch.where(regular[:, None, None], jacobian, torch.eye(jacobian.shape[-1]).to(jacobian))
+    return torch.linalg.solve(safe, residual)

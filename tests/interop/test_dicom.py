@@ -1,0 +1,139 @@
+"""DICOM series written with SimpleITK, read from their folder."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from nephi.errors import DataError
+from nephi.geometry import Grid
+from nephi.images import Image
+from nephi.io import read_image, write_image
+
+UID = "1.2.826.0.1.3680043.2.1125.1.{}"
+
+
+@pytest.fixture
+def right_handed(grid_3d: Grid) -> Grid:
+    """DICOM's slices follow the cross product of the image axes: a right-handed grid."""
+    affine = grid_3d.affine.clone()
+    affine[:3, 0] *= -1
+    return Grid(grid_3d.shape, affine)
+
+
+def write_series(
+    folder: Path, image: Image, series: int = 1, shift_mm: tuple[float, float, float] | None = None
+) -> None:
+    """Write CT slices, stored with a rescale intercept of -1024; `shift_mm` (LPS) a slice tilts the gantry."""
+    folder.mkdir(exist_ok=True)
+    write_image(image, folder / "volume.mha")
+    volume = sitk.Cast(sitk.ReadImage(str(folder / "volume.mha")), sitk.sitkInt16)
+    (folder / "volume.mha").unlink()
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    direction = np.reshape(volume.GetDirection(), (3, 3))
+    for k in range(volume.GetDepth()):
+        plane = volume[:, :, k]
+        position = np.array(volume.TransformIndexToPhysicalPoint((0, 0, k))) + k * np.array(shift_mm or (0, 0, 0))
+        tags = {
+            "0008|0060": "CT",
+            "0008|0016": "1.2.840.10008.5.1.4.1.1.2",
+            "0008|0018": UID.format(f"{series}.{k + 1}"),
+            "0020|000d": UID.format(99),
+            "0020|000e": UID.format(series),
+            "0020|0013": str(k + 1),
+            "0020|0032": "\\".join(f"{x:.6f}" for x in position),
+            "0020|0037": "\\".join(f"{x:.8f}" for x in direction[:, :2].T.ravel()),
+            "0018|0050": f"{volume.GetSpacing()[2]:.6f}",
+            "0028|1052": "-1024",
+            "0028|1053": "1",
+        }
+        for tag, value in tags.items():
+            plane.SetMetaData(tag, value)
+        # The names say nothing about the order of the slices.
+        writer.SetFileName(str(folder / f"{series}-{(k * 5) % 7}.dcm"))
+        writer.Execute(plane)
+
+
+def hounsfield(grid: Grid) -> Image:
+    return Image(torch.arange(grid.size, dtype=torch.int16).reshape(grid.shape) - 500, grid)
+
+
+def test_a_series_comes_back_in_place(tmp_path: Path, right_handed: Grid) -> None:
+    image = hounsfield(right_handed)
+    write_series(tmp_path / "ct", image)
+    (tmp_path / "ct" / "notes.txt").write_text("not DICOM")
+    back = read_image(tmp_path / "ct")
+    assert torch.equal(back.data.int(), image.data.int())
+    torch.testing.assert_close(back.grid.affine, right_handed.affine, rtol=0, atol=1e-4)
+    assert back.name == str(tmp_path / "ct")
+
+
+def test_a_tilted_gantry_is_a_sheared_grid(tmp_path: Path, right_handed: Grid) -> None:
+    image = hounsfield(right_handed)
+    write_series(tmp_path / "ct", image, shift_mm=(0.4, -0.3, 0.0))
+    back = read_image(tmp_path / "ct")
+    expected = right_handed.affine.clone()
+    expected[:3, 2] += torch.tensor([-0.4, 0.3, 0.0])
+    torch.testing.assert_close(back.grid.affine, expected, rtol=0, atol=1e-4)
+    assert torch.equal(back.data.int(), image.data.int())
+
+
+def test_several_series_are_listed(tmp_path: Path, right_handed: Grid) -> None:
+    write_series(tmp_path / "ct", hounsfield(right_handed), series=1)
+    write_series(tmp_path / "ct", hounsfield(right_handed), series=2)
+    with pytest.raises(DataError) as caught:
+        read_image(tmp_path / "ct")
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / 'ct'}: expected a folder with one DICOM series, found 2")
+    assert f"{UID.format(1)}" in message
+    assert message.count("6 files") == 2
+
+
+@pytest.mark.parametrize("missing", [1, 2, 3, 4])
+def test_a_missing_slice_is_found(
+    tmp_path: Path, right_handed: Grid, missing: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_series(tmp_path / "ct", hounsfield(right_handed))
+    (tmp_path / "ct" / f"1-{(missing * 5) % 7}.dcm").unlink()
+    with pytest.raises(DataError, match=r"ct: expected evenly spaced slices, found distances from 2.500 to 5.000 mm"):
+        read_image(tmp_path / "ct")
+    assert capfd.readouterr().err == ""  # ITK's warning about it is not needed any more
+
+
+def test_two_volumes_at_one_place_are_found(tmp_path: Path, right_handed: Grid) -> None:
+    """Phases of a breathing cycle may share a series UID."""
+    write_series(tmp_path / "ct", hounsfield(right_handed))
+    for file in sorted((tmp_path / "ct").iterdir()):
+        file.with_name(f"again-{file.name}").write_bytes(file.read_bytes())
+    with pytest.raises(DataError, match="several volumes may share the folder"):
+        read_image(tmp_path / "ct")
+
+
+def test_one_axial_slice_is_2d(tmp_path: Path) -> None:
+    grid = Grid.from_spacing((6, 4, 1), (0.5, 0.7, 3.0), (10.0, 20.0, 30.0))
+    affine = grid.affine @ torch.diag(torch.tensor([-1.0, -1, 1, 1], dtype=torch.float64))
+    image = hounsfield(Grid(grid.shape, affine))
+    write_series(tmp_path / "cr", image)
+    back = read_image(tmp_path / "cr")
+    assert back.grid.shape == (6, 4)
+    torch.testing.assert_close(back.grid.affine, torch.tensor([[-0.5, 0, 10], [0, -0.7, 20], [0, 0, 1]]).double())
+    assert torch.equal(back.data.int(), image.data[..., 0].int())
+
+
+def test_a_folder_without_dicom(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises(DataError, match="expected a folder with one DICOM series, found none"):
+        read_image(tmp_path)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("slice_number", [0, 3, 5])
+def test_a_cut_slice_is_told(tmp_path: Path, right_handed: Grid, slice_number: int) -> None:
+    write_series(tmp_path / "ct", hounsfield(right_handed))
+    file = tmp_path / "ct" / f"1-{(slice_number * 5) % 7}.dcm"
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(DataError, match=rf"{file.name}: expected a whole DICOM slice"):
+        read_image(tmp_path / "ct")

@@ -1,0 +1,146 @@
+"""Missing, empty, cut and garbage files: one line that names the file, whatever library stumbles over it."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import SimpleITK as sitk
+import torch
+
+from nephi.errors import DataError
+from nephi.geometry import Grid
+from nephi.images import Image
+from nephi.io import (
+    read_displacement,
+    read_foreign_transform,
+    read_image,
+    read_points,
+    read_series,
+    write_affine,
+    write_displacement,
+    write_displacement_itk,
+    write_image,
+)
+from nephi.transforms import AffineTransform, DisplacementField
+
+IMAGES = (".nii", ".nii.gz", ".mha", ".nrrd", ".png", ".tif")
+FIELDS = (".nii", ".nii.gz", ".mha", ".nrrd")
+AFFINES = (".tfm", ".txt", ".mat", ".h5", ".xfm")
+Reader = Callable[[Path], object]
+CASES: list[tuple[str, Reader, str]] = [
+    *(("image", read_image, s) for s in IMAGES),
+    *(("image", lambda path: list(read_series(path)), s) for s in (".nii", ".nii.gz")),
+    *(("field", read_displacement, s) for s in FIELDS),
+    *(("affine", read_foreign_transform, s) for s in AFFINES),
+]
+
+
+def write_whole(kind: str, path: Path, grid: Grid) -> bytes:
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(grid.shape, generator=generator) * 255
+    match kind, path.suffix:
+        case "image", ".png" | ".tif":
+            sitk.WriteImage(sitk.GetImageFromArray(noise[0].byte().numpy()), str(path))
+        case "image", _:
+            write_image(Image(noise.short(), grid), path)
+        case "field", ".mha" | ".nrrd":
+            write_displacement_itk(path, DisplacementField(noise[..., None].expand(*grid.shape, 3), grid))
+        case "field", _:
+            write_displacement(path, lambda x: x + x.sin(), grid)
+        case "affine", ".xfm":
+            sitk.WriteTransform(sitk.AffineTransform(3), str(path))
+        case _:
+            matrix = torch.eye(4, dtype=torch.float64)
+            matrix[:3] += torch.rand(3, 4, generator=generator, dtype=torch.float64) / 5
+            write_affine(path, AffineTransform(matrix))
+    return path.read_bytes()
+
+
+def complaint(read: Reader, path: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        read(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    assert "0x" not in message
+    return message
+
+
+@pytest.mark.parametrize(("kind", "read", "suffix"), CASES)
+def test_damage_is_told_in_one_line(tmp_path: Path, grid_3d: Grid, kind: str, read: Reader, suffix: str) -> None:
+    path = tmp_path / f"damaged{suffix}"
+    whole = write_whole(kind, path, grid_3d)
+    read(path)
+    path.write_bytes(b"")
+    assert "the file is empty" in complaint(read, path)
+    path.write_bytes(random.Random(0).randbytes(700))
+    complaint(read, path)
+    path.write_bytes(b"hello, world\n" * 100)
+    complaint(read, path)
+    # The end of a small TIFF holds tags that libtiff can do without.
+    for part in (0.1, 0.5) if suffix == ".tif" else (0.1, 0.5, 0.9):
+        path.write_bytes(whole[: int(len(whole) * part)])
+        complaint(read, path)
+    path.unlink()
+    assert "no such file" in complaint(read, path)
+
+
+def test_header_files_without_their_voxels(tmp_path: Path, grid_3d: Grid) -> None:
+    for suffix, companion in ((".mhd", ".zraw"), (".nhdr", ".raw.gz")):
+        write_image(Image(torch.ones(grid_3d.shape), grid_3d), tmp_path / f"a{suffix}")
+        (tmp_path / f"a{companion}").unlink()
+        complaint(read_image, tmp_path / f"a{suffix}")
+
+
+def test_names_that_do_not_exist_print_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    # HDF5 prints a page about files that it cannot open.
+    for suffix in AFFINES:
+        complaint(read_foreign_transform, tmp_path / f"a{suffix}")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("length", [4, 30, 63, 2000])
+def test_cut_hdf5_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str], length: int) -> None:
+    path = tmp_path / "a.h5"
+    write_affine(path, AffineTransform.identity(3))
+    path.write_bytes(path.read_bytes()[:length])
+    complaint(read_foreign_transform, path)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("read", [read_image, read_displacement, read_foreign_transform])
+def test_unknown_formats_list_the_known_ones(tmp_path: Path, read: Reader) -> None:
+    (tmp_path / "a.xyz").write_text("x")
+    message = complaint(read, tmp_path / "a.xyz")
+    assert ".nii.gz" in message
+    assert "found .xyz" in message
+
+
+@pytest.mark.parametrize("read", [read_displacement, read_points])
+def test_a_folder_is_no_file(tmp_path: Path, read: Reader) -> None:
+    (tmp_path / "a.nii").mkdir()
+    assert "found a folder" in complaint(read, tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize(
+    ("array", "is_vector", "found"),
+    [((4, 5, 3), True, "found 3"), ((4, 5, 6, 3), True, "found 3"), ((3, 4, 5, 6), False, "4-D series of 3 volumes")],
+)
+def test_vectors_and_series_of_itk_are_no_images(
+    tmp_path: Path, array: tuple[int, ...], is_vector: bool, found: str
+) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(torch.rand(array).numpy(), isVector=is_vector), str(tmp_path / "a.mha"))
+    assert found in complaint(read_image, tmp_path / "a.mha")
+
+
+def test_complex_and_colour_of_itk_are_no_images(tmp_path: Path) -> None:
+    sitk.WriteImage(sitk.Image([4, 5], sitk.sitkComplexFloat32), str(tmp_path / "a.mha"))
+    assert "complex" in complaint(read_image, tmp_path / "a.mha")
+    sitk.WriteImage(sitk.Image([4, 5], sitk.sitkVectorUInt8, 3), str(tmp_path / "a.png"))
+    assert "colour" in complaint(read_image, tmp_path / "a.png")
+
+
+def test_a_tiff_of_several_pages_is_refused(tmp_path: Path) -> None:
+    sitk.WriteImage(sitk.Image([4, 5, 6], sitk.sitkUInt8), str(tmp_path / "a.tif"))
+    assert "6 pages" in complaint(read_image, tmp_path / "a.tif")

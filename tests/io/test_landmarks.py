@@ -1,0 +1,120 @@
+"""Landmark files."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nephi.errors import DataError, UsageError
+from nephi.geometry import PointPairs, Points
+from nephi.io import read_point_pairs, read_points, write_point_pairs, write_points
+
+FLOATS = st.floats(-1e4, 1e4, allow_nan=False)
+
+
+def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def test_lps_is_the_default_and_becomes_ras(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "id,fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z\nα,1,2,3,4,5,6\n")
+    pairs = read_point_pairs(path)
+    assert pairs.fixed.coordinates.tolist() == [[-1, -2, 3]]
+    assert pairs.moving.coordinates.tolist() == [[-4, -5, 6]]
+    assert pairs.fixed.ids == pairs.moving.ids == ("α",)
+    assert read_point_pairs(path, "ras").moving.coordinates.tolist() == [[4, 5, 6]]
+
+
+def test_2d_flips_both_axes(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "fixed_x,fixed_y,moving_x,moving_y\n1,2,3,4\n5,6,7,8\n")
+    pairs = read_point_pairs(path)
+    assert pairs.fixed.coordinates.tolist() == [[-1, -2], [-5, -6]]
+    assert pairs.moving.coordinates.tolist() == [[-3, -4], [-7, -8]]
+    assert pairs.fixed.ids == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("id,x,y,z\na,1,2,3\n", "utf-8-sig"),
+        (" id , x, y ,z\n a , 1 , 2,3 \n\n", "utf-8"),
+        ("Z,label,Y,X,ID\r\n3,left lung,2,1,a\r\n", "utf-8"),
+        ('id,x,y,z,note\na,1,2,3,"one, two"\n', "utf-8"),
+        ("id,x,y,z\na,1e0,2.0,+3", "utf-8"),
+    ],
+)
+def test_dialects_that_are_understood(tmp_path: Path, text: str, encoding: str) -> None:
+    points = read_points(write(tmp_path / "a.csv", text, encoding), "ras")
+    assert points.coordinates.tolist() == [[1, 2, 3]]
+    assert points.ids == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the file is empty"),
+        ("\n\n", "the file is empty"),
+        ("id,x,y\n", "found only the header"),
+        ("id,x\n1,2\n", "expected the columns x,y, separated by commas, found id,x; missing: y"),
+        ("id;x;y\n1;2;3\n", "found id;x;y; missing: x,y"),
+        ("id,x,y,z\n1,2,3,4\n2,2,three,4\n", "expected a finite number in line 3, column y, found 'three'"),
+        ("id,x,y\n1,2,nan\n", "in line 2, column y, found 'nan'"),
+        ("id,x,y\n1,2,inf\n", "in line 2, column y, found 'inf'"),
+        ("id,x,y\n1,2\n", "in line 2, column y, found ''"),
+        ('id,x,y\n"a\nb",2,3\n2,,3\n', "in line 4, column x, found ''"),
+    ],
+)
+def test_errors_name_the_place(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path / "a.csv", text)
+    with pytest.raises(DataError) as caught:
+        read_points(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+
+
+def test_pairs_need_both_sides_in_one_dimension(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "id,fixed_x,fixed_y,fixed_z,moving_x,moving_y\n1,2,3,4,5,6\n")
+    with pytest.raises(DataError, match="missing: moving_z"):
+        read_point_pairs(path)
+
+
+@pytest.mark.parametrize("contents", [b"\xff\xfe\x00id", b"id,x,y\n\x80,1,2\n", bytes(range(256))])
+def test_no_text(tmp_path: Path, contents: bytes) -> None:
+    (tmp_path / "a.csv").write_bytes(contents)
+    with pytest.raises(DataError, match=r"a\.csv: expected a CSV file"):
+        read_points(tmp_path / "a.csv")
+
+
+def test_unknown_frame(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "x,y\n1,2\n")
+    with pytest.raises(UsageError, match="unknown frame 'voxel'"):
+        read_points(path, "voxel")
+    with pytest.raises(UsageError, match="unknown frame 'LPS'"):
+        write_points(tmp_path / "b.csv", read_points(path), "LPS")
+    assert not (tmp_path / "b.csv").exists()
+
+
+@pytest.mark.parametrize("frame", ["lps", "ras"])
+@given(st.lists(st.tuples(FLOATS, FLOATS, FLOATS), min_size=1, max_size=5))
+def test_points_round_trip_exactly(
+    tmp_path_factory: pytest.TempPathFactory, frame: str, rows: list[tuple[float, float, float]]
+) -> None:
+    path = tmp_path_factory.mktemp("points") / "a.csv"
+    points = Points(torch.tensor(rows, dtype=torch.float64), tuple(f"ü, {i}" for i in range(len(rows))))
+    write_points(path, points, frame)
+    back = read_points(path, frame)
+    assert torch.equal(back.coordinates, points.coordinates)
+    assert back.ids == points.ids
+
+
+def test_what_is_written(tmp_path: Path) -> None:
+    write_points(tmp_path / "a.csv", Points(torch.tensor([[0.1, -2, 3]], dtype=torch.float64), ("a",)))
+    assert (tmp_path / "a.csv").read_text() == "id,x,y,z\na,-0.1,2.0,3.0\n"
+    pairs = PointPairs.from_coordinates(torch.tensor([[1.0, 2]]), torch.tensor([[3.0, 4]]), ["b"])
+    write_point_pairs(tmp_path / "b.csv", pairs, "ras")
+    assert (tmp_path / "b.csv").read_text() == "id,fixed_x,fixed_y,moving_x,moving_y\nb,1.0,2.0,3.0,4.0\n"
+    back = read_point_pairs(tmp_path / "b.csv", "ras")
+    assert torch.equal(back.moving.coordinates, pairs.moving.coordinates)

@@ -1,0 +1,152 @@
+"""Reading NIfTI headers of all kinds."""
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from nephi.errors import DataError
+from nephi.io import read_image
+
+OBLIQUE = np.array([[0.0, -1.2, 0.5, 10.0], [0.9, 0.0, 0.0, -20.0], [0.0, 0.3, 2.0, 30.0], [0.0, 0.0, 0.0, 1.0]])
+
+
+def load(path: Path) -> Any:
+    """Return what nibabel finds in a file (its types are those of the base class)."""
+    return nibabel.load(path)
+
+
+def save(path: Path, data: np.ndarray[Any, Any], affine: Any = OBLIQUE, **fields: Any) -> Path:
+    """Write header fields as they are given: nibabel would adjust scaling and codes when it saves."""
+    header = nibabel.Nifti1Image(data, affine, dtype=data.dtype).header
+    header.set_xyzt_units("mm")
+    for name, value in {"vox_offset": 352, "scl_slope": 1, "scl_inter": 0, **fields}.items():
+        header[name] = value
+    contents = header.binaryblock + bytes(4) + data.tobytes(order="F")
+    path.write_bytes(gzip.compress(contents) if path.suffix == ".gz" else contents)
+    return path
+
+
+def voxels(*shape: int) -> np.ndarray[Any, Any]:
+    return np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
+
+
+def test_array_and_affine_are_nibabels(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii.gz", voxels(4, 5, 6))
+    image = read_image(path)
+    np.testing.assert_array_equal(image.data.numpy(), voxels(4, 5, 6))
+    np.testing.assert_allclose(image.grid.affine, load(path).affine, rtol=1e-7)
+
+
+def test_sform_goes_before_qform_before_pixdim(tmp_path: Path) -> None:
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((4, 5, 6))
+    header.set_data_dtype(np.int16)
+    expected = {(1, 1): [1, 2, 3], (0, 1): [4, 5, 6], (2, 0): [1, 2, 3], (0, 0): [-4, 5, 6]}
+    for (s, q), diagonal in expected.items():
+        header.set_qform(np.diag([4.0, 5, 6, 1]), q)
+        header.set_sform(np.diag([1.0, 2, 3, 1]), s)
+        path = tmp_path / f"{s}{q}.nii"
+        path.write_bytes(header.binaryblock + bytes(4) + voxels(4, 5, 6).tobytes())
+        np.testing.assert_allclose(np.diag(read_image(path).grid.affine)[:3], diagonal)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("mm", 1), ("unknown", 1), ("meter", 1000), ("micron", 0.001)])
+def test_units_become_millimetres(tmp_path: Path, unit: str, factor: float) -> None:
+    image = nibabel.Nifti1Image(voxels(4, 5, 6), OBLIQUE)
+    image.header.set_xyzt_units(unit, "sec")
+    nibabel.save(image, tmp_path / "a.nii")
+    affine = read_image(tmp_path / "a.nii").grid.affine.numpy()
+    np.testing.assert_allclose(affine[:3], OBLIQUE[:3] * factor, rtol=1e-6)
+    assert affine[3].tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_ct_scaling_stays_int16(tmp_path: Path, suffix: str) -> None:
+    path = save(tmp_path / f"a{suffix}", voxels(4, 5, 6), scl_slope=1, scl_inter=-1024)
+    read = read_image(path)
+    assert read.voxel_type == "int16"
+    np.testing.assert_array_equal(read.data.numpy(), voxels(4, 5, 6) - 1024)
+    np.testing.assert_array_equal(load(path).get_fdata(), voxels(4, 5, 6) - 1024)  # the file is untouched
+
+
+def test_fractional_scaling_becomes_float32(tmp_path: Path) -> None:
+    read = read_image(save(tmp_path / "a.nii.gz", voxels(4, 5, 6), scl_slope=0.5, scl_inter=0.25))
+    assert read.data.dtype == torch.float32
+    np.testing.assert_allclose(read.data.numpy(), voxels(4, 5, 6) * 0.5 + 0.25)
+
+
+def test_an_uncompressed_file_is_mapped_and_never_changed(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii", voxels(4, 5, 6))
+    before = path.read_bytes()
+    image = read_image(path)
+    with open("/proc/self/maps") as maps:
+        assert str(path) in maps.read()
+    image.data.zero_()
+    assert path.read_bytes() == before
+
+
+def test_big_endian_and_nifti2(tmp_path: Path) -> None:
+    big = nibabel.Nifti1Image(voxels(4, 5, 6), OBLIQUE, nibabel.Nifti1Header(endianness=">"))
+    nibabel.save(big, tmp_path / "big.nii.gz")
+    assert (tmp_path / "big.nii.gz").exists()
+    nibabel.save(nibabel.Nifti2Image(voxels(4, 5, 6), OBLIQUE), tmp_path / "two.nii")
+    for name in ("big.nii.gz", "two.nii"):
+        image = read_image(tmp_path / name)
+        np.testing.assert_array_equal(image.data.numpy(), voxels(4, 5, 6))
+        np.testing.assert_allclose(image.grid.affine, OBLIQUE, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 1, 1)])
+def test_one_axial_slice_is_a_2d_image(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    axial = np.array([[0.8, -0.6, 0, 5.0], [1.2, 0.4, 0, -7.0], [0, 0, 3, 44.0], [0, 0, 0, 1]])
+    image = read_image(save(tmp_path / "a.nii", voxels(*shape), axial))
+    assert image.grid.shape == (4, 5)
+    np.testing.assert_array_equal(image.data.numpy(), voxels(4, 5))
+    np.testing.assert_allclose(image.grid.affine, np.array([[0.8, -0.6, 5], [1.2, 0.4, -7], [0, 0, 1]]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1)])
+def test_one_coronal_slice_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    coronal = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    with pytest.raises(DataError, match=r"a\.nii: expected the axes of a 2-D image in the world's x-y plane"):
+        read_image(save(tmp_path / "a.nii", voxels(*shape), coronal))
+
+
+def test_slices_of_one_voxel_along_other_axes_are_volumes(tmp_path: Path) -> None:
+    assert read_image(save(tmp_path / "a.nii", voxels(1, 5, 6))).grid.shape == (1, 5, 6)
+
+
+def test_trailing_axes_of_one_are_fine(tmp_path: Path) -> None:
+    assert read_image(save(tmp_path / "a.nii.gz", voxels(4, 5, 6, 1, 1))).grid.shape == (4, 5, 6)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (voxels(3, 4, 5, 6), "found a 4-D series of 6 volumes; pick one, or use nephi apply for series"),
+        (voxels(3, 4, 5, 1, 3), "found vectors of 3 components"),
+        (voxels(3, 4, 5, 2, 3), r"found an array of shape \(3, 4, 5, 2, 3\)"),
+        (voxels(3, 4, 5).astype(np.complex64), "found complex voxels"),
+        (np.zeros((3, 4, 5), [("R", "u1"), ("G", "u1"), ("B", "u1")]), "found colour voxels"),
+    ],
+)
+def test_other_contents_are_refused(tmp_path: Path, data: np.ndarray[Any, Any], message: str) -> None:
+    with pytest.raises(DataError, match=r"a\.nii: expected one .*" + message):
+        read_image(save(tmp_path / "a.nii", data))
+
+
+@pytest.mark.parametrize("slope", [0, np.nan])
+def test_no_slope_is_no_scaling(tmp_path: Path, slope: float) -> None:
+    image = read_image(save(tmp_path / "a.nii", voxels(4, 5, 6), scl_slope=slope, scl_inter=7))
+    np.testing.assert_array_equal(image.data.numpy(), voxels(4, 5, 6))
+
+
+def test_a_header_without_volume_is_named(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii", voxels(4, 5, 6), sform_code=1, srow_z=[0, 0, 0, 0])
+    with pytest.raises(DataError, match=r"a\.nii: the voxel-to-world affine is singular"):
+        read_image(path)

@@ -1,0 +1,157 @@
+"""What every similarity loss promises, whatever it measures."""
+
+import pytest
+import torch
+
+from nephi.errors import UsageError
+from nephi.losses import SIMILARITIES, lncc_squared, similarity
+
+# 25 samples are a 5 x 5 patch, so that MIND takes them, too.
+P, K = 6, 25
+
+
+def patches(seed: int, count: int = P) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two related, not equal, sets of patches with intensities inside [0, 1], float64."""
+    generator = torch.Generator().manual_seed(seed)
+    fixed = torch.rand(count, K, generator=generator, dtype=torch.float64)
+    noise = torch.rand(count, K, generator=generator, dtype=torch.float64)
+    return fixed, 0.6 * fixed + 0.4 * noise
+
+
+every_similarity = pytest.mark.parametrize("loss", SIMILARITIES.values(), ids=SIMILARITIES.keys())
+
+
+def test_names() -> None:
+    assert list(SIMILARITIES) == ["mse", "ncc", "lncc", "lncc2", "mind", "nmi"]
+    assert similarity("lncc2") is lncc_squared
+
+
+def test_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"'ssim'.*mse, ncc, lncc, lncc2, mind, nmi"):
+        similarity("ssim")
+
+
+def test_table_cannot_be_changed() -> None:
+    with pytest.raises(TypeError):
+        SIMILARITIES["mse"] = lncc_squared  # type: ignore[index]
+
+
+@every_similarity
+def test_scalar_of_the_dtype_of_the_images(loss) -> None:
+    fixed, moving = patches(0)
+    single = loss(fixed.float(), moving.float())
+    assert single.shape == () and single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), loss(fixed, moving), rtol=1e-4, atol=1e-5)
+
+
+@every_similarity
+def test_lower_for_better_alignment(loss) -> None:
+    fixed, moving = patches(1)
+    shuffled = moving[:, torch.randperm(K, generator=torch.Generator().manual_seed(0))]
+    assert loss(fixed, fixed) < loss(fixed, moving) < loss(fixed, shuffled)
+
+
+@every_similarity
+def test_symmetric(loss) -> None:
+    fixed, moving = patches(2)
+    torch.testing.assert_close(loss(fixed, moving), loss(moving, fixed))
+
+
+@every_similarity
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gradients_in_both_images(loss, weighted) -> None:
+    fixed, moving = (x.requires_grad_() for x in patches(3, count=3))
+    weights = torch.tensor([0.5, 2.0, 0.0], dtype=torch.float64) if weighted else None
+    assert torch.autograd.gradcheck(lambda f, m: loss(f, m, weights), (fixed, moving))
+
+
+@every_similarity
+def test_zero_weight_patch_has_no_effect(loss) -> None:
+    fixed, moving = patches(4)
+    moving.requires_grad_()
+    weights = torch.tensor([1.0, 1.0, 0.0, 1.0, 0.0, 1.0], dtype=torch.float64)
+    kept = weights > 0
+    value = loss(fixed, moving, weights)
+    torch.testing.assert_close(value, loss(fixed[kept], moving[kept]))
+    (gradient,) = torch.autograd.grad(value, moving)
+    assert (gradient[~kept] == 0).all() and (gradient[kept] != 0).any()
+
+
+@every_similarity
+def test_doubled_weight_is_a_duplicated_patch(loss) -> None:
+    fixed, moving = patches(5)
+    weights = torch.tensor([1.0, 2.0, 1.0, 1.0, 2.0, 1.0], dtype=torch.float64)
+    twice = [0, 1, 1, 2, 3, 4, 4, 5]
+    weighted = loss(fixed, moving, weights)
+    torch.testing.assert_close(weighted, loss(fixed[twice], moving[twice]))
+    assert (weighted - loss(fixed, moving)).abs() > 1e-5
+
+
+@every_similarity
+def test_only_the_ratio_of_weights_matters(loss) -> None:
+    fixed, moving = patches(6)
+    weights = torch.linspace(0.1, 1, P, dtype=torch.float64)
+    torch.testing.assert_close(loss(fixed, moving, weights), loss(fixed, moving, 1e-3 * weights))
+    torch.testing.assert_close(loss(fixed, moving, torch.ones(P)), loss(fixed, moving))
+
+
+@every_similarity
+def test_mask_as_weights(loss) -> None:
+    fixed, moving = patches(7)
+    mask = torch.tensor([True, False, True, True, False, True])
+    torch.testing.assert_close(loss(fixed, moving, mask), loss(fixed[mask], moving[mask]))
+
+
+@every_similarity
+def test_no_gradient_flows_into_weights(loss) -> None:
+    fixed, moving = patches(8)
+    weights = torch.rand(P, dtype=torch.float64, requires_grad=True)
+    assert not loss(fixed, moving, weights).requires_grad
+
+
+@every_similarity
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_all_weights_zero(loss, dtype) -> None:
+    fixed, moving = (x.to(dtype).requires_grad_() for x in patches(9))
+    value = loss(fixed, moving, torch.zeros(P, dtype=dtype))
+    assert value.isfinite()
+    for gradient in torch.autograd.grad(value, (fixed, moving)):
+        assert (gradient == 0).all()
+
+
+@every_similarity
+@pytest.mark.parametrize("flat", ["fixed", "moving", "both"])
+def test_flat_patches(loss, flat) -> None:
+    fixed, moving = (x.float() for x in patches(10))
+    fixed = torch.full_like(fixed, 0.3) if flat in ("fixed", "both") else fixed
+    moving = torch.full_like(moving, 0.7) if flat in ("moving", "both") else moving
+    moving.requires_grad_()
+    value = loss(fixed, moving)
+    (gradient,) = torch.autograd.grad(value, moving)
+    assert value.isfinite()
+    # A change of one sample by 0.001 moves the mean over P * K samples by no more than if it alone decided.
+    assert gradient.abs().max() * 1e-3 * P * K < 10
+
+
+@every_similarity
+def test_stays_on_the_device_of_the_images(loss) -> None:
+    fixed, moving = (x.to("meta") for x in patches(11))
+    assert loss(fixed, moving, torch.ones(P, device="meta")).device.type == "meta"
+
+
+@every_similarity
+@pytest.mark.parametrize(
+    ("fixed", "moving", "weights", "message"),
+    [
+        (torch.rand(25), torch.rand(25), None, r"fixed must have shape \(P, K\).*got \(25,\)"),
+        (torch.rand(0, 25), torch.rand(0, 25), None, r"fixed.*got \(0, 25\)"),
+        (torch.rand(4, 25), torch.rand(5, 25), None, r"moving.*\(4, 25\), got \(5, 25\)"),
+        (torch.rand(4, 25), torch.rand(4, 25), torch.ones(25), r"weights.*\(4,\).*got \(25,\)"),
+        (torch.rand(4, 25), torch.rand(4, 25), torch.ones(4, 1), r"weights.*\(4,\).*got \(4, 1\)"),
+        (torch.ones(4, 25).int(), torch.ones(4, 25).int(), None, "floating-point.*int32"),
+        (torch.rand(4, 25), torch.rand(4, 25).double(), None, "one floating-point type.*float32.*float64"),
+    ],
+)
+def test_wrong_shapes(loss, fixed, moving, weights, message) -> None:
+    with pytest.raises(UsageError, match=message):
+        loss(fixed, moving, weights)

@@ -1,0 +1,214 @@
+"""Imports between the rooms of nephi point downwards only, and heavy or optional packages stay in their room.
+
+This reads the sources without importing them. Imports inside functions and under `if TYPE_CHECKING:` count as
+well; they differ only in that a heavy package may be imported there.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Lowest first. A room may import itself and the rooms of lower levels, not its neighbours on the same level.
+# "api" is nephi/__init__.py and every module directly in nephi/ that is not a room of its own.
+LEVELS = (
+    {"errors"},
+    {"geometry"},
+    {"transforms", "images"},
+    {"fields", "sampling", "io"},
+    {"losses", "metrics", "phantoms"},
+    {"optimize"},
+    {"learning", "report"},
+    {"pipelines"},
+    {"api"},
+    {"cli"},
+)
+LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+
+# Third-party packages that only one room may import.
+OWNER = {
+    "SimpleITK": "io",
+    "nibabel": "io",
+    "tinycudann": "fields",
+    "click": "cli",
+    "rich": "cli",
+    "jinja2": "report",
+    "matplotlib": "report",
+}
+
+# Slow to import: never when a module is loaded.
+HEAVY = {"SimpleITK", "matplotlib", "nibabel", "scipy"}
+
+
+class Import(NamedTuple):
+    """`import module` (then name == module) or `from module import ...` (then name == module.something)."""
+
+    module: str
+    name: str
+    line: int
+    on_load: bool
+
+    @property
+    def package(self) -> str:
+        return self.module.split(".")[0]
+
+
+def room_of(module: str) -> str:
+    """Room of a module of nephi, by its dotted name."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in LEVEL else "api"
+
+
+def find_imports(node: ast.AST, package: list[str], on_load: bool = True) -> Iterator[Import]:
+    """Every import in a syntax tree; `package` is what relative imports start from."""
+    match node:
+        case ast.Import():
+            yield from (Import(alias.name, alias.name, node.lineno, on_load) for alias in node.names)
+        case ast.ImportFrom():
+            start = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*start, *([node.module] if node.module else [])])
+            yield from (Import(module, f"{module}.{a.name}", node.lineno, on_load) for a in node.names)
+        case ast.If(test=ast.Name("TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING")):
+            for child in node.body:
+                yield from find_imports(child, package, on_load=False)
+            for child in node.orelse:
+                yield from find_imports(child, package, on_load)
+        case _:
+            inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            for child in ast.iter_child_nodes(node):
+                yield from find_imports(child, package, on_load and not inside)
+
+
+def complaint(here: str, found: Import) -> str | None:
+    """What is wrong with an import in room `here`, or None."""
+    if found.package == "cli":
+        return "the folder cli/ is installed as nephi.cli"
+    if found.package != "nephi":
+        if here != OWNER.get(found.package, here):
+            return f"only {OWNER[found.package]} imports {found.package}"
+        if found.package in HEAVY and found.on_load:
+            return f"{found.package} is slow to import: do it inside a function"
+        return None
+    there = room_of(found.name)
+    if here == there:
+        return None
+    if here == "cli" and (there not in ("api", "errors") or found.module not in ("nephi", "nephi.errors")):
+        return "cli uses the public API only: nephi and nephi.errors"
+    if LEVEL[there] >= LEVEL[here]:
+        return f"{here} must not import {there}"
+    return None
+
+
+def imports_of(path: str, source: str) -> tuple[str, list[Import]]:
+    """Room and imports of the file at `path`, relative to the repository."""
+    parts = Path(path).with_suffix("").parts
+    parts = ("nephi", *parts) if parts[0] == "cli" else parts
+    return room_of(".".join(parts)), list(find_imports(ast.parse(source), list(parts[:-1])))
+
+
+def check(path: str, source: str) -> list[str]:
+    here, imports = imports_of(path, source)
+    found = [(each, complaint(here, each)) for each in imports]
+    return [f"{path}:{each.line}: {each.name}: {text}" for each, text in found if text]
+
+
+def sources() -> dict[str, str]:
+    files = [file for folder in ("nephi", "cli") for file in sorted((ROOT / folder).rglob("*.py"))]
+    return {file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8") for file in files}
+
+
+def test_no_import_points_up() -> None:
+    problems = [problem for path, source in sources().items() for problem in check(path, source)]
+    assert not problems, "\n".join(problems)
+
+
+def test_every_folder_is_a_room() -> None:
+    folders = {path.split("/")[1] for path in sources() if path.count("/") > 1 and path.startswith("nephi/")}
+    assert folders, "nothing to check in nephi/"
+    assert folders <= set(LEVEL)
+
+
+def test_one_module_touches_tinycudann() -> None:
+    users = [
+        path
+        for path, source in sources().items()
+        if any(each.package == "tinycudann" for each in imports_of(path, source)[1])
+    ]
+    assert len(users) <= 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("nephi/geometry/grid.py", "from nephi.images import Image"),
+        ("nephi/geometry/grid.py", "from nephi import images"),
+        ("nephi/geometry/grid.py", "from ..images.image import Image"),
+        ("nephi/geometry/__init__.py", "from .. import images"),
+        ("nephi/geometry/grid.py", "import nephi.images.image as image"),
+        ("nephi/geometry/grid.py", "def f():\n    from nephi.images import Image"),
+        ("nephi/geometry/grid.py", "if TYPE_CHECKING:\n    from nephi.images import Image"),
+        ("nephi/geometry/grid.py", "import nephi"),
+        ("nephi/geometry/grid.py", "from nephi import register"),
+        ("nephi/errors.py", "from nephi.geometry import Grid"),
+        ("nephi/images/image.py", "from nephi.transforms import Affine"),
+        ("nephi/io/nifti.py", "from nephi.fields import Field"),
+        ("nephi/losses/icon.py", "from nephi.phantoms import lung"),
+        ("nephi/report/figures.py", "from nephi.learning import Model"),
+        ("nephi/registration.py", "from nephi.cli.main import main"),
+        ("cli/main.py", "from nephi.optimize import fit"),
+        ("cli/main.py", "from nephi import optimize"),
+        ("cli/main.py", "from ..optimize import fit"),
+        ("cli/main.py", "from nephi.registration import register"),
+        ("cli/main.py", "from cli.progress import bar"),
+        ("nephi/images/image.py", "def f():\n    import nibabel"),
+        ("nephi/losses/icon.py", "from SimpleITK import Image"),
+        ("nephi/losses/icon.py", "import tinycudann"),
+        ("nephi/optimize/fit.py", "import click"),
+        ("nephi/optimize/fit.py", "from rich.progress import track"),
+        ("nephi/metrics/overlap.py", "def f():\n    import matplotlib.pyplot"),
+        ("cli/main.py", "def f():\n    import jinja2"),
+        ("nephi/io/nifti.py", "import nibabel"),
+        ("nephi/io/nifti.py", "try:\n    import SimpleITK\nexcept ImportError:\n    pass"),
+        ("nephi/images/smooth.py", "from scipy import ndimage"),
+        ("nephi/images/smooth.py", "if TYPE_CHECKING:\n    pass\nelse:\n    import scipy"),
+        ("nephi/report/figures.py", "class Figure:\n    import matplotlib"),
+    ],
+)
+def test_checker_finds(path: str, source: str) -> None:
+    assert len(check(path, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("nephi/geometry/grid.py", "import torch\nfrom nephi.errors import NephiError"),
+        ("nephi/geometry/__init__.py", "from .grid import Grid"),
+        ("nephi/geometry/grid.py", "from ..errors import NephiError\nfrom . import points"),
+        (
+            "nephi/fields/field.py",
+            "from nephi.transforms import Transform\nfrom nephi.geometry.grid import Grid",
+        ),
+        ("nephi/fields/encodings/grid.py", "from ...geometry import Grid\nfrom ..field import Field"),
+        ("nephi/__init__.py", "from .pipelines import lung\nfrom .registration import register"),
+        ("nephi/registration.py", "from nephi.io import read_image"),
+        ("nephi/pipelines/lung.py", "from nephi import report, learning, optimize"),
+        (
+            "cli/main.py",
+            "import nephi\nimport click\nfrom nephi import register\nfrom nephi.errors import NephiError",
+        ),
+        (
+            "cli/main.py",
+            "from .progress import bar\nfrom nephi.cli import progress\nfrom .. import errors, register",
+        ),
+        ("nephi/io/nifti.py", "def read():\n    import nibabel\n    import SimpleITK"),
+        ("nephi/io/nifti.py", "if TYPE_CHECKING:\n    import nibabel"),
+        ("nephi/images/smooth.py", "async def f():\n    from scipy import ndimage"),
+        ("nephi/report/figures.py", "def draw():\n    import matplotlib.pyplot as plt"),
+    ],
+)
+def test_checker_accepts(path: str, source: str) -> None:
+    assert check(path, source) == []
