@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
+
 from nephi import NephiError, __version__
 
 from .apply import apply
@@ -35,6 +37,9 @@ for command in (register, apply, points, jacobian, evaluate, info, demo):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 wrong usage, 3 wrong data, 130 interrupted."""
+    # Fields are evaluated in blocks too small to share: a second thread doubles the CPU time and gains little.
+    # `register --threads` overrides it for the fit.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         code = cli.main(arguments, prog_name="nephi", standalone_mode=False)
     except click.ClickException as error:

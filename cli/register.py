@@ -84,7 +84,7 @@ def register(
             progress=progress,
         )
         report = result.save(output, overwrite)
-    if verbose:
+    if verbose and not quiet:
         click.echo(nephi.settings_toml(settings))
         stage_table(report)
     if not quiet:

@@ -28,7 +28,7 @@ def read_inverse(path: str | Path) -> Transform:
     return invert(read_foreign_transform(path))
 
 
-def exported_pair(path: str | Path) -> tuple[Transform, Transform] | None:
+def exported_pair(path: str | Path) -> tuple[DisplacementField, DisplacementField] | None:
     """Return the displacement fields that `register` wrote beside a `.nephi` file, or None where they are missing."""
     forward, backward = (Path(path).parent / name for name in ("warp.nii.gz", "inverse_warp.nii.gz"))
     if not (_is_nephi(path) and forward.is_file() and backward.is_file()):

@@ -4,6 +4,7 @@ from nephi.fields.build import build_fields
 from nephi.fields.neural_field import FieldPair, NeuralField
 from nephi.fields.settings import DECODERS, ENCODINGS, FieldSettings
 from nephi.fields.storage import StoredTransform, nephi_bytes, read_nephi
+from nephi.fields.tables import from_table
 
 __all__ = [
     "DECODERS",
@@ -13,6 +14,7 @@ __all__ = [
     "NeuralField",
     "StoredTransform",
     "build_fields",
+    "from_table",
     "nephi_bytes",
     "read_nephi",
 ]

@@ -6,6 +6,7 @@ Every decoder takes the jet of the position's features and the jet of the latent
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -39,10 +40,12 @@ class Decoder(nn.Module):
 class SiluDecoder(Decoder):
     """A plain perceptron with SiLU activations."""
 
-    def __init__(self, inputs: int, codes: int, hidden: int, layers: int, outputs: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, inputs: int, codes: int, hidden: int, layers: int, outputs: int, generator: torch.Generator
+    ) -> None:
         super().__init__()
         widths = [inputs + codes] + [hidden] * layers
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = itertools.pairwise(widths)
         self.hidden = nn.ModuleList(Dense(i, o, 1 / math.sqrt(i), generator) for i, o in pairs)
         self.last = Dense(widths[-1], outputs, 0.0, generator)
 

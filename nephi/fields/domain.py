@@ -17,6 +17,7 @@ class Domain(nn.Module):
 
     to_unit: Tensor
     offset: Tensor
+    to_world: Tensor
 
     def __init__(self, grid: Grid) -> None:
         super().__init__()

@@ -23,7 +23,9 @@ class LatentGrids(Encoding):
     that one gather reads them all; the interpolation weights carry their own derivative.
     """
 
-    def __init__(self, shapes: Sequence[Sequence[int]], channels: int, spread: float, generator: torch.Generator) -> None:
+    def __init__(
+        self, shapes: Sequence[Sequence[int]], channels: int, spread: float, generator: torch.Generator
+    ) -> None:
         super().__init__()
         self.shapes = tuple(tuple(shape) for shape in shapes)
         self.channels = channels * len(self.shapes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -42,30 +44,37 @@ class NeuralField(nn.Module, Transform):
     def __call__(self, points: Tensor) -> Tensor:
         """Return `phi(x)` for world points `(..., D)`, mm."""
         flat = points.reshape(-1, self.dimension).to(self.amplitude.dtype)
-        if len(flat) > BLOCK and not torch.is_grad_enabled():
-            moved = torch.cat([self._displacement(block) for block in flat.split(BLOCK)])
-        else:
-            moved = self._displacement(flat)
+        moved = torch.cat([self._displacement(block) for block in _blocks(flat)])
         return points + moved.reshape(points.shape).to(points.dtype)
 
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return `phi(x)` and `d phi_i / d x_j`, `(..., D)` and `(..., D, D)`."""
-        d = self.dimension
-        unit, inside = self.domain.unit(points.reshape(-1, d).to(self.amplitude.dtype))
-        jet = self._decode(unit, d) @ self.amplitude.T
-        by_unit = jet[1:] * inside.T.unsqueeze(-1)  # (D, N, D): derivative by coordinate j first
-        jacobian = torch.einsum("jni,jk->nik", by_unit, self.domain.to_unit) + torch.eye(d).to(jet)
-        values = points + jet[0].reshape(points.shape).to(points.dtype)
-        return values, jacobian.reshape(*points.shape, d).to(points.dtype)
+        flat = points.reshape(-1, self.dimension).to(self.amplitude.dtype)
+        parts = [self._displacement_and_jacobian(block) for block in _blocks(flat)]
+        moved, jacobian = (torch.cat(column) for column in zip(*parts, strict=True))
+        values = points + moved.reshape(points.shape).to(points.dtype)
+        return values, jacobian.reshape(*points.shape, self.dimension).to(points.dtype)
 
     def _displacement(self, points: Tensor) -> Tensor:
         unit, _ = self.domain.unit(points)
         return self._decode(unit, 0)[0] @ self.amplitude.T
 
+    def _displacement_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        d = self.dimension
+        unit, inside = self.domain.unit(points)
+        jet = self._decode(unit, d) @ self.amplitude.T
+        by_unit = jet[1:] * inside.T.unsqueeze(-1)  # (D, N, D): derivative by coordinate j first
+        return jet[0], torch.einsum("jni,jk->nik", by_unit, self.domain.to_unit) + torch.eye(d).to(jet)
+
     def _decode(self, unit: Tensor, directions: int) -> Tensor:
         codes = None if self.codes is None else self.codes.jet(unit, directions)
         result: Tensor = self.decoder(self.encoding.jet(unit, directions), codes)
         return result
+
+
+def _blocks(points: Tensor) -> Sequence[Tensor]:
+    """Split points for dense evaluation; a fit's points stay together, one graph."""
+    return [points] if torch.is_grad_enabled() else points.split(BLOCK)
 
 
 class FieldPair(nn.Module):

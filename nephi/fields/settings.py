@@ -59,6 +59,8 @@ class FieldSettings:
         if self.global_codes < 0 or self.local_codes < 0:
             raise UsageError("field.global_codes and field.local_codes: expected 0 or more")
         if not self.spacings or min(*self.spacings, self.code_spacing) <= 0:
-            raise UsageError(f"field.spacings and field.code_spacing: expected millimetres above 0, got {self.spacings}")
+            raise UsageError(
+                f"field.spacings and field.code_spacing: expected millimetres above 0, got {self.spacings}"
+            )
         if self.amplitude < 0:
             raise UsageError(f"field.amplitude: expected millimetres, 0 or more, got {self.amplitude}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from nephi.errors import DataError, NephiError
 from nephi.fields.build import build_fields
 from nephi.fields.neural_field import FieldPair
 from nephi.fields.settings import FieldSettings
+from nephi.fields.tables import from_table
 from nephi.geometry import Grid
 from nephi.transforms import AffineTransform, Composite, Transform, invert
 
@@ -92,7 +93,7 @@ def read_nephi(path: str | Path) -> StoredTransform:
     try:
         fixed_grid, moving_grid = _grid(header["fixed_grid"]), _grid(header["moving_grid"])
         affine = AffineTransform(tensors.pop("affine"))
-        settings = _field_settings(header["field"])
+        settings = None if header["field"] is None else from_table(FieldSettings, header["field"])
         pair = _pair(settings, fixed_grid, tensors) if settings else None
         return StoredTransform(
             affine, fixed_grid, moving_grid, pair, settings, dict(header["settings"]), dict(header["about"])
@@ -115,9 +116,13 @@ def _read_checked(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except (SafetensorError, OSError, ValueError) as error:
         raise DataError(f"{path}: not a .nephi transform, or cut short ({str(error).splitlines()[0]})") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise DataError(f"{path}: a safetensors file, but not a nephi transform; expected one written by nephi register")
+        raise DataError(
+            f"{path}: a safetensors file, but not a nephi transform; expected one written by nephi register"
+        )
     if header.get("version") != VERSION:
-        raise DataError(f"{path}: .nephi version {header.get('version')}, this nephi reads version {VERSION}; update nephi")
+        raise DataError(
+            f"{path}: .nephi version {header.get('version')}, this nephi reads version {VERSION}; update nephi"
+        )
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise DataError(f"{path}: damaged .nephi file: {name} holds NaN or infinite values")
@@ -130,8 +135,11 @@ def _pair(settings: FieldSettings, grid: Grid, tensors: dict[str, Tensor]) -> Fi
         raise DataError("its tensors are smaller than its settings say")
     pair = build_fields(settings, grid, torch.Generator().manual_seed(0))
     state = {name.removeprefix("pair."): tensor for name, tensor in tensors.items()}
-    state |= {TWIN + k.removeprefix("forward_field.codes."): v for k, v in state.items() if "forward_field.codes." in k
-              and settings.inverse}
+    state |= {
+        TWIN + k.removeprefix("forward_field.codes."): v
+        for k, v in state.items()
+        if "forward_field.codes." in k and settings.inverse
+    }
     pair.load_state_dict(state)
     return pair.requires_grad_(False)
 
@@ -146,15 +154,6 @@ def _least_size(settings: FieldSettings, grid: Grid) -> float:
     if settings.local_codes:
         size += settings.local_codes * math.prod(max(1.0, length / settings.code_spacing) for length in extent)
     return size + (settings.frequencies if settings.encoding == "fourier" else 0)
-
-
-def _field_settings(table: dict[str, Any] | None) -> FieldSettings | None:
-    if table is None:
-        return None
-    known = {f.name for f in fields(FieldSettings)}
-    if set(table) != known:
-        raise DataError(f"unknown field settings {sorted(set(table) ^ known)}")
-    return FieldSettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
 
 
 def _grid_table(grid: Grid) -> dict[str, Any]:

@@ -4,4 +4,14 @@ from nephi.geometry.grid import Grid
 from nephi.geometry.interpolation import lookup, lookup_majority, lookup_nearest, lookup_with_gradient, multilinear
 from nephi.geometry.points import PointMap, PointPairs, Points
 
-__all__ = ["Grid", "PointMap", "PointPairs", "Points", "lookup", "lookup_majority", "lookup_nearest", "lookup_with_gradient", "multilinear"]
+__all__ = [
+    "Grid",
+    "PointMap",
+    "PointPairs",
+    "Points",
+    "lookup",
+    "lookup_majority",
+    "lookup_nearest",
+    "lookup_with_gradient",
+    "multilinear",
+]

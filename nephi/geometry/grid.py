@@ -44,7 +44,9 @@ class Grid:
             raise DataError("the voxel-to-world affine is singular: voxels have no volume")
 
     @classmethod
-    def from_spacing(cls, shape: Sequence[int], spacing: Sequence[float], origin: Sequence[float] | None = None) -> Grid:
+    def from_spacing(
+        cls, shape: Sequence[int], spacing: Sequence[float], origin: Sequence[float] | None = None
+    ) -> Grid:
         """Return an axis-aligned grid with `spacing` (mm) whose first voxel centre lies at `origin` (mm)."""
         affine = torch.eye(len(shape) + 1, dtype=torch.float64)
         affine[:-1, :-1] = torch.diag(torch.tensor(spacing, dtype=torch.float64))

@@ -12,7 +12,7 @@ from nephi.images.pyramid import smoothed
 RESOLUTION = 3.0  # mm; the mask steers where points are drawn, it is no segmentation to measure with
 AIR_OR_LUNG = -400.0  # HU: below it lung or air, above it tissue
 OUTSIDE_AIR = -960.0  # HU: a smoothed region that holds less than lung does is air around the body, or padding
-SMALLEST_LITRES = 0.05
+SMALLEST = {2: 1000.0, 3: 50_000.0}  # mm^2 of a slice, mm^3
 
 
 def find_lungs(image: Image) -> Image:
@@ -30,12 +30,11 @@ def find_lungs(image: Image) -> Image:
     values = coarse.data.numpy()
     d = values.ndim
     parts, _ = ndimage.label(values < AIR_OR_LUNG)
-    voxel_litres = float(coarse.grid.spacing.prod()) * 1e-6 if d == 3 else 0.0
+    voxel = float(coarse.grid.spacing.prod())
     found = np.zeros(values.shape, bool)
     for label, box in enumerate(ndimage.find_objects(parts), start=1):
         inside = parts[box] == label
-        enough = inside.sum() * voxel_litres > SMALLEST_LITRES if d == 3 else inside.mean() > 0 and inside.sum() > 100
-        if enough and np.median(values[box][inside]) > OUTSIDE_AIR:
+        if inside.sum() * voxel > SMALLEST[d] and np.median(values[box][inside]) > OUTSIDE_AIR:
             found[box] |= inside
     if not found.any():
         raise DataError(
@@ -51,5 +50,4 @@ def find_lungs(image: Image) -> Image:
 
 def _ball(radii: list[int]) -> np.ndarray:
     axes = np.meshgrid(*[np.arange(-r, r + 1) / r for r in radii], indexing="ij")
-    ball: np.ndarray = sum(a**2 for a in axes) <= 1.0
-    return ball
+    return np.asarray(np.square(axes).sum(axis=0) <= 1.0)

@@ -31,7 +31,9 @@ class Resampler:
         """Return voxels `(...)` at world points `(..., D)`; integers are rounded and clamped to their range."""
         points = self.image.grid.world_to_voxel_points(points_world)
         values = self._look(points)
-        values = torch.where(self.image.grid.contains_voxel_points(points), values, torch.full_like(values, self.outside))
+        values = torch.where(
+            self.image.grid.contains_voxel_points(points), values, torch.full_like(values, self.outside)
+        )
         return _as_type(values, self.image)
 
     def empty(self, reference: Grid) -> Image:

@@ -26,8 +26,11 @@ class ImageSampler:
 
     def __call__(self, points_world: Tensor) -> Tensor:
         """Return the values `(...)` at world points `(..., D)`; differentiable with respect to the points."""
-        return self._at_voxels(torch.addmm(self._offset, points_world.reshape(-1, self.image.dimension), self._linear)
-                               .reshape(points_world.shape))
+        return self._at_voxels(
+            torch.addmm(self._offset, points_world.reshape(-1, self.image.dimension), self._linear).reshape(
+                points_world.shape
+            )
+        )
 
     def patches(self, centres: Tensor, offsets: Tensor, jacobians: Tensor | None = None) -> Tensor:
         """Return values `(P, K)` at `centre + jacobian @ offset`: patches carried along to first order.

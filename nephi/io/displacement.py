@@ -14,7 +14,7 @@ from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, naming, reading, suff
 from nephi.io.frames import flip_points, require_perpendicular
 from nephi.io.gzipped import open_input
 from nephi.io.itk import grid_of, place, read_itk, require_dimension, shared_voxels, simpleitk, write_itk
-from nephi.io.nifti import read_block, require_length
+from nephi.io.nifti import check_end, read_block, require_length
 from nephi.io.nifti_header import NiftiFile, read_header
 from nephi.io.voxels import converted, slabs
 from nephi.transforms import DisplacementField
@@ -58,6 +58,7 @@ def _read_nifti_field(path: Path) -> DisplacementField:
                 block = read_block(stream, file, (*grid.shape[:-1], stop - start))
                 values = converted(block, np.dtype("f4"), file.scaling)
                 np.multiply(values.T, signs[c], out=field[start:stop, ..., c])
+        check_end(stream)
     data = torch.from_numpy(field).permute(*reversed(range(grid.dimension)), grid.dimension)
     with naming(path):
         return DisplacementField(data, grid)

@@ -28,6 +28,7 @@ def read_nifti(path: Path) -> Image:
         with reading(path, "a NIfTI file"), open_input(path) as stream:
             stream.seek(file.offset)
             stored = read_block(stream, file, shape)
+            check_end(stream)
     else:
         require_length(file)
         with reading(path, "a NIfTI file"):
@@ -73,6 +74,11 @@ def read_block(stream: BinaryIO, file: NiftiFile, shape: tuple[int, ...]) -> Arr
             raise _incomplete(file, len(target), filled)
         filled += count
     return block
+
+
+def check_end(stream: BinaryIO) -> None:
+    """Look beyond the last voxel: that is where gzip compares its checksum, and raises when the data is damaged."""
+    stream.read(1)
 
 
 def write_nifti(image: Image, path: Path) -> None:

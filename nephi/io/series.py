@@ -16,7 +16,7 @@ from nephi.io.atomic import replacing
 from nephi.io.foreign import NIFTI_SUFFIXES, reading, suffix_of
 from nephi.io.gzipped import open_input, open_output
 from nephi.io.images import read_image
-from nephi.io.nifti import read_block, require_length, require_one_volume, write_block
+from nephi.io.nifti import check_end, read_block, require_length, require_one_volume, write_block
 from nephi.io.nifti_header import NiftiFile, header_bytes, read_header
 from nephi.io.voxels import Array, converted, file_type, held_type
 
@@ -69,6 +69,8 @@ def _volumes(file: NiftiFile) -> Iterator[Image]:
         for index in range(file.shape[3]):
             with reading(file.path, "a NIfTI file"):
                 stored = read_block(stream, file, file.shape[:3])
+                if index == file.shape[3] - 1:
+                    check_end(stream)
             yield _volume(file, grid, stored.reshape(grid.shape, order="F"), index)
 
 

@@ -9,8 +9,8 @@ from nephi.metrics.regularity import Regularity, inside_mask, jacobian_image, re
 
 __all__ = [
     "Evaluation",
-    "PassingField",
     "LandmarkErrors",
+    "PassingField",
     "Regularity",
     "dice",
     "evaluate",

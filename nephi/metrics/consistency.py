@@ -10,15 +10,20 @@ from nephi.metrics.regularity import voxel_centres_inside
 
 
 def inverse_consistency_error(
-    transform: PointMap, inverse: PointMap, grid: Grid, mask: Image | None = None
+    transform: PointMap, inverse: PointMap, grid: Grid, mask: Image | None = None, reach: Grid | None = None
 ) -> float:
     """Return the mean of `|inverse(transform(x)) - x|` in mm over the voxel centres x of `grid` (inside `mask`).
 
-    Nothing is solved or polished here: both maps are taken as they are.
+    Nothing is solved or polished here: both maps are taken as they are. `reach` leaves out points that the transform
+    takes beyond that grid: there a stored inverse field is 0 and says nothing.
     """
     total, count = 0.0, 0
     with torch.no_grad():
         for points in voxel_centres_inside(grid, mask):
-            total += float((inverse(transform(points)) - points).norm(dim=-1).double().sum())
-            count += len(points)
+            moved = transform(points)
+            gap = (inverse(moved) - points).norm(dim=-1).double()
+            if reach is not None:
+                gap = gap[reach.contains_voxel_points(reach.world_to_voxel_points(moved))]
+            total += float(gap.sum())
+            count += len(gap)
     return total / max(count, 1)

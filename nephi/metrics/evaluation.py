@@ -12,7 +12,7 @@ from nephi.metrics.consistency import inverse_consistency_error
 from nephi.metrics.landmarks import LandmarkErrors, landmark_errors
 from nephi.metrics.overlap import dice
 from nephi.metrics.regularity import Regularity, regularity
-from nephi.transforms import Transform
+from nephi.transforms import DisplacementField, Transform
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class Evaluation:
 
     landmarks: errors in mm. dice: per label. regularity: of the transform's own Jacobian. inverse_consistency:
     mean mm between x and the inverse of its image; exported_inverse_consistency: the same for the pair of
-    displacement fields written beside the transform.
+    displacement fields written beside the transform, where the inverse field reaches.
     """
 
     landmarks: LandmarkErrors | None = None
@@ -61,7 +61,7 @@ def evaluate(
     moving_labels: Image | None = None,
     mask: Image | None = None,
     inverse: Transform | None = None,
-    exported: tuple[Transform, Transform] | None = None,
+    exported: tuple[DisplacementField, DisplacementField] | None = None,
 ) -> Evaluation:
     """Measure `transform`, which takes fixed to moving points (world mm, RAS).
 
@@ -69,10 +69,14 @@ def evaluate(
     fixed labels, else of `grid`; without any of them they are left out. `inverse` takes moving to fixed points;
     `exported` is a displacement field and its inverse. Raises `DataError` for inputs of another dimension.
     """
-    for name, given in (("landmarks", landmarks and landmarks.fixed), ("fixed labels", fixed_labels),
-                        ("moving labels", moving_labels), ("mask", mask)):
-        if given is not None and given.dimension != transform.dimension:
-            raise DataError(f"the {name} are {given.dimension}-D, the transform is {transform.dimension}-D")
+    for name, dimension in (
+        ("landmarks", landmarks and landmarks.fixed.dimension),
+        ("fixed labels", fixed_labels and fixed_labels.dimension),
+        ("moving labels", moving_labels and moving_labels.dimension),
+        ("mask", mask and mask.dimension),
+    ):
+        if dimension is not None and dimension != transform.dimension:
+            raise DataError(f"the {name} are {dimension}-D, the transform is {transform.dimension}-D")
     where = next((g for g in (mask and mask.grid, fixed_labels and fixed_labels.grid, grid) if g is not None), None)
     overlap = before = None
     if fixed_labels is not None and moving_labels is not None:
@@ -84,5 +88,7 @@ def evaluate(
         dice_before=before,
         regularity=regularity(transform, where, mask) if where else None,
         inverse_consistency=inverse_consistency_error(transform, inverse, where, mask) if where and inverse else None,
-        exported_inverse_consistency=inverse_consistency_error(*exported, where, mask) if where and exported else None,
+        exported_inverse_consistency=(
+            inverse_consistency_error(*exported, where, mask, reach=exported[1].grid) if where and exported else None
+        ),
     )

@@ -27,5 +27,7 @@ def dice(fixed_labels: Image, moving_labels: Image, transform: PointMap) -> dict
     present = (in_fixed > 0) & (torch.bincount(source, minlength=size) > 0)
     labels = [label for label in present.nonzero().flatten().tolist() if label != 0]
     if not labels:
-        raise DataError(f"{fixed_labels.name}, {moving_labels.name}: expected label maps that share a label, found none")
+        raise DataError(
+            f"{fixed_labels.name}, {moving_labels.name}: expected label maps that share a label, found none"
+        )
     return {label: (2 * in_both[label] / (in_fixed[label] + in_warped[label])).item() for label in labels}

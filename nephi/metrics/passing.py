@@ -43,9 +43,7 @@ class PassingField:
 
     def _determinants(self, slab: Tensor) -> Tensor:
         axes = [a for a in range(self.grid.dimension)]
-        slopes = [
-            torch.gradient(slab, dim=a)[0] if slab.shape[a] > 1 else torch.zeros_like(slab) for a in axes
-        ]
+        slopes = [torch.gradient(slab, dim=a)[0] if slab.shape[a] > 1 else torch.zeros_like(slab) for a in axes]
         by_voxel = torch.stack(slopes, dim=-1)
         to_voxel = self.grid.inverse_affine[:-1, :-1].to(slab)
         return torch.linalg.det(torch.eye(len(axes)).to(slab) + by_voxel @ to_voxel)

@@ -15,7 +15,7 @@ from nephi.transforms import Transform
 
 @dataclass(frozen=True)
 class Regularity:
-    """Share of points with `det J <= 0` in percent, standard deviation of `log det J`, smallest `det J`, point count."""
+    """Percent of points with `det J <= 0`, standard deviation of `log det J`, smallest `det J`, number of points."""
 
     folding_percent: float
     sd_log_jacobian: float

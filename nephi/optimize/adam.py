@@ -37,7 +37,7 @@ class Adam:
     def minimise(self, loss: Tensor) -> None:
         """Take one step down the gradient of `loss`."""
         self._gradient.zero_()
-        loss.backward()  # type: ignore[no-untyped-call]  # accumulates into the flat vector
+        loss.backward()  # accumulates into the flat vector
         self._steps += 1
         first, second = BETAS
         self._mean.lerp_(self._gradient, 1 - first)

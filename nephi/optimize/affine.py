@@ -48,7 +48,7 @@ def require_overlap(pair: Pair, transform: AffineTransform, generator: torch.Gen
     share = float(ImageSampler(pair.moving).contains(points).float().mean())
     if share < LEAST_OVERLAP:
         raise DataError(
-            f"{pair.fixed.name} and {pair.moving.name}: expected images that overlap after the initial alignment, found "
+            f"{pair.fixed.name} and {pair.moving.name}: expected images that overlap once they are aligned, found "
             f"{100 * share:.1f} % of the fixed points inside the moving image; try another --initial"
         )
 

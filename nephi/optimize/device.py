@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,16 +22,17 @@ def choose_device(name: str) -> torch.device:
     if kind not in ("cpu", "cuda") or (number and not number.isdigit()) or (kind == "cpu" and number):
         raise UsageError(f"unknown device {name!r}: expected auto, cpu, cuda or cuda:N")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise UsageError(f"device {name!r} is not there: found {torch.cuda.device_count()} CUDA devices; use --device cpu")
+        raise UsageError(
+            f"device {name!r} is not there: found {torch.cuda.device_count()} CUDA devices; use --device cpu"
+        )
     return torch.device(name)
 
 
 @contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """Let torch use `count` CPU threads (0: as many as it likes) inside the `with` block."""
+    """Let torch use `count` CPU threads (0: one for each core) inside the `with` block."""
     before = torch.get_num_threads()
-    if count:
-        torch.set_num_threads(count)
+    torch.set_num_threads(count or os.cpu_count() or 1)
     try:
         yield
     finally:

@@ -79,7 +79,9 @@ def fit_fields(
 def _level(pair: Pair, level: LevelSettings, fit: FitSettings) -> Level:
     def look(image: Image, window: tuple[float, float]) -> ImageSampler:
         # Unsmoothed voxels stay in their own type; the window then acts at lookup.
-        return ImageSampler(smoothed(image, level.smoothing, window)) if level.smoothing else ImageSampler(image, window)
+        return (
+            ImageSampler(smoothed(image, level.smoothing, window)) if level.smoothing else ImageSampler(image, window)
+        )
 
     offsets = patch_offsets(pair.fixed.dimension, fit.radius, level.spacing).to(pair.fixed.data.device)
     return Level(look(pair.fixed, pair.fixed_window), look(pair.moving, pair.moving_window), offsets)
@@ -91,7 +93,11 @@ def _draws(pair: Pair, settings: Settings, steps: int, generator: torch.Generato
     # Without a mask of the moving image the fixed one serves: the images are aligned.
     moving = fixed if pair.moving_mask is None else point_source(pair.moving, pair.moving_mask)
     counts = (_patch_count(pair, settings.fit), settings.regularity.everywhere)
-    sources: list[tuple[PointSource, int]] = [(fixed, counts[0]), (moving, counts[0]), (GridPoints(pair.fixed.grid), counts[1])]
+    sources: list[tuple[PointSource, int]] = [
+        (fixed, counts[0]),
+        (moving, counts[0]),
+        (GridPoints(pair.fixed.grid), counts[1]),
+    ]
     block = max(1, min(steps, 1_000_000 // max(counts)))
     for start in range(0, steps, block):
         size = min(block, steps - start)
@@ -117,13 +123,11 @@ def _loss_terms(fields: FieldPair, level: Level, draw: Draw, settings: Settings,
     round_trips = [a.round_trip(b.field) for a, b in ((first, second), (second, first))]
     weights = settings.regularity
     if weights.gradicon:
-        terms["gradicon"] = weights.gradicon * sum(
-            losses.gradicon(jacobian, d.jacobians) for d, (_, jacobian) in zip((first, second), round_trips, strict=True)
-        )
+        products = [losses.gradicon(j, d.jacobians) for d, (_, j) in zip((first, second), round_trips, strict=True)]
+        terms["gradicon"] = weights.gradicon * (products[0] + products[1])
     if weights.icon:
-        terms["icon"] = share * weights.icon * sum(
-            losses.icon(back, d.points) for d, (back, _) in zip((first, second), round_trips, strict=True)
-        )
+        gaps = [losses.icon(back, d.points) for d, (back, _) in zip((first, second), round_trips, strict=True)]
+        terms["icon"] = share * weights.icon * (gaps[0] + gaps[1])
     return {**terms, **_regularity([first, second], weights), **_code_penalty(fields, settings)}
 
 
@@ -134,6 +138,7 @@ class _Direction:
         self.field = field
         self.settings = settings
         self.centres = centres
+        self.carriers: Tensor | None = None  # Jacobians that carry the patches along
         count = min(settings.regularity.points, len(centres))
         if settings.fit.radius:
             # Patches need Jacobians anyway: the regularity reuses the first of them.
@@ -143,7 +148,7 @@ class _Direction:
             self.values = torch.cat([values[:count], values[len(centres) :]])
             self.jacobians = torch.cat([jacobians[:count], jacobians[len(centres) :]])
         else:
-            self.moved, self.carriers = field(centres), None
+            self.moved = field(centres)
             self.points = torch.cat([centres[:count], everywhere])
             self.values, self.jacobians = field.value_and_jacobian(self.points)
 
@@ -171,7 +176,8 @@ def _regularity(directions: list[_Direction], weights: RegularitySettings) -> di
             terms[name] = weight * loss(jacobians)
     if weights.bending:
         hessians = [
-            losses.hessian_by_differences(d.field.value_and_jacobian, d.points, weights.bending_step) for d in directions
+            losses.hessian_by_differences(d.field.value_and_jacobian, d.points, weights.bending_step)
+            for d in directions
         ]
         terms["bending"] = weights.bending * losses.bending(torch.cat(hessians))
     return terms

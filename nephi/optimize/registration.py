@@ -110,7 +110,7 @@ def register(
                 aligned = pair.with_moving_carried(affine.inverse().matrix).to(where)
                 history = fit_fields(aligned, fields, chosen, generator, progress, affine_steps, total)
                 fields = fields.cpu().requires_grad_(False)
-    stored = _stored(pair, affine, fields, chosen, seed, where)
+        stored = _stored(pair, affine, fields, chosen, seed, where)
     return Registration(stored, pair, chosen, seed, history, usage, peak_gpu_memory_mb(where))
 
 

@@ -60,9 +60,10 @@ class ImageSettings:
 class AffineSettings:
     """The global alignment that comes first.
 
-    kind: `affine`, `rigid` or `none` (only the start). initial: centres of mass (`moments`), image centres
-        (`centers`), or the headers as they are (`none`). smoothing: mm, one stage each, coarse to fine; every stage takes
-        `steps` Adam steps of size `rate` on `points` fresh points, under `similarity`.
+    kind: `affine`, `rigid` or `none` (only the start).
+    initial: brings centres of mass (`moments`) or image centres (`centers`) together, or trusts the headers (`none`).
+    smoothing: mm, one stage each, coarse to fine; every stage takes `steps` Adam steps of size `rate` on `points` fresh
+        points, under `similarity`.
     """
 
     kind: str = "affine"
@@ -83,7 +84,7 @@ class AffineSettings:
 
 @dataclass(frozen=True)
 class LevelSettings:
-    """One level, coarse to fine: `steps` on images smoothed by `smoothing` mm, with patch samples `spacing` mm apart."""
+    """One level: `steps` steps on images smoothed by `smoothing` mm, with a patch's samples `spacing` mm apart."""
 
     steps: int = 100
     smoothing: float = 3.0
@@ -102,8 +103,8 @@ class RegularitySettings:
     points: fresh points inside the mask at each step; everywhere: further points over the whole grid, so that the
         field continues smoothly outside the mask.
     icon is per mm^2 and grows linearly from 0 over the fit: held from the start it would keep both fields at the
-    identity, where they agree. bending is per mm^-2, with derivatives over `bending_step` mm; the others are dimensionless.
-    gradicon sums the squares of the matrix entries. codes weighs the mean magnitude of the latent codes.
+    identity, where they agree. bending is per mm^-2, with derivatives over `bending_step` mm; the others are
+    dimensionless. gradicon sums the squares of the matrix entries. codes weighs the mean magnitude of the latent codes.
     """
 
     points: int = 128
@@ -168,7 +169,7 @@ class Settings:
     threads: int = 1
     image: ImageSettings = ImageSettings()
     affine: AffineSettings = AffineSettings()
-    field: FieldSettings = FieldSettings()
+    field: FieldSettings = FieldSettings()  # noqa: RUF009 (frozen: cannot be shared by mistake)
     fit: FitSettings = FitSettings()
     regularity: RegularitySettings = RegularitySettings()
     levels: tuple[LevelSettings, ...] = (

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-import types
-import typing
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from nephi.errors import UsageError
+from nephi.fields import from_table
 from nephi.optimize.settings import Settings
-
-T = TypeVar("T")
 
 
 def preset_names() -> tuple[str, ...]:
@@ -47,7 +44,7 @@ def read_settings(path: str | Path, base: str) -> Settings:
 def settings_from_table(table: Mapping[str, Any], source: str) -> Settings:
     """Build settings from plain tables; raise `UsageError` naming `source` for unknown keys and wrong types."""
     try:
-        return _build(Settings, table, "")
+        return from_table(Settings, table)
     except UsageError as error:
         raise UsageError(f"{source}: {error}") from None
 
@@ -77,37 +74,6 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
         result[key] = _merged(base[key], value) if both else value
     return result
-
-
-def _build(kind: type[T], table: Any, path: str) -> T:
-    """Fill a dataclass from a table, strictly: every key known, every value of its type."""
-    if not isinstance(table, Mapping):
-        raise UsageError(f"{path or 'settings'}: expected a table, got {table!r}")
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(table) - set(hints))
-    if unknown:
-        raise UsageError(f"unknown setting {path}{unknown[0]}; known are {', '.join(path + name for name in hints)}")
-    return kind(**{key: _value(hints[key], value, f"{path}{key}") for key, value in table.items()})
-
-
-def _value(kind: Any, value: Any, path: str) -> Any:
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return _build(kind, value, f"{path}.")
-    if isinstance(kind, types.GenericAlias):  # tuple[X, ...] or tuple[X, X]
-        inner = typing.get_args(kind)
-        if not isinstance(value, list | tuple) or (inner[-1] is not ... and len(value) != len(inner)):
-            raise UsageError(f"{path}: expected {_spelled(kind)}, got {value!r}")
-        return tuple(_value(inner[0], item, f"{path}[{i}]") for i, item in enumerate(value))
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not kind:
-        raise UsageError(f"{path}: expected {_spelled(kind)}, got {value!r}")
-    return value
-
-
-def _spelled(kind: Any) -> str:
-    names = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
-    return names.get(kind, f"a list ({kind})")
 
 
 def _plain(value: Any) -> Any:

@@ -16,7 +16,12 @@ BISECTIONS = 12
 
 @torch.no_grad()
 def calibrated(
-    shape: Breathing, motion: float, local: float, compression: float, inside: Callable[[Tensor], Tensor], probes: Tensor
+    shape: Breathing,
+    motion: float,
+    local: float,
+    compression: float,
+    inside: Callable[[Tensor], Tensor],
+    probes: Tensor,
 ) -> Breathing:
     """Return `shape` with amplitudes such that the lungs move by `motion` mm at most.
 

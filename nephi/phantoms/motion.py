@@ -127,4 +127,3 @@ class Breathing(Transform):
         still = torch.zeros_like(rise)
         value = value + torch.stack([still, -self.depth * rise * front, rise], dim=-1)
         return value, jacobian + torch.stack([torch.zeros_like(rise_slope), -back_slope, rise_slope], dim=-2)
-

@@ -130,7 +130,6 @@ def _waves(motion: float, generator: torch.Generator) -> WaveMotion:
     return result
 
 
-
 def _moving_grid(shape: tuple[int, int]) -> Grid:
     """Return an oblique, left-handed grid with the axes swapped and other spacings than the fixed one."""
     counts = (round(0.95 * shape[1]), round(1.1 * shape[0]))

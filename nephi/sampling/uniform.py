@@ -56,7 +56,9 @@ class MaskPoints:
         found: list[Tensor] = []
         missing = count
         while missing > 0:
-            trial = torch.rand(int(1.1 * missing / self.share) + 16, len(self.low), generator=generator, dtype=torch.float64)
+            trial = torch.rand(
+                int(1.1 * missing / self.share) + 16, len(self.low), generator=generator, dtype=torch.float64
+            )
             voxel = self.low + trial * self.extent - 0.5
             voxel = voxel[lookup_nearest(self.mask.data, voxel) > 0][:missing]
             found.append(voxel)

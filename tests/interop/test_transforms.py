@@ -1,5 +1,6 @@
 """ITK's transforms of every linear class, chains, and ANTs' files take points to the same places in nephi."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ T3, T2 = (1.5, 2.5, -3.5), (1.5, 2.5)
 AXIS = (0.6, 0.0, 0.8)
 MATRIX_3, MATRIX_2 = (1.1, 0.1, 0.2, -0.1, 0.9, 0.05, 0.0, 0.3, 1.2), (1.1, 0.1, -0.2, 0.9)
 
-LINEAR = {
+LINEAR: dict[str, Callable[[], Any]] = {
     "Affine 3-D": lambda: sitk.AffineTransform(MATRIX_3, T3, C3),
     "Affine 2-D": lambda: sitk.AffineTransform(MATRIX_2, T2, C2),
     "Euler 3-D": lambda: sitk.Euler3DTransform(C3, 0.1, 0.2, 0.3, T3),

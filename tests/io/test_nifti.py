@@ -101,6 +101,14 @@ def test_big_endian_and_nifti2(tmp_path: Path) -> None:
         np.testing.assert_allclose(image.grid.affine, OBLIQUE, rtol=1e-6)
 
 
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_header_extensions_are_stepped_over(tmp_path: Path, suffix: str) -> None:
+    image = nibabel.Nifti1Image(voxels(4, 5, 6), OBLIQUE)
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"a note of some length" * 9))
+    nibabel.save(image, tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(read_image(tmp_path / f"a{suffix}").data.numpy(), voxels(4, 5, 6))
+
+
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 1, 1)])
 def test_one_axial_slice_is_a_2d_image(tmp_path: Path, shape: tuple[int, ...]) -> None:
     axial = np.array([[0.8, -0.6, 0, 5.0], [1.2, 0.4, 0, -7.0], [0, 0, 3, 44.0], [0, 0, 0, 1]])

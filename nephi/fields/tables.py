@@ -1,0 +1,48 @@
+"""Settings from plain tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from nephi.errors import UsageError
+
+T = TypeVar("T")
+
+
+def from_table(kind: type[T], table: Any, path: str = "") -> T:
+    """Fill a dataclass from a plain table (of TOML or JSON), strictly: every key known, every value of its type.
+
+    Keys that are left out keep their defaults. Whole numbers serve as numbers. Raises `UsageError` that names the key,
+    with `path` before it, what was expected and what was found.
+    """
+    if not isinstance(table, Mapping):
+        raise UsageError(f"{path or 'settings'}: expected a table, got {table!r}")
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(table) - set(hints))
+    if unknown:
+        raise UsageError(f"unknown setting {path}{unknown[0]}; known are {', '.join(path + name for name in hints)}")
+    return kind(**{key: _value(hints[key], value, f"{path}{key}") for key, value in table.items()})
+
+
+def _value(kind: Any, value: Any, path: str) -> Any:
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return from_table(kind, value, f"{path}.")
+    if isinstance(kind, types.GenericAlias):  # tuple[X, ...] or tuple[X, X]
+        inner = typing.get_args(kind)
+        if not isinstance(value, list | tuple) or (inner[-1] is not ... and len(value) != len(inner)):
+            raise UsageError(f"{path}: expected {_spelled(kind)}, got {value!r}")
+        return tuple(_value(inner[0], item, f"{path}[{i}]") for i, item in enumerate(value))
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise UsageError(f"{path}: expected {_spelled(kind)}, got {value!r}")
+    return value
+
+
+def _spelled(kind: Any) -> str:
+    names = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
+    return names.get(kind, f"a list ({kind})")

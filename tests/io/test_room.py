@@ -1,0 +1,35 @@
+"""The room as others see it."""
+
+import subprocess
+import sys
+
+import nephi.io
+
+
+def test_public_names() -> None:
+    assert sorted(nephi.io.__all__) == [
+        "DisplacementWriter",
+        "Series",
+        "read_displacement",
+        "read_foreign_transform",
+        "read_image",
+        "read_point_pairs",
+        "read_points",
+        "read_series",
+        "replacing",
+        "write_affine",
+        "write_displacement",
+        "write_displacement_itk",
+        "write_image",
+        "write_point_pairs",
+        "write_points",
+        "write_series",
+        "write_text",
+    ]
+    assert all(hasattr(nephi.io, name) for name in nephi.io.__all__)
+
+
+def test_importing_it_loads_no_heavy_library() -> None:
+    code = "import sys, nephi.io; print([m for m in ('SimpleITK', 'nibabel', 'scipy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
