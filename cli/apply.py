@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import FILE, read_chain, transform_option
+from .options import FILE, announce, read_chain, transform_option, verbosity_options
 
 if TYPE_CHECKING:
     from nephi import Image, Series
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     help="`label` and `nearest` are the ones for label maps.",
 )
 @click.option("--outside", type=float, default=0.0, show_default=True, help="Value from beyond the image.")
+@verbosity_options
 def apply(
     transforms: tuple[Path, ...],
     inverse: bool,
@@ -35,6 +36,8 @@ def apply(
     output: Path,
     interpolation: str,
     outside: float,
+    quiet: bool,
+    verbose: bool,
 ) -> None:
     """Warp IMAGE onto the grid of REFERENCE: OUT(x) = IMAGE(transform(x)).
 
@@ -63,3 +66,4 @@ def apply(
         nephi.write_image(next(warped(series)), output)
     else:
         nephi.write_series(output, warped(series), len(series), series)
+    announce(verbose, quiet, f"{output}: {image} on the grid of {reference}, {len(series)} volume(s), {interpolation}")

@@ -6,16 +6,19 @@ from pathlib import Path
 
 import click
 
-from .options import FILE
+from .options import FILE, verbosity_options
 from .progress import progress_bar
-from .tables import print_rows
+from .tables import evaluation_table, print_rows
 
 
 @click.command(short_help="Register a breathing-lung phantom and print before and after.")
 @click.option("-o", "--output", type=FILE, metavar="OUTDIR", help="Also keep the images and results in a folder.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of phantom and fit.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Seed of phantom and fit."
+)
 @click.option("--overwrite", is_flag=True, help="Write into OUTDIR even if it is not empty.")
-def demo(output: Path | None, seed: int, overwrite: bool) -> None:
+@verbosity_options
+def demo(output: Path | None, seed: int, overwrite: bool, quiet: bool, verbose: bool) -> None:
     """Make a pair of breathing lungs with a known motion in memory, register it, and print the error.
 
     \b
@@ -26,9 +29,10 @@ def demo(output: Path | None, seed: int, overwrite: bool) -> None:
 
     if output is not None:
         nephi.check_output_folder(output, overwrite)
-    click.echo("Making a breathing-lung phantom: two CT volumes, about 20 mm of motion ...")
+    if not quiet:
+        click.echo("Making a breathing-lung phantom: two CT volumes, about 20 mm of motion ...")
     phantom = nephi.lung_phantom(seed=seed, motion=20.0)
-    with progress_bar(quiet=False) as progress:
+    with progress_bar(quiet) as progress:
         result = nephi.register(
             phantom.fixed,
             phantom.moving,
@@ -56,4 +60,7 @@ def demo(output: Path | None, seed: int, overwrite: bool) -> None:
             nephi.write_image(getattr(phantom, name), output / f"{name}.nii.gz")
         nephi.write_point_pairs(output / "landmarks.csv", phantom.landmarks, "lps")
         rows.append(("kept in", str(output)))
-    print_rows("Breathing-lung phantom", rows)
+    if not quiet:
+        print_rows("Breathing-lung phantom", rows)
+    if verbose and not quiet:
+        evaluation_table(measures, verbose=False)

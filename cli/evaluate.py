@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import FILE, frame_option
+from .options import FILE, frame_option, verbosity_options
 from .tables import evaluation_table
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--moving-labels", type=FILE, help="Label map on the moving side.")
 @click.option("--mask", type=FILE, help="Where folding and inverse consistency are measured (above 0), fixed side.")
 @click.option("--json", "output", type=FILE, metavar="OUT", help="Also write all numbers to a JSON file.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@verbosity_options
 def evaluate(
     transform: Path,
     landmarks: Path | None,
@@ -33,11 +33,12 @@ def evaluate(
     mask: Path | None,
     output: Path | None,
     quiet: bool,
+    verbose: bool,
 ) -> None:
     """Measure how good a transform is: landmark errors (TRE), Dice, folding, inverse consistency.
 
     Landmarks are used as they are, nothing is rounded to voxels. Folding and inverse consistency are measured at the
-    voxel centres of the mask, else of the whole fixed grid.
+    voxel centres of the mask, else of the whole fixed grid. -v adds every landmark's error.
 
     \b
     nephi evaluate -t result/transform.nephi --landmarks landmarks.csv --mask fixed_mask.nii.gz
@@ -61,6 +62,6 @@ def evaluate(
         exported=nephi.exported_pair(transform),
     ).table()
     if not quiet:
-        evaluation_table(measures)
+        evaluation_table(measures, verbose)
     if output is not None:
         nephi.write_text(output, json.dumps(measures, indent=1) + "\n")

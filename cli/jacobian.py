@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .options import FILE, read_chain, transform_option
+from .options import FILE, announce, read_chain, transform_option, verbosity_options
 
 
 @click.command(short_help="Write the map of local volume change.")
@@ -14,7 +14,16 @@ from .options import FILE, read_chain, transform_option
 @click.option("-r", "--reference", type=FILE, required=True, help="Image whose voxel centres are asked.")
 @click.option("-o", "--output", type=FILE, required=True, metavar="OUT", help="File for the map, float32.")
 @click.option("--log", "logarithm", is_flag=True, help="Write the natural logarithm (determinants below 1e-9 as 1e-9).")
-def jacobian(transforms: tuple[Path, ...], inverse: bool, reference: Path, output: Path, logarithm: bool) -> None:
+@verbosity_options
+def jacobian(
+    transforms: tuple[Path, ...],
+    inverse: bool,
+    reference: Path,
+    output: Path,
+    logarithm: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
     """Write the Jacobian determinant of a transform on the grid of REFERENCE.
 
     1 keeps volume; 0.5 means that a fixed voxel's surroundings occupy half their volume in the moving image; 0 or less
@@ -31,3 +40,5 @@ def jacobian(transforms: tuple[Path, ...], inverse: bool, reference: Path, outpu
         raise nephi.DataError(f"{reference}: expected a {transform.dimension}-D image, found a {grid.dimension}-D one")
     image = nephi.jacobian_image(transform, grid)
     nephi.write_image(image.with_data(image.data.clamp(min=1e-9).log()) if logarithm else image, output)
+    low, high = float(image.data.min()), float(image.data.max())
+    announce(verbose, quiet, f"{output}: determinants {low:.3f} to {high:.3f} on the grid of {reference}")

@@ -44,7 +44,13 @@ def frame_option(command: Command) -> Command:
 def verbosity_options(command: Command) -> Command:
     """Add `-q` and `-v`."""
     command = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")(command)
-    return click.option("-v", "--verbose", is_flag=True, help="Print settings, stages and times.")(command)
+    return click.option("-v", "--verbose", is_flag=True, help="Print more.")(command)
+
+
+def announce(verbose: bool, quiet: bool, text: str) -> None:
+    """Print what a command has done; commands that only write a file say it with `-v` alone."""
+    if verbose and not quiet:
+        click.echo(text)
 
 
 def read_chain(paths: tuple[Path, ...], inverse: bool) -> Transform:

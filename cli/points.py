@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .options import FILE, frame_option, read_chain, transform_option
+from .options import FILE, announce, frame_option, read_chain, transform_option, verbosity_options
 
 
 @click.command(short_help="Take points through transforms.")
@@ -14,7 +14,10 @@ from .options import FILE, frame_option, read_chain, transform_option
 @click.option("-i", "--input", "source", type=FILE, required=True, metavar="POINTS", help="CSV with id,x,y[,z].")
 @click.option("-o", "--output", type=FILE, required=True, metavar="OUT", help="CSV for the mapped points.")
 @frame_option
-def points(transforms: tuple[Path, ...], inverse: bool, source: Path, output: Path, frame: str) -> None:
+@verbosity_options
+def points(
+    transforms: tuple[Path, ...], inverse: bool, source: Path, output: Path, frame: str, quiet: bool, verbose: bool
+) -> None:
     """Take the points of a CSV file (id,x,y[,z] in mm) through a transform.
 
     Points go the other way round than images: a registration's transform takes FIXED points to the moving image;
@@ -31,3 +34,4 @@ def points(transforms: tuple[Path, ...], inverse: bool, source: Path, output: Pa
     if given.dimension != transform.dimension:
         raise nephi.DataError(f"{source}: expected {transform.dimension}-D points, found {given.dimension}-D ones")
     nephi.write_points(output, given.mapped(transform), frame)
+    announce(verbose, quiet, f"{output}: {len(given)} points of {source}, {frame.upper()} mm")

@@ -23,7 +23,7 @@ INITIALS = ("moments", "centers", "none")
 @click.option("-o", "--output", type=FILE, required=True, metavar="OUTDIR", help="Folder for the results.")
 @click.option("--fixed-mask", type=FILE, help="Where to register (above 0), on the fixed image's grid.")
 @click.option("--moving-mask", type=FILE, help="The same on the moving image's grid.")
-@click.option("--preset", metavar="NAME", default=None, help="Settings for a kind of image.  [default: generic]")
+@click.option("--preset", metavar="NAME", help="lung-ct, ct, brain-mri, generic (default), idir or nephi-eccv2024.")
 @click.option("--config", type=FILE, metavar="F.toml", help="Settings file; what it leaves out comes from the preset.")
 @click.option(
     "--initial",
@@ -34,9 +34,11 @@ INITIALS = ("moments", "centers", "none")
 @click.option("--similarity", metavar="NAME", help="mse, ncc, lncc, lncc2, mind (other contrast) or nmi.")
 @click.option("--window", type=(float, float), metavar="LO HI", help="Intensities between which images are compared.")
 @click.option("--outside", type=float, metavar="VALUE", help="Value of warped voxels from beyond the moving image.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random points.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Seed of the random points."
+)
 @click.option("--device", metavar="auto|cpu|cuda[:N]", default="auto", show_default=True, help="Where to compute.")
-@click.option("--threads", type=click.IntRange(min=0), help="CPU threads; 0 for all.  [default: the preset's]")
+@click.option("--threads", type=click.IntRange(min=0), metavar="N", help="CPU threads; 0 for all.  [default: 1]")
 @click.option("--overwrite", is_flag=True, help="Write into OUTDIR even if it is not empty.")
 @verbosity_options
 def register(
@@ -83,6 +85,7 @@ def register(
             device=device,
             progress=progress,
         )
+        progress(nephi.Progress("writing", 1, 1, result.history[-1]["loss"] if result.history else 0.0))
         report = result.save(output, overwrite)
     if verbose and not quiet:
         click.echo(nephi.settings_toml(settings))

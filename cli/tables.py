@@ -47,13 +47,15 @@ def stage_table(report: Mapping[str, Any]) -> None:
     print_rows("Stages", rows)
 
 
-def evaluation_table(measures: Mapping[str, Any]) -> None:
-    """Print the measures of `nephi evaluate`; lengths unrounded to the last digit that means anything."""
+def evaluation_table(measures: Mapping[str, Any], verbose: bool) -> None:
+    """Print the measures of `nephi evaluate`, landmark by landmark where `verbose`."""
     rows: list[tuple[str, str]] = []
     if tre := measures.get("tre_mm"):
         rows.append(("landmarks", f"{tre['count']}"))
         rows.append(("TRE before, mean", f"{tre['before']:.4f} mm"))
         rows += [(f"TRE {name}", f"{tre[name]:.4f} mm") for name in ("mean", "median", "p90", "max")]
+        if verbose:
+            rows += [(f"TRE of landmark {i}", f"{error:.4f} mm") for i, error in enumerate(tre["each"])]
     if dice := measures.get("dice"):
         rows += [(f"Dice label {label}", f"{value:.4f}") for label, value in dice["labels"].items()]
         rows.append(("Dice before, mean", f"{dice['before']:.4f}"))

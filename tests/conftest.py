@@ -1,10 +1,13 @@
 """Settings and fixtures that every test shares."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+
+from nephi.geometry import Grid
 
 # One thread: sums are added in the same order whatever the number of cores, and tensors here are small.
 torch.set_num_threads(1)
@@ -21,3 +24,48 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip("needs the image pairs of shared/data, a folder beside the repository; it is missing")
     return path
+
+
+def _oblique(shape: tuple[int, ...], spacing: list[float], origin: list[float], axes: list[int]) -> Grid:
+    """A left-handed grid out of the world's axes: voxel axis i runs, nearly, along world axis `axes[i]`."""
+    d = len(shape)
+    normal = torch.tensor([0.1, -0.2, 1.0][-d:], dtype=torch.float64)
+    mirror = torch.eye(d, dtype=torch.float64) - 2 * torch.outer(normal, normal) / normal.square().sum()
+    affine = torch.eye(d + 1, dtype=torch.float64)
+    affine[:-1, :-1] = mirror[:, axes] * torch.tensor(spacing)
+    affine[:-1, -1] = torch.tensor(origin)
+    return Grid(shape, affine)
+
+
+@pytest.fixture(scope="session")
+def grids() -> dict[int, Grid]:
+    """One grid for 2-D and one for 3-D: oblique, anisotropic, left-handed, unequal sizes."""
+    return {
+        2: _oblique((7, 5), [1.5, 0.8], [-31.0, 47.5], [0, 1]),
+        3: _oblique((7, 5, 6), [1.5, 0.8, 2.5], [-31.0, 47.5, 212.25], [0, 1, 2]),
+    }
+
+
+@pytest.fixture(scope="session", params=["2-D", "3-D", "permuted"])
+def grid(request: pytest.FixtureRequest, grids: dict[int, Grid]) -> Grid:
+    """Grids that hide nothing: those of `grids`, and a right-handed one with its axes in another order."""
+    if request.param == "permuted":
+        return _oblique((6, 4, 8), [2.0, 3.5, 1.2], [12.0, -80.0, 5.5], [0, 2, 1])
+    return grids[int(request.param[0])]
+
+
+@pytest.fixture(scope="session", params=[2, 3], ids=["2-D", "3-D"])
+def dimension(request: pytest.FixtureRequest) -> int:
+    """For tests that need no grid, or choose one from `grids`."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def points_in() -> Callable[..., torch.Tensor]:
+    """Draw world points `(count, D)`, float64, over a grid and `margin` voxels around it."""
+
+    def draw(grid: Grid, count: int = 40, margin: float = 0.0) -> torch.Tensor:
+        shares = torch.rand(count, grid.dimension, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        return grid.voxel_to_world_points(shares * (torch.tensor(grid.shape) - 1 + 2 * margin) - margin)
+
+    return draw

@@ -58,6 +58,6 @@ def _decoder(settings: FieldSettings, inputs: int, codes: int, outputs: int, gen
 
 
 def _amplitude(settings: FieldSettings, domain: Domain) -> Tensor:
-    if settings.amplitude:
+    if settings.amplitude_unit == "mm":
         return settings.amplitude * torch.eye(len(domain.lengths))
-    return domain.to_world
+    return settings.amplitude * domain.to_world

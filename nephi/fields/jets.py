@@ -21,7 +21,7 @@ def constant(values: Tensor, points: int, directions: int) -> Tensor:
 def linear(jet: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return the jet of `W h + b`; `weight` is `(out, in)`. Only the value gets the bias."""
     rows, points, channels = jet.shape
-    moved = (jet.reshape(rows * points, channels) @ weight.T).view(rows, points, -1)
+    moved = (jet.reshape(rows * points, channels) @ weight.T).view(rows, points, len(weight))
     if bias is None:
         return moved
     if rows == 1:

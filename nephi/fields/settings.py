@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from nephi.errors import UsageError
@@ -21,7 +22,8 @@ class FieldSettings:
         (first layer, deeper layers).
     global_codes, local_codes: channels of the latent codes that phi and its inverse share; local ones lie on a
         lattice of `code_spacing` mm.
-    amplitude: mm of displacement for a decoder output of 1; 0 stands for the edge of the domain, along each axis.
+    amplitude: displacement for a decoder output of 1, in mm (`amplitude_unit = "mm"`, along the world's axes) or in
+        edges of the domain (`"edge"`, along its own).
     inverse: also fit the inverse as a field of its own.
     """
 
@@ -39,6 +41,7 @@ class FieldSettings:
     local_codes: int = 0
     code_spacing: float = 40.0
     amplitude: float = 10.0
+    amplitude_unit: str = "mm"
     inverse: bool = True
 
     def __post_init__(self) -> None:
@@ -62,5 +65,13 @@ class FieldSettings:
             raise UsageError(
                 f"field.spacings and field.code_spacing: expected millimetres above 0, got {self.spacings}"
             )
-        if self.amplitude < 0:
-            raise UsageError(f"field.amplitude: expected millimetres, 0 or more, got {self.amplitude}")
+        numbers = (*self.spacings, self.code_spacing, self.sigma, *self.omegas, self.amplitude)
+        if not all(map(math.isfinite, numbers)):
+            raise UsageError(f"field: expected finite numbers, got {', '.join(f'{n:g}' for n in numbers)}")
+        if min(self.omegas) <= 0:
+            raise UsageError(f"field.omegas: expected frequencies above 0, got {self.omegas}")
+        if self.amplitude <= 0 or self.amplitude_unit not in ("mm", "edge"):
+            raise UsageError(
+                "field.amplitude, field.amplitude_unit: expected a number above 0 and mm or edge, got "
+                f"{self.amplitude} {self.amplitude_unit!r}"
+            )

@@ -93,6 +93,8 @@ def read_nephi(path: str | Path) -> StoredTransform:
     try:
         fixed_grid, moving_grid = _grid(header["fixed_grid"]), _grid(header["moving_grid"])
         affine = AffineTransform(tensors.pop("affine"))
+        if not affine.dimension == fixed_grid.dimension == moving_grid.dimension:
+            raise DataError("its affine and its grids differ in dimension")
         settings = None if header["field"] is None else from_table(FieldSettings, header["field"])
         pair = _pair(settings, fixed_grid, tensors) if settings else None
         return StoredTransform(
@@ -100,8 +102,8 @@ def read_nephi(path: str | Path) -> StoredTransform:
         )
     except NephiError as error:
         raise DataError(f"{path}: damaged .nephi file: {error}") from None
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{path}: damaged .nephi file: {type(error).__name__} {str(error).splitlines()[0]}") from None
+    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise DataError(f"{path}: damaged .nephi file: {type(error).__name__} {_one_line(error)}") from None
 
 
 def _read_checked(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -113,8 +115,8 @@ def _read_checked(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         with safe_open(str(path), framework="pt") as handle:
             header = json.loads((handle.metadata() or {}).get("nephi", "null"))
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise DataError(f"{path}: not a .nephi transform, or cut short ({str(error).splitlines()[0]})") from None
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not a .nephi transform, or cut short ({_one_line(error)})") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise DataError(
             f"{path}: a safetensors file, but not a nephi transform; expected one written by nephi register"
@@ -127,6 +129,10 @@ def _read_checked(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         if not bool(torch.isfinite(tensor).all()):
             raise DataError(f"{path}: damaged .nephi file: {name} holds NaN or infinite values")
     return header, tensors
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _pair(settings: FieldSettings, grid: Grid, tensors: dict[str, Tensor]) -> FieldPair:
@@ -145,15 +151,20 @@ def _pair(settings: FieldSettings, grid: Grid, tensors: dict[str, Tensor]) -> Fi
 
 
 def _least_size(settings: FieldSettings, grid: Grid) -> float:
+    """Return a count that the numbers stored for a pair of these settings surely exceed."""
     extent = (grid.spacing * (torch.tensor(grid.shape) - 1)).tolist()
-    size = float(settings.hidden * settings.layers)
+    codes, hidden = settings.global_codes + settings.local_codes, settings.hidden
+    features = grid.dimension if settings.encoding == "coordinates" else 2 * settings.frequencies
+    if settings.encoding in ("dense", "hash"):
+        features = settings.channels * len(settings.spacings)
+    size = float(hidden * (features + codes + hidden * (settings.layers - 1)))
     if settings.encoding in ("dense", "hash"):
         for spacing in settings.spacings:
             nodes = math.prod(max(1.0, length / spacing) for length in extent)
             size += settings.channels * (nodes if settings.encoding == "dense" else min(nodes, settings.table_size))
     if settings.local_codes:
         size += settings.local_codes * math.prod(max(1.0, length / settings.code_spacing) for length in extent)
-    return size + (settings.frequencies if settings.encoding == "fourier" else 0)
+    return size
 
 
 def _grid_table(grid: Grid) -> dict[str, Any]:

@@ -1,7 +1,14 @@
 """Grids and points, their frames, and the lookup of arrays at points."""
 
 from nephi.geometry.grid import Grid
-from nephi.geometry.interpolation import lookup, lookup_majority, lookup_nearest, lookup_with_gradient, multilinear
+from nephi.geometry.interpolation import (
+    lookup,
+    lookup_majority,
+    lookup_nearest,
+    lookup_with_gradient,
+    multilinear,
+    multilinear_with_slopes,
+)
 from nephi.geometry.points import PointMap, PointPairs, Points
 
 __all__ = [
@@ -14,4 +21,5 @@ __all__ = [
     "lookup_nearest",
     "lookup_with_gradient",
     "multilinear",
+    "multilinear_with_slopes",
 ]

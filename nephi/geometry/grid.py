@@ -21,9 +21,9 @@ class Grid:
     first voxel is 0) to world coordinates (millimetres, RAS). Any axis order, obliquity, anisotropy and handedness.
 
     Points and vectors go through different methods; both take and return tensors of shape `(..., D)` and keep
-    their dtype and device.
+    their dtype and device; integers (voxel indices) count as float64.
 
-    Raises `DataError` for a shape that is not 2-D or 3-D, or an affine that is not finite and invertible.
+    Raises `DataError` for a shape that is not 2-D or 3-D, or an affine that is not finite, homogeneous and invertible.
     """
 
     shape: tuple[int, ...]
@@ -39,6 +39,8 @@ class Grid:
             raise DataError(f"a {d}-D grid needs a {d + 1}x{d + 1} affine, got {tuple(self.affine.shape)}")
         if not bool(torch.isfinite(self.affine).all()):
             raise DataError("the voxel-to-world affine holds NaN or infinite values")
+        if self.affine[-1].tolist() != [0.0] * d + [1.0]:
+            raise DataError(f"the last row of an affine must be zeros and a one, got {self.affine[-1].tolist()}")
         scale = self.affine[:-1, :-1].norm(dim=0).prod()
         if scale == 0 or abs(torch.linalg.det(self.affine[:-1, :-1])) < 1e-6 * scale:
             raise DataError("the voxel-to-world affine is singular: voxels have no volume")
@@ -94,11 +96,11 @@ class Grid:
 
     def voxel_to_world_vectors(self, vectors_voxel: Tensor) -> Tensor:
         """Take differences of voxel coordinates `(..., D)` to world millimetres."""
-        return vectors_voxel @ self.affine[:-1, :-1].T.to(vectors_voxel)
+        return _transform_vectors(self.affine, vectors_voxel)
 
     def world_to_voxel_vectors(self, vectors_world: Tensor) -> Tensor:
         """Take world displacements in mm `(..., D)` to voxels."""
-        return vectors_world @ self.inverse_affine[:-1, :-1].T.to(vectors_world)
+        return _transform_vectors(self.inverse_affine, vectors_world)
 
     def corners_world(self) -> Tensor:
         """World positions `(2^D, D)` in mm of the outermost voxel centres, float64."""
@@ -145,4 +147,11 @@ class Grid:
 
 
 def _transform_points(matrix: Tensor, points: Tensor) -> Tensor:
-    return points @ matrix[:-1, :-1].T.to(points) + matrix[:-1, -1].to(points)
+    vectors = _transform_vectors(matrix, points)
+    return vectors + matrix[:-1, -1].to(vectors)
+
+
+def _transform_vectors(matrix: Tensor, vectors: Tensor) -> Tensor:
+    if not vectors.is_floating_point():
+        vectors = vectors.double()
+    return vectors @ matrix[:-1, :-1].T.to(vectors)

@@ -25,7 +25,7 @@ def lookup_with_gradient(data: Tensor, points_voxel: Tensor) -> tuple[Tensor, Te
     """
     d = points_voxel.shape[-1]
     corners, fractions, inside = _corners(data, points_voxel)
-    value, slopes = multilinear(corners, fractions)
+    value, slopes = multilinear_with_slopes(corners, fractions)
     channels = data.ndim > d
     steep = [s * (m.unsqueeze(-1) if channels else m) for s, m in zip(slopes, inside, strict=True)]
     return value, torch.stack(steep, dim=-1)
@@ -40,7 +40,7 @@ def lookup(data: Tensor, points_voxel: Tensor) -> Tensor:
         result: Tensor = _Lookup.apply(data, points_voxel)  # type: ignore[no-untyped-call]
         return result
     corners, fractions, _ = _corners(data, points_voxel)
-    return multilinear(corners, fractions)[0]
+    return multilinear(corners, fractions)
 
 
 def lookup_nearest(data: Tensor, points_voxel: Tensor) -> Tensor:
@@ -113,22 +113,37 @@ def _corners(data: Tensor, points_voxel: Tensor) -> tuple[Tensor, list[Tensor], 
     return values.to(points_voxel.dtype), fractions, inside
 
 
-def multilinear(corners: Tensor, fractions: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """Interpolate between the corners of a cell; return the value, and its slope along each of D axes, per cell.
+def multilinear(corners: Tensor, fractions: Sequence[Tensor]) -> Tensor:
+    """Interpolate between the corners of a cell.
 
-    `corners` has shape `(2,) * D + S` or `(2,) * D + S + (C,)`, `fractions` are D tensors of shape S in [0, 1].
-    One axis after the other is contracted, carrying the slopes of the axes already done. Differentiable.
+    `corners` has shape `(2,) * D + S` or `(2,) * D + S + (C,)`, `fractions` are D tensors of shape S in [0, 1]; the
+    result has shape S or `S + (C,)`. Differentiable.
+    """
+    for t in _spread(corners, fractions):
+        corners = torch.lerp(corners[0], corners[1], t)
+    return corners
+
+
+def multilinear_with_slopes(corners: Tensor, fractions: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Return `multilinear`, and its slope along each of the D axes, per cell; differentiable.
+
+    One axis after the other is contracted, carrying the slopes of the axes already done.
     """
     slopes: list[Tensor] = []
-    channels = corners.ndim - len(fractions) > fractions[0].ndim
-    for fraction in fractions:
-        t = fraction.unsqueeze(-1) if channels else fraction
+    for t in _spread(corners, fractions):
         low, high = corners.unbind(0)
         difference = high - low
         slopes = [torch.lerp(s[0], s[1], t) for s in slopes]
         slopes.append(difference)
         corners = torch.addcmul(low, difference, t)
     return corners, slopes
+
+
+def _spread(corners: Tensor, fractions: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Repeat the fractions over the channels: arithmetic on short broadcast rows costs five times as much."""
+    if corners.ndim - len(fractions) == fractions[0].ndim:
+        return fractions
+    return [f.unsqueeze(-1).expand(*f.shape, corners.shape[-1]).contiguous() for f in fractions]
 
 
 def _flatten(data: Tensor, dimension: int) -> tuple[Tensor, list[int]]:

@@ -23,18 +23,15 @@ class Resampler:
 
     def __init__(self, image: Image, interpolation: str, outside: float) -> None:
         self.image = image
-        self.outside = outside
+        self._outside = _as_type(torch.tensor(outside, dtype=torch.float64), image)
         self._look = _lookup_of(image, interpolation)
 
     @torch.no_grad()
     def __call__(self, points_world: Tensor) -> Tensor:
         """Return voxels `(...)` at world points `(..., D)`; integers are rounded and clamped to their range."""
         points = self.image.grid.world_to_voxel_points(points_world)
-        values = self._look(points)
-        values = torch.where(
-            self.image.grid.contains_voxel_points(points), values, torch.full_like(values, self.outside)
-        )
-        return _as_type(values, self.image)
+        values = _as_type(self._look(points), self.image)
+        return torch.where(self.image.grid.contains_voxel_points(points), values, self._outside)
 
     def empty(self, reference: Grid) -> Image:
         """Return an image of this type on `reference`, not filled yet."""
@@ -68,11 +65,11 @@ def _lookup_of(image: Image, interpolation: str) -> Callable[[Tensor], Tensor]:
         case "linear":
             return lambda points: lookup(image.data, points)
         case "nearest":
-            return lambda points: lookup_nearest(image.data, points).to(points.dtype)
+            return lambda points: lookup_nearest(image.data, points)
         case "bspline":
             return _bspline(image.data)
         case "label":
-            return lambda points: lookup_majority(image.data, points)
+            return lambda points: lookup_majority(image.data, points.double())  # holds labels beyond 2^24, too
     raise UsageError(f"unknown interpolation {interpolation!r}: choose one of {', '.join(INTERPOLATIONS)}")
 
 
@@ -91,7 +88,7 @@ def _bspline(data: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _as_type(values: Tensor, image: Image) -> Tensor:
-    if image.data.dtype.is_floating_point:
+    if image.data.dtype.is_floating_point or values.dtype == image.data.dtype:
         return values.to(image.data.dtype)
     if image.data.dtype == torch.bool:
         return values > 0.5

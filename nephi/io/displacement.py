@@ -14,7 +14,7 @@ from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, naming, reading, suff
 from nephi.io.frames import flip_points, require_perpendicular
 from nephi.io.gzipped import open_input
 from nephi.io.itk import grid_of, place, read_itk, require_dimension, shared_voxels, simpleitk, write_itk
-from nephi.io.nifti import check_end, read_block, require_length
+from nephi.io.nifti import check_end, read_block
 from nephi.io.nifti_header import NiftiFile, read_header
 from nephi.io.voxels import converted, slabs
 from nephi.transforms import DisplacementField
@@ -46,8 +46,6 @@ def _read_nifti_field(path: Path) -> DisplacementField:
     _require_known_convention(file)
     components = file.shape[4]
     grid = file.grid_3d if components == 3 else file.grid
-    if path.suffix.lower() != ".gz":
-        require_length(file)
     signs = [1, 1, 1] if file.intent == DISPVECT else [-1, -1, 1]
     # Channels last in memory, the order that lookups read in place; the file has one component after the other.
     field = np.empty((*reversed(grid.shape), components), np.float32)

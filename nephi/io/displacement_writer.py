@@ -87,7 +87,6 @@ class DisplacementWriter:
             if self._missing.any():
                 first = int(self._missing.argmax())
                 raise UsageError(f"{self.path}: slice {first} of {len(self._missing)} was never written")
-            self._file.flush()
             if self._packed:
                 self._file.seek(0)
                 with open_output(self._final) as packed:

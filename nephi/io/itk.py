@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,11 @@ from nephi.io.foreign import naming, reading, reason_of, require_file
 from nephi.io.frames import flip_matrix, require_perpendicular
 from nephi.io.voxels import Array, encoded, file_type, held_voxels
 
+# ITK has one logger a process. Threads that set and restore it out of order leave it pointing to one that is gone:
+# the next warning then ends the process (seen with four threads). SimpleITK holds the interpreter's lock while it
+# reads, so that nothing is slower for this one.
+ITK_LOGGER = threading.RLock()
+
 
 def simpleitk() -> Any:
     """Return the module SimpleITK, imported when first needed; untyped, as it is in some of its versions."""
@@ -28,10 +34,7 @@ def simpleitk() -> Any:
 
 @contextmanager
 def itk_warnings() -> Iterator[list[str]]:
-    """Collect what ITK would print to stderr, and restore its printing afterwards.
-
-    ITK has one logger a process: should two threads be in here at once, a warning may land in the other's list.
-    """
+    """Collect what ITK would print to stderr, and restore its printing afterwards; one thread at a time."""
     logger: Any = simpleitk().LoggerBase
 
     class Collector(logger):  # type: ignore[misc]
@@ -44,12 +47,13 @@ def itk_warnings() -> Iterator[list[str]]:
 
         DisplayErrorText = DisplayWarningText = DisplayGenericOutputText = DisplayDebugText = DisplayText
 
-    collector = Collector()
-    previous = collector.SetAsGlobalITKLogger()
-    try:
-        yield collector.lines
-    finally:
-        previous.SetAsGlobalITKLogger()
+    with ITK_LOGGER:
+        collector = Collector()
+        previous = collector.SetAsGlobalITKLogger()
+        try:
+            yield collector.lines
+        finally:
+            previous.SetAsGlobalITKLogger()
 
 
 def read_itk(path: Path, what: str) -> Any:

@@ -30,7 +30,7 @@ class PassingField:
         """Take in the next slab; `last` says that none follows."""
         axis = self.grid.dimension - 1
         slab = displacement if self._kept is None else torch.cat([self._kept, displacement], dim=axis)
-        first = 0 if self._kept is None else 1
+        first = 0 if self._kept is None else self._kept.shape[axis] - 1  # all kept slices but the last are counted
         count = slab.shape[axis] - first - (0 if last else 1)
         if count > 0:
             determinants = self._determinants(slab).narrow(axis, first, count)

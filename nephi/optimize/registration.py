@@ -20,7 +20,8 @@ from nephi.optimize.export import save_registration
 from nephi.optimize.fit import fit_fields
 from nephi.optimize.pair import Pair, make_pair
 from nephi.optimize.progress import ProgressCallback, silent
-from nephi.optimize.settings import Settings
+from nephi.optimize.search import search_rotation
+from nephi.optimize.settings import Settings, in_millimetres
 from nephi.optimize.settings_file import preset as preset_settings
 from nephi.optimize.settings_file import settings_table
 from nephi.optimize.usage import Usage, peak_gpu_memory_mb
@@ -98,6 +99,7 @@ def register(
             given = [None if i is None else _image(i) for i in (fixed, moving, fixed_mask, moving_mask)]
             assert given[0] is not None and given[1] is not None
             pair = make_pair(given[0], given[1], given[2], given[3], chosen.image)
+            chosen = in_millimetres(chosen, pair.fixed.grid)
         generator = torch.Generator().manual_seed(seed)
         affine_steps, field_steps = _planned_steps(chosen)
         total = affine_steps + field_steps
@@ -140,8 +142,11 @@ def _global_alignment(
     progress: ProgressCallback,
     total: int,
 ) -> AffineTransform:
-    start = _start(pair, initial if initial is not None else settings.affine.initial)
+    initial = initial if initial is not None else settings.affine.initial
+    start = _start(pair, initial)
     require_overlap(pair, start, generator)
+    if initial in ("moments", "centers") and settings.affine.rotations > 1:
+        start = search_rotation(pair, start, settings.affine, generator)
     kind = settings.affine.kind if settings.transform == "deformable" else settings.transform
     if kind == "none":
         return start

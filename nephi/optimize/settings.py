@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import torch
+
 from nephi.errors import UsageError
 from nephi.fields import FieldSettings
+from nephi.geometry import Grid
 from nephi.losses import similarity
 
 INITIALS = ("moments", "centers", "none")
@@ -62,12 +65,16 @@ class AffineSettings:
 
     kind: `affine`, `rigid` or `none` (only the start).
     initial: brings centres of mass (`moments`) or image centres (`centers`) together, or trusts the headers (`none`).
+    rotations: number of rotations of at most `reach` degrees that are tried before (not from `none` or a file); 1 tries
+        none.
     smoothing: mm, one stage each, coarse to fine; every stage takes `steps` Adam steps of size `rate` on `points` fresh
         points, under `similarity`.
     """
 
     kind: str = "affine"
     initial: str = "moments"
+    rotations: int = 400
+    reach: float = 60.0
     similarity: str = "ncc"
     smoothing: tuple[float, ...] = (5.0,)
     steps: int = 150
@@ -78,8 +85,12 @@ class AffineSettings:
         _one_of("affine.kind", self.kind, KINDS)
         _one_of("affine.initial", self.initial, INITIALS)
         similarity(self.similarity)
-        _at_least("affine", 1, steps=self.steps, points=self.points)
+        _at_least("affine", 1, steps=self.steps, points=self.points, rotations=self.rotations)
         _above("affine", 0.0, rate=self.rate)
+        if not self.smoothing or min(self.smoothing) <= 0:
+            raise UsageError(f"affine.smoothing: expected millimetres above 0, got {self.smoothing}")
+        if not 0 <= self.reach <= 180:
+            raise UsageError(f"affine.reach: expected 0 to 180 degrees, got {self.reach}")
 
 
 @dataclass(frozen=True)
@@ -163,10 +174,13 @@ class Settings:
     """Everything a registration is told besides its images; the same tables and names as in a TOML file.
 
     transform: `deformable`, or only the `affine` or `rigid` part. threads: CPU threads of the fit, 0 for all.
+    length_unit: mm in which all lengths of the other tables count. 0 chooses it from the fixed image, as its longest
+        edge / 256: then the settings suit a mouse and a man alike. Results hold the lengths in mm.
     """
 
     transform: str = "deformable"
     threads: int = 1
+    length_unit: float = 1.0
     image: ImageSettings = ImageSettings()
     affine: AffineSettings = AffineSettings()
     field: FieldSettings = FieldSettings()  # noqa: RUF009 (frozen: cannot be shared by mistake)
@@ -180,7 +194,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         _one_of("transform", self.transform, ("rigid", "affine", "deformable"))
-        _at_least("settings", 0, threads=self.threads)
+        _at_least("settings", 0, threads=self.threads, length_unit=self.length_unit)
         if not self.levels:
             raise UsageError("levels: expected at least one")
 
@@ -195,3 +209,30 @@ def with_similarity(settings: Settings, name: str) -> Settings:
     fit = replace(settings.fit, similarity=name, radius=radius)
     affine = replace(settings.affine, similarity={"mind": "nmi", "nmi": "nmi", "mse": "mse"}.get(name, "ncc"))
     return replace(settings, fit=fit, affine=affine)
+
+
+def in_millimetres(settings: Settings, grid: Grid) -> Settings:
+    """Return the settings for a fixed image on `grid` with every length in mm, that is with `length_unit = 1`."""
+    longest = float((grid.spacing * torch.tensor(grid.shape)).max())
+    unit = settings.length_unit or longest / 256
+    if unit == 1:
+        return settings
+    field, regularity = settings.field, settings.regularity
+    return replace(
+        settings,
+        length_unit=1.0,
+        affine=replace(settings.affine, smoothing=tuple(unit * s for s in settings.affine.smoothing)),
+        field=replace(
+            field,
+            spacings=tuple(unit * s for s in field.spacings),
+            code_spacing=unit * field.code_spacing,
+            amplitude=field.amplitude * (unit if field.amplitude_unit == "mm" else 1),
+        ),
+        regularity=replace(
+            regularity,
+            icon=regularity.icon / unit**2,
+            bending=regularity.bending * unit**2,
+            bending_step=regularity.bending_step * unit,
+        ),
+        levels=tuple(replace(v, smoothing=unit * v.smoothing, spacing=unit * v.spacing) for v in settings.levels),
+    )

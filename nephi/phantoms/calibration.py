@@ -47,7 +47,7 @@ def calibrated(
         local = low
     amplitude = parts.amplitude(motion, local)
     result = replace(shape, amplitude=amplitude, local=replace(shape.local, amplitude=local))
-    smallest = float(determinant(result.value_and_jacobian(probes)[1]).min())
+    smallest = min(float(determinant(result.value_and_jacobian(some)[1]).min()) for some in probes.split(100_000))
     if smallest <= 0:
         raise UsageError(f"motion of {motion:g} mm folds the chest (determinant {smallest:.2f}): choose a smaller one")
     return result
@@ -56,7 +56,8 @@ def calibrated(
 def determinant(matrices: Tensor) -> Tensor:
     """Return the determinants of `(..., 3, 3)` matrices; for many small ones faster than `torch.linalg.det`."""
     first, second, third = matrices.unbind(dim=-2)
-    return (first * torch.linalg.cross(second, third)).sum(dim=-1)
+    result: Tensor = (first * torch.linalg.cross(second, third)).sum(dim=-1)
+    return result
 
 
 def _lung_probes(shape: Breathing, motion: float, inside: Callable[[Tensor], Tensor], probes: Tensor) -> Tensor:
@@ -71,7 +72,7 @@ def _lung_probes(shape: Breathing, motion: float, inside: Callable[[Tensor], Ten
 
 @dataclass(frozen=True, eq=False)
 class _Parts:
-    """Displacements `(N, 3)` and their gradients at lung points, of breathing and of local waves at amplitude 1 each."""
+    """Displacements `(N, 3)` and their gradients at lung points, of breathing and of local waves of amplitude 1."""
 
     breath: Tensor
     breath_gradient: Tensor

@@ -15,7 +15,7 @@ from nephi.phantoms.waves import PlaneWaves
 APEX, BASE = 122.0, -132.0  # highest and lowest point of the lungs
 BODY = (158.0, 116.0)  # half-axes of the body's cross-section
 RIBS = (133.0, 94.0)
-EDGE = 2.0  # width of every border: 10 % to 90 % in about two voxels
+EDGE = 1.6  # width of every border: 10 % to 90 % in about two voxels
 
 AIR, PARENCHYMA, BLOOD, FAT, MUSCLE, BONE = -1000.0, -840.0, 40.0, -100.0, 45.0, 420.0  # HU
 
@@ -36,7 +36,10 @@ class Chest:
         return cls(Vessels.random(generator), PlaneWaves.random(12, 2, 3, (7.0, 21.0), generator))
 
     def __call__(self, points: Tensor, density: Tensor) -> Tensor:
-        """Return HU `(N,)` at moving points `(N, 3)`; the lung tissue's own density is multiplied by `density` `(N,)`."""
+        """Return HU `(N,)` at moving points `(N, 3)`, world mm.
+
+        `density` `(N,)` multiplies the density of lung tissue (HU + 1000), vessels left out.
+        """
         depth = lung_depth(points)
         values = self._body(points)
         lung = (depth > -5 * EDGE).nonzero().squeeze(1)
@@ -68,7 +71,7 @@ def lung_depth(points: Tensor) -> Tensor:
 
 
 def _side(points: Tensor, centre: float, dome: float) -> Tensor:
-    """Return the depth in one lung that nothing has cut into but the diaphragm, whose highest point is at z = `dome`."""
+    """Return the depth in one lung that only the diaphragm has cut into; its highest point is at z = `dome`."""
     x, y, z = ((points[..., 0] - centre) / 57.0, points[..., 1] / 82.0, (points[..., 2] + 30.0) / 152.0)
     form = x.square() + y.square() + z.square().square() - 1
     slope = ((x / 57.0).square() + (y / 82.0).square() + (2 * z**3 / 152.0).square() + 1e-4).sqrt() * 2

@@ -24,7 +24,7 @@ def field_of_view(shape: Sequence[int], extent: Sequence[float], centre: Sequenc
 
 def rotation(*angles: float) -> Tensor:
     """Return a rotation matrix, float64: `(2, 2)` by one angle, `(3, 3)` by a rotation vector; rad."""
-    if len(angles) == 1:
-        return torch.linalg.matrix_exp(torch.tensor([[0.0, -angles[0]], [angles[0], 0.0]], dtype=torch.float64))
-    a, b, c = angles
-    return torch.linalg.matrix_exp(torch.tensor([[0.0, -c, b], [c, 0.0, -a], [-b, a, 0.0]], dtype=torch.float64))
+    a, b, c = (0.0, 0.0, *angles)[-3:]  # in the plane: around z
+    generator = torch.tensor([[0.0, -c, b], [c, 0.0, -a], [-b, a, 0.0]], dtype=torch.float64)
+    turned: Tensor = torch.linalg.matrix_exp(generator)
+    return turned if len(angles) == 3 else turned[:2, :2]

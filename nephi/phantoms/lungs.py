@@ -29,7 +29,7 @@ def lung_phantom(
     compression: float = 0.4,
     noise: float = 20.0,
     density: float = 1.0,
-    shape: tuple[int, int, int] = (128, 96, 108),
+    shape: tuple[int, int, int] = (136, 100, 108),
     fixed_grid: Grid | None = None,
     moving_grid: Grid | None = None,
 ) -> PhantomPair:
@@ -43,10 +43,10 @@ def lung_phantom(
         Largest displacement in the lungs, mm (to 1 %).
     local
         Largest displacement of the local waves (10 to 20 mm long) in the lungs, mm; the root of its mean square is
-        about a third. 0 leaves the smooth breathing alone.
+        about a third. At most a quarter of `motion`; 0 leaves the smooth breathing alone.
     compression
         Smallest determinant of the Jacobian in the lungs that `local` may cause; the waves are reduced to keep it.
-        With the default `local` it is reached (to 0.05) for every motion.
+        With the default `local` it is reached (to 0.1) for every motion from 10 mm on.
     noise
         Standard deviation of the Gaussian noise, HU; independent in the two images.
     density
@@ -69,7 +69,7 @@ def lung_phantom(
         )
     generator = torch.Generator().manual_seed(seed)
     chest = Chest.random(generator)
-    transform = _breathing(motion, local, compression, generator)
+    transform = _breathing(motion, min(local, motion / 4), compression, generator)
     breath = replace(transform, local=replace(transform.local, amplitude=0.0))
 
     def moving_intensity(points: Tensor) -> Tensor:
@@ -93,15 +93,16 @@ def lung_phantom(
 
 
 def _breathing(motion: float, local: float, compression: float, generator: torch.Generator) -> Breathing:
-    """Return the motion of a chest whose lungs, breathed out, are those of `chest`."""
+    """Return the motion of a chest whose lungs, breathed out, are those of `lung_depth`."""
     waves = PlaneWaves.random(12, 3, 3, (10.0, 20.0), generator)
+    length = max(160.0, 2.7 * motion)  # over which the displacement grows; shorter ones would compress too much
     centre = torch.tensor([0.0, 0.0, (APEX + BASE - motion) / 2])
     inner = torch.tensor([122.0, 82.0, 0.55 * (APEX - BASE + motion)])
     shape = Breathing(
         amplitude=motion,
         depth=0.15,
         window=Window(torch.tensor([0.0, -12.0, 0.0]), torch.tensor([128.0, 96.0, math.inf]), 0.2),
-        rise=Ramp(2, BASE - motion + 190.0, BASE - motion + 30.0, 15.0),
+        rise=Ramp(2, BASE - motion + 30.0 + length, BASE - motion + 30.0, 15.0),
         front=Ramp(1, -70.0, 75.0, 12.0),
         local=WaveMotion(waves, Window(centre, inner, 0.12), 1.0),
     )

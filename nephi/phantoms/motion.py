@@ -60,7 +60,10 @@ class Ramp:
 
 @dataclass(frozen=True, eq=False)
 class WaveMotion(Transform):
-    """`phi(x) = x + amplitude * window(x) * waves(x)`: waves of displacement inside a window, fixed to moving points."""
+    """`phi(x) = x + amplitude * window(x) * waves(x)`: waves of displacement inside a window.
+
+    Maps fixed to moving points, world mm, in 2-D or 3-D. `waves` has as many channels as coordinates.
+    """
 
     waves: PlaneWaves
     window: Window

@@ -57,7 +57,8 @@ def disc_depth(points: Tensor) -> Tensor:
     """Return the depth in mm below the disc's rim, to first order there: positive inside `(...)`, points `(..., 2)`."""
     radii = points.new_tensor(DISC)
     radius = (points / radii).norm(dim=-1)
-    return (1 - radius) * radius / (points / radii**2).norm(dim=-1).clamp(min=1e-4)
+    depth: Tensor = (1 - radius) * radius / (points / radii**2).norm(dim=-1).clamp(min=1e-4)
+    return depth
 
 
 def shapes_phantom(

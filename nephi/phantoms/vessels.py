@@ -23,7 +23,7 @@ ROOT = (22.0, -8.0, 0.0)  # world mm; mirrored for the left lung
 CORE, REACH = 30.0, 65.0  # mm
 FAN = 0.45
 
-BLUR = 1.6  # mm: standard deviation of a scanner's point spread; thin vessels are fainter for it
+BLUR = 1.3  # mm: standard deviation of a scanner's point spread; thin vessels are fainter for it
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Vessels:
         return cls(tuple(PlaneWaves.random(WAVES, 2, 3, lengths, generator) for lengths in SCALES))
 
     def __call__(self, points: Tensor) -> Tensor:
-        """Return at world points `(N, 3)` in mm how much vessel there is, 0 to 1: a Gaussian around each centre line, `(N,)`."""
+        """Return how much vessel there is at world points `(N, 3)`, 0 to 1 `(N,)`: a Gaussian around each line."""
         # One contiguous row a coordinate: everything but the waves is elementwise.
         x, y, z = points.T
         out = torch.stack([x - ROOT[0] * x.sign(), y - ROOT[1], z - ROOT[2]])

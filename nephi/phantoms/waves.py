@@ -32,7 +32,7 @@ class PlaneWaves:
         # Evenly spread, because a random choice of few would now and then leave a scale out.
         lengths = short + (long - short) * (torch.arange(count, dtype=torch.float64) + 0.5) / count
         coefficients = torch.randn(2, count, channels, generator=generator, dtype=torch.float64)
-        coefficients *= lengths[:, None] ** 2  # many small waves would drown the few large ones
+        coefficients *= lengths[:, None]  # otherwise the short waves would dominate all derivatives
         coefficients /= ((coefficients**2).sum(dim=(0, 1)) / 2).sqrt()
         return cls(directions * (2 * math.pi / lengths)[:, None], coefficients[0], coefficients[1])
 

@@ -11,6 +11,8 @@ from nephi.errors import DataError
 from nephi.geometry import Grid, lookup_nearest
 from nephi.images import Image
 
+SPARSE = 0.01  # share of the box
+
 
 class PointSource(Protocol):
     """Draws world points (mm, RAS)."""
@@ -34,7 +36,8 @@ class GridPoints:
 class MaskPoints:
     """Points spread uniformly over the voxels of a mask (values above 0), by rejection within their box.
 
-    Needs no list of voxels: memory does not depend on the mask's size. Raises `DataError` for an empty mask.
+    Needs no list of voxels, so that memory does not depend on the mask's size; only where voxels fill less than a
+    hundredth of their box they are listed, as rejection would draw without end. Raises `DataError` for an empty mask.
     """
 
     def __init__(self, mask: Image) -> None:
@@ -50,10 +53,15 @@ class MaskPoints:
         self.low = torch.tensor([float(a) for a, _ in spans], dtype=torch.float64)
         self.extent = torch.tensor([float(b - a) for a, b in spans], dtype=torch.float64)
         self.share = float(inside.sum()) / float(self.extent.prod())
+        self.voxels = inside.nonzero() if self.share < SPARSE else None
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Return `(count, D)` float32 world points."""
-        found: list[Tensor] = []
+        if self.voxels is not None:
+            chosen = torch.randint(len(self.voxels), (count,), generator=generator)
+            jitter = torch.rand(count, len(self.low), generator=generator, dtype=torch.float64) - 0.5
+            return self.mask.grid.voxel_to_world_points(self.voxels[chosen] + jitter).float()
+        found = [self.low.new_zeros(0, len(self.low))]
         missing = count
         while missing > 0:
             trial = torch.rand(

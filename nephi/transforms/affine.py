@@ -17,13 +17,11 @@ class AffineTransform(Transform):
 
     def __init__(self, matrix: Tensor) -> None:
         matrix = torch.as_tensor(matrix, dtype=torch.float64).detach().cpu()
-        d = matrix.shape[0] - 1
-        if matrix.ndim != 2 or matrix.shape[1] != d + 1 or d not in (2, 3):
+        if matrix.ndim != 2 or tuple(matrix.shape) not in ((3, 3), (4, 4)):
             raise DataError(f"an affine transform needs a 3x3 or 4x4 homogeneous matrix, got {tuple(matrix.shape)}")
         if not bool(torch.isfinite(matrix).all()):
             raise DataError("the affine matrix holds NaN or infinite values")
-        last = torch.zeros(d + 1, dtype=torch.float64)
-        last[-1] = 1
+        last = torch.eye(len(matrix), dtype=torch.float64)[-1]
         if not torch.equal(matrix[-1], last):
             raise DataError(f"the last row of an affine matrix must be {last.tolist()}, got {matrix[-1].tolist()}")
         # Scale-free test: the determinant against the product of the column lengths.

@@ -36,8 +36,10 @@ class NumericalInverse(Transform):
     def __call__(self, points: Tensor) -> Tensor:
         """Return x with `phi(x) = points`, shape `(..., D)`, mm."""
         target = points.reshape(-1, self.dimension)
-        x = target.clone() if self.guess is None else self.guess(target)
+        # Both are written to below: clones, as maps may return their input, or one matrix for all points.
+        x = (target if self.guess is None else self.guess(target)).clone()
         value, jacobian = self.transform.value_and_jacobian(x)
+        jacobian = jacobian.clone()
         residual = target - value
         error = residual.norm(dim=-1)
         damping = torch.ones_like(error)

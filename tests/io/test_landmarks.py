@@ -43,6 +43,7 @@ def test_2d_flips_both_axes(tmp_path: Path) -> None:
         (" id , x, y ,z\n a , 1 , 2,3 \n\n", "utf-8"),
         ("Z,label,Y,X,ID\r\n3,left lung,2,1,a\r\n", "utf-8"),
         ('id,x,y,z,note\na,1,2,3,"one, two"\n', "utf-8"),
+        ('note, id, x, y, z\n "one, two", a, 1, 2, 3\n', "utf-8"),
         ("id,x,y,z\na,1e0,2.0,+3", "utf-8"),
     ],
 )

@@ -1,0 +1,5 @@
+"""`python -m nephi.cli`: the `nephi` command where no console script is on the path."""
+
+from .main import main
+
+main()

@@ -1,0 +1,50 @@
+import math
+
+import pytest
+import torch
+
+from nephi.fields.domain import Domain
+from nephi.geometry import Grid
+
+
+def test_corners_are_those_of_the_unit_cube(grid) -> None:
+    unit, inside = Domain(grid).double().unit(grid.corners_world())
+    cube = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * grid.dimension)
+    torch.testing.assert_close(unit, cube.double(), rtol=0, atol=1e-5)
+
+
+def test_unit_is_the_share_of_the_way_along_each_axis(grid, points_in) -> None:
+    points = points_in(grid, 50)
+    unit, inside = Domain(grid).double().unit(points)
+    share = grid.world_to_voxel_points(points) / (torch.tensor(grid.shape) - 1)
+    torch.testing.assert_close(unit, share, rtol=0, atol=1e-5)
+    assert inside.all()
+
+
+def test_points_beyond_are_moved_to_the_faces(grid, points_in) -> None:
+    points = points_in(grid, 50, margin=2.0)
+    unit, inside = Domain(grid).double().unit(points)
+    share = grid.world_to_voxel_points(points) / (torch.tensor(grid.shape) - 1)
+    torch.testing.assert_close(unit, share.clamp(0, 1), rtol=0, atol=1e-5)
+    assert torch.equal(inside, (share > 0) & (share < 1)) and not inside.all()
+
+
+def test_to_world_turns_cube_edges_into_millimetres(grid) -> None:
+    domain = Domain(grid).double()
+    torch.testing.assert_close(domain.to_world @ domain.to_unit, torch.eye(grid.dimension).double(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(domain.to_world.norm(dim=0).tolist(), list(domain.lengths))
+
+
+@pytest.mark.parametrize("spacing", [0.7, 1.0, 3.0, 1000.0])
+def test_lattice_nodes_are_no_farther_apart_than_asked(grid, spacing) -> None:
+    domain = Domain(grid)
+    for nodes, length in zip(domain.lattice(spacing), domain.lengths, strict=True):
+        assert nodes == max(2, math.ceil(length / spacing) + 1)
+        assert length / (nodes - 1) <= spacing
+
+
+def test_single_slice_is_one_voxel_thick() -> None:
+    domain = Domain(Grid.from_spacing((5, 5, 1), (2.0, 2.0, 3.0)))
+    assert domain.lengths == (8.0, 8.0, 3.0)
+    unit, inside = domain.unit(torch.tensor([[4.0, 4.0, 0.0], [4.0, 4.0, -1.0]]))
+    assert unit.tolist() == [[0.5, 0.5, 0.0]] * 2 and inside[:, 2].tolist() == [True, False]

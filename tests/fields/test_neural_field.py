@@ -1,0 +1,174 @@
+"""Every encoding with every decoder, with and without codes, in 2-D and 3-D: values, Jacobians, gradients."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from nephi.fields import DECODERS, ENCODINGS, FieldPair, NeuralField, build_fields, neural_field
+from nephi.geometry import Grid
+
+CODES = {"no codes": {}, "codes": {"global_codes": 2, "local_codes": 3}}
+
+every_encoding = pytest.mark.parametrize("encoding", ENCODINGS)
+every_field = [
+    every_encoding,
+    pytest.mark.parametrize("decoder", DECODERS),
+    pytest.mark.parametrize("codes", CODES),
+]
+
+
+def for_every_field(test):
+    for mark in every_field:
+        test = mark(test)
+    return test
+
+
+@pytest.fixture
+def field(encoding, decoder, codes, dimension, grids, small_settings, trained_pair) -> NeuralField:
+    settings = small_settings(encoding=encoding, decoder=decoder, **CODES[codes])
+    return trained_pair(settings, grids[dimension]).double().forward_field
+
+
+@pytest.fixture
+def plain_field(encoding, grid, small_settings, trained_pair) -> NeuralField:
+    return trained_pair(small_settings(encoding=encoding, global_codes=1), grid).forward_field
+
+
+@for_every_field
+def test_jacobian_is_that_of_autograd(field, dimension, grids, points_in, derivatives) -> None:
+    points = points_in(grids[dimension], 20, margin=1.0)
+    value, jacobian = field.value_and_jacobian(points)
+    torch.testing.assert_close(value, field(points))
+    assert (value - points).abs().min() > 1e-6
+    torch.testing.assert_close(jacobian, derivatives(field, points).permute(1, 2, 0))
+
+
+@for_every_field
+def test_gradients_of_values_and_jacobians(field, dimension, grids, points_in) -> None:
+    """Each parameter's derivative along a random direction is the central difference of the loss."""
+    points = points_in(grids[dimension], 6)
+    generator = torch.Generator().manual_seed(3)
+    on_values = torch.randn(6, dimension, generator=generator, dtype=torch.float64)
+    on_jacobians = torch.randn(6, dimension, dimension, generator=generator, dtype=torch.float64)
+
+    def loss() -> Tensor:
+        value, jacobian = field.value_and_jacobian(points)
+        return (value * on_values).sum() + (jacobian * on_jacobians).square().sum()
+
+    named = dict(field.named_parameters())
+    gradients = torch.autograd.grad(loss(), list(named.values()))
+    step = 1e-5
+    for (name, parameter), gradient in zip(named.items(), gradients, strict=True):
+        direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        with torch.no_grad():
+            parameter += step * direction
+            ahead = loss()
+            parameter -= 2 * step * direction
+            behind = loss()
+            parameter += step * direction
+        slope = ((ahead - behind) / (2 * step)).item()
+        assert (gradient * direction).sum().item() == pytest.approx(slope, rel=1e-5, abs=1e-6), name
+        assert (gradient != 0).any(), name
+
+
+@for_every_field
+def test_fresh_fields_are_exactly_the_identity(
+    encoding, decoder, codes, dimension, grids, small_settings, points_in
+) -> None:
+    settings = small_settings(encoding=encoding, decoder=decoder, **CODES[codes])
+    pair = build_fields(settings, grids[dimension], torch.Generator().manual_seed(0))
+    points = points_in(grids[dimension], 30, margin=2.0).float()
+    for fresh in (pair.forward_field, pair.inverse_field):
+        value, jacobian = fresh.value_and_jacobian(points)
+        assert torch.equal(value, points) and torch.equal(fresh(points), points)
+        assert (jacobian == torch.eye(dimension)).all()
+
+
+@every_encoding
+def test_displacement_goes_on_beyond_the_domain(plain_field, grid, points_in) -> None:
+    points = points_in(grid, 60, margin=2.0).float()
+    voxel = grid.world_to_voxel_points(points)
+    nearest = grid.voxel_to_world_points(voxel.clamp(min=0).minimum(torch.tensor(grid.shape) - 1))
+    value, jacobian = plain_field.value_and_jacobian(points)
+    torch.testing.assert_close(value - points, plain_field(nearest) - nearest, rtol=0, atol=1e-3)
+    for axis, direction in enumerate(grid.direction.T.float()):
+        beyond = (voxel[:, axis] < -1e-3) | (voxel[:, axis] > grid.shape[axis] - 1 + 1e-3)
+        assert 5 < beyond.sum() < 55
+        along = (jacobian[beyond] - torch.eye(grid.dimension)) @ direction
+        torch.testing.assert_close(along, torch.zeros_like(along), rtol=0, atol=1e-5)
+
+
+@every_encoding
+def test_any_number_of_point_axes(plain_field, grid, points_in) -> None:
+    points, d = points_in(grid, 24).float(), grid.dimension
+    value, jacobian = plain_field.value_and_jacobian(points)
+    found = plain_field.value_and_jacobian(points.reshape(2, 3, 4, d))
+    assert torch.equal(found[0], value.reshape(2, 3, 4, d)) and torch.equal(found[1], jacobian.reshape(2, 3, 4, d, d))
+    torch.testing.assert_close(plain_field(points[0]), value[0])
+    value, jacobian = plain_field.value_and_jacobian(points[:0])
+    assert value.shape == plain_field(points[:0]).shape == (0, d) and jacobian.shape == (0, d, d)
+
+
+@every_encoding
+def test_points_keep_the_digits_of_float64(plain_field, grid, points_in) -> None:
+    """The network works in float32; what it adds to does not."""
+    points = points_in(grid)
+    value, jacobian = plain_field.value_and_jacobian(points)
+    assert value.dtype == jacobian.dtype == plain_field(points).dtype == torch.float64
+    moved = plain_field(points.float()).double() - points.float().double()
+    torch.testing.assert_close(value - points, moved, rtol=0, atol=1e-3)
+    tiny = points + 1e-9
+    assert torch.equal(tiny.float(), points.float())
+    torch.testing.assert_close(plain_field(tiny) - plain_field(points), tiny - points, rtol=0, atol=1e-12)
+
+
+@every_encoding
+def test_blocks_do_not_matter(plain_field, grid, points_in, monkeypatch) -> None:
+    points = points_in(grid, 50).float()
+    whole = plain_field.value_and_jacobian(points)
+    monkeypatch.setattr(neural_field, "BLOCK", 7)
+    with torch.no_grad():
+        blocks = plain_field.value_and_jacobian(points)
+        torch.testing.assert_close(plain_field(points), whole[0])
+    for one, other in zip(blocks, whole, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_single_slice(small_settings, trained_pair, derivatives) -> None:
+    """A 3-D image of one slice: the field is defined in it and beside it."""
+    grid = Grid.from_spacing((6, 7, 1), (1.0, 1.0, 5.0))
+    field = trained_pair(small_settings(), grid).double().forward_field
+    points = torch.tensor([[2.2, 3.3, 0.0], [2.2, 3.3, 1.1], [2.2, 3.3, -1.1]], dtype=torch.float64)
+    value, jacobian = field.value_and_jacobian(points)
+    assert torch.isfinite(value).all()
+    torch.testing.assert_close(jacobian, derivatives(field, points).permute(1, 2, 0))
+
+
+@pytest.fixture
+def pair(dimension, grids, small_settings, trained_pair) -> FieldPair:
+    return trained_pair(small_settings(global_codes=2, local_codes=3), grids[dimension])
+
+
+def test_codes_are_shared_and_networks_are_not(pair) -> None:
+    assert pair.codes is pair.forward_field.codes is pair.inverse_field.codes
+    forward, inverse = ({id(p) for p in f.parameters()} for f in (pair.forward_field, pair.inverse_field))
+    assert forward & inverse == {id(p) for p in pair.codes.parameters()}
+
+
+def test_codes_change_both_maps(pair, dimension, grids, points_in) -> None:
+    points = points_in(grids[dimension]).float()
+    before = [field(points) for field in (pair.forward_field, pair.inverse_field)]
+    with torch.no_grad():
+        pair.codes.everywhere += 0.5
+    after = [field(points) for field in (pair.forward_field, pair.inverse_field)]
+    for one, other in zip(before, after, strict=True):
+        assert (one != other).any()
+
+
+def test_round_tables_touches_tables_alone(pair) -> None:
+    before = {name: p.detach().clone() for name, p in pair.named_parameters()}
+    pair.round_tables()
+    for name, parameter in pair.named_parameters():
+        expected = before[name].half().float() if name.endswith("table") else before[name]
+        assert torch.equal(parameter, expected), name
+    assert any(name.endswith("codes.local.table") for name in before)

@@ -1,0 +1,275 @@
+"""`.nephi` files: what comes back, and what is refused."""
+
+import json
+import pickle
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load, save, save_file
+
+from nephi.errors import DataError
+from nephi.fields import StoredTransform, nephi_bytes, read_nephi, storage
+from nephi.geometry import Grid
+from nephi.transforms import AffineTransform, NumericalInverse
+
+KINDS: dict[str, dict[str, Any]] = {
+    "dense silu": {},
+    "hash gated, codes": {"encoding": "hash", "decoder": "gated-sine", "global_codes": 2, "local_codes": 3},
+    "fourier siren, edge": {"encoding": "fourier", "decoder": "siren", "amplitude_unit": "edge"},
+    "coordinates, no inverse": {"encoding": "coordinates", "inverse": False, "local_codes": 1},
+}
+Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], None]
+
+
+@pytest.fixture
+def make_stored(small_settings, trained_pair) -> Callable[..., StoredTransform]:
+    def make(grid: Grid, **changes: Any) -> StoredTransform:
+        field_settings = small_settings(**changes)
+        pair = trained_pair(field_settings, grid).requires_grad_(False)
+        pair.round_tables()
+        matrix = torch.eye(grid.dimension + 1, dtype=torch.float64)
+        matrix[0, 1], matrix[0, -1] = 0.1, 1 / 3
+        moving_grid = Grid(tuple(n + 1 for n in grid.shape), grid.affine)
+        tables = {"fit": {"steps": 300, "rate": 1e-3}, "name": "ü"}
+        return StoredTransform(AffineTransform(matrix), grid, moving_grid, pair, field_settings, tables, {"seed": 7})
+
+    return make
+
+
+@pytest.fixture
+def stored(make_stored, grids) -> StoredTransform:
+    return make_stored(grids[3], encoding="hash", global_codes=2, local_codes=3)
+
+
+@pytest.fixture
+def path(stored, tmp_path) -> Path:
+    file = tmp_path / "pair.nephi"
+    file.write_bytes(nephi_bytes(stored))
+    return file
+
+
+def edit(path: Path, change: Change) -> Path:
+    """Write the file again after `change(header, tensors)`."""
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["nephi"])
+    tensors = load(data)
+    change(header, tensors)
+    path.write_bytes(save(tensors, metadata={"nephi": json.dumps(header)}))
+    return path
+
+
+def assert_same(one: StoredTransform, other: StoredTransform, points: torch.Tensor) -> None:
+    """Both take the points to the same bits, there and back."""
+    for a, b in ((one.transform, other.transform), (one.inverse, other.inverse)):
+        for x, y in zip(a.value_and_jacobian(points), b.value_and_jacobian(points), strict=True):
+            assert torch.equal(x, y)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_round_trip(grid, make_stored, points_in, tmp_path, kind) -> None:
+    stored = make_stored(grid, **KINDS[kind])
+    data = nephi_bytes(stored)
+    assert data == nephi_bytes(stored)
+    (tmp_path / "pair.nephi").write_bytes(data)
+    back = read_nephi(tmp_path / "pair.nephi")
+    assert_same(back, stored, points_in(grid, 40, margin=1.0))
+    assert torch.equal(back.affine.matrix, stored.affine.matrix)
+    for one, other in ((back.fixed_grid, grid), (back.moving_grid, stored.moving_grid)):
+        assert one.shape == other.shape and torch.equal(one.affine, other.affine)
+    assert back.field_settings == stored.field_settings
+    assert (back.settings, back.about) == (stored.settings, stored.about)
+    assert nephi_bytes(back) == data
+    assert not any(p.requires_grad for p in back.pair.parameters())
+
+
+def test_affine_alone(grids, points_in, tmp_path) -> None:
+    matrix = torch.diag(torch.tensor([1.1, 0.9, 1.0, 1.0]))
+    stored = StoredTransform(AffineTransform(matrix), grids[3], grids[3])
+    (tmp_path / "affine.nephi").write_bytes(nephi_bytes(stored))
+    back = read_nephi(tmp_path / "affine.nephi")
+    assert back.pair is None and back.field_settings is None
+    assert_same(back, stored, points_in(grids[3]))
+
+
+def test_transform_is_the_field_and_then_the_affine(stored, points_in) -> None:
+    points = points_in(stored.fixed_grid)
+    assert torch.equal(stored.transform(points), stored.affine(stored.pair.forward_field(points)))
+    assert torch.equal(stored.inverse(points), stored.pair.inverse_field(stored.affine.inverse()(points)))
+
+
+def test_untrained_inverse_is_solved(grids, make_stored, points_in) -> None:
+    stored = make_stored(grids[3], inverse=False, amplitude=0.2)
+    assert isinstance(stored.inverse.transforms[-1], NumericalInverse)
+    points = points_in(grids[3])
+    torch.testing.assert_close(stored.inverse(stored.transform(points)), points, rtol=0, atol=5e-3)
+
+
+def test_codes_are_stored_once_and_shared_again(stored, path) -> None:
+    names: list[str] = []
+    edit(path, lambda header, tensors: names.extend(tensors))
+    assert sum("codes." in name for name in names) == 2
+    back = read_nephi(path).pair
+    assert back.forward_field.codes is back.inverse_field.codes
+
+
+def test_tables_are_stored_in_half_precision(path) -> None:
+    types: dict[str, torch.dtype] = {}
+    edit(path, lambda header, tensors: types.update({name: t.dtype for name, t in tensors.items()}))
+    for name, dtype in types.items():
+        assert dtype == (
+            torch.float16 if name.endswith(".table") else torch.float64 if name == "affine" else torch.float32
+        )
+
+
+def test_missing_file(tmp_path) -> None:
+    with pytest.raises(DataError, match=r"none\.nephi: no such file"):
+        read_nephi(tmp_path / "none.nephi")
+    with pytest.raises(DataError, match="no such file"):
+        read_nephi(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.02, 0.3, 0.9, 0.9999])
+def test_file_cut_short(path, share) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(DataError, match=r"pair\.nephi: not a \.nephi transform, or cut short"):
+        read_nephi(path)
+
+
+def test_longer_file(path) -> None:
+    path.write_bytes(path.read_bytes() + b"more")
+    with pytest.raises(DataError, match=r"not a \.nephi transform"):
+        read_nephi(path)
+
+
+def test_safetensors_of_others(tmp_path) -> None:
+    save_file({"weight": torch.zeros(3)}, tmp_path / "model.nephi", metadata={"format": "pt"})
+    with pytest.raises(DataError, match="a safetensors file, but not a nephi transform"):
+        read_nephi(tmp_path / "model.nephi")
+
+
+class Bomb:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.trace,))
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda o, f: f.write_bytes(pickle.dumps(o))], ids=["torch", "pickle"])
+def test_pickle_is_refused_and_does_not_run(tmp_path, write) -> None:
+    write(Bomb(tmp_path / "ran"), tmp_path / "evil.nephi")
+    with pytest.raises(DataError, match=r"evil\.nephi: not a \.nephi transform"):
+        read_nephi(tmp_path / "evil.nephi")
+    assert not (tmp_path / "ran").exists()
+    if write is not torch.save:
+        pickle.loads((tmp_path / "evil.nephi").read_bytes())
+        assert (tmp_path / "ran").exists()  # it would have
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"encoding": "dense", "spacings": [0.01]},
+        {"encoding": "dense", "spacings": [1e-300]},
+        {"encoding": "hash", "spacings": [0.01], "table_size": 10**9},
+        {"channels": 10**9},
+        {"encoding": "fourier", "frequencies": 10**9},
+        {"hidden": 10**5},
+        {"hidden": 10**200},
+        {"layers": 10**9},
+        {"global_codes": 10**9},
+        {"local_codes": 10**9},
+        {"code_spacing": 0.01},
+    ],
+    ids=str,
+)
+def test_settings_larger_than_the_tensors_are_refused_before_allocation(path, monkeypatch, change) -> None:
+    monkeypatch.setattr(storage, "build_fields", lambda *args: pytest.fail("fields were built"))
+    edit(path, lambda header, tensors: header["field"].update(change))
+    with pytest.raises(DataError, match=r"smaller than its settings say|OverflowError"):
+        read_nephi(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 1), (300, 2, 5)])
+def test_least_size_is_not_above_the_size(small_settings, trained_pair, kind, shape) -> None:
+    """No file of ours is refused."""
+    field_settings, grid = small_settings(**KINDS[kind]), Grid.from_spacing(shape, (1.0, 0.5, 0.1))
+    for change in ({}, {"layers": 1}, {"inverse": False}, {"table_size": 100_000}):
+        changed = replace(field_settings, **change)
+        numbers = sum(t.numel() for t in trained_pair(changed, grid).state_dict().values())
+        assert storage._least_size(changed, grid) <= numbers
+
+
+TABLE = "pair.forward_field.encoding.table"
+
+
+def spoil(name: str, value: float) -> Change:
+    return lambda header, tensors: tensors[name].view(-1)[0].fill_(value)
+
+
+def put(key: str, value: Any) -> Change:
+    return lambda header, tensors: header.update({key: value})
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (spoil(TABLE, float("nan")), f"{TABLE} holds NaN"),
+        (spoil("affine", float("inf")), "affine holds NaN"),
+        (put("version", 2), "version 2, this nephi reads version 1; update nephi"),
+        (put("version", None), "version None"),
+        (put("format", "other"), "not a nephi transform"),
+        (put("field", {"encoding": "magic"}), "field.encoding"),
+        (put("field", {"colour": 1}), "unknown setting colour"),
+        (put("field", 3), "expected a table"),
+        (put("fixed_grid", None), "TypeError"),
+        (put("fixed_grid", {"shape": [3, 3, 3]}), "KeyError 'affine'"),
+        (put("fixed_grid", {"shape": [3, 3], "affine": [[1, 0, 0], [0, 0, 0], [0, 0, 1]]}), "singular"),
+        (put("moving_grid", {"shape": [1e400, 3], "affine": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}), "OverflowError"),
+        (put("settings", 5), "TypeError"),
+        (lambda header, tensors: header.pop("about"), "KeyError 'about'"),
+        (lambda header, tensors: tensors.pop("affine"), "KeyError 'affine'"),
+        (lambda header, tensors: tensors.update(affine=torch.tensor(1.0)), "3x3 or 4x4"),
+        (lambda header, tensors: tensors.update(affine=torch.eye(3)), "differ in dimension"),
+        (lambda header, tensors: tensors.pop(TABLE), "Missing key.*encoding.table"),
+        (lambda header, tensors: tensors.update({TABLE: tensors[TABLE][:-1].clone()}), "size mismatch.*encoding.table"),
+        (lambda header, tensors: tensors.update({"pair.more": torch.zeros(1)}), "Unexpected key.*more"),
+    ],
+)
+def test_damage_is_named(path, change, complaint) -> None:
+    edit(path, change)
+    with pytest.raises(DataError, match=rf"pair\.nephi: .*({complaint})"):
+        read_nephi(path)
+
+
+@given(st.integers(0, 10**9), st.integers(0, 255), st.booleans())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+def test_a_changed_byte_is_refused_or_harmless(path, place, value, early) -> None:
+    data = bytearray(path.read_bytes())
+    (length,) = struct.unpack("<Q", data[:8])
+    data[place % (8 + length if early else len(data))] = value
+    changed = path.with_name("changed.nephi")
+    changed.write_bytes(data)
+    try:
+        read_nephi(changed)
+    except DataError as error:
+        assert "changed.nephi" in str(error)
+
+
+def test_deeply_nested_text(path) -> None:
+    nested = "[" * 100_000 + "]" * 100_000
+    path.write_bytes(save({"affine": torch.eye(4)}, metadata={"nephi": nested}))
+    with pytest.raises(DataError):
+        read_nephi(path)

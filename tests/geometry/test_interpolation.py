@@ -1,0 +1,174 @@
+"""Lookups against scipy, finite differences and loops."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.ndimage import map_coordinates
+
+from nephi.geometry import lookup, lookup_majority, lookup_nearest, lookup_with_gradient
+
+SHAPES = {2: (6, 5), 3: (4, 5, 6)}
+with_channels = pytest.mark.parametrize("channels", [(), (3,)], ids=["scalar", "channels"])
+
+
+def voxels(dimension: int, channels: tuple[int, ...] = (), dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(dimension)
+    data = 200 * torch.rand(*SHAPES[dimension], *channels, generator=generator, dtype=torch.float64)
+    return data.to(dtype)
+
+
+def points_around(dimension: int, count: int = 60, margin: float = 2.0) -> torch.Tensor:
+    """Points in the array and up to `margin` voxels around it, none on a border between cells."""
+    generator = torch.Generator().manual_seed(7)
+    shares = torch.rand(count, dimension, generator=generator, dtype=torch.float64)
+    points = shares * (torch.tensor(SHAPES[dimension]) - 1 + 2 * margin) - margin
+    return points.floor() + (points - points.floor()).clamp(0.05, 0.95)
+
+
+def by_scipy(data: torch.Tensor, points: torch.Tensor, order: int = 1) -> torch.Tensor:
+    d = points.shape[-1]
+    planes = data.double().numpy().reshape(*data.shape[:d], -1)
+    found = [
+        map_coordinates(planes[..., c], points.T.numpy(), order=order, mode="nearest") for c in range(planes.shape[-1])
+    ]
+    return torch.from_numpy(np.stack(found, axis=-1)).reshape(len(points), *data.shape[d:])
+
+
+@with_channels
+def test_lookup_against_scipy(dimension, channels) -> None:
+    data, points = voxels(dimension, channels), points_around(dimension)
+    expected = by_scipy(data, points)
+    torch.testing.assert_close(lookup(data, points), expected)
+    torch.testing.assert_close(lookup_with_gradient(data, points)[0], expected)
+    torch.testing.assert_close(lookup(data, points.requires_grad_()).detach(), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int16, torch.int32, torch.float32])
+def test_types_of_voxels(dimension, dtype) -> None:
+    data, points = voxels(dimension, dtype=dtype), points_around(dimension)
+    assert lookup(data, points.float()).dtype == torch.float32
+    torch.testing.assert_close(lookup(data, points), by_scipy(data, points))
+
+
+@with_channels
+def test_memory_order_does_not_matter(dimension, channels) -> None:
+    data, points = voxels(dimension, channels), points_around(dimension)
+    axes = list(range(dimension))
+    every_order = [axes[::-1], [*axes[1:], axes[0]]]  # Fortran, and neither
+    if channels:
+        every_order.append([dimension, *axes])  # one component after the other
+    for order in every_order:
+        order = order if len(order) == data.ndim else [*order, dimension]
+        stored = data.permute(order).contiguous().permute(np.argsort(order).tolist())
+        assert torch.equal(stored, data) and not stored.is_contiguous()
+        assert torch.equal(lookup(stored, points), lookup(data, points))
+        assert torch.equal(lookup_nearest(stored, points), lookup_nearest(data, points))
+
+
+def test_any_number_of_point_axes(dimension) -> None:
+    data, points = voxels(dimension, (3,)), points_around(dimension, 24)
+    values, gradients = lookup_with_gradient(data, points)
+    for shape in [(24,), (2, 3, 4)]:
+        value, gradient = lookup_with_gradient(data, points.reshape(*shape, dimension))
+        assert torch.equal(value, values.reshape(*shape, 3))
+        assert torch.equal(gradient, gradients.reshape(*shape, 3, dimension))
+    assert torch.equal(lookup(data, points[0]), values[0])
+    assert lookup(data, points[:0]).shape == (0, 3)
+
+
+@with_channels
+def test_gradient_is_the_central_difference(dimension, channels) -> None:
+    data, points = voxels(dimension, channels), points_around(dimension)
+    step = 1e-3
+    _, gradient = lookup_with_gradient(data, points)
+    for axis, shift in enumerate(step * torch.eye(dimension, dtype=torch.float64)):
+        difference = (lookup(data, points + shift) - lookup(data, points - shift)) / (2 * step)
+        torch.testing.assert_close(gradient[..., axis], difference, rtol=0, atol=1e-8)
+
+
+@with_channels
+def test_backward(dimension, channels) -> None:
+    data, points = voxels(dimension, channels), points_around(dimension, 8).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: lookup(data, x), (points,))
+    assert torch.autograd.gradcheck(lambda x: lookup_with_gradient(data, x), (points,))
+
+
+def test_border_value_goes_on_with_no_slope_across(dimension) -> None:
+    data = voxels(dimension)
+    upper = torch.tensor(SHAPES[dimension]) - 1
+    points = points_around(dimension, margin=3.0)
+    at_border = points.clamp(min=0).minimum(upper)
+    value, gradient = lookup_with_gradient(data, points)
+    torch.testing.assert_close(value, lookup(data, at_border))
+    beyond = points != at_border
+    assert beyond.any() and (gradient[beyond] == 0).all() and (gradient[~beyond] != 0).all()
+
+
+@given(st.lists(st.floats(-5, 5), min_size=4, max_size=4))
+def test_linear_functions_are_reproduced(dimension, coefficients) -> None:
+    *slope, offset = coefficients[: dimension + 1]
+    slope = torch.tensor(slope, dtype=torch.float64)
+    lattice = torch.stack(torch.meshgrid(*map(torch.arange, SHAPES[dimension]), indexing="ij"), dim=-1).double()
+    points = points_around(dimension, margin=0.0)
+    value, gradient = lookup_with_gradient(lattice @ slope + offset, points)
+    torch.testing.assert_close(value, points @ slope + offset)
+    torch.testing.assert_close(gradient, slope.expand_as(gradient))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_axis_of_one_voxel(axis) -> None:
+    data, points = voxels(3).narrow(axis, 2, 1), points_around(3)
+    kept = [a for a in range(3) if a != axis]
+    value, gradient = lookup_with_gradient(data, points)
+    flat_value, flat_gradient = lookup_with_gradient(data.squeeze(axis), points[:, kept])
+    torch.testing.assert_close(value, flat_value)
+    torch.testing.assert_close(gradient[:, kept], flat_gradient)
+    assert (gradient[:, axis] == 0).all()
+    assert torch.equal(lookup_nearest(data, points), lookup_nearest(data.squeeze(axis), points[:, kept]))
+
+
+def test_single_voxel() -> None:
+    value, gradient = lookup_with_gradient(torch.full((1, 1, 1), 5), torch.tensor([[0.0, -3.0, 9.0]]))
+    assert value.tolist() == [5.0] and gradient.tolist() == [[0.0, 0.0, 0.0]]
+
+
+def test_ends_of_the_array(dimension) -> None:
+    data = voxels(dimension)
+    last = torch.tensor([n - 1.0 for n in data.shape], dtype=torch.float64)
+    assert lookup(data, last) == data.flatten()[-1] and lookup(data, 0 * last) == data.flatten()[0]
+
+
+@with_channels
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.float64])
+def test_nearest_against_scipy(dimension, channels, dtype) -> None:
+    data, points = voxels(dimension, channels, dtype), points_around(dimension)
+    found = lookup_nearest(data, points)
+    assert found.dtype == dtype
+    assert torch.equal(found.double(), by_scipy(data, points, order=0))
+
+
+def test_majority_is_the_largest_interpolated_indicator(dimension) -> None:
+    generator = torch.Generator().manual_seed(3)
+    labels = torch.randint(0, 4, SHAPES[dimension], generator=generator, dtype=torch.uint8)
+    points = points_around(dimension, 200)
+    indicators = torch.stack([by_scipy((labels == label), points) for label in range(4)])
+    top = indicators.topk(2, dim=0).values
+    clear = top[0] > top[1] + 1e-6
+    assert clear.float().mean() > 0.9
+    assert torch.equal(lookup_majority(labels, points)[clear], indicators.argmax(dim=0).double()[clear])
+
+
+def test_majority_is_not_the_nearest_label() -> None:
+    """Two corners of one label outweigh the nearest corner."""
+    labels = torch.tensor([[1, 2], [2, 3]])
+    assert lookup_majority(labels, torch.tensor([0.45, 0.45])) == 2
+    assert lookup_nearest(labels, torch.tensor([0.45, 0.45])) == 1
+
+
+def test_large_labels_in_float64() -> None:
+    labels = torch.full((3, 3), 614_454_277)
+    point = torch.tensor([0.3, 1.2])
+    assert lookup_nearest(labels, point) == 614_454_277
+    assert lookup_majority(labels, point.double()) == 614_454_277

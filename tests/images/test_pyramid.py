@@ -1,0 +1,121 @@
+"""Smoothing against scipy's Gaussian, and the place of the coarse voxels."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
+
+from nephi.geometry import Grid
+from nephi.images import Image, smoothed
+
+
+def larger(grid: Grid, shape: tuple[int, ...]) -> Grid:
+    return Grid(shape[: grid.dimension], grid.affine)
+
+
+def ramp(grid: Grid, slope: torch.Tensor) -> torch.Tensor:
+    """A linear function of the world position at the voxel centres."""
+    return grid.voxel_centres().double() @ slope + 3.0
+
+
+def interior(image: Image, coarse: Grid, reach: float) -> torch.Tensor:
+    """Which voxels of `coarse` are at least `reach` mm from the ends of the image, along its axes."""
+    voxel = image.grid.world_to_voxel_points(coarse.voxel_centres().double())
+    far = reach / image.grid.spacing
+    return ((voxel >= far) & (voxel <= torch.tensor(image.grid.shape) - 1 - far)).all(dim=-1)
+
+
+@pytest.mark.parametrize("sigma", [1.0, 2.0, 3.3])
+def test_against_scipy(grid, random_image, sigma) -> None:
+    factors = [max(1, int(sigma / s)) for s in grid.spacing.tolist()]
+    # Sizes for which the coarse voxels are centred on fine ones, so that scipy's result can be picked from.
+    sizes = tuple(f * round(40 / (f * s)) + 1 for f, s in zip(factors, grid.spacing.tolist(), strict=True))
+    image = random_image(larger(grid, sizes))
+    coarse = smoothed(image, sigma)
+    by_scipy = gaussian_filter(image.data.double().numpy(), [sigma / s for s in image.grid.spacing.tolist()])
+    index = image.grid.world_to_voxel_points(coarse.grid.voxel_centres().double())
+    torch.testing.assert_close(index, index.round(), rtol=0, atol=1e-3)
+    expected = torch.from_numpy(by_scipy)[tuple(index.round().long().unbind(-1))]
+    inside = interior(image, coarse.grid, 4.5 * sigma)
+    assert inside.sum() > 10
+    torch.testing.assert_close(coarse.data[inside].double(), expected[inside], rtol=0, atol=0.2)
+
+
+@given(
+    sigma=st.floats(0.1, 4.0),
+    shape=st.lists(st.integers(16, 21), min_size=3, max_size=3),
+    slope=st.lists(st.floats(-1, 1), min_size=3, max_size=3),
+)
+def test_ramp_stays_the_same_ramp(grid, sigma, shape, slope) -> None:
+    fine = larger(grid, tuple(shape))
+    slope = torch.tensor(slope[: grid.dimension], dtype=torch.float64)
+    image = Image(ramp(fine, slope), fine)
+    coarse = smoothed(image, sigma)
+    inside = interior(image, coarse.grid, 4 * max(sigma, 0.25 * float(fine.spacing.max())))
+    expected = ramp(coarse.grid, slope)
+    torch.testing.assert_close(coarse.data.double()[inside], expected[inside], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 2.0, 5.0])
+def test_coarse_grid_is_thinned_about_the_same_centre(grid, random_image, sigma) -> None:
+    image = random_image(grid)
+    coarse = smoothed(image, sigma).grid
+    torch.testing.assert_close(coarse.centre_world(), grid.centre_world())
+    torch.testing.assert_close(coarse.direction, grid.direction)
+    factors = coarse.spacing / grid.spacing
+    torch.testing.assert_close(factors, factors.round())
+    thinned = factors.round() > 1
+    assert (coarse.spacing[thinned] <= sigma).all() and (coarse.spacing[thinned] > sigma / 2).all()
+    assert (grid.spacing[~thinned] > sigma / 2).all()
+    expected = [-(-n // int(f)) for n, f in zip(grid.shape, factors.round(), strict=True)]
+    assert coarse.shape == tuple(expected)
+
+
+def test_constant_stays_constant_up_to_the_border(grid) -> None:
+    image = Image(torch.full(grid.shape, 7, dtype=torch.int16), grid)
+    data = smoothed(image, 2.0).data
+    torch.testing.assert_close(data, torch.full_like(data, 7.0))
+
+
+def test_no_smoothing_returns_the_image(grid, random_image) -> None:
+    image = random_image(grid)
+    same = smoothed(image, 0.0)
+    assert torch.equal(same.data, image.data.float()) and same.grid.same_as(grid)
+
+
+@pytest.mark.parametrize("window", [None, (0.0, 500.0)])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.float32, torch.float64])
+def test_type_of_the_voxels_does_not_matter(grid, random_image, window, dtype) -> None:
+    image = random_image(grid, torch.int16)
+    expected = smoothed(image, 2.0, window)
+    assert expected.data.dtype == torch.float32
+    assert torch.equal(smoothed(image.with_data(image.data.to(dtype)), 2.0, window).data, expected.data)
+
+
+def test_window_is_applied_before_smoothing(grid, random_image) -> None:
+    image = random_image(grid, torch.float32)
+    before = image.data.clone()
+    windowed = image.with_data(((image.data + 50) / 550).clamp(0, 1))
+    torch.testing.assert_close(smoothed(image, 2.0, (-50.0, 500.0)).data, smoothed(windowed, 2.0).data)
+    assert torch.equal(image.data, before)
+
+
+def test_slabs_and_memory_order_do_not_matter(grid, random_image, monkeypatch) -> None:
+    image = random_image(grid)
+    expected = smoothed(image, 2.0).data
+    fortran = (
+        image.data.permute(*reversed(range(grid.dimension))).contiguous().permute(*reversed(range(grid.dimension)))
+    )
+    torch.testing.assert_close(smoothed(image.with_data(fortran), 2.0).data, expected)
+    monkeypatch.setattr(Grid, "slabs", lambda self, points: ((i, i + 1) for i in range(self.shape[-1])))
+    torch.testing.assert_close(smoothed(image, 2.0).data, expected)
+
+
+def test_axis_of_one_voxel() -> None:
+    line = np.zeros((1, 41))
+    line[0, 20] = 1.0
+    image = Image(torch.from_numpy(line), Grid.from_spacing((1, 41), (10.0, 1.0)))
+    coarse = smoothed(image, 1.5)
+    torch.testing.assert_close(coarse.data.double().numpy()[0], gaussian_filter(line[0], 1.5), rtol=0, atol=1e-4)

@@ -1,0 +1,84 @@
+import json
+
+import pytest
+import torch
+
+from nephi.errors import DataError
+from nephi.geometry import Grid, PointPairs
+from nephi.images import Image
+from nephi.metrics import dice, evaluate, inverse_consistency_error, landmark_errors, regularity
+from nephi.transforms import AffineTransform, DisplacementField
+
+SHIFT = torch.tensor([1.0, 0.0, 0.0])
+GRID = Grid.from_spacing((6, 5, 4), (1.0, 1.0, 1.0))
+PHI = AffineTransform.translation(SHIFT)
+
+
+@pytest.fixture
+def labels() -> tuple[Image, Image]:
+    fixed = torch.zeros(GRID.shape, dtype=torch.uint8)
+    fixed[1:3, 1:4, 1:3], fixed[4:, 4:, :] = 1, 2
+    moving = fixed.roll(1, dims=0)
+    return Image(fixed, GRID), Image(moving, GRID)
+
+
+@pytest.fixture
+def landmarks() -> PointPairs:
+    fixed = torch.tensor([[1.0, 2.0, 1.0], [2.5, 2.0, 1.0]])
+    return PointPairs.from_coordinates(fixed, fixed + 2 * SHIFT)
+
+
+def test_nothing_asked() -> None:
+    assert evaluate(PHI).table() == {}
+
+
+def test_every_measure_is_that_of_its_function(labels, landmarks) -> None:
+    mask = labels[0]
+    back = AffineTransform.translation(-1.5 * SHIFT)
+    fields = [DisplacementField((s * SHIFT).expand(*GRID.shape, 3), GRID) for s in (1.0, -1.25)]
+    found = evaluate(
+        PHI,
+        landmarks=landmarks,
+        fixed_labels=labels[0],
+        moving_labels=labels[1],
+        mask=mask,
+        inverse=back,
+        exported=(fields[0], fields[1]),
+    )
+    table = found.table()
+    each = dice(*labels, PHI)
+    assert each[1] == 1.0 and set(each) == {1, 2}
+    before = dice(*labels, lambda x: x)
+    assert table["dice"] == {
+        "mean": sum(each.values()) / 2,
+        "before": sum(before.values()) / 2,
+        "labels": {"1": each[1], "2": each[2]},
+    }
+    assert table["tre_mm"] == {**landmark_errors(PHI, landmarks).summary(), "each": [1.0, 1.0]}
+    assert table["tre_mm"]["before"] == 2.0
+    assert table["regularity"] == vars(regularity(PHI, GRID, mask)) and table["regularity"]["points"] == 20
+    assert table["inverse_consistency_mm"] == pytest.approx(0.5)
+    assert table["inverse_consistency_mm"] == inverse_consistency_error(PHI, back, GRID, mask)
+    assert table["exported_inverse_consistency_mm"] == pytest.approx(0.25)
+    assert json.loads(json.dumps(table, allow_nan=False)) == table
+
+
+def test_where_regularity_is_measured(labels) -> None:
+    """In the mask, else on the fixed labels' grid, else on the grid that was given."""
+    other = Grid.from_spacing((3, 3, 3), (1.0, 1.0, 1.0))
+    assert evaluate(PHI, grid=other).regularity.points == 27
+    assert evaluate(PHI, grid=other, fixed_labels=labels[0]).regularity.points == GRID.size
+    assert evaluate(PHI, grid=other, fixed_labels=labels[0], mask=labels[0]).regularity.points == 20
+
+
+def test_labels_of_one_side_have_no_overlap(labels) -> None:
+    assert evaluate(PHI, fixed_labels=labels[0]).dice is None
+    assert evaluate(PHI, moving_labels=labels[1]).table() == {}
+
+
+@pytest.mark.parametrize("name", ["landmarks", "fixed_labels", "moving_labels", "mask"])
+def test_inputs_of_another_dimension_are_refused(name) -> None:
+    flat = Image(torch.ones(3, 3, dtype=torch.uint8), Grid.from_spacing((3, 3), (1.0, 1.0)))
+    pairs = PointPairs.from_coordinates(torch.zeros(1, 2), torch.zeros(1, 2))
+    with pytest.raises(DataError, match=rf"the {name.replace('_', ' ')} are 2-D, the transform is 3-D"):
+        evaluate(PHI, **{name: pairs if name == "landmarks" else flat})

@@ -1,0 +1,106 @@
+"""Folding of displacement fields against SimpleITK, and however the field is cut."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from nephi.geometry import Grid
+from nephi.images import Image
+from nephi.metrics import PassingField, Regularity
+from nephi.metrics.regularity import FieldStatistics
+
+
+def displacement(grid: Grid) -> Tensor:
+    """Random vectors, large enough to fold in places."""
+    generator = torch.Generator().manual_seed(0)
+    return 0.9 * torch.randn(*grid.shape, grid.dimension, generator=generator, dtype=torch.float64)
+
+
+def random_mask(grid: Grid) -> Image:
+    return Image((torch.rand(grid.shape, generator=torch.Generator().manual_seed(1)) < 0.4).byte(), grid)
+
+
+def passed(grid: Grid, field: Tensor, thicknesses: list[int], mask: Image | None = None) -> PassingField:
+    """Feed the field in slabs of these thicknesses, again from the first when they do not last."""
+    passing, start, turn, end = PassingField(grid, mask), 0, 0, grid.shape[-1]
+    while start < end:
+        stop = min(start + thicknesses[turn % len(thicknesses)], end)
+        passing.add(field[..., start:stop, :], last=stop == end)
+        start, turn = stop, turn + 1
+    return passing
+
+
+def statistics(determinants: Tensor) -> Regularity:
+    gathered = FieldStatistics()
+    gathered.add(determinants)
+    return gathered.result()
+
+
+def by_simpleitk(grid: Grid, field: Tensor) -> Tensor:
+    """Determinants `grid.shape`; the filter ignores the direction, so the vectors are turned into the voxel axes."""
+    axes = list(reversed(range(grid.dimension)))
+    turned = field @ grid.direction
+    image = sitk.GetImageFromArray(turned.permute(*axes, grid.dimension).numpy(), isVector=True)
+    image.SetSpacing(grid.spacing.tolist())
+    found = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(image))
+    return torch.from_numpy(found).permute(axes)
+
+
+def by_numpy(grid: Grid, field: Tensor) -> Tensor:
+    slopes = np.stack([np.gradient(field.numpy(), axis=a) for a in range(grid.dimension)], axis=-1)
+    return torch.from_numpy(np.linalg.det(np.eye(grid.dimension) + slopes @ grid.inverse_affine[:-1, :-1].numpy()))
+
+
+def assert_same(found: Regularity, expected: Regularity) -> None:
+    assert vars(found) == pytest.approx(vars(expected), rel=1e-5, abs=1e-6)
+
+
+def test_against_simpleitk_within_the_border(grid) -> None:
+    """At the border the filter repeats the last voxel, which halves the slope; here it is one-sided."""
+    inner = torch.zeros(grid.shape, dtype=torch.uint8)
+    inner[(slice(1, -1),) * grid.dimension] = 1
+    field = displacement(grid)
+    expected = statistics(by_simpleitk(grid, field)[inner.bool()])
+    assert 0 < expected.folding_percent < 100
+    assert_same(passed(grid, field, [2], Image(inner, grid)).inside.result(), expected)
+
+
+def test_against_numpy_with_the_border(grid) -> None:
+    field, mask = displacement(grid), random_mask(grid)
+    passing = passed(grid, field, [2], mask)
+    assert_same(passing.everywhere.result(), statistics(by_numpy(grid, field)))
+    assert_same(passing.inside.result(), statistics(by_numpy(grid, field)[mask.data.bool()]))
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=6))
+def test_slabs_do_not_matter(grid, thicknesses) -> None:
+    """Slabs of a single slice included: those of a CT of 512 x 512."""
+    field, mask = displacement(grid), random_mask(grid)
+    whole, slabs = (passed(grid, field, t, mask) for t in ([grid.shape[-1]], thicknesses))
+    assert slabs.everywhere.count == grid.size
+    assert_same(slabs.everywhere.result(), whole.everywhere.result())
+    assert_same(slabs.inside.result(), whole.inside.result())
+
+
+@pytest.mark.parametrize("thickness", [1, 2, 6])
+def test_affine_field_on_a_sheared_grid(grids, thickness) -> None:
+    affine = grids[3].affine.clone()
+    affine[:3, 2] += 0.3 * affine[:3, 0]
+    grid = Grid(grids[3].shape, affine)
+    matrix = torch.tensor([[1.2, 0.1, 0.0], [0.0, 0.9, -0.2], [0.3, 0.0, 1.1]], dtype=torch.float64)
+    centres = grid.voxel_centres().double()
+    found = passed(grid, centres @ matrix.T - centres, [thickness]).everywhere.result()
+    assert found.smallest == pytest.approx(float(torch.linalg.det(matrix)), rel=1e-4)
+    assert found.sd_log_jacobian < 1e-3 and found.points == grid.size
+
+
+def test_single_slice() -> None:
+    """Nothing changes across it."""
+    grid = Grid.from_spacing((5, 4, 1), (1.0, 1.0, 3.0))
+    field = displacement(grid)
+    flat = by_numpy(Grid.from_spacing((5, 4), (1.0, 1.0)), field[:, :, 0, :2])
+    assert_same(passed(grid, field, [1]).everywhere.result(), statistics(flat))
