@@ -58,7 +58,5 @@ def test_wheel_declares_the_command(wheel: ZipFile) -> None:
 
 def test_every_package_is_listed() -> None:
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    present = {
-        str(PurePosixPath(file).parent).replace("/", ".") for file in package_files() if "__init__" in file
-    }
+    present = {str(PurePosixPath(file).parent).replace("/", ".") for file in package_files() if "__init__" in file}
     assert set(listed) == present

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def lookup_with_gradient(data: Tensor, points_voxel: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,6 +84,7 @@ class _Lookup(torch.autograd.Function):
         return value
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, upstream):  # type: ignore[no-untyped-def]
         (gradient,) = ctx.saved_tensors
         product = upstream.unsqueeze(-1) * gradient

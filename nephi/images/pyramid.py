@@ -20,7 +20,7 @@ def smoothed(image: Image, sigma: float, window: tuple[float, float] | None = No
     volume is read slab by slab along the last axis, so that the input is never held in float.
     """
     grid = image.grid
-    factors = [max(1, math.floor(sigma / float(s))) for s in grid.spacing]
+    factors = [max(1, math.floor(sigma / float(s) + 1e-6)) for s in grid.spacing]
     axes = [_smoothing_matrix(n, float(s), sigma, f) for n, s, f in zip(grid.shape, grid.spacing, factors, strict=True)]
     axes = [(m.to(image.data.device), shift) for m, shift in axes]
     slabs = []

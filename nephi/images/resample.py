@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -18,10 +19,12 @@ INTERPOLATIONS = ("linear", "nearest", "bspline", "label")
 class Resampler:
     """Voxels of an image at world points, in the image's own type; see `resample`.
 
-    Raises `UsageError` for an unknown interpolation.
+    Raises `UsageError` for an unknown interpolation, or an `outside` that the image's type cannot hold.
     """
 
     def __init__(self, image: Image, interpolation: str, outside: float) -> None:
+        if not math.isfinite(outside) and not image.data.dtype.is_floating_point:
+            raise UsageError(f"{image.name}: expected a finite value outside an image of whole numbers, got {outside}")
         self.image = image
         self._outside = _as_type(torch.tensor(outside, dtype=torch.float64), image)
         self._look = _lookup_of(image, interpolation)

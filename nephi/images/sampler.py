@@ -25,9 +25,9 @@ class ImageSampler:
         self._upper = torch.tensor(image.grid.shape, device=image.data.device) - 0.5
 
     def __call__(self, points_world: Tensor) -> Tensor:
-        """Return the values `(...)` at world points `(..., D)`; differentiable with respect to the points."""
+        """Return the values `(...)`, float32, at world points `(..., D)`; differentiable with respect to the points."""
         return self._at_voxels(
-            torch.addmm(self._offset, points_world.reshape(-1, self.image.dimension), self._linear).reshape(
+            torch.addmm(self._offset, points_world.reshape(-1, self.image.dimension).float(), self._linear).reshape(
                 points_world.shape
             )
         )
@@ -49,7 +49,7 @@ class ImageSampler:
 
     def contains(self, points_world: Tensor) -> Tensor:
         """Return a bool tensor `(...)`: does the point lie in the image, half a voxel of border included?"""
-        voxel = points_world @ self._linear + self._offset
+        voxel = points_world.float() @ self._linear + self._offset
         return ((voxel >= -0.5) & (voxel <= self._upper)).all(dim=-1)
 
     def _at_voxels(self, points_voxel: Tensor) -> Tensor:

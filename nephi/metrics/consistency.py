@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from nephi.errors import DataError
 from nephi.geometry import Grid, PointMap
 from nephi.images import Image
 from nephi.metrics.regularity import voxel_centres_inside
@@ -16,6 +17,8 @@ def inverse_consistency_error(
 
     Nothing is solved or polished here: both maps are taken as they are. `reach` leaves out points that the transform
     takes beyond that grid: there a stored inverse field is 0 and says nothing.
+
+    Raises `DataError` when no point is left.
     """
     total, count = 0.0, 0
     with torch.no_grad():
@@ -26,4 +29,6 @@ def inverse_consistency_error(
                 gap = gap[reach.contains_voxel_points(reach.world_to_voxel_points(moved))]
             total += float(gap.sum())
             count += len(gap)
-    return total / max(count, 1)
+    if count == 0:
+        raise DataError("expected voxels to measure the inverse consistency at, found none: is the mask empty?")
+    return total / count

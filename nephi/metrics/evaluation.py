@@ -67,17 +67,25 @@ def evaluate(
 
     Regularity and inverse consistency are measured at the voxel centres of `mask` (values above 0), else of the
     fixed labels, else of `grid`; without any of them they are left out. `inverse` takes moving to fixed points;
-    `exported` is a displacement field and its inverse. Raises `DataError` for inputs of another dimension.
+    `exported` is a displacement field and its inverse. Raises `DataError` for inputs of another dimension, and
+    for an empty mask or list of landmarks.
     """
-    for name, dimension in (
-        ("landmarks", landmarks and landmarks.fixed.dimension),
-        ("fixed labels", fixed_labels and fixed_labels.dimension),
-        ("moving labels", moving_labels and moving_labels.dimension),
-        ("mask", mask and mask.dimension),
-    ):
-        if dimension is not None and dimension != transform.dimension:
-            raise DataError(f"the {name} are {dimension}-D, the transform is {transform.dimension}-D")
-    where = next((g for g in (mask and mask.grid, fixed_labels and fixed_labels.grid, grid) if g is not None), None)
+    given = {
+        "fixed labels": fixed_labels,
+        "moving labels": moving_labels,
+        "mask": mask,
+        "grid": grid,
+        "inverse": inverse,
+    }
+    dimensions = {name: item.dimension for name, item in given.items() if item is not None}
+    if landmarks is not None:
+        if len(landmarks) == 0:
+            raise DataError("expected landmark pairs to measure, found none")
+        dimensions["landmarks"] = landmarks.fixed.dimension
+    for name, dimension in dimensions.items():
+        if dimension != transform.dimension:
+            raise DataError(f"{name}: expected {transform.dimension}-D as the transform is, found {dimension}-D")
+    where = next((item.grid for item in (mask, fixed_labels) if item is not None), grid)
     overlap = before = None
     if fixed_labels is not None and moving_labels is not None:
         overlap = dice(fixed_labels, moving_labels, transform)

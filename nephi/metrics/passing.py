@@ -13,9 +13,10 @@ from nephi.metrics.regularity import FieldStatistics, inside_mask
 class PassingField:
     """Gather folding statistics from the slabs of a displacement field while they are written.
 
-    Determinants come from finite differences between voxels (central, one-sided at the border), as tools that read
-    the file compute them. Slabs `(X, Y, n, D)` (2-D: `(X, n, D)`), world mm, must arrive in order along the last axis;
-    two slices are kept from one to the next. `inside` counts voxels of `mask`, `everywhere` all.
+    Determinants come from finite differences between voxels: central as in the tools that read the file, one-sided at
+    the border (where ITK repeats the last voxel and halves the slope). Slabs `(X, Y, n, D)` (2-D: `(X, n, D)`), world
+    mm, must arrive in order along the last axis; two slices are kept from one to the next. `inside` counts voxels of
+    `mask`, `everywhere` all.
     """
 
     def __init__(self, grid: Grid, mask: Image | None) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from nephi.errors import DataError
 from nephi.geometry import Grid, lookup_nearest
 from nephi.images import Image
 from nephi.transforms import Transform
@@ -54,12 +55,17 @@ class FieldStatistics:
 
 
 def regularity(transform: Transform, grid: Grid, mask: Image | None = None) -> Regularity:
-    """Return folding statistics of the transform's own Jacobian at the voxel centres of `grid` (inside `mask`)."""
+    """Return folding statistics of the transform's own Jacobian at the voxel centres of `grid` (inside `mask`).
+
+    Raises `DataError` when there is none.
+    """
     statistics = FieldStatistics()
     for points in voxel_centres_inside(grid, mask):
         with torch.no_grad():
             _, jacobian = transform.value_and_jacobian(points)
         statistics.add(torch.linalg.det(jacobian))
+    if statistics.count == 0:
+        raise DataError("expected voxels to measure the folding at, found none: is the mask empty?")
     return statistics.result()
 
 

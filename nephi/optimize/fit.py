@@ -46,11 +46,13 @@ def fit_fields(
             share, optimiser.rate = schedule.begin(number)
             terms = loss_terms(fields, level, draw, settings, share)
             loss = torch.stack(list(terms.values())).sum()
+            if loss.device.type == "cpu" or schedule.checks():  # elsewhere each look waits for the device
+                _require_finite(loss)
             optimiser.minimise(loss)
             names = list(terms)
             rows.append(torch.stack([loss.detach(), *(t.detach() for t in terms.values())]))
             if schedule.checks():
-                _report(rows[-1], progress, done + schedule.position, total)
+                progress(Progress("deformable", done + schedule.position, total, loss.item()))
             if not schedule.goes_on(number, rows):
                 break
     fields.round_tables()
@@ -92,8 +94,6 @@ def _patch_count(pair: Pair, fit: FitSettings) -> int:
     return min(fit.patches, max(1, int(fit.share * pair.fixed.grid.size))) if fit.share else fit.patches
 
 
-def _report(row: Tensor, progress: ProgressCallback, step: int, total: int) -> None:
-    loss = row[0].item()
-    if not math.isfinite(loss):
+def _require_finite(loss: Tensor) -> None:
+    if not math.isfinite(loss.item()):
         raise DataError("the fit diverged: the loss is not finite; lower fit.rate in the settings")
-    progress(Progress("deformable", step, total, loss))

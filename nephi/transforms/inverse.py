@@ -62,7 +62,7 @@ class NumericalInverse(Transform):
         """Return x and the inverse of phi's Jacobian at x (inverse function theorem)."""
         x = self(points)
         _, jacobian = self.transform.value_and_jacobian(x)
-        return x, torch.linalg.pinv(jacobian)
+        return x, _inverted(jacobian)
 
 
 def invert(transform: Transform) -> Transform:
@@ -82,3 +82,13 @@ def _newton_step(jacobian: Tensor, residual: Tensor) -> Tensor:
     regular = torch.linalg.det(jacobian).abs() > 1e-3
     safe = torch.where(regular[:, None, None], jacobian, torch.eye(jacobian.shape[-1]).to(jacobian))
     return torch.linalg.solve(safe, residual)
+
+
+def _inverted(jacobian: Tensor) -> Tensor:
+    """Invert matrices `(..., D, D)`; the few singular ones by the pseudo-inverse, which is far dearer."""
+    singular = torch.linalg.det(jacobian).abs() < 1e-6
+    safe = torch.where(singular[..., None, None], torch.eye(jacobian.shape[-1]).to(jacobian), jacobian)
+    result = torch.linalg.inv(safe)
+    if bool(singular.any()):
+        result[singular] = torch.linalg.pinv(jacobian[singular])
+    return result

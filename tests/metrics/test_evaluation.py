@@ -80,5 +80,5 @@ def test_labels_of_one_side_have_no_overlap(labels) -> None:
 def test_inputs_of_another_dimension_are_refused(name) -> None:
     flat = Image(torch.ones(3, 3, dtype=torch.uint8), Grid.from_spacing((3, 3), (1.0, 1.0)))
     pairs = PointPairs.from_coordinates(torch.zeros(1, 2), torch.zeros(1, 2))
-    with pytest.raises(DataError, match=rf"the {name.replace('_', ' ')} are 2-D, the transform is 3-D"):
+    with pytest.raises(DataError, match=rf"{name.replace('_', ' ')}: expected 3-D as the transform is, found 2-D"):
         evaluate(PHI, **{name: pairs if name == "landmarks" else flat})

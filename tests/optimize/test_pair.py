@@ -176,5 +176,3 @@ def test_carrying_the_moving_image_moves_its_mask_too(image: Image) -> None:
 def test_masks_may_be_bool(image: Image) -> None:
     mask = replace(mask_of(image, image.data > 3), data=image.data > 3)
     assert make_pair(image, image, mask, mask, EVERYWHERE).fixed_mask is mask
-
-

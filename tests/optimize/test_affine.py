@@ -1,0 +1,218 @@
+"""The global alignment."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from nephi.errors import DataError, UsageError
+from nephi.geometry import Grid
+from nephi.images import Image
+from nephi.optimize import Settings, register
+from nephi.optimize.affine import fit_affine, initial_alignment, require_overlap
+from nephi.optimize.pair import Pair, make_pair
+from nephi.optimize.progress import Progress, silent
+from nephi.optimize.settings import AffineSettings, ImageSettings
+from nephi.phantoms import PhantomPair
+from nephi.phantoms.grids import rotation
+from nephi.transforms import AffineTransform, Composite, DisplacementField
+
+SETTINGS = AffineSettings(smoothing=(5.0,), steps=100, points=1500, rate=1e-2)
+WIDE = 60.0  # mm from the middle at which errors are measured: the rim of the phantom's disc
+
+
+def about(centre: Tensor, linear: Tensor, shift: Tensor) -> AffineTransform:
+    """x -> linear (x - centre) + centre + shift."""
+    d = len(centre)
+    matrix = torch.eye(d + 1, dtype=torch.float64)
+    matrix[:d, :d], matrix[:d, d] = linear, centre - linear @ centre + shift
+    return AffineTransform(matrix)
+
+
+def error_of(found: AffineTransform, true: AffineTransform) -> float:
+    """Largest distance in mm between both maps within WIDE of the origin."""
+    angle = torch.linspace(0, 6.28, 50).double()
+    if true.dimension == 2:
+        points = torch.stack([angle.cos(), angle.sin()], dim=1)
+    else:
+        points = torch.nn.functional.normalize(torch.stack([angle.cos(), angle.sin(), (3 * angle).cos()], dim=1), dim=1)
+    return float((found(WIDE * points) - true(WIDE * points)).norm(dim=-1).max())
+
+
+def carried(image: Image, true: AffineTransform) -> Image:
+    """The same voxels placed where `true` takes them: moving(true(x)) = fixed(x)."""
+    return image.with_grid(image.grid.transformed(true.matrix))
+
+
+def known(kind: str, dimension: int) -> AffineTransform:
+    """A map of about 10 mm, turn, and (affine) stretch and shear."""
+    linear = rotation(0.15) if dimension == 2 else rotation(0.08, -0.1, 0.12)
+    if kind == "affine":
+        linear = linear @ (
+            torch.eye(dimension).double()
+            + 0.08 * torch.tensor([[1.0, 0.7, 0], [0, -1, 0.5], [0, 0, 1]])[:dimension, :dimension].double()
+        )
+    return about(torch.zeros(dimension).double(), linear, torch.tensor([6.0, -4.0, 5.0][:dimension]).double())
+
+
+@pytest.fixture(scope="module")
+def blobs() -> Image:
+    """A 3-D image of 30 Gaussian blobs within 60 mm, on an oblique left-handed grid."""
+    generator = torch.Generator().manual_seed(4)
+    mirror = rotation(0.2, -0.1, 0.3) @ torch.diag(torch.tensor([1.0, -1.0, 1.0]).double())
+    affine = torch.eye(4, dtype=torch.float64)
+    affine[:3, :3] = mirror * torch.tensor([4.0, 4.5, 5.0])
+    affine[:3, 3] = -affine[:3, :3] @ torch.tensor([19.5, 17.5, 15.5]).double()
+    grid = Grid((40, 36, 32), affine)
+    centres = 80 * (torch.rand(30, 3, generator=generator) - 0.5)
+    heights = torch.rand(30, generator=generator) + 0.5
+    points = grid.voxel_centres()
+    data = sum(
+        h * torch.exp(-(points - c).square().sum(-1) / (2 * 11.0**2)) for c, h in zip(centres, heights, strict=True)
+    )
+    return Image(1000 * data, grid, name="blobs")
+
+
+@pytest.mark.parametrize("kind", ["rigid", "affine"])
+@pytest.mark.parametrize("dimension", [2, 3])
+def test_recovers_a_known_map(kind: str, dimension: int, shapes: PhantomPair, blobs: Image) -> None:
+    fixed = shapes.moving if dimension == 2 else blobs
+    true = known(kind, dimension)
+    pair = make_pair(fixed, carried(fixed, true), None, None, ImageSettings())
+    start = initial_alignment(pair, "none")
+    generator = torch.Generator().manual_seed(0)
+    found = fit_affine(pair, start, SETTINGS, kind, generator, silent, 100)
+    assert error_of(start, true) > 8
+    print(error_of(found, true))
+    # A tenth
+    assert error_of(found, true) < (0.15 if dimension == 2 else 0.45)
+
+
+@pytest.mark.parametrize("dimension", [2, 3])
+def test_a_rigid_map_is_rigid(dimension: int, shapes: PhantomPair, blobs: Image) -> None:
+    """Also where the truth is not."""
+    fixed = shapes.moving if dimension == 2 else blobs
+    pair = make_pair(fixed, carried(fixed, known("affine", dimension)), None, None, ImageSettings())
+    settings = replace(SETTINGS, steps=20)
+    found = fit_affine(pair, initial_alignment(pair, "none"), settings, "rigid", torch.Generator(), silent, 20)
+    linear = found.matrix[:-1, :-1]
+    torch.testing.assert_close(linear @ linear.T, torch.eye(dimension).double(), rtol=0, atol=1e-6)
+    assert torch.linalg.det(linear) > 0
+
+
+def test_the_fit_starts_from_what_it_is_given(shapes: PhantomPair) -> None:
+    true = known("affine", 2)
+    pair = make_pair(shapes.moving, carried(shapes.moving, true), None, None, ImageSettings())
+    settings = replace(SETTINGS, steps=3, rate=1e-9)
+    found = fit_affine(pair, true, settings, "affine", torch.Generator(), silent, 3)
+    assert error_of(found, true) < 1e-4
+
+
+def test_the_fit_is_reproducible_and_reports(shapes: PhantomPair) -> None:
+    pair = make_pair(shapes.fixed, shapes.moving, None, None, ImageSettings())
+    settings = replace(SETTINGS, smoothing=(8.0, 4.0), steps=30)
+    start = initial_alignment(pair, "moments")
+    told: list[Progress] = []
+    first, again, other = (
+        fit_affine(pair, start, settings, "affine", torch.Generator().manual_seed(seed), told.append, 100).matrix
+        for seed in (5, 5, 6)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert [p.step for p in told[:3]] == [20, 40, 60] and told[0].total == 100 and told[0].stage == "affine"
+    assert all(abs(p.loss) < 2 for p in told)
+
+
+@pytest.fixture
+def far_pair(shapes: PhantomPair) -> Pair:
+    """The moving image 300 mm off, with more background on one side: contents and image centres differ."""
+    padded = torch.zeros(96 + 40, 96, dtype=torch.int16)
+    padded[:96] = shapes.fixed.data
+    affine = shapes.fixed.grid.affine.clone()
+    affine[:2, 2] += torch.tensor([300.0, -120.0])
+    return make_pair(shapes.fixed, Image(padded, Grid((136, 96), affine), name="far"), None, None, ImageSettings())
+
+
+def test_moments_bring_the_contents_together(far_pair: Pair) -> None:
+    shift = initial_alignment(far_pair, "moments").matrix[:2, 2]
+    # Noise on the added background pulls the centre of mass by a few mm.
+    torch.testing.assert_close(shift, torch.tensor([300.0, -120.0]).double(), rtol=0, atol=4.0)
+
+
+def test_moments_of_masks_are_exact(far_pair: Pair, shapes: PhantomPair) -> None:
+    mask = torch.zeros(136, 96, dtype=torch.uint8)
+    mask[:96] = shapes.fixed_mask.data
+    moving_mask = Image(mask, far_pair.moving.grid)
+    pair = replace(far_pair, fixed_mask=shapes.fixed_mask, moving_mask=moving_mask)
+    shift = initial_alignment(pair, "moments").matrix[:2, 2]
+    torch.testing.assert_close(shift, torch.tensor([300.0, -120.0]).double())
+
+
+def test_centers_bring_the_middles_together(far_pair: Pair) -> None:
+    start = initial_alignment(far_pair, "centers")
+    torch.testing.assert_close(start(far_pair.fixed.grid.centre_world()), far_pair.moving.grid.centre_world())
+    assert torch.equal(start.matrix[:2, :2], torch.eye(2).double())
+
+
+def test_none_trusts_the_headers(far_pair: Pair) -> None:
+    assert torch.equal(initial_alignment(far_pair, "none").matrix, torch.eye(3).double())
+
+
+def test_an_unknown_start_lists_the_known_ones(far_pair: Pair) -> None:
+    with pytest.raises(UsageError, match=r"'middle': expected one of moments, centers, none"):
+        initial_alignment(far_pair, "middle")
+
+
+def test_images_that_do_not_meet_are_refused(far_pair: Pair) -> None:
+    generator = torch.Generator().manual_seed(0)
+    with pytest.raises(DataError, match=r"fixed phantom and far: .*found 0\.0 % .*--initial"):
+        require_overlap(far_pair, initial_alignment(far_pair, "none"), generator)
+    require_overlap(far_pair, initial_alignment(far_pair, "moments"), generator)
+
+
+Change = Callable[..., Settings]
+
+
+def only_start(brief: Settings, changed: Change) -> Settings:
+    return changed(brief, affine={"kind": "none"}, fit={"rate": 1e-9})
+
+
+def test_a_given_transform_is_the_start(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
+    initial = known("affine", 2)
+    moving = carried(shapes.moving, initial)
+    result = register(shapes.moving, moving, settings=only_start(brief, changed), initial=initial)
+    assert torch.equal(result.stored.affine.matrix, initial.matrix)
+
+
+def test_a_given_chain_is_multiplied_in_its_order(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
+    a, b = known("affine", 2), known("rigid", 2)
+    result = register(
+        shapes.fixed, shapes.moving, settings=only_start(brief, changed), initial=Composite([a, Composite([b, a])])
+    )
+    point = torch.tensor([3.0, -7.0]).double()
+    torch.testing.assert_close(result.stored.affine(point), a(b(a(point))))
+
+
+def test_a_deformation_is_no_start(shapes: PhantomPair, brief: Settings) -> None:
+    grid = shapes.fixed.grid
+    field = DisplacementField(torch.zeros(*grid.shape, 2), grid)
+    for initial in (field, Composite([known("rigid", 2), field])):
+        with pytest.raises(UsageError, match="must be affine"):
+            register(shapes.fixed, shapes.moving, settings=brief, initial=initial)
+
+
+def test_a_start_of_another_dimension(shapes: PhantomPair, brief: Settings) -> None:
+    with pytest.raises(UsageError, match="3-D, the images are 2-D"):
+        register(shapes.fixed, shapes.moving, settings=brief, initial=AffineTransform.identity(3))
+
+
+@pytest.mark.parametrize("kind", ["rigid", "affine"])
+def test_register_finds_only_the_affine_part(kind: str, shapes: PhantomPair, quick: Settings, changed: Change) -> None:
+    true = known(kind, 2)
+    settings = changed(quick, transform=kind, affine={"steps": 120, "rate": 1e-2})
+    result = register(shapes.moving, carried(shapes.moving, true), settings=settings)
+    assert isinstance(result.transform, AffineTransform) and isinstance(result.inverse, AffineTransform)
+    assert error_of(result.transform, true) < 0.15
+    assert error_of(result.inverse, true.inverse()) < 0.2
+    assert result.history == [] and result.stored.pair is None
