@@ -17,8 +17,8 @@ from nephi.errors import DataError
 from nephi.fields import nephi_bytes
 from nephi.geometry import Grid
 from nephi.images import Resampler
-from nephi.io import DisplacementWriter, read_displacement, write_image
-from nephi.metrics import PassingField, inside_mask, inverse_consistency_error
+from nephi.io import DisplacementWriter, write_image
+from nephi.metrics import PassingField, inside_mask
 from nephi.optimize.device import cpu_threads
 from nephi.optimize.settings_file import settings_table
 from nephi.optimize.usage import peak_memory_mb
@@ -49,7 +49,6 @@ def save_registration(registration: Registration, folder: Path, overwrite: bool)
             measured = _write_forward(registration, work / "warp.nii.gz", work / "warped.nii.gz")
             moving_grid = registration.pair.moving.grid
             _write_displacement(registration.inverse, moving_grid, work / "inverse_warp.nii.gz")
-            measured["exported_inverse_consistency_mm"] = _exported_consistency(registration, work)
         report = _report(registration, measured)
         (work / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         for name in FILES:
@@ -87,13 +86,6 @@ def _write_displacement(transform: Transform, grid: Grid, path: Path) -> None:
         for start, stop in grid.slabs():
             points = grid.voxel_centres(start, stop)
             writer.write(start, stop, transform(points) - points)
-
-
-def _exported_consistency(registration: Registration, folder: Path) -> float:
-    """Measure the two files as their readers will: linearly interpolated, where the inverse reaches."""
-    warp, inverse = (read_displacement(folder / name) for name in ("warp.nii.gz", "inverse_warp.nii.gz"))
-    mask = registration.pair.fixed_mask
-    return inverse_consistency_error(warp, inverse, registration.pair.fixed.grid, mask, reach=inverse.grid)
 
 
 def _report(registration: Registration, measured: Mapping[str, Any]) -> dict[str, Any]:

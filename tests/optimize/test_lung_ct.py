@@ -1,0 +1,84 @@
+"""The lung preset on a real pair: 50 landmarks, set on whole voxels of 1.4 x 1.4 x 2.5 mm."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nephi.io import read_displacement, read_image, read_point_pairs
+from nephi.metrics import evaluate
+from nephi.optimize import Registration, register
+
+
+@pytest.fixture(scope="module")
+def folder(shared_data: Path) -> Path:
+    return shared_data / "lung_ct"
+
+
+@pytest.fixture(scope="module")
+def result(folder: Path) -> Registration:
+    return register(folder / "fixed.mha", folder / "moving.mha", preset="lung-ct")
+
+
+@pytest.fixture(scope="module")
+def output(result: Registration, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("lung_ct")
+    result.save(path)
+    return path
+
+
+def test_accurate_smooth_and_consistent(result: Registration, folder: Path) -> None:
+    measures = evaluate(
+        result.transform,
+        landmarks=read_point_pairs(folder / "landmarks.csv", "lps"),
+        mask=read_image(folder / "fixed_mask.mha"),
+        inverse=result.inverse,
+    ).table()
+    assert measures["tre_mm"]["before"] == pytest.approx(34.99, abs=0.01)
+    assert measures["tre_mm"]["mean"] < 1.25  # the landmarks' own noise is about 1 mm
+    assert measures["regularity"]["folding_percent"] == 0
+    assert measures["regularity"]["smallest"] > 0
+    assert measures["inverse_consistency_mm"] < 0.3
+
+
+def test_the_fit_is_quick(result: Registration) -> None:
+    seconds = sum(result.usage.stages[name]["cpu_s"] for name in ("affine", "fit"))
+    assert seconds < 10  # 2.5 on an idle core
+
+
+def test_simpleitk_scores_the_exported_warp_alike(output: Path, folder: Path, shared_data: Path) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(shared_data.parent / "tools" / "score.py"),
+            str(output / "warp.nii.gz"),
+            "--landmarks",
+            str(folder / "landmarks.csv"),
+            "--mask",
+            str(folder / "fixed_mask.mha"),
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    theirs = json.loads(done.stdout)
+    landmarks, mask = read_point_pairs(folder / "landmarks.csv", "lps"), read_image(folder / "fixed_mask.mha")
+    ours = evaluate(read_displacement(output / "warp.nii.gz"), landmarks=landmarks, mask=mask).table()
+    for name in ("mean", "median", "p90", "max", "before"):
+        there = theirs["tre_before_mm" if name == "before" else f"tre_{name}_mm"]
+        assert ours["tre_mm"][name] == pytest.approx(there, abs=0.05)
+    assert theirs["landmarks"] == ours["tre_mm"]["count"] == 50
+    assert theirs["folding_percent"] == 0
+    report = json.loads((output / "report.json").read_text(encoding="utf-8"))
+    assert report["whole_grid"]["folding_percent"] == 0
+    assert theirs["sd_log_jacobian"] == pytest.approx(ours["regularity"]["sd_log_jacobian"], rel=0.1)
+
+
+def test_the_inverse_warp_takes_landmarks_back(output: Path, folder: Path) -> None:
+    landmarks = read_point_pairs(folder / "landmarks.csv", "lps")
+    inverse = read_displacement(output / "inverse_warp.nii.gz")
+    back = inverse(landmarks.moving.coordinates)
+    assert float((back - landmarks.fixed.coordinates).norm(dim=-1).mean()) < 1.35

@@ -1,0 +1,169 @@
+"""`register` and its result."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from nephi.errors import DataError, UsageError
+from nephi.fields import nephi_bytes, read_nephi
+from nephi.geometry import Grid
+from nephi.images import Image
+from nephi.io import read_image, write_image
+from nephi.optimize import Registration, Settings, preset, register
+from nephi.optimize.registration import versions
+from nephi.phantoms import PhantomPair
+from nephi.transforms import Composite
+
+Change = Callable[..., Settings]
+
+
+def test_the_same_seed_gives_the_same_bytes(shapes: PhantomPair, brief: Settings) -> None:
+    first, again, other = (
+        nephi_bytes(register(shapes.fixed, shapes.moving, settings=brief, seed=seed).stored) for seed in (3, 3, 4)
+    )
+    assert first == again != other
+
+
+def test_nothing_outside_the_generator_matters(shapes: PhantomPair, brief: Settings) -> None:
+    """Neither torch's global seed, nor a fit that came before, nor the memory order of the voxels."""
+    torch.manual_seed(1)
+    first = nephi_bytes(register(shapes.fixed, shapes.moving, settings=brief).stored)
+    state = torch.manual_seed(2).get_state()
+    flipped = shapes.fixed.data.T.contiguous().T
+    fixed = Image(flipped, shapes.fixed.grid, name="other order")
+    assert nephi_bytes(register(fixed, shapes.moving, settings=brief).stored) == first
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_inputs_are_left_as_they_were(shapes: PhantomPair, brief: Settings) -> None:
+    fixed, moving = shapes.fixed.data.clone(), shapes.moving.data.clone()
+    threads = torch.get_num_threads()
+    register(shapes.fixed, shapes.moving, settings=brief)
+    assert torch.equal(shapes.fixed.data, fixed) and torch.equal(shapes.moving.data, moving)
+    assert torch.get_num_threads() == threads
+    assert torch.is_grad_enabled()
+
+
+def test_files_are_as_good_as_images(shapes: PhantomPair, brief: Settings, tmp_path: Path) -> None:
+    paths = {}
+    for name in ("fixed", "moving", "fixed_mask", "moving_mask"):
+        paths[name] = tmp_path / f"{name}.nii.gz"
+        write_image(getattr(shapes, name), paths[name])
+    masks = {name: str(paths[name]) for name in ("fixed_mask", "moving_mask")}
+    by_path = register(str(paths["fixed"]), paths["moving"], settings=brief, **masks)
+    images = {name: read_image(path) for name, path in paths.items()}
+    by_image = register(images.pop("fixed"), images.pop("moving"), settings=brief, **images)
+    assert nephi_bytes(by_path.stored) == nephi_bytes(by_image.stored)
+
+
+def test_presets_by_name(shapes: PhantomPair) -> None:
+    with pytest.raises(UsageError, match=r"unknown preset 'liver'; known are .*generic"):
+        register(shapes.fixed, shapes.moving, preset="liver")
+    with pytest.raises(UsageError, match="unknown device 'gpu'"):
+        register(shapes.fixed, shapes.moving, device="gpu")
+    with pytest.raises(DataError, match="found no lungs"):
+        register(shapes.fixed, shapes.moving, preset="lung-ct")
+
+
+def test_settings_are_kept_in_millimetres(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
+    settings = changed(brief, length_unit=0.0)
+    result = register(shapes.fixed, shapes.moving, settings=settings)
+    unit = 160 / 256  # the longest edge
+    assert result.settings.length_unit == 1.0
+    assert result.settings.field.spacings == pytest.approx([unit * s for s in settings.field.spacings])
+    assert result.stored.settings["field"]["spacings"] == list(result.settings.field.spacings)
+    again = register(shapes.fixed, shapes.moving, settings=result.settings)
+    assert nephi_bytes(again.stored) == nephi_bytes(result.stored)
+
+
+def test_scaled_images_are_fitted_alike(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
+    """With `length_unit = 0` the unit of the world does not matter: a mouse is registered like a man."""
+
+    def scaled(image: Image, factor: float) -> Image:
+        affine = image.grid.affine.clone()
+        affine[:-1] *= factor
+        return image.with_grid(Grid(image.grid.shape, affine))
+
+    settings = changed(brief, length_unit=0.0, affine={"kind": "none"})
+    points = shapes.landmarks.fixed.coordinates
+    ends = []
+    for factor in (1.0, 2.0**-4, 2.0**4):
+        pair = (scaled(i, factor) for i in (shapes.fixed, shapes.moving))
+        result = register(*pair, settings=settings, initial="centers")
+        ends.append(result.transform(points * factor) / factor)
+    for end in ends[1:]:
+        torch.testing.assert_close(end, ends[0], rtol=0, atol=0.01)
+
+
+def test_warp_brings_the_moving_image_to_the_fixed_grid(fitted: Registration, shapes: PhantomPair) -> None:
+    warped = fitted.warp(shapes.moving)
+    assert warped.grid is shapes.fixed.grid and warped.data.dtype == torch.int16
+    inside = shapes.fixed_mask.data > 0
+
+    def difference(image: Image) -> float:
+        return float((image.data.float() - shapes.fixed.data.float())[inside].abs().mean())
+
+    before = fitted.stored.affine
+    from nephi.images import resample
+
+    assert difference(warped) < 0.5 * difference(resample(shapes.moving, shapes.fixed.grid, before))
+    assert difference(warped) < 25  # noise of 10 in both images, and a texture of 50
+
+
+def test_warp_fills_with_the_settings_value(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
+    small = Image(shapes.moving.data[30:60, 30:60].clone(), Grid((30, 30), shapes.moving.grid.affine), name="small")
+    small = small.with_grid(Grid((30, 30), _cropped(shapes.moving.grid, 30)))
+    settings = changed(brief, image={"outside": -77.0})
+    result = register(shapes.fixed, shapes.moving, settings=settings)
+    corner = result.warp(small).data[0, 0]
+    assert corner == -77
+    assert result.warp(small, outside=5.0).data[0, 0] == 5
+    assert result.warp(small, "nearest").data.dtype == torch.int16
+
+
+def _cropped(grid: Grid, first: int) -> torch.Tensor:
+    affine = grid.affine.clone()
+    affine[:-1, -1] = grid.voxel_to_world_points(torch.full((grid.dimension,), float(first)).double())
+    return affine
+
+
+def test_warping_labels_keeps_their_set(fitted: Registration, shapes: PhantomPair) -> None:
+    points = shapes.moving.grid.voxel_centres()
+    sectors = 3 + 4 * (points[..., 0] > 0) + 10 * (points[..., 1] > 0)
+    labels = Image((sectors * (shapes.moving_mask.data > 0)).to(torch.uint8), shapes.moving.grid)
+    warped = fitted.warp(labels, "label")
+    assert set(warped.data.unique().tolist()) == {0, 3, 7, 13, 17}
+
+
+def test_transform_and_inverse_are_those_of_the_file(fitted: Registration, saved: Path, shapes: PhantomPair) -> None:
+    stored = read_nephi(saved / "transform.nephi")
+    points = shapes.landmarks.fixed.coordinates
+    assert torch.equal(stored.transform(points), fitted.transform(points))
+    assert torch.equal(stored.inverse(points), fitted.inverse(points))
+    assert isinstance(fitted.transform, Composite)
+
+
+def test_the_result_tells_how_it_was_made(fitted: Registration) -> None:
+    about = fitted.stored.about
+    assert about["seed"] == 0 and about["device"] == "cpu" and about["threads"] == 1
+    assert about["versions"] == versions()
+    assert set(versions()) == {"nephi", "torch", "numpy", "python"}
+    assert set(fitted.usage.stages) >= {"prepare", "affine", "fit"}
+    assert all(seconds >= 0 for stage in fitted.usage.stages.values() for seconds in stage.values())
+
+
+def test_thin_and_tiny_images(brief: Settings) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for shape in ((3, 3), (40, 5), (16, 16, 2), (6, 5, 4)):
+        data = torch.rand(shape, generator=generator)
+        image = Image(data, Grid.from_spacing(shape, [2.0] * len(shape)))
+        result = register(image, image, settings=brief)
+        assert bool(torch.isfinite(result.warp(image).data).all())
+
+
+def test_presets_are_settings_too(shapes: PhantomPair, changed: Change, brief: Settings) -> None:
+    settings = changed(preset("generic"), levels=brief.levels, affine={"steps": 3})
+    result = register(shapes.fixed, shapes.moving, settings=settings)
+    assert result.settings.fit == settings.fit
