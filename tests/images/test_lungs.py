@@ -6,6 +6,7 @@ import torch
 from nephi.errors import DataError
 from nephi.geometry import Grid
 from nephi.images import Image, find_lungs, resample
+from nephi.io import read_image
 from nephi.phantoms import PhantomPair, lung_phantom
 
 
@@ -67,3 +68,30 @@ def test_bowel_gas_is_no_lung() -> None:
     image = Image(torch.where(near, -800, 40).short(), grid)
     with pytest.raises(DataError, match="found no lungs"):
         find_lungs(image)
+
+
+def test_emphysema(phantom) -> None:
+    """Lungs at about -940 HU, emptier than healthy ones, are still told from the air around the body."""
+    data = phantom.fixed.data.clone()
+    inside = phantom.fixed_mask.data > 0
+    data[inside & (data < -600)] = -945
+    assert overlap(find_lungs(Image(data, phantom.fixed.grid)), phantom.fixed_mask) > 0.95
+
+
+def test_slivers_of_air_at_a_crop(phantom) -> None:
+    """A crop that leaves a little air beside the chest: the air is no lung."""
+    corners = (phantom.fixed_mask.data > 0).nonzero()
+    low, high = (corners.amin(dim=0) - 3).clamp(min=0).tolist(), (corners.amax(dim=0) + 4).tolist()
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    spacing = phantom.fixed.grid.spacing.tolist()
+    image, mask = (
+        Image(i.data[box], Grid.from_spacing(i.data[box].shape, spacing)) for i in (phantom.fixed, phantom.fixed_mask)
+    )
+    assert overlap(find_lungs(image), mask) > 0.95
+
+
+@pytest.mark.parametrize("side", ["fixed", "moving"])
+def test_real_lungs(shared_data, side) -> None:
+    folder = shared_data / "lung_ct"
+    mask = read_image(folder / f"{side}_mask.mha")
+    assert overlap(find_lungs(read_image(folder / f"{side}.mha")), mask) > 0.95
