@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import FILE, announce, read_chain, transform_option, verbosity_options
+from .options import FILE, announce, read_chain, require_dimension, transform_option, verbosity_options
 
 if TYPE_CHECKING:
     from nephi import Image, Series
@@ -55,8 +55,7 @@ def apply(
     grid = nephi.read_image(reference).grid
     transform = read_chain(transforms, inverse)
     for name, dimension in ((image, series.grid.dimension), (reference, grid.dimension)):
-        if dimension != transform.dimension:
-            raise nephi.DataError(f"{name}: expected a {transform.dimension}-D image, found a {dimension}-D one")
+        require_dimension(name, "voxels", dimension, transform.dimension)
 
     def warped(source: Series) -> Iterator[Image]:
         for volume in source:

@@ -14,7 +14,12 @@ from .tables import evaluation_table, print_rows
 @click.command(short_help="Register a breathing-lung phantom and print before and after.")
 @click.option("-o", "--output", type=FILE, metavar="OUTDIR", help="Also keep the images and results in a folder.")
 @click.option(
-    "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Seed of phantom and fit."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Seed of phantom and fit.",
 )
 @click.option("--overwrite", is_flag=True, help="Write into OUTDIR even if it is not empty.")
 @verbosity_options

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import FILE, frame_option, verbosity_options
+from .options import FILE, frame_option, require_dimension, verbosity_options
 from .tables import evaluation_table
 
 if TYPE_CHECKING:
@@ -48,13 +48,24 @@ def evaluate(
     if (fixed_labels is None) != (moving_labels is None):
         raise nephi.UsageError("--fixed-labels and --moving-labels go together: give both or neither")
 
-    def image(path: Path | None) -> Image | None:
-        return None if path is None else nephi.read_image(path)
+    measured, grid = nephi.read_transform(transform), nephi.transform_grid(transform)
+    if (grid, landmarks, fixed_labels, mask) == (None,) * 4:
+        raise nephi.UsageError(f"{transform}: nothing to measure it at; give --landmarks, --mask or label maps")
 
+    def image(path: Path | None) -> Image | None:
+        if path is None:
+            return None
+        found = nephi.read_image(path)
+        require_dimension(path, "voxels", found.dimension, measured.dimension)
+        return found
+
+    pairs = nephi.read_point_pairs(landmarks, frame) if landmarks else None
+    if landmarks and pairs:
+        require_dimension(landmarks, "landmarks", pairs.fixed.dimension, measured.dimension)
     measures: dict[str, Any] = nephi.evaluate(
-        nephi.read_transform(transform),
-        grid=nephi.transform_grid(transform),
-        landmarks=nephi.read_point_pairs(landmarks, frame) if landmarks else None,
+        measured,
+        grid=grid,
+        landmarks=pairs,
         fixed_labels=image(fixed_labels),
         moving_labels=image(moving_labels),
         mask=image(mask),

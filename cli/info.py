@@ -32,10 +32,16 @@ def info(file: Path, settings: bool) -> None:
     if file.suffix.lower() == ".nephi":
         about = nephi.describe_transform(file)
         if settings:
-            click.echo(nephi.settings_toml(nephi.settings_from_table(about["settings"], str(file))), nl=False)
+            try:
+                click.echo(nephi.settings_toml(nephi.settings_from_table(about["settings"], str(file))), nl=False)
+            except nephi.UsageError as error:  # not the user's doing: another version of nephi, or a damaged file
+                raise nephi.DataError(str(error)) from None
             return
-        rows = [(name, str(about[name])) for name in ("seed", "device", "threads", "parameters")]
-        rows.append(("versions", ", ".join(f"{k} {v}" for k, v in about["versions"].items())))
+        # What a file says about itself may be anything.
+        rows = [(name, str(about.get(name, "not told"))) for name in ("seed", "device", "threads", "parameters")]
+        versions = about.get("versions")
+        if isinstance(versions, dict):
+            rows.append(("versions", ", ".join(f"{k} {v}" for k, v in versions.items())))
         rows += _grid_rows("fixed", about["fixed_grid"]) + _grid_rows("moving", about["moving_grid"])
         print_rows(f"{file}: transform and its inverse ({file.stat().st_size / 1e3:.0f} kB)", rows)
         return
@@ -73,12 +79,11 @@ def _image(file: Path) -> tuple[str, Rows]:
 def _points(file: Path) -> tuple[str, Rows]:
     import nephi
 
-    try:
-        count = len(nephi.read_point_pairs(file, "lps"))
-        return f"{file}: landmark pairs", [("pairs", str(count))]
-    except nephi.DataError:
-        points = nephi.read_points(file, "lps")
-        return f"{file}: points", [("points", str(len(points))), ("dimension", str(points.dimension))]
+    if file.is_file() and b"fixed_x" in file.read_bytes()[:1000].lower():  # the header
+        pairs = nephi.read_point_pairs(file, "lps")
+        return f"{file}: landmark pairs", [("pairs", str(len(pairs))), ("dimension", str(pairs.fixed.dimension))]
+    points = nephi.read_points(file, "lps")
+    return f"{file}: points", [("points", str(len(points))), ("dimension", str(points.dimension))]
 
 
 def _grid_rows(name: str, grid: Grid) -> Rows:

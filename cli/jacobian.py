@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .options import FILE, announce, read_chain, transform_option, verbosity_options
+from .options import FILE, announce, read_chain, require_dimension, transform_option, verbosity_options
 
 
 @click.command(short_help="Write the map of local volume change.")
@@ -36,8 +36,7 @@ def jacobian(
 
     grid = nephi.read_image(reference).grid
     transform = read_chain(transforms, inverse)
-    if grid.dimension != transform.dimension:
-        raise nephi.DataError(f"{reference}: expected a {transform.dimension}-D image, found a {grid.dimension}-D one")
+    require_dimension(reference, "voxels", grid.dimension, transform.dimension)
     image = nephi.jacobian_image(transform, grid)
     nephi.write_image(image.with_data(image.data.clamp(min=1e-9).log()) if logarithm else image, output)
     low, high = float(image.data.min()), float(image.data.max())

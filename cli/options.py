@@ -55,8 +55,20 @@ def announce(verbose: bool, quiet: bool, text: str) -> None:
 
 def read_chain(paths: tuple[Path, ...], inverse: bool) -> Transform:
     """Read the transforms of `-t -t ...` as one: `-t A -t B` takes points through B first, then A."""
-    from nephi import Composite, read_inverse, read_transform
+    from nephi import Composite, DataError, read_inverse, read_transform
 
     # The inverse of "B, then A" is "A back, then B back".
     members = [read_inverse(p) for p in paths] if inverse else [read_transform(p) for p in reversed(paths)]
+    dimensions = [m.dimension for m in (members if inverse else reversed(members))]
+    if len(set(dimensions)) > 1:
+        found = ", ".join(f"{path} ({d}-D)" for path, d in zip(paths, dimensions, strict=True))
+        raise DataError(f"expected transforms of one dimension, found {found}")
     return members[0] if len(members) == 1 else Composite(members)
+
+
+def require_dimension(path: Path, what: str, found: int, expected: int) -> None:
+    """Raise `DataError` naming the file when what it holds is not of the transform's dimension."""
+    from nephi import DataError
+
+    if found != expected:
+        raise DataError(f"{path}: expected {expected}-D {what}, as the transform is, found {found}-D")

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from .options import FILE, announce, frame_option, read_chain, transform_option, verbosity_options
+from .options import (
+    FILE,
+    announce,
+    frame_option,
+    read_chain,
+    require_dimension,
+    transform_option,
+    verbosity_options,
+)
 
 
 @click.command(short_help="Take points through transforms.")
@@ -31,7 +39,6 @@ def points(
 
     given = nephi.read_points(source, frame)
     transform = read_chain(transforms, inverse)
-    if given.dimension != transform.dimension:
-        raise nephi.DataError(f"{source}: expected {transform.dimension}-D points, found {given.dimension}-D ones")
+    require_dimension(source, "points", given.dimension, transform.dimension)
     nephi.write_points(output, given.mapped(transform), frame)
     announce(verbose, quiet, f"{output}: {len(given)} points of {source}, {frame.upper()} mm")

@@ -23,7 +23,9 @@ INITIALS = ("moments", "centers", "none")
 @click.option("-o", "--output", type=FILE, required=True, metavar="OUTDIR", help="Folder for the results.")
 @click.option("--fixed-mask", type=FILE, help="Where to register (above 0), on the fixed image's grid.")
 @click.option("--moving-mask", type=FILE, help="The same on the moving image's grid.")
-@click.option("--preset", metavar="NAME", help="lung-ct, ct, brain-mri, generic (default), idir or nephi-eccv2024.")
+@click.option(
+    "--preset", metavar="NAME", help="lung-ct, lung-ct-fast, ct, brain-mri, generic (default), idir or nephi-eccv2024."
+)
 @click.option("--config", type=FILE, metavar="F.toml", help="Settings file; what it leaves out comes from the preset.")
 @click.option(
     "--initial",
@@ -35,7 +37,12 @@ INITIALS = ("moments", "centers", "none")
 @click.option("--window", type=(float, float), metavar="LO HI", help="Intensities between which images are compared.")
 @click.option("--outside", type=float, metavar="VALUE", help="Value of warped voxels from beyond the moving image.")
 @click.option(
-    "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Seed of the random points."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Seed of the random points.",
 )
 @click.option("--device", metavar="auto|cpu|cuda[:N]", default="auto", show_default=True, help="Where to compute.")
 @click.option("--threads", type=click.IntRange(min=0), metavar="N", help="CPU threads; 0 for all.  [default: 1]")
@@ -73,10 +80,12 @@ def register(
 
     settings = _settings(overrides)
     nephi.check_output_folder(output, overwrite)
+    images = [nephi.read_image(path) for path in (fixed, moving)]
+    for image in images:
+        nephi.require_exportable(image)
     with progress_bar(quiet) as progress:
         result = nephi.register(
-            fixed,
-            moving,
+            *images,
             settings=settings,
             fixed_mask=fixed_mask,
             moving_mask=moving_mask,
@@ -113,6 +122,17 @@ def _settings(overrides: dict[str, Any]) -> Settings:
 def _initial(value: str | None) -> str | Transform | None:
     if value is None or value in INITIALS:
         return value
-    from nephi import read_transform
+    import nephi
 
-    return read_transform(value)
+    transform = nephi.read_transform(value)
+    if not _is_affine(transform):
+        raise nephi.DataError(f"{value}: expected an affine transform to start from, found a deformation")
+    return transform
+
+
+def _is_affine(transform: Transform) -> bool:
+    import nephi
+
+    if isinstance(transform, nephi.Composite):
+        return all(map(_is_affine, transform.transforms))
+    return isinstance(transform, nephi.AffineTransform)

@@ -12,14 +12,15 @@ from rich.table import Table
 
 def print_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
     """Print two columns under a title, without cutting anything in a pipe."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(name, value)
     console = Console(highlight=False, markup=False)
-    # In a pipe rich assumes 80 columns and would fold long paths.
-    console.width = console.width if console.is_terminal else 200
+    # In a pipe rich assumes 80 columns and would fold long paths; the table would fold its title to its own width.
+    console.width = console.width if console.is_terminal else 10_000
+    console.print(title, style="italic", soft_wrap=True)
     console.print(table)
 
 

@@ -50,6 +50,8 @@ SURFACE = {
     "read_settings",
     "read_transform",
     "register",
+    "require_exportable",
+    "require_exportable",
     "resample",
     "settings_from_table",
     "settings_toml",

@@ -3,6 +3,7 @@
 from nephi.io.atomic import replacing, write_text
 from nephi.io.displacement import read_displacement, write_displacement_itk
 from nephi.io.displacement_writer import DisplacementWriter, write_displacement
+from nephi.io.frames import require_perpendicular
 from nephi.io.images import read_image, write_image
 from nephi.io.landmarks import read_point_pairs, read_points, write_point_pairs, write_points
 from nephi.io.series import Series, read_series, write_series
@@ -18,6 +19,7 @@ __all__ = [
     "read_points",
     "read_series",
     "replacing",
+    "require_perpendicular",
     "write_affine",
     "write_displacement",
     "write_displacement_itk",

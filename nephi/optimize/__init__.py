@@ -1,6 +1,6 @@
 """One pair of images: global alignment, the coarse-to-fine fit of the fields, presets, results on disk."""
 
-from nephi.optimize.export import check_output_folder
+from nephi.optimize.export import check_output_folder, require_exportable
 from nephi.optimize.progress import Progress
 from nephi.optimize.registration import Registration, register
 from nephi.optimize.settings import Settings, with_similarity
@@ -15,6 +15,7 @@ __all__ = [
     "preset_names",
     "read_settings",
     "register",
+    "require_exportable",
     "settings_from_table",
     "settings_toml",
     "with_similarity",

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError, UsageError
+from nephi.geometry import Grid
 from nephi.images import Image, ImageSampler, smoothed
 from nephi.losses import similarity
 from nephi.optimize.adam import Adam
@@ -16,7 +17,6 @@ from nephi.sampling import GridPoints, MaskPoints, PointSource
 from nephi.transforms import AffineTransform
 
 LEAST_OVERLAP = 0.02
-REACH = 100.0  # mm; one unit of the shift parameter moves points as far as one unit of the matrix does at this radius
 
 
 def point_source(image: Image, mask: Image | None) -> PointSource:
@@ -68,8 +68,9 @@ def fit_affine(
     `exp(skew(w))`; points that leave the moving image do not count.
     """
     source = point_source(pair.fixed, pair.fixed_mask)
-    centre = source.draw(4000, generator).mean(dim=0)
-    model = _Model(start, centre.double(), kind)
+    probe = source.draw(4000, generator).double()
+    centre = probe.mean(dim=0)
+    model = _Model(start, centre, float((probe - centre).norm(dim=1).mean()), kind)
     optimiser = Adam(model.parameters, settings.rate)
     loss_of = similarity(settings.similarity)
     steps = settings.steps * len(settings.smoothing)
@@ -93,8 +94,9 @@ def fit_affine(
 class _Model:
     """The parameters of the global map, scaled so that one step size suits all."""
 
-    def __init__(self, start: AffineTransform, centre: Tensor, kind: str) -> None:
+    def __init__(self, start: AffineTransform, centre: Tensor, radius: float, kind: str) -> None:
         self.centre = centre
+        self.radius = radius  # mm; there a unit of the matrix moves points as far as a unit of the shift does anywhere
         self.start = start
         d = start.dimension
         self.shift = torch.zeros(d, requires_grad=True)
@@ -121,7 +123,7 @@ class _Model:
         first, shift = self.start.matrix[:-1, :-1].to(dtype), self.start.matrix[:-1, -1].to(dtype)
         centre = self.centre.to(dtype)
         matrix = first @ update
-        offset = first @ (centre - update @ centre + REACH * self.shift.to(dtype)) + shift
+        offset = first @ (centre - update @ centre + self.radius * self.shift.to(dtype)) + shift
         assert matrix.shape == (d, d)
         return matrix, offset
 
@@ -135,10 +137,14 @@ class _Model:
 
 
 def _centre_of_mass(image: Image, mask: Image | None, window: tuple[float, float]) -> Tensor:
-    weights = smoothed(image, 5.0, window) if mask is None else mask
+    weights = smoothed(image, _longest_edge(image.grid) / 64, window) if mask is None else mask
     mass = weights.data.double()
     coordinates = []
     for axis in range(image.dimension):
         profile = mass.sum(dim=[a for a in range(image.dimension) if a != axis])
         coordinates.append((profile * torch.arange(len(profile))).sum() / profile.sum())
     return weights.grid.voxel_to_world_points(torch.stack(coordinates))
+
+
+def _longest_edge(grid: Grid) -> float:
+    return float((grid.spacing * torch.tensor(grid.shape)).max())

@@ -16,8 +16,8 @@ import torch
 from nephi.errors import DataError
 from nephi.fields import nephi_bytes
 from nephi.geometry import Grid
-from nephi.images import Resampler
-from nephi.io import DisplacementWriter, write_image
+from nephi.images import Image, Resampler
+from nephi.io import DisplacementWriter, require_perpendicular, write_image
 from nephi.metrics import PassingField, inside_mask
 from nephi.optimize.device import cpu_threads
 from nephi.optimize.settings_file import settings_table
@@ -36,13 +36,23 @@ def check_output_folder(folder: Path, overwrite: bool) -> None:
         raise DataError(f"{folder}: expected a folder for the results, found a file")
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise DataError(f"{folder}: the output folder is not empty; choose another, or give --overwrite")
+    taken = [name for name in FILES if (folder / name).is_dir()]
+    if taken:
+        raise DataError(f"{folder / taken[0]}: expected a place for a result, found a folder; move it away")
     with _workspace(folder):
         pass
+
+
+def require_exportable(image: Image) -> None:
+    """Raise `DataError` for an image whose grid no displacement field can lie on: asked before the work, too."""
+    require_perpendicular(image.grid, image.name, "a displacement field on its grid")
 
 
 def save_registration(registration: Registration, folder: Path, overwrite: bool) -> Mapping[str, Any]:
     """Write all files of a registration to `folder`, whole or not at all; return the report."""
     check_output_folder(folder, overwrite)
+    for image in (registration.pair.fixed, registration.pair.moving):
+        require_exportable(image)
     with _workspace(folder) as work:
         with registration.usage.stage("export"), cpu_threads(registration.settings.threads):
             (work / "transform.nephi").write_bytes(nephi_bytes(registration.stored))
@@ -125,6 +135,8 @@ def _workspace(folder: Path) -> Iterator[Path]:
         raise DataError(f"{folder}: cannot write the results there: {error.strerror}") from None
     try:
         yield work
+    except OSError as error:
+        raise DataError(f"{folder}: cannot write the results there: {error.strerror or error}") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
         _remove_empty(made)

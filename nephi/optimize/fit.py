@@ -44,10 +44,16 @@ def fit_fields(
         draws = _draws(pair, settings, level_settings.steps, generator)
         for draw in draws:
             share, optimiser.rate = schedule.begin(number)
-            terms = loss_terms(fields, level, draw, settings, share)
-            loss = torch.stack(list(terms.values())).sum()
-            if loss.device.type == "cpu" or schedule.checks():  # elsewhere each look waits for the device
-                _require_finite(loss)
+            try:
+                terms = loss_terms(fields, level, draw, settings, share)
+                loss = torch.stack(list(terms.values())).sum()
+                finite = loss.device.type != "cpu" or math.isfinite(
+                    loss.item()
+                )  # elsewhere a look waits for the device
+            except IndexError:  # images have no voxel at NaN
+                finite = False
+            if not finite:
+                raise DataError("the fit diverged: the loss is not finite; lower fit.rate in the settings")
             optimiser.minimise(loss)
             names = list(terms)
             rows.append(torch.stack([loss.detach(), *(t.detach() for t in terms.values())]))
@@ -92,8 +98,3 @@ def _draws(pair: Pair, settings: Settings, steps: int, generator: torch.Generato
 
 def _patch_count(pair: Pair, fit: FitSettings) -> int:
     return min(fit.patches, max(1, int(fit.share * pair.fixed.grid.size))) if fit.share else fit.patches
-
-
-def _require_finite(loss: Tensor) -> None:
-    if not math.isfinite(loss.item()):
-        raise DataError("the fit diverged: the loss is not finite; lower fit.rate in the settings")

@@ -86,6 +86,8 @@ def _window(image: Image, mask: Image | None, settings: ImageSettings) -> Window
     if mask is not None and mask.grid.shape == image.grid.shape:
         values = values[mask.data > 0]
     values = values[values > image.data.amin()].flatten()
+    if len(values) == 0:  # the mask lies in the background
+        return float(image.data.amin()), float(image.data.amax())
     sample = values[:: max(1, len(values) // 1_000_000)].double()
     low, high = torch.quantile(sample, torch.tensor(settings.percentiles, dtype=torch.float64) / 100).tolist()
     if not low < high:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nephi.errors import UsageError
 from nephi.fields import FieldPair, StoredTransform, build_fields
@@ -158,15 +159,23 @@ def _global_alignment(
 def _start(pair: Pair, initial: str | Transform) -> AffineTransform:
     if isinstance(initial, str):
         return initial_alignment(pair, initial)
-    parts = initial.transforms if isinstance(initial, Composite) else (initial,)
-    matrix = torch.eye(initial.dimension + 1, dtype=torch.float64)
-    for part in parts:
-        if not isinstance(part, AffineTransform):
-            raise UsageError("the initial transform must be affine (or a chain of affine ones), found a deformation")
-        matrix = part.matrix @ matrix
+    matrix = _matrix(initial)
     if initial.dimension != pair.fixed.dimension:
         raise UsageError(f"the initial transform is {initial.dimension}-D, the images are {pair.fixed.dimension}-D")
     return AffineTransform(matrix)
+
+
+def _matrix(transform: Transform) -> Tensor:
+    """Return the homogeneous matrix of an affine map or of a chain (of chains) of them."""
+    match transform:
+        case AffineTransform():
+            return transform.matrix
+        case Composite():
+            product = torch.eye(transform.dimension + 1, dtype=torch.float64)
+            for member in transform.transforms:
+                product = _matrix(member) @ product
+            return product
+    raise UsageError("the initial transform must be affine (or a chain of affine ones), found a deformation")
 
 
 def _stored(

@@ -50,7 +50,7 @@ class ImageSettings:
     mask: str = "none"
 
     def __post_init__(self) -> None:
-        if self.window and (len(self.window) != 2 or not self.window[0] < self.window[1]):
+        if self.window and (len(self.window) != 2 or not -math.inf < self.window[0] < self.window[1] < math.inf):
             raise UsageError(f"image.window: expected two numbers, low below high, got {self.window}")
         if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
             raise UsageError(f"image.percentiles: expected 0 <= low < high <= 100, got {self.percentiles}")
@@ -84,10 +84,10 @@ class AffineSettings:
     def __post_init__(self) -> None:
         _one_of("affine.kind", self.kind, KINDS)
         _one_of("affine.initial", self.initial, INITIALS)
-        similarity(self.similarity)
+        _one_of("affine.similarity", self.similarity, ("mse", "ncc", "nmi"))  # the others compare patches
         _at_least("affine", 1, steps=self.steps, points=self.points, rotations=self.rotations)
         _above("affine", 0.0, rate=self.rate)
-        if not self.smoothing or min(self.smoothing) <= 0:
+        if not self.smoothing or not all(0 < s < math.inf for s in self.smoothing):
             raise UsageError(f"affine.smoothing: expected millimetres above 0, got {self.smoothing}")
         if not 0 <= self.reach <= 180:
             raise UsageError(f"affine.reach: expected 0 to 180 degrees, got {self.reach}")
@@ -215,7 +215,7 @@ def in_millimetres(settings: Settings, grid: Grid) -> Settings:
     """Return the settings for a fixed image on `grid` with every length in mm, that is with `length_unit = 1`."""
     longest = float((grid.spacing * torch.tensor(grid.shape)).max())
     unit = settings.length_unit or longest / 256
-    if unit == 1:
+    if settings.length_unit == 1:
         return settings
     field, regularity = settings.field, settings.regularity
     return replace(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nephi.errors import DataError
 from nephi.transforms.affine import AffineTransform
 from nephi.transforms.composite import Composite
+from nephi.transforms.displacement import DisplacementField
 from nephi.transforms.transform import Transform
 
 
@@ -74,6 +76,9 @@ def invert(transform: Transform) -> Transform:
             return Composite([invert(t) for t in reversed(transform.transforms)])
         case NumericalInverse():
             return transform.transform
+        case DisplacementField():
+            # Outside its grid the field is the identity, which solves phi(x) = y, too: start inside.
+            return NumericalInverse(transform, guess=_affine_part(transform).inverse())
         case _:
             return NumericalInverse(transform)
 
@@ -92,3 +97,24 @@ def _inverted(jacobian: Tensor) -> Tensor:
     if bool(singular.any()):
         result[singular] = torch.linalg.pinv(jacobian[singular])
     return result
+
+
+def _affine_part(field: DisplacementField) -> AffineTransform:
+    """Return the affine map closest to the field (least squares over some thousand of its voxels)."""
+    steps = [max(1, n // 16) for n in field.grid.shape]
+    thin = tuple(slice(None, None, s) for s in steps)
+    index = torch.stack(
+        torch.meshgrid(*[torch.arange(n)[t] for n, t in zip(field.grid.shape, thin, strict=True)], indexing="ij"), -1
+    )
+    points = field.grid.voxel_to_world_points(index.reshape(-1, field.dimension).double())
+    moved = points + field.displacement[thin].reshape(-1, field.dimension).double()
+    centre = points.mean(dim=0)
+    ones = torch.cat([points - centre, torch.ones(len(points), 1, dtype=torch.float64)], dim=1)
+    solution = torch.linalg.lstsq(ones, moved, driver="gelsd").solution
+    matrix = torch.eye(field.dimension + 1, dtype=torch.float64)
+    matrix[:-1, :-1] = solution[:-1].T
+    matrix[:-1, -1] = solution[-1] - matrix[:-1, :-1] @ centre
+    try:
+        return AffineTransform(matrix)
+    except DataError:  # a field that flattens space
+        return AffineTransform.identity(field.dimension)

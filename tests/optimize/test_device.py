@@ -18,7 +18,7 @@ def test_auto_takes_the_gpu_where_there_is_one() -> None:
 def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
     if name == "cuda:" and torch.cuda.is_available():
         pytest.skip("torch reads it as cuda")
-    with pytest.raises(UsageError, match="cuda:N|not there"):
+    with pytest.raises(UsageError, match=r"cuda:N|not there"):
         choose_device(name)
 
 

@@ -147,7 +147,13 @@ def test_a_share_of_the_voxels_bounds_the_points(shapes: PhantomPair, brief: Set
     assert few.history == same.history != more.history
 
 
-@pytest.mark.parametrize("rate", [1e5, 1e30])
+@pytest.mark.parametrize(
+    "rate",
+    [
+        1e5,
+        1e30,
+    ],
+)
 def test_a_fit_that_diverges_says_so(rate: float, shapes: PhantomPair, brief: Settings, changed: Change) -> None:
     settings = changed(brief, fit={"rate": rate})
     with pytest.raises(DataError, match=r"diverged.*fit\.rate"):

@@ -20,10 +20,12 @@ Change = Callable[..., Settings]
 
 
 def test_the_same_seed_gives_the_same_bytes(shapes: PhantomPair, brief: Settings) -> None:
-    first, again, other = (
-        nephi_bytes(register(shapes.fixed, shapes.moving, settings=brief, seed=seed).stored) for seed in (3, 3, 4)
-    )
+    results = [register(shapes.fixed, shapes.moving, settings=brief, seed=seed) for seed in (3, 3, 4)]
+    first, again, other = (nephi_bytes(result.stored) for result in results)
     assert first == again != other
+    # Not in the stored seed alone.
+    assert not torch.equal(results[0].stored.affine.matrix, results[2].stored.affine.matrix)
+    assert results[0].history == results[1].history != results[2].history
 
 
 def test_nothing_outside_the_generator_matters(shapes: PhantomPair, brief: Settings) -> None:
@@ -95,6 +97,25 @@ def test_scaled_images_are_fitted_alike(shapes: PhantomPair, brief: Settings, ch
         ends.append(result.transform(points * factor) / factor)
     for end in ends[1:]:
         torch.testing.assert_close(end, ends[0], rtol=0, atol=0.01)
+
+
+def test_small_specimens_are_aligned_like_large_ones(shapes: PhantomPair, changed: Change) -> None:
+    """A specimen of 1.6 mm in one corner of its image, by the generic preset's global alignment."""
+    settings = changed(preset("generic"), transform="affine")
+    truth = shapes.landmarks
+    ends = []
+    for factor in (1.0, 0.01):
+        affines = [i.grid.affine.clone() for i in (shapes.fixed, shapes.moving)]
+        data = torch.cat([shapes.moving.data, torch.zeros(70, shapes.moving.data.shape[1], dtype=torch.int16)])
+        for affine in affines:
+            affine[:-1] *= factor
+        moving = Image(data, Grid(tuple(data.shape), affines[1]))
+        fixed = Image(shapes.fixed.data, Grid(shapes.fixed.grid.shape, affines[0]))
+        result = register(fixed, moving, settings=settings)
+        moved = result.transform(truth.fixed.coordinates * factor) / factor
+        ends.append(float((moved - truth.moving.coordinates).norm(dim=-1).mean()))
+    assert ends[0] < 2.5
+    assert ends[1] < 2.5
 
 
 def test_warp_brings_the_moving_image_to_the_fixed_grid(fitted: Registration, shapes: PhantomPair) -> None:

@@ -35,6 +35,10 @@ WRONG = [
     (AffineSettings, {"steps": 0}, "affine.steps"),
     (AffineSettings, {"points": 0}, "affine.points"),
     (AffineSettings, {"rate": 0.0}, "affine.rate"),
+    (AffineSettings, {"smoothing": (-3.0,)}, "affine.smoothing"),
+    (AffineSettings, {"smoothing": ()}, "affine.smoothing"),  # no stage, no fit
+    (AffineSettings, {"rotations": 0}, "affine.rotations"),
+    (AffineSettings, {"reach": 200.0}, "affine.reach"),
     (AffineSettings, {"rate": math.inf}, "affine.rate"),
     (LevelSettings, {"steps": 0}, "steps"),
     (LevelSettings, {"smoothing": -1.0}, "smoothing"),
@@ -58,11 +62,9 @@ WRONG = [
     (Settings, {"length_unit": -1.0}, "length_unit"),
     (Settings, {"levels": ()}, "levels"),
 ]
-WRONG_BUT_TAKEN = [
+WRONG_TOGETHER = [
     (ImageSettings, {"window": (-math.inf, math.inf)}, "image.window"),
     (AffineSettings, {"smoothing": (math.nan,)}, "affine.smoothing"),
-    (AffineSettings, {"smoothing": (-3.0,)}, "affine.smoothing"),
-    (AffineSettings, {"smoothing": ()}, "affine.smoothing"),  # no stage: the affine fit is silently left out
     (AffineSettings, {"similarity": "lncc2"}, "affine.similarity"),  # single points have no local correlation
     (AffineSettings, {"similarity": "mind"}, "affine.similarity"),
 ]
@@ -75,7 +77,7 @@ def test_refuses(kind: Callable[..., Any], values: dict[str, Any], named: str) -
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("kind", "values", "named"), WRONG_BUT_TAKEN)
+@pytest.mark.parametrize(("kind", "values", "named"), WRONG_TOGETHER)
 def test_refuses_what_fails_later(kind: Callable[..., Any], values: dict[str, Any], named: str) -> None:
     with pytest.raises(UsageError, match=named):
         kind(**values)

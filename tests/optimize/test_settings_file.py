@@ -1,5 +1,6 @@
 """Settings from presets and TOML files, and back."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,12 +47,12 @@ def test_ct_presets_fill_with_air() -> None:
     assert preset("generic").image.outside == 0
 
 
-def test_tables_are_merged_key_by_key(write) -> None:
-    base = preset("lung-ct")
-    settings = read_settings(write("[fit]\npatches = 77\n"), "lung-ct")
-    assert settings.fit.patches == 77
-    assert settings.fit.similarity == base.fit.similarity
-    assert settings.image == base.image and settings.levels == base.levels
+@pytest.mark.parametrize("name", preset_names())
+def test_tables_are_merged_key_by_key(name: str, write) -> None:
+    base = preset(name)
+    settings = read_settings(write("[fit]\nrate = 0.123\n[field]\nhidden = 7\n"), name)
+    expected = replace(base, fit=replace(base.fit, rate=0.123), field=replace(base.field, hidden=7))
+    assert settings == expected != base
 
 
 def test_levels_are_replaced_as_a_whole(write) -> None:

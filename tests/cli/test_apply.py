@@ -1,0 +1,259 @@
+"""`nephi apply`: against SimpleITK, both ways, on volumes, labels and series."""
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+import nephi
+
+from .conftest import Call, itk_field, itk_resample, voxels, write_like
+
+ITK = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor, "bspline": sitk.sitkBSpline}
+
+
+@pytest.fixture(scope="module")
+def smooth(solid: Path) -> Path:
+    """The moving image as float32: no rounding hides a difference."""
+    path = solid / "moving_float.nii.gz"
+    data = voxels(solid / "moving.nii.gz").astype(np.float32)
+    return write_like(path, data, solid / "moving.nii.gz")
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "nearest", "bspline"])
+def test_an_exported_warp_is_applied_as_simpleitk_does(
+    interpolation: str, succeed: Call, solid: Path, smooth: Path, tmp_path: Path
+) -> None:
+    warp, fixed, out = solid / "result" / "warp.nii.gz", solid / "fixed.nii.gz", tmp_path / "out.nii.gz"
+    options = ["--interpolation", interpolation, "--outside", -1024]
+    printed = succeed("apply", "-t", warp, "-i", smooth, "-r", fixed, "-o", out, *options).out
+    assert printed == ""
+    theirs = itk_resample(smooth, fixed, itk_field(warp), ITK[interpolation], -1024.0)
+    ours = voxels(out).T
+    assert ours.dtype == np.float32
+    both = (ours != -1024) & (theirs != -1024)
+    assert both.mean() > 0.5
+    difference = np.abs(ours - theirs)
+    if interpolation == "nearest":
+        assert (difference > 0).mean() < 1e-3  # points halfway between voxels go either way
+    elif interpolation == "linear":
+        assert np.quantile(difference[both], 0.999) < 0.05  # contrast is about 1000
+    else:
+        # Splines differ near the image's border, beyond which ITK mirrors the voxels and nephi repeats the last.
+        grid = nephi.read_image(smooth).grid
+        moved = nephi.read_transform(warp)(nephi.read_image(fixed).grid.voxel_centres())
+        place = grid.world_to_voxel_points(moved)
+        depth = torch.minimum(place, torch.tensor(grid.shape) - 1 - place).amin(dim=-1).numpy().T
+        assert (depth > 8).mean() > 0.1
+        assert difference[depth > 8].max() < 0.1
+    assert ((ours == -1024) != (theirs == -1024)).mean() < 1e-3
+
+
+@pytest.mark.parametrize("suffix", [".tfm", ".txt", ".mat", ".h5"])
+def test_an_affine_is_applied_as_simpleitk_does(
+    suffix: str, succeed: Call, solid: Path, smooth: Path, solid_affine: Path, tmp_path: Path
+) -> None:
+    transform = sitk.ReadTransform(str(solid_affine))
+    path, out = tmp_path / f"a{suffix}", tmp_path / "out.mha"
+    sitk.WriteTransform(transform, str(path))
+    succeed("apply", "-t", path, "-i", smooth, "-r", solid / "fixed.nii.gz", "-o", out)
+    theirs = itk_resample(smooth, solid / "fixed.nii.gz", transform, sitk.sitkLinear, 0.0)
+    ours = sitk.GetArrayFromImage(sitk.ReadImage(str(out)))
+    assert np.quantile(np.abs(ours - theirs), 0.999) < 0.05
+
+
+def test_the_nephi_file_gives_the_warped_image(succeed: Call, solid: Path, tmp_path: Path) -> None:
+    """The same bytes as `register` wrote, when the value outside is the preset's."""
+    out = tmp_path / "out.nii.gz"
+    files = ["-t", solid / "result" / "transform.nephi", "-i", solid / "moving.nii.gz", "-r", solid / "fixed.nii.gz"]
+    succeed("apply", *files, "-o", out, "--outside", -1024)
+    assert out.read_bytes() == (solid / "result" / "warped.nii.gz").read_bytes()
+
+
+def test_the_last_transform_acts_first(
+    succeed: Call, solid: Path, smooth: Path, solid_affine: Path, tmp_path: Path
+) -> None:
+    """ANTs' order: with `-t A -t B` points of the reference go through B, then A; so ITK's composite [A, B]."""
+    warp, fixed, out = solid / "result" / "warp.nii.gz", solid / "fixed.nii.gz", tmp_path / "out.nii.gz"
+    chain = sitk.CompositeTransform([sitk.ReadTransform(str(solid_affine)), itk_field(warp)])
+    theirs = itk_resample(smooth, fixed, chain, sitk.sitkLinear, 0.0)
+    succeed("apply", "-t", solid_affine, "-t", warp, "-i", smooth, "-r", fixed, "-o", out)
+    assert np.quantile(np.abs(voxels(out).T - theirs), 0.99) < 0.05
+    succeed("apply", "-t", warp, "-t", solid_affine, "-i", smooth, "-r", fixed, "-o", out)
+    assert np.quantile(np.abs(voxels(out).T - theirs), 0.9) > 5
+
+
+def test_inverse_brings_the_fixed_image_back(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    """With the trained inverse of a .nephi, Newton's of a warp, and the exported inverse warp: all alike."""
+    outs = []
+    for number, transform in enumerate(
+        (
+            ["-t", flat_result / "transform.nephi", "--inverse"],
+            ["-t", flat_result / "warp.nii.gz", "--inverse"],
+            ["-t", flat_result / "inverse_warp.nii.gz"],
+        )
+    ):
+        outs.append(tmp_path / f"{number}.nii.gz")
+        files = ["-i", flat / "fixed.nii.gz", "-r", flat / "moving.nii.gz", "-o", outs[-1]]
+        succeed("apply", *transform, *files)
+    inside = voxels(flat / "moving_mask.nii.gz") > 0
+    moving = voxels(flat / "moving.nii.gz").astype(float)
+    for out in outs:
+        back = voxels(out).astype(float)
+        assert np.corrcoef(back[inside], moving[inside])[0, 1] > 0.95
+        assert np.quantile(np.abs(back - voxels(outs[0]))[inside], 0.95) < 40
+
+
+def test_a_round_trip_returns(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    """`-t T` after `--inverse -t T`, as one chain: the image itself."""
+    out = tmp_path / "out.nii.gz"
+    files = ["-i", flat / "fixed.nii.gz", "-r", flat / "fixed.nii.gz", "-o", out]
+    succeed("apply", "-t", flat_result / "inverse_warp.nii.gz", "-t", flat_result / "warp.nii.gz", *files)
+    inside = voxels(flat / "fixed_mask.nii.gz") > 0
+    back, fixed = voxels(out).astype(float), voxels(flat / "fixed.nii.gz").astype(float)
+    assert np.corrcoef(back[inside], fixed[inside])[0, 1] > 0.99
+
+
+def test_the_inverse_of_a_chain(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    """(B, then A) undone: A back, then B back."""
+    shift = nephi.AffineTransform.translation(nephi.read_image(flat / "fixed.nii.gz").grid.origin * 0 + 9.0)
+    nephi.write_affine(tmp_path / "a.tfm", shift)
+    files = ["-i", flat / "fixed.nii.gz", "-r", flat / "moving.nii.gz"]
+    chain = ["-t", tmp_path / "a.tfm", "-t", flat_result / "transform.nephi"]
+    succeed("apply", *chain, "--inverse", *files, "-o", tmp_path / "chain.nii.gz")
+    nephi.write_affine(tmp_path / "back.tfm", shift.inverse())
+    steps = ["-t", flat_result / "inverse_warp.nii.gz", "-t", tmp_path / "back.tfm"]
+    succeed("apply", *steps, *files, "-o", tmp_path / "steps.nii.gz")
+    one, other = (voxels(tmp_path / f"{n}.nii.gz").astype(float) for n in ("chain", "steps"))
+    assert np.abs(one - other).mean() < 3
+
+
+@pytest.mark.parametrize("interpolation", ["label", "nearest"])
+def test_labels_stay_labels(interpolation: str, succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.nii.gz"
+    files = ["-i", flat / "moving_labels.nii.gz", "-r", flat / "fixed.nii.gz", "-o", out]
+    succeed("apply", "-t", flat_result / "transform.nephi", *files, "--interpolation", interpolation)
+    warped, truth = voxels(out), voxels(flat / "fixed_labels.nii.gz")
+    assert warped.dtype == np.uint8
+    assert set(np.unique(warped)) == {0, 3, 7, 12, 200}
+    assert (warped == truth).mean() > 0.97
+
+
+def test_labels_beyond_float32_survive(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    """Atlases number their structures up to 10^9."""
+    labels = voxels(flat / "moving_labels.nii.gz").astype(np.int32)
+    labels[labels == 200] = 2**30 + 1
+    labels[labels == 12] = 2**30
+    path, out = write_like(tmp_path / "l.nii.gz", labels, flat / "moving.nii.gz"), tmp_path / "out.nii.gz"
+    files = ["-i", path, "-r", flat / "fixed.nii.gz", "-o", out]
+    succeed("apply", "-t", flat_result / "transform.nephi", *files, "--interpolation", "label")
+    assert set(np.unique(voxels(out))) == {0, 3, 7, 2**30, 2**30 + 1}
+
+
+class TestSeries:
+    @pytest.fixture
+    def series(self, solid: Path, tmp_path: Path) -> Path:
+        volume = voxels(solid / "moving.nii.gz")
+        image = nibabel.Nifti1Image(
+            np.stack([volume, volume // 2, volume + 7], axis=-1), nibabel.load(solid / "moving.nii.gz").affine
+        )
+        image.header.set_xyzt_units("mm", "sec")
+        image.header["pixdim"][4] = 2.5
+        path = tmp_path / "series.nii.gz"
+        nibabel.save(image, path)
+        return path
+
+    def test_every_volume_is_warped_alike(self, succeed: Call, solid: Path, series: Path, tmp_path: Path) -> None:
+        out, single = tmp_path / "out.nii.gz", tmp_path / "single.nii.gz"
+        common = ["-t", solid / "result" / "transform.nephi", "-r", solid / "fixed.nii.gz", "--outside", -1024]
+        succeed("apply", *common, "-i", series, "-o", out)
+        succeed("apply", *common, "-i", solid / "moving.nii.gz", "-o", single)
+        result, one = nibabel.load(out), voxels(single)
+        assert result.shape == (*one.shape, 3) and result.get_data_dtype() == np.int16
+        assert result.header["pixdim"][4] == 2.5 and result.header.get_xyzt_units() == ("mm", "sec")
+        np.testing.assert_array_equal(voxels(out)[..., 0], one)
+        reached = one != -1024
+        raised = voxels(out)[..., 2][reached].astype(int) - one[reached]
+        assert np.abs(raised - 7).max() <= 1  # halves are rounded to even numbers
+        np.testing.assert_allclose(result.affine, nibabel.load(solid / "fixed.nii.gz").affine, atol=1e-4)
+
+    def test_labels_of_a_series(self, succeed: Call, solid: Path, tmp_path: Path) -> None:
+        mask = voxels(solid / "moving_mask.nii.gz")
+        path = write_like(tmp_path / "s.nii", np.stack([mask, 5 * mask], axis=-1), solid / "moving.nii.gz")
+        files = ["-i", path, "-r", solid / "fixed.nii.gz", "-o", tmp_path / "out.nii"]
+        succeed("apply", "-t", solid / "result" / "transform.nephi", *files, "--interpolation", "label")
+        result = voxels(tmp_path / "out.nii")
+        assert set(np.unique(result[..., 0])) == {0, 1} and set(np.unique(result[..., 1])) == {0, 5}
+
+    def test_a_series_needs_nifti(self, call: Call, solid: Path, series: Path, tmp_path: Path) -> None:
+        files = ["-i", series, "-r", solid / "fixed.nii.gz", "-o", tmp_path / "out.mha"]
+        outcome = call("apply", "-t", solid / "result" / "transform.nephi", *files)
+        assert outcome.code == 2 and "a series is written as .nii or .nii.gz" in outcome.err
+        assert not (tmp_path / "out.mha").exists()
+
+    def test_a_cut_series_leaves_nothing(self, call: Call, solid: Path, series: Path, tmp_path: Path) -> None:
+        series.write_bytes(series.read_bytes()[:-3000])
+        files = ["-i", series, "-r", solid / "fixed.nii.gz", "-o", tmp_path / "out.nii.gz"]
+        outcome = call("apply", "-t", solid / "result" / "transform.nephi", *files)
+        assert outcome.code == 3 and "series.nii.gz" in outcome.err
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["series.nii.gz"]
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"])
+def test_every_format_comes_out_alike(
+    suffix: str, succeed: Call, flat: Path, flat_result: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / f"out{suffix}"
+    files = ["-t", flat_result / "transform.nephi", "-i", flat / "moving.nii.gz", "-r", flat / "fixed.nii.gz"]
+    succeed("apply", *files, "-o", out)
+    found = sitk.ReadImage(str(out))
+    warped = sitk.ReadImage(str(flat_result / "warped.nii.gz"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(found), sitk.GetArrayFromImage(warped))
+    np.testing.assert_allclose(found.GetOrigin(), warped.GetOrigin(), atol=1e-4)
+
+
+def test_the_input_may_be_overwritten(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    """Also where it is mapped into memory."""
+    path = write_like(tmp_path / "m.nii", voxels(flat / "moving.nii.gz"), flat / "moving.nii.gz")
+    succeed("apply", "-t", flat_result / "transform.nephi", "-i", path, "-r", flat / "fixed.nii.gz", "-o", path)
+    np.testing.assert_array_equal(voxels(path), voxels(flat_result / "warped.nii.gz"))
+
+
+def test_says_what_it_did_when_asked(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.nii.gz"
+    files = ["-t", flat_result / "transform.nephi", "-i", flat / "moving.nii.gz", "-r", flat / "fixed.nii.gz"]
+    assert str(out) in succeed("apply", *files, "-o", out, "-v").out
+    assert succeed("apply", *files, "-o", out, "-v", "-q").out == ""
+
+
+def test_wrong_use(call: Call, flat: Path, solid: Path, flat_result: Path, tmp_path: Path) -> None:
+    moving, fixed, out = flat / "moving.nii.gz", flat / "fixed.nii.gz", tmp_path / "out.nii.gz"
+    transform = flat_result / "transform.nephi"
+    cases = [
+        (["-i", moving, "-r", fixed, "-o", out], 2, "--transform"),
+        (["-t", transform, "-i", moving, "-r", fixed, "-o", tmp_path / "out.dcm"], 2, "out.dcm"),
+        (["-t", transform, "-i", moving, "-r", fixed, "-o", tmp_path / "no" / "out.nii"], 3, "out.nii"),
+        (["-t", transform, "-i", moving, "-r", fixed, "-o", tmp_path], 2, str(tmp_path)),
+        (["-t", transform, "-i", moving, "-r", tmp_path / "no.nii", "-o", out], 3, "no.nii"),
+        (["-t", transform, "-i", solid / "moving.nii.gz", "-r", fixed, "-o", out], 3, str(solid / "moving.nii.gz")),
+        (["-t", transform, "-i", moving, "-r", solid / "fixed.nii.gz", "-o", out], 3, str(solid / "fixed.nii.gz")),
+        (["-t", moving, "-i", moving, "-r", fixed, "-o", out], 3, str(moving)),
+        (["-t", transform, "-i", moving, "-r", fixed, "-o", out, "--outside", "nan"], 2, "outside"),
+    ]
+    for arguments, code, named in cases:
+        outcome = call("apply", *arguments)
+        assert (outcome.code, outcome.out) == (code, ""), arguments
+        assert named in outcome.err and "Traceback" not in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_transforms_of_two_dimensions_are_named(
+    call: Call, flat: Path, flat_result: Path, solid_affine: Path, tmp_path: Path
+) -> None:
+    chain = ["-t", flat_result / "transform.nephi", "-t", solid_affine]
+    outcome = call("apply", *chain, "-i", flat / "moving.nii.gz", "-r", flat / "fixed.nii.gz", "-o", tmp_path / "o.nii")
+    assert outcome.code == 3
+    assert str(solid_affine) in outcome.err and "3-D" in outcome.err

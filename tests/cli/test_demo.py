@@ -1,0 +1,45 @@
+"""`nephi demo`, on a smaller phantom than the real one."""
+
+from pathlib import Path
+
+import pytest
+
+import nephi
+
+from .conftest import Call
+
+
+@pytest.fixture(autouse=True)
+def small_phantom(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = nephi.lung_phantom
+    monkeypatch.setattr("nephi.phantoms.lung_phantom", lambda **options: make(**options, shape=(52, 40, 44)))
+
+
+def test_keeps_images_results_and_landmarks(succeed: Call, tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    printed = succeed("demo", "-o", out, "--seed", 3).out
+    for text in ("error before", "error after", "folding", "inverse consistency", str(out)):
+        assert text in printed
+    names = {p.name for p in out.iterdir()}
+    assert names >= {"fixed.nii.gz", "moving.nii.gz", "fixed_mask.nii.gz", "moving_mask.nii.gz", "landmarks.csv"}
+    assert names >= {"transform.nephi", "warp.nii.gz", "inverse_warp.nii.gz", "warped.nii.gz", "report.json"}
+    # The kept files tell the printed story.
+    found = nephi.landmark_errors(
+        nephi.read_transform(out / "transform.nephi"), nephi.read_point_pairs(out / "landmarks.csv")
+    ).summary()
+    assert f"{found['mean']:.2f} mm mean" in printed and f"{found['before']:.2f} mm" in printed
+    assert found["mean"] < 0.3 * found["before"]
+
+
+def test_an_existing_folder_is_refused_before_any_work(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    outcome = call("demo", "-o", tmp_path)
+    assert outcome.code == 3 and outcome.out == ""
+    assert str(tmp_path) in outcome.err and "--overwrite" in outcome.err
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_quiet(succeed: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    register, settings = nephi.register, nephi.settings_from_table({"levels": [{"steps": 2}]}, "brief")
+    monkeypatch.setattr("nephi.optimize.register", lambda *a, preset, **k: register(*a, settings=settings, **k))
+    assert succeed("demo", "-q").out == ""

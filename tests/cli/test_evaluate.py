@@ -1,0 +1,150 @@
+"""`nephi evaluate`: its numbers against ones computed here."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+import nephi
+
+from .conftest import Call, itk_field, itk_resample, voxels
+
+
+@pytest.fixture
+def measured(succeed: Call, tmp_path: Path) -> Any:
+    def run(*options: Any) -> dict[str, Any]:
+        path = tmp_path / "numbers.json"
+        assert succeed("evaluate", *options, "--json", path, "-q").out == ""
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    return run
+
+
+def itk_errors(path: Path, transform: Any) -> np.ndarray:
+    """TRE by hand: the file's coordinates (LPS) through SimpleITK's transform."""
+    rows = np.genfromtxt(path, delimiter=",", names=True)
+    axes = "xyz"[: transform.GetDimension()]
+    fixed, moving = (np.stack([rows[f"{side}_{a}"] for a in axes], axis=1) for side in ("fixed", "moving"))
+    return np.linalg.norm(
+        [np.subtract(transform.TransformPoint(p.tolist()), q) for p, q in zip(fixed, moving, strict=True)], axis=1
+    )
+
+
+def test_landmark_errors_are_those_of_a_hand_computation(measured: Any, solid: Path) -> None:
+    warp = solid / "result" / "warp.nii.gz"
+    tre = measured("-t", warp, "--landmarks", solid / "landmarks.csv")["tre_mm"]
+    errors = itk_errors(solid / "landmarks.csv", itk_field(warp))
+    before = itk_errors(solid / "landmarks.csv", sitk.Transform(3, sitk.sitkIdentity))
+    np.testing.assert_allclose(tre["each"], errors, atol=1e-3)
+    assert tre["count"] == len(errors) == 300
+    assert tre["before"] == pytest.approx(before.mean(), abs=1e-9)
+    for name, value in (
+        ("mean", errors.mean()),
+        ("median", np.median(errors)),
+        ("p90", np.quantile(errors, 0.9)),
+        ("max", errors.max()),
+    ):
+        assert tre[name] == pytest.approx(value, abs=1e-3)
+
+
+def test_errors_of_an_exact_transform_are_exact(measured: Any, tmp_path: Path) -> None:
+    """Nothing is rounded to voxels, or at all."""
+    affine = sitk.TranslationTransform(3, [1.0, 2.0, 2.0])
+    sitk.WriteTransform(affine, str(tmp_path / "t.tfm"))
+    (tmp_path / "l.csv").write_text(
+        "id,fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z\na,0,0,0,1,2,2\nb,10,0,0,11.3,2.4,2\nc,0,5,0,0,5,0\n"
+    )
+    tre = measured("-t", tmp_path / "t.tfm", "--landmarks", tmp_path / "l.csv")["tre_mm"]
+    assert tre["each"] == pytest.approx([0.0, 0.5, 3.0])
+    assert tre["before"] == pytest.approx((3 + np.sqrt(1.3**2 + 2.4**2 + 4) + 0) / 3)
+    assert tre["median"] == pytest.approx(0.5) and tre["p90"] == pytest.approx(2.5)
+
+
+def test_frames(measured: Any, solid: Path, tmp_path: Path) -> None:
+    pairs = nephi.read_point_pairs(solid / "landmarks.csv", "lps")
+    nephi.write_point_pairs(tmp_path / "ras.csv", pairs, "ras")
+    transform = solid / "result" / "transform.nephi"
+    lps = measured("-t", transform, "--landmarks", solid / "landmarks.csv")["tre_mm"]
+    ras = measured("-t", transform, "--landmarks", tmp_path / "ras.csv", "--frame", "ras")["tre_mm"]
+    assert ras["mean"] == pytest.approx(lps["mean"], abs=1e-6)
+    wrong = measured("-t", transform, "--landmarks", tmp_path / "ras.csv")["tre_mm"]
+    assert wrong["mean"] > 1.2 * lps["mean"]
+
+
+def test_dice_is_simpleitks(measured: Any, flat: Path, flat_result: Path) -> None:
+    warp = flat_result / "warp.nii.gz"
+    labels = ["--fixed-labels", flat / "fixed_labels.nii.gz", "--moving-labels", flat / "moving_labels.nii.gz"]
+    dice = measured("-t", warp, *labels)["dice"]
+    truth = voxels(flat / "fixed_labels.nii.gz").T
+    for key, transform in (("after", itk_field(warp)), ("before", sitk.Transform(2, sitk.sitkIdentity))):
+        warped = itk_resample(labels[3], labels[1], transform, sitk.sitkNearestNeighbor, 0.0)
+        each = {
+            str(v): 2 * ((warped == v) & (truth == v)).sum() / ((warped == v).sum() + (truth == v).sum())
+            for v in (3, 7, 12, 200)
+        }
+        if key == "after":
+            assert dice["labels"] == pytest.approx(each, abs=2e-3)
+        mean = dice["mean"] if key == "after" else dice["before"]
+        assert mean == pytest.approx(np.mean(list(each.values())), abs=2e-3)
+    assert dice["mean"] > 0.97 > dice["before"]
+
+
+def test_folding_and_consistency_agree_with_the_report(measured: Any, solid: Path) -> None:
+    report = json.loads((solid / "result" / "report.json").read_text())
+    numbers = measured("-t", solid / "result" / "transform.nephi")
+    assert set(numbers) == {"regularity", "inverse_consistency_mm", "exported_inverse_consistency_mm"}
+    assert numbers["regularity"]["points"] == report["whole_grid"]["points"] == 52 * 40 * 44
+    assert numbers["regularity"]["folding_percent"] == report["whole_grid"]["folding_percent"] == 0
+    assert numbers["regularity"]["sd_log_jacobian"] == pytest.approx(report["whole_grid"]["sd_log_jacobian"], rel=0.3)
+    numbers = measured("-t", solid / "result" / "transform.nephi", "--mask", solid / "fixed_mask.nii.gz")
+    assert numbers["regularity"]["points"] == int((voxels(solid / "fixed_mask.nii.gz") > 0).sum())
+    # The lungs that `register` found are not quite the phantom's.
+    assert numbers["inverse_consistency_mm"] == pytest.approx(report["inverse_consistency_mm"], rel=0.2)
+
+
+def test_an_affine_has_an_exact_inverse(measured: Any, solid: Path, solid_affine: Path) -> None:
+    numbers = measured("-t", solid_affine, "--mask", solid / "fixed_mask.nii.gz")
+    determinant = np.linalg.det(np.reshape(sitk.ReadTransform(str(solid_affine)).GetParameters()[:9], (3, 3)))
+    assert numbers["regularity"]["smallest"] == pytest.approx(determinant, rel=1e-5)
+    assert numbers["regularity"]["sd_log_jacobian"] < 1e-4
+    assert numbers["inverse_consistency_mm"] < 1e-3
+
+
+def test_prints_the_numbers(succeed: Call, flat: Path, flat_result: Path, measured: Any) -> None:
+    options = ["-t", flat_result / "transform.nephi", "--landmarks", flat / "landmarks.csv"]
+    options += ["--mask", flat / "fixed_mask.nii.gz"]
+    printed, numbers = succeed("evaluate", *options).out, measured(*options)
+    for text in (
+        f"{numbers['tre_mm']['mean']:.4f} mm",
+        f"{numbers['tre_mm']['p90']:.4f} mm",
+        f"{numbers['inverse_consistency_mm']:.4f} mm",
+        f"of {numbers['regularity']['points']} voxels",
+    ):
+        assert text in printed
+    every = succeed("evaluate", *options, "-v").out
+    assert f"{numbers['tre_mm']['each'][17]:.4f} mm" in every
+    assert len(every.splitlines()) == len(printed.splitlines()) + 200
+
+
+def test_wrong_use(call: Call, flat: Path, solid: Path, flat_result: Path, solid_affine: Path, tmp_path: Path) -> None:
+    transform = flat_result / "transform.nephi"
+    cases: list[tuple[list[Any], int, str]] = [
+        (["--fixed-labels", flat / "fixed_labels.nii.gz"], 2, "--moving-labels"),
+        (["--landmarks", tmp_path / "no.csv"], 3, "no.csv"),
+        (["--landmarks", solid / "landmarks.csv"], 3, str(solid / "landmarks.csv")),
+        (["--mask", solid / "fixed_mask.nii.gz"], 3, str(solid / "fixed_mask.nii.gz")),
+        (["--landmarks", flat / "fixed_points.csv"], 3, "fixed_x"),
+        (["--frame", "mni"], 2, "mni"),
+        (["--json", tmp_path / "no" / "n.json"], 3, "n.json"),
+    ]
+    for options, code, named in cases:
+        outcome = call("evaluate", "-t", transform, *options)
+        assert outcome.code == code, options
+        assert named in outcome.err and "Traceback" not in outcome.err
+    # An affine file knows no grid: without one there is nothing to say.
+    outcome = call("evaluate", "-t", solid_affine)
+    assert (outcome.code, outcome.out) == (2, "") and "--landmarks" in outcome.err
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,40 @@
+"""The help texts: complete, and no wider than they should be."""
+
+import pytest
+
+import nephi
+
+from .conftest import Call
+
+COMMANDS = ("register", "apply", "points", "jacobian", "evaluate", "info", "demo")
+
+
+def test_lists_the_commands(succeed: Call) -> None:
+    printed = succeed("--help").out
+    assert all(f"  {name} " in printed for name in COMMANDS)
+    assert succeed("-h").out == printed
+    assert succeed("--version").out == f"nephi, version {nephi.__version__}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_explained(command: str, succeed: Call) -> None:
+    printed = succeed(command, "--help").out
+    assert printed.count(f"nephi {command} ") >= 2 or command == "demo"  # usage, and an example
+    assert max(map(len, printed.splitlines())) <= 120
+    # Every option has words after it, on its line or the next.
+    options = printed.split("Options:\n")[1].splitlines()
+    for line, following in zip(options, [*options[1:], ""], strict=True):
+        if line.startswith("  -"):
+            words = line.strip().split("  ", 1)
+            assert len(words) == 2 or following.startswith("      "), line
+
+
+def test_register_lists_presets_and_similarities(succeed: Call) -> None:
+    printed = " ".join(succeed("register", "--help").out.split())
+    assert all(name in printed for name in nephi.preset_names())
+    assert all(name in printed for name in nephi.SIMILARITIES)
+
+
+@pytest.mark.parametrize(("command", "said"), [("apply", "ANTs' order"), ("points", "the other way round than images")])
+def test_what_users_trip_over_is_said(command: str, said: str, succeed: Call) -> None:
+    assert said in " ".join(succeed(command, "--help").out.split())

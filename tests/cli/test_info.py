@@ -1,0 +1,119 @@
+"""`nephi info` on every kind of file."""
+
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+import nephi
+
+from .conftest import Call, voxels
+
+
+def test_a_nephi_file(succeed: Call, solid: Path) -> None:
+    printed = succeed("info", solid / "result" / "transform.nephi").out
+    assert "transform and its inverse" in printed
+    assert "52 x 40 x 44" in printed
+    assert nephi.__version__ in printed and "torch" in printed
+    stored = nephi.read_nephi(solid / "result" / "transform.nephi")
+    assert str(sum(p.numel() for p in stored.pair.parameters())) in printed
+    assert all(f"{s:.4g}" in printed for s in stored.moving_grid.spacing.tolist())
+
+
+def test_its_settings(succeed: Call, flat_result: Path, tmp_path: Path) -> None:
+    printed = succeed("info", flat_result / "transform.nephi", "--settings").out
+    path = tmp_path / "again.toml"
+    path.write_text(printed, encoding="utf-8")
+    settings = nephi.read_settings(path, "generic")
+    assert settings.fit.patches == 256 and settings.length_unit == 1.0
+    assert nephi.settings_toml(settings) == printed
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("fixed.nii.gz", ["2-D image", "96 x 96", "1.667 x 1.5 mm", "int16", "grid origin (RAS)", "-79.17, -71.25"]),
+        ("fixed_mask.nii.gz", ["2-D image", "uint8", "0 to 1"]),
+        ("landmarks.csv", ["landmark pairs", "200"]),
+        ("fixed_points.csv", ["points", "200"]),
+        ("result/warp.nii.gz", ["displacement field", "longest", "96 x 96"]),
+        ("result/inverse_warp.nii.gz", ["displacement field", "91 x 106"]),
+    ],
+)
+def test_files_of_a_2d_pair(name: str, expected: list[str], succeed: Call, flat: Path, flat_result: Path) -> None:
+    printed = succeed("info", flat / name).out
+    assert str(flat / name) in printed
+    assert all(text in printed for text in expected)
+
+
+def test_other_kinds(succeed: Call, solid: Path, solid_affine: Path, tmp_path: Path) -> None:
+    assert "AffineTransform" in succeed("info", solid_affine).out
+    volume = voxels(solid / "fixed.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(np.stack([volume] * 4, -1), np.eye(4)), tmp_path / "s.nii")
+    assert "series of 4 volumes" in succeed("info", tmp_path / "s.nii").out
+    image = sitk.ReadImage(str(solid / "fixed.nii.gz"))
+    sitk.WriteImage(image, str(tmp_path / "i.nrrd"))
+    printed = succeed("info", tmp_path / "i.nrrd").out
+    assert "3-D image" in printed and "52 x 40 x 44" in printed
+    field = sitk.ReadImage(str(solid / "result" / "warp.nii.gz"))
+    sitk.WriteImage(field, str(tmp_path / "f.mha"))
+    longest = np.linalg.norm(sitk.GetArrayFromImage(field), axis=-1).max()
+    assert f"{longest:.2f} mm" in succeed("info", tmp_path / "f.mha").out
+
+
+def test_a_wrong_cell_is_named_not_the_columns(call: Call, tmp_path: Path) -> None:
+    for text, said in (
+        ("id,fixed_x,fixed_y,moving_x,moving_y\n1,2,3,4\n", "line 2, column moving_y"),
+        ("id,x,y\n1,2,zwei\n", "line 2, column y"),
+        ("name,lat,lon\n", "expected the columns x,y"),
+    ):
+        path = tmp_path / "fixed_points.csv"
+        path.write_text(text, encoding="utf-8")
+        outcome = call("info", path)
+        assert outcome.code == 3 and outcome.out == ""
+        assert outcome.err.startswith(f"nephi: error: {path}: ") and said in outcome.err
+
+
+@pytest.mark.parametrize(
+    "name", ["no.nephi", "no.nii", "no.nii.gz", "no.mha", "no.csv", "no.tfm", "no.h5", "no.png", "no"]
+)
+def test_missing_files(name: str, call: Call, tmp_path: Path) -> None:
+    outcome = call("info", tmp_path / name)
+    assert outcome.code == 3 and outcome.out == ""
+    assert outcome.err.startswith(f"nephi: error: {tmp_path / name}: ") and outcome.err.count("\n") == 1
+
+
+def test_files_of_no_kind(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "a.docx").write_text("hello")
+    (tmp_path / "b.nii.gz").write_text("hello")
+    (tmp_path / "folder").mkdir()
+    for name in ("a.docx", "b.nii.gz", "folder"):
+        outcome = call("info", tmp_path / name)
+        assert outcome.code == 3 and name in outcome.err
+
+
+def test_only_nephi_files_hold_settings(call: Call, flat: Path) -> None:
+    outcome = call("info", flat / "fixed.nii.gz", "--settings")
+    assert outcome.code == 2 and outcome.out == ""
+
+
+def test_a_file_says_of_itself_what_it_likes(call: Call, flat_result: Path, tmp_path: Path) -> None:
+    """A .nephi made by someone else: no seed, odd versions, unknown settings."""
+    from dataclasses import replace
+
+    from nephi.fields import nephi_bytes
+
+    stored = nephi.read_nephi(flat_result / "transform.nephi")
+    path = tmp_path / "odd.nephi"
+    about: dict[str, Any]
+    for about in ({}, {"versions": 3, "seed": "[bold]x[/bold]"}, {"versions": {"nephi": None}, "threads": [1]}):
+        path.write_bytes(nephi_bytes(replace(stored, about=about, settings={"liver": 1})))
+        outcome = call("info", path)
+        assert (outcome.code, outcome.err) == (0, "")
+        assert "96 x 96" in outcome.out
+    assert "[bold]x[/bold]" not in outcome.out
+    outcome = call("info", path, "--settings")
+    assert outcome.code == 3 and str(path) in outcome.err and "liver" in outcome.err

@@ -1,0 +1,85 @@
+"""`nephi jacobian`."""
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import SimpleITK as sitk
+
+import nephi
+
+from .conftest import Call, voxels
+
+
+def test_an_affines_determinant_is_everywhere_the_same(
+    succeed: Call, solid: Path, solid_affine: Path, tmp_path: Path
+) -> None:
+    out, fixed = tmp_path / "j.nii.gz", solid / "fixed.nii.gz"
+    determinant = np.linalg.det(np.reshape(sitk.ReadTransform(str(solid_affine)).GetParameters()[:9], (3, 3)))
+    assert succeed("jacobian", "-t", solid_affine, "-r", fixed, "-o", out).out == ""
+    image = nibabel.load(out)
+    assert image.get_data_dtype() == np.float32
+    assert image.shape == nibabel.load(fixed).shape
+    np.testing.assert_allclose(image.affine, nibabel.load(fixed).affine, atol=1e-4)
+    np.testing.assert_allclose(voxels(out), determinant, rtol=1e-5)
+    succeed("jacobian", "-t", solid_affine, "--inverse", "-r", fixed, "-o", out)
+    np.testing.assert_allclose(voxels(out), 1 / determinant, rtol=1e-5)
+    succeed("jacobian", "-t", solid_affine, "-r", fixed, "-o", out, "--log")
+    np.testing.assert_allclose(voxels(out), np.log(determinant), rtol=1e-4)
+    succeed("jacobian", "-t", solid_affine, "-t", solid_affine, "-r", fixed, "-o", out)
+    np.testing.assert_allclose(voxels(out), determinant**2, rtol=1e-5)
+
+
+def test_a_turned_grid_changes_nothing(succeed: Call, solid: Path, solid_affine: Path, tmp_path: Path) -> None:
+    """Determinants belong to the world, not to voxel axes: the moving grid is oblique and permuted."""
+    out = tmp_path / "j.nii.gz"
+    determinant = np.linalg.det(np.reshape(sitk.ReadTransform(str(solid_affine)).GetParameters()[:9], (3, 3)))
+    succeed("jacobian", "-t", solid_affine, "-r", solid / "moving.nii.gz", "-o", out)
+    np.testing.assert_allclose(voxels(out), determinant, rtol=1e-5)
+
+
+def test_a_registrations_volume_change(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    """Fixed and moving areas of the phantom's disc: their quotient is the mean determinant over the fixed disc."""
+    out = tmp_path / "j.nii.gz"
+    succeed("jacobian", "-t", flat_result / "transform.nephi", "-r", flat / "fixed.nii.gz", "-o", out)
+    grids = [nephi.read_image(flat / f"{n}_mask.nii.gz") for n in ("fixed", "moving")]
+    areas = [float((i.data > 0).sum()) * float(i.grid.spacing.prod()) for i in grids]
+    determinants = voxels(out)[voxels(flat / "fixed_mask.nii.gz") > 0]
+    assert determinants.min() > 0
+    np.testing.assert_allclose(determinants.mean(), areas[1] / areas[0], rtol=0.02)
+
+
+def test_the_fields_own_determinant_is_close(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    """ITK's filter on the exported warp (this fixed grid is axis-aligned), away from the border."""
+    out = tmp_path / "j.nii.gz"
+    succeed("jacobian", "-t", flat_result / "transform.nephi", "-r", flat / "fixed.nii.gz", "-o", out)
+    field = sitk.ReadImage(str(flat_result / "warp.nii.gz"), sitk.sitkVectorFloat64)
+    signs = np.sign(np.diag(np.reshape(field.GetDirection(), (2, 2))))  # NIfTI's first axes run against LPS
+    turned = sitk.GetImageFromArray(sitk.GetArrayFromImage(field) * signs, isVector=True)
+    turned.SetSpacing(field.GetSpacing())
+    theirs = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(turned)).T
+    difference = np.abs(voxels(out) - theirs)[2:-2, 2:-2]
+    assert difference.mean() < 0.01
+
+
+def test_folds_have_a_logarithm(succeed: Call, tmp_path: Path) -> None:
+    """A map that mirrors: determinants of -1, written as log(1e-9)."""
+    grid = nephi.Grid.from_spacing((4, 5, 6), [1.0, 1.0, 1.0])
+    image = nephi.Image(grid.voxel_centres()[..., 0], grid)
+    nephi.write_image(image, tmp_path / "r.nii")
+    affine = sitk.AffineTransform(3)
+    affine.SetMatrix([-1, 0, 0, 0, 1, 0, 0, 0, 1])
+    sitk.WriteTransform(affine, str(tmp_path / "mirror.tfm"))
+    options = ["-t", tmp_path / "mirror.tfm", "-r", tmp_path / "r.nii", "-o", tmp_path / "j.nii"]
+    succeed("jacobian", *options)
+    np.testing.assert_allclose(voxels(tmp_path / "j.nii"), -1.0)
+    succeed("jacobian", *options, "--log")
+    np.testing.assert_allclose(voxels(tmp_path / "j.nii"), np.log(1e-9), rtol=1e-6)
+
+
+def test_another_dimension_is_named(call: Call, flat: Path, solid_affine: Path, tmp_path: Path) -> None:
+    fixed = flat / "fixed.nii.gz"
+    outcome = call("jacobian", "-t", solid_affine, "-r", fixed, "-o", tmp_path / "j.nii")
+    assert outcome.code == 3
+    assert outcome.err == f"nephi: error: {fixed}: expected 3-D voxels, as the transform is, found 2-D\n"
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,73 @@
+"""The command as a program of its own: exit codes, pipes, and what a shell sees."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import pair_options
+
+NEPHI = [sys.executable, "-m", "nephi.cli"]
+
+
+def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*NEPHI, *map(str, arguments)], capture_output=True, text=True, **options)
+
+
+def test_register_in_a_pipe(flat: Path, tmp_path: Path) -> None:
+    done = run("register", *pair_options(flat), "-o", tmp_path / "out", "--config", flat / "brief.toml")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Registered" in done.stdout and "\x1b" not in done.stdout
+    assert (tmp_path / "out" / "report.json").is_file()
+
+
+def test_an_error_is_one_line_and_code_3(flat: Path, tmp_path: Path) -> None:
+    done = run("register", "-f", flat / "no.nii", "-m", flat / "moving.nii.gz", "-o", tmp_path / "out")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == f"nephi: error: {flat / 'no.nii'}: no such file or folder; check the name\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_warnings_of_libraries_do_not_show(flat: Path, tmp_path: Path) -> None:
+    """A user cannot mend them. (ITK warns of a field that it reads, torch of arrays that it may not write to.)"""
+    out = tmp_path / "out"
+    assert run("register", *pair_options(flat), "-o", out, "--config", flat / "brief.toml", "-q").stderr == ""
+    files = ["-i", flat / "moving.nii.gz", "-r", flat / "fixed.nii.gz"]
+    assert run("apply", "-t", out / "warp.nii.gz", "--inverse", *files, "-o", tmp_path / "w.nii").stderr == ""
+    assert run("info", tmp_path / "w.nii").stderr == ""
+
+
+def test_a_closed_pipe_is_no_error(flat: Path) -> None:
+    """As in `nephi info x | head -1`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        command = [*NEPHI, "info", str(flat / "fixed.nii.gz")]
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(writing)
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_a_bar_on_a_terminal(flat: Path, tmp_path: Path) -> None:
+    import pty
+
+    leader, follower = pty.openpty()
+    options = [*pair_options(flat), "-o", tmp_path / "out", "--config", flat / "quick.toml"]
+    command = [*NEPHI, "register", *map(str, options)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=follower, env={**os.environ, "TERM": "xterm"})
+    os.close(follower)
+    drawn = b""
+    try:
+        while block := os.read(leader, 4096):
+            drawn += block
+    except OSError:  # Linux says so when the other end is closed
+        pass
+    os.close(leader)
+    printed, _ = process.communicate()
+    assert process.returncode == 0
+    assert b"deformable" in drawn and b"loss" in drawn
+    assert b"Registered" in printed and b"\x1b" not in printed

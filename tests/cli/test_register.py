@@ -1,0 +1,309 @@
+"""`nephi register`: what it writes, that it writes the same again, and what its options do."""
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+import nephi
+
+from .conftest import Call, invoke, itk_field, itk_resample, pair_options, voxels
+
+FILES = ["inverse_warp.nii.gz", "report.json", "transform.nephi", "warp.nii.gz", "warped.nii.gz"]
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    """The files of a result; of the report, what equal runs share."""
+    found = {p.name: p.read_bytes() for p in folder.iterdir()}
+    report = json.loads(found.pop("report.json"))
+    del report["usage"]
+    return {**found, "report": json.dumps(report).encode()}
+
+
+def test_writes_its_five_files(flat_result: Path) -> None:
+    assert sorted(p.name for p in flat_result.iterdir()) == FILES
+
+
+def test_finds_the_motion(flat: Path, flat_result: Path) -> None:
+    pairs = nephi.read_point_pairs(flat / "landmarks.csv")
+    errors = nephi.landmark_errors(nephi.read_transform(flat_result / "transform.nephi"), pairs).summary()
+    assert errors["before"] > 3
+    assert errors["mean"] < 0.8  # half a voxel; the affine part alone leaves 1.9
+
+
+def test_warped_is_what_simpleitk_makes_of_the_warp(flat: Path, flat_result: Path) -> None:
+    field = itk_field(flat_result / "warp.nii.gz")
+    theirs = itk_resample(flat / "moving.nii.gz", flat / "fixed.nii.gz", field, sitk.sitkLinear, 0.0)
+    ours = voxels(flat_result / "warped.nii.gz").T
+    assert ours.dtype == np.int16
+    # Displacements are rounded to 1/1024 mm and voxels to whole numbers.
+    assert np.abs(ours - theirs).max() <= 2
+    assert np.abs(ours - theirs).mean() < 0.3
+
+
+def test_the_inverse_warp_lies_on_the_moving_grid(flat: Path, flat_result: Path) -> None:
+    field, moving = nibabel.load(flat_result / "inverse_warp.nii.gz"), nibabel.load(flat / "moving.nii.gz")
+    np.testing.assert_allclose(field.affine, moving.affine, atol=1e-4)
+    assert field.shape == (*moving.shape, 1, 1, 2)
+    inverse, forward = (itk_field(flat_result / f"{n}.nii.gz") for n in ("inverse_warp", "warp"))
+    pairs = nephi.read_point_pairs(flat / "landmarks.csv", "ras")  # as they stand in the file: LPS
+    gaps = [np.subtract(inverse.TransformPoint(forward.TransformPoint(p)), p) for p in pairs.fixed.coordinates.tolist()]
+    assert np.linalg.norm(gaps, axis=1).mean() < 0.2
+
+
+def test_the_same_call_gives_the_same_bytes(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    succeed("register", *pair_options(flat), "-o", tmp_path / "again", "--config", flat / "quick.toml")
+    assert written(tmp_path / "again") == written(flat_result)
+
+
+def test_another_seed_gives_another_result(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    options = ["--config", flat / "quick.toml", "--seed", 1]
+    succeed("register", *pair_options(flat), "-o", tmp_path / "other", *options)
+    first, other = written(flat_result), written(tmp_path / "other")
+    assert all(first[name] != other[name] for name in first)
+
+
+def test_the_python_api_gives_the_same_bytes(flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    settings = nephi.read_settings(flat / "quick.toml", "generic")
+    nephi.register(flat / "fixed.nii.gz", flat / "moving.nii.gz", settings=settings).save(tmp_path)
+    assert written(tmp_path) == written(flat_result)
+
+
+def test_printed_settings_give_the_same_bytes(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    printed = succeed("info", flat_result / "transform.nephi", "--settings").out
+    (tmp_path / "again.toml").write_text(printed, encoding="utf-8")
+    # Whatever the preset: the printed settings are complete.
+    options = ["--preset", "lung-ct", "--config", tmp_path / "again.toml"]
+    succeed("register", *pair_options(flat), "-o", tmp_path / "again", *options)
+    assert written(tmp_path / "again") == written(flat_result)
+
+
+def test_prints_what_was_reached(succeed: Call, flat: Path, tmp_path: Path) -> None:
+    masks = ["--fixed-mask", flat / "fixed_mask.nii.gz", "--moving-mask", flat / "moving_mask.nii.gz"]
+    options = [*pair_options(flat), *masks, "--config", flat / "brief.toml"]
+    printed = succeed("register", *options, "-o", tmp_path / "a").out
+    for expected in ("J <= 0, inside the mask", "whole grid", "inverse consistency", "CPU s", str(tmp_path / "a")):
+        assert expected in printed
+    assert "[fit]" not in printed
+    printed = succeed("register", *options, "-o", tmp_path / "b", "-v").out
+    assert "[fit]" in printed and "Stages" in printed and "affine" in printed
+    assert succeed("register", *options, "-o", tmp_path / "c", "-q").out == ""
+    report = json.loads((tmp_path / "a" / "report.json").read_text())
+    assert report["inside_mask"]["points"] == int((voxels(flat / "fixed_mask.nii.gz") > 0).sum())
+    assert written(tmp_path / "a") == written(tmp_path / "b") == written(tmp_path / "c")
+
+
+def test_a_bar_is_drawn_on_a_terminal_only(flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nephi.cli.progress import progress_bar
+
+    with progress_bar(quiet=False) as show:
+        show(nephi.Progress("affine", 20, 100, 0.5))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with progress_bar(quiet=True) as show:
+        show(nephi.Progress("affine", 20, 100, 0.5))
+
+
+def test_an_existing_folder_is_left_alone(call: Call, flat: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    outcome = call("register", *pair_options(flat), "-o", tmp_path, "--config", flat / "brief.toml")
+    assert outcome.code == 3
+    assert (
+        outcome.err
+        == f"nephi: error: {tmp_path}: the output folder is not empty; choose another, or give --overwrite\n"
+    )
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_overwrite_replaces_the_results_and_nothing_else(succeed: Call, flat: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    (tmp_path / "warp.nii.gz").write_text("old", encoding="utf-8")
+    succeed("register", *pair_options(flat), "-o", tmp_path, "--config", flat / "brief.toml", "--overwrite")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*FILES, "notes.txt"])
+    assert (tmp_path / "warp.nii.gz").read_bytes()[:2] == b"\x1f\x8b"
+
+
+def test_an_empty_folder_will_do(succeed: Call, flat: Path, tmp_path: Path) -> None:
+    succeed("register", *pair_options(flat), "-o", tmp_path, "--config", flat / "brief.toml", "-q")
+    assert sorted(p.name for p in tmp_path.iterdir()) == FILES
+
+
+def test_options_override_the_file_which_overrides_the_preset(succeed: Call, flat: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(
+        (flat / "brief.toml").read_text() + "[image]\noutside = -5\nwindow = [0, 900]\n[fit]\npatches = 99\n"
+    )
+    options = ["--preset", "ct", "--config", tmp_path / "own.toml"]
+    options += ["--outside", -7, "--similarity", "mind", "--transform", "deformable", "--threads", 1]
+    succeed("register", *pair_options(flat), "-o", tmp_path / "out", *options)
+    settings = json.loads((tmp_path / "out" / "report.json").read_text())["settings"]
+    assert settings["image"]["outside"] == -7
+    assert settings["image"]["window"] == [0, 900]
+    assert settings["fit"]["patches"] == 99
+    assert settings["fit"]["similarity"] == "mind" and settings["fit"]["radius"] == 2
+    assert settings["affine"]["similarity"] == "nmi"
+    assert settings["regularity"] == json.loads(json.dumps(nephi.preset("ct").regularity.__dict__))
+
+
+def test_a_window_may_be_negative(succeed: Call, flat: Path, tmp_path: Path) -> None:
+    options = ["--window", -1000, -200.5, "--outside", -1024, "--config", flat / "brief.toml", "--initial", "centers"]
+    (tmp_path / "ct").mkdir()
+    for name in ("fixed", "moving"):
+        path = flat / f"{name}.nii.gz"
+        nibabel.save(
+            nibabel.Nifti1Image(voxels(path) - np.int16(1000), nibabel.load(path).affine), tmp_path / "ct" / path.name
+        )
+    succeed("register", *pair_options(tmp_path / "ct"), "-o", tmp_path / "out", *options)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["settings"]["image"]["window"] == [-1000.0, -200.5]
+
+
+def test_ct_presets_fill_with_air(solid: Path) -> None:
+    """Voxels from beyond the moving image get -1024, others the image's own values."""
+    field = itk_field(solid / "result" / "warp.nii.gz")
+    theirs = itk_resample(solid / "moving.nii.gz", solid / "fixed.nii.gz", field, sitk.sitkLinear, -1024.0)
+    ours = voxels(solid / "result" / "warped.nii.gz").T
+    assert ours.dtype == np.int16
+    difference = np.abs(ours - theirs)
+    assert np.quantile(difference, 0.999) <= 2  # one voxel in a thousand may lie across the border by 1/1024 mm
+    reached = itk_resample(solid / "moving_mask.nii.gz", solid / "fixed.nii.gz", field, sitk.sitkLinear, -1.0) >= 0
+    assert (ours[~reached] == -1024).mean() > 0.99
+
+
+def test_registers_ct_without_masks(solid: Path) -> None:
+    report = json.loads((solid / "result" / "report.json").read_text())
+    assert report["inside_mask"]["points"] > 1000  # the lungs were found
+    pairs = nephi.read_point_pairs(solid / "landmarks.csv")
+    errors = nephi.landmark_errors(nephi.read_transform(solid / "result" / "transform.nephi"), pairs).summary()
+    assert errors["before"] > 4
+    assert errors["mean"] < 1.2  # voxels are 6 to 7 mm
+
+
+@pytest.mark.parametrize("kind", ["rigid", "affine"])
+def test_recovers_a_known_matrix(kind: str, succeed: Call, flat: Path, tmp_path: Path) -> None:
+    angle = 0.12
+    c, s = np.cos(angle), np.sin(angle)
+    fixed = nibabel.load(flat / "moving.nii.gz")
+    true = np.eye(4)
+    true[:2, :2] = [[c, -s], [s, c]]
+    true[:2, 3] = [7.0, -5.0]
+    if kind == "affine":  # along the voxel axes, as displacement fields cannot lie on a sheared grid
+        axes = fixed.affine[:2, :2] / np.linalg.norm(fixed.affine[:2, :2], axis=0)
+        true[:2, :2] = true[:2, :2] @ axes @ np.diag([1.06, 0.94]) @ axes.T
+    nibabel.save(nibabel.Nifti1Image(np.asarray(fixed.dataobj), true @ fixed.affine), tmp_path / "moving.nii.gz")
+    options = ["--transform", kind, "--config", flat / "quick.toml", "-o", tmp_path / "out"]
+    succeed("register", "-f", flat / "moving.nii.gz", "-m", tmp_path / "moving.nii.gz", *options)
+    found = nephi.read_transform(tmp_path / "out" / "transform.nephi")
+    assert isinstance(found, nephi.AffineTransform)
+    rim = torch.tensor([[60.0, 0.0], [0.0, 60.0], [-60.0, 0.0], [0.0, -60.0]]).double()
+    truth = nephi.AffineTransform(torch.tensor(true[np.ix_([0, 1, 3], [0, 1, 3])]))
+    assert float((found(rim) - truth(rim)).norm(dim=-1).max()) < 0.5
+    warped, original = voxels(tmp_path / "out" / "warped.nii.gz"), voxels(flat / "moving.nii.gz")
+    inside = original > 200
+    assert np.abs(warped.astype(float) - original)[inside].mean() < 0.3 * np.std(original[inside])
+
+
+class TestInitial:
+    """`--initial`, with every later step switched off but the smallest."""
+
+    @pytest.fixture
+    def start_only(self, tmp_path: Path) -> Path:
+        path = tmp_path / "start.toml"
+        path.write_text("[affine]\nkind = 'none'\nrotations = 1\n[fit]\nrate = 1e-9\n[[levels]]\nsteps = 1\n")
+        return path
+
+    def affine_of(self, succeed: Call, flat: Path, config: Path, *options: object) -> np.ndarray:
+        output = config.parent / "out"
+        succeed("register", *pair_options(flat), "-o", output, "--config", config, "--overwrite", *options)
+        return np.array(json.loads((output / "report.json").read_text())["affine_matrix_ras"])
+
+    def test_none(self, succeed: Call, flat: Path, start_only: Path) -> None:
+        np.testing.assert_array_equal(self.affine_of(succeed, flat, start_only, "--initial", "none"), np.eye(3))
+
+    def test_centers(self, succeed: Call, flat: Path, start_only: Path) -> None:
+        fixed, moving = (
+            nephi.read_image(flat / f"{n}.nii.gz").grid.centre_world().numpy() for n in ("fixed", "moving")
+        )
+        found = self.affine_of(succeed, flat, start_only, "--initial", "centers")
+        np.testing.assert_allclose(found[:2, 2], moving - fixed, atol=1e-9)
+
+    def test_moments(self, succeed: Call, flat: Path, start_only: Path) -> None:
+        masks = [nephi.read_image(flat / f"{n}_mask.nii.gz") for n in ("fixed", "moving")]
+        middles = [m.grid.voxel_centres()[m.data > 0].double().mean(dim=0).numpy() for m in masks]
+        options = ["--initial", "moments"]
+        for name in ("fixed", "moving"):
+            options += [f"--{name}-mask", flat / f"{name}_mask.nii.gz"]
+        found = self.affine_of(succeed, flat, start_only, *options)
+        np.testing.assert_allclose(found[:2, 2], middles[1] - middles[0], atol=1e-3)
+
+    def test_a_file_of_itk(self, succeed: Call, flat: Path, start_only: Path) -> None:
+        """The file is in LPS and takes fixed to moving points, as ANTs' initial transforms do."""
+        affine = sitk.AffineTransform(2)
+        affine.SetMatrix([1.02, 0.1, -0.05, 0.98])
+        affine.SetTranslation([3.0, -4.0])
+        affine.SetCenter([10.0, 5.0])
+        path = start_only.parent / "start.tfm"
+        sitk.WriteTransform(affine, str(path))
+        found = self.affine_of(succeed, flat, start_only, "--initial", path)
+        lps = np.array([7.0, -11.0])
+        expected = affine.TransformPoint(lps.tolist())
+        np.testing.assert_allclose(-(found[:2, :2] @ -lps + found[:2, 2]), expected, atol=1e-9)
+
+    def test_an_affine_registration(self, succeed: Call, flat: Path, start_only: Path) -> None:
+        """Two calls, the affine one first."""
+        first = start_only.parent / "affine"
+        succeed("register", *pair_options(flat), "-o", first, "--transform", "affine", "--config", flat / "quick.toml")
+        matrix = json.loads((first / "report.json").read_text())["affine_matrix_ras"]
+        found = self.affine_of(succeed, flat, start_only, "--initial", first / "transform.nephi")
+        np.testing.assert_array_equal(found, matrix)
+
+
+def test_nothing_is_left_of_an_interrupted_run(
+    call: Call, flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nephi.optimize.registration.fit_fields", interrupted)
+    outcome = call("register", *pair_options(flat), "-o", tmp_path / "out", "--config", flat / "brief.toml")
+    assert outcome.code == 130
+    assert outcome.err.strip() == "nephi: interrupted, nothing was written"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_left_when_the_disk_is_full(
+    call: Call, flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gzip
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(gzip.GzipFile, "write", full)
+    outcome = call("register", *pair_options(flat), "-o", tmp_path / "a" / "out", "--config", flat / "brief.toml")
+    assert outcome.code == 3
+    assert "No space left" in outcome.err and str(tmp_path / "a" / "out") in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_with_spaces_and_brackets(flat: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "Jörg's [bold] pair"
+    folder.mkdir()
+    for name in ("fixed", "moving"):
+        (folder / f"{name}.nii.gz").write_bytes((flat / f"{name}.nii.gz").read_bytes())
+    printed = invoke(
+        "register",
+        *pair_options(folder),
+        "-o",
+        folder / "out [1]",
+        "--config",
+        flat / "brief.toml",
+        "--transform",
+        "rigid",
+    )
+    assert "out [1]" in printed
+    assert (folder / "out [1]" / "warped.nii.gz").is_file()
