@@ -2,31 +2,60 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Cost:
-    """CPU seconds (user + system, all threads), wall seconds, peak resident memory in MB, exit code, output."""
+    """CPU seconds (user + system, all threads), wall seconds, peak resident memory in MB, exit code, output.
+
+    `timed_out` tells that the process was killed at its limit; what it took until then is what is reported.
+    """
 
     cpu_s: float
     wall_s: float
     peak_mb: float
     code: int
     output: str
+    timed_out: bool = False
 
 
-def measured(command: Sequence[str | Path], log: Path) -> Cost:
-    """Run `command`, its output going to `log`; return what the process (children included) took."""
+def measured(
+    command: Sequence[str | Path], log: Path, limit_s: float | None = None, env: Mapping[str, str] | None = None
+) -> Cost:
+    """Run `command`, its output going to `log`; return what the process (children included) took.
+
+    The peak includes the size of this process when it starts the command: measure from a small one. After `limit_s`
+    seconds the command and its children are killed. `env` is added to the environment.
+    """
     start = time.perf_counter()
+    expired = threading.Event()
     with log.open("wb") as handle:
-        process = subprocess.Popen([str(c) for c in command], stdout=handle, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
+        process = subprocess.Popen(
+            [str(c) for c in command],
+            stdout=handle,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
+        )
+        timer = threading.Timer(limit_s or 0, _kill, (process.pid, expired))
+        if limit_s is not None:
+            timer.start()
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            _kill(process.pid, expired)
+            raise
+        finally:
+            timer.cancel()
     process.returncode = os.waitstatus_to_exitcode(status)
     return Cost(
         cpu_s=usage.ru_utime + usage.ru_stime,
@@ -34,4 +63,11 @@ def measured(command: Sequence[str | Path], log: Path) -> Cost:
         peak_mb=usage.ru_maxrss * 1024 / 1e6,
         code=process.returncode,
         output=log.read_text(encoding="utf-8", errors="replace"),
+        timed_out=expired.is_set(),
     )
+
+
+def _kill(group: int, expired: threading.Event) -> None:
+    expired.set()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)

@@ -51,7 +51,6 @@ SURFACE = {
     "read_transform",
     "register",
     "require_exportable",
-    "require_exportable",
     "resample",
     "settings_from_table",
     "settings_toml",
