@@ -20,7 +20,7 @@ def from_table(kind: type[T], table: Any, path: str = "") -> T:
     with `path` before it, what was expected and what was found.
     """
     if not isinstance(table, Mapping):
-        raise UsageError(f"{path or 'settings'}: expected a table, got {table!r}")
+        raise UsageError(f"{path.rstrip('.') or 'settings'}: expected a table, got {table!r}")
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(table) - set(hints))
     if unknown:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import torch
@@ -47,13 +46,10 @@ def fit_fields(
             try:
                 terms = loss_terms(fields, level, draw, settings, share)
                 loss = torch.stack(list(terms.values())).sum()
-                finite = loss.device.type != "cpu" or math.isfinite(
-                    loss.item()
-                )  # elsewhere a look waits for the device
             except IndexError:  # images have no voxel at NaN
-                finite = False
-            if not finite:
-                raise DataError("the fit diverged: the loss is not finite; lower fit.rate in the settings")
+                raise _diverged() from None
+            if loss.device.type == "cpu" or schedule.checks():  # elsewhere each look waits for the device
+                _require_finite(loss)
             optimiser.minimise(loss)
             names = list(terms)
             rows.append(torch.stack([loss.detach(), *(t.detach() for t in terms.values())]))
@@ -61,6 +57,8 @@ def fit_fields(
                 progress(Progress("deformable", done + schedule.position, total, loss.item()))
             if not schedule.goes_on(number, rows):
                 break
+    for parameter in fields.parameters():
+        _require_finite(parameter)
     fields.round_tables()
     return [dict(zip(["loss", *names], row.tolist(), strict=True)) for row in rows]
 
@@ -98,3 +96,12 @@ def _draws(pair: Pair, settings: Settings, steps: int, generator: torch.Generato
 
 def _patch_count(pair: Pair, fit: FitSettings) -> int:
     return min(fit.patches, max(1, int(fit.share * pair.fixed.grid.size))) if fit.share else fit.patches
+
+
+def _require_finite(values: Tensor) -> None:
+    if not bool(torch.isfinite(values).all()):
+        raise _diverged()
+
+
+def _diverged() -> DataError:
+    return DataError("the fit diverged: the loss is not finite; lower fit.rate in the settings")

@@ -60,6 +60,10 @@ class Registration:
 
         `outside` is the value of voxels from beyond the image; by default the settings' `image.outside`.
         """
+        if image.dimension != self.transform.dimension:
+            raise UsageError(
+                f"{image.name}: expected a {self.transform.dimension}-D image, got a {image.dimension}-D one"
+            )
         value = self.settings.image.outside if outside is None else outside
         return resample(image, self.pair.fixed.grid, self.transform, interpolation, value)
 
@@ -146,11 +150,11 @@ def _global_alignment(
     initial = initial if initial is not None else settings.affine.initial
     start = _start(pair, initial)
     require_overlap(pair, start, generator)
-    if initial in ("moments", "centers") and settings.affine.rotations > 1:
-        start = search_rotation(pair, start, settings.affine, generator)
     kind = settings.affine.kind if settings.transform == "deformable" else settings.transform
     if kind == "none":
         return start
+    if initial in ("moments", "centers") and settings.affine.rotations > 1:
+        start = search_rotation(pair, start, settings.affine, generator)
     aligned = fit_affine(pair.to(device), start, settings.affine, kind, generator, progress, total)
     require_overlap(pair, aligned, generator)
     return aligned

@@ -102,9 +102,9 @@ class LevelSettings:
     spacing: float = 4.0
 
     def __post_init__(self) -> None:
-        _at_least("level", 0, smoothing=self.smoothing)
-        _at_least("level", 1, steps=self.steps)
-        _above("level", 0.0, spacing=self.spacing)
+        _at_least("levels", 0, smoothing=self.smoothing)
+        _at_least("levels", 1, steps=self.steps)
+        _above("levels", 0.0, spacing=self.spacing)
 
 
 @dataclass(frozen=True)
