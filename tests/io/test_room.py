@@ -17,6 +17,7 @@ def test_public_names() -> None:
         "read_points",
         "read_series",
         "replacing",
+        "require_perpendicular",
         "write_affine",
         "write_displacement",
         "write_displacement_itk",
