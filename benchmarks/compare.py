@@ -1,0 +1,105 @@
+"""Compare nephi with its peers, side by side: error, regularity, time and memory on the same pairs and machine.
+
+    python benchmarks/compare.py DATA [--presets default,fast] [--only PAIR,PAIR] [--methods nephi,greedy] [--fresh]
+
+DATA holds `lung_ct/` and `brain_mri/`; phantoms are made first. Every row is a process of its own, from files to a
+displacement field, one at a time, with the same number of threads; `scoring.py` judges all fields. Rows are kept in
+the work folder: a run that stopped goes on where it was, `--fresh` measures the chosen rows again, and `--methods none`
+only writes the results anew. Peers are installed by `python benchmarks/peers/install.py`. Writes `comparison.md`,
+`comparison.json` and `comparison.png` (the picture needs matplotlib).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from machine import machine
+from methods import DEFAULT_PRESET, HERE, PAPER_PRESETS, PEERS, Method, known_presets, nephi_methods
+from page import page
+from pairs import Pair, all_pairs
+from rows import floors, run
+
+LIMIT_S = 30 * 60
+USUAL_PRESETS = ("fast", DEFAULT_PRESET, "best", *PAPER_PRESETS)
+
+
+def kept(path: Path, fresh: bool) -> dict[str, Any] | None:
+    """Return a row measured before; one whose peer was not installed then is tried again."""
+    if fresh or not path.is_file():
+        return None
+    row = json.loads(path.read_text())
+    return None if "cpu_s" not in row else row
+
+
+def selected(pairs: list[Pair], args: argparse.Namespace) -> list[tuple[Pair, Method, bool]]:
+    """Return every pair with every method, and whether this run is to measure it."""
+    known = known_presets()
+    if strangers := set(args.only) - {pair.name for pair in pairs}:
+        sys.exit(f"no such pair: {', '.join(sorted(strangers))}; there are {', '.join(pair.name for pair in pairs)}")
+    starts = tuple(name.lower() for name in args.methods) or ("",)
+    result = []
+    for pair in pairs:
+        now = [method.name for method in nephi_methods(pair, args.presets, known)]
+        before = nephi_methods(pair, dict.fromkeys([*args.presets, *USUAL_PRESETS]), known)  # rows kept are shown
+        for method in (*before, *PEERS):
+            asked = pair.name in (args.only or [pair.name]) and method.name.lower().startswith(starts)
+            result.append((pair, method, asked and (method in PEERS or method.name in now)))
+    return result
+
+
+def prepared(pair: Pair, args: argparse.Namespace) -> None:
+    """Make the files of a pair that are not there yet."""
+    if not all(path.is_file() for path in pair.files):
+        command = [sys.executable, HERE / "pairs.py", pair.name, pair.moving.parent, args.data]
+        subprocess.run([str(part) for part in command], check=True)
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = {"type": lambda text: [part for part in text.split(",") if part], "metavar": "A,B"}
+    parser.add_argument("data", type=lambda text: Path(text).resolve())
+    parser.add_argument("--presets", default=[DEFAULT_PRESET], **names, help="of nephi; `default`: what fits the pair")
+    parser.add_argument("--only", default=[], **names, help="measure these pairs")
+    parser.add_argument("--methods", default=[], **names, help="measure methods whose names begin so, in any case")
+    parser.add_argument("--fresh", action="store_true", help="measure again what was measured before")
+    parser.add_argument("--score", type=Path, help="a second scorer, to check ours")
+    parser.add_argument("--threads", type=int, default=1, help="for every method")
+    parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds a row")
+    parser.add_argument("--work", type=lambda text: Path(text).resolve(), default=HERE / "work")
+    parser.add_argument("-o", "--output", type=Path, default=HERE / "results")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure what is missing, then write the results."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a row in progress is ended with us
+    args = arguments()
+    rows = []
+    (args.work / "rows").mkdir(parents=True, exist_ok=True)
+    for pair, method, wanted in selected(all_pairs(args.data, args.work / "pairs"), args):
+        path = args.work / "rows" / f"{pair.name}-{method.name.replace(' ', '_')}.json"
+        row = kept(path, args.fresh and wanted)
+        if row is None and wanted:
+            prepared(pair, args)
+            row = run(method, pair, args)
+            path.write_text(json.dumps(row, indent=1) + "\n")
+            print(json.dumps({k: v for k, v in row.items() if k not in ("errors_mm", "command")}), flush=True)
+        if row is not None:
+            rows.append(row)
+    about = machine() | {"threads": args.threads, "floors": floors(args)}
+    args.output.mkdir(parents=True, exist_ok=True)
+    result = args.output / "comparison.json"
+    result.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    (args.output / "comparison.md").write_text(page(about, rows))
+    subprocess.run([sys.executable, HERE / "picture.py", result, result.with_suffix(".png")], check=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""The methods that are compared: nephi's presets, and peers in environments of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pairs import Pair
+
+HERE = Path(__file__).resolve().parent
+ENVIRONMENTS = HERE.parent / ".peers"
+DEFAULT_PRESET = "default"  # stands for the preset that fits a pair
+PAPER_PRESETS = ("idir", "nephi-eccv2024")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row a pair: what it is called, and how it is run on a pair."""
+
+    name: str
+    environment: str = ""  # folder in .peers; none: this interpreter
+    package: str = "nephi"
+    imports: str = "import torch, SimpleITK, nibabel, scipy.ndimage"  # what it stands on; costs what no method avoids
+    options: tuple[str, ...] = ()
+    has_inverse: bool = False
+    wanted_masks: bool = True
+    similarity: bool = True  # takes `--similarity mi`
+    suffix: str = ".mha"  # uncompressed, the cheaper; ANTs writes only NIfTI
+    preset: str = ""
+
+    @property
+    def python(self) -> Path:
+        """The interpreter that runs it."""
+        return ENVIRONMENTS / self.environment / "bin" / "python" if self.environment else Path(sys.executable)
+
+    @property
+    def missing(self) -> str:
+        """Why it cannot run; empty when it can."""
+        if self.python.is_file():
+            return ""
+        return f"not installed (python benchmarks/peers/install.py {self.environment})"
+
+    def field(self, folder: Path) -> Path:
+        """Where the displacement field is written."""
+        return folder / ("out/warp.nii.gz" if self.preset else f"field{self.suffix}")
+
+    def inverse(self, folder: Path) -> Path | None:
+        """Where the inverse field is written, if the method gives one."""
+        if self.preset:
+            return folder / "out" / "inverse_warp.nii.gz"
+        return folder / f"inverse{self.suffix}" if self.has_inverse else None
+
+    def command(self, pair: Pair, folder: Path, threads: int) -> list[str | Path]:
+        """Return the command line for a pair; everything it writes goes into `folder`."""
+        if self.preset:
+            return self._nephi(pair, folder, threads)
+        masks = [pair.fixed_mask, pair.moving_mask] if self.wanted_masks else [None, None]
+        driver = HERE / "peers" / f"run_{self.environment}.py"
+        command = [self.python, driver, pair.fixed, pair.moving, *(mask or "none" for mask in masks)]
+        command += [self.field(folder), *self.options, "--threads", str(threads)]
+        if self.has_inverse:
+            command += ["--inverse", self.inverse(folder)]
+        if pair.multimodal and self.similarity:
+            command += ["--similarity", "mi"]
+        return command
+
+    def _nephi(self, pair: Pair, folder: Path, threads: int) -> list[str | Path]:
+        command = [self.python, "-m", "nephi.cli", "register", "-f", pair.fixed, "-m", pair.moving]
+        for option, mask in (("--fixed-mask", pair.fixed_mask), ("--moving-mask", pair.moving_mask)):
+            command += [option, mask] if mask else []
+        similarity = ["--similarity", "mind"] if pair.multimodal and self.preset != pair.preset else []
+        tail = ["--seed", "0", "--threads", str(threads), "-q", "--overwrite", "-o", folder / "out"]
+        return [*command, "--preset", self.preset, *similarity, *tail]
+
+
+ELASTIX = Method(
+    "elastix 250",
+    "elastix",
+    "itk-elastix",
+    "import SimpleITK, itk; itk.ElastixRegistrationMethod",
+    ("--iterations", "250"),
+)
+PEERS = (
+    ELASTIX,
+    replace(ELASTIX, name="elastix 1000", options=("--iterations", "1000")),
+    Method("greedy", "greedy", "picsl-greedy", "import SimpleITK, picsl_greedy"),
+    Method(
+        "ConvexAdam",
+        "convexadam",
+        "convexAdam",
+        "import torch, SimpleITK, convexAdam.convex_adam_MIND",
+        wanted_masks=False,
+        similarity=False,
+    ),
+    Method("ANTs SyN", "ants", "antspyx", "import ants", has_inverse=True, suffix=".nii.gz"),
+    Method("FireANTs", "fireants", "fireants", "import torch, fireants.registration.greedy", wanted_masks=False),
+)
+
+
+def nephi_methods(pair: Pair, wanted: Iterable[str], known: Sequence[str]) -> list[Method]:
+    """Return a method for every wanted preset that exists for the pair.
+
+    `default` is the pair's own preset (brain-mri where there is none for other contrasts); `fast` means
+    `<its own>-fast` where such a preset exists.
+    """
+    own = pair.preset if pair.preset in known else "brain-mri"
+    result = []
+    for name in wanted:
+        choices = [own] if name == DEFAULT_PRESET else [f"{own}-{name}", name]
+        for preset in [choice for choice in choices if choice in known][:1]:
+            label = "nephi" if name == DEFAULT_PRESET else f"nephi {name}"
+            result.append(Method(label, has_inverse=True, preset=preset))
+    return result
+
+
+def known_presets() -> list[str]:
+    """Ask nephi, in a process of its own, for the names of its presets."""
+    code = "import nephi; print(*nephi.preset_names())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def version(method: Method) -> str:
+    """Return the version of the package behind a method, or that it is missing."""
+    if method.missing:
+        return method.missing
+    code = f"from importlib.metadata import version; print(version({method.package!r}))"
+    done = subprocess.run([method.python, "-c", code], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "not installed"

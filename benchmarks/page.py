@@ -1,0 +1,91 @@
+"""The page of the comparison: machine, a table a pair, what the numbers say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from verdicts import verdicts
+
+COLUMNS = {
+    "tre_mean_mm": "TRE mean, mm",
+    "tre_median_mm": "median",
+    "tre_p90_mm": "p90",
+    "dice_mean": "Dice",
+    "folding_percent": "J <= 0, %",
+    "sd_log_jacobian": "SD log J",
+    "inverse_error_mm": "inverse error, mm",
+    "cpu_s": "CPU s",
+    "fit_cpu_s": "affine + fit CPU s",
+    "wall_s": "wall s",
+    "peak_mb": "peak MB",
+}
+DIGITS = {"cpu_s": 1, "fit_cpu_s": 1, "wall_s": 0, "peak_mb": 0, "folding_percent": 4}
+NOTES = """
+Every row is a process of its own, from image files to a displacement field, one at a time. CPU is user + system time
+of all its threads; `affine + fit` is the part of it that nephi reports for these two steps alone. All fields are
+scored by the same code (`benchmarks/scoring.py`); TRE is unrounded; J and inverse error are taken inside the fixed
+mask (of heads: inside the labels), J from central differences of the exported field. Settings of the peers are in
+`benchmarks/peers/run_*.py`. Seconds vary by machine and load: only ratios from one run count.
+"""
+
+
+def page(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """Return the whole page in Markdown."""
+    facts = [f"- {name}: {value}" for name, value in about.items() if name != "floors"]
+    dates = sorted({row["date"] for row in rows})
+    facts.append(f"- rows measured: {' to '.join(sorted({dates[0], dates[-1]}))}" if dates else "- no rows yet")
+    facts += [f"- {name}: {version}" for name, version in _versions(rows).items()]
+    lines = ["# nephi beside its peers", "", *facts, NOTES, *bare_imports(about["floors"])]
+    for pair in dict.fromkeys(row["pair"] for row in rows):
+        mine = [row for row in rows if row["pair"] == pair]
+        lines += [f"## {pair}", "", _before(mine), *table(mine), "", *verdicts(mine), ""]
+    return "\n".join([*lines, *commands(rows)])
+
+
+def bare_imports(floors: list[dict[str, Any]]) -> list[str]:
+    """Return a table of what the imports alone cost."""
+    lines = [
+        "## Bare imports: the floor of time and memory",
+        "",
+        "| | peak MB | CPU s | command |",
+        "|---|---|---|---|",
+    ]
+    for row in floors:
+        lines.append(f"| {row['method']} | {_cell(row, 'peak_mb')} | {_cell(row, 'cpu_s')} | `{row['command']}` |")
+    return [*lines, ""]
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Return one table: the columns that any row fills, and a note where a row has one."""
+    columns = {key: title for key, title in COLUMNS.items() if any(key in row for row in rows)}
+    noted = any("error" in row for row in rows)
+    head = ["method", *columns.values(), *(["note"] if noted else [])]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for row in rows:
+        note = [" ".join(row.get("error", "").replace("|", "/").split())] if noted else []
+        lines.append(f"| {' | '.join([row['method'], *(_cell(row, key) for key in columns), *note])} |")
+    return lines
+
+
+def commands(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the command of every method, as run on the first pair it was run on."""
+    first: dict[str, str] = {}
+    for row in rows:
+        if "command" in row:
+            first.setdefault(row["method"], row["command"])
+    lines = ["## Commands", "", "As run on the first pair; `DATA` and `WORK` stand for folders.", ""]
+    return [*lines, *(f"- {name}: `{command}`" for name, command in first.items()), ""]
+
+
+def _before(rows: list[dict[str, Any]]) -> str:
+    found = [row["tre_before_mm"] for row in rows if "tre_before_mm" in row]
+    return f"Mean distance of the landmarks before: {found[0]:.2f} mm.\n" if found else ""
+
+
+def _versions(rows: list[dict[str, Any]]) -> dict[str, str]:
+    found = {row["method"]: row["version"] for row in rows if "version" in row}
+    return {name: version for name, version in found.items() if not name.startswith("nephi")}
+
+
+def _cell(row: dict[str, Any], key: str) -> str:
+    return f"{row[key]:.{DIGITS.get(key, 3)}f}" if key in row else ""

@@ -1,0 +1,61 @@
+"""Draw error against CPU time, a panel a pair.
+
+python benchmarks/picture.py comparison.json comparison.png     # with matplotlib
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
+from methods import PAPER_PRESETS
+from verdicts import error
+
+COLUMNS = 3
+COLOURS = {"nephi": "#c1272d", "elastix": "#1f77b4", "greedy": "#2ca02c", "ConvexAdam": "#9467bd"}
+COLOURS |= {"ANTs": "#8c564b", "FireANTs": "#7f7f7f"}
+
+
+def panel(axes: Axes, name: str, rows: list[dict[str, Any]]) -> None:
+    """Draw one pair: a labelled point a method, a line through nephi's presets from fast to best."""
+    rows = [row for row in rows if error(row) is not None and "cpu_s" in row]
+    for row in rows:
+        colour = COLOURS.get(row["method"].split()[0], "black")
+        axes.plot(row["cpu_s"], error(row), "o", color=colour, markersize=6)
+        axes.annotate(row["method"], (row["cpu_s"], error(row)), (5, 4), textcoords="offset points", fontsize=7)
+    own = [row for row in rows if row["method"].startswith("nephi") and row.get("preset") not in PAPER_PRESETS]
+    own.sort(key=lambda row: row["cpu_s"])
+    axes.plot([row["cpu_s"] for row in own], [error(row) for row in own], "-", color=COLOURS["nephi"])
+    labels = any("dice_mean" in row for row in rows)
+    axes.set(title=name, xscale="log", xlabel="CPU seconds", ylabel="1 - Dice" if labels else "mean TRE, mm")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.25, y=0.15)
+    axes.grid(True, which="both", linewidth=0.3)
+
+
+def main() -> None:
+    """Read the results, write the picture."""
+    rows = json.loads(Path(sys.argv[1]).read_text())["rows"]
+    names = list(dict.fromkeys(row["pair"] for row in rows))
+    count = max(1, math.ceil(len(names) / COLUMNS))
+    figure, grid = plt.subplots(count, COLUMNS, figsize=(5 * COLUMNS, 3.8 * count), squeeze=False, layout="constrained")
+    for axes, name in zip(grid.flat, names, strict=False):
+        panel(axes, name, [row for row in rows if row["pair"] == name])
+    for axes in list(grid.flat)[len(names) :]:
+        axes.set_visible(False)
+    figure.savefig(sys.argv[2], dpi=110)
+
+
+if __name__ == "__main__":
+    main()

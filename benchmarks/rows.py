@@ -1,0 +1,95 @@
+"""One row of the comparison: a method run on a pair, measured and scored."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from methods import HERE, PEERS, Method, version
+from pairs import Pair
+from process import Cost, measured
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+)
+SHOWN_ERROR = 300  # last characters of a failed command's output
+
+
+def run(method: Method, pair: Pair, args: argparse.Namespace) -> dict[str, Any]:
+    """Measure and score one row."""
+    row: dict[str, Any] = {"pair": pair.name, "method": method.name, "preset": method.preset}
+    row["date"] = date.today().isoformat()
+    if method.missing:
+        return row | {"error": method.missing}
+    folder = args.work / "run"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    command = method.command(pair, folder, args.threads)
+    environment = {name: str(args.threads) for name in THREAD_VARIABLES}
+    cost = measured(command, folder / "log", args.limit, environment)
+    row |= {"command": shown(command, args), "version": version(method)} | numbers(cost)
+    if cost.timed_out:
+        row["error"] = f"stopped after {args.limit / 60:g} minutes"
+    elif cost.code:
+        row["error"] = f"failed: {cost.output.strip()[-SHOWN_ERROR:]}"
+    if method.field(folder).is_file():
+        row |= scored(method, pair, folder, args.score)
+    report = folder / "out" / "report.json"
+    if report.is_file():
+        row["fit_cpu_s"] = json.loads(report.read_text())["usage"]["affine_and_fit_cpu_s"]
+    return row
+
+
+def numbers(cost: Cost) -> dict[str, float]:
+    """Return what a process cost."""
+    return {"cpu_s": cost.cpu_s, "wall_s": cost.wall_s, "peak_mb": cost.peak_mb}
+
+
+def shown(command: list[str | Path], args: argparse.Namespace) -> str:
+    """Return the command line without the folders of this machine."""
+    folders = {args.work: "WORK", args.data: "DATA", HERE: "benchmarks", HERE.parent / ".peers": ".peers"}
+    text = " ".join(str(part) for part in command).replace(sys.executable, "python")
+    for folder, name in folders.items():
+        text = text.replace(str(folder.resolve()), name)
+    return text
+
+
+def scored(method: Method, pair: Pair, folder: Path, other: Path | None) -> dict[str, Any]:
+    """Score a field, and by a second scorer if one is named: the numbers, and the gap between the two."""
+    field, inverse = method.field(folder), method.inverse(folder)
+    command = [sys.executable, HERE / "scoring.py", field, *pair.judged]
+    if inverse and inverse.is_file():
+        command += ["--inverse", inverse]
+    result = _json_of(command)
+    if other:
+        second = _json_of([sys.executable, other, field, *pair.judged, "--json"])
+        shared = {"tre_mean_mm", "dice_mean", "folding_percent", "sd_log_jacobian"} & result.keys() & second.keys()
+        result["gap_to_scorer"] = {key: abs(result[key] - second[key]) for key in sorted(shared)}
+    return result
+
+
+def _json_of(command: list[Any]) -> dict[str, Any]:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    if done.returncode:
+        return {"error": f"not scored: {done.stderr.strip()[-SHOWN_ERROR:]}"}
+    return json.loads(done.stdout)
+
+
+def floors(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure, for every method, a process that only imports what it stands on."""
+    methods = {method.environment: method for method in (*PEERS, Method("nephi"))}
+    rows = []
+    for method in methods.values():
+        if not method.missing:
+            cost = measured([method.python, "-c", method.imports], args.work / "log")
+            rows.append({"method": method.name.split()[0], "command": f'python -c "{method.imports}"'} | numbers(cost))
+    return rows[::-1]
