@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # "api" is nephi/__init__.py and every module directly in nephi/ that is not a room of its own.
 LEVELS = (
     {"errors"},
+    {"kernels"},
     {"geometry"},
     {"transforms", "images"},
     {"fields", "sampling", "io"},

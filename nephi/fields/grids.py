@@ -31,16 +31,16 @@ class LatentGrids(Encoding):
         self.width = channels
         rows = [self._level_rows(shape) for shape in self.shapes]
         self.table = nn.Parameter(spread * torch.randn(sum(rows), channels, generator=generator))
-        self._buffer("_cells", torch.tensor(self.shapes).T - 1)  # (D, L)
+        self._buffer("cells_by_level", torch.tensor(self.shapes) - 1)  # (L, D)
         d = len(self.shapes[0])
         steps = [[math.prod(shape[axis + 1 :]) for shape in self.shapes] for axis in range(d)]
         self._buffer("_strides", torch.tensor(steps))  # (D, L), in rows
-        self._buffer("_starts", torch.tensor([0, *itertools.accumulate(rows)][:-1]))  # (L,)
+        self._buffer("first_rows", torch.tensor([0, *itertools.accumulate(rows)][:-1]))  # (L,)
         self._buffer("_corners", torch.tensor(list(itertools.product((0, 1), repeat=d))))  # (2^D, D)
 
-    _cells: Tensor
+    cells_by_level: Tensor
+    first_rows: Tensor
     _strides: Tensor
-    _starts: Tensor
     _corners: Tensor
 
     def _buffer(self, name: str, value: Tensor) -> None:
@@ -51,13 +51,13 @@ class LatentGrids(Encoding):
 
     def _row_index(self, base: list[Tensor]) -> Tensor:
         """Return table rows `(2^D, N, L)` of the corners of cells `base`, one `(N, L)` tensor an axis."""
-        first = self._starts + sum(b * stride for b, stride in zip(base, self._strides, strict=True))
+        first = self.first_rows + sum(b * stride for b, stride in zip(base, self._strides, strict=True))
         return (self._corners @ self._strides)[:, None] + first
 
     def jet(self, unit: Tensor, directions: int) -> Tensor:
         """Return the interpolated features of all levels and their derivatives (piecewise constant along each axis)."""
         base, fractions = [], []
-        for coordinate, cells in zip(unit.unbind(-1), self._cells, strict=True):
+        for coordinate, cells in zip(unit.unbind(-1), self.cells_by_level.T, strict=True):
             position = coordinate.unsqueeze(-1) * cells
             low = position.detach().floor().minimum(cells - 1)
             base.append(low.long())
@@ -69,7 +69,7 @@ class LatentGrids(Encoding):
         if directions == 0:
             return multilinear(corners, fractions).reshape(1, len(unit), self.channels)
         value, slopes = multilinear_with_slopes(corners, fractions)
-        by_unit = [slope * cells.unsqueeze(-1) for slope, cells in zip(slopes, self._cells, strict=True)]
+        by_unit = [slope * cells.unsqueeze(-1) for slope, cells in zip(slopes, self.cells_by_level.T, strict=True)]
         return torch.stack([value, *by_unit]).reshape(1 + directions, len(unit), self.channels)
 
 
@@ -99,8 +99,8 @@ class HashGrids(LatentGrids):
         return min(math.prod(shape), self.table_size)
 
     def _row_index(self, base: list[Tensor]) -> Tensor:
-        mixed = torch.zeros((), dtype=torch.int64, device=self._starts.device)
+        mixed = torch.zeros((), dtype=torch.int64, device=self.first_rows.device)
         for axis, prime in zip(range(len(base)), PRIMES, strict=False):
             mixed = mixed ^ ((base[axis] + self._corners[:, axis, None, None]) * prime)
         dense = super()._row_index(base)
-        return torch.where(self._hashed, mixed % self.table_size + self._starts, dense)
+        return torch.where(self._hashed, mixed % self.table_size + self.first_rows, dense)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from nephi.fields import compiled
 from nephi.fields.codes import LatentCodes
 from nephi.fields.decoders import Decoder
 from nephi.fields.domain import Domain
@@ -44,14 +45,20 @@ class NeuralField(nn.Module, Transform):
     def __call__(self, points: Tensor) -> Tensor:
         """Return `phi(x)` for world points `(..., D)`, mm."""
         flat = points.reshape(-1, self.dimension).to(self.amplitude.dtype)
-        moved = torch.cat([self._displacement(block) for block in _blocks(flat)])
+        if compiled.has_kernel(self):
+            moved = compiled.displacement(self, flat)
+        else:
+            moved = torch.cat([self._displacement(block) for block in _blocks(flat)])
         return points + moved.reshape(points.shape).to(points.dtype)
 
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return `phi(x)` and `d phi_i / d x_j`, `(..., D)` and `(..., D, D)`."""
         flat = points.reshape(-1, self.dimension).to(self.amplitude.dtype)
-        parts = [self._displacement_and_jacobian(block) for block in _blocks(flat)]
-        moved, jacobian = (torch.cat(column) for column in zip(*parts, strict=True))
+        if compiled.has_kernel(self):
+            moved, jacobian = compiled.displacement_and_jacobian(self, flat)
+        else:
+            parts = [self._displacement_and_jacobian(block) for block in _blocks(flat)]
+            moved, jacobian = (torch.cat(column) for column in zip(*parts, strict=True))
         values = points + moved.reshape(points.shape).to(points.dtype)
         return values, jacobian.reshape(*points.shape, self.dimension).to(points.dtype)
 

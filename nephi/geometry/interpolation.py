@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nephi.kernels import can_look_up, look_up
+
 
 def lookup_with_gradient(data: Tensor, points_voxel: Tensor) -> tuple[Tensor, Tensor]:
     """Return the multilinear value of `data` at points, and its gradient.
@@ -32,16 +34,20 @@ def lookup_with_gradient(data: Tensor, points_voxel: Tensor) -> tuple[Tensor, Te
     return value, torch.stack(steep, dim=-1)
 
 
-def lookup(data: Tensor, points_voxel: Tensor) -> Tensor:
+def lookup(data: Tensor, points_voxel: Tensor, window: tuple[float, float] | None = None) -> Tensor:
     """Return the multilinear value of `data` at points; differentiable with respect to the points.
 
-    Shapes as in `lookup_with_gradient`. The gradient is computed with the value, so the backward pass is a product.
+    Shapes as in `lookup_with_gradient`. With a window, its `(low, high)` become (0, 1) and values beyond are clamped,
+    after the interpolation. The gradient is computed with the value, so the backward pass is a product.
     """
     if points_voxel.requires_grad and torch.is_grad_enabled():
-        result: Tensor = _Lookup.apply(data, points_voxel)  # type: ignore[no-untyped-call]
+        result: Tensor = _Lookup.apply(data, points_voxel, window)  # type: ignore[no-untyped-call]
         return result
+    if can_look_up(data, points_voxel):
+        return look_up(data, points_voxel, window, gradient=False)[0]
     corners, fractions, _ = _corners(data, points_voxel)
-    return multilinear(corners, fractions)
+    value = multilinear(corners, fractions)
+    return value if window is None else _windowed(value, window)
 
 
 def lookup_nearest(data: Tensor, points_voxel: Tensor) -> Tensor:
@@ -77,8 +83,11 @@ class _Lookup(torch.autograd.Function):
     """Value forward; backward multiplies by the gradient that came with it. `data` gets none."""
 
     @staticmethod
-    def forward(ctx, data, points_voxel):  # type: ignore[no-untyped-def]
-        value, gradient = lookup_with_gradient(data, points_voxel)
+    def forward(ctx, data, points_voxel, window):  # type: ignore[no-untyped-def]
+        if can_look_up(data, points_voxel):
+            value, gradient = look_up(data, points_voxel, window, gradient=True)
+        else:
+            value, gradient = _windowed_with_gradient(data, points_voxel, window)
         ctx.save_for_backward(gradient)
         ctx.channels = data.ndim > points_voxel.shape[-1]
         return value
@@ -88,7 +97,23 @@ class _Lookup(torch.autograd.Function):
     def backward(ctx, upstream):  # type: ignore[no-untyped-def]
         (gradient,) = ctx.saved_tensors
         product = upstream.unsqueeze(-1) * gradient
-        return None, product.sum(dim=-2) if ctx.channels else product
+        return None, product.sum(dim=-2) if ctx.channels else product, None
+
+
+def _windowed(values: Tensor, window: tuple[float, float]) -> Tensor:
+    low, high = window
+    return ((values - low) * (1 / (high - low))).clamp(0, 1)
+
+
+def _windowed_with_gradient(
+    data: Tensor, points_voxel: Tensor, window: tuple[float, float] | None
+) -> tuple[Tensor, Tensor]:
+    value, gradient = lookup_with_gradient(data, points_voxel)
+    if window is None:
+        return value, gradient
+    raw = (value - window[0]) * (1 / (window[1] - window[0]))
+    kept = ((raw >= 0) & (raw <= 1)).to(gradient) / (window[1] - window[0])
+    return raw.clamp(0, 1), gradient * kept.unsqueeze(-1)
 
 
 def _corners(data: Tensor, points_voxel: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:

@@ -53,8 +53,4 @@ class ImageSampler:
         return ((voxel >= -0.5) & (voxel <= self._upper)).all(dim=-1)
 
     def _at_voxels(self, points_voxel: Tensor) -> Tensor:
-        values = lookup(self.image.data, points_voxel)
-        if self.window is None:
-            return values
-        low, high = self.window
-        return ((values - low) * (1 / (high - low))).clamp(0, 1)
+        return lookup(self.image.data, points_voxel, self.window)

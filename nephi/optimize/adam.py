@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from nephi.kernels import adam_step, can_step
+
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
@@ -40,7 +42,12 @@ class Adam:
         loss.backward()  # accumulates into the flat vector
         self._steps += 1
         first, second = BETAS
+        shares = 1 - first**self._steps, 1 - second**self._steps
+        if can_step(self._flat):
+            state = self._flat, self._gradient, self._mean, self._square
+            adam_step(*state, BETAS, shares, self.rate, EPSILON)
+            return
         self._mean.lerp_(self._gradient, 1 - first)
         self._square.mul_(second).addcmul_(self._gradient, self._gradient, value=1 - second)
-        spread = (self._square / (1 - second**self._steps)).sqrt_().add_(EPSILON)
-        self._flat.addcdiv_(self._mean, spread, value=-self.rate / (1 - first**self._steps))
+        spread = (self._square / shares[1]).sqrt_().add_(EPSILON)
+        self._flat.addcdiv_(self._mean, spread, value=-self.rate / shares[0])

@@ -7,10 +7,10 @@ from torch import Tensor
 from nephi.optimize.adam import Adam
 
 
-def parameters() -> list[Tensor]:
+def parameters(dtype: torch.dtype = torch.float64) -> list[Tensor]:
     generator = torch.Generator().manual_seed(3)
     shapes = [(4, 3), (5,), (2, 2, 2)]
-    return [torch.randn(s, generator=generator, dtype=torch.float64).requires_grad_() for s in shapes]
+    return [torch.randn(s, generator=generator, dtype=torch.float64).to(dtype).requires_grad_() for s in shapes]
 
 
 def loss_of(values: list[Tensor], step: int) -> Tensor:
@@ -20,8 +20,9 @@ def loss_of(values: list[Tensor], step: int) -> Tensor:
     return loss + (c * 1e-6).cos().sum() if step % 2 else loss
 
 
-def test_steps_agree_with_torch() -> None:
-    ours, theirs = parameters(), parameters()
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-4)])  # torch; the kernel
+def test_steps_agree_with_torch(dtype: torch.dtype, tolerance: float) -> None:
+    ours, theirs = parameters(dtype), parameters(dtype)
     adam, reference = Adam(ours, rate=0.05), torch.optim.Adam(theirs, lr=0.05)
     for value in theirs:
         value.grad = torch.zeros_like(value)  # torch does not count steps without a gradient
@@ -33,7 +34,7 @@ def test_steps_agree_with_torch() -> None:
         loss_of(theirs, step).backward()
         reference.step()
         for mine, yours in zip(ours, theirs, strict=True):
-            torch.testing.assert_close(mine, yours, rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(mine, yours, rtol=tolerance, atol=tolerance)
 
 
 def test_parameters_stay_the_same_objects() -> None:

@@ -1,0 +1,21 @@
+"""Compiled twins, for the processor, of the functions a fit spends its time in.
+
+Every kernel has a plain torch twin that computes the same, on any device and in any precision, and that serves wherever
+the kernels were not built (no compiler at installation) or do not apply. Importing this never builds anything.
+"""
+
+from nephi.kernels.adam import adam_step, can_step
+from nephi.kernels.field import FieldArrays, field_gradient, field_values
+from nephi.kernels.library import available
+from nephi.kernels.lookup import can_look_up, look_up
+
+__all__ = [
+    "FieldArrays",
+    "adam_step",
+    "available",
+    "can_look_up",
+    "can_step",
+    "field_gradient",
+    "field_values",
+    "look_up",
+]

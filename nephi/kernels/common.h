@@ -1,0 +1,73 @@
+/* What the kernels share: vectors of lanes, and copies of a function for several processors.
+ *
+ * GCC's and Clang's vector extension; where a compiler lacks it nephi is built without kernels and computes in torch. */
+#ifndef NEPHI_COMMON_H
+#define NEPHI_COMMON_H
+
+#include <stdint.h>
+#include <string.h>
+
+#define LANES 16 /* points that are worked on side by side: one AVX-512 register of floats, two of AVX2, four of SSE */
+#define MAX_DIMENSION 3
+
+typedef float lanes __attribute__((vector_size(4 * LANES)));
+typedef int32_t whole_lanes __attribute__((vector_size(4 * LANES)));
+typedef float quad __attribute__((vector_size(16), aligned(4))); /* four channels of a table's row */
+
+#define INLINE static inline __attribute__((always_inline))
+#define EXPORT __attribute__((visibility("default")))
+
+/* One binary for all x86-64: the loader picks the copy that the processor understands. */
+#if defined(__x86_64__) && defined(__linux__) && !defined(__clang__)
+#define EVERY_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define EVERY_PROCESSOR
+#endif
+
+INLINE lanes filled(float value) { return value - (lanes){0.0f}; }
+
+INLINE lanes chosen(whole_lanes mask, lanes yes, lanes no) {
+    return (lanes)(((whole_lanes)yes & mask) | ((whole_lanes)no & ~mask));
+}
+
+/* Every `stride`-th number from `from` on, `count` of them; the other lanes are 0. */
+INLINE lanes column(const float *from, int64_t stride, int64_t count) {
+    float values[LANES] = {0.0f};
+    lanes result;
+    for (int64_t lane = 0; lane < count; lane++) values[lane] = from[lane * stride];
+    memcpy(&result, values, sizeof result);
+    return result;
+}
+
+INLINE void put_column(float *to, int64_t stride, int64_t count, lanes values) {
+    for (int64_t lane = 0; lane < count; lane++) to[lane * stride] = values[lane];
+}
+
+INLINE float sum_of(lanes values) {
+    float sum = 0.0f;
+    for (int lane = 0; lane < LANES; lane++) sum += values[lane];
+    return sum;
+}
+
+/* exp(x) to a relative error of 1e-7 (Cephes' expf), for |x| below 87. */
+INLINE lanes exponential(lanes x) {
+    const lanes n = (x * 1.44269504f + 12582912.0f) - 12582912.0f; /* 1.5 * 2^23 rounds to a whole number */
+    const lanes r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    lanes p = filled(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    return p * (lanes)((__builtin_convertvector(n, whole_lanes) + 127) << 23); /* times 2^n */
+}
+
+/* 1 / (1 + exp(-x)); NaN stays NaN. */
+INLINE lanes sigmoid(lanes x) {
+    lanes bounded = chosen(x < -86.0f, filled(-86.0f), x);
+    bounded = chosen(x > 86.0f, filled(86.0f), bounded);
+    return 1.0f / (1.0f + exponential(-bounded));
+}
+
+#endif

@@ -1,0 +1,47 @@
+"""The compiled library, and running it on several threads."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+
+WORTH_A_THREAD = 16_384  # points; fewer are done before a second thread has woken up
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """Return the compiled library; None where nephi was installed without a compiler."""
+    found = find_spec("nephi.kernels._native")
+    if found is None or found.origin is None:
+        return None
+    try:
+        native = ctypes.CDLL(found.origin)
+        address, count = ctypes.c_void_p, ctypes.c_int64
+        native.nephi_field.argtypes = [address, count, address, address, address]
+        native.nephi_field_gradient.argtypes = [address, address, count, address, address, address, address]
+        native.nephi_adam.argtypes = [address, count, address, address, address, address]
+        native.nephi_lookup.argtypes = [address, count, address, address, address]
+    except (OSError, AttributeError):  # built for another machine, or for another version of nephi
+        return None
+    return native
+
+
+def available() -> bool:
+    """Tell whether the kernels were built."""
+    return library() is not None
+
+
+def over_points(work: Callable[[int, int], None], points: int) -> None:
+    """Call `work(start, stop)` for ranges that make up all points, on as many threads as torch uses."""
+    threads = min(torch.get_num_threads(), -(-points // WORTH_A_THREAD))
+    if threads < 2:
+        work(0, points)
+        return
+    size = -(-points // threads)
+    with ThreadPoolExecutor(threads) as pool:  # the library's functions let go of the interpreter
+        list(pool.map(lambda start: work(start, min(start + size, points)), range(0, points, size)))

@@ -1,0 +1,60 @@
+"""Without the compiled library everything is computed in torch."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nephi
+from nephi import kernels
+from nephi.kernels import library as loading
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("adam", "field", "library", "lookup"):
+        monkeypatch.setattr(f"nephi.kernels.{module}.library", lambda: None)
+
+
+def error_of_a_small_fit() -> float:
+    pair = nephi.shapes_phantom(0, shape=(64, 64))
+    result = nephi.register(pair.fixed, pair.moving, preset="generic", device="cpu")
+    return nephi.landmark_errors(result.transform, pair.landmarks).summary()["mean"]
+
+
+def test_a_fit_in_torch_ends_where_the_kernels_do(without_kernels: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not kernels.available()
+    in_torch = error_of_a_small_fit()
+    monkeypatch.undo()
+    assert kernels.available()
+    assert abs(in_torch - error_of_a_small_fit()) < 0.1  # mm; rounding grows over the steps
+
+
+def test_a_library_that_cannot_be_loaded_is_no_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "_native.so"
+    broken.write_bytes(b"not a library")
+    spec = type("Spec", (), {"origin": str(broken)})()
+    monkeypatch.setattr(loading, "find_spec", lambda name: spec)
+    assert loading.library.__wrapped__() is None
+
+
+def test_it_installs_without_a_compiler(tmp_path: Path) -> None:
+    environment = {**os.environ, "CC": "no-such-compiler"}
+    command = [
+        sys.executable,
+        "setup.py",
+        "-q",
+        "build_ext",
+        "--build-lib",
+        tmp_path,
+        "--build-temp",
+        tmp_path / "temp",
+    ]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "no-such-compiler" in done.stderr + done.stdout
+    assert not list(tmp_path.rglob("*.so"))

@@ -1,0 +1,70 @@
+"""The kernel of image lookup against its twin in torch."""
+
+import pytest
+import torch
+
+from nephi import kernels
+from nephi.geometry import lookup, lookup_with_gradient
+
+TYPES = [torch.float32, torch.float64, torch.uint8, torch.int16, torch.int32]
+
+
+def volume(shape: tuple[int, ...], dtype: torch.dtype, backwards: bool) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    axes = tuple(reversed(range(len(shape)))) if backwards else tuple(range(len(shape)))
+    values = 200 * torch.rand([shape[a] for a in axes], generator=generator)
+    return values.to(dtype).permute(axes)
+
+
+def scattered(shape: tuple[int, ...], count: int = 200) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(2)
+    points = (1.4 * torch.rand(count, len(shape), generator=generator) - 0.2) * torch.tensor(shape)
+    points[: count // 4] = points[: count // 4].round()  # voxel centres, where cells meet
+    return points
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("shape", [(9, 7, 8), (6, 1, 5), (12, 9), (1, 1)])
+def test_values_and_gradients_agree_with_the_twin(shape: tuple[int, ...], dtype: torch.dtype, backwards: bool) -> None:
+    data, points = volume(shape, dtype, backwards), scattered(shape)
+    assert kernels.can_look_up(data, points)
+    values, gradients = kernels.look_up(data, points, None, gradient=True)
+    expected, slopes = lookup_with_gradient(data, points)
+    torch.testing.assert_close(values, expected)
+    torch.testing.assert_close(gradients, slopes, rtol=1e-5, atol=1e-3)
+    assert torch.equal(kernels.look_up(data, points, None, gradient=False)[0], values)
+
+
+def test_a_strided_view_is_read_in_place() -> None:
+    data = volume((20, 18, 16), torch.int16, False)[::2, 3:, ::3]
+    points = scattered(tuple(data.shape))
+    torch.testing.assert_close(lookup(data, points), lookup(data.double(), points.double()).float())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int16])
+def test_the_window_and_its_gradient_agree_with_the_twin(dtype: torch.dtype) -> None:
+    data, window = volume((9, 7, 8), dtype, True), (50.0, 120.0)
+    found = []
+    for precision in (torch.float32, torch.float64):  # torch computes in double
+        points = scattered((9, 7, 8)).to(precision).requires_grad_()
+        values = lookup(data, points, window)
+        values.square().sum().backward()
+        found.append((values.double(), points.grad.double()))
+    assert found[0][0].min() == 0 and found[0][0].max() == 1
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-4)
+
+
+def test_points_at_nan_and_infinity_read_no_foreign_memory() -> None:
+    data = volume((9, 7, 8), torch.float32, False)
+    points = torch.tensor([[torch.nan, 1, 1], [torch.inf, 2, 2], [-torch.inf, 2, 2], [1e30, -1e30, 3]])
+    values, gradients = kernels.look_up(data, points, None, gradient=True)
+    assert torch.isnan(values[0]) and torch.isfinite(values[1:]).all() and torch.isfinite(gradients[1:, 0]).all()
+    assert values[1] == data[8, 2, 2] and values[2] == data[0, 2, 2]
+
+
+def test_what_it_does_not_serve_is_left_to_torch() -> None:
+    points = scattered((9, 7, 8))
+    assert not kernels.can_look_up(torch.zeros(9, 7, 8, 2), points)  # channels
+    assert not kernels.can_look_up(torch.zeros(9, 7, 8, dtype=torch.bool), points)
+    assert not kernels.can_look_up(torch.zeros(9, 7, 8), points.double())
