@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+KERNELS := $(wildcard nephi/kernels/*.[ch])
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help demo test lint clean
@@ -28,13 +29,13 @@ clean: ## remove the virtual environment, build outputs and caches
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Two stamps, so that a demo does not wait for the development tools.
-$(VENV)/.nephi-installed: pyproject.toml constraints.txt
+$(VENV)/.nephi-installed: pyproject.toml constraints.txt $(KERNELS)
 	@echo "Installing nephi into $(VENV); the first time this takes a few minutes."
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) -e .
 	@touch $@
 
-$(VENV)/.dev-installed: pyproject.toml constraints.txt
+$(VENV)/.dev-installed: pyproject.toml constraints.txt $(KERNELS)
 	@echo "Installing nephi and its development tools into $(VENV); the first time this takes a few minutes."
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) -e ".[dev]"

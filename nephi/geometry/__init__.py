@@ -9,6 +9,7 @@ from nephi.geometry.interpolation import (
     multilinear,
     multilinear_with_slopes,
 )
+from nephi.geometry.matrices import determinant
 from nephi.geometry.points import PointMap, PointPairs, Points
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "PointMap",
     "PointPairs",
     "Points",
+    "determinant",
     "lookup",
     "lookup_majority",
     "lookup_nearest",

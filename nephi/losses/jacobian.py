@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from nephi.geometry import determinant
 from nephi.losses.shapes import check_jacobian
 
 
@@ -17,12 +17,7 @@ def jacobian_determinant(jacobian: Tensor) -> Tensor:
     Raises `UsageError` when the shape is not `(..., D, D)` with D = 2 or 3.
     """
     check_jacobian(jacobian, "jacobian")
-    rows = jacobian.unbind(-2)
-    if len(rows) == 2:
-        (a, b), (c, d) = rows[0].unbind(-1), rows[1].unbind(-1)
-        return a * d - b * c
-    triple_product: Tensor = torch.linalg.vecdot(rows[0], torch.linalg.cross(rows[1], rows[2]))
-    return triple_product
+    return determinant(jacobian)
 
 
 def volume_change(jacobian: Tensor) -> Tensor:

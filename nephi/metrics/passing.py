@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nephi.geometry import Grid
+from nephi.geometry import Grid, determinant
 from nephi.images import Image
 from nephi.metrics.regularity import FieldStatistics, inside_mask
 
@@ -43,8 +43,7 @@ class PassingField:
         self._kept = slab.narrow(axis, max(0, slab.shape[axis] - 2), min(2, slab.shape[axis])).clone()
 
     def _determinants(self, slab: Tensor) -> Tensor:
-        axes = [a for a in range(self.grid.dimension)]
+        axes = range(self.grid.dimension)
         slopes = [torch.gradient(slab, dim=a)[0] if slab.shape[a] > 1 else torch.zeros_like(slab) for a in axes]
-        by_voxel = torch.stack(slopes, dim=-1)
         to_voxel = self.grid.inverse_affine[:-1, :-1].to(slab)
-        return torch.linalg.det(torch.eye(len(axes)).to(slab) + by_voxel @ to_voxel)
+        return determinant(torch.stack(slopes, dim=-1) @ to_voxel + torch.eye(len(axes)).to(slab))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.geometry import Grid, lookup_nearest
+from nephi.geometry import Grid, determinant, lookup_nearest
 from nephi.images import Image
 from nephi.transforms import Transform
 
@@ -63,7 +63,7 @@ def regularity(transform: Transform, grid: Grid, mask: Image | None = None) -> R
     for points in voxel_centres_inside(grid, mask):
         with torch.no_grad():
             _, jacobian = transform.value_and_jacobian(points)
-        statistics.add(torch.linalg.det(jacobian))
+        statistics.add(determinant(jacobian))
     if statistics.count == 0:
         raise DataError("expected voxels to measure the folding at, found none: is the mask empty?")
     return statistics.result()
@@ -86,7 +86,6 @@ def inside_mask(mask: Image, points: Tensor) -> Tensor:
 def jacobian_image(transform: Transform, grid: Grid) -> Image:
     """Return the Jacobian determinant (float32) at every voxel centre of `grid`."""
     slabs = [
-        torch.linalg.det(transform.value_and_jacobian(grid.voxel_centres(start, stop))[1])
-        for start, stop in grid.slabs()
+        determinant(transform.value_and_jacobian(grid.voxel_centres(start, stop))[1]) for start, stop in grid.slabs()
     ]
     return Image(torch.cat(slabs, dim=-1), grid, name="Jacobian determinant")

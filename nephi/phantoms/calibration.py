@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import UsageError
+from nephi.geometry import determinant
 from nephi.phantoms.motion import Breathing
 
 BISECTIONS = 12
@@ -50,13 +51,6 @@ def calibrated(
     smallest = min(float(determinant(result.value_and_jacobian(some)[1]).min()) for some in probes.split(100_000))
     if smallest <= 0:
         raise UsageError(f"motion of {motion:g} mm folds the chest (determinant {smallest:.2f}): choose a smaller one")
-    return result
-
-
-def determinant(matrices: Tensor) -> Tensor:
-    """Return the determinants of `(..., 3, 3)` matrices; for many small ones faster than `torch.linalg.det`."""
-    first, second, third = matrices.unbind(dim=-2)
-    result: Tensor = (first * torch.linalg.cross(second, third)).sum(dim=-1)
     return result
 
 

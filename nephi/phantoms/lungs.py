@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from nephi.errors import UsageError
-from nephi.geometry import Grid
-from nephi.phantoms.calibration import calibrated, determinant
+from nephi.geometry import Grid, determinant
+from nephi.phantoms.calibration import calibrated
 from nephi.phantoms.chest import APEX, BASE, BODY, Chest, lung_depth
 from nephi.phantoms.grids import field_of_view, rotation
 from nephi.phantoms.motion import Breathing, Ramp, WaveMotion, Window

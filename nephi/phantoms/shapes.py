@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import UsageError
-from nephi.geometry import Grid
+from nephi.geometry import Grid, determinant
 from nephi.phantoms.grids import field_of_view, rotation
 from nephi.phantoms.motion import WaveMotion, Window
 from nephi.phantoms.pair import PhantomPair, landmarks_in, render, render_mask
@@ -123,7 +123,7 @@ def _waves(motion: float, generator: torch.Generator) -> WaveMotion:
         disc = disc_depth(probes + amplitude * unit) > 0
         amplitude = motion / float(unit[disc].norm(dim=-1).max())
     result = WaveMotion(waves, window, amplitude)
-    smallest = float(torch.linalg.det(result.value_and_jacobian(probes)[1]).min())
+    smallest = float(determinant(result.value_and_jacobian(probes)[1]).min())
     if smallest < SMALLEST_DETERMINANT:
         raise UsageError(
             f"motion of {motion:g} mm compresses some place to {smallest:.2f} of its area: choose a smaller one"

@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from nephi.geometry import Grid
+from nephi.geometry import Grid, determinant
 from nephi.images import Image, find_lungs, resample
 from nephi.phantoms import Breathing, PhantomPair, lung_phantom
-from nephi.phantoms.calibration import determinant
 
 SMALL = (34, 26, 30)
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from nephi.errors import UsageError
+from nephi.geometry import determinant
 from nephi.phantoms import Breathing, WaveMotion, lung_phantom
-from nephi.phantoms.calibration import determinant
 from nephi.phantoms.motion import Ramp, Window
 from nephi.phantoms.waves import PlaneWaves
 from nephi.transforms import Transform
