@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 
-from nephi.fields import compiled
 from nephi.fields.codes import LatentCodes
+from nephi.fields.compiled import Compiled, evaluate, gradients_in_place
 from nephi.fields.decoders import Decoder
 from nephi.fields.domain import Domain
 from nephi.fields.encodings import Encoding
@@ -36,6 +37,7 @@ class NeuralField(nn.Module, Transform):
         self.decoder = decoder
         self.codes = codes
         self.register_buffer("amplitude", amplitude.float(), persistent=False)
+        self.compiled = Compiled()
 
     @property
     def dimension(self) -> int:
@@ -45,8 +47,9 @@ class NeuralField(nn.Module, Transform):
     def __call__(self, points: Tensor) -> Tensor:
         """Return `phi(x)` for world points `(..., D)`, mm."""
         flat = points.reshape(-1, self.dimension).to(self.amplitude.dtype)
-        if compiled.has_kernel(self):
-            moved = compiled.displacement(self, flat)
+        arrays = self.compiled.arrays(self)
+        if arrays is not None:
+            moved, _ = evaluate(arrays, flat, jacobian=False)
         else:
             moved = torch.cat([self._displacement(block) for block in _blocks(flat)])
         return points + moved.reshape(points.shape).to(points.dtype)
@@ -54,8 +57,10 @@ class NeuralField(nn.Module, Transform):
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return `phi(x)` and `d phi_i / d x_j`, `(..., D)` and `(..., D, D)`."""
         flat = points.reshape(-1, self.dimension).to(self.amplitude.dtype)
-        if compiled.has_kernel(self):
-            moved, jacobian = compiled.displacement_and_jacobian(self, flat)
+        arrays = self.compiled.arrays(self)
+        if arrays is not None:
+            moved, jacobian = evaluate(arrays, flat, jacobian=True)
+            assert jacobian is not None
         else:
             parts = [self._displacement_and_jacobian(block) for block in _blocks(flat)]
             moved, jacobian = (torch.cat(column) for column in zip(*parts, strict=True))
@@ -95,6 +100,10 @@ class FieldPair(nn.Module):
         super().__init__()
         self.forward_field = forward_field
         self.inverse_field = inverse_field
+
+    def gradients_in_place(self) -> AbstractContextManager[None]:
+        """Inside, a backward pass may add gradients straight to `.grad`; see `nephi.fields.compiled`."""
+        return gradients_in_place([f for f in (self.forward_field, self.inverse_field) if f is not None])
 
     @torch.no_grad()
     def round_tables(self) -> None:

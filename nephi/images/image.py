@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from nephi.errors import DataError
 from nephi.geometry import Grid
+
+
+class Foreground(NamedTuple):
+    """Voxels `low` (included) to `high` (not) along each axis hold all that are above 0, `voxels` of them."""
+
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+    voxels: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +45,17 @@ class Image:
     def dimension(self) -> int:
         """Number of axes D, 2 or 3."""
         return self.grid.dimension
+
+    @cached_property
+    def foreground(self) -> Foreground:
+        """The box and number of voxels above 0: of a mask, those inside. Raises `DataError` where there is none."""
+        inside = self.data > 0
+        axes = range(self.dimension)
+        places = [inside.amax(dim=[b for b in axes if b != axis]).nonzero().flatten() for axis in axes]
+        if len(places[0]) == 0:
+            raise DataError(f"{self.name}: expected a mask with voxels above 0, found an empty one")
+        low, high = (tuple(int(p[end]) for p in places) for end in (0, -1))
+        return Foreground(low, tuple(h + 1 for h in high), int(torch.count_nonzero(inside)))
 
     @property
     def voxel_type(self) -> str:

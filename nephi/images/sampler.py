@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from nephi.geometry import lookup
 from nephi.images.image import Image
+from nephi.kernels import PatchFrame, can_look_up, look_up_patches, patches_gradient
 
 
 class ImageSampler:
@@ -22,6 +24,7 @@ class ImageSampler:
         affine = image.grid.inverse_affine
         self._linear = affine[:-1, :-1].T.to(image.data.device, torch.float32)
         self._offset = affine[:-1, -1].to(image.data.device, torch.float32)
+        self._frame: tuple[Tensor, PatchFrame] | None = None  # of the offsets asked for last
         self._upper = torch.tensor(image.grid.shape, device=image.data.device) - 0.5
 
     def __call__(self, points_world: Tensor) -> Tensor:
@@ -36,21 +39,50 @@ class ImageSampler:
         """Return values `(P, K)` at `centre + jacobian @ offset`: patches carried along to first order.
 
         `centres` `(P, D)` and `offsets` `(K, D)` are world mm; `jacobians` `(P, D, D)`, identity when omitted.
-        The frame change happens on the P centres and matrices, not on the P * K samples.
+        Differentiable with respect to centres and Jacobians. The frame change happens on the P centres and matrices,
+        not on the P * K samples.
         """
-        centres_voxel = torch.addmm(self._offset, centres, self._linear)
-        if jacobians is None:
-            points = centres_voxel[:, None] + offsets @ self._linear
-        else:
-            count, d, _ = jacobians.shape
-            steps = (self._linear.T @ jacobians).reshape(count * d, d) @ offsets.T
-            points = (centres_voxel[:, :, None] + steps.view(count, d, -1)).transpose(1, 2)
-        return self._at_voxels(points)
+        if not can_look_up(self.image.data, centres) or len(offsets) == 1:
+            return self._at_voxels(self._patch_points(centres, offsets, jacobians))
+        if self._frame is None or self._frame[0] is not offsets:
+            self._frame = offsets, PatchFrame(self._linear.T, self._offset, offsets)
+        given = self.image.data, self.window, self._frame[1]
+        if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (centres, jacobians)):
+            result: Tensor = _Patches.apply(*given, centres, jacobians)  # type: ignore[no-untyped-call]
+            return result
+        return look_up_patches(*given, centres, jacobians, gradient=False)[0]
 
     def contains(self, points_world: Tensor) -> Tensor:
         """Return a bool tensor `(...)`: does the point lie in the image, half a voxel of border included?"""
         voxel = points_world.float() @ self._linear + self._offset
         return ((voxel >= -0.5) & (voxel <= self._upper)).all(dim=-1)
 
+    def _patch_points(self, centres: Tensor, offsets: Tensor, jacobians: Tensor | None) -> Tensor:
+        """Return the voxel coordinates `(P, K, D)` of the patches' samples."""
+        centres_voxel = torch.addmm(self._offset, centres, self._linear)
+        if jacobians is None:
+            return centres_voxel[:, None] + offsets @ self._linear
+        count, d, _ = jacobians.shape
+        steps = (self._linear.T @ jacobians).reshape(count * d, d) @ offsets.T
+        return (centres_voxel[:, :, None] + steps.view(count, d, -1)).transpose(1, 2)
+
     def _at_voxels(self, points_voxel: Tensor) -> Tensor:
         return lookup(self.image.data, points_voxel, self.window)
+
+
+class _Patches(torch.autograd.Function):
+    """Patches by the compiled kernel: the gradient is computed with the values and contracted in the backward pass."""
+
+    @staticmethod
+    def forward(ctx, data, window, frame, centres, jacobians):  # type: ignore[no-untyped-def]
+        values, gradients = look_up_patches(data, window, frame, centres, jacobians, gradient=True)
+        ctx.frame = frame
+        ctx.save_for_backward(gradients)
+        return values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, by_values):  # type: ignore[no-untyped-def]
+        (gradients,) = ctx.saved_tensors
+        by_centres, by_jacobians = patches_gradient(ctx.frame, gradients, by_values, ctx.needs_input_grad[4])
+        return None, None, None, by_centres, by_jacobians

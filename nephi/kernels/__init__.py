@@ -7,10 +7,11 @@ the kernels were not built (no compiler at installation) or do not apply. Import
 from nephi.kernels.adam import adam_step, can_step
 from nephi.kernels.field import FieldArrays, field_gradient, field_values
 from nephi.kernels.library import available
-from nephi.kernels.lookup import can_look_up, look_up
+from nephi.kernels.lookup import PatchFrame, can_look_up, look_up, look_up_patches, patches_gradient
 
 __all__ = [
     "FieldArrays",
+    "PatchFrame",
     "adam_step",
     "available",
     "can_look_up",
@@ -18,4 +19,6 @@ __all__ = [
     "field_gradient",
     "field_values",
     "look_up",
+    "look_up_patches",
+    "patches_gradient",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -27,7 +27,6 @@ class _FieldGradient(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_void_p) for name in ("table", "first", "first_bias", "last", "last_bias"))
 
 
-@dataclass(frozen=True)
 class FieldArrays:
     """A field as the kernel reads it: contiguous float32 tensors in main memory, sizes in int64.
 
@@ -36,19 +35,29 @@ class FieldArrays:
     weights and biases of the hidden layer `(H, L C)`, `(H,)` and of the last one `(D, H)`, `(D,)`.
     """
 
-    cells: Tensor
-    starts: Tensor
-    to_unit: Tensor
-    offset: Tensor
-    amplitude: Tensor
-    parameters: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+    def __init__(
+        self,
+        cells: Tensor,
+        starts: Tensor,
+        to_unit: Tensor,
+        offset: Tensor,
+        amplitude: Tensor,
+        parameters: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
+    ) -> None:
+        levels, dimension = cells.shape
+        self._fixed = (cells, starts, to_unit, offset, amplitude)  # kept, for their addresses are
+        self.parameters = parameters
+        self.in_place = False  # see fields.compiled.gradients_in_place
+        sizes = (dimension, levels, parameters[0].shape[1], len(parameters[1]))
+        self._structure = _Field(*sizes, *(tensor.data_ptr() for tensor in self._fixed))
 
     def structure(self) -> _Field:
-        """Return the addresses of now: an optimiser may have moved the parameters."""
-        levels, dimension = self.cells.shape
-        fixed = (self.cells, self.starts, self.to_unit, self.offset, self.amplitude)
-        addresses = (tensor.data_ptr() for tensor in (*fixed, *self.parameters))
-        return _Field(dimension, levels, self.parameters[0].shape[1], len(self.parameters[1]), *addresses)
+        """Return the structure with the parameters' addresses of now: an optimiser may have moved them."""
+        structure, parameters = self._structure, self.parameters
+        structure.table = parameters[0].data_ptr()
+        structure.first, structure.first_bias = parameters[1].data_ptr(), parameters[2].data_ptr()
+        structure.last, structure.last_bias = parameters[3].data_ptr(), parameters[4].data_ptr()
+        return structure
 
 
 def field_values(field: FieldArrays, points: Tensor, jacobian: bool) -> tuple[Tensor, Tensor | None]:
@@ -62,12 +71,18 @@ def field_values(field: FieldArrays, points: Tensor, jacobian: bool) -> tuple[Te
     count, dimension = points.shape
     moved = torch.empty_like(points)
     slopes = points.new_empty(count, dimension, dimension) if jacobian else None
-    structure = field.structure()
+    structure = ctypes.byref(field.structure())
+    addresses = points.data_ptr(), moved.data_ptr(), 0 if slopes is None else slopes.data_ptr()
+    row = 4 * dimension  # bytes of a point
 
     def work(start: int, stop: int) -> None:
-        into = None if slopes is None else slopes[start:].data_ptr()
+        source, into, slope = addresses
         failed = native.nephi_field(
-            ctypes.byref(structure), stop - start, points[start:].data_ptr(), moved[start:].data_ptr(), into
+            structure,
+            stop - start,
+            source + row * start,
+            into + row * start,
+            slope + dimension * row * start if slope else None,
         )
         if failed:
             raise MemoryError("no memory for a block of points")
@@ -78,13 +93,20 @@ def field_values(field: FieldArrays, points: Tensor, jacobian: bool) -> tuple[Te
 
 
 def field_gradient(
-    field: FieldArrays, points: Tensor, by_displacement: Tensor | None, by_jacobian: Tensor | None, of_points: bool
-) -> tuple[Tensor | None, tuple[Tensor, ...]]:
-    """Return the gradients of points (if wanted) and parameters, given those of displacements and Jacobians."""
+    field: FieldArrays,
+    points: Tensor,
+    by_displacement: Tensor | None,
+    by_jacobian: Tensor | None,
+    of_points: bool,
+    sums: Sequence[Tensor],
+) -> Tensor | None:
+    """Return the gradient of the points (if wanted), given those of displacements and Jacobians.
+
+    Those of the parameters are added to `sums`, contiguous float32 tensors of the parameters' shapes.
+    """
     native = library()
     assert native is not None
     points = points.detach().contiguous()
-    sums = tuple(torch.zeros_like(parameter) for parameter in field.parameters)
     by_points = torch.empty_like(points) if of_points else None
     up = [None if given is None else given.contiguous() for given in (by_displacement, by_jacobian)]
     if len(points) and native.nephi_field_gradient(
@@ -95,4 +117,4 @@ def field_gradient(
         *(None if given is None else given.data_ptr() for given in (*up, by_points)),
     ):
         raise MemoryError("no memory for a block of points")
-    return by_points, sums
+    return by_points

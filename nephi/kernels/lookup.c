@@ -1,4 +1,6 @@
 /* Multilinear lookup of an image, with its gradient. The Python twin is geometry/interpolation.py. */
+#include <stdlib.h>
+
 #include "common.h"
 
 /* Voxels in any memory order; strides count voxels. `scale` and `low` window the values: (v - low) * scale, clamped to
@@ -12,16 +14,40 @@ typedef struct {
     int64_t clamped;
 } Volume;
 
-/* The voxels at the 2^D corners of the cells that hold the lanes' points; bit i of a corner: upper side of axis i. */
+/* The cells that hold the lanes' points: first voxel of each, place within it, 0 where the point was moved inside. */
+typedef struct {
+    int64_t first[LANES];
+    lanes fraction[MAX_DIMENSION], inside[MAX_DIMENSION];
+} Cells;
+
+INLINE void find_cells(const Volume *v, const int D, const lanes *points, Cells *cells) {
+    memset(cells->first, 0, sizeof cells->first);
+    for (int i = 0; i < D; i++) {
+        const lanes x = points[i], last = filled((float)(v->shape[i] - 1));
+        const lanes bounded = chosen(x < 0.0f, filled(0.0f), chosen(x > last, last, x)); /* NaN stays NaN */
+        const lanes low = chosen(bounded > 0.0f, bounded, filled(0.0f));
+        whole_lanes base = __builtin_convertvector(low, whole_lanes);
+        const whole_lanes most = (whole_lanes){0} + (int32_t)(v->shape[i] > 1 ? v->shape[i] - 2 : 0);
+        base = (base & (base < most)) | (most & ~(base < most));
+        cells->fraction[i] = bounded - __builtin_convertvector(base, lanes);
+        cells->inside[i] = chosen(bounded == x, filled(1.0f), filled(0.0f));
+        for (int64_t lane = 0; lane < LANES; lane++) cells->first[lane] += base[lane] * v->stride[i];
+    }
+}
+
+/* Voxels from a cell's first one to its corner c; bit i of c: upper side of axis i. */
+INLINE int64_t corner_shift(const Volume *v, const int D, int c) {
+    int64_t shift = 0;
+    for (int i = 0; i < D; i++) shift += (c >> i & 1) && v->shape[i] > 1 ? v->stride[i] : 0;
+    return shift;
+}
+
 #define DEFINE_READ(name, type)                                                                              \
-    INLINE void name(const void *voxels, const int D, const int64_t *first, const int64_t *reach, int64_t count, \
-                     lanes *corners) {                                                                       \
+    INLINE void name(const Volume *v, const int D, const Cells *cells, int64_t count, lanes *corners) {      \
         for (int c = 0; c < 1 << D; c++) {                                                                   \
-            const int64_t shift =                                                                            \
-                (c & 1 ? reach[0] : 0) + (c & 2 ? reach[1] : 0) + (D == 3 && c & 4 ? reach[D - 1] : 0);      \
+            const type *voxels = (const type *)v->voxels + corner_shift(v, D, c);                            \
             float values[LANES] = {0.0f};                                                                    \
-            for (int64_t lane = 0; lane < count; lane++)                                                     \
-                values[lane] = (float)((const type *)voxels)[first[lane] + shift];                           \
+            for (int64_t lane = 0; lane < count; lane++) values[lane] = (float)voxels[cells->first[lane]];   \
             memcpy(corners + c, values, sizeof *corners);                                                    \
         }                                                                                                    \
     }
@@ -31,60 +57,61 @@ DEFINE_READ(read_uint8, uint8_t)
 DEFINE_READ(read_int16, int16_t)
 DEFINE_READ(read_int32, int32_t)
 
-INLINE void read(const Volume *v, const int D, const int64_t *first, const int64_t *reach, int64_t count,
-                 lanes *corners) {
+/* The voxels at the corners of `count` cells. */
+INLINE void read(const Volume *v, const int D, const Cells *cells, int64_t count, lanes *corners) {
     switch (v->type) {
-        case 0: read_float(v->voxels, D, first, reach, count, corners); break;
-        case 1: read_double(v->voxels, D, first, reach, count, corners); break;
-        case 2: read_uint8(v->voxels, D, first, reach, count, corners); break;
-        case 3: read_int16(v->voxels, D, first, reach, count, corners); break;
-        default: read_int32(v->voxels, D, first, reach, count, corners);
+        case 0: read_float(v, D, cells, count, corners); break;
+        case 1: read_double(v, D, cells, count, corners); break;
+        case 2: read_uint8(v, D, cells, count, corners); break;
+        case 3: read_int16(v, D, cells, count, corners); break;
+        default: read_int32(v, D, cells, count, corners);
     }
 }
 
-/* One block of points: values, and with `slopes` the gradient by voxel coordinates. */
-INLINE lanes look(const Volume *v, const int D, const float *points, int64_t count, const int slopes, lanes *gradient) {
-    lanes fraction[MAX_DIMENSION], inside[MAX_DIMENSION], corners[8];
-    int64_t first[LANES] = {0}, reach[MAX_DIMENSION];
-    for (int i = 0; i < D; i++) {
-        const lanes x = column(points + i, D, count), last = filled((float)(v->shape[i] - 1));
-        const lanes bounded = chosen(x < 0.0f, filled(0.0f), chosen(x > last, last, x)); /* NaN stays NaN */
-        const lanes low = chosen(bounded > 0.0f, bounded, filled(0.0f));
-        whole_lanes base = __builtin_convertvector(low, whole_lanes);
-        const whole_lanes most = (whole_lanes){0} + (int32_t)(v->shape[i] > 1 ? v->shape[i] - 2 : 0);
-        base = (base & (base < most)) | (most & ~(base < most));
-        fraction[i] = bounded - __builtin_convertvector(base, lanes);
-        inside[i] = chosen(bounded == x, filled(1.0f), filled(0.0f));
-        for (int64_t lane = 0; lane < LANES; lane++) first[lane] += base[lane] * v->stride[i];
-        reach[i] = v->shape[i] > 1 ? v->stride[i] : 0;
+/* Ask for the memory of the cells' corners, to be read a little later. */
+INLINE void fetch(const Volume *v, const int D, const Cells *cells, int64_t count) {
+    static const int64_t bytes[] = {4, 8, 1, 2, 4};
+    const int64_t size = bytes[v->type];
+    for (int c = 0; c < 1 << D; c++) {
+        const char *voxels = (const char *)v->voxels + size * corner_shift(v, D, c);
+        const int i = v->stride[0] == 1 ? 0 : D - 1; /* neighbours along the axis of stride 1 share their line */
+        if (c >> i & 1) continue;
+        for (int64_t lane = 0; lane < count; lane++) __builtin_prefetch(voxels + size * cells->first[lane]);
     }
-    read(v, D, first, reach, count, corners);
+}
+
+/* Values in `count` cells, and with `slopes` the gradient: every fourth place of `gradient`, one an axis. */
+INLINE lanes look(const Volume *v, const int D, const Cells *cells, int64_t count, const int slopes, lanes *gradient) {
+    lanes corners[8];
+    read(v, D, cells, count, corners);
     for (int i = 0; i < D; i++) { /* contract one axis after the other; slopes of the axes already done go along */
         const int half = 1 << (D - 1 - i);
         for (int j = 0; j < i && slopes; j++)
             for (int c = 0; c < half; c++)
                 gradient[j * 4 + c] = gradient[j * 4 + 2 * c] +
-                                      (gradient[j * 4 + 2 * c + 1] - gradient[j * 4 + 2 * c]) * fraction[i];
+                                      (gradient[j * 4 + 2 * c + 1] - gradient[j * 4 + 2 * c]) * cells->fraction[i];
         for (int c = 0; c < half; c++) {
             const lanes difference = corners[2 * c + 1] - corners[2 * c];
             if (slopes) gradient[i * 4 + c] = difference;
-            corners[c] = corners[2 * c] + difference * fraction[i];
+            corners[c] = corners[2 * c] + difference * cells->fraction[i];
         }
     }
     const lanes raw = (corners[0] - v->low) * v->scale;
     lanes value = raw;
     if (v->clamped) value = chosen(raw < 0.0f, filled(0.0f), chosen(raw > 1.0f, filled(1.0f), raw));
     for (int i = 0; i < D && slopes; i++)
-        gradient[i * 4] *= v->scale * inside[i] * chosen(raw == value, filled(1.0f), filled(0.0f));
+        gradient[i * 4] *= v->scale * cells->inside[i] * chosen(raw == value, filled(1.0f), filled(0.0f));
     return value;
 }
 
 INLINE void look_all(const Volume *v, const int D, int64_t count, const float *points, float *values, float *gradients) {
     for (int64_t start = 0; start < count; start += LANES) {
         const int64_t size = count - start < LANES ? count - start : LANES;
-        lanes gradient[4 * MAX_DIMENSION]; /* four places an axis, for the halves still to be contracted */
-        const lanes value = look(v, D, points + start * D, size, gradients != 0, gradient);
-        put_column(values + start, 1, size, value);
+        lanes x[MAX_DIMENSION], gradient[4 * MAX_DIMENSION];
+        Cells cells;
+        for (int i = 0; i < D; i++) x[i] = column(points + start * D + i, D, size);
+        find_cells(v, D, x, &cells);
+        put_column(values + start, 1, size, look(v, D, &cells, size, gradients != 0, gradient));
         for (int i = 0; i < D && gradients; i++) put_column(gradients + start * D + i, D, size, gradient[i * 4]);
     }
 }
@@ -94,4 +121,99 @@ EXPORT EVERY_PROCESSOR void nephi_lookup(const Volume *v, int64_t count, const f
                                          float *gradients) {
     if (v->dimension == 3) look_all(v, 3, count, points, values, gradients);
     else look_all(v, 2, count, points, values, gradients);
+}
+
+/* Patches: samples at centre + matrix @ offset (world mm), K of them around each centre; no matrix: the identity. */
+typedef struct {
+    const float *to_voxel, *origin; /* (D, D), (D): world mm to voxel coordinates */
+    int64_t samples;                /* K */
+    const float *offsets;           /* (K, D) */
+} Patches;
+
+/* The cells of one patch's samples, in blocks of LANES. */
+INLINE void find_patch(const Volume *v, const Patches *p, const int D, const float *centre, const float *matrix,
+                       Cells *cells) {
+    float middle[MAX_DIMENSION], step[MAX_DIMENSION][MAX_DIMENSION];
+    for (int i = 0; i < D; i++) {
+        middle[i] = p->origin[i];
+        for (int j = 0; j < D; j++) {
+            middle[i] += p->to_voxel[i * D + j] * centre[j];
+            step[i][j] = matrix ? 0.0f : p->to_voxel[i * D + j];
+            for (int k = 0; k < D && matrix; k++) step[i][j] += p->to_voxel[i * D + k] * matrix[k * D + j];
+        }
+    }
+    for (int64_t start = 0; start < p->samples; start += LANES) {
+        const int64_t size = p->samples - start < LANES ? p->samples - start : LANES;
+        lanes x[MAX_DIMENSION];
+        for (int i = 0; i < D; i++) {
+            x[i] = filled(middle[i]);
+            for (int j = 0; j < D; j++) x[i] += step[i][j] * column(p->offsets + start * D + j, D, size);
+        }
+        find_cells(v, D, x, cells + start / LANES);
+        fetch(v, D, cells + start / LANES, size);
+    }
+}
+
+/* A patch is looked up while the memory of the next one is on its way: scattered patches are never in the cache. */
+INLINE void look_at_patches(const Volume *v, const Patches *p, const int D, int64_t count, const float *centres,
+                            const float *matrices, float *values, float *gradients, Cells *cells) {
+    const int64_t K = p->samples, blocks = (K + LANES - 1) / LANES;
+    for (int64_t patch = 0; patch <= count; patch++) {
+        if (patch < count)
+            find_patch(v, p, D, centres + patch * D, matrices ? matrices + patch * D * D : 0,
+                       cells + patch % 2 * blocks);
+        const int64_t ready = patch - 1;
+        for (int64_t start = 0; start < K && ready >= 0; start += LANES) {
+            const int64_t size = K - start < LANES ? K - start : LANES;
+            lanes gradient[4 * MAX_DIMENSION];
+            const Cells *found = cells + ready % 2 * blocks + start / LANES;
+            put_column(values + ready * K + start, 1, size, look(v, D, found, size, gradients != 0, gradient));
+            for (int i = 0; i < D && gradients; i++)
+                put_column(gradients + (ready * D + i) * K + start, 1, size, gradient[i * 4]);
+        }
+    }
+}
+
+/* Values (P, K) and, unless NULL, gradients (P, D, K) by voxel coordinates. */
+EXPORT EVERY_PROCESSOR int nephi_patches(const Volume *v, const Patches *p, int64_t count, const float *centres,
+                                         const float *matrices, float *values, float *gradients) {
+    const size_t blocks = (size_t)(p->samples + LANES - 1) / LANES;
+    Cells *cells = aligned_alloc(sizeof(lanes), 2 * blocks * sizeof(Cells));
+    if (!cells) return 1;
+    if (v->dimension == 3) look_at_patches(v, p, 3, count, centres, matrices, values, gradients, cells);
+    else look_at_patches(v, p, 2, count, centres, matrices, values, gradients, cells);
+    free(cells);
+    return 0;
+}
+
+INLINE void pull_patches(const Patches *p, const int D, int64_t count, const float *gradients, const float *by_values,
+                         float *by_centres, float *by_matrices) {
+    const int64_t K = p->samples;
+    for (int64_t patch = 0; patch < count; patch++) {
+        float sum[MAX_DIMENSION] = {0.0f}, moment[MAX_DIMENSION][MAX_DIMENSION] = {{0.0f}};
+        for (int64_t k = 0; k < K; k++)
+            for (int i = 0; i < D; i++) {
+                const float product = by_values[patch * K + k] * gradients[(patch * D + i) * K + k];
+                sum[i] += product;
+                for (int j = 0; j < D; j++) moment[i][j] += product * p->offsets[k * D + j];
+            }
+        for (int i = 0; i < D; i++) {
+            float centre = 0.0f;
+            for (int k = 0; k < D; k++) centre += p->to_voxel[k * D + i] * sum[k];
+            by_centres[patch * D + i] = centre;
+            for (int j = 0; j < D && by_matrices; j++) {
+                float entry = 0.0f;
+                for (int k = 0; k < D; k++) entry += p->to_voxel[k * D + i] * moment[k][j];
+                by_matrices[(patch * D + i) * D + j] = entry;
+            }
+        }
+    }
+}
+
+/* Gradients of centres (P, D) and, unless NULL, matrices (P, D, D), from the values' and what nephi_patches kept. */
+EXPORT EVERY_PROCESSOR void nephi_patches_gradient(const Patches *p, int64_t dimension, int64_t count,
+                                                   const float *gradients, const float *by_values, float *by_centres,
+                                                   float *by_matrices) {
+    if (dimension == 3) pull_patches(p, 3, count, gradients, by_values, by_centres, by_matrices);
+    else pull_patches(p, 2, count, gradients, by_values, by_centres, by_matrices);
 }

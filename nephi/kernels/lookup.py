@@ -27,6 +27,27 @@ class _Volume(ctypes.Structure):
     )
 
 
+class _Patches(ctypes.Structure):
+    """`Patches` of lookup.c."""
+
+    _fields_ = (
+        ("to_voxel", ctypes.c_void_p),
+        ("origin", ctypes.c_void_p),
+        ("samples", ctypes.c_int64),
+        ("offsets", ctypes.c_void_p),
+    )
+
+
+class PatchFrame:
+    """Where the samples of patches lie: world mm to voxels, `to_voxel @ x + origin`, and `offsets` `(K, D)` in mm."""
+
+    def __init__(self, to_voxel: Tensor, origin: Tensor, offsets: Tensor) -> None:
+        self._kept = tuple(tensor.float().contiguous() for tensor in (to_voxel, origin, offsets))
+        self.samples = len(offsets)
+        first, second, third = (tensor.data_ptr() for tensor in self._kept)
+        self.structure = _Patches(first, second, self.samples, third)
+
+
 def can_look_up(data: Tensor, points_voxel: Tensor) -> bool:
     """Tell whether the kernel serves these voxels and points."""
     return (
@@ -51,18 +72,7 @@ def look_up(
     points = points_voxel.detach().contiguous()
     values = points.new_empty(points.shape[:-1])
     gradients = torch.empty_like(points) if gradient else None
-    low, scale = (0.0, 1.0) if window is None else (window[0], 1 / (window[1] - window[0]))
-    three = ctypes.c_int64 * 3
-    volume = _Volume(
-        data.ndim,
-        three(*data.shape),
-        three(*data.stride()),
-        data.data_ptr(),
-        TYPES.index(data.dtype),
-        low,
-        scale,
-        window is not None,
-    )
+    volume = _volume(data, window)
     flat, step = points.data_ptr(), 4 * data.ndim
 
     def work(start: int, stop: int) -> None:
@@ -73,3 +83,57 @@ def look_up(
 
     over_points(work, values.numel())
     return values, gradients
+
+
+def look_up_patches(
+    data: Tensor,
+    window: tuple[float, float] | None,
+    frame: PatchFrame,
+    centres: Tensor,
+    matrices: Tensor | None,
+    gradient: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Return the values `(P, K)` at `centre + matrix @ offset`, and if wanted what `patches_gradient` needs.
+
+    `centres` `(P, D)` are world mm, `matrices` `(P, D, D)`, the identity when omitted; float32.
+    """
+    native = library()
+    assert native is not None
+    centres = centres.detach().contiguous()
+    matrices = None if matrices is None else matrices.detach().contiguous()
+    count, dimension = centres.shape
+    values = centres.new_empty(count, frame.samples)
+    gradients = centres.new_empty(count, dimension, frame.samples) if gradient else None
+    addresses = (None if tensor is None else tensor.data_ptr() for tensor in (centres, matrices, values, gradients))
+    volume, patches = ctypes.byref(_volume(data, window)), ctypes.byref(frame.structure)
+    if native.nephi_patches(volume, patches, count, *addresses):
+        raise MemoryError("no memory for the cells of a patch")
+    return values, gradients
+
+
+def patches_gradient(
+    frame: PatchFrame, gradients: Tensor, by_values: Tensor, of_matrices: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Return the gradients of centres `(P, D)` and, if wanted, matrices `(P, D, D)`, given those of the values."""
+    native = library()
+    assert native is not None
+    count, dimension, _ = gradients.shape
+    by_values = by_values.contiguous()
+    by_centres = gradients.new_empty(count, dimension)
+    by_matrices = gradients.new_empty(count, dimension, dimension) if of_matrices else None
+    native.nephi_patches_gradient(
+        ctypes.byref(frame.structure),
+        dimension,
+        count,
+        gradients.data_ptr(),
+        by_values.data_ptr(),
+        by_centres.data_ptr(),
+        None if by_matrices is None else by_matrices.data_ptr(),
+    )
+    return by_centres, by_matrices
+
+
+def _volume(data: Tensor, window: tuple[float, float] | None) -> _Volume:
+    low, scale = (0.0, 1.0) if window is None else (window[0], 1 / (window[1] - window[0]))
+    address, kind = data.data_ptr(), TYPES.index(data.dtype)
+    return _Volume(data.ndim, tuple(data.shape), data.stride(), address, kind, low, scale, window is not None)

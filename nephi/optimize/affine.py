@@ -138,12 +138,14 @@ class _Model:
 
 def _centre_of_mass(image: Image, mask: Image | None, window: tuple[float, float]) -> Tensor:
     weights = smoothed(image, _longest_edge(image.grid) / 64, window) if mask is None else mask
-    mass = weights.data.double()
-    coordinates = []
-    for axis in range(image.dimension):
-        profile = mass.sum(dim=[a for a in range(image.dimension) if a != axis])
-        coordinates.append((profile * torch.arange(len(profile))).sum() / profile.sum())
-    return weights.grid.voxel_to_world_points(torch.stack(coordinates))
+    profiles = [torch.zeros(n, dtype=torch.float64) for n in weights.grid.shape]
+    for start, stop in weights.grid.slabs(2_000_000):  # a whole volume in double precision would be the largest of all
+        mass = weights.data[..., start:stop].double()
+        for axis, profile in enumerate(profiles):
+            part = profile[start:stop] if axis == image.dimension - 1 else profile
+            part += mass.sum(dim=[a for a in range(image.dimension) if a != axis])
+    centre = torch.stack([(p * torch.arange(len(p))).sum() / p.sum() for p in profiles])
+    return weights.grid.voxel_to_world_points(centre)
 
 
 def _longest_edge(grid: Grid) -> float:

@@ -50,7 +50,8 @@ def fit_fields(
                 raise _diverged() from None
             if loss.device.type == "cpu" or schedule.checks():  # elsewhere each look waits for the device
                 _require_finite(loss)
-            optimiser.minimise(loss)
+            with fields.gradients_in_place():
+                optimiser.minimise(loss)
             names = list(terms)
             rows.append(torch.stack([loss.detach(), *(t.detach() for t in terms.values())]))
             if schedule.checks():

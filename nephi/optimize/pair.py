@@ -14,6 +14,8 @@ from nephi.optimize.settings import ImageSettings
 
 Window = tuple[float, float]
 
+WINDOW_VOXELS = 300_000  # whose percentiles stand for the image's
+
 
 @dataclass(frozen=True, eq=False)
 class Pair:
@@ -68,8 +70,7 @@ def _mask(image: Image, mask: Image | None, default: str) -> Image | None:
                 f"{mask.name}: expected a mask on the grid of {image.name} ({_grid_text(image.grid)}), found "
                 f"{_grid_text(mask.grid)}; resample it with `nephi apply --interpolation label`"
             )
-        if not bool((mask.data > 0).any()):
-            raise DataError(f"{mask.name}: expected a mask with voxels above 0, found an empty one")
+        _ = mask.foreground  # an empty one is found out here, where its name is known
         return mask
     if default == "lungs":
         return find_lungs(image)
@@ -82,13 +83,16 @@ def _window(image: Image, mask: Image | None, settings: ImageSettings) -> Window
     if settings.window:
         low, high = settings.window
         return low, high
-    values = image.data
+    # Every n-th voxel along each axis: percentiles need no more.
+    step = max(1, round((image.grid.size / WINDOW_VOXELS) ** (1 / image.dimension)))
+    thinned = (slice(None, None, step),) * image.dimension
+    values = image.data[thinned]
+    kept = values > image.data.amin()
     if mask is not None and mask.grid.shape == image.grid.shape:
-        values = values[mask.data > 0]
-    values = values[values > image.data.amin()].flatten()
-    if len(values) == 0:  # the mask lies in the background
+        kept = kept & (mask.data[thinned] > 0)
+    sample = values[kept].double()
+    if len(sample) == 0:  # the mask lies in the background
         return float(image.data.amin()), float(image.data.amax())
-    sample = values[:: max(1, len(values) // 1_000_000)].double()
     low, high = torch.quantile(sample, torch.tensor(settings.percentiles, dtype=torch.float64) / 100).tolist()
     if not low < high:
         low, high = float(image.data.amin()), float(image.data.amax())

@@ -7,7 +7,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from nephi.errors import DataError
 from nephi.geometry import Grid, lookup_nearest
 from nephi.images import Image
 
@@ -41,19 +40,12 @@ class MaskPoints:
     """
 
     def __init__(self, mask: Image) -> None:
-        inside = mask.data > 0
-        spans = []
-        for axis in range(mask.dimension):
-            others = [a for a in range(mask.dimension) if a != axis]
-            hit = inside.amax(dim=others).nonzero()
-            if len(hit) == 0:
-                raise DataError(f"{mask.name}: expected a mask with voxels above 0, found an empty one")
-            spans.append((int(hit[0]), int(hit[-1]) + 1))
+        box = mask.foreground
         self.mask = mask
-        self.low = torch.tensor([float(a) for a, _ in spans], dtype=torch.float64)
-        self.extent = torch.tensor([float(b - a) for a, b in spans], dtype=torch.float64)
-        self.share = float(inside.sum()) / float(self.extent.prod())
-        self.voxels = inside.nonzero() if self.share < SPARSE else None
+        self.low = torch.tensor(box.low, dtype=torch.float64)
+        self.extent = torch.tensor(box.high, dtype=torch.float64) - self.low
+        self.share = box.voxels / float(self.extent.prod())
+        self.voxels = (mask.data > 0).nonzero() if self.share < SPARSE else None
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Return `(count, D)` float32 world points."""

@@ -1,12 +1,14 @@
 """The kernel of neural fields against its twin in torch: values, Jacobians, and the gradients of everything."""
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import Tensor
 
-from nephi.fields import FieldSettings, NeuralField, build_fields, compiled
+from nephi.fields import FieldSettings, NeuralField, build_fields
+from nephi.fields.compiled import Compiled
 from nephi.geometry import Grid
 
 
@@ -39,13 +41,17 @@ def twin(field: NeuralField) -> NeuralField:
     return copy.deepcopy(field).double()
 
 
+def served(field: NeuralField) -> bool:
+    return Compiled().arrays(field) is not None
+
+
 @pytest.mark.parametrize("count", [1, 15, 16, 100])
 @pytest.mark.parametrize("channels", [4, 8])
 @pytest.mark.parametrize("dimension", [2, 3])
 def test_values_and_all_gradients_agree_with_the_twin(dimension: int, channels: int, count: int) -> None:
     field = random_field(dimension, channels)
     other = twin(field)
-    assert compiled.has_kernel(field) and not compiled.has_kernel(other)
+    assert served(field) and not served(other)
     generator = torch.Generator().manual_seed(5)
     x = points_in_and_around(field, max(count, 2))[:count]
     up = (
@@ -108,3 +114,19 @@ def test_a_point_at_nan_is_nan_and_its_neighbours_are_not() -> None:
 def test_no_points_give_no_values() -> None:
     values, jacobians = random_field(2).value_and_jacobian(torch.zeros(0, 2))
     assert values.shape == (0, 2) and jacobians.shape == (0, 2, 2)
+
+
+def test_gradients_in_place_are_the_same_sums() -> None:
+    pair = build_fields(FieldSettings(spacings=(30.0, 11.0)), oblique_grid(3), torch.Generator().manual_seed(3))
+    x = points_in_and_around(pair.forward_field, 30)
+    found = []
+    for in_place in (False, True):
+        for parameter in pair.parameters():
+            parameter.grad = torch.ones_like(parameter)  # what is there already counts
+        values, jacobians = pair.forward_field.value_and_jacobian(x)
+        back = pair.inverse_field(values)
+        with pair.gradients_in_place() if in_place else nullcontext():
+            ((back - x).square().sum() + jacobians.square().sum()).backward()
+        found.append([p.grad for p in pair.parameters()])
+    torch.testing.assert_close(found[0], found[1])
+    assert any(bool((gradient != 1).any()) for gradient in found[0])

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from nephi import kernels
-from nephi.geometry import lookup, lookup_with_gradient
+from nephi.geometry import Grid, lookup, lookup_with_gradient
+from nephi.images import Image, ImageSampler
+from nephi.sampling import patch_offsets
 
 TYPES = [torch.float32, torch.float64, torch.uint8, torch.int16, torch.int32]
 
@@ -68,3 +70,30 @@ def test_what_it_does_not_serve_is_left_to_torch() -> None:
     assert not kernels.can_look_up(torch.zeros(9, 7, 8, 2), points)  # channels
     assert not kernels.can_look_up(torch.zeros(9, 7, 8, dtype=torch.bool), points)
     assert not kernels.can_look_up(torch.zeros(9, 7, 8), points.double())
+
+
+@pytest.mark.parametrize("carried", [False, True])
+@pytest.mark.parametrize("window", [None, (50.0, 120.0)])
+@pytest.mark.parametrize("shape", [(9, 7, 8), (12, 9)])
+def test_patches_and_their_gradients_agree_with_the_twin(
+    shape: tuple[int, ...], window: tuple[float, float] | None, carried: bool
+) -> None:
+    d = len(shape)
+    generator = torch.Generator().manual_seed(3)
+    affine = torch.eye(d + 1, dtype=torch.float64)
+    affine[:-1] += 0.3 * torch.randn(d, d + 1, generator=generator, dtype=torch.float64)
+    image = Image(volume(shape, torch.int16, True), Grid(shape, affine))
+    centres = image.grid.voxel_to_world_points(scattered(shape, 27)[7:])  # without voxel centres, where slopes jump
+    jacobians = torch.eye(d) + 0.2 * torch.randn(20, d, d, generator=generator)
+    up = torch.randn(20, 3**d, generator=generator)
+    found = []
+    for dtype in (torch.float32, torch.float64):  # torch computes in double
+        offsets = patch_offsets(d, 1, 0.7).to(dtype)
+        x, j = (t.to(dtype, copy=True).requires_grad_() for t in (centres, jacobians))
+        sampler = ImageSampler(image, window)
+        sampler._linear, sampler._offset = sampler._linear.to(dtype), sampler._offset.to(dtype)
+        values = sampler.patches(x, offsets, j if carried else None)
+        (values * up).sum().backward()
+        found.append([values.double(), x.grad.double(), j.grad.double() if carried else torch.zeros(1)])
+    scale = float(found[1][1].abs().max())
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-3 * scale)
