@@ -277,12 +277,12 @@ def test_nothing_is_left_of_an_interrupted_run(
 def test_nothing_is_left_when_the_disk_is_full(
     call: Call, flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import gzip
+    from isal import igzip
 
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(gzip.GzipFile, "write", full)
+    monkeypatch.setattr(igzip.IGzipFile, "write", full)
     outcome = call("register", *pair_options(flat), "-o", tmp_path / "a" / "out", "--config", flat / "brief.toml")
     assert outcome.code == 3
     assert "No space left" in outcome.err and str(tmp_path / "a" / "out") in outcome.err

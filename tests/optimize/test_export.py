@@ -1,6 +1,5 @@
 """What a registration writes: whole or not at all, and with numbers that others find, too."""
 
-import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from isal import igzip
 
 from nephi.errors import DataError
 from nephi.geometry import Grid
@@ -41,16 +41,16 @@ def contents(folder: Path) -> dict[str, bytes]:
 def full_disk(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """Let the disk be full after some compressed writes."""
     written = 0
-    write = gzip.GzipFile.write
+    write = igzip.IGzipFile.write
 
-    def failing(self: gzip.GzipFile, data: bytes) -> int:
+    def failing(self: igzip.IGzipFile, data: bytes) -> int:
         nonlocal written
         written += 1
         if written > after:
             raise OSError(28, "No space left on device")
         return write(self, data)
 
-    monkeypatch.setattr(gzip.GzipFile, "write", failing)
+    monkeypatch.setattr(igzip.IGzipFile, "write", failing)
 
 
 def test_these_files_and_no_other(saved: Path) -> None:
@@ -215,7 +215,7 @@ def test_an_interrupt_leaves_nothing(fitted: Registration, tmp_path: Path, monke
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(gzip.GzipFile, "write", interrupted)
+    monkeypatch.setattr(igzip.IGzipFile, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fitted.save(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
