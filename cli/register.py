@@ -24,7 +24,9 @@ INITIALS = ("moments", "centers", "none")
 @click.option("--fixed-mask", type=FILE, help="Where to register (above 0), on the fixed image's grid.")
 @click.option("--moving-mask", type=FILE, help="The same on the moving image's grid.")
 @click.option(
-    "--preset", metavar="NAME", help="lung-ct, lung-ct-fast, ct, brain-mri, generic (default), idir or nephi-eccv2024."
+    "--preset",
+    metavar="NAME",
+    help="lung-ct, lung-ct-fast, lung-ct-best, ct, brain-mri, multimodal, generic (default), idir or nephi-eccv2024.",
 )
 @click.option("--config", type=FILE, metavar="F.toml", help="Settings file; what it leaves out comes from the preset.")
 @click.option(
@@ -33,7 +35,11 @@ INITIALS = ("moments", "centers", "none")
     help="Start: bring centres of mass or image centres together, trust the headers, or an affine transform file.",
 )
 @click.option("--transform", type=click.Choice(["rigid", "affine", "deformable"]), help="Kind of transform to find.")
-@click.option("--similarity", metavar="NAME", help="mse, ncc, lncc, lncc2, mind (other contrast) or nmi.")
+@click.option(
+    "--similarity",
+    metavar="NAME",
+    help="mse, ncc, lncc, lncc2, pooled, or for other contrast mind or nmi; sums, too: 'lncc2 + 10 mse'.",
+)
 @click.option("--window", type=(float, float), metavar="LO HI", help="Intensities between which images are compared.")
 @click.option("--outside", type=float, metavar="VALUE", help="Value of warped voxels from beyond the moving image.")
 @click.option(

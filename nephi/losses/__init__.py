@@ -5,17 +5,19 @@ All are pure functions that return a scalar mean. Similarity losses compare patc
 """
 
 from nephi.losses.bending import bending, hessian_by_differences
+from nephi.losses.contrast import matched_contrast
 from nephi.losses.diffusion import diffusion
 from nephi.losses.gradicon import gradicon
 from nephi.losses.icon import icon
 from nephi.losses.jacobian import folding, jacobian_determinant, volume_change
 from nephi.losses.mind import mind_ssc
 from nephi.losses.mse import mse
-from nephi.losses.ncc import lncc, lncc_squared, ncc
+from nephi.losses.ncc import lncc, lncc_pooled, lncc_squared, ncc
 from nephi.losses.nmi import nmi
-from nephi.losses.similarities import SIMILARITIES, Similarity, similarity
+from nephi.losses.similarities import LOCAL, SIMILARITIES, Similarity, similarity, similarity_terms
 
 __all__ = [
+    "LOCAL",
     "SIMILARITIES",
     "Similarity",
     "bending",
@@ -26,11 +28,14 @@ __all__ = [
     "icon",
     "jacobian_determinant",
     "lncc",
+    "lncc_pooled",
     "lncc_squared",
+    "matched_contrast",
     "mind_ssc",
     "mse",
     "ncc",
     "nmi",
     "similarity",
+    "similarity_terms",
     "volume_change",
 ]

@@ -71,7 +71,8 @@ def _level(pair: Pair, level: LevelSettings, fit: FitSettings) -> Level:
             ImageSampler(smoothed(image, level.smoothing, window)) if level.smoothing else ImageSampler(image, window)
         )
 
-    offsets = patch_offsets(pair.fixed.dimension, fit.radius, level.spacing).to(pair.fixed.data.device)
+    dimension = pair.fixed.dimension
+    offsets = patch_offsets(dimension, fit.patch_radius(dimension), level.spacing).to(pair.fixed.data.device)
     return Level(look(pair.fixed, pair.fixed_window), look(pair.moving, pair.moving_window), offsets)
 
 

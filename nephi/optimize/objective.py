@@ -80,9 +80,11 @@ class _Direction:
     def similarity(self, here: ImageSampler, there: ImageSampler, offsets: Tensor) -> Tensor:
         """Compare patches of the image the points were drawn in with the patches the field carries them to."""
         weights = there.contains(self.moved.detach()).float()
-        return losses.similarity(self.settings.fit.similarity)(
-            here.patches(self.centres, offsets), there.patches(self.moved, offsets, self.carriers), weights
-        )
+        fit = self.settings.fit
+        drawn, met = here.patches(self.centres, offsets), there.patches(self.moved, offsets, self.carriers)
+        if fit.match_contrast:
+            drawn, met = losses.matched_contrast(drawn, met, weights)
+        return losses.similarity(fit.similarity, fit.contrast)(drawn, met, weights)
 
     def round_trip(self, other: NeuralField) -> tuple[Tensor, Tensor]:
         """Return where the other field takes the moved regularity points, and its Jacobian there."""

@@ -10,7 +10,7 @@ import torch
 from nephi.errors import UsageError
 from nephi.fields import FieldSettings
 from nephi.geometry import Grid
-from nephi.losses import similarity
+from nephi.losses import LOCAL, similarity_terms
 
 INITIALS = ("moments", "centers", "none")
 KINDS = ("none", "rigid", "affine")
@@ -141,9 +141,13 @@ class RegularitySettings:
 class FitSettings:
     """How the fields are fitted.
 
-    similarity: between patches of `(2 radius + 1)^D` samples at `patches` points in each direction; radius 0 compares
-        single points (for the global measures). `share` above 0 draws that share of the fixed image's voxels instead,
-        at most `patches` (NePhi's rule).
+    similarity: between patches of `(2 radius + 1)^D` samples at `patches` points in each direction; one of them, or a
+        weighted sum such as `lncc2 + 10 mse`. radius 0 compares single points (for the global measures); in 2-D it is
+        at least 2 otherwise, for the 9 samples of radius 1 are too few to correlate. `share` above 0 draws that share
+        of the fixed image's voxels instead, at most `patches` (NePhi's rule).
+    contrast: standard deviation, of intensities in the window, at which a patch counts half in `lncc` and `lncc2`.
+    match_contrast: for images of different contrast; at each step one is given the other's by the curve that predicts
+        it best, then they are compared.
     rate: Adam's step size, reached after a `warmup` share of the steps and lowered along a cosine if `decay`.
     plateau: a level ends early when the mean loss of its last fifth of steps is lower than that of the fifth before by
         less than this share; 0 never ends early.
@@ -153,20 +157,26 @@ class FitSettings:
     patches: int = 256
     share: float = 0.0
     radius: int = 1
+    contrast: float = 0.056
+    match_contrast: bool = False
     rate: float = 1e-2
     warmup: float = 0.05
     decay: bool = True
     plateau: float = 1e-3
 
+    def patch_radius(self, dimension: int) -> int:
+        """Return the radius of patches in images of `dimension` axes."""
+        return max(self.radius, 2) if dimension == 2 and self.radius else self.radius
+
     def __post_init__(self) -> None:
-        similarity(self.similarity)
-        if self.similarity == "mind" and self.radius != 2:
+        names = {name for _, name in similarity_terms(self.similarity)}
+        if "mind" in names and self.radius != 2:
             raise UsageError(f"fit.radius: similarity mind needs patches of radius 2, got {self.radius}")
-        if self.similarity in ("lncc", "lncc2") and self.radius < 1:
+        if names & {*LOCAL} and self.radius < 1:
             raise UsageError(f"fit.radius: similarity {self.similarity} needs patches of radius 1 or more, got 0")
         _at_least("fit", 0, radius=self.radius, share=self.share, warmup=self.warmup, plateau=self.plateau)
         _at_least("fit", 1, patches=self.patches)
-        _above("fit", 0.0, rate=self.rate)
+        _above("fit", 0.0, rate=self.rate, contrast=self.contrast)
 
 
 @dataclass(frozen=True)
@@ -203,11 +213,13 @@ def with_similarity(settings: Settings, name: str) -> Settings:
     """Return the settings with another similarity for the fit, and one that agrees with it for the global alignment.
 
     MIND needs patches of radius 2. Measures for images of different contrast (`mind`, `nmi`) align globally by `nmi`.
-    Raises `UsageError` for an unknown name.
+    Raises `UsageError` for an unknown name or sum.
     """
-    radius = 2 if name == "mind" else settings.fit.radius
+    names = {part for _, part in similarity_terms(name)}
+    radius = 2 if "mind" in names else settings.fit.radius
     fit = replace(settings.fit, similarity=name, radius=radius)
-    affine = replace(settings.affine, similarity={"mind": "nmi", "nmi": "nmi", "mse": "mse"}.get(name, "ncc"))
+    overall = "nmi" if names & {"mind", "nmi"} else "mse" if names == {"mse"} else "ncc"
+    affine = replace(settings.affine, similarity=overall)
     return replace(settings, fit=fit, affine=affine)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nephi.errors import UsageError
-from nephi.losses import lncc, lncc_squared, ncc
+from nephi.losses import lncc, lncc_pooled, lncc_squared, ncc
 from nephi.losses.ncc import LOCAL_EPSILON
 
 gains = st.floats(0.2, 5.0)
@@ -133,3 +133,25 @@ def test_gradient_of_the_squared_form_against_the_textbook_form() -> None:
 def test_local_correlation_needs_two_samples(loss) -> None:
     with pytest.raises(UsageError, match=r"K >= 2 samples, got \(8, 1\)"):
         loss(torch.rand(8, 1), torch.rand(8, 1))
+
+
+def test_pooled_against_loops() -> None:
+    fixed, moving, weights = random_patches(5, 6, 7), random_patches(6, 6, 7), random_patches(7, 6)
+    sums = [0.0, 0.0, 0.0]
+    for f, m, w in zip(fixed.tolist(), moving.tolist(), weights.tolist(), strict=True):
+        parts = moments(f, m, [1.0] * 7)
+        sums = [total + w / sum(weights.tolist()) * part for total, part in zip(sums, parts, strict=True)]
+    expected = 1 - sums[0] / math.sqrt(sums[1] * sums[2] + 1e-3)
+    assert abs(lncc_pooled(fixed, moving, weights, epsilon=1e-3).item() - expected) < 1e-12
+
+
+@given(seeds, gains, st.lists(offsets, min_size=5, max_size=5))
+def test_pooled_ignores_one_gain_and_the_offset_of_every_patch(seed: int, gain: float, shifts: list[float]) -> None:
+    fixed, moving = random_patches(seed, 5, 9), random_patches(seed + 1, 5, 9)
+    changed = gain * moving + torch.tensor(shifts, dtype=torch.float64)[:, None]
+    torch.testing.assert_close(lncc_pooled(fixed, changed), lncc_pooled(fixed, moving), rtol=1e-5, atol=1e-5)
+
+
+def test_the_gradient_of_pooled_is_exact() -> None:
+    fixed, moving = random_patches(8, 4, 9), random_patches(9, 4, 9).requires_grad_()
+    assert torch.autograd.gradcheck(lambda m: lncc_pooled(fixed, m), moving)

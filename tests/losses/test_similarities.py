@@ -1,10 +1,13 @@
 """What every similarity loss promises, whatever it measures."""
 
+import math
+import re
+
 import pytest
 import torch
 
 from nephi.errors import UsageError
-from nephi.losses import SIMILARITIES, lncc_squared, similarity
+from nephi.losses import SIMILARITIES, lncc_squared, mse, ncc, similarity
 
 # 25 samples are a 5 x 5 patch, so that MIND takes them, too.
 P, K = 6, 25
@@ -22,13 +25,34 @@ every_similarity = pytest.mark.parametrize("loss", SIMILARITIES.values(), ids=SI
 
 
 def test_names() -> None:
-    assert list(SIMILARITIES) == ["mse", "ncc", "lncc", "lncc2", "mind", "nmi"]
+    assert list(SIMILARITIES) == ["mse", "ncc", "lncc", "lncc2", "pooled", "mind", "nmi"]
     assert similarity("lncc2") is lncc_squared
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"'ssim'.*mse, ncc, lncc, lncc2, mind, nmi"):
+    with pytest.raises(UsageError, match=r"'ssim'.*mse, ncc, lncc, lncc2, pooled, mind, nmi"):
         similarity("ssim")
+
+
+def test_a_sum_is_the_weighted_sum_of_its_terms() -> None:
+    fixed, moving = patches(3)
+    total = similarity("lncc2 + 10 mse+ 0.5 ncc")(fixed, moving)
+    torch.testing.assert_close(total, lncc_squared(fixed, moving) + 10 * mse(fixed, moving) + 0.5 * ncc(fixed, moving))
+
+
+@pytest.mark.parametrize("formula", ["", "lncc2 +", "2 3 mse", "-1 mse", "nan mse", "x mse", "10", "inf ncc"])
+def test_a_sum_is_spelled_in_one_way(formula: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(repr(formula))):
+        similarity(formula)
+
+
+@pytest.mark.parametrize("name", ["lncc", "lncc2"])
+def test_a_patch_of_that_contrast_counts_half(name: str) -> None:
+    fixed = torch.rand(1, 27, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    fixed = 0.05 * (fixed - fixed.mean()) / fixed.std(correction=0)
+    expected = {"lncc": 1 - math.sqrt(0.5), "lncc2": 0.5}[name]
+    assert abs(similarity(name, 0.05)(fixed, fixed).item() - expected) < 1e-9
+    assert similarity("mse", 0.05)(fixed, fixed).item() == 0
 
 
 def test_table_cannot_be_changed() -> None:

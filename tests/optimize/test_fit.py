@@ -95,7 +95,7 @@ def test_every_encoding_fits_with_every_decoder(
 
 
 @pytest.mark.parametrize(
-    ("name", "weight"), [("gradicon", 20.0), ("diffusion", 3.0), ("volume", 3.0), ("bending", 300.0)]
+    ("name", "weight"), [("gradicon", 60.0), ("diffusion", 3.0), ("volume", 3.0), ("bending", 300.0)]
 )
 def test_a_heavy_regulariser_smooths(
     name: str, weight: float, fitted: Registration, shapes: PhantomPair, quick: Settings, changed: Change
@@ -115,7 +115,11 @@ def test_a_heavy_regulariser_smooths(
 
 def test_the_regulariser_keeps_the_map_from_folding(shapes: PhantomPair, quick: Settings, changed: Change) -> None:
     """A step size far too large folds the map; the folding penalty and gradient inverse consistency do not let it."""
-    wild = changed(quick, fit={"rate": 0.1, "plateau": 0.0}, field={"spacings": (24.0, 12.0, 6.0)})
+    wild = changed(
+        quick,
+        fit={"rate": 0.1, "similarity": "mse", "radius": 0, "plateau": 0.0},
+        field={"spacings": (24.0, 12.0, 6.0)},
+    )
     loose = changed(wild, regularity={"gradicon": 0.0, "icon": 0.0})
     firm = changed(wild, regularity={"gradicon": 1.0, "folding": 50.0})
     smallest = [
