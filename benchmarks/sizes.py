@@ -1,0 +1,216 @@
+"""Measure cost against size: `lung_ct` resampled to more and more voxels, nephi beside greedy.
+
+    python benchmarks/sizes.py DATA [--sizes 128,256,384,512] [--methods nephi,greedy] [--fresh]
+
+Both images and masks are resampled to a cube of voxels in the same box: linear and int16, masks by nearest neighbour,
+uncompressed. Every row is a process of its own, from files to a displacement field, one at a time; it is stopped at
+`--limit` seconds, and no process may take more than `--memory` GB of address space. Only the landmarks score a field.
+Rows are kept in the work folder: a run that stopped goes on where it was, `--fresh` measures the chosen rows again.
+greedy is installed by `python benchmarks/peers/install.py greedy`. Writes `sizes.md`, `sizes.json` and, with
+matplotlib, `sizes.png`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from compare import LIMIT_S, kept
+from machine import machine
+from methods import DEFAULT_PRESET, HERE, PEERS, Method, known_presets, nephi_methods, version
+from page import commands
+from pairs import Pair, all_pairs
+from process import measured
+from rows import SHOWN_ERROR, THREAD_VARIABLES, numbers, shown
+
+SIZES = (128, 256, 384, 512)
+FLOOR = "bare imports"
+COLUMNS = {"fit_cpu_s": "affine + fit CPU s", "cpu_s": "process CPU s", "peak_mb": "peak MB"}
+DIGITS = {"fit_cpu_s": 2, "cpu_s": 1, "peak_mb": 0}
+LIMIT_MB = 1600.0  # nephi at the largest of SIZES
+LIMIT_GROWTH = 1.3  # nephi's affine + fit, from the smallest of SIZES to the largest
+NOTES = """
+Every row is a process of its own with one thread, from two int16 volumes and their masks to a displacement field
+(nephi: also the inverse field and the warped image, all compressed). CPU is user + system time; `affine + fit` is the
+part of it that nephi reports for these two steps alone. In brackets: the ratio to the smallest size of the same method.
+"""
+
+
+def lung_ct(args: argparse.Namespace) -> Pair:
+    """Return the pair that all sizes are made from."""
+    return next(pair for pair in all_pairs(args.data, args.work) if pair.name == "lung_ct")
+
+
+def methods(pair: Pair) -> list[Method]:
+    """Return nephi with the preset that fits the pair, and greedy."""
+    return [*nephi_methods(pair, [DEFAULT_PRESET], known_presets()), *(m for m in PEERS if m.name == "greedy")]
+
+
+def resampled(pair: Pair, size: int, folder: Path) -> Pair:
+    """Return the pair at a size; its files are made in `folder` when they are not there."""
+    volumes = ("fixed", "moving", "fixed_mask", "moving_mask")
+    result = replace(pair, name=folder.name, **{name: folder / f"{name}.mha" for name in volumes})
+    if not all(path.is_file() for path in result.files):
+        volumes_py("resample", size, pair.fixed.parent, folder)
+    return result
+
+
+def volumes_py(*words: Any) -> str:
+    """Run `volumes.py`, and return what it prints."""
+    command = [sys.executable, HERE / "volumes.py", *words]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"volumes.py {words[0]} failed: {done.stderr.strip()[-SHOWN_ERROR:]}")
+    return done.stdout
+
+
+def run(method: Method, pair: Pair, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Measure one method on one pair, and score it; of a failure, tell what it took until then."""
+    command = method.command(pair, folder, 1)
+    cost = measured(command, folder / "log", args.limit, dict.fromkeys(THREAD_VARIABLES, "1"))
+    row = {"command": shown(command, args), "version": version(method)} | numbers(cost)
+    if cost.timed_out:
+        return row | {"error": f"stopped after {args.limit / 60:g} minutes"}
+    if cost.code:
+        return row | {"error": f"failed with {cost.code}: {cost.output.strip()[-SHOWN_ERROR:]}"}
+    report = folder / "out" / "report.json"
+    if report.is_file():
+        usage = json.loads(report.read_text())["usage"]
+        row |= {"fit_cpu_s": usage["affine_and_fit_cpu_s"], "stages": usage["stages"]}
+    return row | json.loads(volumes_py("score", method.field(folder), pair.landmarks))
+
+
+def sized_row(method: Method, size: int, args: argparse.Namespace) -> dict[str, Any]:
+    """Return the row of a method at a size, measured in a folder that does not outlive it: gigabytes at 512 cubed."""
+    row = {"method": method.name, "size": size, "voxels": size**3, "date": date.today().isoformat()}
+    if method.missing:
+        return row | {"error": method.missing}
+    pair, folder = resampled(lung_ct(args), size, args.work / "pairs" / f"lung_ct_{size}"), args.work / "run"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return row | run(method, pair, folder, args)
+    finally:
+        shutil.rmtree(folder)
+
+
+def floor(method: Method, args: argparse.Namespace) -> dict[str, Any]:
+    """Measure a process that only imports what a method stands on."""
+    cost = measured([method.python, "-c", method.imports], args.work / "log")
+    return {"method": method.name, "size": FLOOR} | numbers(cost)
+
+
+def measured_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure what is missing; return all rows, those kept from sizes and methods not asked for included."""
+    folder, found = args.work / "rows", []
+    folder.mkdir(parents=True, exist_ok=True)
+    for method in methods(lung_ct(args)):
+        if not method.missing:
+            found.append(floor(method, args))
+        for size in sorted({*SIZES, *args.sizes}):
+            path = folder / f"{method.name}-{size}.json"
+            wanted = size in args.sizes and method.name in args.methods
+            row = kept(path, args.fresh and wanted)
+            if row is None and wanted:
+                row = sized_row(method, size, args)
+                path.write_text(json.dumps(row, indent=1) + "\n")
+                print(json.dumps({k: v for k, v in row.items() if k not in ("errors_mm", "command")}), flush=True)
+            found += [row] if row else []
+    return found
+
+
+def page(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """Return the page in Markdown: a table a method, then the limits."""
+    lines = ["# Cost against size", "", *(f"- {name}: {value}" for name, value in about.items()), NOTES]
+    for name in dict.fromkeys(row["method"] for row in rows):
+        mine = [row for row in rows if row["method"] == name]
+        versions = sorted({row["version"] for row in mine if "version" in row})
+        lines += [f"## {' '.join([name, *versions])}", "", *table(mine), ""]
+    return "\n".join([*lines, "## Limits", "", *limits(rows), "", *commands(rows)])
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the table of one method: the columns that it fills."""
+    columns = [key for key in COLUMNS if any(key in row for row in rows)]
+    titles = ["size", "voxels", *(COLUMNS[key] for key in columns), "mean TRE, mm", "note"]
+    lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
+    base = next((row for row in rows if "tre_mean_mm" in row), {})
+    for row in rows:
+        size = row["size"] if row["size"] == FLOOR else f"{row['size']} cubed"
+        cells = [size, f"{row['voxels'] / 1e6:.1f} M" if "voxels" in row else ""]
+        cells += [cell(row, key, base) for key in columns]
+        cells += [f"{row['tre_mean_mm']:.3f}" if "tre_mean_mm" in row else "", row.get("error", "")]
+        lines.append(f"| {' | '.join(' '.join(text.replace('|', '/').split()) for text in cells)} |")
+    return lines
+
+
+def cell(row: dict[str, Any], key: str, base: dict[str, Any]) -> str:
+    """Return a number, and its ratio to that of the smallest size."""
+    if key not in row:
+        return ""
+    ratio = f" ({row[key] / base[key]:.2f})" if key in base and row["size"] != FLOOR else ""
+    return f"{row[key]:.{DIGITS[key]}f}{ratio}"
+
+
+def limits(rows: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each limit that nephi has to keep."""
+    own = {row["size"]: row for row in rows if row["method"] == "nephi" and "tre_mean_mm" in row}
+    least, most = own.get(min(SIZES)), own.get(max(SIZES))
+    if least is None or most is None:
+        return [f"Not known: it takes nephi's rows at {min(SIZES)} and {max(SIZES)} cubed."]
+    growth = most["fit_cpu_s"] / least["fit_cpu_s"]
+    return [
+        f"- {met(most['peak_mb'] <= LIMIT_MB)}: peak at {max(SIZES)} cubed {most['peak_mb']:.0f} MB <= {LIMIT_MB:g} MB",
+        f"- {met(growth <= LIMIT_GROWTH)}: affine + fit at {max(SIZES)} cubed {growth:.2f} <= {LIMIT_GROWTH:g} times "
+        f"that at {min(SIZES)} cubed",
+    ]
+
+
+def met(holds: bool) -> str:
+    """Return the word for a limit that was kept, or was not."""
+    return "met" if holds else "**missed**"
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = {"metavar": "A,B"}
+    parser.add_argument("data", type=lambda text: Path(text).resolve())
+    parser.add_argument("--sizes", type=lambda text: [int(part) for part in text.split(",")], default=SIZES, **parts)
+    parser.add_argument("--methods", type=lambda text: text.split(","), default=["nephi", "greedy"], **parts)
+    parser.add_argument("--fresh", action="store_true", help="measure again what was measured before")
+    parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds a row")
+    parser.add_argument("--memory", type=float, default=18, help="GB of address space a process")
+    parser.add_argument("--work", type=lambda text: Path(text).resolve(), default=HERE / "work" / "sizes")
+    parser.add_argument("-o", "--output", type=Path, default=HERE / "results")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure what is missing, then write the results."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a row in progress is ended with us
+    args = arguments()
+    most = int(args.memory * 1e9)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))  # processes that we start inherit it
+    rows = measured_rows(args)
+    words = " ".join(["python", "benchmarks/sizes.py", *(Path(word).name for word in sys.argv[1:])])
+    days = ", ".join(sorted({row["date"] for row in rows if "date" in row}))
+    about = machine() | {"command": words, "rows measured on": days}
+    args.output.mkdir(parents=True, exist_ok=True)
+    result = args.output / "sizes.json"
+    result.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    result.with_suffix(".md").write_text(page(about, rows))
+    subprocess.run([sys.executable, HERE / "curves.py", result, result.with_suffix(".png")], check=False)
+    print(page(about, rows))
+
+
+if __name__ == "__main__":
+    main()
