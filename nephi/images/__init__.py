@@ -2,8 +2,8 @@
 
 from nephi.images.image import Image
 from nephi.images.lungs import find_lungs
-from nephi.images.pyramid import smoothed
+from nephi.images.pyramid import Pyramid, smoothed
 from nephi.images.resample import INTERPOLATIONS, Resampler, resample
 from nephi.images.sampler import ImageSampler
 
-__all__ = ["INTERPOLATIONS", "Image", "ImageSampler", "Resampler", "find_lungs", "resample", "smoothed"]
+__all__ = ["INTERPOLATIONS", "Image", "ImageSampler", "Pyramid", "Resampler", "find_lungs", "resample", "smoothed"]

@@ -8,6 +8,7 @@ from nephi.kernels.adam import adam_step, can_step
 from nephi.kernels.field import FieldArrays, field_gradient, field_values
 from nephi.kernels.library import available
 from nephi.kernels.lookup import PatchFrame, can_look_up, look_up, look_up_patches, patches_gradient
+from nephi.kernels.smooth import can_smooth, smooth
 
 __all__ = [
     "FieldArrays",
@@ -15,10 +16,12 @@ __all__ = [
     "adam_step",
     "available",
     "can_look_up",
+    "can_smooth",
     "can_step",
     "field_gradient",
     "field_values",
     "look_up",
     "look_up_patches",
     "patches_gradient",
+    "smooth",
 ]

@@ -18,8 +18,10 @@ typedef float quad __attribute__((vector_size(16), aligned(4))); /* four channel
 #define EXPORT __attribute__((visibility("default")))
 
 /* One binary for all x86-64: the loader picks the copy that the processor understands. */
-#if defined(__x86_64__) && defined(__linux__) && !defined(__clang__)
+#if defined(__x86_64__) && defined(__linux__) && !defined(__clang__) && __GNUC__ >= 12
 #define EVERY_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#elif defined(__x86_64__) && defined(__linux__) && !defined(__clang__)
+#define EVERY_PROCESSOR __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define EVERY_PROCESSOR
 #endif

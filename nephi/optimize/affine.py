@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
-from nephi.images import Image, ImageSampler, smoothed
+from nephi.images import Image, ImageSampler, Pyramid
 from nephi.losses import similarity
 from nephi.optimize.adam import Adam
 from nephi.optimize.pair import Pair
@@ -37,8 +37,8 @@ def initial_alignment(pair: Pair, how: str) -> AffineTransform:
     if how == "centers":
         return AffineTransform.translation(pair.moving.grid.centre_world() - pair.fixed.grid.centre_world())
     both = pair.fixed_mask is not None and pair.moving_mask is not None
-    fixed = _centre_of_mass(pair.fixed, pair.fixed_mask if both else None, pair.fixed_window)
-    moving = _centre_of_mass(pair.moving, pair.moving_mask if both else None, pair.moving_window)
+    fixed = _centre_of_mass(pair.fixed_mask if both else None, pair.fixed_levels)
+    moving = _centre_of_mass(pair.moving_mask if both else None, pair.moving_levels)
     return AffineTransform.translation(moving - fixed)
 
 
@@ -76,8 +76,8 @@ def fit_affine(
     steps = settings.steps * len(settings.smoothing)
     done = 0
     for sigma in settings.smoothing:
-        fixed = ImageSampler(smoothed(pair.fixed, sigma, pair.fixed_window))
-        moving = ImageSampler(smoothed(pair.moving, sigma, pair.moving_window))
+        fixed = ImageSampler(pair.fixed_levels.at(sigma))
+        moving = ImageSampler(pair.moving_levels.at(sigma))
         points = source.draw(settings.points * settings.steps, generator).to(pair.fixed.data.device)
         values = fixed(points)
         for x, value in zip(points.split(settings.points), values.split(settings.points), strict=True):
@@ -136,14 +136,14 @@ class _Model:
         return torch.matrix_exp(skew - skew.T)
 
 
-def _centre_of_mass(image: Image, mask: Image | None, window: tuple[float, float]) -> Tensor:
-    weights = smoothed(image, _longest_edge(image.grid) / 64, window) if mask is None else mask
+def _centre_of_mass(mask: Image | None, levels: Pyramid) -> Tensor:
+    weights = levels.at(_longest_edge(levels.image.grid) / 64) if mask is None else mask
     profiles = [torch.zeros(n, dtype=torch.float64) for n in weights.grid.shape]
     for start, stop in weights.grid.slabs(2_000_000):  # a whole volume in double precision would be the largest of all
         mass = weights.data[..., start:stop].double()
         for axis, profile in enumerate(profiles):
-            part = profile[start:stop] if axis == image.dimension - 1 else profile
-            part += mass.sum(dim=[a for a in range(image.dimension) if a != axis])
+            part = profile[start:stop] if axis == weights.dimension - 1 else profile
+            part += mass.sum(dim=[a for a in range(weights.dimension) if a != axis])
     centre = torch.stack([(p * torch.arange(len(p))).sum() / p.sum() for p in profiles])
     return weights.grid.voxel_to_world_points(centre)
 

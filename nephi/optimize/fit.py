@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nephi.errors import DataError
 from nephi.fields import FieldPair
-from nephi.images import Image, ImageSampler, smoothed
+from nephi.images import ImageSampler, Pyramid
 from nephi.optimize.adam import Adam
 from nephi.optimize.affine import point_source
 from nephi.optimize.objective import Draw, Level, loss_terms
@@ -65,15 +65,15 @@ def fit_fields(
 
 
 def _level(pair: Pair, level: LevelSettings, fit: FitSettings) -> Level:
-    def look(image: Image, window: tuple[float, float]) -> ImageSampler:
+    def look(levels: Pyramid) -> ImageSampler:
         # Unsmoothed voxels stay in their own type; the window then acts at lookup.
-        return (
-            ImageSampler(smoothed(image, level.smoothing, window)) if level.smoothing else ImageSampler(image, window)
-        )
+        if not level.smoothing:
+            return ImageSampler(levels.image, levels.window)
+        return ImageSampler(levels.at(level.smoothing))
 
     dimension = pair.fixed.dimension
     offsets = patch_offsets(dimension, fit.patch_radius(dimension), level.spacing).to(pair.fixed.data.device)
-    return Level(look(pair.fixed, pair.fixed_window), look(pair.moving, pair.moving_window), offsets)
+    return Level(look(pair.fixed_levels), look(pair.moving_levels), offsets)
 
 
 def _draws(pair: Pair, settings: Settings, steps: int, generator: torch.Generator) -> Iterator[Draw]:

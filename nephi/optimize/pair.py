@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nephi.errors import DataError
 from nephi.geometry import Grid
-from nephi.images import Image, find_lungs
+from nephi.images import Image, Pyramid, find_lungs
 from nephi.optimize.settings import ImageSettings
 
 Window = tuple[float, float]
@@ -19,7 +19,7 @@ WINDOW_VOXELS = 300_000  # whose percentiles stand for the image's
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Fixed and moving image with their masks (any grid, or None for everywhere) and intensity windows."""
+    """Fixed and moving image with their masks (any grid, or None for everywhere), intensity windows and levels."""
 
     fixed: Image
     moving: Image
@@ -27,20 +27,24 @@ class Pair:
     moving_mask: Image | None
     fixed_window: Window
     moving_window: Window
+    fixed_levels: Pyramid
+    moving_levels: Pyramid
 
     def with_moving_carried(self, matrix: Tensor) -> Pair:
         """Return the pair with the moving image (and its mask) placed elsewhere by a homogeneous world matrix."""
-
-        def carried(image: Image) -> Image:
-            return image.with_grid(image.grid.transformed(matrix))
-
-        mask = None if self.moving_mask is None else carried(self.moving_mask)
-        return replace(self, moving=carried(self.moving), moving_mask=mask)
+        levels = self.moving_levels.carried(matrix)
+        mask = self.moving_mask
+        if mask is not None:
+            mask = mask.with_grid(mask.grid.transformed(matrix))
+        return replace(self, moving=levels.image, moving_mask=mask, moving_levels=levels)
 
     def to(self, device: torch.device) -> Pair:
         """Return the pair with its images on `device`; masks stay where points are drawn, on the CPU."""
+        if self.fixed.data.device == device:
+            return self
         fixed, moving = (replace(i, data=i.data.to(device)) for i in (self.fixed, self.moving))
-        return replace(self, fixed=fixed, moving=moving)
+        levels = Pyramid(fixed, self.fixed_window), Pyramid(moving, self.moving_window)
+        return replace(self, fixed=fixed, moving=moving, fixed_levels=levels[0], moving_levels=levels[1])
 
 
 def make_pair(
@@ -60,7 +64,8 @@ def make_pair(
         image.require_contrast()
     masks = [_mask(i, m, settings.mask) for i, m in ((fixed, fixed_mask), (moving, moving_mask))]
     windows = [_window(i, m, settings) for i, m in zip((fixed, moving), masks, strict=True)]
-    return Pair(fixed, moving, masks[0], masks[1], windows[0], windows[1])
+    levels = Pyramid(fixed, windows[0]), Pyramid(moving, windows[1])
+    return Pair(fixed, moving, masks[0], masks[1], windows[0], windows[1], *levels)
 
 
 def _mask(image: Image, mask: Image | None, default: str) -> Image | None:

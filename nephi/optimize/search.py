@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from nephi.images import Image, ImageSampler, smoothed
+from nephi.images import Image, ImageSampler, Pyramid
 from nephi.losses import similarity
 from nephi.optimize.pair import Pair
 from nephi.optimize.settings import AffineSettings
@@ -46,13 +46,13 @@ def search_rotation(
     moved = (points - centre) @ rotations.transpose(1, 2) + centre
     moved = start(moved.float())
     loss_of = similarity(settings.similarity)
-    channels = [(pair.fixed, pair.moving, pair.fixed_window, pair.moving_window)]
+    sigma = BLUR * settings.smoothing[0]
+    channels = [(pair.fixed_levels.at(sigma), pair.moving_levels.at(sigma))]
     if pair.fixed_mask is not None and pair.moving_mask is not None:
-        channels.append((pair.fixed_mask, pair.moving_mask, (0.0, 1.0), (0.0, 1.0)))
+        channels.append((_blurred(pair.fixed_mask, sigma), _blurred(pair.moving_mask, sigma)))
     total = torch.zeros(len(rotations))
-    for fixed, moving, fixed_window, moving_window in channels:
-        here = ImageSampler(_coarse(fixed, settings, fixed_window))(points.float())
-        there = ImageSampler(_coarse(moving, settings, moving_window))(moved)
+    for fixed, moving in channels:
+        here, there = ImageSampler(fixed)(points.float()), ImageSampler(moving)(moved)
         total += torch.stack([loss_of(here[:, None], values[:, None]) for values in there])
     rotation = rotations[int(total.argmin())]
     about = torch.eye(len(centre) + 1, dtype=torch.float64)
@@ -60,8 +60,8 @@ def search_rotation(
     return AffineTransform(start.matrix @ about)
 
 
-def _coarse(image: Image, settings: AffineSettings, window: tuple[float, float]) -> Image:
-    return smoothed(image, BLUR * settings.smoothing[0], window)
+def _blurred(mask: Image, sigma: float) -> Image:
+    return Pyramid(mask, (0.0, 1.0)).at(sigma)
 
 
 def _points(pair: Pair, generator: torch.Generator) -> tuple[Tensor, Tensor]:

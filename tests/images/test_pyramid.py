@@ -1,5 +1,7 @@
 """Smoothing against scipy's Gaussian, and the place of the coarse voxels."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from nephi.geometry import Grid
-from nephi.images import Image, smoothed
+from nephi.images import Image, ImageSampler, pyramid, smoothed
 
 
 def larger(grid: Grid, shape: tuple[int, ...]) -> Grid:
@@ -119,3 +121,36 @@ def test_axis_of_one_voxel() -> None:
     image = Image(torch.from_numpy(line), Grid.from_spacing((1, 41), (10.0, 1.0)))
     coarse = smoothed(image, 1.5)
     torch.testing.assert_close(coarse.data.double().numpy()[0], gaussian_filter(line[0], 1.5), rtol=0, atol=1e-4)
+
+
+def test_levels_of_a_large_image_share_one_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made from the halved image is what is made from the voxels, but for the sampling in between."""
+    axes = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in (60, 50, 40)), indexing="ij")
+    values = 300 * sum(torch.sin(a / (3 + i)) for i, a in enumerate(axes))
+    image = Image(values.to(torch.int16), Grid((60, 50, 40), torch.diag(torch.tensor([1.0, 1.2, 0.9, 1.0]).double())))
+    window = (-900.0, 900.0)
+    direct = pyramid.Pyramid(image, window)
+    monkeypatch.setattr(pyramid, "LARGE", 1000)
+    shared = pyramid.Pyramid(image, window)
+    assert direct.least == math.inf and shared.least == pytest.approx(2.4)
+    for sigma in (6.0, 4.0, 2.5):
+        expected, found = direct.at(sigma), shared.at(sigma)
+        points = image.grid.voxel_to_world_points(torch.rand(200, 3) * 30 + 8)
+        gap = ImageSampler(found)(points.float()) - ImageSampler(expected)(points.float())
+        assert float(gap.abs().max()) < 0.03
+        assert (found.grid.spacing <= sigma + 1e-6).all() and found.grid.size < image.grid.size
+    assert shared.at(1.0).grid.size == image.grid.size  # finer than the base: from the voxels
+
+
+def test_a_pyramid_that_was_carried_keeps_what_it_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pyramid, "LARGE", 10)
+    image = Image(torch.rand(8, 9, 10), Grid((8, 9, 10), torch.eye(4, dtype=torch.float64)))
+    before = pyramid.Pyramid(image, (0.0, 1.0))
+    level = before.at(3.0)
+    shift = torch.eye(4, dtype=torch.float64)
+    shift[:3, 3] = torch.tensor([5.0, -2.0, 1.0])
+    after = before.carried(shift)
+    assert after._base is not None and after._base.data is before._base.data
+    moved = after.at(3.0)
+    torch.testing.assert_close(moved.data, level.data)
+    torch.testing.assert_close(moved.grid.affine, shift @ level.grid.affine)

@@ -1,0 +1,79 @@
+"""Calling the kernel that smooths and thins a volume."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nephi.kernels.library import library
+from nephi.kernels.lookup import TYPES
+
+
+class _Band(ctypes.Structure):
+    """`Band` of smooth.c."""
+
+    _fields_ = (
+        ("count", ctypes.c_int64),
+        ("width", ctypes.c_int64),
+        ("first", ctypes.c_void_p),
+        ("weights", ctypes.c_void_p),
+    )
+
+
+class _Source(ctypes.Structure):
+    """`Source` of smooth.c."""
+
+    _fields_ = (
+        ("shape", ctypes.c_int64 * 3),
+        ("stride", ctypes.c_int64 * 3),
+        ("voxels", ctypes.c_void_p),
+        ("type", ctypes.c_int64),
+        ("low", ctypes.c_float),
+        ("scale", ctypes.c_float),
+        ("clamped", ctypes.c_int64),
+    )
+
+
+def can_smooth(data: Tensor) -> bool:
+    """Tell whether the kernel serves these voxels: in main memory, one axis without gaps."""
+    known = data.device.type == "cpu" and data.dtype in TYPES and data.ndim in (2, 3)
+    return known and 1 in data.stride() and library() is not None
+
+
+def smooth(data: Tensor, window: tuple[float, float] | None, matrices: Sequence[Tensor]) -> Tensor:
+    """Return the windowed volume multiplied along each axis by a matrix `(outputs, inputs)`, float32.
+
+    The rows of a matrix are zero outside a band that moves on from row to row. The result has `data`'s memory order.
+    """
+    native = library()
+    assert native is not None
+    order = sorted(range(data.ndim), key=lambda axis: -int(data.stride()[axis]))
+    shape, stride = [data.shape[axis] for axis in order], [data.stride(axis) for axis in order]
+    bands = [_banded(matrices[axis]) for axis in order]
+    if data.ndim == 2:  # a middle axis of one voxel
+        shape.insert(1, 1)
+        stride.insert(1, 0)
+        bands.insert(1, (torch.zeros(1, dtype=torch.int64), torch.ones(1, 1)))
+    low, scale = (0.0, 1.0) if window is None else (window[0], 1 / (window[1] - window[0]))
+    three = ctypes.c_int64 * 3
+    source = _Source(
+        three(*shape), three(*stride), data.data_ptr(), TYPES.index(data.dtype), low, scale, window is not None
+    )
+    pieces = (_Band(len(w), w.shape[1], first.data_ptr(), w.data_ptr()) for first, w in bands)
+    outputs = torch.empty([matrices[axis].shape[0] for axis in order])
+    if native.nephi_smooth(ctypes.byref(source), (_Band * 3)(*pieces), outputs.data_ptr()):
+        raise MemoryError("no memory to smooth a volume in")
+    return outputs.permute([order.index(axis) for axis in range(data.ndim)])
+
+
+def _banded(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first input of each row's band, `(outputs,)`, and the weights from there on, `(outputs, width)`."""
+    used = matrix != 0
+    low = used.int().argmax(dim=1)
+    high = matrix.shape[1] - used.flip(1).int().argmax(dim=1)
+    width = int((high - low).max())
+    first = low.clamp_max(matrix.shape[1] - width)
+    return first, matrix.gather(1, first[:, None] + torch.arange(width)).contiguous()
