@@ -26,6 +26,7 @@ of all its threads; `affine + fit` is the part of it that nephi reports for thes
 scored by the same code (`benchmarks/scoring.py`); TRE is unrounded; J and inverse error are taken inside the fixed
 mask (of heads: inside the labels), J from central differences of the exported field. Settings of the peers are in
 `benchmarks/peers/run_*.py`. Seconds vary by machine and load: only ratios from one run count.
+A run can be resumed, so rows may stem from different hours.
 """
 
 
