@@ -6,6 +6,7 @@ from nephi.io.displacement_writer import DisplacementWriter, write_displacement
 from nephi.io.frames import require_perpendicular
 from nephi.io.images import read_image, write_image
 from nephi.io.landmarks import read_point_pairs, read_points, write_point_pairs, write_points
+from nephi.io.nifti import slab_writer
 from nephi.io.series import Series, read_series, write_series
 from nephi.io.transforms import read_foreign_transform, write_affine
 
@@ -20,6 +21,7 @@ __all__ = [
     "read_series",
     "replacing",
     "require_perpendicular",
+    "slab_writer",
     "write_affine",
     "write_displacement",
     "write_displacement_itk",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from torch import Tensor
 
-from nephi.errors import DataError
+from nephi.errors import DataError, UsageError
+from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io.atomic import replacing
 from nephi.io.foreign import reading
@@ -83,10 +87,30 @@ def check_end(stream: BinaryIO) -> None:
 
 def write_nifti(image: Image, path: Path) -> None:
     """Write a `.nii` or `.nii.gz` file, slab by slab, in `image.voxel_type`."""
-    dtype = file_type(image.voxel_type)
-    with replacing(path) as temporary, open_output(temporary) as stream:
-        stream.write(header_bytes(path, image.grid, dtype))
-        write_block(stream, image, dtype)
+    with slab_writer(path, image.grid, image.voxel_type) as append:
+        for start, stop in slabs(image.grid.shape):
+            append(image.data[..., start:stop])
+
+
+@contextmanager
+def slab_writer(path: str | Path, grid: Grid, voxel_type: str) -> Iterator[Callable[[Tensor], None]]:
+    """Give a function that appends slabs of the last axis, in order, to a `.nii` or `.nii.gz` file.
+
+    For volumes that are computed slab by slab and never in memory as a whole. The file appears when the block ends
+    well. Raises `UsageError` when slices are missing then, `DataError` for a file that cannot be written.
+    """
+    dtype, written = file_type(voxel_type), 0
+    with replacing(Path(path)) as temporary, open_output(temporary) as stream:
+        stream.write(header_bytes(path, grid, dtype))
+
+        def append(slab: Tensor) -> None:
+            nonlocal written
+            stream.write(encoded(slab, dtype).tobytes(order="F"))
+            written += slab.shape[-1]
+
+        yield append
+        if written != grid.shape[-1]:
+            raise UsageError(f"{path}: expected {grid.shape[-1]} slices, {written} were written")
 
 
 def write_block(stream: BinaryIO, image: Image, dtype: np.dtype[np.generic]) -> None:

@@ -17,7 +17,7 @@ from nephi.errors import DataError
 from nephi.fields import nephi_bytes
 from nephi.geometry import Grid
 from nephi.images import Image, Resampler
-from nephi.io import DisplacementWriter, require_perpendicular, write_image
+from nephi.io import DisplacementWriter, require_perpendicular, slab_writer
 from nephi.metrics import PassingField, inside_mask
 from nephi.optimize.device import cpu_threads
 from nephi.optimize.settings_file import settings_table
@@ -71,19 +71,18 @@ def _write_forward(registration: Registration, warp: Path, warped: Path) -> dict
     pair, transform, inverse = registration.pair, registration.transform, registration.inverse
     grid, mask = pair.fixed.grid, pair.fixed_mask
     resampler = Resampler(pair.moving, "linear", registration.settings.image.outside)
-    result, passing = resampler.empty(grid), PassingField(grid, mask)
-    gap, count = 0.0, 0
-    with DisplacementWriter(warp, grid) as writer, torch.no_grad():
+    passing, gap, count = PassingField(grid, mask), 0.0, 0
+    written = slab_writer(warped, grid, pair.moving.voxel_type)
+    with DisplacementWriter(warp, grid) as writer, written as append, torch.no_grad():
         for start, stop in grid.slabs():
             points = grid.voxel_centres(start, stop)
             moved = transform(points)
             writer.write(start, stop, moved - points)
-            result.data[..., start:stop] = resampler(moved)
+            append(resampler(moved))
             passing.add(moved - points, last=stop == grid.shape[-1])
             chosen = inside_mask(mask, points) if mask is not None else torch.ones(points.shape[:-1], dtype=torch.bool)
             gap += float((inverse(moved[chosen]) - points[chosen]).norm(dim=-1).double().sum())
             count += int(chosen.sum())
-    write_image(result, warped)
     return {
         "inside_mask": vars(passing.inside.result()) if mask is not None else None,
         "whole_grid": vars(passing.everywhere.result()),

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from nephi.errors import DataError
-from nephi.io import read_image
+from nephi.errors import DataError, UsageError
+from nephi.geometry import Grid
+from nephi.images import Image
+from nephi.io import read_image, slab_writer
+from nephi.io.nifti import write_nifti
 
 OBLIQUE = np.array([[0.0, -1.2, 0.5, 10.0], [0.9, 0.0, 0.0, -20.0], [0.0, 0.3, 2.0, 30.0], [0.0, 0.0, 0.0, 1.0]])
 
@@ -158,3 +161,21 @@ def test_a_header_without_volume_is_named(tmp_path: Path) -> None:
     path = save(tmp_path / "a.nii", voxels(4, 5, 6), sform_code=1, srow_z=[0, 0, 0, 0])
     with pytest.raises(DataError, match=r"a\.nii: the voxel-to-world affine is singular"):
         read_image(path)
+
+
+def test_slabs_make_the_file_that_the_volume_makes(tmp_path: Path, grid_3d: Grid) -> None:
+    voxels = torch.randint(-1000, 1000, grid_3d.shape, dtype=torch.int16, generator=torch.Generator().manual_seed(0))
+    image = Image(voxels, grid_3d)
+    write_nifti(image, tmp_path / "whole.nii.gz")
+    with slab_writer(tmp_path / "slabs.nii.gz", grid_3d, "int16") as append:
+        for part in voxels.split(2, dim=-1):
+            append(part)
+    assert (tmp_path / "slabs.nii.gz").read_bytes() == (tmp_path / "whole.nii.gz").read_bytes()
+
+
+def test_a_volume_with_missing_slabs_is_not_written(tmp_path: Path, grid_3d: Grid) -> None:
+    path = tmp_path / "part.nii"
+    missing = pytest.raises(UsageError, match=f"expected {grid_3d.shape[-1]} slices, 1 were written")
+    with missing, slab_writer(path, grid_3d, "int16") as append:
+        append(torch.zeros((*grid_3d.shape[:-1], 1), dtype=torch.int16))
+    assert not list(tmp_path.iterdir())

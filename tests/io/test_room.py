@@ -18,6 +18,7 @@ def test_public_names() -> None:
         "read_series",
         "replacing",
         "require_perpendicular",
+        "slab_writer",
         "write_affine",
         "write_displacement",
         "write_displacement_itk",
