@@ -15,12 +15,15 @@ PACKAGES = ("nephi", "torch", "numpy", "SimpleITK")
 
 def machine() -> dict[str, Any]:
     """Return date, processor, memory, command and versions, without importing anything large."""
+    script, *words = (Path(word).name for word in sys.argv)
     return {
         "date": date.today().isoformat(),
         "machine": f"{_processor()}, {_memory_gb():.0f} GB memory",
         "python": platform.python_version(),
         "versions": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
-        "command": " ".join(["python", "benchmarks/compare.py", *(Path(word).name for word in sys.argv[1:])]),
+        "command": " ".join(
+            ["python", f"benchmarks/{Path(sys.argv[0]).name}", *(Path(word).name for word in sys.argv[1:])]
+        ),
     }
 
 

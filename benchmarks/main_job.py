@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import tempfile
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
+from machine import machine
 from process import measured
 
 
@@ -154,26 +153,6 @@ def markdown(results: list[dict[str, Any]], lines: list[str], about: dict[str, A
         body.append(f"| {numbers['name']} | " + (numbers.get("error") or " | ".join(cells)) + " |")
     facts = [f"- {name}: {value}" for name, value in about.items()]
     return "\n".join(["# The main job, measured", "", *facts, "", *head, *body, "", "## Limits", "", *lines, ""])
-
-
-def machine() -> dict[str, Any]:
-    """Return date, processor and versions."""
-    import torch
-
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        cpu = f"{len(names)} x {names[0]}"
-    return {
-        "date": date.today().isoformat(),
-        "machine": cpu,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "command": "python benchmarks/main_job.py DATA --score SCORE.py --prototype PROTOTYPE.py",
-    }
 
 
 def main() -> None:

@@ -192,9 +192,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that runs in progress end with us
     args = arguments()
     rows = measured_rows(args)
-    words = " ".join(["python", "benchmarks/robustness.py", *(Path(word).name for word in sys.argv[1:])])
     days = ", ".join(sorted({row["date"] for row in rows}))
-    about = machine() | {"command": words, "preset": args.preset, "rows measured on": days}
+    about = machine() | {"preset": args.preset, "rows measured on": days}
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / "robustness.json").write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
     (args.output / "robustness.md").write_text(page(about, rows))

@@ -201,9 +201,8 @@ def main() -> None:
     most = int(args.memory * 1e9)
     resource.setrlimit(resource.RLIMIT_AS, (most, most))  # processes that we start inherit it
     rows = measured_rows(args)
-    words = " ".join(["python", "benchmarks/sizes.py", *(Path(word).name for word in sys.argv[1:])])
     days = ", ".join(sorted({row["date"] for row in rows if "date" in row}))
-    about = machine() | {"command": words, "rows measured on": days}
+    about = machine() | {"rows measured on": days}
     args.output.mkdir(parents=True, exist_ok=True)
     result = args.output / "sizes.json"
     result.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")

@@ -42,7 +42,7 @@ def gradients_in_place(fields: Iterable[NeuralField]) -> Iterator[None]:
     """Inside, backward passes add the gradients of the fields' parameters straight to their `.grad`, which must exist.
 
     Handed to autograd instead, the gradient of a table would be written, summed and added as a whole for each
-    evaluation, most of it zeros: a quarter of a fit's time. `torch.autograd.grad` does not see such gradients.
+    evaluation, most of it zeros. `torch.autograd.grad` does not see such gradients.
     """
     found = [arrays for field in fields if (arrays := field.compiled.arrays(field)) is not None]
     for arrays in found:

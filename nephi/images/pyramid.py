@@ -53,8 +53,7 @@ def smoothed(
     Values of `window = (low, high)` are mapped to `(0, 1)` and clamped before smoothing. Each axis is thinned
     by the largest whole factor that keeps at least one voxel every `resolution` mm (`sigma`, when omitted); the world
     frame stays exact. Smoothing along an axis is a product with a small matrix (a Gaussian row for each output voxel,
-    renormalised at the border); the volume is read slab by slab along the last axis, so that the input is never held
-    in float.
+    renormalised at the border). The input is never held in float as a whole.
     """
     grid = image.grid
     apart = sigma if resolution is None else resolution

@@ -1,18 +1,8 @@
-/* Multilinear lookup of an image, with its gradient. The Python twin is geometry/interpolation.py. */
+/* Multilinear lookup of an image, with its gradient: 0 where the window clamps. The Python twin is
+ * geometry/interpolation.py. */
 #include <stdlib.h>
 
-#include "common.h"
-
-/* Voxels in any memory order; strides count voxels. `scale` and `low` window the values: (v - low) * scale, clamped to
- * [0, 1] where `clamped` is set; the gradient is 0 where it was clamped. */
-typedef struct {
-    int64_t dimension;
-    int64_t shape[MAX_DIMENSION], stride[MAX_DIMENSION];
-    const void *voxels;
-    int64_t type; /* an index into the types below */
-    float low, scale;
-    int64_t clamped;
-} Volume;
+#include "volume.h"
 
 /* The cells that hold the lanes' points: first voxel of each, place within it, 0 where the point was moved inside. */
 typedef struct {

@@ -8,23 +8,7 @@ import torch
 from torch import Tensor
 
 from nephi.kernels.library import library, over_points
-
-TYPES = (torch.float32, torch.float64, torch.uint8, torch.int16, torch.int32)  # in the order of lookup.c
-
-
-class _Volume(ctypes.Structure):
-    """`Volume` of lookup.c."""
-
-    _fields_ = (
-        ("dimension", ctypes.c_int64),
-        ("shape", ctypes.c_int64 * 3),
-        ("stride", ctypes.c_int64 * 3),
-        ("voxels", ctypes.c_void_p),
-        ("type", ctypes.c_int64),
-        ("low", ctypes.c_float),
-        ("scale", ctypes.c_float),
-        ("clamped", ctypes.c_int64),
-    )
+from nephi.kernels.volume import Window, is_readable, volume_of
 
 
 class _Patches(ctypes.Structure):
@@ -50,19 +34,11 @@ class PatchFrame:
 
 def can_look_up(data: Tensor, points_voxel: Tensor) -> bool:
     """Tell whether the kernel serves these voxels and points."""
-    return (
-        data.device.type == "cpu"
-        and data.dtype in TYPES
-        and points_voxel.dtype == torch.float32
-        and data.ndim == points_voxel.shape[-1]
-        and data.ndim in (2, 3)
-        and library() is not None
-    )
+    fits = points_voxel.dtype == torch.float32 and data.ndim == points_voxel.shape[-1]
+    return fits and is_readable(data) and library() is not None
 
 
-def look_up(
-    data: Tensor, points_voxel: Tensor, window: tuple[float, float] | None, gradient: bool
-) -> tuple[Tensor, Tensor | None]:
+def look_up(data: Tensor, points_voxel: Tensor, window: Window | None, gradient: bool) -> tuple[Tensor, Tensor | None]:
     """Return the multilinear values `(...)` at voxel points `(..., D)`, and if wanted the gradients `(..., D)`.
 
     The window's `(low, high)` become (0, 1), values beyond are clamped (there the gradient is 0). Any strides.
@@ -72,7 +48,7 @@ def look_up(
     points = points_voxel.detach().contiguous()
     values = points.new_empty(points.shape[:-1])
     gradients = torch.empty_like(points) if gradient else None
-    volume = _volume(data, window)
+    volume = volume_of(data, window, data.shape, data.stride())
     flat, step = points.data_ptr(), 4 * data.ndim
 
     def work(start: int, stop: int) -> None:
@@ -87,7 +63,7 @@ def look_up(
 
 def look_up_patches(
     data: Tensor,
-    window: tuple[float, float] | None,
+    window: Window | None,
     frame: PatchFrame,
     centres: Tensor,
     matrices: Tensor | None,
@@ -105,7 +81,7 @@ def look_up_patches(
     values = centres.new_empty(count, frame.samples)
     gradients = centres.new_empty(count, dimension, frame.samples) if gradient else None
     addresses = (None if tensor is None else tensor.data_ptr() for tensor in (centres, matrices, values, gradients))
-    volume, patches = ctypes.byref(_volume(data, window)), ctypes.byref(frame.structure)
+    volume, patches = ctypes.byref(volume_of(data, window, data.shape, data.stride())), ctypes.byref(frame.structure)
     if native.nephi_patches(volume, patches, count, *addresses):
         raise MemoryError("no memory for the cells of a patch")
     return values, gradients
@@ -131,9 +107,3 @@ def patches_gradient(
         None if by_matrices is None else by_matrices.data_ptr(),
     )
     return by_centres, by_matrices
-
-
-def _volume(data: Tensor, window: tuple[float, float] | None) -> _Volume:
-    low, scale = (0.0, 1.0) if window is None else (window[0], 1 / (window[1] - window[0]))
-    address, kind = data.data_ptr(), TYPES.index(data.dtype)
-    return _Volume(data.ndim, tuple(data.shape), data.stride(), address, kind, low, scale, window is not None)

@@ -6,7 +6,7 @@
  */
 #include <stdlib.h>
 
-#include "common.h"
+#include "volume.h"
 
 /* `count` outputs along an axis, each the weighted sum of `width` inputs from `first` on. */
 typedef struct {
@@ -14,14 +14,6 @@ typedef struct {
     const int64_t *first; /* (count), ascending */
     const float *weights; /* (count, width) */
 } Band;
-
-typedef struct {
-    int64_t shape[3], stride[3]; /* slow, middle, fast; the stride of the fast axis is 1 */
-    const void *voxels;
-    int64_t type;
-    float low, scale; /* the window: (v - low) * scale, clamped to [0, 1] where `clamped` is set */
-    int64_t clamped;
-} Source;
 
 #define DEFINE_ROW(name, type)                                                                                    \
     INLINE void name(const void *voxels, int64_t start, int64_t count, float low, float scale, float *row) {      \
@@ -33,16 +25,16 @@ DEFINE_ROW(row_of_uint8, uint8_t)
 DEFINE_ROW(row_of_int16, int16_t)
 DEFINE_ROW(row_of_int32, int32_t)
 
-INLINE void read_row(const Source *s, int64_t slow, int64_t middle, float *row) {
-    const int64_t start = slow * s->stride[0] + middle * s->stride[1], count = s->shape[2];
-    switch (s->type) {
-        case 0: row_of_float(s->voxels, start, count, s->low, s->scale, row); break;
-        case 1: row_of_double(s->voxels, start, count, s->low, s->scale, row); break;
-        case 2: row_of_uint8(s->voxels, start, count, s->low, s->scale, row); break;
-        case 3: row_of_int16(s->voxels, start, count, s->low, s->scale, row); break;
-        default: row_of_int32(s->voxels, start, count, s->low, s->scale, row);
+INLINE void read_row(const Volume *v, int64_t slow, int64_t middle, float *row) {
+    const int64_t start = slow * v->stride[0] + middle * v->stride[1], count = v->shape[2];
+    switch (v->type) {
+        case 0: row_of_float(v->voxels, start, count, v->low, v->scale, row); break;
+        case 1: row_of_double(v->voxels, start, count, v->low, v->scale, row); break;
+        case 2: row_of_uint8(v->voxels, start, count, v->low, v->scale, row); break;
+        case 3: row_of_int16(v->voxels, start, count, v->low, v->scale, row); break;
+        default: row_of_int32(v->voxels, start, count, v->low, v->scale, row);
     }
-    for (int64_t i = 0; i < count && s->clamped; i++) row[i] = row[i] < 0.0f ? 0.0f : (row[i] > 1.0f ? 1.0f : row[i]);
+    for (int64_t i = 0; i < count && v->clamped; i++) row[i] = row[i] < 0.0f ? 0.0f : (row[i] > 1.0f ? 1.0f : row[i]);
 }
 
 /* total += weight * values */
@@ -51,15 +43,15 @@ INLINE void add(float *restrict total, const float *restrict values, float weigh
 }
 
 /* One slice, summed over the middle axis: plane (middle outputs, fast inputs). */
-INLINE void thin_slice(const Source *s, const Band *band, int64_t slow, float *row, float *plane) {
-    const int64_t length = s->shape[2];
+INLINE void thin_slice(const Volume *v, const Band *band, int64_t slow, float *row, float *plane) {
+    const int64_t length = v->shape[2];
     int64_t begun = 0; /* outputs before it are complete */
     memset(plane, 0, sizeof(float) * (size_t)(band->count * length));
-    for (int64_t middle = 0; middle < s->shape[1]; middle++) {
+    for (int64_t middle = 0; middle < v->shape[1]; middle++) {
         while (begun < band->count && band->first[begun] + band->width <= middle) begun++;
         if (begun == band->count) break;
         if (band->first[begun] > middle) continue;
-        read_row(s, slow, middle, row);
+        read_row(v, slow, middle, row);
         for (int64_t out = begun; out < band->count && band->first[out] <= middle; out++)
             add(plane + out * length, row, band->weights[out * band->width + middle - band->first[out]], length);
     }
@@ -75,17 +67,18 @@ static int64_t overlap(const Band *band) {
     return most;
 }
 
-/* outputs (slow, middle, fast outputs), contiguous; bands in the same order. Returns 1 when memory runs out. */
-EXPORT EVERY_PROCESSOR int nephi_smooth(const Source *s, const Band *bands, float *outputs) {
+/* A volume whose axes are given slowest first, the last one without gaps, to outputs (slow, middle, fast), contiguous;
+ * bands in the same order. Returns 1 when memory runs out. */
+EXPORT EVERY_PROCESSOR int nephi_smooth(const Volume *v, const Band *bands, float *outputs) {
     const Band *slow = bands, *middle = bands + 1, *fast = bands + 2;
-    const int64_t length = s->shape[2], plane = middle->count * length, kept = overlap(slow);
+    const int64_t length = v->shape[2], plane = middle->count * length, kept = overlap(slow);
     float *memory = malloc(sizeof(float) * (size_t)(length + (1 + kept) * plane));
     if (!memory) return 1;
     float *row = memory, *slice = memory + length, *sums = slice + plane;
     int64_t begun = 0;
-    for (int64_t i = 0; i < s->shape[0] && begun < slow->count; i++) {
+    for (int64_t i = 0; i < v->shape[0] && begun < slow->count; i++) {
         if (slow->first[begun] > i) continue;
-        thin_slice(s, middle, i, row, slice);
+        thin_slice(v, middle, i, row, slice);
         for (int64_t out = begun; out < slow->count && slow->first[out] <= i; out++) {
             float *sum = sums + out % kept * plane;
             if (slow->first[out] == i) memset(sum, 0, sizeof(float) * (size_t)plane);

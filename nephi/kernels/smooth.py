@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nephi.kernels.library import library
-from nephi.kernels.lookup import TYPES
+from nephi.kernels.volume import Window, is_readable, volume_of
 
 
 class _Band(ctypes.Structure):
@@ -23,27 +23,12 @@ class _Band(ctypes.Structure):
     )
 
 
-class _Source(ctypes.Structure):
-    """`Source` of smooth.c."""
-
-    _fields_ = (
-        ("shape", ctypes.c_int64 * 3),
-        ("stride", ctypes.c_int64 * 3),
-        ("voxels", ctypes.c_void_p),
-        ("type", ctypes.c_int64),
-        ("low", ctypes.c_float),
-        ("scale", ctypes.c_float),
-        ("clamped", ctypes.c_int64),
-    )
-
-
 def can_smooth(data: Tensor) -> bool:
-    """Tell whether the kernel serves these voxels: in main memory, one axis without gaps."""
-    known = data.device.type == "cpu" and data.dtype in TYPES and data.ndim in (2, 3)
-    return known and 1 in data.stride() and library() is not None
+    """Tell whether the kernel serves these voxels: in main memory, without gaps along the fastest axis."""
+    return is_readable(data) and min(data.stride()) == 1 and library() is not None
 
 
-def smooth(data: Tensor, window: tuple[float, float] | None, matrices: Sequence[Tensor]) -> Tensor:
+def smooth(data: Tensor, window: Window | None, matrices: Sequence[Tensor]) -> Tensor:
     """Return the windowed volume multiplied along each axis by a matrix `(outputs, inputs)`, float32.
 
     The rows of a matrix are zero outside a band that moves on from row to row. The result has `data`'s memory order.
@@ -57,11 +42,7 @@ def smooth(data: Tensor, window: tuple[float, float] | None, matrices: Sequence[
         shape.insert(1, 1)
         stride.insert(1, 0)
         bands.insert(1, (torch.zeros(1, dtype=torch.int64), torch.ones(1, 1)))
-    low, scale = (0.0, 1.0) if window is None else (window[0], 1 / (window[1] - window[0]))
-    three = ctypes.c_int64 * 3
-    source = _Source(
-        three(*shape), three(*stride), data.data_ptr(), TYPES.index(data.dtype), low, scale, window is not None
-    )
+    source = volume_of(data, window, shape, stride)
     pieces = (_Band(len(w), w.shape[1], first.data_ptr(), w.data_ptr()) for first, w in bands)
     outputs = torch.empty([matrices[axis].shape[0] for axis in order])
     if native.nephi_smooth(ctypes.byref(source), (_Band * 3)(*pieces), outputs.data_ptr()):

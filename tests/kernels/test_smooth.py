@@ -53,3 +53,8 @@ def test_a_single_slice_and_a_gap_between_voxels() -> None:
     thin = image_of((12, 1, 10), torch.float32, (2, 1, 0))
     assert torch.isfinite(pyramid.smoothed(thin, 3.0).data).all()
     assert not kernels.can_smooth(torch.zeros(10, 10, 10)[..., ::2])  # left to torch
+
+
+def test_a_repeated_slice_is_left_to_torch() -> None:
+    """An axis of stride 0 would be taken for the fastest, and read beyond its one voxel."""
+    assert not kernels.can_smooth(torch.zeros(10, 10, 1).expand(10, 10, 8))

@@ -1,0 +1,39 @@
+"""An image's voxels as the kernels see them."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+TYPES = (torch.float32, torch.float64, torch.uint8, torch.int16, torch.int32)  # in the order of volume.h
+Window = tuple[float, float]
+
+
+class Volume(ctypes.Structure):
+    """`Volume` of volume.h."""
+
+    _fields_ = (
+        ("dimension", ctypes.c_int64),
+        ("shape", ctypes.c_int64 * 3),
+        ("stride", ctypes.c_int64 * 3),
+        ("voxels", ctypes.c_void_p),
+        ("type", ctypes.c_int64),
+        ("low", ctypes.c_float),
+        ("scale", ctypes.c_float),
+        ("clamped", ctypes.c_int64),
+    )
+
+
+def volume_of(data: Tensor, window: Window | None, shape: Sequence[int], stride: Sequence[int]) -> Volume:
+    """Return the structure for `data`, its axes told by `shape` and `stride`; it does not keep `data` alive."""
+    low, scale = (0.0, 1.0) if window is None else (window[0], 1 / (window[1] - window[0]))
+    address, kind = data.data_ptr(), TYPES.index(data.dtype)
+    return Volume(len(shape), tuple(shape), tuple(stride), address, kind, low, scale, window is not None)
+
+
+def is_readable(data: Tensor) -> bool:
+    """Tell whether kernels read these voxels: 2-D or 3-D, of a type they know, in main memory."""
+    return data.device.type == "cpu" and data.dtype in TYPES and data.ndim in (2, 3)
