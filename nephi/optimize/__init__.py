@@ -3,7 +3,8 @@
 from nephi.optimize.export import check_output_folder, require_exportable
 from nephi.optimize.progress import Progress
 from nephi.optimize.registration import Registration, register
-from nephi.optimize.settings import Settings, with_similarity
+from nephi.optimize.settings import Settings
+from nephi.optimize.settings_changes import with_similarity
 from nephi.optimize.settings_file import preset, preset_names, read_settings, settings_from_table, settings_toml
 
 __all__ = [

@@ -22,7 +22,8 @@ from nephi.optimize.fit import fit_fields
 from nephi.optimize.pair import Pair, make_pair
 from nephi.optimize.progress import ProgressCallback, silent
 from nephi.optimize.search import search_rotation
-from nephi.optimize.settings import Settings, in_millimetres
+from nephi.optimize.settings import Settings
+from nephi.optimize.settings_changes import in_millimetres
 from nephi.optimize.settings_file import preset as preset_settings
 from nephi.optimize.settings_file import settings_table
 from nephi.optimize.usage import Usage, peak_gpu_memory_mb

@@ -70,6 +70,17 @@ def test_every_similarity_lowers_the_error(name: str, shapes: PhantomPair, quick
     assert evaluate(result.transform, mask=shapes.fixed_mask).regularity.folding_percent == 0
 
 
+def test_a_contrast_that_rises_and_falls(shapes: PhantomPair, quick: Settings, changed: Change) -> None:
+    """Signed correlation loses its way; told the other image's contrast at each step, it does not."""
+    data = shapes.moving.data.float()
+    share = (data - data.min()) / (data.max() - data.min())
+    moving = shapes.moving.with_data((1000 * (0.5 + 0.4 * torch.cos(5 * share))).to(torch.int16))
+    plain = changed(with_similarity(quick, "pooled"), affine={"similarity": "nmi"})
+    matched = changed(plain, fit={"match_contrast": True})
+    errors = [mean_error(register(shapes.fixed, moving, settings=s), shapes) for s in (plain, matched)]
+    assert errors[1] < 0.7 < errors[0]
+
+
 @pytest.mark.parametrize("name", ["mind", "nmi"])
 def test_inverted_contrast(name: str, shapes: PhantomPair, quick: Settings, changed: Change) -> None:
     settings = with_similarity(quick, name)

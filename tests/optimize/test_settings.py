@@ -17,8 +17,8 @@ from nephi.optimize.settings import (
     ImageSettings,
     LevelSettings,
     RegularitySettings,
-    in_millimetres,
 )
+from nephi.optimize.settings_changes import in_millimetres
 
 WRONG = [
     (ImageSettings, {"window": (1.0,)}, "image.window"),
