@@ -11,14 +11,19 @@ from torch import Tensor
 
 from nephi.errors import DataError
 from nephi.geometry import Grid
+from nephi.kernels import can_read_through, survey
 
 
 class Foreground(NamedTuple):
-    """Voxels `low` (included) to `high` (not) along each axis hold all that are above 0, `voxels` of them."""
+    """Voxels `low` (included) to `high` (not) along each axis hold all that are above 0, `voxels` of them.
+
+    `centre` `(D,)` is their mean, in voxel coordinates, double precision.
+    """
 
     low: tuple[int, ...]
     high: tuple[int, ...]
     voxels: int
+    centre: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +53,15 @@ class Image:
 
     @cached_property
     def foreground(self) -> Foreground:
-        """The box and number of voxels above 0: of a mask, those inside. Raises `DataError` where there is none."""
-        inside = self.data > 0
-        axes = range(self.dimension)
-        places = [inside.amax(dim=[b for b in axes if b != axis]).nonzero().flatten() for axis in axes]
-        if len(places[0]) == 0:
+        """Box, number and centre of the voxels above 0: of a mask, those inside. Raises `DataError` without any."""
+        profiles = survey(self.data) if can_read_through(self.data) else _survey(self.data)
+        voxels = int(profiles[0].sum())
+        if voxels == 0:
             raise DataError(f"{self.name}: expected a mask with voxels above 0, found an empty one")
+        places = [p.nonzero().flatten() for p in profiles]
         low, high = (tuple(int(p[end]) for p in places) for end in (0, -1))
-        return Foreground(low, tuple(h + 1 for h in high), int(torch.count_nonzero(inside)))
+        centre = torch.stack([(p.double() * torch.arange(len(p))).sum() / voxels for p in profiles])
+        return Foreground(low, tuple(h + 1 for h in high), voxels, centre)
 
     @property
     def voxel_type(self) -> str:
@@ -68,7 +74,10 @@ class Image:
 
     def with_grid(self, grid: Grid) -> Image:
         """Return the same voxels placed elsewhere: a new header, nothing resampled."""
-        return replace(self, grid=grid)
+        placed = replace(self, grid=grid)
+        if "foreground" in self.__dict__:  # told in voxels; a survey reads them all
+            placed.__dict__["foreground"] = self.foreground
+        return placed
 
     def require_finite(self) -> None:
         """Raise `DataError` when a voxel is NaN or infinite, telling how many and where the first is."""
@@ -87,3 +96,10 @@ class Image:
         low, high = self.data.amin(), self.data.amax()
         if bool(low == high):
             raise DataError(f"{self.name}: expected an image with contrast, found the constant {low.item():g}")
+
+
+def _survey(data: Tensor) -> list[Tensor]:
+    """Return for each axis how many voxels above 0 each slice across it holds; see the kernel of that name."""
+    inside = data > 0
+    axes = range(data.ndim)
+    return [inside.sum(dim=[b for b in axes if b != axis]).cpu() for axis in axes]

@@ -8,7 +8,9 @@ from nephi.kernels.adam import adam_step, can_step
 from nephi.kernels.field import FieldArrays, field_gradient, field_values
 from nephi.kernels.library import available
 from nephi.kernels.lookup import PatchFrame, can_look_up, look_up, look_up_patches, patches_gradient
-from nephi.kernels.smooth import can_smooth, smooth
+from nephi.kernels.smooth import smooth
+from nephi.kernels.survey import survey
+from nephi.kernels.volume import can_read_through
 
 __all__ = [
     "FieldArrays",
@@ -16,7 +18,7 @@ __all__ = [
     "adam_step",
     "available",
     "can_look_up",
-    "can_smooth",
+    "can_read_through",
     "can_step",
     "field_gradient",
     "field_values",
@@ -24,4 +26,5 @@ __all__ = [
     "look_up_patches",
     "patches_gradient",
     "smooth",
+    "survey",
 ]

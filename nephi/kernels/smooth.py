@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nephi.kernels.library import library
-from nephi.kernels.volume import Window, is_readable, volume_of
+from nephi.kernels.volume import Window, memory_order, volume_in_order
 
 
 class _Band(ctypes.Structure):
@@ -23,11 +23,6 @@ class _Band(ctypes.Structure):
     )
 
 
-def can_smooth(data: Tensor) -> bool:
-    """Tell whether the kernel serves these voxels: in main memory, without gaps along the fastest axis."""
-    return is_readable(data) and min(data.stride()) == 1 and library() is not None
-
-
 def smooth(data: Tensor, window: Window | None, matrices: Sequence[Tensor]) -> Tensor:
     """Return the windowed volume multiplied along each axis by a matrix `(outputs, inputs)`, float32.
 
@@ -35,14 +30,11 @@ def smooth(data: Tensor, window: Window | None, matrices: Sequence[Tensor]) -> T
     """
     native = library()
     assert native is not None
-    order = sorted(range(data.ndim), key=lambda axis: -int(data.stride()[axis]))
-    shape, stride = [data.shape[axis] for axis in order], [data.stride(axis) for axis in order]
+    order = memory_order(data)
     bands = [_banded(matrices[axis]) for axis in order]
-    if data.ndim == 2:  # a middle axis of one voxel
-        shape.insert(1, 1)
-        stride.insert(1, 0)
+    if data.ndim == 2:
         bands.insert(1, (torch.zeros(1, dtype=torch.int64), torch.ones(1, 1)))
-    source = volume_of(data, window, shape, stride)
+    source = volume_in_order(data, window, order)
     pieces = (_Band(len(w), w.shape[1], first.data_ptr(), w.data_ptr()) for first, w in bands)
     outputs = torch.empty([matrices[axis].shape[0] for axis in order])
     if native.nephi_smooth(ctypes.byref(source), (_Band * 3)(*pieces), outputs.data_ptr()):

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from nephi.kernels.library import library
+
 TYPES = (torch.float32, torch.float64, torch.uint8, torch.int16, torch.int32)  # in the order of volume.h
 Window = tuple[float, float]
 
@@ -37,3 +39,22 @@ def volume_of(data: Tensor, window: Window | None, shape: Sequence[int], stride:
 def is_readable(data: Tensor) -> bool:
     """Tell whether kernels read these voxels: 2-D or 3-D, of a type they know, in main memory."""
     return data.device.type == "cpu" and data.dtype in TYPES and data.ndim in (2, 3)
+
+
+def can_read_through(data: Tensor) -> bool:
+    """Tell whether kernels that read whole volumes serve this one: readable, without gaps along the fastest axis."""
+    return is_readable(data) and min(data.stride()) == 1 and library() is not None
+
+
+def memory_order(data: Tensor) -> list[int]:
+    """Return the axes, slowest in memory first."""
+    return sorted(range(data.ndim), key=lambda axis: -int(data.stride()[axis]))
+
+
+def volume_in_order(data: Tensor, window: Window | None, order: Sequence[int]) -> Volume:
+    """Return the structure for `data` with three axes, slowest first; of an image, the middle one has one voxel."""
+    shape, stride = [data.shape[axis] for axis in order], [data.stride(axis) for axis in order]
+    if data.ndim == 2:
+        shape.insert(1, 1)
+        stride.insert(1, 0)
+    return volume_of(data, window, shape, stride)

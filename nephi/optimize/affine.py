@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
-from nephi.images import Image, ImageSampler, Pyramid
+from nephi.images import Image, ImageSampler
 from nephi.losses import similarity
 from nephi.optimize.adam import Adam
 from nephi.optimize.pair import Pair
@@ -36,9 +36,12 @@ def initial_alignment(pair: Pair, how: str) -> AffineTransform:
         return AffineTransform.identity(pair.fixed.dimension)
     if how == "centers":
         return AffineTransform.translation(pair.moving.grid.centre_world() - pair.fixed.grid.centre_world())
-    both = pair.fixed_mask is not None and pair.moving_mask is not None
-    fixed = _centre_of_mass(pair.fixed_mask if both else None, pair.fixed_levels)
-    moving = _centre_of_mass(pair.moving_mask if both else None, pair.moving_levels)
+    if pair.fixed_mask is not None and pair.moving_mask is not None:
+        masks = pair.fixed_mask, pair.moving_mask
+        fixed, moving = (m.grid.voxel_to_world_points(m.foreground.centre) for m in masks)
+    else:
+        levels = pair.fixed_levels, pair.moving_levels
+        fixed, moving = (_centre_of_mass(p.at(_longest_edge(p.image.grid) / 64)) for p in levels)
     return AffineTransform.translation(moving - fixed)
 
 
@@ -136,16 +139,11 @@ class _Model:
         return torch.matrix_exp(skew - skew.T)
 
 
-def _centre_of_mass(mask: Image | None, levels: Pyramid) -> Tensor:
-    weights = levels.at(_longest_edge(levels.image.grid) / 64) if mask is None else mask
-    profiles = [torch.zeros(n, dtype=torch.float64) for n in weights.grid.shape]
-    for start, stop in weights.grid.slabs(2_000_000):  # a whole volume in double precision would be the largest of all
-        mass = weights.data[..., start:stop].double()
-        for axis, profile in enumerate(profiles):
-            part = profile[start:stop] if axis == weights.dimension - 1 else profile
-            part += mass.sum(dim=[a for a in range(weights.dimension) if a != axis])
-    centre = torch.stack([(p * torch.arange(len(p))).sum() / p.sum() for p in profiles])
-    return weights.grid.voxel_to_world_points(centre)
+def _centre_of_mass(image: Image) -> Tensor:
+    axes = range(image.dimension)
+    profiles = [image.data.double().sum(dim=[b for b in axes if b != axis]) for axis in axes]
+    centre = torch.stack([(p * torch.arange(len(p)).to(p)).sum() / p.sum() for p in profiles])
+    return image.grid.voxel_to_world_points(centre.cpu())
 
 
 def _longest_edge(grid: Grid) -> float:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from nephi.errors import DataError
 from nephi.fields import FieldPair
-from nephi.images import ImageSampler, Pyramid
 from nephi.optimize.adam import Adam
 from nephi.optimize.affine import point_source
 from nephi.optimize.objective import Draw, Level, loss_terms
@@ -65,15 +64,10 @@ def fit_fields(
 
 
 def _level(pair: Pair, level: LevelSettings, fit: FitSettings) -> Level:
-    def look(levels: Pyramid) -> ImageSampler:
-        # Unsmoothed voxels stay in their own type; the window then acts at lookup.
-        if not level.smoothing:
-            return ImageSampler(levels.image, levels.window)
-        return ImageSampler(levels.at(level.smoothing))
-
     dimension = pair.fixed.dimension
     offsets = patch_offsets(dimension, fit.patch_radius(dimension), level.spacing).to(pair.fixed.data.device)
-    return Level(look(pair.fixed_levels), look(pair.moving_levels), offsets)
+    fixed, moving = (p.sampler(level.smoothing, level.spacing) for p in (pair.fixed_levels, pair.moving_levels))
+    return Level(fixed, moving, offsets)
 
 
 def _draws(pair: Pair, settings: Settings, steps: int, generator: torch.Generator) -> Iterator[Draw]:

@@ -43,15 +43,22 @@ class Pair:
         if self.fixed.data.device == device:
             return self
         fixed, moving = (replace(i, data=i.data.to(device)) for i in (self.fixed, self.moving))
-        levels = Pyramid(fixed, self.fixed_window), Pyramid(moving, self.moving_window)
+        detail = self.fixed_levels.detail
+        levels = Pyramid(fixed, self.fixed_window, detail), Pyramid(moving, self.moving_window, detail)
         return replace(self, fixed=fixed, moving=moving, fixed_levels=levels[0], moving_levels=levels[1])
 
 
 def make_pair(
-    fixed: Image, moving: Image, fixed_mask: Image | None, moving_mask: Image | None, settings: ImageSettings
+    fixed: Image,
+    moving: Image,
+    fixed_mask: Image | None,
+    moving_mask: Image | None,
+    settings: ImageSettings,
+    detail: float = 0.0,
 ) -> Pair:
     """Check two images and their masks, find masks where none are given, and choose the intensity windows.
 
+    `detail` (mm) is the finest that will be compared; see `Pyramid`.
     Raises `DataError` for images of different dimension, non-finite or constant voxels, a mask on another grid, an
     empty mask.
     """
@@ -64,7 +71,7 @@ def make_pair(
         image.require_contrast()
     masks = [_mask(i, m, settings.mask) for i, m in ((fixed, fixed_mask), (moving, moving_mask))]
     windows = [_window(i, m, settings) for i, m in zip((fixed, moving), masks, strict=True)]
-    levels = Pyramid(fixed, windows[0]), Pyramid(moving, windows[1])
+    levels = Pyramid(fixed, windows[0], detail), Pyramid(moving, windows[1], detail)
     return Pair(fixed, moving, masks[0], masks[1], windows[0], windows[1], *levels)
 
 

@@ -61,7 +61,7 @@ def search_rotation(
 
 
 def _blurred(mask: Image, sigma: float) -> Image:
-    return Pyramid(mask, (0.0, 1.0)).at(sigma)
+    return Pyramid(mask, (0.0, 1.0), detail=sigma).at(sigma)
 
 
 def _points(pair: Pair, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -103,6 +103,11 @@ class LevelSettings:
         _at_least("levels", 1, steps=self.steps)
         _above("levels", 0.0, spacing=self.spacing)
 
+    @property
+    def detail(self) -> float:
+        """The finest detail the level compares: what smoothing leaves, or what samples so far apart can see."""
+        return self.smoothing or self.spacing / 2
+
 
 @dataclass(frozen=True)
 class RegularitySettings:

@@ -123,23 +123,62 @@ def test_axis_of_one_voxel() -> None:
     torch.testing.assert_close(coarse.data.double().numpy()[0], gaussian_filter(line[0], 1.5), rtol=0, atol=1e-4)
 
 
-def test_levels_of_a_large_image_share_one_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is made from the halved image is what is made from the voxels, but for the sampling in between."""
+@pytest.fixture
+def waves() -> Image:
+    """Smooth voxels of 1 x 1.2 x 0.9 mm, from -900 to 900."""
     axes = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in (60, 50, 40)), indexing="ij")
     values = 300 * sum(torch.sin(a / (3 + i)) for i, a in enumerate(axes))
-    image = Image(values.to(torch.int16), Grid((60, 50, 40), torch.diag(torch.tensor([1.0, 1.2, 0.9, 1.0]).double())))
+    affine = torch.diag(torch.tensor([1.0, 1.2, 0.9, 1.0]).double())
+    return Image(torch.as_tensor(values).to(torch.int16), Grid((60, 50, 40), affine))
+
+
+def inner_points(image: Image) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return image.grid.voxel_to_world_points(torch.rand(200, 3, generator=generator).double() * 25 + 8).float()
+
+
+def test_levels_of_a_large_image_share_one_reading(waves: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made from the thinned image is what is made from the voxels, but for the sampling in between."""
     window = (-900.0, 900.0)
-    direct = pyramid.Pyramid(image, window)
+    direct = pyramid.Pyramid(waves, window)
     monkeypatch.setattr(pyramid, "LARGE", 1000)
-    shared = pyramid.Pyramid(image, window)
-    assert direct.least == math.inf and shared.least == pytest.approx(2.4)
+    shared = pyramid.Pyramid(waves, window)
+    assert direct.resolution == math.inf and shared.resolution == pytest.approx(2 * (1.0 * 1.2 * 0.9) ** (1 / 3))
     for sigma in (6.0, 4.0, 2.5):
         expected, found = direct.at(sigma), shared.at(sigma)
-        points = image.grid.voxel_to_world_points(torch.rand(200, 3) * 30 + 8)
-        gap = ImageSampler(found)(points.float()) - ImageSampler(expected)(points.float())
+        points = inner_points(waves)
+        gap = ImageSampler(found)(points) - ImageSampler(expected)(points)
         assert float(gap.abs().max()) < 0.03
-        assert (found.grid.spacing <= sigma + 1e-6).all() and found.grid.size < image.grid.size
-    assert shared.at(1.0).grid.size == image.grid.size  # finer than the base: from the voxels
+        assert (found.grid.spacing <= sigma + 1e-6).all() and found.grid.size < waves.grid.size
+    assert shared.at(1.0).grid.size == waves.grid.size  # finer than what was thinned: from the voxels
+
+
+def test_samples_far_apart_look_a_large_image_up_thinned(waves: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    window = (-900.0, 900.0)
+    raw = pyramid.Pyramid(waves, window, detail=2.5).sampler(0.0, 5.0)
+    assert raw.image is waves  # not large
+    monkeypatch.setattr(pyramid, "LARGE", 1000)
+    levels = pyramid.Pyramid(waves, window, detail=2.5)
+    assert levels.sampler(0.0, 4.9).image is waves
+    coarse = levels.sampler(0.0, 5.0)
+    assert coarse.image.grid.shape == (30, 25, 20)
+    points = inner_points(waves)
+    assert float((coarse(points) - raw(points)).abs().max()) < 0.06
+
+
+@pytest.mark.parametrize("factors", [(1, 1, 1), (2, 3, 1), (7, 4, 9)])
+def test_a_thinned_image_holds_means_of_blocks_where_they_lie(waves: Image, factors: tuple[int, ...]) -> None:
+    spacing = torch.tensor([6.0 / f for f in factors], dtype=torch.float64)
+    image = waves.with_grid(Grid(waves.grid.shape, torch.diag(torch.cat([spacing, torch.ones(1)]).double())))
+    coarse, smoothing = pyramid.thinned(image, 6.0)
+    assert coarse.grid.shape == tuple(n // f for n, f in zip(image.grid.shape, factors, strict=True))
+    corner = tuple(n % f // 2 for n, f in zip(image.grid.shape, factors, strict=True))
+    block = tuple(slice(c, c + f) for c, f in zip(corner, factors, strict=True))
+    assert float(coarse.data[0, 0, 0]) == pytest.approx(float(image.data[block].float().mean()), abs=1e-3)
+    middle = torch.tensor([c + (f - 1) / 2 for c, f in zip(corner, factors, strict=True)], dtype=torch.float64)
+    torch.testing.assert_close(coarse.grid.origin, image.grid.voxel_to_world_points(middle))
+    places = [torch.arange(f).double() * float(s) for f, s in zip(factors, spacing, strict=True)]
+    torch.testing.assert_close(smoothing, torch.stack([p.std(correction=0) for p in places]))
 
 
 def test_a_pyramid_that_was_carried_keeps_what_it_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +189,7 @@ def test_a_pyramid_that_was_carried_keeps_what_it_read(monkeypatch: pytest.Monke
     shift = torch.eye(4, dtype=torch.float64)
     shift[:3, 3] = torch.tensor([5.0, -2.0, 1.0])
     after = before.carried(shift)
-    assert after._base is not None and after._base.data is before._base.data
+    assert after._base is not None and before._base is not None and after._base[0].data is before._base[0].data
     moved = after.at(3.0)
     torch.testing.assert_close(moved.data, level.data)
     torch.testing.assert_close(moved.grid.affine, shift @ level.grid.affine)

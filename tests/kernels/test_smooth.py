@@ -32,9 +32,9 @@ def test_smoothing_agrees_with_the_twin(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     image = image_of(shape, torch.int16, order)
-    assert kernels.can_smooth(image.data)
+    assert kernels.can_read_through(image.data)
     found = pyramid.smoothed(image, sigma, window)
-    monkeypatch.setattr(pyramid, "can_smooth", lambda data: False)
+    monkeypatch.setattr(pyramid, "can_read_through", lambda data: False)
     expected = pyramid.smoothed(image, sigma, window)
     torch.testing.assert_close(found.data, expected.data, rtol=1e-5, atol=1e-5 * float(expected.data.abs().max()))
     assert found.grid.same_as(expected.grid)
@@ -52,9 +52,9 @@ def test_every_type_is_read(dtype: torch.dtype) -> None:
 def test_a_single_slice_and_a_gap_between_voxels() -> None:
     thin = image_of((12, 1, 10), torch.float32, (2, 1, 0))
     assert torch.isfinite(pyramid.smoothed(thin, 3.0).data).all()
-    assert not kernels.can_smooth(torch.zeros(10, 10, 10)[..., ::2])  # left to torch
+    assert not kernels.can_read_through(torch.zeros(10, 10, 10)[..., ::2])  # left to torch
 
 
 def test_a_repeated_slice_is_left_to_torch() -> None:
     """An axis of stride 0 would be taken for the fastest, and read beyond its one voxel."""
-    assert not kernels.can_smooth(torch.zeros(10, 10, 1).expand(10, 10, 8))
+    assert not kernels.can_read_through(torch.zeros(10, 10, 1).expand(10, 10, 8))
