@@ -44,13 +44,17 @@ class ImageSampler:
         """
         if not can_look_up(self.image.data, centres) or len(offsets) == 1:
             return self._at_voxels(self._patch_points(centres, offsets, jacobians))
-        if self._frame is None or self._frame[0] is not offsets:
-            self._frame = offsets, PatchFrame(self._linear.T, self._offset, offsets)
-        given = self.image.data, self.window, self._frame[1]
+        given = self.image.data, self.window, self.frame(offsets)
         if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (centres, jacobians)):
             result: Tensor = _Patches.apply(*given, centres, jacobians)  # type: ignore[no-untyped-call]
             return result
-        return look_up_patches(*given, centres, jacobians, gradient=False)[0]
+        return look_up_patches(*given, centres, jacobians, gradient=False).values
+
+    def frame(self, offsets: Tensor) -> PatchFrame:
+        """Return patches with samples at `offsets` `(K, D)`, world mm, as the kernels take them."""
+        if self._frame is None or self._frame[0] is not offsets:
+            self._frame = offsets, PatchFrame(self._linear.T, self._offset, offsets)
+        return self._frame[1]
 
     def contains(self, points_world: Tensor) -> Tensor:
         """Return a bool tensor `(...)`: does the point lie in the image, half a voxel of border included?"""
@@ -75,7 +79,7 @@ class _Patches(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, data, window, frame, centres, jacobians):  # type: ignore[no-untyped-def]
-        values, gradients = look_up_patches(data, window, frame, centres, jacobians, gradient=True)
+        values, gradients, _ = look_up_patches(data, window, frame, centres, jacobians, gradient=True)
         ctx.frame = frame
         ctx.save_for_backward(gradients)
         return values

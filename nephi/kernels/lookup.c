@@ -120,10 +120,11 @@ typedef struct {
     const float *offsets;           /* (K, D) */
 } Patches;
 
-/* The cells of one patch's samples, in blocks of LANES. */
-INLINE void find_patch(const Volume *v, const Patches *p, const int D, const float *centre, const float *matrix,
-                       Cells *cells) {
-    float middle[MAX_DIMENSION], step[MAX_DIMENSION][MAX_DIMENSION];
+/* The cells of one patch's samples, in blocks of LANES. Returns 1 if its centre lies in the image, half a voxel of border
+ * included, else 0. */
+INLINE float find_patch(const Volume *v, const Patches *p, const int D, const float *centre, const float *matrix,
+                        Cells *cells) {
+    float middle[MAX_DIMENSION], step[MAX_DIMENSION][MAX_DIMENSION], inside = 1.0f;
     for (int i = 0; i < D; i++) {
         middle[i] = p->origin[i];
         for (int j = 0; j < D; j++) {
@@ -131,6 +132,7 @@ INLINE void find_patch(const Volume *v, const Patches *p, const int D, const flo
             step[i][j] = matrix ? 0.0f : p->to_voxel[i * D + j];
             for (int k = 0; k < D && matrix; k++) step[i][j] += p->to_voxel[i * D + k] * matrix[k * D + j];
         }
+        if (!(middle[i] >= -0.5f && middle[i] <= (float)v->shape[i] - 0.5f)) inside = 0.0f;
     }
     for (int64_t start = 0; start < p->samples; start += LANES) {
         const int64_t size = p->samples - start < LANES ? p->samples - start : LANES;
@@ -142,16 +144,19 @@ INLINE void find_patch(const Volume *v, const Patches *p, const int D, const flo
         find_cells(v, D, x, cells + start / LANES);
         fetch(v, D, cells + start / LANES, size);
     }
+    return inside;
 }
 
 /* A patch is looked up while the memory of the next one is on its way: scattered patches are never in the cache. */
 INLINE void look_at_patches(const Volume *v, const Patches *p, const int D, int64_t count, const float *centres,
-                            const float *matrices, float *values, float *gradients, Cells *cells) {
+                            const float *matrices, float *values, float *gradients, float *inside, Cells *cells) {
     const int64_t K = p->samples, blocks = (K + LANES - 1) / LANES;
     for (int64_t patch = 0; patch <= count; patch++) {
-        if (patch < count)
-            find_patch(v, p, D, centres + patch * D, matrices ? matrices + patch * D * D : 0,
-                       cells + patch % 2 * blocks);
+        if (patch < count) {
+            const float *matrix = matrices ? matrices + patch * D * D : 0;
+            const float found = find_patch(v, p, D, centres + patch * D, matrix, cells + patch % 2 * blocks);
+            if (inside) inside[patch] = found;
+        }
         const int64_t ready = patch - 1;
         for (int64_t start = 0; start < K && ready >= 0; start += LANES) {
             const int64_t size = K - start < LANES ? K - start : LANES;
@@ -164,14 +169,14 @@ INLINE void look_at_patches(const Volume *v, const Patches *p, const int D, int6
     }
 }
 
-/* Values (P, K) and, unless NULL, gradients (P, D, K) by voxel coordinates. */
+/* Values (P, K) and, unless NULL, gradients (P, D, K) by voxel coordinates and whether centres are inside (P). */
 EXPORT EVERY_PROCESSOR int nephi_patches(const Volume *v, const Patches *p, int64_t count, const float *centres,
-                                         const float *matrices, float *values, float *gradients) {
+                                         const float *matrices, float *values, float *gradients, float *inside) {
     const size_t blocks = (size_t)(p->samples + LANES - 1) / LANES;
     Cells *cells = aligned_alloc(sizeof(lanes), 2 * blocks * sizeof(Cells));
     if (!cells) return 1;
-    if (v->dimension == 3) look_at_patches(v, p, 3, count, centres, matrices, values, gradients, cells);
-    else look_at_patches(v, p, 2, count, centres, matrices, values, gradients, cells);
+    if (v->dimension == 3) look_at_patches(v, p, 3, count, centres, matrices, values, gradients, inside, cells);
+    else look_at_patches(v, p, 2, count, centres, matrices, values, gradients, inside, cells);
     free(cells);
     return 0;
 }

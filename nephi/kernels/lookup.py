@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +21,14 @@ class _Patches(ctypes.Structure):
         ("samples", ctypes.c_int64),
         ("offsets", ctypes.c_void_p),
     )
+
+
+class LookedUp(NamedTuple):
+    """Values `(P, K)` of patches, what `patches_gradient` needs, and 1 for centres inside the image, else 0, `(P,)`."""
+
+    values: Tensor
+    gradients: Tensor | None
+    inside: Tensor
 
 
 class PatchFrame:
@@ -68,10 +77,11 @@ def look_up_patches(
     centres: Tensor,
     matrices: Tensor | None,
     gradient: bool,
-) -> tuple[Tensor, Tensor | None]:
-    """Return the values `(P, K)` at `centre + matrix @ offset`, and if wanted what `patches_gradient` needs.
+) -> LookedUp:
+    """Look patches up at `centre + matrix @ offset`.
 
-    `centres` `(P, D)` are world mm, `matrices` `(P, D, D)`, the identity when omitted; float32.
+    `centres` `(P, D)` are world mm, `matrices` `(P, D, D)`, the identity when omitted; float32. `gradient` tells
+    whether `patches_gradient` will be asked for.
     """
     native = library()
     assert native is not None
@@ -80,11 +90,13 @@ def look_up_patches(
     count, dimension = centres.shape
     values = centres.new_empty(count, frame.samples)
     gradients = centres.new_empty(count, dimension, frame.samples) if gradient else None
-    addresses = (None if tensor is None else tensor.data_ptr() for tensor in (centres, matrices, values, gradients))
+    inside = centres.new_empty(count)
+    given = centres, matrices, values, gradients, inside
+    addresses = (None if tensor is None else tensor.data_ptr() for tensor in given)
     volume, patches = ctypes.byref(volume_of(data, window, data.shape, data.stride())), ctypes.byref(frame.structure)
     if native.nephi_patches(volume, patches, count, *addresses):
         raise MemoryError("no memory for the cells of a patch")
-    return values, gradients
+    return LookedUp(values, gradients, inside)
 
 
 def patches_gradient(

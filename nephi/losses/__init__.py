@@ -5,18 +5,19 @@ All are pure functions that return a scalar mean. Similarity losses compare patc
 """
 
 from nephi.losses.bending import bending, hessian_by_differences
-from nephi.losses.contrast import matched_contrast
 from nephi.losses.diffusion import diffusion
 from nephi.losses.gradicon import gradicon
 from nephi.losses.icon import icon
-from nephi.losses.jacobian import folding, jacobian_determinant, volume_change
+from nephi.losses.jacobian import FOLDING_FLOOR, folding, jacobian_determinant, volume_change
 from nephi.losses.mind import mind_ssc
 from nephi.losses.mse import mse
-from nephi.losses.ncc import lncc, lncc_pooled, lncc_squared, ncc
+from nephi.losses.ncc import GLOBAL_EPSILON, lncc, lncc_pooled, lncc_squared, ncc
 from nephi.losses.nmi import nmi
-from nephi.losses.similarities import LOCAL, SIMILARITIES, Similarity, similarity, similarity_terms
+from nephi.losses.similarities import LOCAL, SIMILARITIES, Similarity, local_epsilon, similarity, similarity_factors
 
 __all__ = [
+    "FOLDING_FLOOR",
+    "GLOBAL_EPSILON",
     "LOCAL",
     "SIMILARITIES",
     "Similarity",
@@ -30,12 +31,12 @@ __all__ = [
     "lncc",
     "lncc_pooled",
     "lncc_squared",
-    "matched_contrast",
+    "local_epsilon",
     "mind_ssc",
     "mse",
     "ncc",
     "nmi",
     "similarity",
-    "similarity_terms",
+    "similarity_factors",
     "volume_change",
 ]

@@ -7,6 +7,8 @@ from torch import Tensor
 from nephi.geometry import determinant
 from nephi.losses.shapes import check_jacobian
 
+FOLDING_FLOOR = 0.1  # a determinant below it folds, or is about to
+
 
 def jacobian_determinant(jacobian: Tensor) -> Tensor:
     """Return the determinant in closed form: `ad - bc` in 2-D, `r_0 . (r_1 x r_2)` of the rows in 3-D.
@@ -29,7 +31,7 @@ def volume_change(jacobian: Tensor) -> Tensor:
     return (jacobian_determinant(jacobian) - 1).abs().mean()
 
 
-def folding(jacobian: Tensor, floor: float = 0.1) -> Tensor:
+def folding(jacobian: Tensor, floor: float = FOLDING_FLOOR) -> Tensor:
     """Return a squared hinge on the determinant, `mean_x max(floor - det J(x), 0)^2`.
 
     Unlike `volume_change` it leaves breathing lungs alone: only points that fold, or are about to (a

@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 
 from nephi.errors import UsageError
+from nephi.kernels import MEASURES, can_compare
+from nephi.losses.compiled import compared
 from nephi.losses.mind import mind_ssc
 from nephi.losses.mse import mse
-from nephi.losses.ncc import lncc, lncc_pooled, lncc_squared, ncc
+from nephi.losses.ncc import GLOBAL_EPSILON, LOCAL_EPSILON, lncc, lncc_pooled, lncc_squared, ncc
 from nephi.losses.nmi import nmi
+from nephi.losses.shapes import check_patches
 
 
 class Similarity(Protocol):
@@ -48,20 +51,36 @@ def similarity(formula: str, contrast: float | None = None) -> Similarity:
     Raises `UsageError`, listing the known names, for anything else.
     """
     terms = [(weight, _with_contrast(name, contrast)) for weight, name in similarity_terms(formula)]
-    if len(terms) == 1 and terms[0][0] == 1:
-        return terms[0][1]
+    factors = similarity_factors(formula)
+    epsilons = local_epsilon(contrast), GLOBAL_EPSILON
+    has_kernel = factors.keys() <= set(MEASURES)
 
     def total(fixed: Tensor, moving: Tensor, weights: Tensor | None = None) -> Tensor:
+        if has_kernel and can_compare(fixed, moving, weights):
+            check_patches(fixed, moving, weights, 2 if factors.keys() & set(LOCAL) else 1)
+            return compared(fixed, moving, weights, factors, epsilons)
         return torch.stack([weight * loss(fixed, moving, weights) for weight, loss in terms]).sum()
 
     return total
 
 
+def local_epsilon(contrast: float | None) -> float:
+    """Return what `lncc` and `lncc2` add to the product of both variances, for `contrast` as in `similarity`."""
+    return LOCAL_EPSILON if contrast is None else contrast**4
+
+
 def _with_contrast(name: str, contrast: float | None) -> Similarity:
     fading = {"lncc": lncc, "lncc2": lncc_squared}
-    if contrast is None or name not in fading:
-        return SIMILARITIES[name]
-    return partial(fading[name], epsilon=contrast**4)  # the product of both variances
+    return partial(fading[name], epsilon=local_epsilon(contrast)) if name in fading else SIMILARITIES[name]
+
+
+@cache
+def similarity_factors(formula: str) -> Mapping[str, float]:
+    """Return the weight of each loss in a formula by its name; raise `UsageError` as `similarity_terms`."""
+    factors: dict[str, float] = {}
+    for weight, name in similarity_terms(formula):
+        factors[name] = factors.get(name, 0.0) + weight
+    return MappingProxyType(factors)
 
 
 @cache

@@ -38,8 +38,16 @@ class Adam:
 
     def minimise(self, loss: Tensor) -> None:
         """Take one step down the gradient of `loss`."""
-        self._gradient.zero_()
+        self.clear()
         loss.backward()  # accumulates into the flat vector
+        self.step()
+
+    def clear(self) -> None:
+        """Set all gradients to 0."""
+        self._gradient.zero_()
+
+    def step(self) -> None:
+        """Take one step down the gradients that the parameters have."""
         self._steps += 1
         first, second = BETAS
         shares = 1 - first**self._steps, 1 - second**self._steps

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle, islice
+
 import torch
 from torch import Tensor
 
@@ -11,17 +13,13 @@ from nephi.images import Image, ImageSampler
 from nephi.losses import similarity
 from nephi.optimize.adam import Adam
 from nephi.optimize.pair import Pair
+from nephi.optimize.points import point_source
 from nephi.optimize.progress import Progress, ProgressCallback
 from nephi.optimize.settings import INITIALS, AffineSettings
-from nephi.sampling import GridPoints, MaskPoints, PointSource
 from nephi.transforms import AffineTransform
 
 LEAST_OVERLAP = 0.02
-
-
-def point_source(image: Image, mask: Image | None) -> PointSource:
-    """Return where points of an image are drawn: in its mask, or everywhere."""
-    return GridPoints(image.grid) if mask is None else MaskPoints(mask)
+BATCHES = 25  # of points, which the steps of a stage take in turn: drawing fresh ones would take longer than the steps
 
 
 def initial_alignment(pair: Pair, how: str) -> AffineTransform:
@@ -81,9 +79,9 @@ def fit_affine(
     for sigma in settings.smoothing:
         fixed = ImageSampler(pair.fixed_levels.at(sigma))
         moving = ImageSampler(pair.moving_levels.at(sigma))
-        points = source.draw(settings.points * settings.steps, generator).to(pair.fixed.data.device)
-        values = fixed(points)
-        for x, value in zip(points.split(settings.points), values.split(settings.points), strict=True):
+        points = source.draw(settings.points * min(BATCHES, settings.steps), generator).to(pair.fixed.data.device)
+        batches = zip(points.split(settings.points), fixed(points).split(settings.points), strict=True)
+        for x, value in islice(cycle(batches), settings.steps):
             optimiser.rate = settings.rate * (1.05 - done / steps)
             y = model(x)
             loss = loss_of(value[:, None], moving(y)[:, None], moving.contains(y.detach()).float())

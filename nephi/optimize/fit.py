@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -10,9 +10,11 @@ from torch import Tensor
 from nephi.errors import DataError
 from nephi.fields import FieldPair
 from nephi.optimize.adam import Adam
-from nephi.optimize.affine import point_source
-from nephi.optimize.objective import Draw, Level, loss_terms
+from nephi.optimize.compiled import compiled_objective
+from nephi.optimize.contrast import matched_contrast
+from nephi.optimize.objective import Draw, Level, add_gradient
 from nephi.optimize.pair import Pair
+from nephi.optimize.points import point_source
 from nephi.optimize.progress import Progress, ProgressCallback
 from nephi.optimize.schedule import Schedule
 from nephi.optimize.settings import FitSettings, LevelSettings, Settings
@@ -35,32 +37,44 @@ def fit_fields(
     """
     schedule = Schedule(settings)
     optimiser = Adam(fields.parameters(), settings.fit.rate)
+    compiled = compiled_objective(fields, settings)
     rows: list[Tensor] = []
     names: list[str] = []
     for number, level_settings in enumerate(settings.levels):
-        level = _level(pair, level_settings, settings.fit)
-        draws = _draws(pair, settings, level_settings.steps, generator)
-        for draw in draws:
+        seen = pair
+        if settings.fit.match_contrast:
+            seen = matched_contrast(pair, fields, level_settings.smoothing, generator)
+        level = _level(seen, level_settings, settings.fit)
+        for draw in _draws(pair, settings, level_settings.steps, generator):
             share, optimiser.rate = schedule.begin(number)
+            optimiser.clear()
+            terms: Mapping[str, Tensor | float]
             try:
-                terms = loss_terms(fields, level, draw, settings, share)
-                loss = torch.stack(list(terms.values())).sum()
+                if compiled is not None and compiled.serves(level, draw):
+                    terms = compiled.add_gradient(level, draw, share)
+                else:
+                    terms = add_gradient(fields, level, draw, settings, share)
             except IndexError:  # images have no voxel at NaN
                 raise _diverged() from None
-            if loss.device.type == "cpu" or schedule.checks():  # elsewhere each look waits for the device
-                _require_finite(loss)
-            with fields.gradients_in_place():
-                optimiser.minimise(loss)
-            names = list(terms)
-            rows.append(torch.stack([loss.detach(), *(t.detach() for t in terms.values())]))
+            names, row = list(terms), _row(terms)
+            if row.device.type == "cpu" or schedule.checks():  # elsewhere each look waits for the device
+                _require_finite(row)
+            optimiser.step()
+            rows.append(row)
             if schedule.checks():
-                progress(Progress("deformable", done + schedule.position, total, loss.item()))
+                progress(Progress("deformable", done + schedule.position, total, row[0].item()))
             if not schedule.goes_on(number, rows):
                 break
     for parameter in fields.parameters():
         _require_finite(parameter)
     fields.round_tables()
     return [dict(zip(["loss", *names], row.tolist(), strict=True)) for row in rows]
+
+
+def _row(terms: Mapping[str, Tensor | float]) -> Tensor:
+    """Return the loss and its terms."""
+    values = torch.stack([torch.as_tensor(term) for term in terms.values()])
+    return torch.cat([values.sum()[None], values])
 
 
 def _level(pair: Pair, level: LevelSettings, fit: FitSettings) -> Level:

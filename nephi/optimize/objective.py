@@ -67,14 +67,14 @@ class _Direction:
         count = min(settings.regularity.points, len(centres))
         if settings.fit.radius:
             # Patches need Jacobians anyway: the regularity reuses the first of them.
-            values, jacobians = field.value_and_jacobian(torch.cat([centres, everywhere]))
-            self.moved, self.carriers = values[: len(centres)], jacobians[: len(centres)]
-            self.points = torch.cat([centres[:count], everywhere])
-            self.values = torch.cat([values[:count], values[len(centres) :]])
-            self.jacobians = torch.cat([jacobians[:count], jacobians[len(centres) :]])
+            points = torch.cat([everywhere, centres])
+            first, count = len(everywhere), len(everywhere) + count
+            values, jacobians = field.value_and_jacobian(points)
+            self.moved, self.carriers = values[first:], jacobians[first:]
+            self.points, self.values, self.jacobians = points[:count], values[:count], jacobians[:count]
         else:
             self.moved = field(centres)
-            self.points = torch.cat([centres[:count], everywhere])
+            self.points = torch.cat([everywhere, centres[:count]])
             self.values, self.jacobians = field.value_and_jacobian(self.points)
 
     def similarity(self, here: ImageSampler, there: ImageSampler, offsets: Tensor) -> Tensor:
@@ -82,13 +82,19 @@ class _Direction:
         weights = there.contains(self.moved.detach()).float()
         fit = self.settings.fit
         drawn, met = here.patches(self.centres, offsets), there.patches(self.moved, offsets, self.carriers)
-        if fit.match_contrast:
-            drawn, met = losses.matched_contrast(drawn, met, weights)
         return losses.similarity(fit.similarity, fit.contrast)(drawn, met, weights)
 
     def round_trip(self, other: NeuralField) -> tuple[Tensor, Tensor]:
         """Return where the other field takes the moved regularity points, and its Jacobian there."""
         return other.value_and_jacobian(self.values)
+
+
+def add_gradient(fields: FieldPair, level: Level, draw: Draw, settings: Settings, share: float) -> dict[str, Tensor]:
+    """Add the gradient of a step's loss to the parameters' `.grad`; return the terms, as `loss_terms`."""
+    terms = loss_terms(fields, level, draw, settings, share)
+    with fields.gradients_in_place():
+        torch.stack(list(terms.values())).sum().backward()
+    return {name: term.detach() for name, term in terms.items()}
 
 
 def _regularity(directions: list[_Direction], weights: RegularitySettings) -> dict[str, Tensor]:

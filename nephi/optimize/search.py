@@ -19,10 +19,14 @@ BLUR = 2.0  # times the smoothing of the affine fit's first stage, whose capture
 
 
 def candidate_rotations(dimension: int, count: int, reach: float, generator: torch.Generator) -> Tensor:
-    """Return `(count, D, D)` rotations by at most `reach` degrees, spread evenly over their axes; the first is I."""
+    """Return rotations `(N, D, D)` by at most `reach` degrees, spread evenly over their axes; the first is I.
+
+    In 3-D N is `count`. In 2-D there is one axis, and far fewer lie as close: twice as many as that are returned.
+    """
     limit = math.radians(reach)
     if dimension == 2:
-        angles = torch.linspace(-limit, limit, count, dtype=torch.float64)
+        half = round((count * 6 / math.pi) ** (1 / 3))  # `count` cells fill a ball; its diameter is so many cells long
+        angles = torch.linspace(-limit, limit, 2 * half + 1, dtype=torch.float64)
         angles = angles[angles.abs().argsort()]
         vectors = angles[:, None]
     else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from nephi.errors import UsageError
 from nephi.fields import FieldSettings
-from nephi.losses import LOCAL, similarity_terms
+from nephi.losses import LOCAL, similarity_factors
 
 INITIALS = ("moments", "centers", "none")
 KINDS = ("none", "rigid", "affine")
@@ -62,8 +62,8 @@ class AffineSettings:
 
     kind: `affine`, `rigid` or `none` (only the start).
     initial: brings centres of mass (`moments`) or image centres (`centers`) together, or trusts the headers (`none`).
-    rotations: number of rotations of at most `reach` degrees that are tried before (not from `none` or a file); 1 tries
-        none.
+    rotations: number of rotations of at most `reach` degrees that are tried before (not from `none` or a file), in 2-D
+        as many as lie as close; 1 tries none.
     smoothing: mm, one stage each, coarse to fine; every stage takes `steps` Adam steps of size `rate` on `points` fresh
         points, under `similarity`.
     """
@@ -148,8 +148,8 @@ class FitSettings:
         at least 2 otherwise, for the 9 samples of radius 1 are too few to correlate. `share` above 0 draws that share
         of the fixed image's voxels instead, at most `patches` (NePhi's rule).
     contrast: standard deviation, of intensities in the window, at which a patch counts half in `lncc` and `lncc2`.
-    match_contrast: for images of different contrast; at each step one is given the other's by the curve that predicts
-        it best, then they are compared.
+    match_contrast: for images of different contrast; at the start of each level one is given the other's by the curve
+        that predicts it best.
     rate: Adam's step size, reached after a `warmup` share of the steps and lowered along a cosine if `decay`.
     plateau: a level ends early when the mean loss of its last fifth of steps is lower than that of the fifth before by
         less than this share; 0 never ends early.
@@ -171,7 +171,7 @@ class FitSettings:
         return max(self.radius, 2) if dimension == 2 and self.radius else self.radius
 
     def __post_init__(self) -> None:
-        names = {name for _, name in similarity_terms(self.similarity)}
+        names = similarity_factors(self.similarity).keys()
         if "mind" in names and self.radius != 2:
             raise UsageError(f"fit.radius: similarity mind needs patches of radius 2, got {self.radius}")
         if names & {*LOCAL} and self.radius < 1:

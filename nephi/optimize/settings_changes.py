@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from nephi.geometry import Grid
-from nephi.losses import similarity_terms
+from nephi.losses import similarity_factors
 from nephi.optimize.settings import Settings
 
 
@@ -17,7 +17,7 @@ def with_similarity(settings: Settings, name: str) -> Settings:
     MIND needs patches of radius 2. Measures for images of different contrast (`mind`, `nmi`) align globally by `nmi`.
     Raises `UsageError` for an unknown name or sum.
     """
-    names = {part for _, part in similarity_terms(name)}
+    names = similarity_factors(name).keys()
     radius = 2 if "mind" in names else settings.fit.radius
     fit = replace(settings.fit, similarity=name, radius=radius)
     overall = "nmi" if names & {"mind", "nmi"} else "mse" if names == {"mse"} else "ncc"

@@ -71,7 +71,7 @@ def test_every_similarity_lowers_the_error(name: str, shapes: PhantomPair, quick
 
 
 def test_a_contrast_that_rises_and_falls(shapes: PhantomPair, quick: Settings, changed: Change) -> None:
-    """Signed correlation loses its way; told the other image's contrast at each step, it does not."""
+    """Signed correlation loses its way; told the other image's contrast at each level, it does not."""
     data = shapes.moving.data.float()
     share = (data - data.min()) / (data.max() - data.min())
     moving = shapes.moving.with_data((1000 * (0.5 + 0.4 * torch.cos(5 * share))).to(torch.int16))

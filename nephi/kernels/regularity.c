@@ -1,0 +1,77 @@
+/* Inverse consistency of two maps, folding and diffusion of the first, with their gradients. The Python twins are in
+ * losses/gradicon.py, icon.py, jacobian.py and diffusion.py. */
+#include "common.h"
+
+/* What is known at N points x: where phi takes them and back again, and the Jacobians of both maps on the way. */
+typedef struct {
+    int64_t dimension, points;
+    const float *start, *back;       /* (N, D): x and phi_inv(phi(x)), mm */
+    const float *first, *second;     /* (N, D, D): the Jacobian of phi at x, and of phi_inv at phi(x) */
+    float gradicon, icon, folding, diffusion; /* weights */
+    float floor;                     /* a determinant below it counts as folding */
+} RoundTrip;
+
+/* The determinant, and its gradient by the entries: the cofactors. */
+INLINE float cofactors(const float *a, const int D, float *c) {
+    if (D == 2) {
+        c[0] = a[3], c[1] = -a[2], c[2] = -a[1], c[3] = a[0];
+        return a[0] * a[3] - a[1] * a[2];
+    }
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 3; j++) {
+            const int r = (i + 1) % 3, s = (i + 2) % 3, t = (j + 1) % 3, u = (j + 2) % 3;
+            c[i * 3 + j] = a[r * 3 + t] * a[s * 3 + u] - a[r * 3 + u] * a[s * 3 + t];
+        }
+    return a[0] * c[0] + a[1] * c[1] + a[2] * c[2];
+}
+
+INLINE void round_trip(const RoundTrip *r, const int D, double *terms, float *by_back, float *by_first,
+                       float *by_second) {
+    const float share = 1.0f / (float)r->points;
+    double gradicon = 0.0, icon = 0.0, folding = 0.0, diffusion = 0.0;
+    for (int64_t n = 0; n < r->points; n++) {
+        const float *a = r->first + n * D * D, *b = r->second + n * D * D;
+        float product[9], minor[9];
+        const float determinant = cofactors(a, D, minor), depth = r->floor - determinant;
+        const float hinge = depth < 0.0f ? 0.0f : depth; /* NaN stays NaN */
+        folding += (double)(hinge * hinge);
+        for (int i = 0; i < D; i++) {
+            const float gap = r->back[n * D + i] - r->start[n * D + i];
+            icon += (double)(gap * gap);
+            by_back[n * D + i] = 2.0f * share * r->icon * gap;
+            for (int j = 0; j < D; j++) {
+                const float one = i == j ? 1.0f : 0.0f, stretch = a[i * D + j] - one;
+                float sum = -one;
+                for (int k = 0; k < D; k++) sum += b[i * D + k] * a[k * D + j];
+                product[i * D + j] = sum;
+                gradicon += (double)(sum * sum);
+                diffusion += (double)(stretch * stretch);
+                by_first[(n * D + i) * D + j] =
+                    2.0f * share * (r->diffusion * stretch - r->folding * hinge * minor[i * D + j]);
+            }
+        }
+        for (int i = 0; i < D; i++)
+            for (int j = 0; j < D; j++) {
+                float left = 0.0f, right = 0.0f;
+                for (int k = 0; k < D; k++) {
+                    left += product[i * D + k] * a[j * D + k];
+                    right += b[k * D + i] * product[k * D + j];
+                }
+                by_second[(n * D + i) * D + j] = 2.0f * share * r->gradicon * left;
+                by_first[(n * D + i) * D + j] += 2.0f * share * r->gradicon * right;
+            }
+    }
+    const double mean = 1.0 / (double)r->points;
+    terms[0] = r->gradicon * gradicon * mean;
+    terms[1] = r->icon * icon * mean;
+    terms[2] = r->folding * folding * mean;
+    terms[3] = r->diffusion * diffusion * mean;
+}
+
+/* The weighted terms gradicon, icon, folding and diffusion, each a mean over the points, and the gradients of their sum:
+ * with respect to `back` (N, D), `first` and `second` (N, D, D). */
+EXPORT EVERY_PROCESSOR void nephi_round_trip(const RoundTrip *r, double *terms, float *by_back, float *by_first,
+                                             float *by_second) {
+    if (r->dimension == 3) round_trip(r, 3, terms, by_back, by_first, by_second);
+    else round_trip(r, 2, terms, by_back, by_first, by_second);
+}

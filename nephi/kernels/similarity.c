@@ -1,0 +1,104 @@
+/* Correlations and squared difference of patches, with their gradient. The Python twins are in losses/ncc.py and mse.py.
+ *
+ * Means do not move the sums of centred products to first order, and so every one of these measures has a gradient that
+ * is a linear function of both images within a patch: a_p f + b_p m + c_p.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "common.h"
+
+/* The weight of each measure in a sum of them; sizes of (P, K) patches. */
+typedef struct {
+    int64_t patches, samples;
+    float lncc, lncc_squared, pooled, ncc, mse;
+    float local_epsilon, global_epsilon; /* added to the product of both variances */
+} Measure;
+
+/* Of one patch: its share of the mean, its means, and the sums of its centred products. */
+typedef struct {
+    float share, f, m, ff, mm, fm;
+} Moments;
+
+/* A correlation `fm / sqrt(ff mm + epsilon)` and the factors of f and m (centred) in its gradient with respect to m. */
+typedef struct {
+    double value, by_f, by_m;
+} Correlation;
+
+static Correlation correlation(double ff, double mm, double fm, double epsilon) {
+    const double root = 1.0 / sqrt(ff * mm + epsilon);
+    return (Correlation){fm * root, root, -fm * ff * root * root * root};
+}
+
+INLINE Moments moments(const float *f, const float *m, int64_t count) {
+    Moments s = {0};
+    for (int64_t k = 0; k < count; k++) {
+        s.f += f[k];
+        s.m += m[k];
+    }
+    s.f /= (float)count;
+    s.m /= (float)count;
+    for (int64_t k = 0; k < count; k++) {
+        const float x = f[k] - s.f, y = m[k] - s.m;
+        s.ff += x * x;
+        s.mm += y * y;
+        s.fm += x * y;
+    }
+    return s;
+}
+
+/* Shares of the mean over patches, which sum to 1, or are all 0 where every weight is. */
+INLINE void set_shares(Moments *all, int64_t count, const float *weights) {
+    double total = 0.0;
+    for (int64_t p = 0; p < count; p++) total += weights ? weights[p] : 1.0;
+    for (int64_t p = 0; p < count; p++) all[p].share = total > 0.0 ? (float)((weights ? weights[p] : 1.0) / total) : 0.0f;
+}
+
+/* Weights (P) or NULL. Returns the sum of the measures, and unless NULL its gradient with respect to `moving`, (P, K);
+ * -1 when memory runs out, which no sum of losses is. */
+EXPORT EVERY_PROCESSOR double nephi_similarity(const Measure *s, const float *fixed, const float *moving,
+                                               const float *weights, float *by_moving) {
+    const int64_t P = s->patches, K = s->samples;
+    Moments *all = malloc(sizeof(Moments) * (size_t)P);
+    if (!all) return -1.0;
+    double f = 0.0, m = 0.0, within[3] = {0.0}, between[3] = {0.0}; /* whole image: means, sums of products ff, mm, fm */
+    for (int64_t p = 0; p < P; p++) all[p] = moments(fixed + p * K, moving + p * K, K);
+    set_shares(all, P, weights);
+    for (int64_t p = 0; p < P; p++) {
+        const double share = all[p].share / (double)K;
+        f += all[p].share * (double)all[p].f;
+        m += all[p].share * (double)all[p].m;
+        within[0] += share * all[p].ff;
+        within[1] += share * all[p].mm;
+        within[2] += share * all[p].fm;
+    }
+    for (int64_t p = 0; p < P; p++) {
+        const double x = all[p].f - f, y = all[p].m - m;
+        between[0] += all[p].share * x * x;
+        between[1] += all[p].share * y * y;
+        between[2] += all[p].share * x * y;
+    }
+    const Correlation pooled = correlation(within[0], within[1], within[2], s->global_epsilon);
+    const Correlation whole = correlation(within[0] + between[0], within[1] + between[1], within[2] + between[2],
+                                          s->global_epsilon);
+    double loss = s->lncc + s->lncc_squared + s->pooled * (1.0 - pooled.value) + s->ncc * (1.0 - whole.value);
+    for (int64_t p = 0; p < P; p++) {
+        const Moments *q = all + p;
+        const Correlation local = correlation(q->ff, q->mm, q->fm, (double)s->local_epsilon * (double)(K * K));
+        const double gap = (double)q->m - q->f, square = q->ff + q->mm - 2.0 * q->fm + (double)K * gap * gap;
+        loss -= q->share * local.value * (s->lncc + s->lncc_squared * local.value);
+        loss += s->mse * q->share * square / (double)K;
+        if (!by_moving) continue;
+        const double own = -q->share * (s->lncc + 2.0 * s->lncc_squared * local.value), each = q->share / (double)K;
+        const double centred_f = own * local.by_f - each * s->pooled * pooled.by_f;
+        const double centred_m = own * local.by_m - each * s->pooled * pooled.by_m;
+        const double all_f = -each * s->ncc * whole.by_f, all_m = -each * s->ncc * whole.by_m;
+        const double difference = 2.0 * each * s->mse;
+        const float of_f = (float)(centred_f + all_f - difference), of_m = (float)(centred_m + all_m + difference);
+        const float rest = (float)(all_f * (q->f - f) + all_m * (q->m - m) + difference * gap);
+        for (int64_t k = 0; k < K; k++)
+            by_moving[p * K + k] = of_f * (fixed[p * K + k] - q->f) + of_m * (moving[p * K + k] - q->m) + rest;
+    }
+    free(all);
+    return loss;
+}

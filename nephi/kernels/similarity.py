@@ -1,0 +1,55 @@
+"""Calling the kernel that compares patches."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from nephi.kernels.library import library
+
+MEASURES = ("lncc", "lncc2", "pooled", "ncc", "mse")  # in the order of similarity.c
+
+
+class _Measure(ctypes.Structure):
+    """`Measure` of similarity.c."""
+
+    _fields_ = (
+        ("patches", ctypes.c_int64),
+        ("samples", ctypes.c_int64),
+        *((name, ctypes.c_float) for name in (*MEASURES, "local_epsilon", "global_epsilon")),
+    )
+
+
+def can_compare(*tensors: Tensor | None) -> bool:
+    """Tell whether the kernel serves these patches and weights (or None)."""
+    found = (t for t in tensors if t is not None)
+    return all(t.device.type == "cpu" and t.dtype == torch.float32 for t in found) and library() is not None
+
+
+def compare(
+    fixed: Tensor,
+    moving: Tensor,
+    weights: Tensor | None,
+    factors: Mapping[str, float],
+    epsilons: tuple[float, float],
+    gradient: bool,
+) -> tuple[float, Tensor | None]:
+    """Return the sum of measures and, if wanted, its gradient `(P, K)` with respect to `moving`.
+
+    `fixed` and `moving` are `(P, K)`, `weights` `(P,)` or None; float32. `factors` has the weight of each measure by
+    its name, `epsilons` are added to the product of variances of patches (`lncc`, `lncc2`) and of whole images.
+    """
+    native = library()
+    assert native is not None
+    fixed, moving = fixed.detach().contiguous(), moving.detach().contiguous()
+    weights = None if weights is None else weights.detach().contiguous()
+    result = torch.empty_like(moving) if gradient else None
+    measure = _Measure(*fixed.shape, *(factors.get(name, 0.0) for name in MEASURES), *epsilons)
+    addresses = (None if t is None else t.data_ptr() for t in (fixed, moving, weights, result))
+    loss = native.nephi_similarity(ctypes.byref(measure), *addresses)
+    if loss == -1:
+        raise MemoryError("no memory to compare patches in")
+    return loss, result

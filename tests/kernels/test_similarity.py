@@ -1,0 +1,57 @@
+"""The kernel that compares patches against its twins in double precision."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from nephi import kernels
+from nephi.losses import similarity, similarity_factors
+
+SUM = "lncc2 + 10 mse + 0.5 ncc + 2 pooled + lncc"
+every_measure = pytest.mark.parametrize("formula", [*kernels.MEASURES, SUM])
+
+
+def patches(count: int = 40, samples: int = 27) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    fixed = torch.rand(count, samples, generator=generator) * torch.rand(count, 1, generator=generator)
+    return fixed, 0.2 + 0.5 * fixed + 0.3 * torch.rand(count, samples, generator=generator)
+
+
+def gradients(formula: str, fixed: Tensor, moving: Tensor, weights: Tensor | None) -> tuple[Tensor, ...]:
+    """The loss and its gradients with respect to both images."""
+    pair = [image.detach().requires_grad_() for image in (fixed, moving)]
+    loss = similarity(formula, 0.03)(*pair, weights)
+    return loss.detach(), *torch.autograd.grad(3 * loss, pair)
+
+
+@every_measure
+@pytest.mark.parametrize("weighted", [False, True])
+def test_loss_and_gradients_are_those_of_the_twin(formula: str, weighted: bool) -> None:
+    fixed, moving = patches()
+    fixed[3] = 0.5  # a flat patch
+    weights = torch.rand(len(fixed), generator=torch.Generator().manual_seed(1)).round() if weighted else None
+    assert kernels.can_compare(fixed, moving, weights)
+    found = gradients(formula, fixed, moving, weights)
+    expected = gradients(formula, fixed.double(), moving.double(), None if weights is None else weights.double())
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-5 * float(b.abs().max()))
+
+
+@every_measure
+def test_no_weight_at_all_gives_no_gradient(formula: str) -> None:
+    fixed, moving = patches()
+    loss, *found = gradients(formula, fixed, moving, torch.zeros(len(fixed)))
+    expected = sum(weight for name, weight in similarity_factors(formula).items() if name != "mse")
+    assert loss == pytest.approx(expected) and all(bool((g == 0).all()) for g in found)
+
+
+def test_nan_is_not_hidden() -> None:
+    fixed, moving = patches()
+    moving[2, 2] = torch.nan
+    assert torch.isnan(similarity(SUM)(fixed, moving))
+
+
+def test_other_precision_is_left_to_the_twin() -> None:
+    fixed, moving = patches()
+    assert not kernels.can_compare(fixed.double(), moving.double(), None)
+    assert not kernels.can_compare(fixed, moving, torch.ones(len(fixed)).double())
