@@ -47,8 +47,8 @@ def search_rotation(
     """
     rotations = candidate_rotations(pair.fixed.dimension, settings.rotations, settings.reach, generator)
     points, centre = _points(pair, generator)
-    moved = (points - centre) @ rotations.transpose(1, 2) + centre
-    moved = start(moved.float())
+    linear = start.matrix[:-1, :-1] @ rotations
+    moved = (points - centre).float() @ linear.float().transpose(1, 2) + start(centre).float()
     loss_of = similarity(settings.similarity)
     sigma = BLUR * settings.smoothing[0]
     channels = [(pair.fixed_levels.at(sigma), pair.moving_levels.at(sigma))]
