@@ -18,6 +18,7 @@ from nephi.optimize.points import point_source
 from nephi.optimize.progress import Progress, ProgressCallback
 from nephi.optimize.schedule import Schedule
 from nephi.optimize.settings import FitSettings, LevelSettings, Settings
+from nephi.optimize.unfold import unfold
 from nephi.sampling import GridPoints, PointSource, patch_offsets
 
 
@@ -67,6 +68,10 @@ def fit_fields(
                 break
     for parameter in fields.parameters():
         _require_finite(parameter)
+    if settings.regularity.folding:
+        unfold(fields.forward_field, pair.fixed, pair.fixed_mask, generator)
+        if fields.inverse_field is not None:
+            unfold(fields.inverse_field, pair.moving, pair.moving_mask, generator)
     fields.round_tables()
     return [dict(zip(["loss", *names], row.tolist(), strict=True)) for row in rows]
 

@@ -118,6 +118,7 @@ class RegularitySettings:
     icon is per mm^2 and grows linearly from 0 over the fit: held from the start it would keep both fields at the
     identity, where they agree. bending is per mm^-2, with derivatives over `bending_step` mm; the others are
     dimensionless. gradicon sums the squares of the matrix entries. codes weighs the mean magnitude of the latent codes.
+    With folding above 0, voxels of the masks that fold all the same are unfolded at the end.
     """
 
     points: int = 128
