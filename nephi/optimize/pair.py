@@ -82,13 +82,25 @@ def _mask(image: Image, mask: Image | None, default: str) -> Image | None:
                 f"{mask.name}: expected a mask on the grid of {image.name} ({_grid_text(image.grid)}), found "
                 f"{_grid_text(mask.grid)}; resample it with `nephi apply --interpolation label`"
             )
-        _ = mask.foreground  # an empty one is found out here, where its name is known
+        _require_something_in(mask, image)
         return mask
     if default == "lungs":
         return find_lungs(image)
     if default == "foreground":
         return image.with_data((image.data > image.data.amin()).to(torch.uint8))
     return None
+
+
+def _require_something_in(mask: Image, image: Image) -> None:
+    """Raise `DataError` for an empty mask, and for one over nothing but background: it is another image's."""
+    _ = mask.foreground  # an empty one is found out here, where its name is known
+    least = image.data.amin()
+    slabs = (slice(start, stop) for start, stop in image.grid.slabs(2_000_000))
+    if not any(bool(((image.data[..., s] > least) & (mask.data[..., s] > 0)).any()) for s in slabs):
+        raise DataError(
+            f"{mask.name}: expected a mask over what is to be aligned, but {image.name} is {least.item():g}, its least "
+            "value, at every voxel inside; check that both belong together"
+        )
 
 
 def _window(image: Image, mask: Image | None, settings: ImageSettings) -> Window:
@@ -103,7 +115,7 @@ def _window(image: Image, mask: Image | None, settings: ImageSettings) -> Window
     if mask is not None and mask.grid.shape == image.grid.shape:
         kept = kept & (mask.data[thinned] > 0)
     sample = values[kept].double()
-    if len(sample) == 0:  # the mask lies in the background
+    if len(sample) == 0:  # the mask is smaller than what was left out
         return float(image.data.amin()), float(image.data.amax())
     low, high = torch.quantile(sample, torch.tensor(settings.percentiles, dtype=torch.float64) / 100).tolist()
     if not low < high:

@@ -98,12 +98,16 @@ def test_masks_have_voxels_above_0(image: Image, value: int) -> None:
         make_pair(image, image, None, empty, EVERYWHERE)
 
 
-def test_a_mask_without_contrast_in_it(image: Image) -> None:
-    """Say, a mask of another patient's background: every voxel in it is the image's minimum."""
+@pytest.mark.parametrize("settings", [EVERYWHERE, ImageSettings(window=(0.0, 50.0))])
+def test_a_mask_over_background_is_refused(image: Image, settings: ImageSettings) -> None:
+    """Say, a mask of another patient's: every voxel in it is the image's minimum."""
     flat = image.with_data(torch.where(image.data < 10, 0.0, image.data))
     mask = mask_of(image, image.data < 5)
-    low, high = make_pair(flat, flat, mask, mask, EVERYWHERE).fixed_window
-    assert low < high
+    with pytest.raises(
+        DataError, match=r"mask\.nii: expected a mask over .* is 0, its least value"
+    ):
+        make_pair(flat, flat, mask, None, settings)
+    assert make_pair(flat, flat, mask_of(image, image.data < 11), None, settings).fixed_mask is not None
 
 
 def test_the_set_window_serves_both(image: Image) -> None:
