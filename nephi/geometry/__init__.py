@@ -9,7 +9,7 @@ from nephi.geometry.interpolation import (
     multilinear,
     multilinear_with_slopes,
 )
-from nephi.geometry.matrices import determinant
+from nephi.geometry.matrices import determinant, determinant_of_rows
 from nephi.geometry.points import PointMap, PointPairs, Points
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "PointPairs",
     "Points",
     "determinant",
+    "determinant_of_rows",
     "lookup",
     "lookup_majority",
     "lookup_nearest",

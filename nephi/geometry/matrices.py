@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -12,9 +14,17 @@ def determinant(matrices: Tensor) -> Tensor:
     `ad - bc` in 2-D, `r_0 . (r_1 x r_2)` of the rows in 3-D: for many small matrices several times faster than
     `torch.linalg.det`, which factorises each.
     """
+    if matrices.shape[-1] == 2:
+        return determinant_of_rows([row.unbind(-1) for row in matrices.unbind(-2)])
     rows = matrices.unbind(-2)
-    if len(rows) == 2:
-        (a, b), (c, d) = rows[0].unbind(-1), rows[1].unbind(-1)
-        return a * d - b * c
     triple_product: Tensor = torch.linalg.vecdot(rows[0], torch.linalg.cross(rows[1], rows[2]))
     return triple_product
+
+
+def determinant_of_rows(rows: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Return the determinants `(...)` of matrices whose entries `rows[i][j]` are tensors `(...)` of their own."""
+    if len(rows) == 2:
+        (a, b), (c, d) = rows
+        return a * d - b * c
+    (a, b, c), (d, e, f), (g, h, i) = rows
+    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)

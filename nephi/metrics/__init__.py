@@ -5,7 +5,7 @@ from nephi.metrics.evaluation import Evaluation, evaluate
 from nephi.metrics.landmarks import LandmarkErrors, landmark_errors
 from nephi.metrics.overlap import dice
 from nephi.metrics.passing import PassingField
-from nephi.metrics.regularity import Regularity, inside_mask, jacobian_image, regularity
+from nephi.metrics.regularity import Regularity, inside_mask, jacobian_image, regularity, slab_inside
 
 __all__ = [
     "Evaluation",
@@ -19,4 +19,5 @@ __all__ = [
     "jacobian_image",
     "landmark_errors",
     "regularity",
+    "slab_inside",
 ]

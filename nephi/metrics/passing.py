@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nephi.geometry import Grid, determinant
+from nephi.geometry import Grid, determinant_of_rows
 from nephi.images import Image
-from nephi.metrics.regularity import FieldStatistics, inside_mask
+from nephi.metrics.regularity import FieldStatistics, slab_inside
 
 
 class PassingField:
@@ -37,13 +37,14 @@ class PassingField:
             determinants = self._determinants(slab).narrow(axis, first, count)
             self.everywhere.add(determinants)
             if self.mask is not None:
-                centres = self.grid.voxel_centres(self._done, self._done + count)
-                self.inside.add(determinants[inside_mask(self.mask, centres)])
+                self.inside.add(determinants[slab_inside(self.mask, self.grid, self._done, self._done + count)])
             self._done += count
         self._kept = slab.narrow(axis, max(0, slab.shape[axis] - 2), min(2, slab.shape[axis])).clone()
 
     def _determinants(self, slab: Tensor) -> Tensor:
+        """Return `det(I + G A^-1) = det(A + G) / det(A)`, G the slopes from voxel to voxel, A the edges of a voxel."""
         axes = range(self.grid.dimension)
         slopes = [torch.gradient(slab, dim=a)[0] if slab.shape[a] > 1 else torch.zeros_like(slab) for a in axes]
-        to_voxel = self.grid.inverse_affine[:-1, :-1].to(slab)
-        return determinant(torch.stack(slopes, dim=-1) @ to_voxel + torch.eye(len(axes)).to(slab))
+        edges = self.grid.affine[:-1, :-1]
+        rows = [[slopes[j][..., i] + float(edges[i, j]) for j in axes] for i in axes]
+        return determinant_of_rows(rows) / float(torch.linalg.det(edges))

@@ -82,6 +82,13 @@ def inside_mask(mask: Image, points: Tensor) -> Tensor:
     return (lookup_nearest(mask.data, voxel) > 0) & mask.grid.contains_voxel_points(voxel)
 
 
+def slab_inside(mask: Image, grid: Grid, start: int, stop: int) -> Tensor:
+    """Return a bool tensor: `inside_mask` at the voxel centres of slices `start:stop` of the last axis of `grid`."""
+    if mask.grid.same_as(grid):
+        return mask.data[..., start:stop] > 0
+    return inside_mask(mask, grid.voxel_centres(start, stop))
+
+
 @torch.no_grad()
 def jacobian_image(transform: Transform, grid: Grid) -> Image:
     """Return the Jacobian determinant (float32) at every voxel centre of `grid`."""

@@ -18,7 +18,7 @@ from nephi.fields import nephi_bytes
 from nephi.geometry import Grid
 from nephi.images import Image, Resampler
 from nephi.io import DisplacementWriter, require_perpendicular, slab_writer
-from nephi.metrics import PassingField, inside_mask
+from nephi.metrics import PassingField, slab_inside
 from nephi.optimize.device import cpu_threads
 from nephi.optimize.settings_file import settings_table
 from nephi.optimize.usage import peak_memory_mb
@@ -77,12 +77,13 @@ def _write_forward(registration: Registration, warp: Path, warped: Path) -> dict
         for start, stop in grid.slabs():
             points = grid.voxel_centres(start, stop)
             moved = transform(points)
-            writer.write(start, stop, moved - points)
+            displacement = moved - points
+            writer.write(start, stop, displacement)
             append(resampler(moved))
-            passing.add(moved - points, last=stop == grid.shape[-1])
-            chosen = inside_mask(mask, points) if mask is not None else torch.ones(points.shape[:-1], dtype=torch.bool)
-            gap += float((inverse(moved[chosen]) - points[chosen]).norm(dim=-1).double().sum())
-            count += int(chosen.sum())
+            passing.add(displacement, last=stop == grid.shape[-1])
+            chosen = ... if mask is None else slab_inside(mask, grid, start, stop)
+            gaps = (inverse(moved[chosen]) - points[chosen]).norm(dim=-1)
+            gap, count = gap + float(gaps.sum(dtype=torch.float64)), count + gaps.numel()
     return {
         "inside_mask": vars(passing.inside.result()) if mask is not None else None,
         "whole_grid": vars(passing.everywhere.result()),
