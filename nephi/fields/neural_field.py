@@ -13,6 +13,7 @@ from nephi.fields.compiled import Compiled, evaluate, gradients_in_place
 from nephi.fields.decoders import Decoder
 from nephi.fields.domain import Domain
 from nephi.fields.encodings import Encoding
+from nephi.fields.grids import LatentGrids
 from nephi.transforms import Transform
 
 BLOCK = 8192  # points; dense evaluation in blocks stays in the processor's cache and needs no memory to speak of
@@ -43,6 +44,11 @@ class NeuralField(nn.Module, Transform):
     def dimension(self) -> int:
         """Number of coordinates D, 2 or 3."""
         return len(self.domain.lengths)
+
+    @property
+    def local_features(self) -> Tensor | None:
+        """The latent features of which each bears on the field nearby only; None where there are no dense grids."""
+        return self.encoding.table if type(self.encoding) is LatentGrids else None
 
     def __call__(self, points: Tensor) -> Tensor:
         """Return `phi(x)` for world points `(..., D)`, mm."""

@@ -71,7 +71,7 @@ def thinned(image: Image, resolution: float, window: tuple[float, float] | None 
     Blocks are as many voxels along each axis as fit into `resolution` mm, at least one; those left over are shared out
     between both borders. The world frame stays exact. For `window` see `smoothed`.
     """
-    factors = _fitting(resolution, image.grid)
+    factors = [min(f, n) for f, n in zip(_fitting(resolution, image.grid), image.grid.shape, strict=True)]
     axes = [_block_matrix(n, f) for n, f in zip(image.grid.shape, factors, strict=True)]
     smoothing = image.grid.spacing * torch.tensor([math.sqrt((f**2 - 1) / 12) for f in factors], dtype=torch.float64)
     return _through(image, window, axes, factors), smoothing
@@ -139,7 +139,6 @@ def _fitting(resolution: float | Tensor, grid: Grid) -> list[int]:
 
 def _block_matrix(size: int, factor: int) -> Axis:
     """Return the means of `factor` voxels side by side, `(size // factor, size)`."""
-    factor = min(factor, size)
     count, before = size // factor, size % factor // 2
     rows = torch.eye(count).repeat_interleave(factor, dim=1) / factor
     return torch.nn.functional.pad(rows, (before, size - before - count * factor)), before + (factor - 1) / 2

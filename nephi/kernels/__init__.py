@@ -9,13 +9,14 @@ from nephi.kernels.field import FieldArrays, field_gradient, field_values
 from nephi.kernels.library import available
 from nephi.kernels.lookup import PatchFrame, can_look_up, look_up, look_up_patches, patches_gradient
 from nephi.kernels.regularity import PENALTIES, round_trip
-from nephi.kernels.similarity import MEASURES, can_compare, compare
+from nephi.kernels.similarity import MEASURES, MOST_SAMPLES, can_compare, compare
 from nephi.kernels.smooth import smooth
 from nephi.kernels.survey import survey
 from nephi.kernels.volume import can_read_through
 
 __all__ = [
     "MEASURES",
+    "MOST_SAMPLES",
     "PENALTIES",
     "FieldArrays",
     "PatchFrame",

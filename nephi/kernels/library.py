@@ -29,8 +29,7 @@ def library() -> ctypes.CDLL | None:
         native.nephi_patches.argtypes = [address, address, count, address, address, address, address, address]
         native.nephi_patches_gradient.argtypes = [address, count, count, address, address, address, address]
         native.nephi_round_trip.argtypes = [address, address, address, address, address]
-        native.nephi_similarity.argtypes = [address, address, address, address, address]
-        native.nephi_similarity.restype = ctypes.c_double
+        native.nephi_similarity.argtypes = [address, address, address, address, address, address]
         native.nephi_smooth.argtypes = [address, address, address]
         native.nephi_survey.argtypes = [address, address]
     except (OSError, AttributeError):  # built for another machine, or for another version of nephi

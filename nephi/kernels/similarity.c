@@ -17,7 +17,7 @@ typedef struct {
 
 /* Of one patch: its share of the mean, its means, and the sums of its centred products. */
 typedef struct {
-    float share, f, m, ff, mm, fm;
+    float share, f, m, ff, mm, fm, square; /* square: of the difference, not centred */
 } Moments;
 
 /* A correlation `fm / sqrt(ff mm + epsilon)` and the factors of f and m (centred) in its gradient with respect to m. */
@@ -43,6 +43,7 @@ INLINE Moments moments(const float *f, const float *m, int64_t count) {
         s.ff += x * x;
         s.mm += y * y;
         s.fm += x * y;
+        s.square += (m[k] - f[k]) * (m[k] - f[k]);
     }
     return s;
 }
@@ -54,13 +55,13 @@ INLINE void set_shares(Moments *all, int64_t count, const float *weights) {
     for (int64_t p = 0; p < count; p++) all[p].share = total > 0.0 ? (float)((weights ? weights[p] : 1.0) / total) : 0.0f;
 }
 
-/* Weights (P) or NULL. Returns the sum of the measures, and unless NULL its gradient with respect to `moving`, (P, K);
- * -1 when memory runs out, which no sum of losses is. */
-EXPORT EVERY_PROCESSOR double nephi_similarity(const Measure *s, const float *fixed, const float *moving,
-                                               const float *weights, float *by_moving) {
+/* Weights (P) or NULL. The sum of the measures, and unless NULL its gradient with respect to `moving`, (P, K).
+ * Returns 1 when memory runs out. */
+EXPORT EVERY_PROCESSOR int nephi_similarity(const Measure *s, const float *fixed, const float *moving,
+                                            const float *weights, double *sum, float *by_moving) {
     const int64_t P = s->patches, K = s->samples;
     Moments *all = malloc(sizeof(Moments) * (size_t)P);
-    if (!all) return -1.0;
+    if (!all) return 1;
     double f = 0.0, m = 0.0, within[3] = {0.0}, between[3] = {0.0}; /* whole image: means, sums of products ff, mm, fm */
     for (int64_t p = 0; p < P; p++) all[p] = moments(fixed + p * K, moving + p * K, K);
     set_shares(all, P, weights);
@@ -85,9 +86,9 @@ EXPORT EVERY_PROCESSOR double nephi_similarity(const Measure *s, const float *fi
     for (int64_t p = 0; p < P; p++) {
         const Moments *q = all + p;
         const Correlation local = correlation(q->ff, q->mm, q->fm, (double)s->local_epsilon * (double)(K * K));
-        const double gap = (double)q->m - q->f, square = q->ff + q->mm - 2.0 * q->fm + (double)K * gap * gap;
+        const double gap = (double)q->m - q->f;
         loss -= q->share * local.value * (s->lncc + s->lncc_squared * local.value);
-        loss += s->mse * q->share * square / (double)K;
+        loss += s->mse * q->share * q->square / (double)K;
         if (!by_moving) continue;
         const double own = -q->share * (s->lncc + 2.0 * s->lncc_squared * local.value), each = q->share / (double)K;
         const double centred_f = own * local.by_f - each * s->pooled * pooled.by_f;
@@ -100,5 +101,6 @@ EXPORT EVERY_PROCESSOR double nephi_similarity(const Measure *s, const float *fi
             by_moving[p * K + k] = of_f * (fixed[p * K + k] - q->f) + of_m * (moving[p * K + k] - q->m) + rest;
     }
     free(all);
-    return loss;
+    *sum = loss;
+    return 0;
 }

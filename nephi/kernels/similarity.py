@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nephi.kernels.library import library
 
+MOST_SAMPLES = 1024  # of a patch
 MEASURES = ("lncc", "lncc2", "pooled", "ncc", "mse")  # in the order of similarity.c
 
 
@@ -23,10 +24,11 @@ class _Measure(ctypes.Structure):
     )
 
 
-def can_compare(*tensors: Tensor | None) -> bool:
-    """Tell whether the kernel serves these patches and weights (or None)."""
-    found = (t for t in tensors if t is not None)
-    return all(t.device.type == "cpu" and t.dtype == torch.float32 for t in found) and library() is not None
+def can_compare(fixed: Tensor, moving: Tensor, weights: Tensor | None) -> bool:
+    """Tell whether the kernel serves these patches and weights: it adds a patch up in single precision."""
+    given = (t for t in (fixed, moving, weights) if t is not None)
+    usual = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in given)
+    return usual and fixed.shape[-1] <= MOST_SAMPLES and library() is not None
 
 
 def compare(
@@ -48,8 +50,8 @@ def compare(
     weights = None if weights is None else weights.detach().contiguous()
     result = torch.empty_like(moving) if gradient else None
     measure = _Measure(*fixed.shape, *(factors.get(name, 0.0) for name in MEASURES), *epsilons)
-    addresses = (None if t is None else t.data_ptr() for t in (fixed, moving, weights, result))
-    loss = native.nephi_similarity(ctypes.byref(measure), *addresses)
-    if loss == -1:
+    first, second, third, fourth = (None if t is None else t.data_ptr() for t in (fixed, moving, weights, result))
+    loss = ctypes.c_double()
+    if native.nephi_similarity(ctypes.byref(measure), first, second, third, ctypes.byref(loss), fourth):
         raise MemoryError("no memory to compare patches in")
-    return loss, result
+    return loss.value, result

@@ -15,9 +15,9 @@ from nephi.fields import FieldPair
 from nephi.images import ImageSampler
 from nephi.kernels import (
     MEASURES,
+    MOST_SAMPLES,
     PENALTIES,
     FieldArrays,
-    can_compare,
     can_look_up,
     compare,
     field_gradient,
@@ -45,7 +45,8 @@ class CompiledObjective:
     def serves(self, level: Level, draw: Draw) -> bool:
         """Tell whether the kernels read a level's images at these points."""
         samplers = level.fixed, level.moving
-        return can_compare(draw.fixed) and all(can_look_up(s.image.data, draw.fixed) for s in samplers)
+        few = len(level.offsets) <= MOST_SAMPLES
+        return few and all(can_look_up(s.image.data, draw.fixed) for s in samplers)
 
     @torch.no_grad()
     def add_gradient(self, level: Level, draw: Draw, share: float) -> dict[str, float]:

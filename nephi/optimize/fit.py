@@ -33,7 +33,7 @@ def fit_fields(
 ) -> list[dict[str, float]]:
     """Fit `fields` in place to a pair whose global alignment is already taken off the moving image.
 
-    Coarse to fine over `settings.levels`; at each step fresh points, one backward pass, one Adam step. Returns the loss
+    Coarse to fine over `settings.levels`; at each step fresh points, one gradient, one Adam step. Returns the loss
     history, one row a step. `done` and `total` count the steps of the whole registration for `progress`.
     """
     schedule = Schedule(settings)
@@ -85,7 +85,8 @@ def _row(terms: Mapping[str, Tensor | float]) -> Tensor:
 def _level(pair: Pair, level: LevelSettings, fit: FitSettings) -> Level:
     dimension = pair.fixed.dimension
     offsets = patch_offsets(dimension, fit.patch_radius(dimension), level.spacing).to(pair.fixed.data.device)
-    fixed, moving = (p.sampler(level.smoothing, level.spacing) for p in (pair.fixed_levels, pair.moving_levels))
+    apart = level.spacing if fit.radius else 0.0
+    fixed, moving = (p.sampler(level.smoothing, apart) for p in (pair.fixed_levels, pair.moving_levels))
     return Level(fixed, moving, offsets)
 
 

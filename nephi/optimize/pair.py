@@ -14,6 +14,7 @@ from nephi.optimize.settings import ImageSettings
 
 Window = tuple[float, float]
 
+RIM = 3  # voxels around a mask that patches reach into
 WINDOW_VOXELS = 300_000  # whose percentiles stand for the image's
 
 
@@ -60,7 +61,7 @@ def make_pair(
 
     `detail` (mm) is the finest that will be compared; see `Pyramid`.
     Raises `DataError` for images of different dimension, non-finite or constant voxels, a mask on another grid, an
-    empty mask.
+    empty mask, one over nothing but background.
     """
     if fixed.dimension != moving.dimension:
         raise DataError(
@@ -93,14 +94,15 @@ def _mask(image: Image, mask: Image | None, default: str) -> Image | None:
 
 def _require_something_in(mask: Image, image: Image) -> None:
     """Raise `DataError` for an empty mask, and for one over nothing but background: it is another image's."""
-    _ = mask.foreground  # an empty one is found out here, where its name is known
+    box = mask.foreground  # an empty one is found out here, where its name is known
     least = image.data.amin()
-    slabs = (slice(start, stop) for start, stop in image.grid.slabs(2_000_000))
-    if not any(bool(((image.data[..., s] > least) & (mask.data[..., s] > 0)).any()) for s in slabs):
-        raise DataError(
-            f"{mask.name}: expected a mask over what is to be aligned, but {image.name} is {least.item():g}, its least "
-            "value, at every voxel inside; check that both belong together"
-        )
+    around = [slice(max(0, low - RIM), high + RIM) for low, high in zip(box.low, box.high, strict=True)]
+    if bool(image.data[tuple(around)].amax() > least):
+        return
+    raise DataError(
+        f"{mask.name}: expected a mask over what is to be aligned, but {image.name} is {least.item():g}, its least "
+        "value, at every voxel inside and around it; check that both belong together"
+    )
 
 
 def _window(image: Image, mask: Image | None, settings: ImageSettings) -> Window:

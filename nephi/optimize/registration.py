@@ -105,8 +105,7 @@ def register(
             given = [None if i is None else _image(i) for i in (fixed, moving, fixed_mask, moving_mask)]
             assert given[0] is not None and given[1] is not None
             chosen = in_millimetres(chosen, given[0].grid)
-            detail = min(level.detail for level in chosen.levels)
-            pair = make_pair(given[0], given[1], given[2], given[3], chosen.image, detail)
+            pair = make_pair(given[0], given[1], given[2], given[3], chosen.image, chosen.detail)
         generator = torch.Generator().manual_seed(seed)
         affine_steps, field_steps = _planned_steps(chosen)
         total = affine_steps + field_steps

@@ -64,7 +64,7 @@ class AffineSettings:
     initial: brings centres of mass (`moments`) or image centres (`centers`) together, or trusts the headers (`none`).
     rotations: number of rotations of at most `reach` degrees that are tried before (not from `none` or a file), in 2-D
         as many as lie as close; 1 tries none.
-    smoothing: mm, one stage each, coarse to fine; every stage takes `steps` Adam steps of size `rate` on `points` fresh
+    smoothing: mm, one stage each, coarse to fine; every stage takes `steps` Adam steps of size `rate` on `points`
         points, under `similarity`.
     """
 
@@ -102,11 +102,6 @@ class LevelSettings:
         _at_least("levels", 0, smoothing=self.smoothing)
         _at_least("levels", 1, steps=self.steps)
         _above("levels", 0.0, spacing=self.spacing)
-
-    @property
-    def detail(self) -> float:
-        """The finest detail the level compares: what smoothing leaves, or what samples so far apart can see."""
-        return self.smoothing or self.spacing / 2
 
 
 @dataclass(frozen=True)
@@ -204,6 +199,11 @@ class Settings:
         LevelSettings(90, 1.5, 4.0),
         LevelSettings(120, 0.0, 2.5),
     )
+
+    @property
+    def detail(self) -> float:
+        """The finest detail any level compares (mm): what smoothing leaves, or what samples so far apart can see."""
+        return min(level.smoothing or (level.spacing / 2 if self.fit.radius else 0.0) for level in self.levels)
 
     def __post_init__(self) -> None:
         _one_of("transform", self.transform, ("rigid", "affine", "deformable"))

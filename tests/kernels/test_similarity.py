@@ -45,6 +45,12 @@ def test_no_weight_at_all_gives_no_gradient(formula: str) -> None:
     assert loss == pytest.approx(expected) and all(bool((g == 0).all()) for g in found)
 
 
+def test_the_difference_of_like_images_does_not_cancel() -> None:
+    fixed = 20_000 * patches()[0]
+    loss = similarity("mse")(fixed, fixed + 0.5)
+    assert loss.item() == pytest.approx(0.25, rel=0.01)
+
+
 def test_nan_is_not_hidden() -> None:
     fixed, moving = patches()
     moving[2, 2] = torch.nan
@@ -55,3 +61,9 @@ def test_other_precision_is_left_to_the_twin() -> None:
     fixed, moving = patches()
     assert not kernels.can_compare(fixed.double(), moving.double(), None)
     assert not kernels.can_compare(fixed, moving, torch.ones(len(fixed)).double())
+
+
+def test_long_sums_are_left_to_the_twin() -> None:
+    whole = torch.rand(1, 1_000_000, generator=torch.Generator().manual_seed(0))
+    assert not kernels.can_compare(whole, whole, None)
+    assert similarity("mse")(whole, whole + 1e-3).item() == pytest.approx(1e-6, rel=1e-3)

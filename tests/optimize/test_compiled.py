@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from nephi import kernels
 from nephi.fields import FieldPair, FieldSettings, build_fields
 from nephi.geometry import Grid
 from nephi.images import Image, ImageSampler
@@ -17,6 +18,7 @@ from nephi.optimize.settings import LevelSettings
 from nephi.phantoms import PhantomPair
 from nephi.sampling import GridPoints, patch_offsets
 
+pytestmark = pytest.mark.skipif(not kernels.available(), reason="nephi was installed without compiled kernels")
 Change = Callable[..., Settings]
 
 

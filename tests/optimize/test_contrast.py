@@ -75,11 +75,22 @@ def test_the_image_that_can_predict_is_redrawn(swapped: bool, head: Image) -> No
     assert kept is (pair.fixed_levels if swapped else pair.moving_levels)
     low, high = kept.window
     expected = ((curved(head).data - low) / (high - low)).clamp(0, 1)
-    assert drawn.window == (0.0, 1.0)
-    gap = (drawn.image.data - expected).abs()
+    gap = (drawn.image.data / drawn.window[1] - expected).abs()
     assert float(gap[12:-4, 12:-4].mean()) < 0.03 and float(gap.max()) < 0.2
     assert bool((drawn.image.data[head.data == 0] == 0).all())
     assert found.fixed is pair.fixed and found.moving is pair.moving
+
+
+def test_noise_around_a_head_stays_background(head: Image) -> None:
+    """Where masks are given: the curve was fitted to nothing as dark, and the dark end would become bright."""
+    outside = head.data == 0
+    noise = 0.02 * random(head.grid.size).view(head.grid.shape)
+    noisy, inverted = (head.with_data(torch.where(outside, noise, data)) for data in (head.data, 1.1 - head.data))
+    pair = make_pair(noisy, inverted, *(head.with_data((~outside).to(torch.uint8)) for _ in range(2)), SETTINGS)
+    _, fields = aligned(head, curved(head))
+    found = matched_contrast(pair, fields, 0.0, torch.Generator().manual_seed(0))
+    levels = found.fixed_levels if found.fixed_levels is not pair.fixed_levels else found.moving_levels
+    assert levels.window[0] == 0 and float(levels.image.data[outside].float().mean()) < 0.05 * levels.window[1]
 
 
 def test_images_that_do_not_meet_stay_as_they_are(head: Image) -> None:

@@ -99,15 +99,16 @@ def test_masks_have_voxels_above_0(image: Image, value: int) -> None:
 
 
 @pytest.mark.parametrize("settings", [EVERYWHERE, ImageSettings(window=(0.0, 50.0))])
-def test_a_mask_over_background_is_refused(image: Image, settings: ImageSettings) -> None:
-    """Say, a mask of another patient's: every voxel in it is the image's minimum."""
-    flat = image.with_data(torch.where(image.data < 10, 0.0, image.data))
-    mask = mask_of(image, image.data < 5)
-    with pytest.raises(
-        DataError, match=r"mask\.nii: expected a mask over .* is 0, its least value"
-    ):
-        make_pair(flat, flat, mask, None, settings)
-    assert make_pair(flat, flat, mask_of(image, image.data < 11), None, settings).fixed_mask is not None
+def test_a_mask_over_background_is_refused(settings: ImageSettings) -> None:
+    """Say, a mask of another patient's: the image is its minimum all over it."""
+    data = torch.zeros(30, 20)
+    data[15:25, 5:15] = 7
+    image = Image(data, Grid.from_spacing((30, 20), (1.0, 1.0)), name="a.nii")
+    away, at_the_rim = torch.zeros(30, 20), torch.zeros(30, 20)
+    away[2:8], at_the_rim[10:15] = 1, 1
+    with pytest.raises(DataError, match=r"mask\.nii: expected a mask over .* a\.nii is 0, its least value"):
+        make_pair(image, image, mask_of(image, away), None, settings)
+    assert make_pair(image, image, mask_of(image, at_the_rim), None, settings).fixed_mask is not None
 
 
 def test_the_set_window_serves_both(image: Image) -> None:
