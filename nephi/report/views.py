@@ -13,7 +13,7 @@ from nephi.report.planes import Planes, planes_of
 from nephi.report.sampling import Pictures, picture
 from nephi.report.sheets import Sheet, grey_sheet, indexed_sheet
 
-SIDE, SIDE_FLAT = 192, 512  # pixels of the longest edge in 3-D and in 2-D
+SIDE, SIDE_FLAT = 176, 512  # pixels of the longest edge in 3-D and in 2-D
 PLANES = 20
 LINES = 16  # of the deformation grid, along the longest edge
 INKS = 15  # shades of a line of the deformation grid
