@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nephi.geometry import determinant
-from nephi.images import ImageSampler
+from nephi.geometry import determinant, lookup
+from nephi.images import Image
 from nephi.optimize import Registration
 from nephi.report.lattice import lattice_lines
 from nephi.report.planes import Planes
@@ -52,21 +52,22 @@ def picture(registration: Registration, planes: Planes, spacing: float) -> Pictu
 @torch.no_grad()
 def _plane(registration: Registration, planes: Planes, index: int, spacing: float) -> tuple[NDArray[np.generic], ...]:
     pair = registration.pair
-    fixed, moving = ImageSampler(pair.fixed, pair.fixed_window), ImageSampler(pair.moving, pair.moving_window)
     points = planes.points(index)
     moved, jacobian = registration.transform.value_and_jacobian(points)
-    inside = fixed.contains(points)
+    fixed, inside = _seen(pair.fixed, pair.fixed_window, points)
+    before, after = (_seen(pair.moving, pair.moving_window, p)[0] * inside for p in (points, moved))
     # With the affine part taken off, what is left of the map shows as bent lines, not as a lattice out of the picture.
     left = registration.stored.affine.inverse()(moved)
     axes = [planes.view.right, planes.view.down]
     return (
-        _grey(fixed, points, inside),
-        _grey(moving, points, inside & moving.contains(points)),
-        _grey(moving, moved, inside & moving.contains(moved)),
+        *(layer.to(torch.uint8).numpy() for layer in (fixed, before, after)),
         torch.where(inside, determinant(jacobian), torch.nan).numpy(),
         lattice_lines(left[..., axes].numpy(), spacing) * inside.numpy(),
     )
 
 
-def _grey(image: ImageSampler, points: Tensor, inside: Tensor) -> Bytes:
-    return (image(points) * inside * 255).round().to(torch.uint8).numpy()
+def _seen(image: Image, window: tuple[float, float], points: Tensor) -> tuple[Tensor, Tensor]:
+    """Return grey values 0 to 255 at world points, 0 beyond the image; and which points lie in it."""
+    voxels = image.grid.world_to_voxel_points(points)
+    inside = image.grid.contains_voxel_points(voxels)
+    return (lookup(image.data, voxels, window) * 255).round() * inside, inside

@@ -14,10 +14,10 @@ from nephi.report.sampling import Pictures, picture
 from nephi.report.sheets import Sheet, grey_sheet, indexed_sheet
 
 SIDE, SIDE_FLAT = 176, 512  # pixels of the longest edge in 3-D and in 2-D
-PLANES = 20
+PLANES = 18
 LINES = 16  # of the deformation grid, along the longest edge
 INKS = 15  # shades of a line of the deformation grid
-ZOOM_WIDTH, ZOOM_HEIGHT = 1080, 440  # CSS pixels that all views together take, at the most
+ZOOM_WIDTH, ZOOM_HEIGHT = 1020, 440  # CSS pixels that all views together take, at the most
 
 
 @dataclass(frozen=True)

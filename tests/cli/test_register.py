@@ -105,6 +105,16 @@ def test_the_page_tells_the_command(succeed: Call, flat: Path, tmp_path: Path) -
     assert f"-o &#39;{tmp_path / 'a b'}&#39; --config" in page and "--seed 7 -q</pre>" in page
 
 
+def test_a_hostile_file_name_stays_text(succeed: Call, flat: Path, tmp_path: Path) -> None:
+    hostile = tmp_path / "<img src=x onerror=alert(1)>.nii.gz"
+    hostile.write_bytes((flat / "fixed.nii.gz").read_bytes())
+    options = ["-f", hostile, "-m", flat / "moving.nii.gz", "--config", flat / "brief.toml", "-o", tmp_path / "out"]
+    succeed("register", *options)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<img src=x" not in page
+    assert page.count("&lt;img src=x onerror=alert(1)&gt;.nii.gz") >= 2  # as a name, and in the command
+
+
 def test_without_the_page(succeed: Call, flat: Path, tmp_path: Path) -> None:
     options = [*pair_options(flat), "-o", tmp_path, "--config", flat / "brief.toml", "--overwrite"]
     (tmp_path / "report.html").write_text("of an older result", encoding="utf-8")
