@@ -17,7 +17,7 @@ SIDE, SIDE_FLAT = 176, 512  # pixels of the longest edge in 3-D and in 2-D
 PLANES = 18
 LINES = 16  # of the deformation grid, along the longest edge
 INKS = 15  # shades of a line of the deformation grid
-ZOOM_WIDTH, ZOOM_HEIGHT = 1020, 440  # CSS pixels that all views together take, at the most
+ZOOM_WIDTH, ZOOM_HEIGHT = 1000, 440  # CSS pixels that all views together take, at the most
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ def page_views(registration: Registration) -> Views:
     spacing = round_step(max(max(p.width, p.height) for p in planes) * planes[0].pixel / LINES)
     pictures = [picture(registration, p, spacing) for p in planes]
     scale = ChangeScale.for_determinants(np.concatenate([p.determinants.ravel() for p in pictures]))
-    zoom = min(ZOOM_WIDTH / sum(p.width for p in planes), ZOOM_HEIGHT / max(p.height for p in planes))
+    beside = planes * 2 if len(planes) == 1 else planes  # a single view has its two pictures side by side
+    zoom = min(ZOOM_WIDTH / sum(p.width for p in beside), ZOOM_HEIGHT / max(p.height for p in planes))
     return Views([_page_view(p, scale) for p in pictures], scale, spacing, zoom)
 
 

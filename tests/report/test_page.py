@@ -129,6 +129,7 @@ def test_names_are_escaped(hostile_page: Path) -> None:
     assert not [a for _, a in found.elements if "onerror" in a]
     assert [a for a in found.all("img") if not (a.get("src") or "data:").startswith("data:")] == []
     assert len(found.all("script")) == 1
+    assert [circle.get("class") for circle in found.all("circle")] == ["near"] * 3  # in 2-D all lie in the plane
     assert "&lt;img src=x onerror=alert(1)&gt;" in hostile_page.read_text(encoding="utf-8")
 
 
