@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 
 import click
@@ -41,7 +42,9 @@ def main(arguments: list[str] | None = None) -> None:
     # `register --threads` overrides it for the fit.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
-        code = cli.main(arguments, prog_name="nephi", standalone_mode=False)
+        given = sys.argv[1:] if arguments is None else arguments
+        command = shlex.join(["nephi", *given])
+        code = cli.main(given, prog_name="nephi", standalone_mode=False, obj=command)
     except click.ClickException as error:
         error.show()
         code = error.exit_code

@@ -66,9 +66,9 @@ def read_chain(paths: tuple[Path, ...], inverse: bool) -> Transform:
     return members[0] if len(members) == 1 else Composite(members)
 
 
-def require_dimension(path: Path, what: str, found: int, expected: int) -> None:
-    """Raise `DataError` naming the file when what it holds is not of the transform's dimension."""
+def require_dimension(path: Path, what: str, found: int, expected: int, like: str = "transform is") -> None:
+    """Raise `DataError` naming the file when what it holds is not of the dimension of the rest."""
     from nephi import DataError
 
     if found != expected:
-        raise DataError(f"{path}: expected {expected}-D {what}, as the transform is, found {found}-D")
+        raise DataError(f"{path}: expected {expected}-D {what}, as the {like}, found {found}-D")

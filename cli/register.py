@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import FILE, verbosity_options
+from .options import FILE, frame_option, require_dimension, verbosity_options
 from .progress import progress_bar
 from .tables import registration_table, stage_table
 
 if TYPE_CHECKING:
-    from nephi import Settings, Transform
+    from nephi import PointPairs, Settings, Transform
 
 INITIALS = ("moments", "centers", "none")
 
@@ -52,9 +52,17 @@ INITIALS = ("moments", "centers", "none")
 )
 @click.option("--device", metavar="auto|cpu|cuda[:N]", default="auto", show_default=True, help="Where to compute.")
 @click.option("--threads", type=click.IntRange(min=0), metavar="N", help="CPU threads; 0 for all.  [default: 1]")
+@click.option(
+    "--landmarks", type=FILE, metavar="F.csv", help="Pairs of points to measure the result at; they do not guide it."
+)
+@frame_option
+@click.option("--report/--no-report", default=True, help="Write report.html, too.  [default: --report]")
 @click.option("--overwrite", is_flag=True, help="Write into OUTDIR even if it is not empty.")
 @verbosity_options
+@click.pass_obj
 def register(
+    command: str | None,
+    /,
     fixed: Path,
     moving: Path,
     output: Path,
@@ -62,6 +70,9 @@ def register(
     moving_mask: Path | None,
     seed: int,
     device: str,
+    landmarks: Path | None,
+    frame: str,
+    report: bool,
     overwrite: bool,
     initial: str | None,
     quiet: bool,
@@ -79,6 +90,7 @@ def register(
     inverse_warp.nii.gz   displacement field moving -> fixed
     warped.nii.gz         the moving image on the fixed grid, in its own type and values
     report.json           settings, versions, times, memory, folding, inverse consistency, loss history
+    report.html           all of it as a page, with pictures before and after; opens in any browser, offline
 
     Images: NIfTI, mha, mhd, nrrd, or a folder with a DICOM series; 2-D or 3-D.
     """
@@ -89,6 +101,7 @@ def register(
     images = [nephi.read_image(path) for path in (fixed, moving)]
     for image in images:
         nephi.require_exportable(image)
+    pairs = _landmarks(landmarks, frame, images[0].dimension)
     with progress_bar(quiet) as progress:
         result = nephi.register(
             *images,
@@ -101,12 +114,24 @@ def register(
             progress=progress,
         )
         progress(nephi.Progress("writing", 1, 1, result.history[-1]["loss"] if result.history else 0.0))
-        report = result.save(output, overwrite)
+        measured = result.save(output, overwrite, pairs)
+        if report:
+            nephi.write_report(result, output, command=command or "", landmarks=pairs)
     if verbose and not quiet:
         click.echo(nephi.settings_toml(settings))
-        stage_table(report)
+        stage_table(measured)
     if not quiet:
-        registration_table(report, output)
+        registration_table(measured, output)
+
+
+def _landmarks(path: Path | None, frame: str, dimension: int) -> PointPairs | None:
+    import nephi
+
+    if path is None:
+        return None
+    pairs = nephi.read_point_pairs(path, frame)
+    require_dimension(path, "landmarks", pairs.fixed.dimension, dimension, "images are")
+    return pairs
 
 
 def _settings(overrides: dict[str, Any]) -> Settings:

@@ -33,6 +33,8 @@ def registration_table(report: Mapping[str, Any], folder: Path) -> None:
             rows.append((f"J <= 0, {name}", f"{found['folding_percent']:.4f} %   smallest J {found['smallest']:.3f}"))
             rows.append((f"SD log J, {name}", f"{found['sd_log_jacobian']:.3f}"))
     rows.append(("inverse consistency", f"{report['inverse_consistency_mm']:.3f} mm"))
+    if tre := report.get("tre_mm"):
+        rows.append(("landmark error, mean", f"{tre['mean']:.3f} mm ({tre['before']:.3f} before)"))
     rows.append(("affine and fit", f"{usage['affine_and_fit_cpu_s']:.1f} CPU s"))
     rows.append(("whole process", f"{usage['process_cpu_s']:.1f} CPU s"))
     if usage["peak_memory_mb"] is not None:

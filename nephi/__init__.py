@@ -34,19 +34,19 @@ if TYPE_CHECKING:
     from nephi.metrics import Evaluation, evaluate, jacobian_image, landmark_errors
     from nephi.optimize import (
         Progress,
-        Registration,
         Settings,
         check_output_folder,
         preset,
         preset_names,
         read_settings,
-        register,
         require_exportable,
         settings_from_table,
         settings_toml,
         with_similarity,
     )
     from nephi.phantoms import PhantomPair, lung_phantom, shapes_phantom
+    from nephi.registration import Registration, register
+    from nephi.report import overlay, write_report
     from nephi.transform_files import describe_transform, exported_pair, read_inverse, read_transform, transform_grid
     from nephi.transforms import AffineTransform, Composite, DisplacementField, Transform, invert
 
@@ -71,19 +71,19 @@ _HOMES = {
     "nephi.metrics": ("Evaluation", "evaluate", "jacobian_image", "landmark_errors"),
     "nephi.optimize": (
         "Progress",
-        "Registration",
         "Settings",
         "check_output_folder",
         "preset",
         "preset_names",
         "read_settings",
-        "register",
         "require_exportable",
         "settings_from_table",
         "settings_toml",
         "with_similarity",
     ),
     "nephi.phantoms": ("PhantomPair", "lung_phantom", "shapes_phantom"),
+    "nephi.registration": ("Registration", "register"),
+    "nephi.report": ("overlay", "write_report"),
     "nephi.transform_files": (
         "describe_transform",
         "exported_pair",
@@ -125,6 +125,7 @@ __all__ = [
     "jacobian_image",
     "landmark_errors",
     "lung_phantom",
+    "overlay",
     "preset",
     "preset_names",
     "read_image",
@@ -147,6 +148,7 @@ __all__ = [
     "write_image",
     "write_point_pairs",
     "write_points",
+    "write_report",
     "write_series",
     "write_text",
 ]

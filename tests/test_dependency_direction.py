@@ -37,12 +37,13 @@ OWNER = {
     "tinycudann": "fields",
     "click": "cli",
     "rich": "cli",
+    "PIL": "report",
     "jinja2": "report",
     "matplotlib": "report",
 }
 
 # Slow to import: never when a module is loaded.
-HEAVY = {"SimpleITK", "matplotlib", "nibabel", "scipy"}
+HEAVY = {"PIL", "SimpleITK", "jinja2", "matplotlib", "nibabel", "scipy"}
 
 
 class Import(NamedTuple):

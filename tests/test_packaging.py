@@ -22,6 +22,7 @@ def installed_name(file: Path) -> str:
 def package_files() -> set[str]:
     files = [file for folder in ("nephi", "cli") for file in (ROOT / folder).rglob("*.py")]
     files += [ROOT / "nephi" / "py.typed", *(ROOT / "nephi" / "optimize" / "presets").glob("*.toml")]
+    files += (ROOT / "nephi" / "report" / "templates").iterdir()
     return {installed_name(file) for file in files}
 
 

@@ -39,6 +39,7 @@ SURFACE = {
     "jacobian_image",
     "landmark_errors",
     "lung_phantom",
+    "overlay",
     "preset",
     "preset_names",
     "read_image",
@@ -61,10 +62,11 @@ SURFACE = {
     "write_image",
     "write_point_pairs",
     "write_points",
+    "write_report",
     "write_series",
     "write_text",
 }
-HEAVY = ("torch", "SimpleITK", "nibabel", "scipy", "numpy")
+HEAVY = ("torch", "SimpleITK", "nibabel", "scipy", "numpy", "matplotlib", "jinja2", "PIL")
 
 
 def run_python(code: str) -> str:

@@ -35,7 +35,7 @@ class Evaluation:
         """Return the measures as plain tables for JSON; lengths in mm, nothing rounded."""
         result: dict[str, Any] = {}
         if self.landmarks:
-            result["tre_mm"] = {**self.landmarks.summary(), "each": self.landmarks.after.tolist()}
+            result["tre_mm"] = self.landmarks.table()
         if self.dice:
             each = {str(label): value for label, value in self.dice.items()}
             result["dice"] = {"mean": mean_of(self.dice), "before": mean_of(self.dice_before or {}), "labels": each}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +28,10 @@ class LandmarkErrors:
             "max": self.after.max().item(),
             "before": self.before.mean().item(),
         }
+
+    def table(self) -> dict[str, Any]:
+        """Return the summary, and `each` error after, as a plain table for JSON."""
+        return {**self.summary(), "each": self.after.tolist()}
 
 
 def landmark_errors(transform: PointMap, pairs: PointPairs) -> LandmarkErrors:

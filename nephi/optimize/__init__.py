@@ -1,6 +1,6 @@
 """One pair of images: global alignment, the coarse-to-fine fit of the fields, presets, results on disk."""
 
-from nephi.optimize.export import check_output_folder, require_exportable
+from nephi.optimize.export import PAGE, check_output_folder, require_exportable
 from nephi.optimize.progress import Progress
 from nephi.optimize.registration import Registration, register
 from nephi.optimize.settings import Settings
@@ -8,6 +8,7 @@ from nephi.optimize.settings_changes import with_similarity
 from nephi.optimize.settings_file import preset, preset_names, read_settings, settings_from_table, settings_toml
 
 __all__ = [
+    "PAGE",
     "Progress",
     "Registration",
     "Settings",

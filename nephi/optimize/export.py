@@ -15,10 +15,10 @@ import torch
 
 from nephi.errors import DataError
 from nephi.fields import nephi_bytes
-from nephi.geometry import Grid
+from nephi.geometry import Grid, PointPairs
 from nephi.images import Image, Resampler
 from nephi.io import DisplacementWriter, require_perpendicular, slab_writer
-from nephi.metrics import PassingField, slab_inside
+from nephi.metrics import PassingField, landmark_errors, slab_inside
 from nephi.optimize.device import cpu_threads
 from nephi.optimize.settings_file import settings_table
 from nephi.optimize.usage import peak_memory_mb
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nephi.optimize.registration import Registration
 
 FILES = ("transform.nephi", "warp.nii.gz", "inverse_warp.nii.gz", "warped.nii.gz", "report.json")
+PAGE = "report.html"  # drawn later, by the room `report`; an older one does not outlive the results it shows
 
 
 def check_output_folder(folder: Path, overwrite: bool) -> None:
@@ -36,7 +37,7 @@ def check_output_folder(folder: Path, overwrite: bool) -> None:
         raise DataError(f"{folder}: expected a folder for the results, found a file")
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise DataError(f"{folder}: the output folder is not empty; choose another, or give --overwrite")
-    taken = [name for name in FILES if (folder / name).is_dir()]
+    taken = [name for name in (*FILES, PAGE) if (folder / name).is_dir()]
     if taken:
         raise DataError(f"{folder / taken[0]}: expected a place for a result, found a folder; move it away")
     with _workspace(folder):
@@ -48,9 +49,12 @@ def require_exportable(image: Image) -> None:
     require_perpendicular(image.grid, image.name, "a displacement field on its grid")
 
 
-def save_registration(registration: Registration, folder: Path, overwrite: bool) -> Mapping[str, Any]:
+def save_registration(
+    registration: Registration, folder: Path, overwrite: bool, landmarks: PointPairs | None = None
+) -> Mapping[str, Any]:
     """Write all files of a registration to `folder`, whole or not at all; return the report."""
     check_output_folder(folder, overwrite)
+    _require_dimension(registration, landmarks)
     for image in (registration.pair.fixed, registration.pair.moving):
         require_exportable(image)
     with _workspace(folder) as work:
@@ -59,11 +63,23 @@ def save_registration(registration: Registration, folder: Path, overwrite: bool)
             measured = _write_forward(registration, work / "warp.nii.gz", work / "warped.nii.gz")
             moving_grid = registration.pair.moving.grid
             _write_displacement(registration.inverse, moving_grid, work / "inverse_warp.nii.gz")
+        if landmarks is not None:
+            measured["tre_mm"] = landmark_errors(registration.transform, landmarks).table()
         report = _report(registration, measured)
         (work / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         for name in FILES:
             (work / name).replace(folder / name)
+        (folder / PAGE).unlink(missing_ok=True)
     return report
+
+
+def _require_dimension(registration: Registration, landmarks: PointPairs | None) -> None:
+    expected = registration.transform.dimension
+    if landmarks is not None and (landmarks.fixed.dimension != expected or len(landmarks) == 0):
+        raise DataError(
+            f"landmarks: expected {expected}-D pairs as the images are, found {len(landmarks)} "
+            f"{landmarks.fixed.dimension}-D ones"
+        )
 
 
 def _write_forward(registration: Registration, warp: Path, warped: Path) -> dict[str, Any]:

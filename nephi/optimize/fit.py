@@ -33,13 +33,15 @@ def fit_fields(
 ) -> list[dict[str, float]]:
     """Fit `fields` in place to a pair whose global alignment is already taken off the moving image.
 
-    Coarse to fine over `settings.levels`; at each step fresh points, one gradient, one Adam step. Returns the loss
-    history, one row a step. `done` and `total` count the steps of the whole registration for `progress`.
+    Coarse to fine over `settings.levels`; at each step fresh points, one gradient, one Adam step. Returns the
+    history, one row a step: the level (counted from 0), the loss, and its terms. `done` and `total` count the steps of
+    the whole registration for `progress`.
     """
     schedule = Schedule(settings)
     optimiser = Adam(fields.parameters(), settings.fit.rate)
     compiled = compiled_objective(fields, settings)
     rows: list[Tensor] = []
+    numbers: list[int] = []
     names: list[str] = []
     for number, level_settings in enumerate(settings.levels):
         seen = pair
@@ -62,6 +64,7 @@ def fit_fields(
                 _require_finite(row)
             optimiser.step()
             rows.append(row)
+            numbers.append(number)
             if schedule.checks():
                 progress(Progress("deformable", done + schedule.position, total, row[0].item()))
             if not schedule.goes_on(number, rows):
@@ -73,7 +76,8 @@ def fit_fields(
         if fields.inverse_field is not None:
             unfold(fields.inverse_field, pair.moving, pair.moving_mask, generator)
     fields.round_tables()
-    return [dict(zip(["loss", *names], row.tolist(), strict=True)) for row in rows]
+    names = ["level", "loss", *names]
+    return [dict(zip(names, [n, *row.tolist()], strict=True)) for n, row in zip(numbers, rows, strict=True)]
 
 
 def _row(terms: Mapping[str, Tensor | float]) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nephi.errors import UsageError
 from nephi.fields import FieldPair, StoredTransform, build_fields
+from nephi.geometry import PointPairs
 from nephi.images import Image, resample
 from nephi.io import read_image
 from nephi.optimize.affine import fit_affine, initial_alignment, require_overlap
@@ -34,8 +35,8 @@ from nephi.transforms import AffineTransform, Composite, Transform
 class Registration:
     """The result of `register`.
 
-    `stored` is what goes into `transform.nephi`; `history` has one row of loss terms for each step; `usage` the
-    seconds of each stage.
+    `stored` is what goes into `transform.nephi`; `history` has for each step a row of the level (counted from 0), the
+    loss and its terms; `usage` the seconds of each stage.
     """
 
     stored: StoredTransform
@@ -68,12 +69,16 @@ class Registration:
         value = self.settings.image.outside if outside is None else outside
         return resample(image, self.pair.fixed.grid, self.transform, interpolation, value)
 
-    def save(self, folder: str | Path, overwrite: bool = False) -> Mapping[str, Any]:
+    def save(
+        self, folder: str | Path, overwrite: bool = False, landmarks: PointPairs | None = None
+    ) -> Mapping[str, Any]:
         """Write transform, displacement fields, warped image and report to `folder`; return the report.
 
-        Raises `DataError` for a folder that cannot be written, or is not empty and `overwrite` is false.
+        The errors of `landmarks` (world mm, RAS), which measure the result and do not guide it, join the report.
+        Raises `DataError` for a folder that cannot be written, or is not empty and `overwrite` is false, and for
+        landmarks of another dimension.
         """
-        return save_registration(self, Path(folder), overwrite)
+        return save_registration(self, Path(folder), overwrite, landmarks)
 
 
 def register(

@@ -13,18 +13,18 @@ import nephi
 
 from .conftest import Call, invoke, itk_field, itk_resample, pair_options, voxels
 
-FILES = ["inverse_warp.nii.gz", "report.json", "transform.nephi", "warp.nii.gz", "warped.nii.gz"]
+FILES = ["inverse_warp.nii.gz", "report.html", "report.json", "transform.nephi", "warp.nii.gz", "warped.nii.gz"]
 
 
 def written(folder: Path) -> dict[str, bytes]:
-    """The files of a result; of the report, what equal runs share."""
-    found = {p.name: p.read_bytes() for p in folder.iterdir()}
+    """The files of a result; of the report, what equal runs share, and not the page, which tells the seconds, too."""
+    found = {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "report.html"}
     report = json.loads(found.pop("report.json"))
     del report["usage"]
     return {**found, "report": json.dumps(report).encode()}
 
 
-def test_writes_its_five_files(flat_result: Path) -> None:
+def test_writes_its_six_files(flat_result: Path) -> None:
     assert sorted(p.name for p in flat_result.iterdir()) == FILES
 
 
@@ -95,6 +95,56 @@ def test_prints_what_was_reached(succeed: Call, flat: Path, tmp_path: Path) -> N
     report = json.loads((tmp_path / "a" / "report.json").read_text())
     assert report["inside_mask"]["points"] == int((voxels(flat / "fixed_mask.nii.gz") > 0).sum())
     assert written(tmp_path / "a") == written(tmp_path / "b") == written(tmp_path / "c")
+
+
+def test_the_page_tells_the_command(succeed: Call, flat: Path, tmp_path: Path) -> None:
+    options = [*pair_options(flat), "-o", tmp_path / "a b", "--config", flat / "brief.toml", "--seed", 7, "-q"]
+    succeed("register", *options)
+    page = (tmp_path / "a b" / "report.html").read_text(encoding="utf-8")
+    assert f'<pre id="command">nephi register -f {flat / "fixed.nii.gz"} -m ' in page
+    assert f"-o &#39;{tmp_path / 'a b'}&#39; --config" in page and "--seed 7 -q</pre>" in page
+
+
+def test_a_hostile_file_name_stays_text(succeed: Call, flat: Path, tmp_path: Path) -> None:
+    hostile = tmp_path / "<img src=x onerror=alert(1)>.nii.gz"
+    hostile.write_bytes((flat / "fixed.nii.gz").read_bytes())
+    options = ["-f", hostile, "-m", flat / "moving.nii.gz", "--config", flat / "brief.toml", "-o", tmp_path / "out"]
+    succeed("register", *options)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<img src=x" not in page
+    assert page.count("&lt;img src=x onerror=alert(1)&gt;.nii.gz") >= 2  # as a name, and in the command
+
+
+def test_without_the_page(succeed: Call, flat: Path, tmp_path: Path) -> None:
+    options = [*pair_options(flat), "-o", tmp_path, "--config", flat / "brief.toml", "--overwrite"]
+    (tmp_path / "report.html").write_text("of an older result", encoding="utf-8")
+    succeed("register", *options, "--no-report")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [name for name in FILES if name != "report.html"]
+
+
+def test_landmarks_are_measured_and_guide_nothing(succeed: Call, flat: Path, tmp_path: Path) -> None:
+    options = [*pair_options(flat), "--config", flat / "quick.toml"]
+    ras = tmp_path / "ras.csv"
+    nephi.write_point_pairs(ras, nephi.read_point_pairs(flat / "landmarks.csv"), "ras")
+    succeed("register", *options, "-o", tmp_path / "plain")
+    printed = succeed("register", *options, "-o", tmp_path / "lps", "--landmarks", flat / "landmarks.csv").out
+    succeed("register", *options, "-o", tmp_path / "ras", "--landmarks", ras, "--frame", "ras")
+    plain, lps, again = (json.loads((tmp_path / n / "report.json").read_text()) for n in ("plain", "lps", "ras"))
+    assert "tre_mm" not in plain
+    assert lps["tre_mm"] == again["tre_mm"]
+    assert (tmp_path / "plain" / "warp.nii.gz").read_bytes() == (tmp_path / "lps" / "warp.nii.gz").read_bytes()
+    measured = succeed("evaluate", "-t", tmp_path / "lps" / "transform.nephi", "--landmarks", flat / "landmarks.csv")
+    assert f"{lps['tre_mm']['mean']:.4f} mm" in measured.out
+    assert f"{lps['tre_mm']['mean']:.3f} mm ({lps['tre_mm']['before']:.3f} before)" in printed
+    assert "<circle" in (tmp_path / "lps" / "report.html").read_text(encoding="utf-8")
+
+
+def test_landmarks_of_another_dimension_are_refused(call: Call, flat: Path, solid: Path, tmp_path: Path) -> None:
+    options = [*pair_options(flat), "--config", flat / "brief.toml", "--landmarks", solid / "landmarks.csv"]
+    outcome = call("register", *options, "-o", tmp_path / "out")
+    assert outcome.code == 3
+    assert "landmarks.csv: expected 2-D landmarks, as the images are, found 3-D" in outcome.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bar_is_drawn_on_a_terminal_only(flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

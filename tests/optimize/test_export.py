@@ -10,7 +10,7 @@ import torch
 from isal import igzip
 
 from nephi.errors import DataError
-from nephi.geometry import Grid
+from nephi.geometry import Grid, PointPairs
 from nephi.images import Image
 from nephi.io import read_displacement, read_image
 from nephi.metrics import PassingField, evaluate, inverse_consistency_error
@@ -23,7 +23,7 @@ from nephi.optimize import (
     require_exportable,
     settings_from_table,
 )
-from nephi.optimize.export import FILES
+from nephi.optimize.export import FILES, PAGE
 from nephi.phantoms import PhantomPair, lung_phantom
 
 Change = Callable[..., Settings]
@@ -126,6 +126,23 @@ def test_save_gives_the_report_it_writes(fitted: Registration, tmp_path: Path) -
     assert json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8")) == report
 
 
+def test_landmarks_join_the_report(fitted: Registration, shapes: PhantomPair, tmp_path: Path) -> None:
+    report = fitted.save(tmp_path / "out", landmarks=shapes.landmarks)
+    assert report["tre_mm"] == evaluate(fitted.transform, landmarks=shapes.landmarks).table()["tre_mm"]
+    solid = PointPairs.from_coordinates(torch.zeros(2, 3), torch.zeros(2, 3))
+    none = PointPairs.from_coordinates(torch.zeros(0, 2), torch.zeros(0, 2))
+    for unfit in (solid, none):
+        with pytest.raises(DataError, match="expected 2-D pairs"):
+            fitted.save(tmp_path / "unfit", landmarks=unfit)
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_older_page_does_not_outlive_its_results(fitted: Registration, tmp_path: Path) -> None:
+    (tmp_path / PAGE).write_text("of an older result", encoding="utf-8")
+    fitted.save(tmp_path, overwrite=True)
+    assert set(contents(tmp_path)) == set(FILES)
+
+
 def test_saving_twice_gives_the_same_bytes(fitted: Registration, saved: Path, tmp_path: Path) -> None:
     fitted.save(tmp_path)
     first, second = contents(saved), contents(tmp_path)
@@ -205,10 +222,13 @@ def test_a_full_disk_names_the_folder(fitted: Registration, tmp_path: Path, monk
 def test_a_folder_of_a_results_name_is_refused_before_anything_is_replaced(
     fitted: Registration, tmp_path: Path
 ) -> None:
-    (tmp_path / "warped.nii.gz" / "mine").mkdir(parents=True)
-    with pytest.raises(DataError, match="warped"):
-        fitted.save(tmp_path, overwrite=True)
-    assert contents(tmp_path) == {}
+    for name in ("warped.nii.gz", PAGE):
+        (tmp_path / name / "mine").mkdir(parents=True)
+        with pytest.raises(DataError, match=name):
+            fitted.save(tmp_path, overwrite=True)
+        assert contents(tmp_path) == {}
+        (tmp_path / name / "mine").rmdir()
+        (tmp_path / name).rmdir()
 
 
 def test_an_interrupt_leaves_nothing(fitted: Registration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,9 +42,11 @@ def test_the_inverse_undoes_the_true_motion(fitted: Registration, shapes: Phanto
 
 def test_the_history_has_a_row_for_each_step(fitted: Registration, quick: Settings) -> None:
     assert 90 <= len(fitted.history) <= 120  # a level may end early
-    assert set(fitted.history[0]) == {"loss", "similarity", "gradicon", "icon"}
+    assert set(fitted.history[0]) == {"level", "loss", "similarity", "gradicon", "icon"}
     for row in fitted.history:
-        assert row["loss"] == pytest.approx(sum(v for k, v in row.items() if k != "loss"), rel=1e-4)
+        assert row["loss"] == pytest.approx(sum(v for k, v in row.items() if k not in ("level", "loss")), rel=1e-4)
+    numbers = [row["level"] for row in fitted.history]
+    assert numbers == sorted(numbers) and set(numbers) == {0, 1}
     assert fitted.history[0]["icon"] == 0  # grows from 0
     level = torch.tensor([row["similarity"] for row in fitted.history[:50]])  # levels do not compare
     assert level[-10:].mean() < 0.97 * level[:10].mean()

@@ -1,0 +1,102 @@
+"""The report page: one HTML file that needs no other and no network."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from nephi.errors import DataError
+from nephi.geometry import PointPairs
+from nephi.io import write_text
+from nephi.optimize import PAGE, Registration, settings_toml
+from nephi.report.charts import HEIGHT, WIDTH, loss_chart
+from nephi.report.colours import FOLD, hexadecimal
+from nephi.report.landmarks import landmark_page
+from nephi.report.rendering import rendered
+from nephi.report.views import Views, page_views
+
+FURTHER_PACKAGES = ("scipy", "nibabel", "SimpleITK", "safetensors", "isal", "jinja2", "pillow")
+
+
+def write_report(
+    registration: Registration, folder: str | Path, *, command: str = "", landmarks: PointPairs | None = None
+) -> Path:
+    """Write `report.html` into the folder that `registration` was saved to; return its path.
+
+    The page shows the images before and after in orthogonal views (2-D: in one), the deformation grid, the Jacobian
+    determinant with its folds, the loss, the errors of `landmarks` (world mm, RAS) where given, and from the folder's
+    report.json what was measured, every setting, version, second and byte. `command` is the command line to be told.
+    Everything is inside the one file, which appears whole or not at all.
+
+    Raises `DataError` when the folder holds no readable report.json, or for landmarks of another dimension.
+    """
+    page = page_html(registration, _saved_report(Path(folder)), command=command, landmarks=landmarks)
+    path = Path(folder) / PAGE
+    write_text(path, page)
+    return path
+
+
+def page_html(
+    registration: Registration, report: Mapping[str, Any], *, command: str = "", landmarks: PointPairs | None = None
+) -> str:
+    """Return the page as text; `report` is what `Registration.save` returned. Else as `write_report`."""
+    dimension = registration.transform.dimension
+    if landmarks is not None and landmarks.fixed.dimension != dimension:
+        raise DataError(f"landmarks: expected {dimension}-D as the images are, found {landmarks.fixed.dimension}-D")
+    views = page_views(registration)
+    marks = None
+    if landmarks is not None and len(landmarks):
+        marks = landmark_page(registration.transform, landmarks, [view.planes for view in views.each])
+    return rendered(
+        "report.html",
+        fixed=registration.pair.fixed.name,
+        moving=registration.pair.moving.name,
+        dimension=dimension,
+        views=views,
+        legend=_legend(views),
+        landmarks=marks,
+        loss=loss_chart(registration.history),
+        chart={"width": WIDTH, "height": HEIGHT},
+        report=report,
+        settings=settings_toml(registration.settings),
+        versions={**report["versions"], **_further_versions()},
+        system=platform.platform(),
+        command=command,
+    )
+
+
+def _saved_report(folder: Path) -> Mapping[str, Any]:
+    path = folder / "report.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: expected the report of a saved registration ({error})") from error
+    if not isinstance(found, dict) or not {"usage", "versions", "whole_grid"} <= found.keys():
+        raise DataError(f"{path}: expected the report of a saved registration, found something else")
+    return found
+
+
+def _legend(views: Views) -> dict[str, Any]:
+    """Return colours and numbers of the volume changes' scale; it is logarithmic, so 1 lies in its middle."""
+    reach = views.scale.reach
+    marks = [1 / reach, 1 / math.sqrt(reach), 1.0, math.sqrt(reach), reach]
+    return {
+        "colours": [hexadecimal(c) for c in views.scale.ramp()],
+        "marks": [f"{mark:.2g}" for mark in marks],
+        "fold": hexadecimal(FOLD),
+    }
+
+
+def _further_versions() -> dict[str, str]:
+    found = {}
+    for name in FURTHER_PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # optional here: another package may provide the module
+            continue
+    return found

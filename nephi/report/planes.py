@@ -1,0 +1,114 @@
+"""The planes that pictures show: across the world's axes, whatever way the voxels run."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nephi.geometry import Grid
+
+ENDS = (("L", "R"), ("P", "A"), ("I", "S"))  # what lies at the low and at the high end of each world axis (RAS)
+BLOCK = 8  # pictures are this many pixels, or a multiple: then no JPEG block crosses two of them
+
+
+@dataclass(frozen=True)
+class View:
+    """A way to look at the world (RAS): `right` and `down` are world axes, each walked from its high to its low end.
+
+    That is the radiological orientation: the patient's right is at the left of the picture. Positions are told along
+    the world axis `normal`; in 2-D there is one plane, and no normal.
+    """
+
+    name: str
+    right: int
+    down: int
+    normal: int | None
+
+    @property
+    def edges(self) -> dict[str, str]:
+        """What lies beyond each edge of the picture: R, L, A, P, S or I."""
+        (right, left), (bottom, top) = ENDS[self.right], ENDS[self.down]
+        return {"left": left, "right": right, "top": top, "bottom": bottom}
+
+
+SOLID = (View("axial", 0, 1, 2), View("coronal", 0, 2, 1), View("sagittal", 1, 2, 0))
+FLAT = (View("plane", 0, 1, None),)
+
+
+@dataclass(frozen=True, eq=False)
+class Planes:
+    """Parallel planes of one view, as pictures of `height` x `width` square pixels, `pixel` mm each.
+
+    `first` `(D,)` is the world position of the first pixel's centre, but for the normal: there `positions` tells it.
+    """
+
+    view: View
+    positions: tuple[float, ...]
+    pixel: float
+    width: int
+    height: int
+    first: Tensor
+
+    def points(self, index: int) -> Tensor:
+        """Return the world position (mm, RAS) of every pixel of plane `index`, `(height, width, D)` float32."""
+        points = self.first.repeat(self.height, self.width, 1)
+        points[..., self.view.right] -= self.pixel * torch.arange(self.width, dtype=torch.float64)
+        points[..., self.view.down] -= self.pixel * torch.arange(self.height, dtype=torch.float64)[:, None]
+        if self.view.normal is not None:
+            points[..., self.view.normal] = self.positions[index]
+        return points.float()
+
+    def pixels(self, points_world: Tensor) -> Tensor:
+        """Return column and row `(..., 2)`, not rounded, over which world points `(..., D)` lie in the picture."""
+        axes = [self.view.right, self.view.down]
+        return (self.first[axes].to(points_world) - points_world[..., axes]) / self.pixel
+
+    def nearest(self, points_world: Tensor) -> Tensor:
+        """Return the number of the plane that lies nearest to each world point `(..., D)`."""
+        if self.view.normal is None:
+            return torch.zeros(points_world.shape[:-1], dtype=torch.int64)
+        along = points_world[..., self.view.normal, None]
+        return (along - torch.tensor(self.positions).to(along)).abs().argmin(dim=-1)
+
+
+def planes_of(grid: Grid, side: int, count: int) -> list[Planes]:
+    """Return axial, coronal and sagittal planes (2-D: the one plane) that hold the whole of `grid`.
+
+    The longest edge of the grid's world box takes `side` pixels, less where voxels are larger than such pixels. Each
+    view has `count` planes, evenly through the box, less where voxels lie farther apart.
+    """
+    low, high = _box(grid)
+    finest = float(grid.spacing.min())
+    pixel = max(float((high - low).max()) / side, finest)
+    return [_planes(view, low, high, pixel, finest, count) for view in (FLAT if grid.dimension == 2 else SOLID)]
+
+
+def plane_through(grid: Grid, side: int, position: Tensor) -> list[Planes]:
+    """Return for each view the one plane through a world position `(D,)`; sizes as in `planes_of`."""
+    found = planes_of(grid, side, 1)
+    return [p if p.view.normal is None else replace(p, positions=(float(position[p.view.normal]),)) for p in found]
+
+
+def _box(grid: Grid) -> tuple[Tensor, Tensor]:
+    """Return the world's lowest and highest coordinates in the grid, borders of voxels included."""
+    ends = torch.tensor(list(itertools.product(*[(-0.5, n - 0.5) for n in grid.shape])), dtype=torch.float64)
+    corners = grid.voxel_to_world_points(ends)
+    return corners.amin(dim=0), corners.amax(dim=0)
+
+
+def _planes(view: View, low: Tensor, high: Tensor, pixel: float, finest: float, count: int) -> Planes:
+    extent = high - low
+    width, height = (BLOCK * math.ceil(float(extent[a]) / pixel / BLOCK - 1e-6) for a in (view.right, view.down))
+    first = (low + high) / 2
+    first[view.right] += pixel * (width - 1) / 2
+    first[view.down] += pixel * (height - 1) / 2
+    positions: tuple[float, ...] = (0.0,)
+    if view.normal is not None:
+        number = min(count, max(1, round(float(extent[view.normal]) / finest)))
+        step = float(extent[view.normal]) / number
+        positions = tuple(float(low[view.normal]) + step * (i + 0.5) for i in range(number))
+    return Planes(view, positions, pixel, width, height, first)

@@ -1,0 +1,179 @@
+"""The page as text: all that was promised is on it, names are escaped, and it needs nothing from elsewhere."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+
+from nephi.errors import DataError
+from nephi.geometry import PointPairs
+from nephi.metrics import landmark_errors
+from nephi.optimize import Registration, settings_toml
+from nephi.phantoms import PhantomPair
+from nephi.report import write_report
+from nephi.report.page import page_html
+
+from .conftest import COMMAND, HOSTILE
+
+VOID = {"br", "img", "input", "link", "meta"}
+LOADING = {"src", "href", "srcset", "action", "data", "poster", "xlink:href", "background"}
+
+
+class Page(HTMLParser):
+    """Elements of a page with their attributes, and its text; complains about tags that do not close."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", "".join(self.words))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def parsed(page: Path) -> Page:
+    return Page(page)
+
+
+def test_needs_nothing_from_elsewhere(page: Path, flat_page: Path, hostile_page: Path) -> None:
+    for path in (page, flat_page, hostile_page):
+        found = Page(path)
+        for tag, attributes in found.elements:
+            for name in LOADING & attributes.keys():
+                assert (attributes[name] or "").startswith("data:"), (tag, name)
+        assert not found.all("iframe") and not found.all("object") and not found.all("base")
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"https?://|@import|url\(", text)
+
+
+def test_is_small(page: Path) -> None:
+    assert page.stat().st_size < 1_500_000
+
+
+def test_every_picture_has_its_words(parsed: Page) -> None:
+    images = parsed.all("img")
+    assert all("alt" in image for image in images)
+    assert sum(bool(image["alt"]) for image in images) >= 3 * 6  # those below another one say nothing twice
+    assert all(svg.get("aria-label") for svg in parsed.all("svg"))
+    assert "Fixed image, axial, R on the left, A at the top" in {image["alt"] for image in images}
+
+
+def test_ids_are_unique_and_copies_have_a_source(parsed: Page) -> None:
+    ids = [attributes["id"] for _, attributes in parsed.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {a["data-like"] for a in parsed.all("img") if "data-like" in a} <= set(ids)
+    assert {a["aria-labelledby"] for _, a in parsed.elements if "aria-labelledby" in a} <= set(ids)
+
+
+def test_tells_what_was_measured(parsed: Page, page: Path, fitted: Registration, lungs: PhantomPair) -> None:
+    report = json.loads((page.parent / "report.json").read_text())
+    errors = landmark_errors(fitted.transform, lungs.landmarks).summary()
+    expected = [f"{errors['mean']:.2f} mm", f"{errors['before']:.2f} mm before", f"{errors['max']:.2f} mm"]
+    expected += [f"{report['inside_mask']['smallest']:.3f}", f"{report['inverse_consistency_mm']:.3f} mm"]
+    expected += [f"{report['usage']['peak_memory_mb']:.0f} MB", COMMAND]
+    expected += [f"{stage['cpu_s']:.2f}" for stage in report["usage"]["stages"].values()]
+    expected += [*report["versions"].values(), "jinja2", "Radiological orientation"]
+    for text in expected:
+        assert text in parsed.text, text
+    settings = re.sub(r"\s+", " ", settings_toml(fitted.settings)).strip()
+    assert settings in parsed.text
+
+
+def test_every_landmark_is_in_every_view(parsed: Page, lungs: PhantomPair) -> None:
+    assert len(parsed.all("circle")) == 3 * len(lungs.landmarks)
+    for circle in parsed.all("circle"):
+        assert float(circle["cx"] or -1) > 0 and float(circle["cy"] or -1) > 0
+
+
+def test_both_levels_are_on_the_curve(parsed: Page) -> None:
+    assert "level 1" in parsed.text and "level 2" in parsed.text
+    assert len(parsed.all("polyline")) == 2 * 2  # each with its running mean
+
+
+def test_a_2d_page(flat_page: Path) -> None:
+    found = Page(flat_page)
+    assert found.all("input") and not [a for a in found.all("input") if a.get("type") == "range"]
+    assert "only the affine part was asked for" in found.text
+    assert not found.all("circle") and "Command" not in found.text
+
+
+def test_names_are_escaped(hostile_page: Path) -> None:
+    found = Page(hostile_page)
+    assert HOSTILE in found.text  # as text
+    assert not [a for _, a in found.elements if "onerror" in a]
+    assert [a for a in found.all("img") if not (a.get("src") or "data:").startswith("data:")] == []
+    assert len(found.all("script")) == 1
+    assert [circle.get("class") for circle in found.all("circle")] == ["near"] * 3  # in 2-D all lie in the plane
+    assert "&lt;img src=x onerror=alert(1)&gt;" in hostile_page.read_text(encoding="utf-8")
+
+
+def test_folds_are_told_and_shown_first(fitted: Registration, lungs: PhantomPair, page: Path, tmp_path: Path) -> None:
+    """A map that turns the picture inside out folds everywhere."""
+    from nephi.transforms import AffineTransform
+
+    report = json.loads((page.parent / "report.json").read_text())
+    flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0]).double())
+    stored = replace(fitted.stored, affine=AffineTransform(flip), pair=None)
+    (tmp_path / "page.html").write_text(page_html(replace(fitted, stored=stored), report), encoding="utf-8")
+    told = [a["data-folds"] for _, a in Page(tmp_path / "page.html").elements if "data-folds" in a]
+    assert len(told) == 3
+    assert all(int(count) > 100 for numbers in told for count in (numbers or "0").split())
+
+
+def test_a_folder_without_results_is_refused(fitted: Registration, tmp_path: Path) -> None:
+    for content in (None, "{}", "[1]", "{"):
+        if content is not None:
+            (tmp_path / "report.json").write_text(content, encoding="utf-8")
+        with pytest.raises(DataError, match=r"report\.json: expected the report of a saved registration"):
+            write_report(fitted, tmp_path)
+        assert not (tmp_path / "report.html").exists()
+
+
+def test_landmarks_of_another_dimension_are_refused(fitted: Registration, page: Path) -> None:
+    older = page.read_bytes()
+    with pytest.raises(DataError, match="expected 3-D"):
+        write_report(fitted, page.parent, landmarks=PointPairs.from_coordinates(torch.zeros(1, 2), torch.zeros(1, 2)))
+    assert page.read_bytes() == older
+
+
+def test_a_full_disk_leaves_the_older_page(
+    fitted: Registration, page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "report.json").write_bytes((page.parent / "report.json").read_bytes())
+    (tmp_path / "report.html").write_text("older", encoding="utf-8")
+
+    def failing(*_: object, **__: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", failing)
+    with pytest.raises(DataError, match="No space left"):
+        write_report(fitted, tmp_path)
+    monkeypatch.undo()
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == "older"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "report.json"]
