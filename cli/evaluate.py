@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .field_options import FieldOptions, field_options
 from .options import FILE, frame_option, require_dimension, verbosity_options
 from .tables import evaluation_table
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 @click.option("--moving-labels", type=FILE, help="Label map on the moving side.")
 @click.option("--mask", type=FILE, help="Where folding and inverse consistency are measured (above 0), fixed side.")
 @click.option("--json", "output", type=FILE, metavar="OUT", help="Also write all numbers to a JSON file.")
+@field_options
 @verbosity_options
 def evaluate(
     transform: Path,
@@ -32,6 +34,7 @@ def evaluate(
     moving_labels: Path | None,
     mask: Path | None,
     output: Path | None,
+    fields: FieldOptions,
     quiet: bool,
     verbose: bool,
 ) -> None:
@@ -48,7 +51,8 @@ def evaluate(
     if (fixed_labels is None) != (moving_labels is None):
         raise nephi.UsageError("--fixed-labels and --moving-labels go together: give both or neither")
 
-    measured, grid = nephi.read_transform(transform), nephi.transform_grid(transform)
+    convention = fields.convention()
+    measured, grid = nephi.read_transform(transform, convention), nephi.transform_grid(transform, convention)
     if (grid, landmarks, fixed_labels, mask) == (None,) * 4:
         raise nephi.UsageError(f"{transform}: nothing to measure it at; give --landmarks, --mask or label maps")
 
@@ -69,7 +73,7 @@ def evaluate(
         fixed_labels=image(fixed_labels),
         moving_labels=image(moving_labels),
         mask=image(mask),
-        inverse=nephi.read_inverse(transform),
+        inverse=nephi.read_inverse(transform, convention),
         exported=nephi.exported_pair(transform),
     ).table()
     if not quiet:

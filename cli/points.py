@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from .field_options import FieldOptions, field_options
 from .options import (
     FILE,
     announce,
@@ -22,9 +23,17 @@ from .options import (
 @click.option("-i", "--input", "source", type=FILE, required=True, metavar="POINTS", help="CSV with id,x,y[,z].")
 @click.option("-o", "--output", type=FILE, required=True, metavar="OUT", help="CSV for the mapped points.")
 @frame_option
+@field_options
 @verbosity_options
 def points(
-    transforms: tuple[Path, ...], inverse: bool, source: Path, output: Path, frame: str, quiet: bool, verbose: bool
+    transforms: tuple[Path, ...],
+    inverse: bool,
+    source: Path,
+    output: Path,
+    frame: str,
+    fields: FieldOptions,
+    quiet: bool,
+    verbose: bool,
 ) -> None:
     """Take the points of a CSV file (id,x,y[,z] in mm) through a transform.
 
@@ -38,7 +47,7 @@ def points(
     import nephi
 
     given = nephi.read_points(source, frame)
-    transform = read_chain(transforms, inverse)
+    transform = read_chain(transforms, inverse, fields.convention())
     require_dimension(source, "points", given.dimension, transform.dimension)
     nephi.write_points(output, given.mapped(transform), frame)
     announce(verbose, quiet, f"{output}: {len(given)} points of {source}, {frame.upper()} mm")

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from nephi.geometry import Grid, PointPairs, Points
     from nephi.images import INTERPOLATIONS, Image, find_lungs, resample
     from nephi.io import (
+        CONVENTIONS,
+        FORMATS,
+        FieldConvention,
         Series,
+        export_transform,
         read_image,
         read_point_pairs,
         read_points,
@@ -55,7 +59,11 @@ _HOMES = {
     "nephi.geometry": ("Grid", "PointPairs", "Points"),
     "nephi.images": ("INTERPOLATIONS", "Image", "find_lungs", "resample"),
     "nephi.io": (
+        "CONVENTIONS",
+        "FORMATS",
+        "FieldConvention",
         "Series",
+        "export_transform",
         "read_image",
         "read_point_pairs",
         "read_points",
@@ -96,6 +104,8 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "CONVENTIONS",
+    "FORMATS",
     "INTERPOLATIONS",
     "SIMILARITIES",
     "AffineTransform",
@@ -103,6 +113,7 @@ __all__ = [
     "DataError",
     "DisplacementField",
     "Evaluation",
+    "FieldConvention",
     "Grid",
     "Image",
     "NephiError",
@@ -119,6 +130,7 @@ __all__ = [
     "check_output_folder",
     "describe_transform",
     "evaluate",
+    "export_transform",
     "exported_pair",
     "find_lungs",
     "invert",

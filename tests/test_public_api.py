@@ -11,10 +11,13 @@ import nephi
 # What users may rely on. A name that goes, or comes, is a decision: change this list on purpose, and CHANGELOG.md.
 SURFACE = {
     "AffineTransform",
+    "CONVENTIONS",
     "Composite",
     "DataError",
     "DisplacementField",
     "Evaluation",
+    "FORMATS",
+    "FieldConvention",
     "Grid",
     "INTERPOLATIONS",
     "Image",
@@ -33,6 +36,7 @@ SURFACE = {
     "check_output_folder",
     "describe_transform",
     "evaluate",
+    "export_transform",
     "exported_pair",
     "find_lungs",
     "invert",

@@ -17,6 +17,7 @@ from nephi.io.completeness import (
     require_complete_text,
     require_itk_minc,
 )
+from nephi.io.conventions import FieldConvention
 from nephi.io.displacement import field_of, read_displacement
 from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, naming, reading, reason_of, require_file, suffix_of
 from nephi.io.frames import flip_matrix
@@ -28,10 +29,11 @@ HDF5_SUFFIXES = (".h5", ".hdf5")
 AFFINE_SUFFIXES = (*TEXT_SUFFIXES, ".mat", *HDF5_SUFFIXES)
 
 
-def read_foreign_transform(path: str | Path) -> Transform:
+def read_foreign_transform(path: str | Path, convention: FieldConvention | None = None) -> Transform:
     """Read a transform of ITK, SimpleITK, ANTs or elastix' `.tfm`, as a map of world points (mm, RAS).
 
-    `.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`: displacement fields, as `read_displacement` reads them.
+    `.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`: displacement fields, as `read_displacement` reads them; a
+    `convention` says what the vectors of a NIfTI file mean.
     `.tfm`, `.txt`, `.h5`, `.hdf5`, `.mat`, `.xfm`: linear transforms of every kind become an `AffineTransform`,
     displacement field transforms a `DisplacementField`, chains of these a `Composite` of the same order of action
     (ITK's last acts first). An `.xfm` has to come from ITK, whose frame it then has; MINC's own are refused.
@@ -42,7 +44,7 @@ def read_foreign_transform(path: str | Path) -> Transform:
     path = Path(path)
     suffix = suffix_of(path)
     if suffix in NIFTI_SUFFIXES + ITK_SUFFIXES:
-        return read_displacement(path)
+        return read_displacement(path, convention)
     if suffix not in (*AFFINE_SUFFIXES, ".xfm"):
         known = ", ".join((*NIFTI_SUFFIXES, *ITK_SUFFIXES, *AFFINE_SUFFIXES, ".xfm"))
         raise DataError(f"{path}: expected a transform ({known}), found {suffix or 'no suffix'}")
@@ -125,13 +127,20 @@ def write_affine(path: str | Path, affine: AffineTransform) -> None:
     if suffix_of(path) not in AFFINE_SUFFIXES:
         found = suffix_of(path) or "without suffix"
         raise UsageError(f"{path}: affine transforms are written as {', '.join(AFFINE_SUFFIXES)}, not {found}")
-    d = affine.dimension
-    lps = flip_matrix(d) @ affine.matrix @ flip_matrix(d)
-    foreign = sitk.AffineTransform(d)
-    foreign.SetMatrix(lps[:d, :d].reshape(-1).tolist())
-    foreign.SetTranslation(lps[:d, d].tolist())
+    foreign = affine_for_itk(affine)
     with replacing(path) as temporary, itk_warnings():
         try:
             sitk.WriteTransform(foreign, str(temporary))
         except RuntimeError as error:
             raise DataError(f"{path}: could not be written ({reason_of(error)})") from error
+
+
+def affine_for_itk(affine: AffineTransform) -> Any:
+    """Return an affine map as SimpleITK's transform, in LPS, centre 0."""
+    sitk = simpleitk()
+    d = affine.dimension
+    lps = flip_matrix(d) @ affine.matrix @ flip_matrix(d)
+    foreign = sitk.AffineTransform(d)
+    foreign.SetMatrix(lps[:d, :d].reshape(-1).tolist())
+    foreign.SetTranslation(lps[:d, d].tolist())
+    return foreign

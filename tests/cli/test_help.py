@@ -6,7 +6,7 @@ import nephi
 
 from .conftest import Call
 
-COMMANDS = ("register", "apply", "points", "jacobian", "evaluate", "info", "demo")
+COMMANDS = ("register", "apply", "points", "export", "jacobian", "evaluate", "info", "demo")
 
 
 def test_lists_the_commands(succeed: Call) -> None:
