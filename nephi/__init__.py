@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nephi.io import (
         CONVENTIONS,
         FORMATS,
+        POINT_FORMATS,
         FieldConvention,
         Series,
         export_transform,
@@ -61,6 +62,7 @@ _HOMES = {
     "nephi.io": (
         "CONVENTIONS",
         "FORMATS",
+        "POINT_FORMATS",
         "FieldConvention",
         "Series",
         "export_transform",
@@ -107,6 +109,7 @@ __all__ = [
     "CONVENTIONS",
     "FORMATS",
     "INTERPOLATIONS",
+    "POINT_FORMATS",
     "SIMILARITIES",
     "AffineTransform",
     "Composite",

@@ -22,6 +22,7 @@ SURFACE = {
     "INTERPOLATIONS",
     "Image",
     "NephiError",
+    "POINT_FORMATS",
     "PhantomPair",
     "PointPairs",
     "Points",

@@ -7,7 +7,7 @@ from nephi.io.displacement_writer import DisplacementWriter, write_displacement
 from nephi.io.export import FORMATS, export_transform
 from nephi.io.frames import require_perpendicular
 from nephi.io.images import read_image, write_image
-from nephi.io.landmarks import read_point_pairs, read_points, write_point_pairs, write_points
+from nephi.io.landmarks import POINT_FORMATS, read_point_pairs, read_points, write_point_pairs, write_points
 from nephi.io.nifti import slab_writer
 from nephi.io.series import Series, read_series, write_series
 from nephi.io.transforms import read_foreign_transform, write_affine
@@ -15,6 +15,7 @@ from nephi.io.transforms import read_foreign_transform, write_affine
 __all__ = [
     "CONVENTIONS",
     "FORMATS",
+    "POINT_FORMATS",
     "DisplacementWriter",
     "FieldConvention",
     "Series",

@@ -12,6 +12,7 @@ def test_public_names() -> None:
         "DisplacementWriter",
         "FORMATS",
         "FieldConvention",
+        "POINT_FORMATS",
         "Series",
         "export_transform",
         "read_displacement",
