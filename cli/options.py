@@ -25,7 +25,7 @@ def transform_option(command: Command) -> Command:
         multiple=True,
         required=True,
         metavar="TRANSFORM",
-        help=".nephi, or a field, affine or chain of ITK, ANTs, ... Several: as in ANTs, the LAST acts first.",
+        help=".nephi, or a field, affine or chain of ITK, ANTs, elastix, ... Several: as in ANTs, the LAST acts first.",
     )(command)
     return click.option("--inverse", is_flag=True, help="Use the inverse of the whole chain.")(command)
 

@@ -16,7 +16,8 @@ from nephi.io.displacement_writer import require_slab, rounded, rounding_step
 from nephi.io.foreign import reason_of, suffix_of
 from nephi.io.frames import require_perpendicular
 from nephi.io.itk import itk_warnings, place, simpleitk
-from nephi.io.transforms import HDF5_SUFFIXES, TEXT_SUFFIXES, affine_for_itk
+from nephi.io.itk_affine import affine_for_itk
+from nephi.io.transforms import HDF5_SUFFIXES, TEXT_SUFFIXES
 from nephi.transforms import AffineTransform, Transform
 
 COMPOSITE_SUFFIXES = (*HDF5_SUFFIXES, *TEXT_SUFFIXES)
