@@ -15,8 +15,8 @@ def read_transform(path: str | Path, convention: FieldConvention | None = None) 
     """Read a transform (fixed to moving points, world mm, RAS) of nephi, ITK, ANTs, greedy, elastix, Slicer and others.
 
     `.nephi`; displacement fields (`.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`); affine maps, fields and chains
-    of these of ITK (`.h5`, `.tfm`, `.txt`, `.mat`, `.xfm`); elastix' `TransformParameters.*.txt`. `convention` says what
-    the vectors of a NIfTI field mean where its header does not tell; other files do not need it.
+    of these of ITK (`.h5`, `.tfm`, `.txt`, `.mat`, `.xfm`); elastix' `TransformParameters.*.txt`. `convention` says
+    what the vectors of a NIfTI field mean where its header does not tell; other files do not need it.
 
     Raises `DataError` naming the file when it is missing, damaged, or no transform.
     """

@@ -85,6 +85,8 @@ def test_registrations_of_ants(ants: Any, scene: Scene, composite: bool) -> None
         fixed,
         moving,
         "SyN",
+        aff_metric="meansquares",
+        aff_random_sampling_rate=1.0,
         outprefix=str(scene.folder / "ants_"),
         aff_iterations=(20,),
         aff_shrink_factors=(1,),
