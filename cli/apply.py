@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .field_options import FieldOptions, field_options
 from .options import FILE, announce, read_chain, require_dimension, transform_option, verbosity_options
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     help="`label` and `nearest` are the ones for label maps.",
 )
 @click.option("--outside", type=float, default=0.0, show_default=True, help="Value from beyond the image.")
+@field_options
 @verbosity_options
 def apply(
     transforms: tuple[Path, ...],
@@ -36,6 +38,7 @@ def apply(
     output: Path,
     interpolation: str,
     outside: float,
+    fields: FieldOptions,
     quiet: bool,
     verbose: bool,
 ) -> None:
@@ -53,7 +56,7 @@ def apply(
 
     series = nephi.read_series(image)
     grid = nephi.read_image(reference).grid
-    transform = read_chain(transforms, inverse)
+    transform = read_chain(transforms, inverse, fields.convention())
     for name, dimension in ((image, series.grid.dimension), (reference, grid.dimension)):
         require_dimension(name, "voxels", dimension, transform.dimension)
 

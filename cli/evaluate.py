@@ -8,30 +8,38 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import FILE, frame_option, require_dimension, verbosity_options
+from .field_options import FieldOptions, field_options
+from .options import FILE, require_dimension, verbosity_options
+from .point_options import PointOptions, point_options
 from .tables import evaluation_table
 
 if TYPE_CHECKING:
-    from nephi import Image
+    from nephi import Image, PointPairs
 
 
 @click.command(short_help="Measure a transform.")
 @click.option("-t", "--transform", type=FILE, required=True, metavar="TRANSFORM", help="The transform to measure.")
-@click.option("--landmarks", type=FILE, metavar="LANDMARKS.csv", help="id,fixed_x,fixed_y[,fixed_z],moving_x,...")
-@frame_option
+@click.option("--landmarks", type=FILE, help="CSV: id,fixed_x,fixed_y[,fixed_z],moving_x,... Or the fixed points.")
+@click.option("--moving-landmarks", type=FILE, help="The moving points, in the same order, when in a second file.")
+@point_options
+@click.option("--moving-points-reference", type=FILE, help="The same for moving points, when not the same image.")
 @click.option("--fixed-labels", type=FILE, help="Label map on the fixed side.")
 @click.option("--moving-labels", type=FILE, help="Label map on the moving side.")
 @click.option("--mask", type=FILE, help="Where folding and inverse consistency are measured (above 0), fixed side.")
 @click.option("--json", "output", type=FILE, metavar="OUT", help="Also write all numbers to a JSON file.")
+@field_options
 @verbosity_options
 def evaluate(
     transform: Path,
     landmarks: Path | None,
-    frame: str,
+    moving_landmarks: Path | None,
+    reader: PointOptions,
+    moving_points_reference: Path | None,
     fixed_labels: Path | None,
     moving_labels: Path | None,
     mask: Path | None,
     output: Path | None,
+    fields: FieldOptions,
     quiet: bool,
     verbose: bool,
 ) -> None:
@@ -42,13 +50,17 @@ def evaluate(
 
     \b
     nephi evaluate -t result/transform.nephi --landmarks landmarks.csv --mask fixed_mask.nii.gz
+    nephi evaluate -t result/transform.nephi --landmarks fixed.mrk.json --moving-landmarks moving.mrk.json
     """
     import nephi
 
+    if moving_landmarks is not None and landmarks is None:
+        raise nephi.UsageError("--moving-landmarks needs --landmarks, the fixed points")
     if (fixed_labels is None) != (moving_labels is None):
         raise nephi.UsageError("--fixed-labels and --moving-labels go together: give both or neither")
 
-    measured, grid = nephi.read_transform(transform), nephi.transform_grid(transform)
+    convention = fields.convention()
+    measured, grid = nephi.read_transform(transform, convention), nephi.transform_grid(transform, convention)
     if (grid, landmarks, fixed_labels, mask) == (None,) * 4:
         raise nephi.UsageError(f"{transform}: nothing to measure it at; give --landmarks, --mask or label maps")
 
@@ -59,7 +71,7 @@ def evaluate(
         require_dimension(path, "voxels", found.dimension, measured.dimension)
         return found
 
-    pairs = nephi.read_point_pairs(landmarks, frame) if landmarks else None
+    pairs = _pairs(landmarks, moving_landmarks, reader, moving_points_reference)
     if landmarks and pairs:
         require_dimension(landmarks, "landmarks", pairs.fixed.dimension, measured.dimension)
     measures: dict[str, Any] = nephi.evaluate(
@@ -69,10 +81,27 @@ def evaluate(
         fixed_labels=image(fixed_labels),
         moving_labels=image(moving_labels),
         mask=image(mask),
-        inverse=nephi.read_inverse(transform),
+        inverse=nephi.read_inverse(transform, convention),
         exported=nephi.exported_pair(transform),
     ).table()
     if not quiet:
         evaluation_table(measures, verbose)
     if output is not None:
         nephi.write_text(output, json.dumps(measures, indent=1) + "\n")
+
+
+def _pairs(fixed: Path | None, moving: Path | None, reader: PointOptions, reference: Path | None) -> PointPairs | None:
+    """Return the landmarks of one CSV file, or of one file for each side."""
+    import nephi
+
+    if fixed is None:
+        return None
+    if moving is None:
+        if reader.format not in (None, "csv") or fixed.suffix.lower() in (".json", ".fcsv"):
+            raise nephi.UsageError(f"{fixed}: holds points of one image; give the other's with --moving-landmarks")
+        return nephi.read_point_pairs(fixed, reader.frame)
+    sides = (reader.read(fixed), reader.read(moving, reference))
+    try:
+        return nephi.PointPairs(*sides)
+    except nephi.DataError as error:
+        raise nephi.DataError(f"{fixed}, {moving}: {error}") from None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from .field_options import FieldOptions, field_options
 from .options import FILE, announce, read_chain, require_dimension, transform_option, verbosity_options
 
 
@@ -14,6 +15,7 @@ from .options import FILE, announce, read_chain, require_dimension, transform_op
 @click.option("-r", "--reference", type=FILE, required=True, help="Image whose voxel centres are asked.")
 @click.option("-o", "--output", type=FILE, required=True, metavar="OUT", help="File for the map, float32.")
 @click.option("--log", "logarithm", is_flag=True, help="Write the natural logarithm (determinants below 1e-9 as 1e-9).")
+@field_options
 @verbosity_options
 def jacobian(
     transforms: tuple[Path, ...],
@@ -21,6 +23,7 @@ def jacobian(
     reference: Path,
     output: Path,
     logarithm: bool,
+    fields: FieldOptions,
     quiet: bool,
     verbose: bool,
 ) -> None:
@@ -35,7 +38,7 @@ def jacobian(
     import nephi
 
     grid = nephi.read_image(reference).grid
-    transform = read_chain(transforms, inverse)
+    transform = read_chain(transforms, inverse, fields.convention())
     require_dimension(reference, "voxels", grid.dimension, transform.dimension)
     image = nephi.jacobian_image(transform, grid)
     nephi.write_image(image.with_data(image.data.clamp(min=1e-9).log()) if logarithm else image, output)

@@ -13,6 +13,7 @@ from nephi import NephiError, __version__
 from .apply import apply
 from .demo import demo
 from .evaluate import evaluate
+from .export import export
 from .info import info
 from .jacobian import jacobian
 from .points import points
@@ -32,7 +33,7 @@ def cli() -> None:
     """
 
 
-for command in (register, apply, points, jacobian, evaluate, info, demo):
+for command in (register, apply, points, export, jacobian, evaluate, info, demo):
     cli.add_command(command)
 
 

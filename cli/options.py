@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from nephi import Transform
+    from nephi import FieldConvention, Transform
 
 FILE = click.Path(path_type=Path)
 Command = Callable[..., Any]
@@ -25,7 +25,7 @@ def transform_option(command: Command) -> Command:
         multiple=True,
         required=True,
         metavar="TRANSFORM",
-        help=".nephi, ITK displacement field, or .tfm/.h5/.mat affine. Several: as in ANTs, the LAST acts first.",
+        help=".nephi, or a field, affine or chain of ITK, ANTs, elastix, ... Several: as in ANTs, the LAST acts first.",
     )(command)
     return click.option("--inverse", is_flag=True, help="Use the inverse of the whole chain.")(command)
 
@@ -53,12 +53,13 @@ def announce(verbose: bool, quiet: bool, text: str) -> None:
         click.echo(text)
 
 
-def read_chain(paths: tuple[Path, ...], inverse: bool) -> Transform:
+def read_chain(paths: tuple[Path, ...], inverse: bool, convention: FieldConvention | None = None) -> Transform:
     """Read the transforms of `-t -t ...` as one: `-t A -t B` takes points through B first, then A."""
     from nephi import Composite, DataError, read_inverse, read_transform
 
     # The inverse of "B, then A" is "A back, then B back".
-    members = [read_inverse(p) for p in paths] if inverse else [read_transform(p) for p in reversed(paths)]
+    read, ordered = (read_inverse, paths) if inverse else (read_transform, tuple(reversed(paths)))
+    members = [read(path, convention) for path in ordered]
     dimensions = [m.dimension for m in (members if inverse else reversed(members))]
     if len(set(dimensions)) > 1:
         found = ", ".join(f"{path} ({d}-D)" for path, d in zip(paths, dimensions, strict=True))

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from nephi.geometry import Grid, PointPairs, Points
     from nephi.images import INTERPOLATIONS, Image, find_lungs, resample
     from nephi.io import (
+        CONVENTIONS,
+        FORMATS,
+        POINT_FORMATS,
+        FieldConvention,
         Series,
+        export_transform,
         read_image,
         read_point_pairs,
         read_points,
@@ -55,7 +60,12 @@ _HOMES = {
     "nephi.geometry": ("Grid", "PointPairs", "Points"),
     "nephi.images": ("INTERPOLATIONS", "Image", "find_lungs", "resample"),
     "nephi.io": (
+        "CONVENTIONS",
+        "FORMATS",
+        "POINT_FORMATS",
+        "FieldConvention",
         "Series",
+        "export_transform",
         "read_image",
         "read_point_pairs",
         "read_points",
@@ -96,13 +106,17 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "CONVENTIONS",
+    "FORMATS",
     "INTERPOLATIONS",
+    "POINT_FORMATS",
     "SIMILARITIES",
     "AffineTransform",
     "Composite",
     "DataError",
     "DisplacementField",
     "Evaluation",
+    "FieldConvention",
     "Grid",
     "Image",
     "NephiError",
@@ -119,6 +133,7 @@ __all__ = [
     "check_output_folder",
     "describe_transform",
     "evaluate",
+    "export_transform",
     "exported_pair",
     "find_lungs",
     "invert",

@@ -1,4 +1,4 @@
-"""Transforms from files of any kind: `.nephi`, displacement fields, ITK affine files."""
+"""Transforms from files of any kind: `.nephi`, and all that nephi.io reads."""
 
 from __future__ import annotations
 
@@ -7,25 +7,29 @@ from typing import Any
 
 from nephi.fields import read_nephi
 from nephi.geometry import Grid
-from nephi.io import read_displacement, read_foreign_transform
+from nephi.io import FieldConvention, read_displacement, read_foreign_transform
 from nephi.transforms import DisplacementField, Transform, invert
 
 
-def read_transform(path: str | Path) -> Transform:
-    """Read a transform (fixed to moving points, world mm, RAS) from `.nephi`, an ITK displacement field, or an affine.
+def read_transform(path: str | Path, convention: FieldConvention | None = None) -> Transform:
+    """Read a transform (fixed to moving points, world mm, RAS) of nephi, ITK, ANTs, greedy, elastix, Slicer and others.
+
+    `.nephi`; displacement fields (`.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`); affine maps, fields and chains
+    of these of ITK (`.h5`, `.tfm`, `.txt`, `.mat`, `.xfm`); elastix' `TransformParameters.*.txt`. `convention` says
+    what the vectors of a NIfTI field mean where its header does not tell; other files do not need it.
 
     Raises `DataError` naming the file when it is missing, damaged, or no transform.
     """
     if _is_nephi(path):
         return read_nephi(path).transform
-    return read_foreign_transform(path)
+    return read_foreign_transform(path, convention)
 
 
-def read_inverse(path: str | Path) -> Transform:
+def read_inverse(path: str | Path, convention: FieldConvention | None = None) -> Transform:
     """Read the inverse (moving to fixed points): the trained one of a `.nephi`, exact for affine, else by Newton."""
     if _is_nephi(path):
         return read_nephi(path).inverse
-    return invert(read_foreign_transform(path))
+    return invert(read_foreign_transform(path, convention))
 
 
 def exported_pair(path: str | Path) -> tuple[DisplacementField, DisplacementField] | None:
@@ -36,11 +40,11 @@ def exported_pair(path: str | Path) -> tuple[DisplacementField, DisplacementFiel
     return read_displacement(forward), read_displacement(backward)
 
 
-def transform_grid(path: str | Path) -> Grid | None:
+def transform_grid(path: str | Path, convention: FieldConvention | None = None) -> Grid | None:
     """Return the fixed grid a transform file knows of: a `.nephi`'s, or the field's own; None for an affine."""
     if _is_nephi(path):
         return read_nephi(path).fixed_grid
-    transform = read_foreign_transform(path)
+    transform = read_foreign_transform(path, convention)
     return transform.grid if isinstance(transform, DisplacementField) else None
 
 

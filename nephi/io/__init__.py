@@ -1,18 +1,25 @@
 """Foreign files: images, series, transforms and landmarks; the only room that knows LPS, NIfTI or DICOM."""
 
 from nephi.io.atomic import replacing, write_text
+from nephi.io.conventions import CONVENTIONS, FieldConvention
 from nephi.io.displacement import read_displacement, write_displacement_itk
 from nephi.io.displacement_writer import DisplacementWriter, write_displacement
+from nephi.io.export import FORMATS, export_transform
 from nephi.io.frames import require_perpendicular
 from nephi.io.images import read_image, write_image
-from nephi.io.landmarks import read_point_pairs, read_points, write_point_pairs, write_points
+from nephi.io.landmarks import POINT_FORMATS, read_point_pairs, read_points, write_point_pairs, write_points
 from nephi.io.nifti import slab_writer
 from nephi.io.series import Series, read_series, write_series
 from nephi.io.transforms import read_foreign_transform, write_affine
 
 __all__ = [
+    "CONVENTIONS",
+    "FORMATS",
+    "POINT_FORMATS",
     "DisplacementWriter",
+    "FieldConvention",
     "Series",
+    "export_transform",
     "read_displacement",
     "read_foreign_transform",
     "read_image",

@@ -1,20 +1,23 @@
-"""Landmarks as CSV: corresponding points, and points of one image."""
+"""Landmarks: corresponding points, and points of one image; CSV itself, other formats by their suffix or name."""
 
 from __future__ import annotations
 
 import csv
-import math
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from nephi.errors import DataError
-from nephi.geometry import PointPairs, Points
+from nephi.errors import DataError, UsageError
+from nephi.geometry import Grid, PointPairs, Points
 from nephi.io.atomic import replacing
 from nephi.io.foreign import reading, require_file
 from nephi.io.frames import points_from
+from nephi.io.numbers import finite
+from nephi.io.plain_points import read_dirlab, read_elastix_points, write_elastix_points
+from nephi.io.slicer_points import read_fcsv, read_markups, write_fcsv, write_markups
 
+POINT_FORMATS = ("csv", "mrk.json", "fcsv", "elastix", "dirlab")
 AXES = ("x", "y", "z")
 
 
@@ -30,18 +33,80 @@ def read_point_pairs(path: str | Path, frame: str = "lps") -> PointPairs:
     return PointPairs.from_coordinates(points_from(frame, fixed), points_from(frame, moving), ids)
 
 
-def read_points(path: str | Path, frame: str = "lps") -> Points:
-    """Read points of one image: columns `[id,]x,y[,z]`, in mm; frame and errors as in `read_point_pairs`."""
-    ids, (coordinates,) = _read_table(Path(path), ("",))
-    return Points(points_from(frame, coordinates), ids)
+def read_points(
+    path: str | Path, frame: str = "lps", format: str | None = None, reference: Grid | None = None, flip: str = ""
+) -> Points:
+    """Read points of one image, in world mm, RAS. `format` is one of these, told by suffix and contents if not given:
+
+    - `csv`: columns `[id,]x,y[,z]`, in mm, in `frame` (`lps` or `ras`);
+    - `mrk.json`, `fcsv`: 3-D Slicer's, the frame stands in the file;
+    - `elastix`: `point` or `index`, a count, and the points (LPS mm, or voxels from 0 of `reference`);
+    - `dirlab`: lines of three voxels counted from 1 in `reference`, those of the axes in `flip` (`"z"`) from its end.
+
+    Raises `DataError` naming the file when it is damaged, holds no point, or its convention cannot be told;
+    `UsageError` for an unknown frame, format or axis, or when voxels come without a `reference`.
+    """
+    path = Path(path)
+    match format or _told_format(path):
+        case "csv":
+            ids, (coordinates,) = _read_table(path, ("",))
+            return Points(points_from(frame, coordinates), ids)
+        case "mrk.json":
+            return read_markups(path)
+        case "fcsv":
+            return read_fcsv(path)
+        case "elastix":
+            return read_elastix_points(path, reference)
+        case "dirlab":
+            return read_dirlab(path, reference, flip)
+    raise UsageError(f"unknown format {format!r} of points: choose one of {', '.join(POINT_FORMATS)}")
+
+
+def _told_format(path: Path) -> str:
+    """Return the format that suffix or contents tell; raise `DataError` when they do not."""
+    suffix = path.suffix.lower()
+    by_suffix = {".csv": "csv", ".json": "mrk.json", ".fcsv": "fcsv"}
+    if suffix in by_suffix:
+        return by_suffix[suffix]
+    require_file(path)
+    with reading(path, "a file of points"), open(path, encoding="utf-8-sig", newline="") as file:
+        first = next((line.strip() for line in file if line.strip()), "")
+    if first.lower() in ("point", "index"):
+        return "elastix"
+    if "," not in first and all(map(_is_number, first.split())) and first:
+        raise DataError(
+            f"{path}: expected a header that tells what the numbers are, found {first!r}; give --points-format dirlab "
+            "for voxels counted from 1, or a CSV file with the header x,y,z"
+        )
+    return "csv"
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def write_points(path: str | Path, points: Points, frame: str = "lps") -> None:
-    """Write `id,x,y[,z]` in mm, in `frame` (`lps` or `ras`), with all the digits of float64.
+    """Write points with all the digits of float64, in mm, in `frame` (`lps` or `ras`): a CSV file `id,x,y[,z]`.
 
-    Raises `DataError` when the file cannot be written, `UsageError` for an unknown frame.
+    `.mrk.json` (`.json`) and `.fcsv` are written as 3-D Slicer has them, `.pts` as elastix does (always LPS).
+    Raises `DataError` when the file cannot be written or Slicer's is asked for 2-D points, `UsageError` for an unknown
+    frame.
     """
-    _write_table(path, ["id", *AXES[: points.dimension]], points.ids, [points_from(frame, points.coordinates)])
+    path = Path(path)
+    coordinates = points_from(frame, points.coordinates)
+    match path.suffix.lower():
+        case ".json":
+            write_markups(path, points, frame)
+        case ".fcsv":
+            write_fcsv(path, points, frame)
+        case ".pts":
+            write_elastix_points(path, points)
+        case _:
+            _write_table(path, ["id", *AXES[: points.dimension]], points.ids, [coordinates])
 
 
 def write_point_pairs(path: str | Path, pairs: PointPairs, frame: str = "lps") -> None:
@@ -80,18 +145,9 @@ def _read_table(path: Path, prefixes: tuple[str, ...]) -> tuple[tuple[str, ...],
         raise DataError(f"{path}: expected one line for each point, found only the header")
     columns = [header.index(name) for name in wanted]
     values = [
-        [_number(path, line, header[c], row[c] if c < len(row) else "") for c in columns] for line, row in rows[1:]
+        [finite(path, f"line {line}, column {header[c]}", row[c] if c < len(row) else "") for c in columns]
+        for line, row in rows[1:]
     ]
     table = torch.tensor(values, dtype=torch.float64)
     ids = tuple(row[header.index("id")] for _, row in rows[1:]) if "id" in header else ()
     return ids, list(table.split(len(axes), dim=1))
-
-
-def _number(path: Path, line: int, column: str, cell: str) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise DataError(f"{path}: expected a finite number in line {line}, column {column}, found {cell!r}")
-    return value

@@ -6,9 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from nephi.errors import DataError, UsageError
 from nephi.io.atomic import replacing
 from nephi.io.completeness import (
@@ -17,10 +14,12 @@ from nephi.io.completeness import (
     require_complete_text,
     require_itk_minc,
 )
+from nephi.io.conventions import FieldConvention
 from nephi.io.displacement import field_of, read_displacement
-from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, naming, reading, reason_of, require_file, suffix_of
-from nephi.io.frames import flip_matrix
+from nephi.io.elastix import is_elastix, read_elastix
+from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, reading, reason_of, require_file, suffix_of
 from nephi.io.itk import itk_warnings, simpleitk
+from nephi.io.itk_affine import affine_for_itk, affine_of
 from nephi.transforms import AffineTransform, Composite, Transform
 
 TEXT_SUFFIXES = (".tfm", ".txt")
@@ -28,13 +27,15 @@ HDF5_SUFFIXES = (".h5", ".hdf5")
 AFFINE_SUFFIXES = (*TEXT_SUFFIXES, ".mat", *HDF5_SUFFIXES)
 
 
-def read_foreign_transform(path: str | Path) -> Transform:
-    """Read a transform of ITK, SimpleITK, ANTs or elastix' `.tfm`, as a map of world points (mm, RAS).
+def read_foreign_transform(path: str | Path, convention: FieldConvention | None = None) -> Transform:
+    """Read a transform of ITK, SimpleITK, ANTs or elastix, as a map of world points (mm, RAS).
 
-    `.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`: displacement fields, as `read_displacement` reads them.
+    `.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`: displacement fields, as `read_displacement` reads them; a
+    `convention` says what the vectors of a NIfTI file mean.
     `.tfm`, `.txt`, `.h5`, `.hdf5`, `.mat`, `.xfm`: linear transforms of every kind become an `AffineTransform`,
     displacement field transforms a `DisplacementField`, chains of these a `Composite` of the same order of action
     (ITK's last acts first). An `.xfm` has to come from ITK, whose frame it then has; MINC's own are refused.
+    `.txt` may also be elastix' `TransformParameters`, read with the transforms it starts from.
 
     Raises `DataError` naming the file when it is missing, damaged or incomplete, of unknown format, singular, or
     of a kind that nephi does not have (B-splines, ...).
@@ -42,10 +43,12 @@ def read_foreign_transform(path: str | Path) -> Transform:
     path = Path(path)
     suffix = suffix_of(path)
     if suffix in NIFTI_SUFFIXES + ITK_SUFFIXES:
-        return read_displacement(path)
+        return read_displacement(path, convention)
     if suffix not in (*AFFINE_SUFFIXES, ".xfm"):
         known = ", ".join((*NIFTI_SUFFIXES, *ITK_SUFFIXES, *AFFINE_SUFFIXES, ".xfm"))
         raise DataError(f"{path}: expected a transform ({known}), found {suffix or 'no suffix'}")
+    if suffix == ".txt" and is_elastix(path):
+        return read_elastix(path)
     foreign = _read_itk_transform(path, suffix)
     if suffix in TEXT_SUFFIXES:
         parts = list(_leaves(foreign))
@@ -91,7 +94,7 @@ def _transform_of(foreign: Any, path: Path) -> Transform:
     if foreign.GetDimension() not in (2, 3):
         raise DataError(f"{path}: expected a transform in 2-D or 3-D, found {foreign.GetDimension()}-D")
     if foreign.IsLinear():
-        return _affine_of(foreign, path)
+        return affine_of(foreign, path)
     if _is_composite(foreign):
         members = [foreign.GetNthTransform(i) for i in range(foreign.GetNumberOfTransforms())]
         # ITK applies the transform added last first.
@@ -104,17 +107,6 @@ def _transform_of(foreign: Any, path: Path) -> Transform:
     )
 
 
-def _affine_of(foreign: Any, path: Path) -> AffineTransform:
-    """Return a linear ITK transform of any class (its centre included) as a matrix in RAS."""
-    d = foreign.GetDimension()
-    origin = np.array(foreign.TransformPoint([0.0] * d))
-    lps = np.eye(d + 1)
-    lps[:d, :d] = np.stack([np.array(foreign.TransformPoint(e)) - origin for e in np.eye(d).tolist()], axis=1)
-    lps[:d, d] = origin
-    with naming(path):
-        return AffineTransform(flip_matrix(d) @ torch.from_numpy(lps) @ flip_matrix(d))
-
-
 def write_affine(path: str | Path, affine: AffineTransform) -> None:
     """Write an affine map as an ITK transform in LPS, centre 0: `.tfm`, `.txt`, `.mat` or `.h5` (ANTs, SimpleITK).
 
@@ -125,11 +117,7 @@ def write_affine(path: str | Path, affine: AffineTransform) -> None:
     if suffix_of(path) not in AFFINE_SUFFIXES:
         found = suffix_of(path) or "without suffix"
         raise UsageError(f"{path}: affine transforms are written as {', '.join(AFFINE_SUFFIXES)}, not {found}")
-    d = affine.dimension
-    lps = flip_matrix(d) @ affine.matrix @ flip_matrix(d)
-    foreign = sitk.AffineTransform(d)
-    foreign.SetMatrix(lps[:d, :d].reshape(-1).tolist())
-    foreign.SetTranslation(lps[:d, d].tolist())
+    foreign = affine_for_itk(affine)
     with replacing(path) as temporary, itk_warnings():
         try:
             sitk.WriteTransform(foreign, str(temporary))

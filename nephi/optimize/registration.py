@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from nephi.errors import UsageError
 from nephi.fields import FieldPair, StoredTransform, build_fields
@@ -28,7 +27,7 @@ from nephi.optimize.settings_changes import in_millimetres
 from nephi.optimize.settings_file import preset as preset_settings
 from nephi.optimize.settings_file import settings_table
 from nephi.optimize.usage import Usage, peak_gpu_memory_mb
-from nephi.transforms import AffineTransform, Composite, Transform
+from nephi.transforms import AffineTransform, Transform, as_affine
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,23 +168,12 @@ def _global_alignment(
 def _start(pair: Pair, initial: str | Transform) -> AffineTransform:
     if isinstance(initial, str):
         return initial_alignment(pair, initial)
-    matrix = _matrix(initial)
+    affine = as_affine(initial)
+    if affine is None:
+        raise UsageError("the initial transform must be affine (or a chain of affine ones), found a deformation")
     if initial.dimension != pair.fixed.dimension:
         raise UsageError(f"the initial transform is {initial.dimension}-D, the images are {pair.fixed.dimension}-D")
-    return AffineTransform(matrix)
-
-
-def _matrix(transform: Transform) -> Tensor:
-    """Return the homogeneous matrix of an affine map or of a chain (of chains) of them."""
-    match transform:
-        case AffineTransform():
-            return transform.matrix
-        case Composite():
-            product = torch.eye(transform.dimension + 1, dtype=torch.float64)
-            for member in transform.transforms:
-                product = _matrix(member) @ product
-            return product
-    raise UsageError("the initial transform must be affine (or a chain of affine ones), found a deformation")
+    return affine
 
 
 def _stored(

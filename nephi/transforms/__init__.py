@@ -1,9 +1,19 @@
 """Deformations as functions from points to points, with their Jacobians."""
 
 from nephi.transforms.affine import AffineTransform
-from nephi.transforms.composite import Composite
+from nephi.transforms.bspline import BSplineField
+from nephi.transforms.composite import Composite, as_affine
 from nephi.transforms.displacement import DisplacementField
 from nephi.transforms.inverse import NumericalInverse, invert
 from nephi.transforms.transform import Transform
 
-__all__ = ["AffineTransform", "Composite", "DisplacementField", "NumericalInverse", "Transform", "invert"]
+__all__ = [
+    "AffineTransform",
+    "BSplineField",
+    "Composite",
+    "DisplacementField",
+    "NumericalInverse",
+    "Transform",
+    "as_affine",
+    "invert",
+]

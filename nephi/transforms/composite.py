@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from nephi.errors import DataError
+from nephi.transforms.affine import AffineTransform
 from nephi.transforms.transform import Transform
 
 
@@ -41,3 +43,18 @@ class Composite(Transform):
             points, outer = transform.value_and_jacobian(points)
             jacobian = outer @ jacobian
         return points, jacobian
+
+
+def as_affine(transform: Transform) -> AffineTransform | None:
+    """Return an affine map, or a chain (of chains) of affine maps, as one affine map; None for anything else."""
+    if isinstance(transform, AffineTransform):
+        return transform
+    if not isinstance(transform, Composite):
+        return None
+    product = torch.eye(transform.dimension + 1, dtype=torch.float64)
+    for member in map(as_affine, transform.transforms):
+        if member is None:
+            return None
+        product = member.matrix @ product
+    product[-1] = torch.eye(transform.dimension + 1, dtype=torch.float64)[-1]
+    return AffineTransform(product)

@@ -6,7 +6,7 @@ import nephi
 
 from .conftest import Call
 
-COMMANDS = ("register", "apply", "points", "jacobian", "evaluate", "info", "demo")
+COMMANDS = ("register", "apply", "points", "export", "jacobian", "evaluate", "info", "demo")
 
 
 def test_lists_the_commands(succeed: Call) -> None:
@@ -38,3 +38,11 @@ def test_register_lists_presets_and_similarities(succeed: Call) -> None:
 @pytest.mark.parametrize(("command", "said"), [("apply", "ANTs' order"), ("points", "the other way round than images")])
 def test_what_users_trip_over_is_said(command: str, said: str, succeed: Call) -> None:
     assert said in " ".join(succeed(command, "--help").out.split())
+
+
+def test_choices_are_those_of_the_library(succeed: Call) -> None:
+    """The commands list them without loading the library."""
+    printed = " ".join(succeed("export", "--help").out.split())
+    assert f"--format [{'|'.join(nephi.FORMATS)}]" in printed
+    assert f"--transform-format [{'|'.join(nephi.CONVENTIONS)}]" in printed
+    assert f"--points-format [{'|'.join(nephi.POINT_FORMATS)}]" in " ".join(succeed("points", "--help").out.split())

@@ -1,11 +1,14 @@
 """Grids that hide nothing: oblique, anisotropic, left-handed, unequal sizes; 2-D and 3-D."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
 from nephi.geometry import Grid
+
+from .scenes import Scene, make_scene
 
 
 def oblique_grid(dimension: int) -> Grid:
@@ -45,3 +48,18 @@ def sheared_grid(grid_3d: Grid) -> Grid:
     affine = grid_3d.affine.clone()
     affine[:3, 2] += 0.2 * affine[:3, 0]
     return Grid(grid_3d.shape, affine)
+
+
+@pytest.fixture(params=["RAS", "LPS", "left-handed", "oblique", "2-D"])
+def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
+    return make_scene(request.param, tmp_path)
+
+
+@pytest.fixture(params=["RAS", "LPS", "left-handed", "oblique"])
+def scene_3d(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
+    return make_scene(request.param, tmp_path)
+
+
+@pytest.fixture
+def oblique(tmp_path: Path) -> Scene:
+    return make_scene("oblique", tmp_path)

@@ -8,8 +8,13 @@ import nephi.io
 
 def test_public_names() -> None:
     assert sorted(nephi.io.__all__) == [
+        "CONVENTIONS",
         "DisplacementWriter",
+        "FORMATS",
+        "FieldConvention",
+        "POINT_FORMATS",
         "Series",
+        "export_transform",
         "read_displacement",
         "read_foreign_transform",
         "read_image",

@@ -1,0 +1,57 @@
+"""Options for files of points."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import FILE, Command, frame_option
+
+if TYPE_CHECKING:
+    from nephi import Points
+
+
+@dataclass(frozen=True)
+class PointOptions:
+    """What the user has said about files of points."""
+
+    frame: str
+    format: str | None
+    reference: Path | None
+    flip: str
+
+    def read(self, path: Path, reference: Path | None = None) -> Points:
+        """Read points; `reference` is the image that voxels are counted in, where it is not the option's."""
+        import nephi
+
+        image = reference or self.reference
+        grid = nephi.read_image(image).grid if image else None
+        return nephi.read_points(path, self.frame, self.format, grid, self.flip)
+
+
+def point_options(command: Command) -> Command:
+    """Add `--frame`, `--points-format`, `--points-reference` and `--flip`; the command gets them as `reader`."""
+
+    @functools.wraps(command)
+    def gathered(
+        *arguments: Any, frame: str, points_format: str | None, points_reference: Path | None, flip: str, **options: Any
+    ) -> Any:
+        reader = PointOptions(frame, points_format, points_reference, flip.lower())
+        return command(*arguments, reader=reader, **options)
+
+    with_format = click.option(
+        "--points-format",
+        type=click.Choice(["csv", "mrk.json", "fcsv", "elastix", "dirlab"]),
+        help="Format of the points, when the file does not tell; dirlab: voxels counted from 1.",
+    )
+    with_reference = click.option(
+        "--points-reference", type=FILE, help="Image that voxels are counted in (dirlab, elastix' index)."
+    )
+    with_flip = click.option(
+        "--flip", metavar="AXES", default="", help="Axes along which dirlab counts from the image's end: z, yz, ..."
+    )
+    return frame_option(with_format(with_reference(with_flip(gathered))))

@@ -1,0 +1,19 @@
+"""Numbers in text files."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from nephi.errors import DataError
+
+
+def finite(path: Path, where: str, cell: object) -> float:
+    """Return a cell as a number; raise `DataError` naming file and place when it is no finite one."""
+    try:
+        value = float(cell) if isinstance(cell, str | int | float) else math.nan
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{path}: expected a finite number in {where}, found {cell!r}")
+    return value
