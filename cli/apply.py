@@ -45,8 +45,8 @@ def apply(
     """Warp IMAGE onto the grid of REFERENCE: OUT(x) = IMAGE(transform(x)).
 
     With a registration's transform IMAGE belongs to the moving side and REFERENCE to the fixed side; with --inverse
-    the other way round. Several transforms stand in ANTs' order: with `-t A -t B`, B acts first on the reference's
-    points, then A.
+    the other way round. Several transforms stand in ANTs' order, `-t warp -t affine`: points of the reference go
+    through the first, then the second; the image comes the other way.
 
     \b
     nephi apply -t result/transform.nephi -i labels.nii.gz -r fixed.nii.gz -o warped.nii.gz --interpolation label

@@ -74,7 +74,7 @@ def _target_grid(transforms: tuple[Path, ...], inverse: bool) -> Grid | None:
     """Return the grid of the image that points arrive in, where the transform that acts last is a `.nephi`."""
     import nephi
 
-    last = transforms[-1] if inverse else transforms[0]
+    last = transforms[0] if inverse else transforms[-1]
     if last.suffix.lower() != ".nephi":
         return None
     about = nephi.describe_transform(last)

@@ -25,7 +25,7 @@ def transform_option(command: Command) -> Command:
         multiple=True,
         required=True,
         metavar="TRANSFORM",
-        help=".nephi, or a field, affine or chain of ITK, ANTs, elastix, ... Several: as in ANTs, the LAST acts first.",
+        help=".nephi, or a field, affine or chain of ITK, ANTs, elastix, ... Several: as in ANTs, -t warp -t affine.",
     )(command)
     return click.option("--inverse", is_flag=True, help="Use the inverse of the whole chain.")(command)
 
@@ -54,13 +54,13 @@ def announce(verbose: bool, quiet: bool, text: str) -> None:
 
 
 def read_chain(paths: tuple[Path, ...], inverse: bool, convention: FieldConvention | None = None) -> Transform:
-    """Read the transforms of `-t -t ...` as one: `-t A -t B` takes points through B first, then A."""
+    """Read the transforms of `-t -t ...` as one: `-t A -t B` takes points through A first, then B, as ANTs does."""
     from nephi import Composite, DataError, read_inverse, read_transform
 
-    # The inverse of "B, then A" is "A back, then B back".
-    read, ordered = (read_inverse, paths) if inverse else (read_transform, tuple(reversed(paths)))
+    # The inverse of "A, then B" is "B back, then A back".
+    read, ordered = (read_inverse, tuple(reversed(paths))) if inverse else (read_transform, paths)
     members = [read(path, convention) for path in ordered]
-    dimensions = [m.dimension for m in (members if inverse else reversed(members))]
+    dimensions = [m.dimension for m in (reversed(members) if inverse else members)]
     if len(set(dimensions)) > 1:
         found = ", ".join(f"{path} ({d}-D)" for path, d in zip(paths, dimensions, strict=True))
         raise DataError(f"expected transforms of one dimension, found {found}")

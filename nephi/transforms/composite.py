@@ -15,7 +15,7 @@ from nephi.transforms.transform import Transform
 class Composite(Transform):
     """Apply `transforms` to the points in the given order: the **first** of the list acts first.
 
-    (ANTs' command line and SimpleITK's `CompositeTransform` list them the other way round.)
+    (So does ANTs' command line; SimpleITK's `CompositeTransform` lists them the other way round.)
     Raises `DataError` for an empty list or transforms of different dimension.
     """
 

@@ -73,16 +73,16 @@ def test_the_nephi_file_gives_the_warped_image(succeed: Call, solid: Path, tmp_p
     assert out.read_bytes() == (solid / "result" / "warped.nii.gz").read_bytes()
 
 
-def test_the_last_transform_acts_first(
+def test_the_first_transform_acts_first(
     succeed: Call, solid: Path, smooth: Path, solid_affine: Path, tmp_path: Path
 ) -> None:
-    """ANTs' order: with `-t A -t B` points of the reference go through B, then A; so ITK's composite [A, B]."""
+    """ANTs' order: with `-t A -t B` points of the reference go through A, then B; so ITK's composite [B, A]."""
     warp, fixed, out = solid / "result" / "warp.nii.gz", solid / "fixed.nii.gz", tmp_path / "out.nii.gz"
     chain = sitk.CompositeTransform([sitk.ReadTransform(str(solid_affine)), itk_field(warp)])
     theirs = itk_resample(smooth, fixed, chain, sitk.sitkLinear, 0.0)
-    succeed("apply", "-t", solid_affine, "-t", warp, "-i", smooth, "-r", fixed, "-o", out)
-    assert np.quantile(np.abs(voxels(out).T - theirs), 0.99) < 0.05
     succeed("apply", "-t", warp, "-t", solid_affine, "-i", smooth, "-r", fixed, "-o", out)
+    assert np.quantile(np.abs(voxels(out).T - theirs), 0.99) < 0.05
+    succeed("apply", "-t", solid_affine, "-t", warp, "-i", smooth, "-r", fixed, "-o", out)
     assert np.quantile(np.abs(voxels(out).T - theirs), 0.9) > 5
 
 

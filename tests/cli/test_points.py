@@ -101,9 +101,9 @@ def test_a_field_far_from_its_grid_can_be_inverted(succeed: Call, tmp_path: Path
     np.testing.assert_allclose(read(tmp_path / "back.csv"), read(tmp_path / "in.csv"), atol=0.01)
 
 
-def test_the_last_transform_acts_first(succeed: Call, solid: Path, solid_affine: Path, tmp_path: Path) -> None:
+def test_the_first_transform_acts_first(succeed: Call, solid: Path, solid_affine: Path, tmp_path: Path) -> None:
     transform, points = solid / "result" / "transform.nephi", solid / "fixed_points.csv"
-    succeed("points", "-t", solid_affine, "-t", transform, "-i", points, "-o", tmp_path / "chain.csv")
+    succeed("points", "-t", transform, "-t", solid_affine, "-i", points, "-o", tmp_path / "chain.csv")
     succeed("points", "-t", transform, "-i", points, "-o", tmp_path / "first.csv")
     succeed("points", "-t", solid_affine, "-i", tmp_path / "first.csv", "-o", tmp_path / "both.csv")
     np.testing.assert_allclose(read(tmp_path / "chain.csv"), read(tmp_path / "both.csv"), atol=1e-3)

@@ -104,3 +104,19 @@ def test_registrations_of_ants(ants: Any, scene: Scene, composite: bool) -> None
     assert (ours(points) - points).norm(dim=-1).mean() > 0.3
     scene.require_equal(warped(ants, scene, files), ours)
     torch.testing.assert_close(mapped(ants, files, points), ours(points), rtol=0, atol=1e-3)
+
+
+def test_the_order_of_the_command_line(ants: Any, oblique: Scene) -> None:
+    """`nephi apply -t A -t B` is `antsApplyTransforms -t A -t B`."""
+    from nephi.cli.main import main
+
+    warp, shift, out = oblique.export("w.nii.gz", "itk"), oblique.folder / "shift.mat", oblique.folder / "out.nii.gz"
+    nephi.write_affine(shift, nephi.AffineTransform.translation(torch.tensor([4.0, -3.0, 2.0])))
+    for files in ([warp, shift], [shift, warp]):
+        chain = [word for file in files for word in ("-t", str(file))]
+        images = ["-i", str(oblique.moving_file), "-r", str(oblique.fixed_file), "-o", str(out)]
+        with pytest.raises(SystemExit, match="0"):
+            main(["apply", *chain, *images])
+        ours = nephi.Composite([nephi.read_transform(f) for f in files])
+        oblique.require_equal(nephi.read_image(out).data, ours)
+        oblique.require_equal(warped(ants, oblique, files), ours)
