@@ -39,4 +39,5 @@ $(VENV)/.dev-installed: pyproject.toml constraints.txt $(KERNELS)
 	@echo "Installing nephi and its development tools into $(VENV); the first time this takes a few minutes."
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) -e ".[dev]"
+	-$(PIP_INSTALL) -e ".[interop]" # ANTs, elastix ...; where they cannot be had, tests/interop skips them
 	@touch $@ $(VENV)/.nephi-installed
