@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from nephi import NephiError, __version__
+from nephi import NephiError
 
 from .apply import apply
 from .demo import demo
@@ -19,9 +19,22 @@ from .jacobian import jacobian
 from .points import points
 from .register import register
 
+VERSION_HELP = "Show the versions of nephi, torch and Python, and what it would compute on."
+
+
+def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    import nephi
+
+    found = nephi.versions()
+    parts = ", ".join(f"{name} {found[name]}" for name in ("torch", "python"))
+    click.echo(f"nephi {found['nephi']} ({parts}; {nephi.device_summary()})")
+    context.exit()
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="nephi")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help=VERSION_HELP)
 def cli() -> None:
     """Deformable registration of medical images by neural deformation fields.
 
@@ -30,6 +43,8 @@ def cli() -> None:
     nephi apply -t result/transform.nephi -i labels.nii.gz -r exhale.nii.gz -o warped.nii.gz --interpolation label
 
     A transform takes points of the fixed image to the moving image; images travel the other way.
+
+    Exit codes: 0 done, 2 wrong usage, 3 wrong data, 130 interrupted. NO_COLOR=1 prints without colours.
     """
 
 

@@ -1,8 +1,9 @@
 """One pair of images: global alignment, the coarse-to-fine fit of the fields, presets, results on disk."""
 
+from nephi.optimize.device import device_summary
 from nephi.optimize.export import PAGE, check_output_folder, require_exportable
 from nephi.optimize.progress import Progress
-from nephi.optimize.registration import Registration, register
+from nephi.optimize.registration import Registration, register, versions
 from nephi.optimize.settings import Settings
 from nephi.optimize.settings_changes import with_similarity
 from nephi.optimize.settings_file import preset, preset_names, read_settings, settings_from_table, settings_toml
@@ -13,6 +14,7 @@ __all__ = [
     "Registration",
     "Settings",
     "check_output_folder",
+    "device_summary",
     "preset",
     "preset_names",
     "read_settings",
@@ -20,5 +22,6 @@ __all__ = [
     "require_exportable",
     "settings_from_table",
     "settings_toml",
+    "versions",
     "with_similarity",
 ]

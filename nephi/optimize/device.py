@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from nephi.errors import UsageError
+from nephi.kernels import available
 
 
 def choose_device(name: str) -> torch.device:
@@ -26,6 +27,14 @@ def choose_device(name: str) -> torch.device:
             f"device {name!r} is not there: found {torch.cuda.device_count()} CUDA devices; use --device cpu"
         )
     return torch.device(name)
+
+
+def device_summary() -> str:
+    """Return what `auto` would compute on, in words: a GPU by its name, or the processor and whether kernels serve."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    kernels = "compiled kernels" if available() else "no compiled kernels: built without a compiler"
+    return f"cpu, {os.cpu_count()} cores, {kernels}"
 
 
 @contextmanager

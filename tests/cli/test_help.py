@@ -1,5 +1,7 @@
 """The help texts: complete, and no wider than they should be."""
 
+from importlib import metadata
+
 import pytest
 
 import nephi
@@ -13,7 +15,13 @@ def test_lists_the_commands(succeed: Call) -> None:
     printed = succeed("--help").out
     assert all(f"  {name} " in printed for name in COMMANDS)
     assert succeed("-h").out == printed
-    assert succeed("--version").out == f"nephi, version {nephi.__version__}\n"
+    assert "Exit codes: 0 done, 2 wrong usage, 3 wrong data" in printed
+
+
+def test_the_version_comes_with_what_it_stands_on(succeed: Call) -> None:
+    printed = succeed("--version").out
+    assert printed.startswith(f"nephi {nephi.__version__} (torch {metadata.version('torch')}, python 3.")
+    assert nephi.device_summary() in printed
 
 
 @pytest.mark.parametrize("command", COMMANDS)
