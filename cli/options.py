@@ -25,7 +25,8 @@ def transform_option(command: Command) -> Command:
         multiple=True,
         required=True,
         metavar="TRANSFORM",
-        help=".nephi, or a field, affine or chain of ITK, ANTs, elastix, ... Several: as in ANTs, -t warp -t affine.",
+        help=".nephi, or a field, affine or chain of ITK, ANTs, elastix, ... Several go in ANTs' order: points pass "
+        "through the first one first (-t warp -t affine).",
     )(command)
     return click.option("--inverse", is_flag=True, help="Use the inverse of the whole chain.")(command)
 

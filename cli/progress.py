@@ -32,8 +32,10 @@ def progress_bar(quiet: bool) -> Iterator[Callable[[Progress], None]]:
         task = bar.add_task("prepare", total=None, loss="")
 
         def show(progress: Progress) -> None:
+            begins = bar.tasks[0].description != progress.stage
             bar.update(
                 task,
+                refresh=begins,  # a stage may end before the bar's own clock ticks
                 description=progress.stage,
                 completed=progress.step,
                 total=progress.total,

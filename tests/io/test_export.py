@@ -40,10 +40,14 @@ class Bend(Transform):
         return self._dimension
 
     def __call__(self, points: Tensor) -> Tensor:
-        return points + 3 * torch.sin(points * torch.tensor([0.31, 0.17, 0.23])[: self._dimension].to(points))
+        return points + 3 * torch.sin(points * self._rates(points))
 
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
+        rates = self._rates(points)
+        return self(points), torch.diag_embed(1 + 3 * rates * torch.cos(points * rates))
+
+    def _rates(self, points: Tensor) -> Tensor:
+        return torch.tensor([0.31, 0.17, 0.23])[: self._dimension].to(points)
 
 
 def back(path: Path, format: str) -> Transform:
