@@ -82,6 +82,7 @@ def evaluate(
         moving_labels=image(moving_labels),
         mask=image(mask),
         inverse=nephi.read_inverse(transform, convention),
+        trained_inverse=nephi.read_trained_inverse(transform),
         exported=nephi.exported_pair(transform),
     ).table()
     if not quiet:

@@ -32,7 +32,9 @@ def registration_table(report: Mapping[str, Any], folder: Path) -> None:
         if (found := report[key]) is not None:
             rows.append((f"J <= 0, {name}", f"{found['folding_percent']:.4f} %   smallest J {found['smallest']:.3f}"))
             rows.append((f"SD log J, {name}", f"{found['sd_log_jacobian']:.3f}"))
-    rows.append(("inverse consistency", f"{report['inverse_consistency_mm']:.3f} mm"))
+    rows.append(("inverse consistency", f"{report['inverse_consistency_mm']:.4f} mm"))
+    if (error := report["trained_inverse_mm"]) is not None:
+        rows.append(("the same, before polishing", f"{error:.3f} mm"))
     if tre := report.get("tre_mm"):
         rows.append(("landmark error, mean", f"{tre['mean']:.3f} mm ({tre['before']:.3f} before)"))
     rows.append(("affine and fit", f"{usage['affine_and_fit_cpu_s']:.1f} CPU s"))
@@ -67,8 +69,11 @@ def evaluation_table(measures: Mapping[str, Any], verbose: bool) -> None:
         rows.append(("J <= 0", f"{found['folding_percent']:.4f} % of {found['points']} voxels"))
         rows.append(("smallest J", f"{found['smallest']:.4f}"))
         rows.append(("SD log J", f"{found['sd_log_jacobian']:.4f}"))
-    if (error := measures.get("inverse_consistency_mm")) is not None:
-        rows.append(("inverse consistency", f"{error:.4f} mm"))
-    if (error := measures.get("exported_inverse_consistency_mm")) is not None:
-        rows.append(("the same, exported pair", f"{error:.4f} mm"))
+    for name, key in (
+        ("inverse consistency", "inverse_consistency_mm"),
+        ("the same, inverse as trained", "trained_inverse_mm"),
+        ("the same, exported pair", "exported_inverse_consistency_mm"),
+    ):
+        if (error := measures.get(key)) is not None:
+            rows.append((name, f"{error:.4f} mm"))
     print_rows("Evaluation", rows)

@@ -54,7 +54,14 @@ if TYPE_CHECKING:
     from nephi.phantoms import PhantomPair, lung_phantom, shapes_phantom
     from nephi.registration import Registration, register
     from nephi.report import overlay, write_report
-    from nephi.transform_files import describe_transform, exported_pair, read_inverse, read_transform, transform_grid
+    from nephi.transform_files import (
+        describe_transform,
+        exported_pair,
+        read_inverse,
+        read_trained_inverse,
+        read_transform,
+        transform_grid,
+    )
     from nephi.transforms import AffineTransform, Composite, DisplacementField, Transform, invert
 
 _HOMES = {
@@ -102,6 +109,7 @@ _HOMES = {
         "describe_transform",
         "exported_pair",
         "read_inverse",
+        "read_trained_inverse",
         "read_transform",
         "transform_grid",
     ),
@@ -155,6 +163,7 @@ __all__ = [
     "read_points",
     "read_series",
     "read_settings",
+    "read_trained_inverse",
     "read_transform",
     "register",
     "require_exportable",

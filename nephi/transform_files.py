@@ -26,10 +26,18 @@ def read_transform(path: str | Path, convention: FieldConvention | None = None) 
 
 
 def read_inverse(path: str | Path, convention: FieldConvention | None = None) -> Transform:
-    """Read the inverse (moving to fixed points): the trained one of a `.nephi`, exact for affine, else by Newton."""
+    """Read the inverse (moving to fixed points, world mm, RAS) of what `read_transform` reads.
+
+    Exact for affine maps, to 0.001 mm for others: a `.nephi`'s trained inverse polished, else by Newton's method.
+    """
     if _is_nephi(path):
         return read_nephi(path).inverse
     return invert(read_foreign_transform(path, convention))
+
+
+def read_trained_inverse(path: str | Path) -> Transform | None:
+    """Return the inverse of a `.nephi` as it was fitted, not polished; None for other files, and where none was."""
+    return read_nephi(path).trained_inverse if _is_nephi(path) else None
 
 
 def exported_pair(path: str | Path) -> tuple[DisplacementField, DisplacementField] | None:

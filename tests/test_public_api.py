@@ -55,6 +55,7 @@ SURFACE = {
     "read_points",
     "read_series",
     "read_settings",
+    "read_trained_inverse",
     "read_transform",
     "register",
     "require_exportable",

@@ -1,6 +1,7 @@
 """Deformations as neural fields: encodings, latent codes, decoders, and the file they are stored in."""
 
 from nephi.fields.build import build_fields
+from nephi.fields.inverse import PolishedInverse
 from nephi.fields.neural_field import FieldPair, NeuralField
 from nephi.fields.settings import DECODERS, ENCODINGS, FieldSettings
 from nephi.fields.storage import StoredTransform, nephi_bytes, read_nephi
@@ -12,6 +13,7 @@ __all__ = [
     "FieldPair",
     "FieldSettings",
     "NeuralField",
+    "PolishedInverse",
     "StoredTransform",
     "build_fields",
     "from_table",

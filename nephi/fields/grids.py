@@ -59,7 +59,7 @@ class LatentGrids(Encoding):
         base, fractions = [], []
         for coordinate, cells in zip(unit.unbind(-1), self.cells_by_level.T, strict=True):
             position = coordinate.unsqueeze(-1) * cells
-            low = position.detach().floor().minimum(cells - 1)
+            low = position.detach().floor().minimum(cells - 1).nan_to_num(0.0)  # what is no number needs a cell, too
             base.append(low.long())
             fractions.append(position - low)
         index = self._row_index(base)

@@ -52,13 +52,17 @@ class NeuralField(nn.Module, Transform):
 
     def __call__(self, points: Tensor) -> Tensor:
         """Return `phi(x)` for world points `(..., D)`, mm."""
+        return points + self.displacement(points).to(points.dtype)
+
+    def displacement(self, points: Tensor) -> Tensor:
+        """Return `phi(x) - x` for world points `(..., D)`, mm, in the network's own precision."""
         flat = points.reshape(-1, self.dimension).to(self.amplitude.dtype)
         arrays = self.compiled.arrays(self)
         if arrays is not None:
             moved, _ = evaluate(arrays, flat, jacobian=False)
         else:
             moved = torch.cat([self._displacement(block) for block in _blocks(flat)])
-        return points + moved.reshape(points.shape).to(points.dtype)
+        return moved.reshape(points.shape)
 
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return `phi(x)` and `d phi_i / d x_j`, `(..., D)` and `(..., D, D)`."""

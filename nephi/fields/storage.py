@@ -18,14 +18,16 @@ from torch import Tensor
 
 from nephi.errors import DataError, NephiError
 from nephi.fields.build import build_fields
+from nephi.fields.inverse import PolishedInverse
 from nephi.fields.neural_field import FieldPair
 from nephi.fields.settings import FieldSettings
 from nephi.fields.tables import from_table
 from nephi.geometry import Grid
-from nephi.transforms import AffineTransform, Composite, Transform, invert
+from nephi.transforms import AffineTransform, Composite, Transform
 
 FORMAT = "nephi-transform"
 VERSION = 1
+INVERSE_TOLERANCE = 0.9e-3  # mm between y and phi(inverse(y)): 0.001, less what single precision rounds
 TWIN = "inverse_field.codes."  # the inverse reads the forward field's codes: stored once
 
 
@@ -52,11 +54,20 @@ class StoredTransform:
 
     @property
     def inverse(self) -> Transform:
-        """The inverse: moving points to fixed points; the trained field, or Newton's method where none was trained."""
+        """The inverse: moving points to fixed points, to 0.001 mm; the trained field, if there is one, is its start."""
         back = self.affine.inverse()
         if self.pair is None:
             return back
-        return Composite([back, self.pair.inverse_field or invert(self.pair.forward_field)])
+        stretch = float(torch.linalg.matrix_norm(self.affine.matrix[:-1, :-1], ord=2))
+        tolerance = INVERSE_TOLERANCE / max(1.0, stretch)  # on the field's side of the affine map
+        return Composite([back, PolishedInverse(self.pair.forward_field, self.pair.inverse_field, tolerance)])
+
+    @property
+    def trained_inverse(self) -> Transform | None:
+        """The inverse as it was fitted, moving points to fixed points, not polished; None where none was."""
+        if self.pair is None or self.pair.inverse_field is None:
+            return None
+        return Composite([self.affine.inverse(), self.pair.inverse_field])
 
 
 def nephi_bytes(stored: StoredTransform) -> bytes:

@@ -5,7 +5,7 @@ the kernels were not built (no compiler at installation) or do not apply. Import
 """
 
 from nephi.kernels.adam import adam_step, can_step
-from nephi.kernels.field import FieldArrays, field_gradient, field_values
+from nephi.kernels.field import FieldArrays, field_gradient, field_inverse, field_values
 from nephi.kernels.library import available
 from nephi.kernels.lookup import PatchFrame, can_look_up, look_up, look_up_patches, patches_gradient
 from nephi.kernels.regularity import PENALTIES, round_trip
@@ -28,6 +28,7 @@ __all__ = [
     "can_step",
     "compare",
     "field_gradient",
+    "field_inverse",
     "field_values",
     "look_up",
     "look_up_patches",

@@ -92,6 +92,34 @@ def field_values(field: FieldArrays, points: Tensor, jacobian: bool) -> tuple[Te
     return moved, slopes
 
 
+def field_inverse(
+    field: FieldArrays, points: Tensor, start: Tensor, tolerance: float, visits: int
+) -> tuple[Tensor, Tensor]:
+    """Return displacements v `(N, D)` with `y + v` the point that the field takes to y, and the errors left `(N,)`, mm.
+
+    `points` y and the `start` of v are `(N, D)` float32, world mm. Broyden's method, at most `visits` evaluations a
+    point; where the error exceeds `tolerance` it did not succeed.
+    """
+    native = library()
+    assert native is not None
+    points = points.detach().contiguous()
+    found = start.detach().clone(memory_format=torch.contiguous_format)
+    error = points.new_empty(len(points))
+    structure = ctypes.byref(field.structure())
+    addresses = points.data_ptr(), found.data_ptr(), error.data_ptr()
+    row = 4 * points.shape[1]  # bytes of a point
+
+    def work(begin: int, stop: int) -> None:
+        source, into, left = addresses
+        places = source + row * begin, into + row * begin, left + 4 * begin
+        if native.nephi_invert(structure, stop - begin, *places, tolerance, visits):
+            raise MemoryError("no memory for a block of points")
+
+    if len(points):
+        over_points(work, len(points))
+    return found, error
+
+
 def field_gradient(
     field: FieldArrays,
     points: Tensor,

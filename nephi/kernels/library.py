@@ -24,6 +24,7 @@ def library() -> ctypes.CDLL | None:
         address, count = ctypes.c_void_p, ctypes.c_int64
         native.nephi_field.argtypes = [address, count, address, address, address]
         native.nephi_field_gradient.argtypes = [address, address, count, address, address, address, address]
+        native.nephi_invert.argtypes = [address, count, address, address, address, ctypes.c_float, count]
         native.nephi_adam.argtypes = [address, count, address, address, address, address]
         native.nephi_lookup.argtypes = [address, count, address, address, address]
         native.nephi_patches.argtypes = [address, address, count, address, address, address, address, address]

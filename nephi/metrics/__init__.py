@@ -4,13 +4,14 @@ from nephi.metrics.consistency import inverse_consistency_error
 from nephi.metrics.evaluation import Evaluation, evaluate
 from nephi.metrics.landmarks import LandmarkErrors, landmark_errors
 from nephi.metrics.overlap import dice
-from nephi.metrics.passing import PassingField
+from nephi.metrics.passing import PassingField, PassingInverse
 from nephi.metrics.regularity import Regularity, inside_mask, jacobian_image, regularity, slab_inside
 
 __all__ = [
     "Evaluation",
     "LandmarkErrors",
     "PassingField",
+    "PassingInverse",
     "Regularity",
     "dice",
     "evaluate",

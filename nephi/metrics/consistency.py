@@ -15,7 +15,7 @@ def inverse_consistency_error(
 ) -> float:
     """Return the mean of `|inverse(transform(x)) - x|` in mm over the voxel centres x of `grid` (inside `mask`).
 
-    Nothing is solved or polished here: both maps are taken as they are. `reach` leaves out points that the transform
+    Both maps are taken as they are: nothing is solved or polished for it. `reach` leaves out points that the transform
     takes beyond that grid: there a stored inverse field is 0 and says nothing.
 
     Raises `DataError` when no point is left.

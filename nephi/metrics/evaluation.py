@@ -20,8 +20,9 @@ class Evaluation:
     """Measures of one transform; those that were not asked for are None.
 
     landmarks: errors in mm. dice: per label. regularity: of the transform's own Jacobian. inverse_consistency:
-    mean mm between x and the inverse of its image; exported_inverse_consistency: the same for the pair of
-    displacement fields written beside the transform, where the inverse field reaches.
+    mean mm between x and the inverse of its image; trained_inverse: the same for the inverse as it was fitted, before
+    it was polished, and so how far both are apart; exported_inverse_consistency: the same for the pair of displacement
+    fields written beside the transform, where the inverse field reaches.
     """
 
     landmarks: LandmarkErrors | None = None
@@ -29,6 +30,7 @@ class Evaluation:
     dice_before: dict[int, float] | None = None
     regularity: Regularity | None = None
     inverse_consistency: float | None = None
+    trained_inverse: float | None = None
     exported_inverse_consistency: float | None = None
 
     def table(self) -> dict[str, Any]:
@@ -41,7 +43,7 @@ class Evaluation:
             result["dice"] = {"mean": mean_of(self.dice), "before": mean_of(self.dice_before or {}), "labels": each}
         if self.regularity:
             result["regularity"] = vars(self.regularity)
-        for name in ("inverse_consistency", "exported_inverse_consistency"):
+        for name in ("inverse_consistency", "trained_inverse", "exported_inverse_consistency"):
             if (value := getattr(self, name)) is not None:
                 result[f"{name}_mm"] = value
         return result
@@ -61,14 +63,16 @@ def evaluate(
     moving_labels: Image | None = None,
     mask: Image | None = None,
     inverse: Transform | None = None,
+    trained_inverse: Transform | None = None,
     exported: tuple[DisplacementField, DisplacementField] | None = None,
 ) -> Evaluation:
     """Measure `transform`, which takes fixed to moving points (world mm, RAS).
 
     Regularity and inverse consistency are measured at the voxel centres of `mask` (values above 0), else of the
-    fixed labels, else of `grid`; without any of them they are left out. `inverse` takes moving to fixed points;
-    `exported` is a displacement field and its inverse. Raises `DataError` for inputs of another dimension, and
-    for an empty mask or list of landmarks.
+    fixed labels, else of `grid`; without any of them they are left out. `inverse` takes moving to fixed points,
+    and so does `trained_inverse`, before it was polished; `exported` is a displacement field and its inverse.
+
+    Raises `DataError` for inputs of another dimension, and for an empty mask or list of landmarks.
     """
     given = {
         "fixed labels": fixed_labels,
@@ -76,6 +80,7 @@ def evaluate(
         "mask": mask,
         "grid": grid,
         "inverse": inverse,
+        "trained inverse": trained_inverse,
     }
     dimensions = {name: item.dimension for name, item in given.items() if item is not None}
     if landmarks is not None:
@@ -90,12 +95,17 @@ def evaluate(
     if fixed_labels is not None and moving_labels is not None:
         overlap = dice(fixed_labels, moving_labels, transform)
         before = dice(fixed_labels, moving_labels, lambda x: x)
+
+    def gap(back: Transform | None) -> float | None:
+        return inverse_consistency_error(transform, back, where, mask) if where and back else None
+
     return Evaluation(
         landmarks=landmark_errors(transform, landmarks) if landmarks is not None else None,
         dice=overlap,
         dice_before=before,
         regularity=regularity(transform, where, mask) if where else None,
-        inverse_consistency=inverse_consistency_error(transform, inverse, where, mask) if where and inverse else None,
+        inverse_consistency=gap(inverse),
+        trained_inverse=gap(trained_inverse),
         exported_inverse_consistency=(
             inverse_consistency_error(*exported, where, mask, reach=exported[1].grid) if where and exported else None
         ),

@@ -1,4 +1,4 @@
-"""Folding of a dense displacement field that is never in memory as a whole."""
+"""Measures of a dense displacement field that is never in memory as a whole."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor
 from nephi.geometry import Grid, determinant_of_rows
 from nephi.images import Image
 from nephi.metrics.regularity import FieldStatistics, slab_inside
+from nephi.transforms import Transform
 
 
 class PassingField:
@@ -48,3 +49,26 @@ class PassingField:
         edges = self.grid.affine[:-1, :-1]
         rows = [[slopes[j][..., i] + float(edges[i, j]) for j in axes] for i in axes]
         return determinant_of_rows(rows) / float(torch.linalg.det(edges))
+
+
+class PassingInverse:
+    """Gather the mean of `|inverse(phi(x)) - x|`, mm, over one in `every` of the points that pass by."""
+
+    def __init__(self, inverse: Transform, every: int) -> None:
+        self.inverse = inverse
+        self.every = every
+        self._skip = 0  # points until the next one that counts
+        self._sum, self._count = 0.0, 0
+
+    def add(self, points: Tensor, moved: Tensor) -> None:
+        """Take in points x and phi(x), both `(N, D)`, world mm."""
+        chosen = slice(self._skip, None, self.every)
+        self._skip = (self._skip - len(points)) % self.every
+        gaps = (self.inverse(moved[chosen]) - points[chosen]).norm(dim=-1)
+        self._sum += float(gaps.sum(dtype=torch.float64))
+        self._count += gaps.numel()
+
+    @property
+    def mean(self) -> float:
+        """The mean so far; 0 before any point."""
+        return self._sum / max(self._count, 1)

@@ -18,7 +18,7 @@ from nephi.fields import nephi_bytes
 from nephi.geometry import Grid, PointPairs
 from nephi.images import Image, Resampler
 from nephi.io import DisplacementWriter, require_perpendicular, slab_writer
-from nephi.metrics import PassingField, landmark_errors, slab_inside
+from nephi.metrics import PassingField, PassingInverse, landmark_errors, slab_inside
 from nephi.optimize.device import cpu_threads
 from nephi.optimize.settings_file import settings_table
 from nephi.optimize.usage import peak_memory_mb
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nephi.optimize.registration import Registration
 
 FILES = ("transform.nephi", "warp.nii.gz", "inverse_warp.nii.gz", "warped.nii.gz", "report.json")
+GAP_POINTS = 200_000  # voxels of the fixed grid at which inverses are tried: enough for four digits of a mean
 PAGE = "report.html"  # drawn later, by the room `report`; an older one does not outlive the results it shows
 
 
@@ -84,10 +85,15 @@ def _require_dimension(registration: Registration, landmarks: PointPairs | None)
 
 def _write_forward(registration: Registration, warp: Path, warped: Path) -> dict[str, Any]:
     """Write the forward field and the warped image in one pass, and measure folding and inverse consistency."""
-    pair, transform, inverse = registration.pair, registration.transform, registration.inverse
+    pair, transform = registration.pair, registration.transform
     grid, mask = pair.fixed.grid, pair.fixed_mask
     resampler = Resampler(pair.moving, "linear", registration.settings.image.outside)
-    passing, gap, count = PassingField(grid, mask), 0.0, 0
+    passing, every = PassingField(grid, mask), max(1, grid.size // GAP_POINTS)
+    back = {
+        "inverse_consistency_mm": registration.inverse,
+        "trained_inverse_mm": registration.stored.trained_inverse,
+    }
+    gaps = {name: PassingInverse(inverse, every) for name, inverse in back.items() if inverse is not None}
     written = slab_writer(warped, grid, pair.moving.voxel_type)
     with DisplacementWriter(warp, grid) as writer, written as append, torch.no_grad():
         for start, stop in grid.slabs():
@@ -98,12 +104,12 @@ def _write_forward(registration: Registration, warp: Path, warped: Path) -> dict
             append(resampler(moved))
             passing.add(displacement, last=stop == grid.shape[-1])
             chosen = ... if mask is None else slab_inside(mask, grid, start, stop)
-            gaps = (inverse(moved[chosen]) - points[chosen]).norm(dim=-1)
-            gap, count = gap + float(gaps.sum(dtype=torch.float64)), count + gaps.numel()
+            for gap in gaps.values():
+                gap.add(*(given[chosen].reshape(-1, grid.dimension) for given in (points, moved)))
     return {
         "inside_mask": vars(passing.inside.result()) if mask is not None else None,
         "whole_grid": vars(passing.everywhere.result()),
-        "inverse_consistency_mm": gap / max(count, 1),
+        **{name: gaps[name].mean if name in gaps else None for name in back},
     }
 
 

@@ -95,14 +95,22 @@ def test_dice_is_simpleitks(measured: Any, flat: Path, flat_result: Path) -> Non
 def test_folding_and_consistency_agree_with_the_report(measured: Any, solid: Path) -> None:
     report = json.loads((solid / "result" / "report.json").read_text())
     numbers = measured("-t", solid / "result" / "transform.nephi")
-    assert set(numbers) == {"regularity", "inverse_consistency_mm", "exported_inverse_consistency_mm"}
+    assert set(numbers) == {
+        "regularity",
+        "inverse_consistency_mm",
+        "trained_inverse_mm",
+        "exported_inverse_consistency_mm",
+    }
     assert numbers["regularity"]["points"] == report["whole_grid"]["points"] == 52 * 40 * 44
     assert numbers["regularity"]["folding_percent"] == report["whole_grid"]["folding_percent"] == 0
     assert numbers["regularity"]["sd_log_jacobian"] == pytest.approx(report["whole_grid"]["sd_log_jacobian"], rel=0.3)
     numbers = measured("-t", solid / "result" / "transform.nephi", "--mask", solid / "fixed_mask.nii.gz")
     assert numbers["regularity"]["points"] == int((voxels(solid / "fixed_mask.nii.gz") > 0).sum())
     # The lungs that `register` found are not quite the phantom's.
-    assert numbers["inverse_consistency_mm"] == pytest.approx(report["inverse_consistency_mm"], rel=0.2)
+    assert numbers["trained_inverse_mm"] == pytest.approx(report["trained_inverse_mm"], rel=0.2)
+    assert (
+        max(numbers["inverse_consistency_mm"], report["inverse_consistency_mm"]) < 1e-3 < numbers["trained_inverse_mm"]
+    )
 
 
 def test_an_affine_has_an_exact_inverse(measured: Any, solid: Path, solid_affine: Path) -> None:
@@ -121,6 +129,7 @@ def test_prints_the_numbers(succeed: Call, flat: Path, flat_result: Path, measur
         f"{numbers['tre_mm']['mean']:.4f} mm",
         f"{numbers['tre_mm']['p90']:.4f} mm",
         f"{numbers['inverse_consistency_mm']:.4f} mm",
+        f"{numbers['trained_inverse_mm']:.4f} mm",
         f"of {numbers['regularity']['points']} voxels",
     ):
         assert text in printed

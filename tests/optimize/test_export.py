@@ -80,9 +80,15 @@ def test_fields_hold_the_transform_and_its_inverse(fitted: Registration, saved: 
 def test_the_report_agrees_with_evaluate(
     report: dict[str, Any], fitted: Registration, saved: Path, shapes: PhantomPair
 ) -> None:
-    measures = evaluate(fitted.transform, mask=shapes.fixed_mask, inverse=fitted.inverse)
+    measures = evaluate(
+        fitted.transform,
+        mask=shapes.fixed_mask,
+        inverse=fitted.inverse,
+        trained_inverse=fitted.stored.trained_inverse,
+    )
     assert measures.regularity is not None
     assert report["inverse_consistency_mm"] == pytest.approx(measures.inverse_consistency, rel=1e-4)
+    assert report["trained_inverse_mm"] == pytest.approx(measures.trained_inverse, rel=1e-4)
     inside = report["inside_mask"]
     assert inside["points"] == measures.regularity.points == int((shapes.fixed_mask.data > 0).sum())
     assert inside["folding_percent"] == measures.regularity.folding_percent == 0
@@ -283,7 +289,7 @@ def test_one_affine_map_is_saved_like_a_field(
     assert report["inside_mask"] is None
     determinant = float(torch.linalg.det(result.stored.affine.matrix[:2, :2]))
     assert report["whole_grid"]["smallest"] == pytest.approx(determinant, abs=1e-3)
-    assert report["inverse_consistency_mm"] < 1e-3
+    assert report["inverse_consistency_mm"] < 1e-3 and report["trained_inverse_mm"] is None
     warp = read_displacement(tmp_path / "warp.nii.gz")
     points = shapes.fixed.grid.voxel_centres()
     torch.testing.assert_close(warp(points), result.transform(points), rtol=0, atol=6e-4)
