@@ -79,7 +79,7 @@ def bids(
         nephi.DatasetIndex(name, 3, tuple(nephi.DatasetImage(i.id, i.subject, i.id) for i in images), splits)
     except nephi.DataError as error:
         raise nephi.UsageError(f"--pairs {pairs} --val {val:g} --test {test:g}: {error}") from None
-    recipe = {"command": "bids", "masks": masks, "mask_desc": mask_desc, "derivative": derivative}
+    recipe = {"command": "bids", "name": name, "masks": masks, "mask_desc": mask_desc, "derivative": derivative}
     folder = DatasetFolder(output, recipe, overwrite, speaker(quiet))
     companions = [each for each in names if not each.derived or derivative in (None, each.pipeline)]
     for image in images:

@@ -6,10 +6,10 @@ reconstructs hold less than 0, -2000 in the COPDgene volumes. They become -1024 
 
 Landmarks are lines of x, y, z in voxels counted from 1, fractions allowed. DIR-Lab names the axes RL, AP, SI and puts
 (1, 1, 1) at the centre of the right-anterior-superior corner voxel: x runs to the patient's left, y to the back, z to
-the feet. That is documented for the 4DCT cases; readers of the COPDgene cases that set a direction have z downwards as
-well. The page gives no origin: the first voxel is put at (0, 0, 0), the same for both phases. Should the slices of a
-volume run upwards, `first_slice` says so; landmarks go along either way, for they are taken to the world by the image's
-own grid.
+the feet (quoted for the 4DCT cases in the public reader truemargin/dirlab.py). Readers of the COPDgene cases that set a
+direction have z downwards as well; one finds it from the anatomy instead. The page gives no origin: the first voxel is
+put at (0, 0, 0), the same for both phases. Should the slices of a volume run upwards, `first_slice` says so; landmarks
+go along either way, for they are taken to the world by the image's own grid.
 """
 
 from __future__ import annotations

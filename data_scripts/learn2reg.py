@@ -45,7 +45,7 @@ def learn2reg(raw: Path, output: Path, overwrite: bool, quiet: bool, masks: bool
     Validation pairs become `val`, test pairs `test`; subjects of either are not trained on.
     """
     path = dataset_json(raw)
-    recipe = {"command": "learn2reg", "masks": masks, "skip_missing": skip_missing}
+    recipe = {"command": "learn2reg", "task": path.name, "masks": masks, "skip_missing": skip_missing}
     prepare(path, DatasetFolder(output, recipe, overwrite, speaker(quiet)), masks, skip_missing)
 
 

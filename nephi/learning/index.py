@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
-from nephi.errors import DataError, UsageError
-from nephi.learning.pair_rules import RULES, RulePairs
-
-SPLITS = ("train", "val", "test")
-ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._]|-(?!-))*")  # "--" joins two ids in the name of a landmark file
+from nephi.errors import UsageError
+from nephi.learning.index_checks import check_index
+from nephi.learning.pair_rules import RulePairs
 
 
 @dataclass(frozen=True)
@@ -79,28 +76,18 @@ class DatasetIndex:
     folder: Path = Path(".")
 
     def __post_init__(self) -> None:
-        if not self.name:
-            raise DataError("name: expected the name of the data set, found nothing")
-        if type(self.dimension) is not int or self.dimension not in (2, 3):
-            raise DataError(f"dimension: expected 2 or 3, found {self.dimension!r}")
-        if not self.images:
-            raise DataError("images: expected at least one, found none")
-        if not self.splits:
-            raise DataError(f"splits: expected at least one of {', '.join(SPLITS)}, found none")
-        _check_images(self.images)
-        for name, split in self.splits.items():
-            _check_split(self, name, split)
-        _check_apart(self.splits)
+        check_index(self)
 
     @cached_property
-    def _by_id(self) -> dict[str, DatasetImage]:
+    def by_id(self) -> dict[str, DatasetImage]:
+        """Images by their ids."""
         return {image.id: image for image in self.images}
 
     def image(self, id: str) -> DatasetImage:
         """Return the image of that id. Raises `UsageError` when there is none."""
-        if id not in self._by_id:
+        if id not in self.by_id:
             raise UsageError(f"the data set {self.name!r} has no image {id!r}")
-        return self._by_id[id]
+        return self.by_id[id]
 
     def split(self, name: str) -> DatasetSplit:
         """Return the split of that name. Raises `UsageError` naming those there are when there is none."""
@@ -136,80 +123,3 @@ class DatasetIndex:
             for position, pair in enumerate(split.pairs if not isinstance(split.pairs, str) else ()):
                 if pair.landmarks is not None:
                     yield f"splits.{name}.pairs[{position}].landmarks", pair.landmarks
-
-
-def _check_images(images: tuple[DatasetImage, ...]) -> None:
-    seen: dict[str, int] = {}
-    for position, image in enumerate(images):
-        entry = f"images[{position}]"
-        for key in ("id", "subject"):
-            if not ID.fullmatch(getattr(image, key)):
-                raise DataError(
-                    f"{entry}.{key}: expected letters, digits, '.', '_' or single '-', the first a letter or digit, "
-                    f"found {getattr(image, key)!r}; it becomes part of file names"
-                )
-        if image.id in seen:
-            raise DataError(f"{entry}.id: {image.id!r} is that of images[{seen[image.id]}], too; give each its own")
-        seen[image.id] = position
-        for key in ("image", "mask", "labels"):
-            _check_relative(f"{entry}.{key}", getattr(image, key))
-
-
-def _check_relative(entry: str, path: str | None) -> None:
-    if path is None:
-        return
-    if not path or "\\" in path or PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive:
-        raise DataError(f"{entry}: expected a path relative to the index, with '/', found {path!r}")
-
-
-def _check_split(index: DatasetIndex, name: str, split: DatasetSplit) -> None:
-    entry = f"splits.{name}"
-    if name not in SPLITS:
-        raise DataError(f"{entry}: expected {', '.join(SPLITS)}, found {name!r}")
-    known = {image.subject for image in index.images}
-    for subject in split.subjects:
-        if subject not in known:
-            raise DataError(f"{entry}.subjects: no image is of {subject!r}; take it out, or add its images")
-    if len(set(split.subjects)) < len(split.subjects):
-        raise DataError(f"{entry}.subjects: a subject is named twice; leave it once")
-    if isinstance(split.pairs, str):
-        if split.pairs not in RULES:
-            raise DataError(f"{entry}.pairs: expected a list, or one of {', '.join(RULES)}, found {split.pairs!r}")
-    else:
-        _check_pairs(index, entry, split)
-    if not index.pairs(name):
-        raise DataError(
-            f"{entry}: expected at least one pair, found none; add subjects or pairs, or take the split out"
-        )
-
-
-def _check_pairs(index: DatasetIndex, entry: str, split: DatasetSplit) -> None:
-    subjects = set(split.subjects)
-    seen: set[tuple[str, str]] = set()
-    for position, pair in enumerate(split.pairs):
-        assert isinstance(pair, DatasetPair)
-        here = f"{entry}.pairs[{position}]"
-        for side in ("fixed", "moving"):
-            image = index._by_id.get(getattr(pair, side))
-            if image is None:
-                raise DataError(f"{here}.{side}: expected the id of an image, found {getattr(pair, side)!r}")
-            if image.subject not in subjects:
-                raise DataError(f"{here}.{side}: {image.id!r} is of {image.subject!r}; add it to {entry}.subjects")
-        if pair.fixed == pair.moving:
-            raise DataError(f"{here}: expected two images, found {pair.fixed!r} twice")
-        if (pair.fixed, pair.moving) in seen:
-            raise DataError(f"{here}: the pair {pair.fixed!r}, {pair.moving!r} is listed before; leave it once")
-        seen.add((pair.fixed, pair.moving))
-        _check_relative(f"{here}.landmarks", pair.landmarks)
-
-
-def _check_apart(splits: dict[str, DatasetSplit]) -> None:
-    """A subject that is trained on and tested on makes the test worth nothing."""
-    home: dict[str, str] = {}
-    for name, split in splits.items():
-        for subject in split.subjects:
-            if subject in home:
-                raise DataError(
-                    f"splits.{name}.subjects: {subject!r} is in splits.{home[subject]}, too; leave it in one"
-                )
-            home[subject] = name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -208,3 +209,9 @@ def test_data_that_a_person_must_ask_for(fails: Fails, name: str, tmp_path: Path
         "download", name, "-o", tmp_path / "raw", says="cannot be downloaded without you. Page: https://.* To do:"
     )
     assert str(tmp_path / "raw") in line and "-o DATASET" in line and "{" not in line
+
+
+def test_without_pooch(fails: Fails, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    options = ("--accept-terms", "--url", server.url)
+    fails("download", "nlst", "-o", tmp_path, *options, code=2, says=r"downloads need pooch: pip install -e .\[data\]")

@@ -185,3 +185,13 @@ def test_missing_files_are_counted_and_nothing_is_written(index: DatasetIndex, t
     with pytest.raises(DataError, match=r"images\[0\].image: no file .* \(2 more are missing\)"):
         write_dataset_index(index, tmp_path / "dataset.json")
     assert not (tmp_path / "dataset.json").exists()
+
+
+def test_the_example_of_the_documentation(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/datasets.md").read_text(encoding="utf-8")
+    (tmp_path / "dataset.json").write_text(page.split("```json\n")[1].split("```")[0])
+    for name in re.findall(r'"((?:images|masks|labels|landmarks)/.*?)"', page):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    index = read_dataset_index(tmp_path)
+    assert len(index.pairs("train")) == 2 and len(index.pairs("test")) == 1
