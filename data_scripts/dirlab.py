@@ -47,7 +47,10 @@ class CaseGeometry:
 
 @dataclass(frozen=True)
 class Collection:
-    """One of DIR-Lab's collections; patterns are of whole file names, in any case, `{n}` being the case's number."""
+    """One of DIR-Lab's collections; patterns are of whole file names, in any case, `{n}` being the case's number.
+
+    `distances` are the mean distances in mm between the 300 landmarks of the two phases, for a check of all the rest.
+    """
 
     name: str
     subject: str
@@ -55,6 +58,7 @@ class Collection:
     image_pattern: str
     landmark_pattern: str
     cases: Mapping[int, CaseGeometry]
+    distances: Mapping[int, float]
     source: nephi.DatasetSource
 
 
@@ -109,15 +113,29 @@ def _case(
             modality="CT",
         )
     fixed, moving = (f"{subject}-{phase}" for phase in phases)
-    return folder.add_landmarks(fixed, moving, lambda: read_pairs(points[0], points[1], grid))
+    pair = folder.add_landmarks(fixed, moving, lambda: read_pairs(points[0], points[1], grid))
+    folder.say(compared(folder.folder / str(pair.landmarks), collection.distances.get(n)))
+    return pair
+
+
+def compared(landmarks: Path, published: float | None) -> str:
+    """Say how far the landmarks of a pair are from each other, beside what is published."""
+    pairs = nephi.read_point_pairs(landmarks)
+    found = float((pairs.fixed.coordinates - pairs.moving.coordinates).norm(dim=1).mean())
+    text = f"{landmarks.stem}: {len(pairs)} landmarks, {found:.2f} mm apart on average"
+    if published is None:
+        return text
+    if abs(found - published) < 0.02:
+        return f"{text}, as published"
+    return f"{text}, published are {published:.2f} mm: is it this case, and are these its landmarks?"
 
 
 def _find(files: list[Path], pattern: str, raw: Path, subject: str) -> Path:
     found = [file for file in files if re.fullmatch(pattern, file.name, re.IGNORECASE)]
-    readable = re.sub(r"\\(.)", r"\1", pattern)
+    plain = re.sub(r"\([^()]*\)\?|0\?", "", re.sub(r"\([^()]*\)\?", "", pattern)).replace("\\", "")
     if not found:
         raise nephi.DataError(
-            f"{raw}: no file named {readable} for {subject} in it or its folders; unpack the archive of {subject} "
+            f"{raw}: no file named {plain} for {subject} in it or its folders; unpack the archive of {subject} "
             "there, or leave the case out with --cases"
         )
     if len(found) > 1:
@@ -173,7 +191,8 @@ def with_geometries(collection: Collection, path: Path | None) -> Collection:
             f"{path}: expected TOML tables such as [9] with shape = [512, 512, 116] and spacing = [0.664, 0.664, 2.5] "
             f"(x, y, z; mm), found {error}"
         ) from None
-    return replace(collection, cases={**collection.cases, **given})
+    known = {n: distance for n, distance in collection.distances.items() if n not in given}
+    return replace(collection, cases={**collection.cases, **given}, distances=known)
 
 
 def _three(values: list[float], kind: type) -> tuple[int, int, int]:

@@ -2,12 +2,13 @@
 
 Castillo R, Castillo E, Guerra R, Johnson VE, McPhail T, Garg AK, Guerrero T (2009), A framework for evaluation of
 deformable image registration spatial accuracy using large landmark point sets, Phys Med Biol 54:1849-1870; cases 6 to
-10 in Castillo E et al. (2010), Phys Med Biol 55:305-327. Sizes and spacings as on DIR-Lab's page; all public
-readers that were looked at agree on them.
+10 in Castillo E et al. (2010), Phys Med Biol 55:305-327. Sizes and spacings as on DIR-Lab's page; all public readers
+that were looked at agree on them.
 
 The archives are `Case1Pack.zip` ... and `Case8Deploy.zip`. Names vary: `Images/case1_T00_s.img`, `case2_T00-ssm.img`,
-`case6_T00.img`; `ExtremePhases/Case1_300_T00_xyz.txt`, `extremePhases/case6_dirLab300_T00_xyz.txt`. T00 is the end of
-inhalation, T50 the end of exhalation; T00 is the fixed image, as in most papers.
+`case6_T00.img`; `ExtremePhases/Case1_300_T00_xyz.txt`, `extremePhases/case6_dirLab300_T00_xyz.txt`. Before registration
+the landmarks are apart by the distances that papers give for these cases. T00 is the end of inhalation, T50 the end of
+exhalation; T00 is the fixed image, as in most papers.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ COLLECTION = Collection(
         9: CaseGeometry((512, 512, 128), (0.97, 0.97, 2.5)),
         10: CaseGeometry((512, 512, 120), (0.97, 0.97, 2.5)),
     },
+    distances=dict(enumerate((3.89, 4.34, 6.94, 9.83, 7.48, 10.89, 11.03, 14.99, 7.92, 7.30), start=1)),
     source=nephi.DatasetSource(
         citation="Castillo R et al. (2009) Phys Med Biol 54:1849; Castillo E et al. (2010) Phys Med Biol 55:305",
         terms="Access on request; DIR-Lab's terms apply",

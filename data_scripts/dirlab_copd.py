@@ -2,8 +2,9 @@
 
 Castillo R, Castillo E, Fuentes D, Ahmad M, Wood AM, Ludwig MS, Guerrero T (2013), A reference dataset for deformable
 image registration spatial accuracy evaluation using the COPDgene study archive, Phys Med Biol 58:2861-2877. Sizes and
-spacings as on DIR-Lab's page. Of copd9 some public readers have 0.644 mm; 0.664 mm gives the published mean distance
-of its landmarks before registration, 14.86 mm (uncbiag/robot notes 14.8603).
+spacings as on DIR-Lab's page. Of copd9 some public readers have 0.644 mm; 0.664 mm is that of its original DICOM
+series (0.664062), and gives the published mean distance of its landmarks before registration. Those of all ten were
+computed from the landmarks in uncbiag/robot.
 
 Each archive has `copd1_iBHCT.img` (inhale), `copd1_eBHCT.img` (exhale), `copd1_300_iBH_xyz_r1.txt` and
 `copd1_300_eBH_xyz_r1.txt`. Exhale is the fixed image, as in the papers of GradICON and NePhi and in Learn2Reg.
@@ -39,6 +40,7 @@ COLLECTION = Collection(
         9: CaseGeometry((512, 512, 116), (0.664, 0.664, 2.5)),
         10: CaseGeometry((512, 512, 135), (0.742, 0.742, 2.5)),
     },
+    distances=dict(enumerate((26.33, 21.79, 12.64, 29.58, 30.08, 28.46, 21.60, 26.46, 14.86, 21.81), start=1)),
     source=nephi.DatasetSource(
         citation="Castillo R et al. (2013) Phys Med Biol 58:2861",
         terms="Access on request; DIR-Lab's terms apply",

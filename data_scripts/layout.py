@@ -25,7 +25,7 @@ class DatasetFolder:
 
     def __init__(self, folder: Path, recipe: dict[str, Any], overwrite: bool, say: Callable[[str], None]) -> None:
         self.folder = folder
-        self._say = say
+        self.say = say
         self._images: list[nephi.DatasetImage] = []
         self._dimension: int | None = None
         text = json.dumps(recipe, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
@@ -35,7 +35,7 @@ class DatasetFolder:
                 for name in FOLDERS:
                     shutil.rmtree(folder / name, ignore_errors=True)
                 (folder / "dataset.json").unlink(missing_ok=True)
-            elif note.read_text(encoding="utf-8") != text:
+            elif note.read_text(encoding="utf-8") != text and any((folder / name).exists() for name in FOLDERS):
                 raise nephi.UsageError(
                     f"{folder}: was made by another command or with other options (see {note.name} there); "
                     "give the same, another folder, or --overwrite"
@@ -70,7 +70,7 @@ class DatasetFolder:
         if path.is_file():
             if self._dimension is None:
                 self._dimension = nephi.read_image(path).dimension
-            self._say(f"{relative}: there already")
+            self.say(f"{relative}: there already")
             return relative
         image = make()
         self._dimension = self._dimension or image.dimension
@@ -81,7 +81,7 @@ class DatasetFolder:
             )
         path.parent.mkdir(exist_ok=True)
         nephi.write_image(image, path)
-        self._say(f"{relative}: written")
+        self.say(f"{relative}: written")
         return relative
 
     def add_landmarks(self, fixed: str, moving: str, read: Callable[[], nephi.PointPairs]) -> nephi.DatasetPair:
@@ -91,7 +91,7 @@ class DatasetFolder:
         if not path.is_file():
             path.parent.mkdir(exist_ok=True)
             nephi.write_point_pairs(path, read(), "lps")
-            self._say(f"{relative}: written")
+            self.say(f"{relative}: written")
         return nephi.DatasetPair(fixed, moving, relative)
 
     def finish(self, name: str, splits: dict[str, nephi.DatasetSplit], source: nephi.DatasetSource) -> Path:
@@ -103,7 +103,7 @@ class DatasetFolder:
         index = nephi.DatasetIndex(name, self._dimension or 3, images, splits, source, self.folder)
         nephi.write_dataset_index(index, path)
         counts = ", ".join(f"{len(index.pairs(split))} {split}" for split in splits)
-        self._say(f"{path}: {len(images)} images; pairs: {counts}")
+        self.say(f"{path}: {len(images)} images; pairs: {counts}")
         return path
 
 

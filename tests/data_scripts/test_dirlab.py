@@ -11,7 +11,7 @@ import torch
 
 import nephi
 from data_scripts import dirlab_4dct, dirlab_copd
-from data_scripts.dirlab import CaseGeometry, read_volume
+from data_scripts.dirlab import CaseGeometry, compared, read_volume
 
 from .conftest import Fails, Run, contents, voxels_at
 
@@ -117,12 +117,14 @@ def test_distances_between_landmarks_are_those_of_voxels_and_spacing(
     run: Run, command: str, raw: Path, options: Options, tmp_path: Path
 ) -> None:
     """The published check of a reader: errors before registration, whatever the orientation."""
-    run(command, raw, *options, "--first-slice", "inferior")
+    outcome = run(command, raw, *options, "--first-slice", "inferior")
     (path,) = (tmp_path / "out/landmarks").glob("*1-*--*1-*.csv")
     pairs = nephi.read_point_pairs(path)
     found = (pairs.fixed.coordinates - pairs.moving.coordinates).norm(dim=1)
     steps = (np.array(POINTS["first"]) - np.array(POINTS["second"])) * SPACING
-    assert found.tolist() == pytest.approx(np.linalg.norm(steps, axis=1).tolist())
+    expected = np.linalg.norm(steps, axis=1)
+    assert found.tolist() == pytest.approx(expected.tolist())
+    assert f"3 landmarks, {expected.mean():.2f} mm apart on average\n" in outcome.out
 
 
 def test_index(run: Run, command: str, raw: Path, options: Options, tmp_path: Path) -> None:
@@ -206,14 +208,19 @@ def test_values_that_are_hounsfield_units_already(
     for path in raw.rglob("*.img"):
         path.write_bytes((np.fromfile(path, "<i2") - 1024).astype("<i2").tobytes())
     fails(command, raw, *options, says=r"expected HU \+ 1024, found .*% of the voxels below -200.*--hu-offset 0")
-    assert run(command, raw, *options, "--hu-offset", "0", "--overwrite").code == 0
+    assert run(command, raw, *options, "--hu-offset", "0").code == 0, "nothing was written before"
     image = nephi.read_image(tmp_path / f"out/images/{LAYOUTS[command]['first'][2].format(n=1)}.nii.gz")
     assert image.data[0, 0, 0] == 101 - 1024 and image.data[1, 0, 0] == -1024
 
 
 def test_missing_landmarks(fails: Fails, command: str, raw: Path, options: Options) -> None:
     (raw / LAYOUTS[command]["first"][1].format(n=10)).unlink()
-    fails(command, raw, *options, says="no file named .*10_.*300_.* for .*10 in it or its folders; unpack the archive")
+    fails(
+        command,
+        raw,
+        *options,
+        says=r"no file named (copd10_300_iBH_xyz_r1|case10_300_T00_xyz)\.txt for .*10 in it .* unpack",
+    )
 
 
 def test_too_few_landmarks(fails: Fails, command: str, raw: Path, options: Options) -> None:
@@ -275,10 +282,18 @@ def test_masks_of_the_lungs(run: Run, tmp_path: Path) -> None:
     assert 2 * float((found & truth).sum()) / float(found.sum() + truth.sum()) > 0.9
 
 
+def test_distances_are_held_against_the_published_ones(tmp_path: Path) -> None:
+    path = tmp_path / "a--b.csv"
+    path.write_text("id,fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z\n0,0,0,0,3,4,0\n1,1,1,1,1,1,2\n")
+    assert compared(path, None) == "a--b: 2 landmarks, 3.00 mm apart on average"
+    assert compared(path, 3.004) == "a--b: 2 landmarks, 3.00 mm apart on average, as published"
+    assert compared(path, 3.1).endswith("published are 3.10 mm: is it this case, and are these its landmarks?")
+
+
 def test_published_tables() -> None:
     """Ten cases each, and as many slices together as the published tables have."""
     for collection in (dirlab_4dct.COLLECTION, dirlab_copd.COLLECTION):
-        assert sorted(collection.cases) == list(range(1, 11))
+        assert sorted(collection.cases) == sorted(collection.distances) == list(range(1, 11))
         assert all(g.spacing[0] == g.spacing[1] and g.spacing[2] == 2.5 for g in collection.cases.values())
     assert sum(g.shape[2] for g in dirlab_4dct.COLLECTION.cases.values()) == 1155
     assert sum(g.shape[2] for g in dirlab_copd.COLLECTION.cases.values()) == 1203
