@@ -35,6 +35,15 @@ if TYPE_CHECKING:
         write_series,
         write_text,
     )
+    from nephi.learning import (
+        DatasetImage,
+        DatasetIndex,
+        DatasetPair,
+        DatasetSource,
+        DatasetSplit,
+        read_dataset_index,
+        write_dataset_index,
+    )
     from nephi.losses import SIMILARITIES
     from nephi.metrics import Evaluation, evaluate, jacobian_image, landmark_errors
     from nephi.optimize import (
@@ -86,6 +95,15 @@ _HOMES = {
         "write_series",
         "write_text",
     ),
+    "nephi.learning": (
+        "DatasetImage",
+        "DatasetIndex",
+        "DatasetPair",
+        "DatasetSource",
+        "DatasetSplit",
+        "read_dataset_index",
+        "write_dataset_index",
+    ),
     "nephi.losses": ("SIMILARITIES",),
     "nephi.metrics": ("Evaluation", "evaluate", "jacobian_image", "landmark_errors"),
     "nephi.optimize": (
@@ -126,6 +144,11 @@ __all__ = [
     "AffineTransform",
     "Composite",
     "DataError",
+    "DatasetImage",
+    "DatasetIndex",
+    "DatasetPair",
+    "DatasetSource",
+    "DatasetSplit",
     "DisplacementField",
     "Evaluation",
     "FieldConvention",
@@ -156,6 +179,7 @@ __all__ = [
     "overlay",
     "preset",
     "preset_names",
+    "read_dataset_index",
     "read_image",
     "read_inverse",
     "read_nephi",
@@ -175,6 +199,7 @@ __all__ = [
     "versions",
     "with_similarity",
     "write_affine",
+    "write_dataset_index",
     "write_image",
     "write_point_pairs",
     "write_points",

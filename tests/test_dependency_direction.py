@@ -1,5 +1,7 @@
 """Imports between the rooms of nephi point downwards only, and heavy or optional packages stay in their room.
 
+data_scripts/ stands outside: nothing of nephi imports it, and it uses the public API.
+
 This reads the sources without importing them. Imports inside functions and under `if TYPE_CHECKING:` count as
 well; they differ only in that a heavy package may be imported there.
 """
@@ -89,7 +91,11 @@ def complaint(here: str, found: Import) -> str | None:
     """What is wrong with an import in room `here`, or None."""
     if found.package == "cli":
         return "the folder cli/ is installed as nephi.cli"
+    if found.package == "data_scripts" and here != "data_scripts":
+        return "data_scripts is no part of nephi and not installed with it"
     if found.package != "nephi":
+        if here == "data_scripts" and found.package == "click":
+            return None  # its own commands
         if here != OWNER.get(found.package, here):
             return f"only {OWNER[found.package]} imports {found.package}"
         if found.package in HEAVY and found.on_load:
@@ -98,6 +104,8 @@ def complaint(here: str, found: Import) -> str | None:
     there = room_of(found.name)
     if here == there:
         return None
+    if here == "data_scripts":
+        return None if found.module == "nephi" and there == "api" else "data_scripts uses the public API only: nephi"
     if here == "cli" and (there not in ("api", "errors") or found.module not in ("nephi", "nephi.errors")):
         return "cli uses the public API only: nephi and nephi.errors"
     if LEVEL[there] >= LEVEL[here]:
@@ -108,6 +116,8 @@ def complaint(here: str, found: Import) -> str | None:
 def imports_of(path: str, source: str) -> tuple[str, list[Import]]:
     """Room and imports of the file at `path`, relative to the repository."""
     parts = Path(path).with_suffix("").parts
+    if parts[0] == "data_scripts":
+        return "data_scripts", list(find_imports(ast.parse(source), list(parts[:-1])))
     parts = ("nephi", *parts) if parts[0] == "cli" else parts
     return room_of(".".join(parts)), list(find_imports(ast.parse(source), list(parts[:-1])))
 
@@ -119,7 +129,7 @@ def check(path: str, source: str) -> list[str]:
 
 
 def sources() -> dict[str, str]:
-    files = [file for folder in ("nephi", "cli") for file in sorted((ROOT / folder).rglob("*.py"))]
+    files = [file for folder in ("nephi", "cli", "data_scripts") for file in sorted((ROOT / folder).rglob("*.py"))]
     return {file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8") for file in files}
 
 
@@ -166,6 +176,14 @@ def test_one_module_touches_tinycudann() -> None:
         ("cli/main.py", "from ..optimize import fit"),
         ("cli/main.py", "from nephi.registration import register"),
         ("cli/main.py", "from cli.progress import bar"),
+        ("nephi/learning/index.py", "def f():\n    from data_scripts.layout import DatasetFolder"),
+        ("cli/main.py", "import data_scripts"),
+        ("data_scripts/layout.py", "from nephi.io import write_text"),
+        ("data_scripts/layout.py", "def f():\n    from nephi.geometry import Grid"),
+        ("data_scripts/layout.py", "from nephi import io"),
+        ("data_scripts/layout.py", "import nephi.io.atomic"),
+        ("data_scripts/layout.py", "def f():\n    import nibabel"),
+        ("data_scripts/layout.py", "from scipy import ndimage"),
         ("nephi/images/image.py", "def f():\n    import nibabel"),
         ("nephi/losses/icon.py", "from SimpleITK import Image"),
         ("nephi/losses/icon.py", "import tinycudann"),
@@ -205,6 +223,10 @@ def test_checker_finds(path: str, source: str) -> None:
         (
             "cli/main.py",
             "from .progress import bar\nfrom nephi.cli import progress\nfrom .. import errors, register",
+        ),
+        (
+            "data_scripts/bids.py",
+            "import click\nimport nephi\nfrom nephi import DataError\nfrom .layout import lung_mask",
         ),
         ("nephi/io/nifti.py", "def read():\n    import nibabel\n    import SimpleITK"),
         ("nephi/io/nifti.py", "if TYPE_CHECKING:\n    import nibabel"),

@@ -1,0 +1,201 @@
+"""Learn2Reg's tasks (NLST, LungCT, OASIS and others of that form), from their `*_dataset.json`.
+
+Hering A et al. (2023), Learn2Reg: comprehensive multi-task medical image registration challenge, dataset and evaluation
+in the era of deep learning, IEEE Trans Med Imaging 42:697-712. The form is that which the challenge's own evaluation
+reads (github.com/MDL-UzL/L2R): images are `imagesTr/NAME_SSSS_MMMM.nii.gz`, S the subject, M the modality or phase;
+masks, labels, landmarks and keypoints have the same name in `masksTr`, `labelsTr`, `landmarksTr`, `keypointsTr`, points
+as `.csv` without a header: voxels counted from 0, in the order of the array's axes. `training_paired_images`,
+`registration_val` and `registration_test` list `fixed` and `moving`. Tasks between subjects (OASIS) pair at random.
+
+Manual landmarks go before keypoints, which an algorithm found. Some entries name keypoints that do not exist (with
+`.nii.gz`), so companions are looked for by folder, as the evaluation does. Voxel values are taken as they are.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import click
+
+import nephi
+
+from .layout import DatasetFolder, lung_mask
+from .options import FILE, masks_option, output_options, speaker
+from .sources import PAGES
+
+LISTS = {"train": "training_paired_images", "val": "registration_val", "test": "registration_test"}
+POINTS = ("landmarks", "keypoints")
+Pair = tuple[str, str]
+
+
+@click.command(short_help="Learn2Reg: NLST, LungCT, OASIS and other tasks of that form.")
+@click.argument("raw", type=FILE)
+@output_options
+@masks_option
+@click.option("--skip-missing", is_flag=True, help="Leave out pairs and images whose files the release does not have.")
+def learn2reg(raw: Path, output: Path, overwrite: bool, quiet: bool, masks: bool, skip_missing: bool) -> None:
+    """Prepare a task of Learn2Reg from RAW, the folder with its NAME_dataset.json, or that file.
+
+    \b
+    python -m data_scripts learn2reg raw/NLST -o datasets/nlst
+
+    Validation pairs become `val`, test pairs `test`; subjects of either are not trained on.
+    """
+    path = dataset_json(raw)
+    recipe = {"command": "learn2reg", "task": path.name, "masks": masks, "skip_missing": skip_missing}
+    prepare(path, DatasetFolder(output, recipe, overwrite, speaker(quiet)), masks, skip_missing)
+
+
+def dataset_json(raw: Path) -> Path:
+    """Return the one `*_dataset.json` in a folder."""
+    if raw.is_file():
+        return raw
+    found = sorted(raw.glob("*_dataset.json"))
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise nephi.DataError(f"{raw}: expected one file NAME_dataset.json in it, found {names}; give the file itself")
+    return found[0]
+
+
+def prepare(path: Path, folder: DatasetFolder, masks: bool, skip_missing: bool) -> Path:
+    """Write the task whose JSON lies at `path`; return the index."""
+    table = _read(path)
+    lists = {split: _pairs(path, table, key) for split, key in LISTS.items()}
+    unpaired = [] if lists["train"] else _unpaired(path, table)
+    names = list(dict.fromkeys([*(n for pairs in lists.values() for pair in pairs for n in pair), *unpaired]))
+    missing = [name for name in names if not (path.parent / name).is_file()]
+    if missing and not skip_missing:
+        raise nephi.DataError(
+            f"{path}: names {missing[0]}, which is not beside it ({len(missing)} of {len(names)} images are missing); "
+            "unpack the archive there whole, or leave such pairs out with --skip-missing"
+        )
+    gone = set(missing)
+    lists = {split: [pair for pair in pairs if not gone & set(pair)] for split, pairs in lists.items()}
+    held = {subject_of(name) for split in ("val", "test") for pair in lists[split] for name in pair}
+    test = {subject_of(name) for pair in lists["test"] for name in pair}
+    lists["train"] = [pair for pair in lists["train"] if not held & set(map(subject_of, pair))]
+    lists["val"] = [pair for pair in lists["val"] if not test & set(map(subject_of, pair))]
+    training = [name for name in unpaired if name not in gone and subject_of(name) not in held]
+
+    used = [name for split in ("train", "val", "test") for pair in lists[split] for name in pair]
+    for name in sorted({*used, *training}):
+        _add_image(path.parent, name, folder, table, masks)
+    splits = {split: _split(path.parent, pairs, folder) for split, pairs in lists.items() if pairs}
+    if training:
+        rule = nephi.DatasetSplit(_subjects(training), "between-subjects")
+        splits = {"train": rule, **splits}
+    citation = str(table.get("reference") or table.get("licence") or "see the page")
+    source = nephi.DatasetSource(citation, str(table.get("licence", "see the page")), PAGES["learn2reg"])
+    return folder.finish(f"Learn2Reg {table.get('name', path.stem)}", splits, source)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        table = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise nephi.DataError(f"{path}: expected JSON, found an error ({error}); is the file whole?") from None
+    if not isinstance(table, dict) or not (set(LISTS.values()) | {"training"}) & set(table):
+        raise nephi.DataError(
+            f"{path}: expected the JSON of a task, with {', '.join(LISTS.values())}, found none of them"
+        )
+    return table
+
+
+def _pairs(path: Path, table: dict[str, Any], key: str) -> list[Pair]:
+    try:
+        return [(_name(entry["fixed"]), _name(entry["moving"])) for entry in table.get(key) or []]
+    except (KeyError, TypeError, AttributeError):
+        raise nephi.DataError(f"{path}: {key}: expected a list of objects with fixed and moving") from None
+
+
+def _unpaired(path: Path, table: dict[str, Any]) -> list[str]:
+    """Images of `training`, for tasks that list no training pairs."""
+    try:
+        return [_name(entry["image"]) for entry in table.get("training") or []]
+    except (KeyError, TypeError, AttributeError):
+        raise nephi.DataError(f"{path}: training: expected a list of objects with image") from None
+
+
+def _name(path: str) -> str:
+    return str(PurePosixPath(path.removeprefix("./")))
+
+
+def id_of(name: str) -> str:
+    """Return `NLST_0001_0000` of `imagesTr/NLST_0001_0000.nii.gz`."""
+    return PurePosixPath(name).name.removesuffix(".gz").removesuffix(".nii")
+
+
+def subject_of(name: str) -> str:
+    """Return `NLST_0001` of `imagesTr/NLST_0001_0000.nii.gz`."""
+    return id_of(name).rpartition("_")[0] or id_of(name)
+
+
+def _subjects(names: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(subject_of, names)))
+
+
+def _companion(root: Path, name: str, folder: str, suffix: str = "") -> Path | None:
+    path = root / name.replace("images", folder, 1)
+    path = path.with_name(id_of(name) + suffix) if suffix else path
+    return path if path.is_file() else None
+
+
+def _add_image(root: Path, name: str, folder: DatasetFolder, table: dict[str, Any], masks: bool) -> None:
+    number = id_of(name).rpartition("_")[2]
+    modality = (table.get("modality") or {}).get(str(int(number)) if number.isdigit() else number)
+    mask, labels = (_companion(root, name, kind) for kind in ("masks", "labels"))
+    find = lung_mask if masks and modality == "CT" else None
+    folder.add_image(
+        id_of(name),
+        subject_of(name),
+        lambda: nephi.read_image(root / name),
+        (lambda _: nephi.read_image(mask)) if mask else find,
+        (lambda _: nephi.read_image(labels)) if labels else None,
+        modality,
+    )
+
+
+def _split(root: Path, pairs: list[Pair], folder: DatasetFolder) -> nephi.DatasetSplit:
+    return nephi.DatasetSplit(
+        _subjects([name for pair in pairs for name in pair]),
+        tuple(_add_pair(root, fixed, moving, folder) for fixed, moving in pairs),
+    )
+
+
+def _add_pair(root: Path, fixed: str, moving: str, folder: DatasetFolder) -> nephi.DatasetPair:
+    for kind in POINTS:
+        here, there = (_companion(root, name, kind, ".csv") for name in (fixed, moving))
+        if here and there:
+            read = functools.partial(_point_pairs, (root / fixed, here), (root / moving, there))
+            return folder.add_landmarks(id_of(fixed), id_of(moving), read)
+    return nephi.DatasetPair(id_of(fixed), id_of(moving))
+
+
+def _point_pairs(fixed: tuple[Path, Path], moving: tuple[Path, Path]) -> nephi.PointPairs:
+    """Read the points of both sides, given by image and file."""
+    sides = [_points(*side) for side in (fixed, moving)]
+    if len(sides[0]) != len(sides[1]):
+        raise nephi.DataError(
+            f"{moving[1]}: expected {len(sides[0])} points, as its pair {fixed[1].name} has, found {len(sides[1])}"
+        )
+    return nephi.PointPairs(*sides)
+
+
+def _points(image: Path, path: Path) -> nephi.Points:
+    """Read voxels counted from 0 as points in the world."""
+    import torch
+
+    grid = nephi.read_image(image).grid
+    try:
+        rows = [[float(word) for word in line.split(",")] for line in path.read_text().splitlines() if line.strip()]
+        voxels = torch.tensor(rows, dtype=torch.float64).reshape(len(rows), grid.dimension)
+    except (ValueError, RuntimeError) as error:
+        raise nephi.DataError(
+            f"{path}: expected lines of {grid.dimension} numbers, voxels without a header, found {error}"
+        ) from None
+    if not bool(grid.contains_voxel_points(voxels).all()):
+        raise nephi.DataError(f"{path}: expected voxels within {grid.shape}, counted from 0, found some outside")
+    return nephi.Points(grid.voxel_to_world_points(voxels))

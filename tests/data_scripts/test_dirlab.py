@@ -1,0 +1,299 @@
+"""DIR-Lab's raw volumes and 1-based landmarks, on tiny files of that form."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import nephi
+from data_scripts import dirlab_4dct, dirlab_copd
+from data_scripts.dirlab import CaseGeometry, compared, read_volume
+
+from .conftest import Fails, Run, contents, voxels_at
+
+Options = tuple[object, ...]
+SHAPE, SPACING = (7, 5, 4), (0.6, 0.7, 2.5)
+GEOMETRY = "".join(f"[{n}]\nshape = {list(SHAPE)}\nspacing = {list(SPACING)}\n" for n in range(1, 11))
+POINTS = {"first": [(1, 1, 1), (2, 4, 3), (7, 5, 4)], "second": [(1, 2, 1), (3, 4, 2), (6, 1, 4)]}
+LAYOUTS = {
+    "dirlab-copd": {
+        "first": ("copd{n}/copd{n}/copd{n}_iBHCT.img", "copd{n}/copd{n}/copd{n}_300_iBH_xyz_r1.txt", "copd{n}-iBH"),
+        "second": ("copd{n}/copd{n}/copd{n}_eBHCT.img", "copd{n}/copd{n}/copd{n}_300_eBH_xyz_r1.txt", "copd{n}-eBH"),
+    },
+    "dirlab-4dct": {
+        "first": (
+            "Case{n}Pack/Images/case{n}_T00_s.img",
+            "Case{n}Pack/ExtremePhases/Case{n}_300_T00_xyz.txt",
+            "case{n}-T00",
+        ),
+        "second": (
+            "Case{n}Pack/Images/case{n}_T50-ssm.img",
+            "Case{n}Pack/extremePhases/case{n}_dirLab300_T50_xyz.txt",
+            "case{n}-T50",
+        ),
+    },
+}  # fmt: skip
+
+
+def stored(n: int, side: str) -> np.ndarray:
+    """Values of a volume, indexed z, y, x as it lies in the file; each voxel has its own."""
+    start = 100 + 300 * (side == "second") + n
+    volume = np.arange(start, start + 140, dtype="<i2").reshape(SHAPE[::-1])
+    volume[0, 0, 1] = -2000  # outside of what the scanner reconstructs
+    volume[0, 0, 2] = -30  # noise of air
+    return volume
+
+
+def write_case(raw: Path, command: str, n: int) -> None:
+    for side, (image, landmarks, _) in LAYOUTS[command].items():
+        path = raw / image.format(n=n)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(stored(n, side).tobytes())
+        path = raw / landmarks.format(n=n)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{x}\t{y}\t{z}\n" for x, y, z in POINTS[side]))
+
+
+@pytest.fixture(params=sorted(LAYOUTS))
+def command(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def raw(tmp_path: Path, command: str) -> Path:
+    for n in (1, 2, 10):
+        write_case(tmp_path / "raw", command, n)
+    return tmp_path / "raw"
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> Options:
+    geometry = tmp_path / "geometry.toml"
+    geometry.write_text(GEOMETRY)
+    return ("-o", tmp_path / "out", "--geometry", geometry, "--no-masks", "--cases", "1-2,10")
+
+
+def test_landmarks_are_on_the_voxels_that_the_raw_data_has_there(
+    run: Run, command: str, raw: Path, options: Options, tmp_path: Path
+) -> None:
+    assert run(command, raw, *options, "--fixed", "inhale").code == 0
+    for n in (1, 2, 10):
+        ids = {side: names[2].format(n=n) for side, names in LAYOUTS[command].items()}
+        pairs = nephi.read_point_pairs(tmp_path / f"out/landmarks/{ids['first']}--{ids['second']}.csv")
+        for side, points in (("first", pairs.fixed), ("second", pairs.moving)):
+            image = nephi.read_image(tmp_path / f"out/images/{ids[side]}.nii.gz")
+            expected = [int(stored(n, side)[z - 1, y - 1, x - 1]) - 1024 for x, y, z in POINTS[side]]
+            assert voxels_at(image, points) == expected
+            assert image.voxel_type == "int16"
+
+
+def test_hounsfield_units_and_what_was_not_measured(
+    run: Run, command: str, raw: Path, options: Options, tmp_path: Path
+) -> None:
+    run(command, raw, *options)
+    image = nephi.read_image(tmp_path / f"out/images/{LAYOUTS[command]['first'][2].format(n=1)}.nii.gz")
+    assert image.data[1, 0, 0] == image.data[2, 0, 0] == -1024
+    assert image.data[0, 0, 0] == 101 - 1024
+    assert int(image.data.min()) == -1024
+
+
+def test_the_patient_lies_as_dirlab_says(tmp_path: Path) -> None:
+    """(1, 1, 1) is the right, anterior, superior corner: in RAS the other corner is more to the left, back and feet."""
+    path = tmp_path / "volume.img"
+    path.write_bytes(stored(1, "first").tobytes())
+    grid = read_volume(path, CaseGeometry(SHAPE, SPACING), 1024, "superior").grid
+    assert grid.spacing.tolist() == pytest.approx(SPACING)
+    first, last = (grid.voxel_to_world_points(torch.tensor(v)) for v in ((0, 0, 0), (6, 4, 3)))
+    assert (last - first).tolist() == pytest.approx([-3.6, -2.8, -7.5])
+    upwards = read_volume(path, CaseGeometry(SHAPE, SPACING), 1024, "inferior").grid
+    assert upwards.voxel_to_world_points(torch.tensor((6, 4, 3))).tolist() == pytest.approx([-3.6, -2.8, 7.5])
+
+
+def test_distances_between_landmarks_are_those_of_voxels_and_spacing(
+    run: Run, command: str, raw: Path, options: Options, tmp_path: Path
+) -> None:
+    """The published check of a reader: errors before registration, whatever the orientation."""
+    outcome = run(command, raw, *options, "--first-slice", "inferior")
+    (path,) = (tmp_path / "out/landmarks").glob("*1-*--*1-*.csv")
+    pairs = nephi.read_point_pairs(path)
+    found = (pairs.fixed.coordinates - pairs.moving.coordinates).norm(dim=1)
+    steps = (np.array(POINTS["first"]) - np.array(POINTS["second"])) * SPACING
+    expected = np.linalg.norm(steps, axis=1)
+    assert found.tolist() == pytest.approx(expected.tolist())
+    assert f"3 landmarks, {expected.mean():.2f} mm apart on average\n" in outcome.out
+
+
+def test_index(run: Run, command: str, raw: Path, options: Options, tmp_path: Path) -> None:
+    outcome = run(command, raw, *options, "--train", "2", "--val", "1")
+    assert outcome.code == 0 and outcome.out.endswith("6 images; pairs: 1 train, 1 val, 1 test\n")
+    index = nephi.read_dataset_index(tmp_path / "out")
+    stem = "case" if "4dct" in command else "copd"
+    assert {name: split.subjects for name, split in index.splits.items()} == {
+        "train": (f"{stem}2",),
+        "val": (f"{stem}1",),
+        "test": (f"{stem}10",),
+    }
+    fixed, moving = ("first", "second") if "4dct" in command else ("second", "first")
+    (pair,) = index.pairs("test")
+    assert (pair.fixed, pair.moving) == tuple(LAYOUTS[command][side][2].format(n=10) for side in (fixed, moving))
+    assert pair.landmarks == f"landmarks/{pair.fixed}--{pair.moving}.csv"
+    assert index.image(pair.fixed).modality == "CT" and index.image(pair.fixed).mask is None
+    assert "Castillo" in index.source.citation and index.source.page.startswith("https://")
+
+
+def test_equal_input_gives_equal_bytes_wherever_it_lies(
+    run: Run, command: str, raw: Path, options: Options, tmp_path: Path
+) -> None:
+    run(command, raw, *options)
+    raw.rename(tmp_path / "elsewhere")
+    run(command, tmp_path / "elsewhere", "-o", tmp_path / "again", *options[2:])
+    assert contents(tmp_path / "out") == contents(tmp_path / "again")
+
+
+def test_a_run_goes_on_where_it_was(run: Run, command: str, raw: Path, options: Options, tmp_path: Path) -> None:
+    run(command, raw, *options)
+    whole = contents(tmp_path / "out")
+    gone = f"images/{LAYOUTS[command]['first'][2].format(n=2)}.nii.gz"
+    for name in ("dataset.json", gone):
+        (tmp_path / "out" / name).unlink()
+    kept = next(path for path in (tmp_path / "out" / "images").iterdir())
+    before = kept.stat().st_mtime_ns
+    outcome = run(command, raw, *options)
+    assert f"{gone}: written" in outcome.out and outcome.out.count(": there already") == 5
+    assert contents(tmp_path / "out") == whole and kept.stat().st_mtime_ns == before
+
+
+def test_other_options_need_another_folder(
+    run: Run,
+    fails: Fails,
+    command: str,
+    raw: Path,
+    options: Options,
+    tmp_path: Path,
+) -> None:
+    run(command, raw, *options)
+    other = (*options, "--first-slice", "inferior")
+    fails(command, raw, *other, code=2, says="made by another command or with other options .* or --overwrite")
+    assert run(command, raw, *other, "--overwrite").code == 0
+    assert json.loads((tmp_path / "out/preparation.json").read_text())["first_slice"] == "inferior"
+    assert ": written" not in run(command, raw, *other).out
+
+
+def test_a_folder_with_other_things_is_left_alone(fails: Fails, raw: Path, tmp_path: Path, command: str) -> None:
+    fails(command, raw, "-o", raw, code=2, says="expected a new or empty folder")
+
+
+def test_wrong_size(fails: Fails, command: str, raw: Path, options: Options, tmp_path: Path) -> None:
+    path = raw / LAYOUTS[command]["second"][0].format(n=2)
+    path.write_bytes(path.read_bytes()[:-2])
+    line = fails(
+        command, raw, *options, says="expected 280 bytes, 7 x 5 x 4 voxels of int16, found 278; is the download"
+    )
+    assert str(path) in line
+    assert not (tmp_path / "out/dataset.json").exists()
+
+
+def test_values_that_are_hounsfield_units_already(
+    run: Run,
+    fails: Fails,
+    command: str,
+    raw: Path,
+    options: Options,
+    tmp_path: Path,
+) -> None:
+    for path in raw.rglob("*.img"):
+        path.write_bytes((np.fromfile(path, "<i2") - 1024).astype("<i2").tobytes())
+    fails(command, raw, *options, says=r"expected HU \+ 1024, found .*% of the voxels below -200.*--hu-offset 0")
+    assert run(command, raw, *options, "--hu-offset", "0").code == 0, "nothing was written before"
+    image = nephi.read_image(tmp_path / f"out/images/{LAYOUTS[command]['first'][2].format(n=1)}.nii.gz")
+    assert image.data[0, 0, 0] == 101 - 1024 and image.data[1, 0, 0] == -1024
+
+
+def test_missing_landmarks(fails: Fails, command: str, raw: Path, options: Options) -> None:
+    (raw / LAYOUTS[command]["first"][1].format(n=10)).unlink()
+    fails(
+        command,
+        raw,
+        *options,
+        says=r"no file named (copd10_300_iBH_xyz_r1|case10_300_T00_xyz)\.txt for .*10 in it .* unpack",
+    )
+
+
+def test_too_few_landmarks(fails: Fails, command: str, raw: Path, options: Options) -> None:
+    (raw / LAYOUTS[command]["first"][1].format(n=1)).write_text("1 1 1\n")
+    fails(command, raw, *options, says="expected (3|1) landmarks, as .* has, found (1|3)")
+
+
+def test_landmarks_outside(fails: Fails, command: str, raw: Path, options: Options) -> None:
+    (raw / LAYOUTS[command]["first"][1].format(n=1)).write_text("1 1 1\n2 2 2\n8 1 1\n")
+    fails(command, raw, *options, says="point 3 lies outside of the reference")
+
+
+def test_twice_the_same_file(fails: Fails, command: str, raw: Path, options: Options) -> None:
+    path = raw / LAYOUTS[command]["first"][0].format(n=1)
+    (raw / path.name).write_bytes(path.read_bytes())
+    fails(command, raw, *options, says="two files for .*1, .* and .*; leave one")
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--cases", "11"), "--cases: expected some of 1, 2, .* found '11'"),
+        (("--cases", "x"), "--cases: expected numbers such as 1,3-5, found 'x'"),
+        (("--cases", "1", "--train", "2"), "--train: expected some of --cases 1, found '2'"),
+    ],
+)
+def test_wrong_cases(fails: Fails, raw: Path, command: str, tmp_path: Path, more: tuple[str, ...], says: str) -> None:
+    fails(command, raw, "-o", tmp_path / "out", *more, code=2, says=says)
+
+
+def test_no_raw_folder(fails: Fails, command: str, tmp_path: Path, options: Options) -> None:
+    fails(command, tmp_path / "no", *options, says="no such folder; expected the unpacked archives of DIR-Lab")
+
+
+def test_a_damaged_table_of_sizes(fails: Fails, command: str, raw: Path, tmp_path: Path) -> None:
+    (tmp_path / "g.toml").write_text("[1]\nshape = [1, 2]\n")
+    fails(command, raw, "-o", tmp_path / "out", "--geometry", tmp_path / "g.toml", says="expected TOML tables such as")
+
+
+def test_masks_of_the_lungs(run: Run, tmp_path: Path) -> None:
+    """A phantom written the way DIR-Lab does: its lungs are found, on the grid of the image."""
+    pair = nephi.lung_phantom(shape=(40, 32, 36))
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for side in "ie":
+        # The phantom's axes run to R, A, S; DIR-Lab's to L, P, I.
+        values = (pair.fixed.data.numpy()[::-1, ::-1, ::-1].astype(np.int16) + 1024).transpose(2, 1, 0)
+        (raw / f"copd1_{side}BHCT.img").write_bytes(np.ascontiguousarray(values, "<i2").tobytes())
+        (raw / f"copd1_300_{side}BH_xyz_r1.txt").write_text("10 10 10\n")
+    spacing = pair.fixed.grid.spacing.tolist()
+    geometry = tmp_path / "g.toml"
+    geometry.write_text(f"[1]\nshape = [40, 32, 36]\nspacing = {spacing}\n")
+    assert run("dirlab-copd", raw, "-o", tmp_path / "out", "--geometry", geometry, "--cases", 1).code == 0
+    index = nephi.read_dataset_index(tmp_path / "out")
+    image, mask = (nephi.read_image(tmp_path / "out" / kind / "copd1-eBH.nii.gz") for kind in ("images", "masks"))
+    assert index.image("copd1-eBH").mask == "masks/copd1-eBH.nii.gz"
+    assert mask.grid.same_as(image.grid) and mask.voxel_type == "uint8"
+    found, truth = mask.data > 0, pair.fixed_mask.data.flip(0, 1, 2) > 0
+    assert 2 * float((found & truth).sum()) / float(found.sum() + truth.sum()) > 0.9
+
+
+def test_distances_are_held_against_the_published_ones(tmp_path: Path) -> None:
+    path = tmp_path / "a--b.csv"
+    path.write_text("id,fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z\n0,0,0,0,3,4,0\n1,1,1,1,1,1,2\n")
+    assert compared(path, None) == "a--b: 2 landmarks, 3.00 mm apart on average"
+    assert compared(path, 3.004) == "a--b: 2 landmarks, 3.00 mm apart on average, as published"
+    assert compared(path, 3.1).endswith("published are 3.10 mm: is it this case, and are these its landmarks?")
+
+
+def test_published_tables() -> None:
+    """Ten cases each, and as many slices together as the published tables have."""
+    for collection in (dirlab_4dct.COLLECTION, dirlab_copd.COLLECTION):
+        assert sorted(collection.cases) == sorted(collection.distances) == list(range(1, 11))
+        assert all(g.spacing[0] == g.spacing[1] and g.spacing[2] == 2.5 for g in collection.cases.values())
+    assert sum(g.shape[2] for g in dirlab_4dct.COLLECTION.cases.values()) == 1155
+    assert sum(g.shape[2] for g in dirlab_copd.COLLECTION.cases.values()) == 1203
