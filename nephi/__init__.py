@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     )
     from nephi.phantoms import PhantomPair, lung_phantom, shapes_phantom
     from nephi.registration import Registration, register
-    from nephi.report import overlay, write_report
+    from nephi.report import Viewer, overlay, write_report
     from nephi.transform_files import describe_transform, exported_pair, read_inverse, read_transform, transform_grid
     from nephi.transforms import AffineTransform, Composite, DisplacementField, Transform, invert
 
@@ -97,7 +97,7 @@ _HOMES = {
     ),
     "nephi.phantoms": ("PhantomPair", "lung_phantom", "shapes_phantom"),
     "nephi.registration": ("Registration", "register"),
-    "nephi.report": ("overlay", "write_report"),
+    "nephi.report": ("Viewer", "overlay", "write_report"),
     "nephi.transform_files": (
         "describe_transform",
         "exported_pair",
@@ -134,6 +134,7 @@ __all__ = [
     "StoredTransform",
     "Transform",
     "UsageError",
+    "Viewer",
     "check_output_folder",
     "describe_transform",
     "device_summary",
