@@ -50,10 +50,10 @@ def view(
 
     pairs = None if landmarks is None else nephi.read_point_pairs(landmarks, frame)
     with nephi.Viewer(folder, fixed=fixed, moving=moving, landmarks=pairs, port=port) as viewer:
-        click.echo(f"{folder} is shown at {viewer.url}\nCtrl-C ends it.")
-        if browser and _has_screen():
-            webbrowser.open(viewer.url)
         try:
+            click.echo(f"{folder} is shown at {viewer.url}\nCtrl-C ends it.")
+            if browser and _has_screen():
+                webbrowser.open(viewer.url)
             viewer.serve()
         except KeyboardInterrupt:
             click.echo("\nStopped.")
