@@ -4,10 +4,12 @@ import http.client
 import signal
 import subprocess
 import sys
+import webbrowser
 from pathlib import Path
 
 import pytest
 
+import nephi
 from nephi.report.viewer import viewer as viewer_module
 from nephi.report.viewer.niivue import has_niivue
 
@@ -38,6 +40,27 @@ def test_serves_until_ctrl_c(flat: Path, flat_result: Path) -> None:
         process.kill()
     assert (process.returncode, complaints) == (0, "")
     assert printed.splitlines() == ["", "Stopped."]
+
+
+@needs_niivue
+def test_opens_the_browser_where_there_is_a_screen(
+    succeed: Call, flat_result: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: nephi.Viewer) -> None:
+        raise KeyboardInterrupt
+
+    opened: list[str] = []
+    monkeypatch.setattr(nephi.Viewer, "serve", interrupted)
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("DISPLAY", ":0")
+    printed = succeed("view", flat_result).out
+    assert len(opened) == 1 and opened[0] in printed
+    succeed("view", flat_result, "--no-browser")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    succeed("view", flat_result)
+    assert len(opened) == 1
 
 
 @needs_niivue

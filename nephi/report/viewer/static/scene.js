@@ -67,9 +67,12 @@ export class Scene {
     }
   }
 
+  // A slider may move several times before the next frame is drawn: once is enough.
   async show(change) {
     Object.assign(this.shown, change);
-    await this.update();
+    const turn = this.asked = (this.asked ?? 0) + 1;
+    await new Promise(requestAnimationFrame);
+    if (turn === this.asked) await this.update();
   }
 
   setWindow(name, low, high) {
