@@ -40,13 +40,17 @@ export class Scene {
     this.plain = this.nv.setCustomMeshShader(PLAIN, "Plain");
     this.nv.setSliceType(this.study.dimension === 2 ? this.nv.sliceTypeAxial : this.nv.sliceTypeMultiplanar);
     this.nv.addVolume(await this.volume("fixed"));
-    await this.update();
+    await this.show({});
     this.moveTo(this.study.centre);
   }
 
   // Volumes are fetched once, when first shown.
   volume(name) {
-    if (!this.loaded.has(name)) this.loaded.set(name, this.fetched(name));
+    if (!this.loaded.has(name)) {
+      const coming = this.fetched(name);
+      coming.catch(() => this.loaded.delete(name)); // the next time asks again
+      this.loaded.set(name, coming);
+    }
     return this.loaded.get(name);
   }
 
@@ -67,28 +71,33 @@ export class Scene {
     }
   }
 
-  // A slider may move several times before the next frame is drawn: once is enough.
-  async show(change) {
+  // One drawing at a time: sliders move faster than a software renderer draws, and drawings that wait would add up.
+  show(change) {
     Object.assign(this.shown, change);
-    const turn = this.asked = (this.asked ?? 0) + 1;
-    await new Promise(requestAnimationFrame);
-    if (turn === this.asked) await this.update();
+    this.stale = true;
+    this.drawing ??= this.catchUp().finally(() => { this.drawing = null; });
+    return this.drawing;
+  }
+
+  async catchUp() {
+    while (this.stale) {
+      this.stale = false;
+      await this.draw();
+      await this.drawn();
+    }
   }
 
   setWindow(name, low, high) {
     for (const each of name === "fixed" ? ["fixed"] : ["moving", "warped"]) this.windows[each] = [low, high];
-    return this.update();
+    return this.show({});
   }
 
-  // Updates overlap where a volume is still on its way: only the last one is drawn.
-  async update() {
-    const turn = this.turn = (this.turn ?? 0) + 1;
+  async draw() {
     const { other, blend, map, strength } = this.shown;
     const layers = [["fixed", blend < 1 ? 1 : 0]]; // at the end nothing of it, beyond the other image either
     if (blend > 0) layers.push([other, blend]);
     if (map !== "none" && strength > 0) layers.push([map, strength]);
     const volumes = await Promise.all(layers.map(([name]) => this.volume(name)));
-    if (turn !== this.turn) return;
     layers.forEach(([name, opacity], i) => {
       volumes[i].opacity = opacity;
       [volumes[i].cal_min, volumes[i].cal_max] = this.range(name);
@@ -97,6 +106,15 @@ export class Scene {
     this.nv.back = volumes[0];
     this.nv.overlays = volumes.slice(1);
     this.nv.updateGLVolume();
+  }
+
+  async drawn() {
+    const gl = this.nv.gl;
+    const fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
+    gl.flush();
+    do await new Promise(requestAnimationFrame);
+    while (gl.getSyncParameter(fence, gl.SYNC_STATUS) !== gl.SIGNALED && !gl.isContextLost());
+    gl.deleteSync(fence);
   }
 
   showMeshes(connectomes) {

@@ -73,13 +73,14 @@ function connect(scene, landmarks) {
   const change = async (values) => {
     const before = besideMoving(scene);
     try {
-      await scene.show(values);
+      const drawn = scene.show(values);
+      pressShown(scene);
+      await drawn;
     } catch (error) {
       say(error.message, true);
     }
     if (besideMoving(scene) !== before) drawLandmarks();
     if (landmarks) noteLandmarks(scene);
-    pressShown(scene);
   };
   for (const button of $("images").querySelectorAll("button")) {
     const name = button.dataset.image;
@@ -96,7 +97,7 @@ function connect(scene, landmarks) {
     input.value = Number(scene.windows[name][input.dataset.end === "low" ? 0 : 1].toPrecision(4));
     input.addEventListener("change", () => {
       const [low, high] = ends.map((end) => end.valueAsNumber);
-      if (low < high) scene.setWindow(name, low, high);
+      if (low < high) scene.setWindow(name, low, high).catch((error) => say(error.message, true));
     });
   }
   $("landmarks-shown").addEventListener("change", drawLandmarks);
