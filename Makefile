@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-KERNELS := $(wildcard nephi/kernels/*.[ch])
+SOURCES := $(wildcard nephi/kernels/*.[ch]) setup.py nephi/report/viewer/niivue.py
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help demo test lint clean
@@ -26,16 +26,17 @@ lint: $(VENV)/.dev-installed ## check style, formatting and types
 
 clean: ## remove the virtual environment, build outputs and caches
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f nephi/report/viewer/static/niivue.umd.js
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Two stamps, so that a demo does not wait for the development tools.
-$(VENV)/.nephi-installed: pyproject.toml constraints.txt $(KERNELS)
+$(VENV)/.nephi-installed: pyproject.toml constraints.txt $(SOURCES)
 	@echo "Installing nephi into $(VENV); the first time this takes a few minutes."
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) -e .
 	@touch $@
 
-$(VENV)/.dev-installed: pyproject.toml constraints.txt $(KERNELS)
+$(VENV)/.dev-installed: pyproject.toml constraints.txt $(SOURCES)
 	@echo "Installing nephi and its development tools into $(VENV); the first time this takes a few minutes."
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) -e ".[dev]"

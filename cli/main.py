@@ -18,6 +18,7 @@ from .info import info
 from .jacobian import jacobian
 from .points import points
 from .register import register
+from .view import view
 
 VERSION_HELP = "Show the versions of nephi, torch and Python, and what it would compute on."
 
@@ -48,7 +49,7 @@ def cli() -> None:
     """
 
 
-for command in (register, apply, points, export, jacobian, evaluate, info, demo):
+for command in (register, apply, points, export, jacobian, evaluate, info, view, demo):
     cli.add_command(command)
 
 

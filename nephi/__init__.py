@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     )
     from nephi.phantoms import PhantomPair, lung_phantom, shapes_phantom
     from nephi.registration import Registration, register
-    from nephi.report import overlay, write_report
+    from nephi.report import Viewer, overlay, write_report
     from nephi.transform_files import (
         describe_transform,
         exported_pair,
@@ -122,7 +122,7 @@ _HOMES = {
     ),
     "nephi.phantoms": ("PhantomPair", "lung_phantom", "shapes_phantom"),
     "nephi.registration": ("Registration", "register"),
-    "nephi.report": ("overlay", "write_report"),
+    "nephi.report": ("Viewer", "overlay", "write_report"),
     "nephi.transform_files": (
         "describe_transform",
         "exported_pair",
@@ -165,6 +165,7 @@ __all__ = [
     "StoredTransform",
     "Transform",
     "UsageError",
+    "Viewer",
     "check_output_folder",
     "describe_transform",
     "device_summary",

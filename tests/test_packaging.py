@@ -1,16 +1,22 @@
 """What ends up in a wheel: every module and preset, with cli/ as nephi.cli and no global package cli."""
 
+import os
+import runpy
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+STATIC = ROOT / "nephi" / "report" / "viewer" / "static"
+NIIVUE = "niivue.umd.js"
 
 
 def installed_name(file: Path) -> str:
@@ -23,6 +29,7 @@ def package_files() -> set[str]:
     files = [file for folder in ("nephi", "cli") for file in (ROOT / folder).rglob("*.py")]
     files += [ROOT / "nephi" / "py.typed", *(ROOT / "nephi" / "optimize" / "presets").glob("*.toml")]
     files += (ROOT / "nephi" / "report" / "templates").iterdir()
+    files += STATIC.iterdir()  # with NiiVue where it was fetched
     return {installed_name(file) for file in files}
 
 
@@ -35,7 +42,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZipFile]:
     for file in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, source)
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-index", "--no-build-isolation"]
-    done = subprocess.run([*command, "-w", out, source], capture_output=True, text=True)
+    offline = {**os.environ, "npm_config_offline": "true"}  # NiiVue ships if these sources have it
+    done = subprocess.run([*command, "-w", out, source], capture_output=True, text=True, env=offline)
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = out.glob("nephi-*.whl")
     with ZipFile(path) as archive:
@@ -45,6 +53,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZipFile]:
 def test_wheel_contains_every_module_and_preset(wheel: ZipFile) -> None:
     assert "nephi/cli/main.py" in wheel.namelist()
     assert package_files() - set(wheel.namelist()) == set()
+
+
+def test_wheel_contains_the_viewer_and_its_licences(wheel: ZipFile) -> None:
+    there = {name.rsplit("/")[-1] for name in wheel.namelist() if name.startswith("nephi/report/viewer/static/")}
+    assert there >= {"viewer.html", "viewer.css", "viewer.js", "scene.js", "landmarks.js", "NOTICE.txt"}
+    assert (NIIVUE in there) == (STATIC / NIIVUE).exists()
+    notice = wheel.read("nephi/report/viewer/static/NOTICE.txt").decode()
+    assert "BSD-2-Clause" in notice and "Redistribution and use in source and binary forms" in notice
 
 
 def test_wheel_installs_nothing_but_nephi(wheel: ZipFile) -> None:
@@ -61,3 +77,49 @@ def test_every_package_is_listed() -> None:
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     present = {str(PurePosixPath(file).parent).replace("/", ".") for file in package_files() if "__init__" in file}
     assert set(listed) == present
+
+
+@pytest.fixture
+def fetching() -> dict[str, Any]:
+    """The file that setup.py runs, run as it does: without nephi."""
+    return runpy.run_path(str(ROOT / "nephi" / "report" / "viewer" / "niivue.py"))
+
+
+def fake_npm(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Put a program called npm on the PATH, and nothing else but the system's."""
+    folder.mkdir()
+    (folder / "npm").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
+def test_niivue_of_another_hash_is_refused(
+    fetching: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other.js").write_text("alert(1)")
+    with tarfile.open(tmp_path / "other.tgz", "w:gz") as archive:
+        archive.add(tmp_path / "other.js", "package/dist/niivue.umd.js")
+    fake_npm(tmp_path / "bin", monkeypatch, f"cp '{tmp_path}/other.tgz' .")
+    assert "is not the one expected" in fetching["fetch_niivue"](tmp_path / NIIVUE)
+    assert not (tmp_path / NIIVUE).exists()
+    (tmp_path / NIIVUE).write_text("alert(1)")
+    assert not fetching["has_niivue"](tmp_path / NIIVUE)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
+def test_an_installation_without_niivue_tells_why(
+    fetching: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_npm(tmp_path / "bin", monkeypatch, "echo no network >&2; exit 7")
+    assert "ended with 7: no network" in fetching["fetch_niivue"](tmp_path / NIIVUE)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "npm" in fetching["fetch_niivue"](tmp_path / NIIVUE)
+    assert not (tmp_path / NIIVUE).exists()
+
+
+def test_niivue_is_fetched_once(fetching: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    if not fetching["has_niivue"]():
+        pytest.skip("NiiVue was not fetched when nephi was installed")
+    monkeypatch.setenv("PATH", "")
+    assert fetching["fetch_niivue"]() is None

@@ -39,6 +39,7 @@ SURFACE = {
     "StoredTransform",
     "Transform",
     "UsageError",
+    "Viewer",
     "check_output_folder",
     "describe_transform",
     "device_summary",

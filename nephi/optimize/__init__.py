@@ -2,6 +2,7 @@
 
 from nephi.optimize.device import device_summary
 from nephi.optimize.export import PAGE, check_output_folder, require_exportable
+from nephi.optimize.pair import intensity_window
 from nephi.optimize.progress import Progress
 from nephi.optimize.registration import Registration, register, versions
 from nephi.optimize.settings import Settings
@@ -15,6 +16,7 @@ __all__ = [
     "Settings",
     "check_output_folder",
     "device_summary",
+    "intensity_window",
     "preset",
     "preset_names",
     "read_settings",

@@ -71,7 +71,7 @@ def make_pair(
         image.require_finite()
         image.require_contrast()
     masks = [_mask(i, m, settings.mask) for i, m in ((fixed, fixed_mask), (moving, moving_mask))]
-    windows = [_window(i, m, settings) for i, m in zip((fixed, moving), masks, strict=True)]
+    windows = [intensity_window(i, m, settings) for i, m in zip((fixed, moving), masks, strict=True)]
     levels = Pyramid(fixed, windows[0], detail), Pyramid(moving, windows[1], detail)
     return Pair(fixed, moving, masks[0], masks[1], windows[0], windows[1], *levels)
 
@@ -105,7 +105,11 @@ def _require_something_in(mask: Image, image: Image) -> None:
     )
 
 
-def _window(image: Image, mask: Image | None, settings: ImageSettings) -> Window:
+def intensity_window(image: Image, mask: Image | None, settings: ImageSettings) -> Window:
+    """Return the intensities `(low, high)` between which an image is compared: those set, else percentiles of it.
+
+    Percentiles are of the voxels above the smallest value, the background, and inside `mask` (of the image's grid).
+    """
     if settings.window:
         low, high = settings.window
         return low, high

@@ -1,7 +1,8 @@
-"""The report page of a registration, its figures, and how it shows in a notebook."""
+"""The report page of a registration, its figures, how it shows in a notebook, and the viewer."""
 
 from nephi.report.figures import overlay
 from nephi.report.notebook import notebook_html
 from nephi.report.page import write_report
+from nephi.report.viewer import Viewer
 
-__all__ = ["notebook_html", "overlay", "write_report"]
+__all__ = ["Viewer", "notebook_html", "overlay", "write_report"]

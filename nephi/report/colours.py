@@ -1,4 +1,4 @@
-"""Colours of numbers: volume change with its folds, and errors of landmarks."""
+"""Colours of numbers: volume change with its folds, lengths of displacements, and errors of landmarks."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ CHANGE: Stops = (
     (1.0, (127, 59, 8)),
 )
 ERRORS: Stops = ((0.0, (94, 201, 178)), (0.5, (253, 204, 92)), (1.0, (240, 80, 60)))
+LENGTHS: Stops = (
+    (0.0, (68, 1, 84)),
+    (0.25, (59, 82, 139)),
+    (0.5, (33, 145, 140)),
+    (0.75, (94, 201, 98)),
+    (1.0, (253, 231, 37)),
+)
 FOLD = (255, 0, 255)
 LEVELS = 33  # of volume change: more cannot be told apart, and bands are a third of the bytes of a smooth ramp
 BEYOND, FOLDED = 0, LEVELS + 1  # indices of the palette; those between are volume changes

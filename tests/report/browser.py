@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import select
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+NO_WEBGL = ("--disable-gpu",)
+SOFTWARE_WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 PATIENCE = 60.0  # seconds for an answer, on a busy machine
 MIDDLE = """(element => {
   element.scrollIntoView({block: "center"});
@@ -28,10 +32,10 @@ def find_browser() -> str | None:
 class Browser:
     """One page of a headless browser; `errors` gathers what its console says, `requests` every address it asked for."""
 
-    def __init__(self, executable: str, profile: Path) -> None:
+    def __init__(self, executable: str, profile: Path, graphics: Sequence[str] = NO_WEBGL) -> None:
         theirs_in, self._to = os.pipe()
         self._from, theirs_out = os.pipe()
-        flags = ["--headless=new", "--disable-gpu", "--no-first-run", "--remote-debugging-pipe"]
+        flags = ["--headless=new", *graphics, "--no-first-run", "--remote-debugging-pipe"]
         flags += [f"--user-data-dir={profile}", "--window-size=1240,1000"]
         if os.geteuid() == 0:  # as in most containers, where the sandbox refuses to start
             flags.append("--no-sandbox")
@@ -58,10 +62,10 @@ class Browser:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self._ask(f"{domain}.enable")
 
-    def open(self, path: Path) -> None:
-        """Open a file and wait until all of it is there."""
+    def open(self, page: Path | str) -> None:
+        """Open a file or an address and wait until all of it is there."""
         self._loaded = False
-        self._ask("Page.navigate", url=path.as_uri())
+        self._ask("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         until = time.monotonic() + PATIENCE
         while not self._loaded:
             self._take(until)
@@ -72,6 +76,17 @@ class Browser:
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
+    def wait_for(self, condition: str) -> None:
+        """Wait until a JavaScript expression is true."""
+        until = time.monotonic() + PATIENCE
+        while not self.run(condition):
+            assert time.monotonic() < until, f"still not true: {condition}"
+            time.sleep(0.02)
+
+    def screenshot(self) -> bytes:
+        """Return the page as it is seen, as PNG."""
+        return base64.b64decode(self._ask("Page.captureScreenshot", format="png")["data"])
+
     def point_at(self, selector: str) -> tuple[float, float]:
         """Move the mouse over the middle of an element; return where that is."""
         x, y = self.run(MIDDLE % json.dumps(selector))
@@ -80,7 +95,10 @@ class Browser:
 
     def click(self, selector: str) -> None:
         """Click on the middle of an element."""
-        x, y = self.point_at(selector)
+        self.click_at(*self.point_at(selector))
+
+    def click_at(self, x: float, y: float) -> None:
+        """Click on a point of the window."""
         for kind in ("mousePressed", "mouseReleased"):
             self._ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 

@@ -1,0 +1,64 @@
+"""`nephi view`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+from pathlib import Path
+
+import click
+
+from .options import FILE, frame_option
+
+
+@click.command(short_help="Look at results in the browser.")
+@click.argument("folder", type=FILE, metavar="OUTDIR")
+@click.option("-f", "--fixed", type=FILE, help="Fixed image, if it is no longer where OUTDIR/report.json says.")
+@click.option("-m", "--moving", type=FILE, help="The same for the moving image.")
+@click.option("--landmarks", type=FILE, metavar="F.csv", help="Pairs of points to show, with their errors.")
+@frame_option
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Port to listen on; 0 for a free one.",
+)
+@click.option("--browser/--no-browser", default=True, help="Open the page.  [default: --browser]")
+def view(
+    folder: Path,
+    fixed: Path | None,
+    moving: Path | None,
+    landmarks: Path | None,
+    frame: str,
+    port: int,
+    browser: bool,
+) -> None:
+    """Show what `nephi register` wrote to OUTDIR in the browser, until Ctrl-C.
+
+    Fixed, moving and warped image blend into each other; Jacobian determinant and displacement lie over them in colour;
+    the crosshair tells the values at its point. The page is served to this machine alone, at an address that is new
+    every time, and nothing of it comes from the network.
+
+    \b
+    nephi view result
+    nephi view result --landmarks landmarks.csv
+    """
+    import nephi
+
+    pairs = None if landmarks is None else nephi.read_point_pairs(landmarks, frame)
+    with nephi.Viewer(folder, fixed=fixed, moving=moving, landmarks=pairs, port=port) as viewer:
+        try:
+            click.echo(f"{folder} is shown at {viewer.url}\nCtrl-C ends it.")
+            if browser and _has_screen():
+                webbrowser.open(viewer.url)
+            viewer.serve()
+        except KeyboardInterrupt:
+            click.echo("\nStopped.")
+
+
+def _has_screen() -> bool:
+    """Tell whether a window can open; without one, Python may start a text browser in this terminal."""
+    return not sys.platform.startswith("linux") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))

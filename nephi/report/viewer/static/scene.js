@@ -1,0 +1,139 @@
+// The picture: which volumes NiiVue shows, how strongly, and where the crosshair is.
+
+const { Niivue, NVImage } = window.niivue;
+
+const GREYS = { R: [0, 255], G: [0, 255], B: [0, 255], A: [255, 255], I: [0, 255] };
+// Landmarks in their own colours, which tell errors: no light and shade.
+const PLAIN = `#version 300 es
+precision highp float;
+uniform float opacity;
+in vec4 vClr;
+out vec4 color;
+void main() { color = vec4(vClr.rgb, opacity); }`;
+const OPTIONS = {
+  backColor: [0, 0, 0, 1], crosshairColor: [0.44, 0.86, 0.86, 0.9], crosshairWidthUnit: "mm", fontColor: [0.75, 0.8, 0.82, 1],
+  isCornerOrientationText: false, fontMinPx: 15,
+  isSliceMM: true, isRadiologicalConvention: true, multiplanarShowRender: 0, multiplanarPadPixels: 6, tileMargin: 4,
+  dragMode: 3, dragAndDropEnabled: false, viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "",
+  isColorbar: false, logLevel: "error", showLegend: false,
+};
+
+export class Scene {
+  constructor(canvas, study, moved) {
+    this.study = study;
+    this.windows = study.windows;
+    this.maps = {};
+    this.loaded = new Map();
+    this.shown = { other: "warped", blend: 0.5, map: "none", strength: 0.6 };
+    this.meshes = [];
+    this.canvas = canvas;
+    this.moved = moved;
+  }
+
+  async start() {
+    const { extent } = this.study;
+    this.nv = new Niivue({ ...OPTIONS, crosshairWidth: extent / 400, crosshairGap: extent / 25 });
+    this.nv.onLocationChange = () => this.moved(this.point());
+    await this.nv.attachToCanvas(this.canvas);
+    if (!this.nv.gl) throw new Error("this browser offers no WebGL 2");
+    this.nv.addColormap("greys", GREYS);
+    this.plain = this.nv.setCustomMeshShader(PLAIN, "Plain");
+    this.nv.setSliceType(this.study.dimension === 2 ? this.nv.sliceTypeAxial : this.nv.sliceTypeMultiplanar);
+    this.nv.addVolume(await this.volume("fixed"));
+    await this.show({});
+    this.moveTo(this.study.centre);
+  }
+
+  // Volumes are fetched once, when first shown.
+  volume(name) {
+    if (!this.loaded.has(name)) {
+      const coming = this.fetched(name);
+      coming.catch(() => this.loaded.delete(name)); // the next time asks again
+      this.loaded.set(name, coming);
+    }
+    return this.loaded.get(name);
+  }
+
+  fetched(name) {
+    const colormap = name in this.windows ? "greys" : name;
+    return NVImage.loadFromUrl({ url: new URL(`${name}.nii`, window.location.href).href, name: `${name}.nii`, colormap });
+  }
+
+  range(name) {
+    return this.windows[name] ?? [this.maps[name].low, this.maps[name].high];
+  }
+
+  setMaps(maps) {
+    this.maps = maps;
+    for (const [name, map] of Object.entries(maps)) {
+      const [R, G, B] = [0, 1, 2].map((channel) => map.colours.map((colour) => colour[channel]));
+      this.nv.addColormap(name, { R, G, B, A: R.map(() => 255), I: R.map((_, i) => i) });
+    }
+  }
+
+  // One drawing at a time: sliders move faster than a software renderer draws, and drawings that wait would add up.
+  show(change) {
+    Object.assign(this.shown, change);
+    this.stale = true;
+    this.drawing ??= this.catchUp().finally(() => { this.drawing = null; });
+    return this.drawing;
+  }
+
+  async catchUp() {
+    while (this.stale) {
+      this.stale = false;
+      await this.draw();
+      await this.drawn();
+    }
+  }
+
+  setWindow(name, low, high) {
+    for (const each of name === "fixed" ? ["fixed"] : ["moving", "warped"]) this.windows[each] = [low, high];
+    return this.show({});
+  }
+
+  async draw() {
+    const { other, blend, map, strength } = this.shown;
+    const layers = [["fixed", blend < 1 ? 1 : 0]]; // at the end nothing of it, beyond the other image either
+    if (blend > 0) layers.push([other, blend]);
+    if (map !== "none" && strength > 0) layers.push([map, strength]);
+    const volumes = await Promise.all(layers.map(([name]) => this.volume(name)));
+    layers.forEach(([name, opacity], i) => {
+      volumes[i].opacity = opacity;
+      [volumes[i].cal_min, volumes[i].cal_max] = this.range(name);
+    });
+    this.nv.volumes = volumes;
+    this.nv.back = volumes[0];
+    this.nv.overlays = volumes.slice(1);
+    this.nv.updateGLVolume();
+  }
+
+  async drawn() {
+    const gl = this.nv.gl;
+    const fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
+    gl.flush();
+    do await new Promise(requestAnimationFrame);
+    while (gl.getSyncParameter(fence, gl.SYNC_STATUS) !== gl.SIGNALED && !gl.isContextLost());
+    gl.deleteSync(fence);
+  }
+
+  showMeshes(connectomes) {
+    this.nv.meshes = [];
+    for (const connectome of connectomes) {
+      const mesh = this.nv.loadConnectomeAsMesh(connectome);
+      this.nv.addMesh(mesh);
+      this.nv.setMeshShader(mesh.id, this.plain);
+    }
+    this.nv.updateGLVolume();
+  }
+
+  point() {
+    return [...this.nv.frac2mm(this.nv.scene.crosshairPos, 0, true)].slice(0, 3);
+  }
+
+  moveTo(point) {
+    this.nv.scene.crosshairPos = this.nv.mm2frac(point, 0, true);
+    this.nv.drawScene();
+    this.moved(this.point());
+  }
+}

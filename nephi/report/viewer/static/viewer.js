@@ -1,0 +1,171 @@
+// The page around the picture: buttons, sliders, values at the crosshair.
+
+import { Landmarks } from "./landmarks.js";
+import { Scene } from "./scene.js";
+
+const $ = (id) => document.getElementById(id);
+const NOTES = {
+  jacobian: "Jacobian determinant: 1 (white) keeps volume, 2 takes twice the room in the moving image. Magenta: a fold (0 or less).",
+  displacement: "Length of the displacement u(x) = φ(x) − x in mm, affine part included.",
+};
+
+function say(text, wrong = false) {
+  $("status").textContent = text;
+  $("status").classList.toggle("wrong", wrong);
+}
+
+async function asked(address) {
+  const answer = await fetch(address);
+  if (!answer.ok) throw new Error(await answer.text());
+  return answer.json();
+}
+
+// One question at a time, and the last point of a drag is never left out.
+function valuesAt(dimension) {
+  let busy = false;
+  let next = null;
+  return async (point) => {
+    next = point;
+    if (busy) return;
+    busy = true;
+    try {
+      while (next) {
+        const now = next;
+        next = null;
+        tell(now, await asked(`values?point=${now.slice(0, dimension).join(",")}`), dimension);
+      }
+    } catch (error) {
+      say(`No values: ${error.message}`, true);
+    } finally {
+      busy = false;
+    }
+  };
+}
+
+function tell(point, values, dimension) {
+  const places = (numbers) => numbers.slice(0, dimension).map((n) => n.toFixed(1)).join(", ");
+  $("point").textContent = places(point);
+  $("moved").textContent = values.moved ? places(values.moved) : "–";
+  for (const [name, digits] of [["fixed", 1], ["moving", 1], ["warped", 1], ["jacobian", 3], ["displacement", 2]]) {
+    const value = values[name];
+    const small = digits === 1 && value !== null && Math.abs(value) < 10; // images of 0 to 1
+    $(`value-${name}`).textContent = value === null ? "–" : value.toFixed(small ? 3 : digits);
+  }
+  $("value-jacobian").classList.toggle("fold", values.jacobian !== null && values.jacobian <= 0);
+  document.body.dataset.point = JSON.stringify(point);
+}
+
+function press(group, chosen) {
+  for (const button of $(group).querySelectorAll("button")) button.setAttribute("aria-pressed", button === chosen);
+}
+
+// The button of the image that is seen alone; a blend of two presses none but the other image's name says which.
+function pressShown(scene) {
+  const { other, blend } = scene.shown;
+  const name = blend === 0 ? "fixed" : blend === 1 ? other : null;
+  press("images", name && $("images").querySelector(`[data-image=${name}]`));
+  $("other-name").textContent = other;
+  $("blend").value = 100 * blend;
+}
+
+function connect(scene, landmarks) {
+  const drawLandmarks = () => landmarks?.draw($("landmarks-shown").checked, besideMoving(scene));
+  const change = async (values) => {
+    const before = besideMoving(scene);
+    try {
+      const drawn = scene.show(values);
+      pressShown(scene);
+      await drawn;
+    } catch (error) {
+      say(error.message, true);
+    }
+    if (besideMoving(scene) !== before) drawLandmarks();
+    if (landmarks) noteLandmarks(scene);
+  };
+  for (const button of $("images").querySelectorAll("button")) {
+    const name = button.dataset.image;
+    button.addEventListener("click", () => change(name === "fixed" ? { blend: 0 } : { other: name, blend: 1 }));
+  }
+  $("blend").addEventListener("input", () => change({ blend: $("blend").valueAsNumber / 100 }));
+  $("strength").addEventListener("input", () => change({ strength: $("strength").valueAsNumber / 100 }));
+  for (const button of $("maps").querySelectorAll("button")) {
+    button.addEventListener("click", () => showMap(scene, button, change));
+  }
+  for (const input of document.querySelectorAll("[data-window]")) {
+    const name = input.dataset.window;
+    const ends = [...document.querySelectorAll(`[data-window=${name}]`)];
+    input.value = Number(scene.windows[name][input.dataset.end === "low" ? 0 : 1].toPrecision(4));
+    input.addEventListener("change", () => {
+      const [low, high] = ends.map((end) => end.valueAsNumber);
+      if (low < high) scene.setWindow(name, low, high).catch((error) => say(error.message, true));
+    });
+  }
+  $("landmarks-shown").addEventListener("change", drawLandmarks);
+  drawLandmarks();
+  pressShown(scene);
+}
+
+function besideMoving(scene) {
+  return scene.shown.other === "moving" && scene.shown.blend > 0.5;
+}
+
+function noteLandmarks(scene) {
+  $("landmarks-note").textContent = besideMoving(scene)
+    ? "In colour where the transform takes them, white where they should be."
+    : "At the fixed points; the colour tells the error.";
+}
+
+async function showMap(scene, button, change) {
+  const name = button.dataset.map;
+  press("maps", button);
+  if (name !== "none" && !(name in scene.maps)) {
+    say("Computing the maps …");
+    try {
+      scene.setMaps(await asked("maps.json"));
+    } catch (error) {
+      return say(error.message, true);
+    }
+  }
+  $("legend").hidden = name === "none";
+  if (name !== "none") drawLegend(scene.maps[name], NOTES[name]);
+  await change({ map: name });
+  if (!$("status").classList.contains("wrong")) say("");
+}
+
+function drawLegend(map, note) {
+  const paint = $("ramp").getContext("2d");
+  map.colours.forEach((colour, i) => {
+    paint.fillStyle = `rgb(${colour.join(" ")})`;
+    paint.fillRect(i, 0, 1, 1);
+  });
+  $("marks").style.marginLeft = `${100 * map.bare}%`;
+  $("marks").replaceChildren(...map.marks.map((mark) => {
+    const label = document.createElement("span");
+    label.textContent = mark;
+    return label;
+  }));
+  $("map-note").textContent = note;
+}
+
+async function start() {
+  const study = await asked("study.json");
+  for (const name of ["fixed", "moving"]) $(`${name}-name`).textContent = study[name];
+  document.title = `${study.fixed} and ${study.moving} – nephi`;
+  $("orientation").textContent = "Radiological orientation: the patient's right (R) is at the left of the picture. "
+    + `Click or drag to move the crosshair${study.dimension === 3 ? ", scroll to change the plane" : ""}; coordinates are world mm, RAS.`;
+  const scene = new Scene($("canvas"), study, valuesAt(study.dimension));
+  await scene.start();
+  let landmarks = null;
+  if (study.landmarks.length) {
+    landmarks = new Landmarks(scene, study.landmarks, study.extent / 90);
+    landmarks.list($("landmark-list"));
+    $("landmarks").hidden = false;
+    noteLandmarks(scene);
+  }
+  connect(scene, landmarks);
+  press("maps", $("maps").querySelector("[data-map=none]"));
+  say("");
+  document.body.dataset.ready = "yes";
+}
+
+start().catch((error) => say(`The viewer could not start: ${error.message}`, true));

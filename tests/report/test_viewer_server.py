@@ -1,0 +1,200 @@
+"""The viewer's server: what it answers, and all that it refuses."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from nephi.errors import DataError, UsageError
+from nephi.geometry import Grid
+from nephi.io import write_image
+from nephi.metrics import jacobian_image
+from nephi.optimize import Registration
+from nephi.phantoms import PhantomPair
+from nephi.report import Viewer
+from nephi.report.viewer import viewer as viewer_module
+from nephi.report.viewer.maps import deformation_maps, map_grid
+from nephi.transforms import AffineTransform
+
+from .viewers import ask, keep, require_niivue, serving
+
+
+@pytest.fixture(scope="module")
+def folder(flat_affine: Registration, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    require_niivue()
+    return keep(flat_affine, tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture(scope="module")
+def viewer(folder: Path, flat: PhantomPair) -> Iterator[Viewer]:
+    with serving(folder, landmarks=flat.landmarks) as found:
+        yield found
+
+
+def test_answers_what_the_page_needs(viewer: Viewer, flat: PhantomPair) -> None:
+    for path, kind in (("", "text/html"), ("viewer.js", "text/javascript"), ("viewer.css", "text/css")):
+        reply = ask(viewer, path)
+        assert reply.status == 200 and reply.headers["Content-Type"].startswith(kind) and reply.body
+    about = json.loads(ask(viewer, "study.json").body)
+    assert about["dimension"] == 2
+    assert len(about["landmarks"]) == len(flat.landmarks)
+    assert set(json.loads(ask(viewer, "maps.json").body)) == {"jacobian", "displacement"}
+
+
+def test_every_answer_has_the_headers_that_keep_it_here(viewer: Viewer) -> None:
+    for path in ("", "study.json", "nothing"):
+        headers = ask(viewer, path).headers
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "http" not in headers["Content-Security-Policy"]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Cache-Control"] == "no-store"
+        assert "Python" not in headers["Server"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../report.json",
+        "../../etc/passwd",
+        "%2e%2e/report.json",
+        "%2e%2e%2freport.json",
+        "..%5creport.json",
+        "/etc/passwd",
+        "//etc/passwd",
+        "/../../../etc/passwd",
+        "files/report.json",
+        "report.json",
+        "link.nii",
+        "viewer.js%00.html",
+        "fixed.nii/../viewer.js",
+        "./viewer.js",
+        "static/viewer.js",
+        "/",
+        "/viewer.js",
+        "/study.json",
+        "http://example.org/study.json",
+    ],
+)
+def test_nothing_but_the_routes_is_found(viewer: Viewer, folder: Path, path: str) -> None:
+    link = folder / "result" / "link.nii"
+    link.unlink(missing_ok=True)
+    link.symlink_to("/etc/passwd")
+    reply = ask(viewer, path)
+    assert (reply.status, reply.body) == (404, b"not found")
+
+
+@pytest.mark.parametrize("host", ["example.org", "example.org:{port}", "127.0.0.1", "127.0.0.1:1", "", "[::1]:{port}"])
+def test_other_hosts_are_refused(viewer: Viewer, host: str) -> None:
+    """A page elsewhere whose name was made to point here gets nothing."""
+    port = viewer.url.split(":")[2].split("/")[0]
+    assert ask(viewer, "study.json", host=host.format(port=port)).status == 403
+    assert ask(viewer, "study.json", host=f"localhost:{port}").status == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_other_methods_are_refused(viewer: Viewer, method: str) -> None:
+    reply = ask(viewer, "study.json", method)
+    assert reply.status == 405 and reply.headers["Allow"] == "GET, HEAD"
+
+
+def test_head_is_get_without_the_body(viewer: Viewer) -> None:
+    reply = ask(viewer, "fixed.nii", "HEAD")
+    assert (reply.status, reply.body) == (200, b"")
+    assert int(reply.headers["Content-Length"]) == len(ask(viewer, "fixed.nii").body)
+
+
+def test_listens_on_the_loopback_address_alone(viewer: Viewer, folder: Path) -> None:
+    assert viewer.url.startswith("http://127.0.0.1:")
+    port = int(viewer.url.split(":")[2].split("/")[0])
+    with socket.socket() as other:  # 127.0.0.2 would reach a server that listens everywhere
+        assert other.connect_ex(("127.0.0.2", port)) != 0
+    with serving(folder) as second:
+        assert second.url.rsplit("/", 2)[1] != viewer.url.rsplit("/", 2)[1]
+    with pytest.raises(UsageError, match=rf"port {port}: cannot be listened on"):
+        Viewer(folder / "result", fixed=folder / "fixed.nii.gz", moving=folder / "moving.nii.gz", port=port)
+
+
+def test_volumes_are_the_images(viewer: Viewer, flat_affine: Registration) -> None:
+    image = nibabel.Nifti1Image.from_bytes(ask(viewer, "moving.nii").body)
+    moving = flat_affine.pair.moving
+    np.testing.assert_array_equal(np.squeeze(np.asarray(image.dataobj)), moving.data.numpy())
+    np.testing.assert_allclose(image.affine[:2, :2], moving.grid.affine[:2, :2], atol=1e-4)
+
+
+@pytest.mark.parametrize("query", ["", "point=", "point=1", "point=1,2,3", "point=a,b", "point=nan,1", "point=1,inf"])
+def test_a_point_that_is_none_is_refused(viewer: Viewer, query: str) -> None:
+    reply = ask(viewer, f"values?{query}")
+    assert reply.status == 400 and b"2 numbers" in reply.body
+
+
+def test_values_are_those_at_the_point(viewer: Viewer, flat_affine: Registration) -> None:
+    point = torch.tensor([[7.3, -11.9]], dtype=torch.float64)
+    moved, jacobian = flat_affine.transform.value_and_jacobian(point)
+    told = json.loads(ask(viewer, "values?point=7.3,-11.9").body)
+    assert told["displacement"] == pytest.approx(float((moved - point).norm()), abs=1e-3)
+    assert told["jacobian"] == pytest.approx(float(torch.linalg.det(jacobian)[0]), abs=1e-4)
+    assert told["moved"] == pytest.approx(moved[0].tolist(), abs=1e-3)
+    beyond = json.loads(ask(viewer, "values?point=9000,0").body)
+    assert set(beyond.values()) == {None}
+
+
+def test_maps_on_the_whole_box_of_the_grid(grid: Grid) -> None:
+    thin = map_grid(grid, grid.size // 3)
+    assert thin.size <= grid.size // 3
+    for corner in (-0.5, 0.0):
+        outer = [
+            g.voxel_to_world_points(torch.tensor([corner if corner else n - 0.5 for n in g.shape]))
+            for g in (thin, grid)
+        ]
+        assert torch.allclose(*outer, atol=1e-6)
+    assert map_grid(grid, grid.size).same_as(grid)
+
+
+def test_maps_tell_volume_change_displacement_and_folds(grid: Grid) -> None:
+    d = grid.dimension
+    matrix = torch.eye(d + 1, dtype=torch.float64)
+    matrix[0, 0], matrix[0, -1] = 1.3, 4.0
+    maps = deformation_maps(AffineTransform(matrix), grid)
+    determinants = jacobian_image(AffineTransform(matrix), grid).data
+    assert torch.allclose(maps["jacobian"].image.data, determinants.log(), atol=1e-5)
+    centres = grid.voxel_centres()
+    assert torch.allclose(maps["displacement"].image.data, (0.3 * centres[..., 0] + 4).abs(), atol=1e-3)
+    matrix[0, 0] = -1.0
+    folded = deformation_maps(AffineTransform(matrix), grid)["jacobian"]
+    assert torch.allclose(folded.image.data, torch.tensor(folded.low))
+    assert folded.colours[0].tolist() == [255, 0, 255]
+
+
+def test_images_are_found_where_they_were(flat_affine: Registration, tmp_path: Path) -> None:
+    require_niivue()
+    paths = {role: tmp_path / f"{role}.nii.gz" for role in ("fixed", "moving")}
+    images = {role: replace(getattr(flat_affine.pair, role), name=str(path)) for role, path in paths.items()}
+    for role, path in paths.items():
+        write_image(images[role], path)
+    replace(flat_affine, pair=replace(flat_affine.pair, **images)).save(tmp_path / "out")
+    Viewer(tmp_path / "out").close()
+    paths["moving"].rename(tmp_path / "elsewhere.nii.gz")
+    with pytest.raises(DataError, match=r"moving\.nii\.gz: the moving image is no longer there; .* --moving"):
+        Viewer(tmp_path / "out")
+    Viewer(tmp_path / "out", moving=tmp_path / "elsewhere.nii.gz").close()
+    with pytest.raises(DataError, match=r"fixed\.nii\.gz: not the moving image of this registration"):
+        Viewer(tmp_path / "out", moving=paths["fixed"])
+
+
+def test_what_is_no_result_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(viewer_module, "has_niivue", lambda: True)
+    with pytest.raises(DataError, match="no such folder"):
+        Viewer(tmp_path / "none")
+    with pytest.raises(DataError, match=r"transform\.nephi: no such file"):
+        Viewer(tmp_path)
+    monkeypatch.setattr(viewer_module, "has_niivue", lambda: False)
+    with pytest.raises(DataError, match=r"the viewer needs @niivue/niivue@.*; install npm"):
+        Viewer(tmp_path)
