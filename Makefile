@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 KERNELS := $(wildcard nephi/kernels/*.[ch])
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint docs clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -24,11 +24,15 @@ lint: $(VENV)/.dev-installed ## check style, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.docs-installed ## build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict
+	@echo "Open site/index.html"
+
 clean: ## remove the virtual environment, build outputs and caches
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Two stamps, so that a demo does not wait for the development tools.
+# Three stamps, so that a demo does not wait for the development tools.
 $(VENV)/.nephi-installed: pyproject.toml constraints.txt $(KERNELS)
 	@echo "Installing nephi into $(VENV); the first time this takes a few minutes."
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
@@ -40,4 +44,12 @@ $(VENV)/.dev-installed: pyproject.toml constraints.txt $(KERNELS)
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) -e ".[dev]"
 	-$(PIP_INSTALL) -e ".[interop]" # ANTs, elastix ...; where they cannot be had, tests/interop skips them
+	-$(PIP_INSTALL) -e ".[docs]" # the same for the documentation and tests/docs
+	-$(PIP_INSTALL) -e ".[examples]" # and for Nipype, Snakemake and tests/examples
+	@touch $@ $(VENV)/.nephi-installed
+
+$(VENV)/.docs-installed: pyproject.toml constraints.txt $(KERNELS)
+	@echo "Installing nephi and mkdocs into $(VENV); the first time this takes a few minutes."
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) -e ".[docs]"
 	@touch $@ $(VENV)/.nephi-installed
