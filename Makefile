@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 KERNELS := $(wildcard nephi/kernels/*.[ch])
+# In an environment of its own: it needs an older packaging than ours.
+SNAKEMAKE := snakemake==9.27.1
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help demo test lint docs clean
@@ -45,7 +47,8 @@ $(VENV)/.dev-installed: pyproject.toml constraints.txt $(KERNELS)
 	$(PIP_INSTALL) -e ".[dev]"
 	-$(PIP_INSTALL) -e ".[interop]" # ANTs, elastix ...; where they cannot be had, tests/interop skips them
 	-$(PIP_INSTALL) -e ".[docs]" # the same for the documentation and tests/docs
-	-$(PIP_INSTALL) -e ".[examples]" # and for Nipype, Snakemake and tests/examples
+	-$(PIP_INSTALL) -e ".[examples]" # and for Nipype
+	-$(PYTHON) -m venv $(VENV)/snakemake && $(VENV)/snakemake/bin/pip install -q --disable-pip-version-check $(SNAKEMAKE)
 	@touch $@ $(VENV)/.nephi-installed
 
 $(VENV)/.docs-installed: pyproject.toml constraints.txt $(KERNELS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 from functools import cache
 from pathlib import Path
@@ -79,3 +80,24 @@ def programs(folder: Path) -> None:
             script = folder / PROGRAMS / name
             script.write_text(f"#!{sys.executable}\nimport sys\nsys.argv[1:1] = ['{name}']\n{body}\n", encoding="utf-8")
             script.chmod(0o755)
+
+
+def snakemake_example(folder: Path) -> None:
+    """The example's files beside the data that its table lists."""
+    example = Path(__file__).parents[2] / "examples" / "snakemake"
+    for name in ("Snakefile", "pairs.csv"):
+        shutil.copy(example / name, folder)
+    config = (example / "config.yaml").read_text(encoding="utf-8").replace("preset: lung-ct", "preset: lung-ct-fast")
+    (folder / "config.yaml").write_text(config, encoding="utf-8")
+    own = Path(sys.prefix, "snakemake", "bin", "snakemake")  # where `make test` puts it
+    if own.exists():
+        (folder / PROGRAMS).mkdir()
+        (folder / PROGRAMS / "snakemake").symlink_to(own)
+    pair = _pair()
+    for name in ("ada", "ben"):
+        data = folder / "data" / name
+        data.mkdir(parents=True)
+        for side, image, mask in (("exhale", pair.fixed, pair.fixed_mask), ("inhale", pair.moving, pair.moving_mask)):
+            nephi.write_image(image, data / f"{side}.nii.gz")
+            nephi.write_image(mask, data / f"{side}_lungs.nii.gz")
+        nephi.write_point_pairs(data / "landmarks.csv", pair.landmarks)
