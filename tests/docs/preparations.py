@@ -60,8 +60,8 @@ def elastix(folder: Path) -> None:
 
 def cohort(folder: Path) -> None:
     """Two pairs, a folder each."""
-    for seed, name in enumerate(("ada", "ben")):
-        pair = nephi.lung_phantom(seed=seed, motion=12.0, shape=SMALL)
+    pair = _pair()
+    for name in ("ada", "ben"):
         (folder / "patients" / name).mkdir(parents=True)
         nephi.write_image(pair.fixed, folder / "patients" / name / "exhale.nii.gz")
         nephi.write_image(pair.moving, folder / "patients" / name / "inhale.nii.gz")

@@ -41,7 +41,7 @@ def pair() -> nephi.PhantomPair:
 
 
 def run(*arguments: object) -> None:
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         main([str(argument) for argument in arguments])
 
 
