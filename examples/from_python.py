@@ -1,4 +1,4 @@
-"""From two images to a checked transform, in Python; make a folder and run `python from_python.py FOLDER` in it.
+"""From two images to a checked transform, in Python: `python from_python.py FOLDER` writes everything into FOLDER.
 
 The pair is a phantom of breathing lungs, so the true motion is known. With scans of your own, begin at "Register".
 """

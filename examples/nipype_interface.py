@@ -23,7 +23,7 @@ FILES = {
 }
 
 
-class NephiRegisterInputSpec(CommandLineInputSpec):  # type: ignore[misc]
+class NephiRegisterInputSpec(CommandLineInputSpec):
     """What `nephi register` takes; see `nephi register --help`."""
 
     fixed_image = File(exists=True, argstr="-f %s", mandatory=True, desc="image whose grid the results lie on")
@@ -42,7 +42,7 @@ class NephiRegisterInputSpec(CommandLineInputSpec):  # type: ignore[misc]
     overwrite = traits.Bool(argstr="--overwrite", desc="write into a folder that is not empty")
 
 
-class NephiRegisterOutputSpec(TraitedSpec):  # type: ignore[misc]
+class NephiRegisterOutputSpec(TraitedSpec):
     """The files in the output folder."""
 
     transform = File(exists=True, desc="the transform and its inverse, for nephi's other commands")
@@ -52,7 +52,7 @@ class NephiRegisterOutputSpec(TraitedSpec):  # type: ignore[misc]
     report = File(exists=True, desc="settings, folding, inverse consistency, seconds, loss; JSON")
 
 
-class NephiRegister(CommandLine):  # type: ignore[misc]
+class NephiRegister(CommandLine):
     """Register a moving image to a fixed one by a neural deformation field."""
 
     _cmd = "nephi register --quiet"
