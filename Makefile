@@ -5,9 +5,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(wildcard nephi/kernels/*.[ch]) setup.py nephi/report/viewer/niivue.py
+# In an environment of its own: it needs an older packaging than ours.
+SNAKEMAKE := snakemake==9.27.1
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint docs clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -24,12 +26,16 @@ lint: $(VENV)/.dev-installed ## check style, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.docs-installed ## build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict
+	@echo "Open site/index.html"
+
 clean: ## remove the virtual environment, build outputs and caches
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f nephi/report/viewer/static/niivue.umd.js
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Two stamps, so that a demo does not wait for the development tools.
+# Three stamps, so that a demo does not wait for the development tools.
 $(VENV)/.nephi-installed: pyproject.toml constraints.txt $(SOURCES)
 	@echo "Installing nephi into $(VENV); the first time this takes a few minutes."
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
@@ -41,4 +47,13 @@ $(VENV)/.dev-installed: pyproject.toml constraints.txt $(SOURCES)
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) -e ".[dev]"
 	-$(PIP_INSTALL) -e ".[interop]" # ANTs, elastix ...; where they cannot be had, tests/interop skips them
+	-$(PIP_INSTALL) -e ".[docs]" # the same for the documentation and tests/docs
+	-$(PIP_INSTALL) -e ".[examples]" # and for Nipype
+	-$(PYTHON) -m venv $(VENV)/snakemake && $(VENV)/snakemake/bin/pip install -q --disable-pip-version-check $(SNAKEMAKE)
+	@touch $@ $(VENV)/.nephi-installed
+
+$(VENV)/.docs-installed: pyproject.toml constraints.txt $(SOURCES)
+	@echo "Installing nephi and mkdocs into $(VENV); the first time this takes a few minutes."
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) -e ".[docs]"
 	@touch $@ $(VENV)/.nephi-installed

@@ -24,7 +24,8 @@ def cli() -> None:
     python -m data_scripts dirlab-copd raw/copd -o datasets/dirlab_copd
     python -m data_scripts learn2reg raw/NLST -o datasets/nlst
 
-    An interrupted run goes on where it was when the same command is given again. docs/datasets.md shows the layout.
+    An interrupted run goes on where it was when the same command is given again. The layout stands in
+    docs/reference/datasets.md.
 
     Exit codes: 0 done, 2 wrong usage, 3 wrong data, 130 interrupted.
     """

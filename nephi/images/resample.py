@@ -14,6 +14,7 @@ from nephi.geometry import Grid, PointMap, lookup, lookup_majority, lookup_neare
 from nephi.images.image import Image
 
 INTERPOLATIONS = ("linear", "nearest", "bspline", "label")
+"""The interpolations of `resample`."""
 
 
 class Resampler:

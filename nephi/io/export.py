@@ -27,6 +27,7 @@ SUFFIXES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 FORMATS = tuple(SUFFIXES)
+"""The formats that `export_transform` writes."""
 
 
 def export_transform(

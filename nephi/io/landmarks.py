@@ -18,6 +18,7 @@ from nephi.io.plain_points import read_dirlab, read_elastix_points, write_elasti
 from nephi.io.slicer_points import read_fcsv, read_markups, write_fcsv, write_markups
 
 POINT_FORMATS = ("csv", "mrk.json", "fcsv", "elastix", "dirlab")
+"""The formats of points that `read_points` knows."""
 AXES = ("x", "y", "z")
 
 

@@ -59,7 +59,7 @@ class DatasetSplit:
 
 @dataclass(frozen=True)
 class DatasetIndex:
-    """What a data set holds; see docs/datasets.md for its file.
+    """What a data set holds; see docs/reference/datasets.md for its file.
 
     `dimension` D is that of every image, 2 or 3. `splits` has some of the keys `train`, `val` and `test`; a subject is
     in one of them at most, so that nothing is trained on what is tested. `folder` is where the file lies: paths of the

@@ -79,7 +79,7 @@ def _require_files(index: DatasetIndex) -> None:
 
 def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise DataError(f"{path}: no such file; expected the index of a data set (docs/datasets.md shows one)")
+        raise DataError(f"{path}: no such file; expected a data set's index (see docs/reference/datasets.md)")
     try:
         table = json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:

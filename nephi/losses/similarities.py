@@ -40,6 +40,7 @@ SIMILARITIES: Mapping[str, Similarity] = MappingProxyType(
         "nmi": nmi,
     }
 )
+"""The similarity losses by name, as settings and `with_similarity` take them; sums such as `lncc2 + 10 mse`, too."""
 LOCAL = ("lncc", "lncc2", "pooled", "mind")  # these compare patches, the others single samples, too
 
 

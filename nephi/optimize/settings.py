@@ -181,7 +181,8 @@ class FitSettings:
 class Settings:
     """Everything a registration is told besides its images; the same tables and names as in a TOML file.
 
-    transform: `deformable`, or only the `affine` or `rigid` part. threads: CPU threads of the fit, 0 for all.
+    transform: `deformable`, or only the `affine` or `rigid` part.
+    threads: CPU threads of the fit, 0 for all.
     length_unit: mm in which all lengths of the other tables count. 0 chooses it from the fixed image, as its longest
         edge / 256: then the settings suit a mouse and a man alike. Results hold the lengths in mm.
     """

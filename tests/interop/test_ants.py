@@ -42,7 +42,16 @@ def warped(ants: Any, scene: Scene, files: list[Path]) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("name", "format"),
-    [("w.nii.gz", "itk"), ("w.mha", "itk"), ("w.nii.gz", "slicer"), ("w.nrrd", "nrrd"), ("w.h5", "h5")],
+    [
+        ("w.nii.gz", "itk"),
+        ("w.nii", "itk"),
+        ("w.mha", "itk"),
+        ("w.nrrd", "itk"),
+        ("w.nrrd", "nrrd"),
+        ("w.nii.gz", "slicer"),
+        ("w.h5", "h5"),
+        ("w.tfm", "h5"),
+    ],
 )
 def test_exports(ants: Any, scene: Scene, name: str, format: str) -> None:
     if (scene.dimension, format) == (2, "slicer"):

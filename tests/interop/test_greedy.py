@@ -31,7 +31,10 @@ def warped(scene: Scene, chain: str) -> np.ndarray:
     return np.asarray(nephi.read_image(result).data)
 
 
-@pytest.mark.parametrize(("name", "format"), [("w.nii.gz", "itk"), ("w.mha", "itk"), ("w.nii.gz", "slicer")])
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [(f"w{s}", "itk") for s in (".nii.gz", ".nii", ".mha", ".nrrd")] + [("w.nii.gz", "slicer")],
+)
 def test_exports(scene: Scene, name: str, format: str) -> None:
     if (scene.dimension, format) == (2, "slicer"):
         pytest.skip("slicer is for 3-D images")

@@ -59,7 +59,10 @@ def test_exports(scene: Scene, name: str, format: str) -> None:
     torch.testing.assert_close(ours(centres), scene.deformation(centres), rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize(("name", "format"), [("a.tfm", "itk"), ("a.mat", "itk"), ("a.h5", "h5"), ("a.tfm", "h5")])
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [(f"a{suffix}", "itk") for suffix in (".tfm", ".mat", ".txt", ".h5")] + [("a.h5", "h5"), ("a.tfm", "h5")],
+)
 def test_affine_exports_stay_affine(scene: Scene, name: str, format: str) -> None:
     d = scene.dimension
     matrix = torch.eye(d + 1, dtype=torch.float64)

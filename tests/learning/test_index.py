@@ -188,7 +188,7 @@ def test_missing_files_are_counted_and_nothing_is_written(index: DatasetIndex, t
 
 
 def test_the_example_of_the_documentation(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs/datasets.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs/reference/datasets.md").read_text(encoding="utf-8")
     (tmp_path / "dataset.json").write_text(page.split("```json\n")[1].split("```")[0])
     for name in re.findall(r'"((?:images|masks|labels|landmarks)/.*?)"', page):
         (tmp_path / name).parent.mkdir(exist_ok=True)

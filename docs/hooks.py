@@ -1,0 +1,136 @@
+"""Parts of the reference that are made from the code: mkdocs calls `on_page_markdown` for each page.
+
+`<!-- commands -->` becomes the help of every command, `<!-- settings -->` the tables of settings, `<!-- presets -->`
+the presets' files, and `<!-- api NAME, NAME ... -->` the documentation of names of the public API. (mkdocs-click would
+do for the commands, but it sets examples as running text, and shows click's marker for "no default" as a default.)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import inspect
+import re
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+import click
+
+import nephi
+from nephi.cli.main import cli
+from nephi.optimize.settings import LevelSettings
+
+# Where the documentation of a name stands, if not where the public API takes it from.
+DOCUMENTED = {"register": "nephi.optimize.register"}
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Return the page with its markers replaced."""
+    markdown = markdown.replace("<!-- commands -->", commands())
+    markdown = markdown.replace("<!-- settings -->", settings())
+    markdown = markdown.replace("<!-- presets -->", presets())
+    return re.sub(r"<!-- api (.*?) -->", lambda found: api(found[1]), markdown, flags=re.DOTALL)
+
+
+def api(names: str) -> str:
+    """Return the directives that document names of the public API."""
+    blocks = []
+    for name in re.split(r",\s*", names.strip()):
+        options = f'    options: {{ heading: "nephi.{name}", toc_label: "{name}", show_root_full_path: true }}'
+        if name in DOCUMENTED:
+            blocks.append(f"[](){{ #nephi.{name} }}")
+        blocks.append(f"::: {DOCUMENTED.get(name, f'nephi.{name}')}\n{options}")
+        if isinstance(value := getattr(nephi, name), tuple | Mapping):
+            blocks.append("Values: " + ", ".join(f"`{item}`" for item in value) + ".")
+    return "\n\n".join(blocks)
+
+
+def commands() -> str:
+    """Return a section for each command: usage, what it does, examples, options."""
+    context = click.Context(cli, info_name="nephi", **cli.context_settings)
+    parts = [_command(cli, context)]
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        if command is not None and not command.hidden:
+            parts.append(_command(command, click.Context(command, info_name=name, parent=context)))
+    return "\n\n".join(parts)
+
+
+def _command(command: click.Command, context: click.Context) -> str:
+    usage = " ".join(command.collect_usage_pieces(context))
+    records = [found for each in command.get_params(context) if (found := each.get_help_record(context))]
+    rows = [f"| {_code(names)} | {_cell(text)} |" for names, text in records]
+    lines = [f"## {context.command_path}", f"```text\n{context.command_path} {usage}\n```"]
+    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
+        kept, _, text = paragraph.rpartition("\b\n")  # click's mark for lines that stay as they are
+        lines.append(f"```text\n{text}\n```" if "\b" in paragraph else kept + text)
+    return "\n\n".join([*lines, "\n".join(["| option | meaning |", "|---|---|", *rows])])
+
+
+def _code(names: str) -> str:
+    return f"<code>{html.escape(names).replace('|', '&#124;')}</code>"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("[", "\\[").replace("<", "&lt;")
+
+
+def presets() -> str:
+    """Return every preset's file, under its name."""
+    folder = resources.files("nephi.optimize") / "presets"
+    texts = {name: (folder / f"{name}.toml").read_text(encoding="utf-8") for name in nephi.preset_names()}
+    return "\n\n".join(f"### `{name}`\n\n```toml\n{text.strip()}\n```" for name, text in texts.items())
+
+
+def settings() -> str:
+    """Return a section for each table of the settings: names, defaults, and what the docstring says."""
+    whole = nephi.Settings()
+    tables = [f.name for f in dataclasses.fields(whole) if dataclasses.is_dataclass(getattr(whole, f.name))]
+    plain = [f for f in dataclasses.fields(whole) if f.name not in (*tables, "levels")]
+    parts = [_section("At the top of the file", nephi.Settings, plain, whole)]
+    for name in tables:
+        value = getattr(whole, name)
+        parts.append(_section(f"`[{name}]`", type(value), dataclasses.fields(value), value))
+    level = LevelSettings()
+    parts.append(_section("`[[levels]]`", LevelSettings, dataclasses.fields(level), level))
+    return "\n\n".join(parts)
+
+
+def _section(title: str, kind: type, fields: Any, value: Any) -> str:
+    rows = [f"| `{field.name}` | {_type(field.type)} | {_toml(getattr(value, field.name))} |" for field in fields]
+    table = "\n".join(["| setting | type | default |", "|---|---|---|", *rows])
+    return f"### {title}\n\n{_prose(kind, {field.name for field in fields})}\n\n{table}"
+
+
+def _prose(kind: type, names: set[str]) -> str:
+    """Return a docstring in Markdown: `name: text` becomes an entry of a list, names of settings become code."""
+    lines: list[str] = []
+    for line in inspect.cleandoc(kind.__doc__ or "").splitlines():
+        entry = re.match(r"((?:\w+, )*\w+): (.*)", line)
+        told = entry and set(entry[1].split(", ")) & names
+        if entry and told:
+            if lines and lines[-1] and not lines[-1].startswith(("- ", "  ")):
+                lines.append("")
+            listed = ", ".join(f"`{name}`" for name in entry[1].split(", "))
+            lines.append(f"- {listed}: {entry[2]}")
+        elif line and not line.startswith(" ") and lines and lines[-1].startswith(("- ", "  ")):
+            lines += ["", line]
+        else:
+            lines.append(f"  {line.strip()}" if line.startswith(" ") else line)
+    return "\n".join(lines)
+
+
+def _type(annotation: str) -> str:
+    known = {"str": "text", "int": "whole number", "float": "number", "bool": "`true` or `false`"}
+    if annotation in known:
+        return known[annotation]
+    return "two numbers" if annotation == "tuple[float, float]" else "list of numbers"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(map(str, value))}]`"
+    return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"

@@ -1,0 +1,74 @@
+"""`nephi register` as a Nipype interface: inputs and outputs are declared, so that it can be a node of a workflow.
+
+    from nipype import Node
+    node = Node(NephiRegister(preset="lung-ct"), name="register")
+
+Needs Nipype beside nephi. Run `python nipype_interface.py FIXED MOVING` to register one pair into `result/`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import CommandLine, CommandLineInputSpec, Directory, File, TraitedSpec, isdefined, traits
+
+FILES = {
+    "transform": "transform.nephi",
+    "warp": "warp.nii.gz",
+    "inverse_warp": "inverse_warp.nii.gz",
+    "warped_image": "warped.nii.gz",
+    "report": "report.json",
+}
+
+
+class NephiRegisterInputSpec(CommandLineInputSpec):
+    """What `nephi register` takes; see `nephi register --help`."""
+
+    fixed_image = File(exists=True, argstr="-f %s", mandatory=True, desc="image whose grid the results lie on")
+    moving_image = File(exists=True, argstr="-m %s", mandatory=True, desc="image that is brought onto the fixed one")
+    output_folder = Directory("result", argstr="-o %s", usedefault=True, desc="new folder for the results")
+    fixed_mask = File(exists=True, argstr="--fixed-mask %s", desc="where to register, on the fixed grid")
+    moving_mask = File(exists=True, argstr="--moving-mask %s", desc="the same on the moving grid")
+    preset = traits.Str("generic", argstr="--preset %s", usedefault=True, desc="settings for a kind of image")
+    config = File(exists=True, argstr="--config %s", desc="settings as TOML, over the preset")
+    initial = traits.Str(argstr="--initial %s", desc="moments, centers, none, or an affine transform file")
+    similarity = traits.Str(argstr="--similarity '%s'", desc="mse, ncc, lncc, lncc2, pooled, mind, nmi, or a sum")
+    landmarks = File(exists=True, argstr="--landmarks %s", desc="pairs of points to measure the result at, CSV")
+    seed = traits.Range(0, 2**32 - 1, argstr="--seed %d", desc="seed of the random points")
+    threads = traits.Int(1, argstr="--threads %d", usedefault=True, nohash=True, desc="CPU threads, 0 for all")
+    write_page = traits.Bool(False, argstr="--report", usedefault=True, desc="write report.html, too")
+    overwrite = traits.Bool(argstr="--overwrite", desc="write into a folder that is not empty")
+
+
+class NephiRegisterOutputSpec(TraitedSpec):
+    """The files in the output folder."""
+
+    transform = File(exists=True, desc="the transform and its inverse, for nephi's other commands")
+    warp = File(exists=True, desc="displacement field from fixed to moving points: LPS mm, as ITK and ANTs have it")
+    inverse_warp = File(exists=True, desc="displacement field from moving to fixed points")
+    warped_image = File(exists=True, desc="the moving image on the fixed grid")
+    report = File(exists=True, desc="settings, folding, inverse consistency, seconds, loss; JSON")
+
+
+class NephiRegister(CommandLine):
+    """Register a moving image to a fixed one by a neural deformation field."""
+
+    _cmd = "nephi register --quiet"
+    input_spec = NephiRegisterInputSpec
+    output_spec = NephiRegisterOutputSpec
+
+    def _format_arg(self, name: str, trait_spec: Any, value: Any) -> str:
+        if name == "write_page":
+            return "--report" if value else "--no-report"
+        return str(super()._format_arg(name, trait_spec, value))
+
+    def _list_outputs(self) -> dict[str, Any]:
+        folder = self.inputs.output_folder if isdefined(self.inputs.output_folder) else "result"
+        return {name: str(Path(folder).resolve() / file) for name, file in FILES.items()}
+
+
+if __name__ == "__main__":
+    found = NephiRegister(fixed_image=sys.argv[1], moving_image=sys.argv[2]).run().outputs
+    print(found)

@@ -1,0 +1,103 @@
+"""What a page's reader has at hand, made small: named in the page's comments, `<!-- prepare: NAME -->`."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from functools import cache
+from pathlib import Path
+
+import nephi
+
+SMALL = (68, 50, 54)
+PROGRAMS = ".programs"  # a folder that joins the PATH
+
+
+@cache
+def _pair() -> nephi.PhantomPair:
+    return nephi.lung_phantom(seed=1, motion=15.0, shape=SMALL)
+
+
+@cache
+def _registration() -> nephi.Registration:
+    pair = _pair()
+    masks = {"fixed_mask": pair.fixed_mask, "moving_mask": pair.moving_mask}
+    return nephi.register(pair.fixed, pair.moving, preset="lung-ct-fast", **masks)
+
+
+def lung_ct(folder: Path) -> None:
+    """Lung CT in Hounsfield units with masks, labels and landmarks, under the names that README uses."""
+    pair = _pair()
+    nephi.write_image(pair.fixed, folder / "exhale.nii.gz")
+    nephi.write_image(pair.moving, folder / "inhale.nii.gz")
+    nephi.write_image(pair.fixed_mask, folder / "exhale_lungs.nii.gz")
+    nephi.write_image(pair.moving_mask, folder / "inhale_lungs.nii.gz")
+    nephi.write_image(pair.moving_mask, folder / "inhale_labels.nii.gz")
+    nephi.write_points(folder / "exhale_points.csv", pair.landmarks.fixed)
+    nephi.write_point_pairs(folder / "landmarks.csv", pair.landmarks)
+
+
+def fitted(folder: Path) -> None:
+    """A result as `nephi register` leaves it, under the names fixed, moving, result."""
+    pair = _pair()
+    for name in ("fixed", "moving", "fixed_mask", "moving_mask"):
+        nephi.write_image(getattr(pair, name), folder / f"{name}.nii.gz")
+    nephi.write_point_pairs(folder / "landmarks.csv", pair.landmarks)
+    nephi.write_points(folder / "fixed_points.csv", pair.landmarks.fixed)
+    _registration().save(folder / "result")
+
+
+def elastix(folder: Path) -> None:
+    """A translation as elastix writes it."""
+    (folder / "TransformParameters.0.txt").write_text(
+        '(Transform "TranslationTransform")\n(NumberOfParameters 3)\n(TransformParameters 0.5 -1.0 2.0)\n'
+        '(InitialTransformParameterFileName "NoInitialTransform")\n(HowToCombineTransforms "Compose")\n'
+        "(FixedImageDimension 3)\n",
+        encoding="utf-8",
+    )
+
+
+def cohort(folder: Path) -> None:
+    """Two pairs, a folder each."""
+    pair = _pair()
+    for name in ("ada", "ben"):
+        (folder / "patients" / name).mkdir(parents=True)
+        nephi.write_image(pair.fixed, folder / "patients" / name / "exhale.nii.gz")
+        nephi.write_image(pair.moving, folder / "patients" / name / "inhale.nii.gz")
+
+
+def programs(folder: Path) -> None:
+    """ANTs' and greedy's programs, as their Python packages hold them, where these are installed."""
+    bodies = {
+        ("antsApplyTransforms", "ants"): "from ants.internal import get_lib_fn; call = get_lib_fn(sys.argv[1])\n"
+        "sys.exit(call(sys.argv[2:]))",
+        ("greedy", "picsl_greedy"): "import picsl_greedy\npicsl_greedy.Greedy3D().execute(' '.join(sys.argv[4:]))",
+    }
+    (folder / PROGRAMS).mkdir()
+    for (name, module), body in bodies.items():
+        if importlib.util.find_spec(module) is not None:
+            script = folder / PROGRAMS / name
+            script.write_text(f"#!{sys.executable}\nimport sys\nsys.argv[1:1] = ['{name}']\n{body}\n", encoding="utf-8")
+            script.chmod(0o755)
+
+
+def snakemake_example(folder: Path) -> None:
+    """The example's files beside the data that its table lists."""
+    example = Path(__file__).parents[2] / "examples" / "snakemake"
+    for name in ("Snakefile", "pairs.csv"):
+        shutil.copy(example / name, folder)
+    config = (example / "config.yaml").read_text(encoding="utf-8").replace("preset: lung-ct", "preset: lung-ct-fast")
+    (folder / "config.yaml").write_text(config, encoding="utf-8")
+    own = Path(sys.prefix, "snakemake", "bin", "snakemake")  # where `make test` puts it
+    if own.exists():
+        (folder / PROGRAMS).mkdir()
+        (folder / PROGRAMS / "snakemake").symlink_to(own)
+    pair = _pair()
+    for name in ("ada", "ben"):
+        data = folder / "data" / name
+        data.mkdir(parents=True)
+        for side, image, mask in (("exhale", pair.fixed, pair.fixed_mask), ("inhale", pair.moving, pair.moving_mask)):
+            nephi.write_image(image, data / f"{side}.nii.gz")
+            nephi.write_image(mask, data / f"{side}_lungs.nii.gz")
+        nephi.write_point_pairs(data / "landmarks.csv", pair.landmarks)

@@ -1,0 +1,71 @@
+"""The runner of code blocks notices what it should."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from . import pages
+
+PAGE = """\
+# Title
+
+<!-- needs: no_such_tool -->
+
+```bash
+no_such_tool
+```
+
+```python
+number = 2
+```
+
+1. In a list:
+
+    ```python
+    print(f"{number * 2.01:.2f} mm")
+    ```
+
+```output
+4.00 mm
+```
+
+```bash
+printf 'a  b\\n'
+```
+
+```output
+a b
+```
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "page.md").write_text(text, encoding="utf-8")
+    return folder / "page.md"
+
+
+def test_blocks_share_a_folder_and_names(tmp_path: Path) -> None:
+    assert pages.run(write(tmp_path, PAGE), tmp_path) == ["page.md, line 6 needs no_such_tool"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("number = 2", "number = 1 / 0", r"page.md, line 10: ZeroDivisionError"),
+        ("4.00 mm", "5.00 mm", r"page.md, line 20: the page shows\n5.00 mm\n\nand the block prints\n4.02 mm"),
+        ("4.00 mm", "4.00 cm", r"page.md, line 20"),
+        ("printf 'a", "false; printf 'a", r"page.md, line 24: exit code 1"),
+        ("printf 'a", "nephi info missing.nii\n: 'a", r"page.md, line 24: exit code 3"),
+    ],
+)
+def test_what_fails_is_told_with_its_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(pages.BlockError, match=message):
+        pages.run(write(tmp_path, PAGE.replace(old, new)), tmp_path)
+
+
+def test_nephi_alone_runs_in_this_process(tmp_path: Path) -> None:
+    text = "```bash\nnephi info \\\n    missing.nii\n```\n"
+    with pytest.raises(pages.BlockError, match=r"line 2: exit code 3\nnephi info missing.nii\nnephi: error: .*missing"):
+        pages.run(write(tmp_path, text), tmp_path)
