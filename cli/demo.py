@@ -28,7 +28,7 @@ def demo(output: Path | None, seed: int, overwrite: bool, quiet: bool, verbose: 
 
     \b
     nephi demo
-    nephi demo -o demo_result
+    nephi demo -o demo_result && nephi view demo_result --landmarks demo_result/landmarks.csv
     """
     import nephi
 
@@ -56,11 +56,12 @@ def demo(output: Path | None, seed: int, overwrite: bool, quiet: bool, verbose: 
         ("landmark error before", f"{tre['before']:.2f} mm (mean of {tre['count']} points in the lungs)"),
         ("landmark error after", f"{tre['mean']:.2f} mm mean, {tre['p90']:.2f} mm 90th percentile"),
         ("folding in the lungs", f"{found['folding_percent']:.3f} %"),
-        ("inverse consistency", f"{measures['inverse_consistency_mm']:.3f} mm"),
+        ("inverse consistency", f"{measures['inverse_consistency_mm']:.4f} mm"),
         ("affine and fit took", f"{seconds:.1f} s"),
     ]
     if output is not None:
-        result.save(output, overwrite)
+        result.save(output, overwrite, phantom.landmarks)
+        nephi.write_report(result, output, landmarks=phantom.landmarks)
         for name in ("fixed", "moving", "fixed_mask", "moving_mask"):
             nephi.write_image(getattr(phantom, name), output / f"{name}.nii.gz")
         nephi.write_point_pairs(output / "landmarks.csv", phantom.landmarks, "lps")

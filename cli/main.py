@@ -11,6 +11,7 @@ import click
 from nephi import NephiError
 
 from .apply import apply
+from .completion import completion
 from .demo import demo
 from .evaluate import evaluate
 from .export import export
@@ -49,7 +50,7 @@ def cli() -> None:
     """
 
 
-for command in (register, apply, points, export, jacobian, evaluate, info, view, demo):
+for command in (register, apply, points, export, jacobian, evaluate, info, view, demo, completion):
     cli.add_command(command)
 
 

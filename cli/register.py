@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import FILE, frame_option, require_dimension, verbosity_options
+from .plan_table import plan_table
 from .progress import progress_bar
+from .register_options import RESULTS, Preset, Results
 from .tables import registration_table, stage_table
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ INITIALS = ("moments", "centers", "none")
 @click.option("--moving-mask", type=FILE, help="The same on the moving image's grid.")
 @click.option(
     "--preset",
+    type=Preset(),
     metavar="NAME",
     help="lung-ct, lung-ct-fast, lung-ct-best, ct, brain-mri, multimodal, generic (default), idir or nephi-eccv2024.",
 )
@@ -56,8 +59,15 @@ INITIALS = ("moments", "centers", "none")
     "--landmarks", type=FILE, metavar="F.csv", help="Pairs of points to measure the result at; they do not guide it."
 )
 @frame_option
-@click.option("--report/--no-report", default=True, help="Write report.html, too.  [default: --report]")
-@click.option("--overwrite", is_flag=True, help="Write into OUTDIR even if it is not empty.")
+@click.option(
+    "--save",
+    type=Results(),
+    metavar="NAME,...",
+    default=RESULTS,
+    help="Results to write: transform, warp, inverse, warped, report, page.  [default: all of them]",
+)
+@click.option("--dry-run", is_flag=True, help="Read and check everything, print the plan, and stop.")
+@click.option("--overwrite", is_flag=True, help="Write into OUTDIR even if it is not empty; older results there go.")
 @verbosity_options
 @click.pass_obj
 def register(
@@ -72,25 +82,27 @@ def register(
     device: str,
     landmarks: Path | None,
     frame: str,
-    report: bool,
+    save: tuple[str, ...],
+    dry_run: bool,
     overwrite: bool,
     initial: str | None,
     quiet: bool,
     verbose: bool,
     **overrides: Any,
 ) -> None:
-    """Register the MOVING image to the FIXED one and write everything to OUTDIR.
+    """Register the MOVING image to the FIXED one and write the results to OUTDIR.
 
     \b
     nephi register -f exhale.nii.gz -m inhale.nii.gz -o result --preset lung-ct
+    nephi register -f exhale.nii.gz -m inhale.nii.gz -o result --preset lung-ct --save transform,report
 
     \b
-    transform.nephi       the transform and its inverse, for nephi's other commands
-    warp.nii.gz           displacement field fixed -> moving (ITK, ANTs, SimpleITK: LPS, mm)
-    inverse_warp.nii.gz   displacement field moving -> fixed
-    warped.nii.gz         the moving image on the fixed grid, in its own type and values
-    report.json           settings, versions, times, memory, folding, inverse consistency, loss history
-    report.html           all of it as a page, with pictures before and after; opens in any browser, offline
+    transform  transform.nephi      the transform and its inverse, for nephi's other commands
+    warp       warp.nii.gz          displacement field fixed -> moving (ITK, ANTs, SimpleITK: LPS, mm)
+    inverse    inverse_warp.nii.gz  displacement field moving -> fixed
+    warped     warped.nii.gz        the moving image on the fixed grid, in its own type and values
+    report     report.json          settings, versions, times, memory, folding, inverse consistency, loss history
+    page       report.html          all of it with pictures before and after; opens in any browser, offline
 
     Images: NIfTI, mha, mhd, nrrd, or a folder with a DICOM series; 2-D or 3-D.
     """
@@ -102,20 +114,25 @@ def register(
     for image in images:
         nephi.require_exportable(image)
     pairs = _landmarks(landmarks, frame, images[0].dimension)
+    start = _initial(initial)
+    if dry_run:
+        plan = nephi.plan(*images, settings=settings, fixed_mask=fixed_mask, moving_mask=moving_mask, device=device)
+        plan_table(plan, initial or settings.affine.initial, f"{output}: {', '.join(save)}")
+        return
     with progress_bar(quiet) as progress:
         result = nephi.register(
             *images,
             settings=settings,
             fixed_mask=fixed_mask,
             moving_mask=moving_mask,
-            initial=_initial(initial),
+            initial=start,
             seed=seed,
             device=device,
             progress=progress,
         )
         progress(nephi.Progress("writing", 1, 1, result.history[-1]["loss"] if result.history else 0.0))
-        measured = result.save(output, overwrite, pairs)
-        if report:
+        measured = result.save(output, overwrite, pairs, [name for name in save if name != "page"])
+        if "page" in save:
             nephi.write_report(result, output, command=command or "", landmarks=pairs)
     if verbose and not quiet:
         click.echo(nephi.settings_toml(settings))

@@ -29,11 +29,12 @@ def registration_table(report: Mapping[str, Any], folder: Path) -> None:
     usage = report["usage"]
     rows = []
     for name, key in (("inside the mask", "inside_mask"), ("whole grid", "whole_grid")):
-        if (found := report[key]) is not None:
+        if (found := report.get(key)) is not None:
             rows.append((f"J <= 0, {name}", f"{found['folding_percent']:.4f} %   smallest J {found['smallest']:.3f}"))
             rows.append((f"SD log J, {name}", f"{found['sd_log_jacobian']:.3f}"))
-    rows.append(("inverse consistency", f"{report['inverse_consistency_mm']:.4f} mm"))
-    if (error := report["trained_inverse_mm"]) is not None:
+    if (error := report.get("inverse_consistency_mm")) is not None:
+        rows.append(("inverse consistency", f"{error:.4f} mm"))
+    if (error := report.get("trained_inverse_mm")) is not None:
         rows.append(("the same, before polishing", f"{error:.3f} mm"))
     if tre := report.get("tre_mm"):
         rows.append(("landmark error, mean", f"{tre['mean']:.3f} mm ({tre['before']:.3f} before)"))

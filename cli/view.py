@@ -24,7 +24,7 @@ from .options import FILE, frame_option
     metavar="N",
     default=0,
     show_default=True,
-    help="Port to listen on; 0 for a free one.",
+    help="Port to listen on; 0 for a free one. For a tunnel (ssh -L N:127.0.0.1:N) choose one.",
 )
 @click.option("--browser/--no-browser", default=True, help="Open the page.  [default: --browser]")
 def view(

@@ -21,6 +21,7 @@ FILES = {
     "warped_image": "warped.nii.gz",
     "report": "report.json",
 }
+SAVED = ("transform", "warp", "inverse", "warped", "report")
 
 
 class NephiRegisterInputSpec(CommandLineInputSpec):
@@ -38,7 +39,7 @@ class NephiRegisterInputSpec(CommandLineInputSpec):
     landmarks = File(exists=True, argstr="--landmarks %s", desc="pairs of points to measure the result at, CSV")
     seed = traits.Range(0, 2**32 - 1, argstr="--seed %d", desc="seed of the random points")
     threads = traits.Int(1, argstr="--threads %d", usedefault=True, nohash=True, desc="CPU threads, 0 for all")
-    write_page = traits.Bool(False, argstr="--report", usedefault=True, desc="write report.html, too")
+    page = traits.Bool(False, usedefault=True, argstr="%s", desc="write report.html, too")
     overwrite = traits.Bool(argstr="--overwrite", desc="write into a folder that is not empty")
 
 
@@ -60,8 +61,8 @@ class NephiRegister(CommandLine):
     output_spec = NephiRegisterOutputSpec
 
     def _format_arg(self, name: str, trait_spec: Any, value: Any) -> str:
-        if name == "write_page":
-            return "--report" if value else "--no-report"
+        if name == "page":
+            return f"--save {','.join((*SAVED, 'page') if value else SAVED)}"
         return str(super()._format_arg(name, trait_spec, value))
 
     def _list_outputs(self) -> dict[str, Any]:

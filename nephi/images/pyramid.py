@@ -50,6 +50,16 @@ class Pyramid:
             return ImageSampler(self.image, self.window)
         return ImageSampler(self._thinned()[0])
 
+    def shape(self, sigma: float, apart: float) -> tuple[int, ...]:
+        """Return the voxels along each axis of what `sampler` looks up, without making it."""
+        grid = self.image.grid
+        if not sigma:
+            factors = _fitting(self.resolution, grid) if apart / 2 >= self.resolution else [1] * grid.dimension
+            return tuple(n // min(f, n) for n, f in zip(grid.shape, factors, strict=True))
+        if sigma >= self.resolution:
+            grid = self._thinned()[0].grid
+        return tuple(math.ceil(n / f) for n, f in zip(grid.shape, _fitting(sigma, grid), strict=True))
+
     def carried(self, matrix: Tensor) -> Pyramid:
         """Return the pyramid with its image placed elsewhere by a homogeneous world matrix."""
         result = Pyramid(self.image.with_grid(self.image.grid.transformed(matrix)), self.window, self.detail)

@@ -6,14 +6,15 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nephi.errors import DataError
+from nephi.errors import DataError, UsageError
 from nephi.fields import nephi_bytes
 from nephi.geometry import Grid, PointPairs
 from nephi.images import Image, Resampler
@@ -27,9 +28,18 @@ from nephi.transforms import Transform
 if TYPE_CHECKING:
     from nephi.optimize.registration import Registration
 
-FILES = ("transform.nephi", "warp.nii.gz", "inverse_warp.nii.gz", "warped.nii.gz", "report.json")
+OUTPUTS: Mapping[str, str] = MappingProxyType(
+    {
+        "transform": "transform.nephi",
+        "warp": "warp.nii.gz",
+        "inverse": "inverse_warp.nii.gz",
+        "warped": "warped.nii.gz",
+        "report": "report.json",
+    }
+)
+"""What a registration can be saved as, and the files' names."""
 GAP_POINTS = 200_000  # voxels of the fixed grid at which inverses are tried: enough for four digits of a mean
-PAGE = "report.html"  # drawn later, by the room `report`; an older one does not outlive the results it shows
+PAGE = "report.html"  # drawn later, by the room `report`
 
 
 def check_output_folder(folder: Path, overwrite: bool) -> None:
@@ -38,7 +48,7 @@ def check_output_folder(folder: Path, overwrite: bool) -> None:
         raise DataError(f"{folder}: expected a folder for the results, found a file")
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise DataError(f"{folder}: the output folder is not empty; choose another, or give --overwrite")
-    taken = [name for name in (*FILES, PAGE) if (folder / name).is_dir()]
+    taken = [name for name in (*OUTPUTS.values(), PAGE) if (folder / name).is_dir()]
     if taken:
         raise DataError(f"{folder / taken[0]}: expected a place for a result, found a folder; move it away")
     with _workspace(folder):
@@ -51,26 +61,35 @@ def require_exportable(image: Image) -> None:
 
 
 def save_registration(
-    registration: Registration, folder: Path, overwrite: bool, landmarks: PointPairs | None = None
+    registration: Registration,
+    folder: Path,
+    overwrite: bool,
+    landmarks: PointPairs | None = None,
+    outputs: Collection[str] = tuple(OUTPUTS),
 ) -> Mapping[str, Any]:
-    """Write all files of a registration to `folder`, whole or not at all; return the report."""
+    """Write the `outputs` of a registration to `folder`, whole or not at all; return the report.
+
+    Results of an earlier registration that are not among them are removed: they would not belong to the new ones.
+    """
+    unknown = [name for name in outputs if name not in OUTPUTS]
+    if unknown or not outputs:
+        raise UsageError(f"outputs: expected some of {', '.join(OUTPUTS)}, found {', '.join(unknown) or 'none'}")
     check_output_folder(folder, overwrite)
     _require_dimension(registration, landmarks)
     for image in (registration.pair.fixed, registration.pair.moving):
         require_exportable(image)
     with _workspace(folder) as work:
         with registration.usage.stage("export"), cpu_threads(registration.settings.threads):
-            (work / "transform.nephi").write_bytes(nephi_bytes(registration.stored))
-            measured = _write_forward(registration, work / "warp.nii.gz", work / "warped.nii.gz")
-            moving_grid = registration.pair.moving.grid
-            _write_displacement(registration.inverse, moving_grid, work / "inverse_warp.nii.gz")
+            measured = _write_results(registration, {name: work / OUTPUTS[name] for name in outputs})
         if landmarks is not None:
             measured["tre_mm"] = landmark_errors(registration.transform, landmarks).table()
         report = _report(registration, measured)
-        (work / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        for name in FILES:
-            (work / name).replace(folder / name)
-        (folder / PAGE).unlink(missing_ok=True)
+        if "report" in outputs:
+            (work / OUTPUTS["report"]).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        for name in outputs:
+            (work / OUTPUTS[name]).replace(folder / OUTPUTS[name])
+        for stale in {*OUTPUTS.values(), PAGE} - {OUTPUTS[name] for name in outputs}:
+            (folder / stale).unlink(missing_ok=True)
     return report
 
 
@@ -83,8 +102,20 @@ def _require_dimension(registration: Registration, landmarks: PointPairs | None)
         )
 
 
-def _write_forward(registration: Registration, warp: Path, warped: Path) -> dict[str, Any]:
-    """Write the forward field and the warped image in one pass, and measure folding and inverse consistency."""
+def _write_results(registration: Registration, paths: Mapping[str, Path]) -> dict[str, Any]:
+    """Write all but the report; return what was measured for it, if anything had to be."""
+    if "transform" in paths:
+        paths["transform"].write_bytes(nephi_bytes(registration.stored))
+    measured = {}
+    if paths.keys() & {"warp", "warped", "report"}:
+        measured = _write_forward(registration, paths.get("warp"), paths.get("warped"))
+    if "inverse" in paths:
+        _write_displacement(registration.inverse, registration.pair.moving.grid, paths["inverse"])
+    return measured
+
+
+def _write_forward(registration: Registration, warp: Path | None, warped: Path | None) -> dict[str, Any]:
+    """Write forward field and warped image, as asked, in one pass, and measure folding and inverse consistency."""
     pair, transform = registration.pair, registration.transform
     grid, mask = pair.fixed.grid, pair.fixed_mask
     resampler = Resampler(pair.moving, "linear", registration.settings.image.outside)
@@ -94,14 +125,17 @@ def _write_forward(registration: Registration, warp: Path, warped: Path) -> dict
         "trained_inverse_mm": registration.stored.trained_inverse,
     }
     gaps = {name: PassingInverse(inverse, every) for name, inverse in back.items() if inverse is not None}
-    written = slab_writer(warped, grid, pair.moving.voxel_type)
-    with DisplacementWriter(warp, grid) as writer, written as append, torch.no_grad():
+    with ExitStack() as stack, torch.no_grad():
+        writer = stack.enter_context(DisplacementWriter(warp, grid)) if warp else None
+        append = stack.enter_context(slab_writer(warped, grid, pair.moving.voxel_type)) if warped else None
         for start, stop in grid.slabs():
             points = grid.voxel_centres(start, stop)
             moved = transform(points)
             displacement = moved - points
-            writer.write(start, stop, displacement)
-            append(resampler(moved))
+            if writer:
+                writer.write(start, stop, displacement)
+            if append:
+                append(resampler(moved))
             passing.add(displacement, last=stop == grid.shape[-1])
             chosen = ... if mask is None else slab_inside(mask, grid, start, stop)
             for gap in gaps.values():

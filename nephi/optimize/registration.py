@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,15 @@ from nephi.errors import UsageError
 from nephi.fields import FieldPair, StoredTransform, build_fields
 from nephi.geometry import PointPairs
 from nephi.images import Image, resample
-from nephi.io import read_image
 from nephi.optimize.affine import fit_affine, initial_alignment, require_overlap
 from nephi.optimize.device import choose_device, cpu_threads
-from nephi.optimize.export import save_registration
+from nephi.optimize.export import OUTPUTS, save_registration
 from nephi.optimize.fit import fit_fields
-from nephi.optimize.pair import Pair, make_pair
+from nephi.optimize.pair import Pair
+from nephi.optimize.preparation import Source, prepare
 from nephi.optimize.progress import ProgressCallback, silent
 from nephi.optimize.search import search_rotation
 from nephi.optimize.settings import Settings
-from nephi.optimize.settings_changes import in_millimetres
 from nephi.optimize.settings_file import preset as preset_settings
 from nephi.optimize.settings_file import settings_table
 from nephi.optimize.usage import Usage, peak_gpu_memory_mb
@@ -69,25 +68,32 @@ class Registration:
         return resample(image, self.pair.fixed.grid, self.transform, interpolation, value)
 
     def save(
-        self, folder: str | Path, overwrite: bool = False, landmarks: PointPairs | None = None
+        self,
+        folder: str | Path,
+        overwrite: bool = False,
+        landmarks: PointPairs | None = None,
+        outputs: Collection[str] = tuple(OUTPUTS),
     ) -> Mapping[str, Any]:
         """Write transform, displacement fields, warped image and report to `folder`; return the report.
 
-        The errors of `landmarks` (world mm, RAS), which measure the result and do not guide it, join the report.
+        `outputs` chooses among them by the names in `nephi.OUTPUTS`; folding and inverse consistency are measured where
+        `warp`, `warped` or `report` is chosen. The errors of `landmarks` (world mm, RAS), which measure the result and
+        do not guide it, join the report.
+
         Raises `DataError` for a folder that cannot be written, or is not empty and `overwrite` is false, and for
-        landmarks of another dimension.
+        landmarks of another dimension; `UsageError` for unknown outputs or none.
         """
-        return save_registration(self, Path(folder), overwrite, landmarks)
+        return save_registration(self, Path(folder), overwrite, landmarks, outputs)
 
 
 def register(
-    fixed: Image | str | Path,
-    moving: Image | str | Path,
+    fixed: Source,
+    moving: Source,
     *,
     preset: str = "generic",
     settings: Settings | None = None,
-    fixed_mask: Image | str | Path | None = None,
-    moving_mask: Image | str | Path | None = None,
+    fixed_mask: Source | None = None,
+    moving_mask: Source | None = None,
     initial: str | Transform | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -106,10 +112,7 @@ def register(
     usage = Usage()
     with cpu_threads(chosen.threads):
         with usage.stage("prepare"):
-            given = [None if i is None else _image(i) for i in (fixed, moving, fixed_mask, moving_mask)]
-            assert given[0] is not None and given[1] is not None
-            chosen = in_millimetres(chosen, given[0].grid)
-            pair = make_pair(given[0], given[1], given[2], given[3], chosen.image, chosen.detail)
+            pair, chosen = prepare(fixed, moving, fixed_mask, moving_mask, chosen)
         generator = torch.Generator().manual_seed(seed)
         affine_steps, field_steps = _planned_steps(chosen)
         total = affine_steps + field_steps
@@ -132,10 +135,6 @@ def versions() -> dict[str, str]:
 
     found = {name: metadata.version(name) for name in ("nephi", "torch", "numpy")}
     return {**found, "python": platform.python_version()}
-
-
-def _image(source: Image | str | Path) -> Image:
-    return source if isinstance(source, Image) else read_image(source)
 
 
 def _planned_steps(settings: Settings) -> tuple[int, int]:

@@ -141,6 +141,14 @@ def flat_result(flat: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def brief_result(flat: Path) -> Path:
+    """The same, after a few steps."""
+    output = flat / "brief_result"
+    invoke("register", *pair_options(flat), "-o", output, "--config", flat / "brief.toml")
+    return output
+
+
+@pytest.fixture(scope="session")
 def solid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small 3-D chest CT pair, the moving grid oblique with permuted axes, and its registration in `result`."""
     folder = tmp_path_factory.mktemp("solid")

@@ -22,7 +22,14 @@ def test_keeps_images_results_and_landmarks(succeed: Call, tmp_path: Path) -> No
         assert text in printed
     names = {p.name for p in out.iterdir()}
     assert names >= {"fixed.nii.gz", "moving.nii.gz", "fixed_mask.nii.gz", "moving_mask.nii.gz", "landmarks.csv"}
-    assert names >= {"transform.nephi", "warp.nii.gz", "inverse_warp.nii.gz", "warped.nii.gz", "report.json"}
+    assert names >= {
+        "transform.nephi",
+        "warp.nii.gz",
+        "inverse_warp.nii.gz",
+        "warped.nii.gz",
+        "report.json",
+        "report.html",
+    }
     # The kept files tell the printed story.
     found = nephi.landmark_errors(
         nephi.read_transform(out / "transform.nephi"), nephi.read_point_pairs(out / "landmarks.csv")

@@ -8,7 +8,7 @@ import nephi
 
 from .conftest import Call
 
-COMMANDS = ("register", "apply", "points", "export", "jacobian", "evaluate", "info", "view", "demo")
+COMMANDS = ("register", "apply", "points", "export", "jacobian", "evaluate", "info", "view", "demo", "completion")
 
 
 def test_lists_the_commands(succeed: Call) -> None:

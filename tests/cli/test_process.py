@@ -1,6 +1,7 @@
 """The command as a program of its own: exit codes, pipes, and what a shell sees."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,13 +53,17 @@ def test_a_closed_pipe_is_no_error(flat: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
-def test_a_bar_on_a_terminal(flat: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("coloured", [True, False])
+def test_a_bar_on_a_terminal(coloured: bool, flat: Path, tmp_path: Path) -> None:
+    """NO_COLOR=1 keeps colours away (https://no-color.org); the bar still moves."""
     import pty
 
     leader, follower = pty.openpty()
     options = [*pair_options(flat), "-o", tmp_path / "out", "--config", flat / "quick.toml"]
     command = [*NEPHI, "register", *map(str, options)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=follower, env={**os.environ, "TERM": "xterm"})
+    plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    environment = {**plain, "TERM": "xterm", **({} if coloured else {"NO_COLOR": "1"})}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=follower, env=environment)
     os.close(follower)
     drawn = b""
     try:
@@ -71,3 +76,5 @@ def test_a_bar_on_a_terminal(flat: Path, tmp_path: Path) -> None:
     assert process.returncode == 0
     assert b"deformable" in drawn and b"loss" in drawn
     assert b"Registered" in printed and b"\x1b" not in printed
+    attributes = {int(a) for found in re.findall(rb"\x1b\[([\d;]+)m", drawn) for a in found.split(b";")}
+    assert any(30 <= a <= 49 or 90 <= a <= 107 for a in attributes) == coloured

@@ -115,11 +115,37 @@ def test_a_hostile_file_name_stays_text(succeed: Call, flat: Path, tmp_path: Pat
     assert page.count("&lt;img src=x onerror=alert(1)&gt;.nii.gz") >= 2  # as a name, and in the command
 
 
-def test_without_the_page(succeed: Call, flat: Path, tmp_path: Path) -> None:
-    options = [*pair_options(flat), "-o", tmp_path, "--config", flat / "brief.toml", "--overwrite"]
-    (tmp_path / "report.html").write_text("of an older result", encoding="utf-8")
-    succeed("register", *options, "--no-report")
-    assert sorted(p.name for p in tmp_path.iterdir()) == [name for name in FILES if name != "report.html"]
+@pytest.mark.parametrize(
+    ("save", "files"),
+    [
+        ("transform,warp,inverse,warped,report", [name for name in FILES if name != "report.html"]),
+        (" transform ", ["transform.nephi"]),
+        ("inverse,inverse", ["inverse_warp.nii.gz"]),
+        ("page,report", ["report.html", "report.json"]),
+        ("warped", ["warped.nii.gz"]),
+    ],
+)
+def test_save_chooses_the_results(
+    save: str, files: list[str], succeed: Call, flat: Path, brief_result: Path, tmp_path: Path
+) -> None:
+    """Others of an older result go, foreign files stay, and what is written is the same as ever."""
+    for name in ("report.html", "warp.nii.gz", "notes.txt"):
+        (tmp_path / name).write_text("of an older result", encoding="utf-8")
+    options = [*pair_options(flat), "-o", tmp_path, "--config", flat / "brief.toml", "--overwrite", "--save", save]
+    succeed("register", *options)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["notes.txt", *files])
+    for name in set(files) - {"report.html", "report.json"}:
+        assert (tmp_path / name).read_bytes() == (brief_result / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("save", "said"),
+    [("warp,wrap", "'wrap' is no result; choose from transform,"), ("page", "give both"), ("", "'' is no result")],
+)
+def test_results_that_are_none(save: str, said: str, call: Call, flat: Path, tmp_path: Path) -> None:
+    outcome = call("register", *pair_options(flat), "-o", tmp_path / "out", "--save", save)
+    assert outcome.code == 2 and said in outcome.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_landmarks_are_measured_and_guide_nothing(succeed: Call, flat: Path, tmp_path: Path) -> None:

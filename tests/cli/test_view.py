@@ -23,7 +23,14 @@ needs_niivue = pytest.mark.skipif(not has_niivue(), reason="NiiVue was not fetch
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of another kind")
 def test_serves_until_ctrl_c(flat: Path, flat_result: Path) -> None:
     command = [*NEPHI, "view", str(flat_result), "--no-browser", "--landmarks", str(flat / "landmarks.csv")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job ignores Ctrl-C, and so would what the tests start when they run in one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     try:
         assert process.stdout is not None
         first = process.stdout.readline()

@@ -101,3 +101,14 @@ def snakemake_example(folder: Path) -> None:
             nephi.write_image(image, data / f"{side}.nii.gz")
             nephi.write_image(mask, data / f"{side}_lungs.nii.gz")
         nephi.write_point_pairs(data / "landmarks.csv", pair.landmarks)
+
+
+def data_set(folder: Path) -> None:
+    """A prepared data set of one subject, under the name that README uses."""
+    pair, place = _pair(), folder / "datasets" / "dirlab_copd"
+    (place / "images").mkdir(parents=True)
+    nephi.write_image(pair.fixed, place / "images" / "copd1-eBH.nii.gz")
+    nephi.write_image(pair.moving, place / "images" / "copd1-iBH.nii.gz")
+    images = tuple(nephi.DatasetImage(f"copd1-{p}", "copd1", f"images/copd1-{p}.nii.gz") for p in ("eBH", "iBH"))
+    split = nephi.DatasetSplit(("copd1",), (nephi.DatasetPair("copd1-eBH", "copd1-iBH"),))
+    nephi.write_dataset_index(nephi.DatasetIndex("DIR-Lab COPDgene", 3, images, {"test": split}), place)

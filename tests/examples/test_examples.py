@@ -49,7 +49,10 @@ def test_nipype(interface: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     nephi.write_image(pair.moving, "moving.nii.gz")
     images = {"fixed_image": str(tmp_path / "fixed.nii.gz"), "moving_image": str(tmp_path / "moving.nii.gz")}
     command = interface(similarity="lncc2 + 10 mse", seed=3, **images).cmdline
-    assert command.startswith("nephi register --quiet -f ") and "--no-report" in command
+    assert (
+        command.startswith("nephi register --quiet -f ")
+        and "--save transform,warp,inverse,warped,report " in f"{command} "
+    )
     source = Node(IdentityInterface(fields=list(images)), name="source")
     source.inputs.trait_set(**images)
     register = Node(interface(seed=3), name="register")

@@ -175,7 +175,7 @@ def test_a_truncated_file(index: DatasetIndex, tmp_path: Path) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such file; expected the index of a data set"):
+    with pytest.raises(DataError, match="no such file; expected a data set's index"):
         read_dataset_index(tmp_path)
 
 

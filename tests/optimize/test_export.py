@@ -9,7 +9,7 @@ import pytest
 import torch
 from isal import igzip
 
-from nephi.errors import DataError
+from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid, PointPairs
 from nephi.images import Image
 from nephi.io import read_displacement, read_image
@@ -23,8 +23,10 @@ from nephi.optimize import (
     require_exportable,
     settings_from_table,
 )
-from nephi.optimize.export import FILES, PAGE
+from nephi.optimize.export import OUTPUTS, PAGE
 from nephi.phantoms import PhantomPair, lung_phantom
+
+FILES = tuple(OUTPUTS.values())
 
 Change = Callable[..., Settings]
 
@@ -56,6 +58,22 @@ def full_disk(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
 def test_these_files_and_no_other(saved: Path) -> None:
     assert sorted(p.name for p in saved.iterdir()) == sorted(FILES)
     assert set(FILES) == {"transform.nephi", "warp.nii.gz", "inverse_warp.nii.gz", "warped.nii.gz", "report.json"}
+
+
+def test_some_of_the_files(fitted: Registration, saved: Path, tmp_path: Path) -> None:
+    """What is not asked for is not measured, older results do not outlive it, wrong names write nothing."""
+    fitted.save(tmp_path, overwrite=True)
+    report = fitted.save(tmp_path, overwrite=True, outputs=["inverse", "transform"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["inverse_warp.nii.gz", "transform.nephi"]
+    assert "whole_grid" not in report and "settings" in report
+    for name in ("inverse_warp.nii.gz", "transform.nephi"):
+        assert (tmp_path / name).read_bytes() == (saved / name).read_bytes()
+    measured = fitted.save(tmp_path / "report", outputs=("report",))
+    assert measured["whole_grid"] == json.loads((saved / "report.json").read_text())["whole_grid"]
+    for outputs, found in ((["warp", "wrap"], "found wrap"), ((), "found none")):
+        with pytest.raises(UsageError, match=f"expected some of transform, warp, inverse, warped, report, {found}"):
+            fitted.save(tmp_path / "none", outputs=outputs)
+    assert not (tmp_path / "none").exists()
 
 
 def test_warp_is_the_warped_file(fitted: Registration, saved: Path, shapes: PhantomPair) -> None:

@@ -129,6 +129,18 @@ def test_volumes_are_the_images(viewer: Viewer, flat_affine: Registration) -> No
     np.testing.assert_allclose(image.affine[:2, :2], moving.grid.affine[:2, :2], atol=1e-4)
 
 
+def test_a_warped_image_that_was_not_saved_is_made(viewer: Viewer, folder: Path) -> None:
+    """As after `nephi register --save transform,report`."""
+    saved = ask(viewer, "warped.nii").body
+    path = folder / "result" / "warped.nii.gz"
+    kept = path.rename(folder / "kept.nii.gz")
+    try:
+        with serving(folder) as other:
+            assert ask(other, "warped.nii").body == saved
+    finally:
+        kept.rename(path)
+
+
 @pytest.mark.parametrize("query", ["", "point=", "point=1", "point=1,2,3", "point=a,b", "point=nan,1", "point=1,inf"])
 def test_a_point_that_is_none_is_refused(viewer: Viewer, query: str) -> None:
     reply = ask(viewer, f"values?{query}")

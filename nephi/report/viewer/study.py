@@ -13,7 +13,7 @@ from torch import Tensor
 from nephi.errors import DataError
 from nephi.fields import StoredTransform, read_nephi
 from nephi.geometry import Grid, PointPairs, determinant, lookup
-from nephi.images import Image
+from nephi.images import Image, resample
 from nephi.io import read_image
 from nephi.metrics import landmark_errors
 from nephi.optimize import intensity_window, settings_from_table
@@ -95,7 +95,7 @@ def read_study(folder: Path, fixed: Path | None, moving: Path | None, landmarks:
         _image(given or _place(folder, names, role), role, grid)
         for role, given, grid in (("fixed", fixed, stored.fixed_grid), ("moving", moving, stored.moving_grid))
     ]
-    warped = _image(folder / "warped.nii.gz", "warped", stored.fixed_grid)
+    warped = _warped(folder / "warped.nii.gz", stored, images[1])
     dimension = stored.transform.dimension
     if landmarks is not None and landmarks.fixed.dimension != dimension:
         raise DataError(f"landmarks: expected {dimension}-D as the images are, found {landmarks.fixed.dimension}-D")
@@ -128,6 +128,14 @@ def _image(path: Path, role: str, grid: Grid) -> Image:
     if not image.grid.same_as(grid):
         raise DataError(f"{path}: not the {role} image of this registration, it lies on another grid; give --{role}")
     return image
+
+
+def _warped(path: Path, stored: StoredTransform, moving: Image) -> Image:
+    """Return the warped image, made once more where it was not saved."""
+    if path.exists():
+        return _image(path, "warped", stored.fixed_grid)
+    settings = settings_from_table(stored.settings, "transform.nephi").image
+    return resample(moving, stored.fixed_grid, stored.transform, "linear", settings.outside)
 
 
 def _inside(grid: Grid, points: Tensor) -> bool:

@@ -1,0 +1,30 @@
+"""From what the user gives to a pair that can be registered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nephi.images import Image
+from nephi.io import read_image
+from nephi.optimize.pair import Pair, make_pair
+from nephi.optimize.settings import Settings
+from nephi.optimize.settings_changes import in_millimetres
+
+Source = Image | str | Path
+
+
+def prepare(
+    fixed: Source, moving: Source, fixed_mask: Source | None, moving_mask: Source | None, settings: Settings
+) -> tuple[Pair, Settings]:
+    """Read and check images and masks, find masks where none are given; return the pair, and settings in mm.
+
+    Raises `DataError` for files that cannot be read and images that do not suit each other.
+    """
+    one, other = _image(fixed), _image(moving)
+    masks = [None if mask is None else _image(mask) for mask in (fixed_mask, moving_mask)]
+    settings = in_millimetres(settings, one.grid)
+    return make_pair(one, other, masks[0], masks[1], settings.image, settings.detail), settings
+
+
+def _image(source: Source) -> Image:
+    return source if isinstance(source, Image) else read_image(source)

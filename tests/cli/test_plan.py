@@ -1,0 +1,63 @@
+"""`nephi register --dry-run`."""
+
+from pathlib import Path
+
+import pytest
+
+import nephi
+
+from .conftest import Call, pair_options
+
+
+def lines(printed: str) -> dict[str, str]:
+    """The plan's rows by their names; the second line of an image under `NAME.`."""
+    rows: dict[str, str] = {}
+    name = ""
+    for line in printed.splitlines()[1:]:
+        name = line.split("  ")[0].strip() or f"{name}."
+        rows[name] = line[len(name.rstrip(".")) :].strip() if not line.startswith(" ") else line.strip()
+    return rows
+
+
+def test_the_plan_of_a_lung_ct(succeed: Call, solid: Path, tmp_path: Path) -> None:
+    masks = ["--fixed-mask", solid / "fixed_mask.nii.gz", "--moving-mask", solid / "moving_mask.nii.gz"]
+    options = [*pair_options(solid), *masks, "-o", tmp_path / "out", "--preset", "lung-ct", "--save", "warp"]
+    rows = lines(succeed("register", *options, "--dry-run").out)
+    grid = nephi.read_image(solid / "fixed.nii.gz").grid
+    inside = int((nephi.read_image(solid / "fixed_mask.nii.gz").data > 0).sum())
+    assert rows["fixed"] == str(solid / "fixed.nii.gz")
+    assert rows["fixed."].startswith(f"{' x '.join(map(str, grid.shape))} voxels of ")
+    assert rows["fixed."].endswith(f"mm, {inside} voxels in the mask")
+    assert rows["fixed.."] == "intensities -1000 to 200"
+    assert rows["start"] == "moments" and rows["affine"].startswith("150 steps")
+    assert [rows[f"level {n}"].split(" ")[0] for n in (1, 2, 3)] == ["60", "60", "170"]
+    assert rows["level 3"].endswith("unsmoothed")
+    assert rows["device"] == "cpu" and rows["memory, about"].endswith(" MB")
+    assert rows["results"] == f"{tmp_path / 'out'}: warp"
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_deformation(succeed: Call, flat: Path, tmp_path: Path) -> None:
+    options = [*pair_options(flat), "-o", tmp_path / "out", "--transform", "rigid", "--initial", "centers"]
+    rows = lines(succeed("register", *options, "--dry-run").out)
+    assert rows["start"] == "centers" and "rigid" in rows
+    assert not any(name.startswith("level") for name in rows) and "fields" not in rows
+
+
+@pytest.mark.parametrize("wrong", ["image", "mask", "folder", "initial", "device"])
+def test_what_would_go_wrong_is_said_now(wrong: str, call: Call, flat: Path, solid: Path, tmp_path: Path) -> None:
+    options = [*pair_options(flat), "-o", tmp_path / "out"]
+    match wrong:
+        case "image":
+            options[1] = tmp_path / "none.nii"
+        case "mask":
+            options += ["--fixed-mask", solid / "fixed_mask.nii.gz"]
+        case "folder":
+            options[-1] = flat
+        case "initial":
+            options += ["--initial", tmp_path / "none.tfm"]
+        case "device":
+            options += ["--device", "cuda:99"]
+    outcome = call("register", *options, "--dry-run")
+    assert outcome.code in (2, 3) and outcome.out == ""
+    assert outcome.err.startswith("nephi: error: ") and outcome.err.count("\n") == 1

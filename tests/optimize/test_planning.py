@@ -1,0 +1,92 @@
+"""The plan is what the registration then does."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from nephi.errors import DataError
+from nephi.images import Pyramid
+from nephi.optimize import Settings, plan, register
+from nephi.optimize import planning as planning_module
+from nephi.optimize.pair import make_pair
+from nephi.phantoms import PhantomPair, lung_phantom
+
+Change = Callable[..., Settings]
+
+
+def test_the_plan_is_what_is_done(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
+    settings = changed(brief, length_unit=0.0)
+    found = plan(shapes.fixed, shapes.moving, settings=settings, fixed_mask=shapes.fixed_mask)
+    done = register(shapes.fixed, shapes.moving, settings=settings, fixed_mask=shapes.fixed_mask)
+    assert found.settings == done.settings and found.settings.length_unit == 1
+    assert (found.fixed.window, found.moving.window) == (done.pair.fixed_window, done.pair.moving_window)
+    assert found.fixed.masked == int((shapes.fixed_mask.data > 0).sum()) and found.moving.masked is None
+    assert done.stored.pair is not None
+    assert found.parameters == sum(p.numel() for p in done.stored.pair.parameters())
+    cells = done.stored.pair.forward_field.encoding.cells_by_level
+    assert [list(lattice) for lattice in found.lattices] == (cells + 1).tolist()
+    assert [level.settings for level in found.levels] == list(done.settings.levels)
+
+
+@pytest.mark.parametrize("limit", [10**9, 1000])
+def test_levels_have_the_shapes_of_what_is_looked_up(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of images that are thinned (`limit`), too."""
+    monkeypatch.setattr("nephi.images.pyramid.LARGE", limit)
+    pair = lung_phantom(seed=1, motion=15.0, shape=(40, 33, 36))
+    for name in ("lung-ct", "brain-mri", "generic"):
+        found = plan(pair.fixed, pair.moving, preset=name)
+        made = make_pair(pair.fixed, pair.moving, None, None, found.settings.image, found.settings.detail)
+        for level in found.levels:
+            for pyramid, shape in ((made.fixed_levels, level.fixed_shape), (made.moving_levels, level.moving_shape)):
+                apart = level.settings.spacing if found.settings.fit.radius else 0.0
+                assert isinstance(pyramid, Pyramid)
+                assert tuple(pyramid.sampler(level.settings.smoothing, apart).image.data.shape) == shape
+
+
+def test_affine_alone(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
+    found = plan(shapes.fixed, shapes.moving, settings=changed(brief, transform="rigid"))
+    assert (found.levels, found.lattices, found.parameters) == ((), (), 0)
+
+
+def test_other_fields_have_no_lattices(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
+    found = plan(shapes.fixed, shapes.moving, settings=changed(brief, field={"encoding": "fourier"}))
+    assert found.lattices == () and found.parameters > 1000
+
+
+def test_what_register_refuses_is_refused(shapes: PhantomPair) -> None:
+    flat = shapes.fixed.with_data(torch.zeros_like(shapes.fixed.data))
+    with pytest.raises(DataError, match="constant"):
+        plan(flat, shapes.moving)
+
+
+def test_unknown_memory_is_none(shapes: PhantomPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning_module, "peak_memory_mb", lambda: None)
+    assert plan(shapes.fixed, shapes.moving).memory_mb is None
+
+
+@pytest.mark.parametrize("name", ["lung-ct-fast", "brain-mri"])
+def test_the_estimate_of_memory_is_right_to_a_third(name: str, tmp_path: Path) -> None:
+    """Each in a process of its own, as the peak is the process's."""
+    common = (
+        "import sys; from nephi.phantoms import lung_phantom; from dataclasses import replace\n"
+        "from nephi.optimize import plan, preset, register\n"
+        "from nephi.optimize.usage import peak_memory_mb\n"
+        "pair = lung_phantom(seed=1, motion=15.0, shape=(120, 100, 110))\n"
+        f"settings = preset({name!r})\n"
+        "levels = tuple(replace(level, steps=4) for level in settings.levels)\n"
+        "settings = replace(settings, levels=levels)\n"
+        "images = {'settings': settings, 'fixed_mask': pair.fixed_mask, 'moving_mask': pair.moving_mask}\n"
+    )
+    ends = (
+        "print(plan(pair.fixed, pair.moving, **images).memory_mb)",
+        f"register(pair.fixed, pair.moving, **images).save({str(tmp_path / 'out')!r}); print(peak_memory_mb())",
+    )
+    planned, needed = (
+        float(subprocess.run([sys.executable, "-c", common + end], capture_output=True, text=True, check=True).stdout)
+        for end in ends
+    )
+    assert 3 / 4 < planned / needed < 4 / 3
