@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nephi import Grid
 
 Rows = list[tuple[str, str]]
+POINT_SUFFIXES = (".csv", ".json", ".fcsv", ".pts")
 AFFINE_SUFFIXES = (".tfm", ".txt", ".mat", ".xfm", ".h5", ".hdf5")
 
 
@@ -47,7 +48,7 @@ def info(file: Path, settings: bool) -> None:
         return
     if settings:
         raise nephi.UsageError("--settings: only .nephi files hold settings")
-    if file.suffix.lower() == ".csv":
+    if file.suffix.lower() in POINT_SUFFIXES:
         print_rows(*_points(file))
     elif file.suffix.lower() in AFFINE_SUFFIXES:
         print_rows(f"{file}: transform", [("kind", type(nephi.read_transform(file)).__name__)])
@@ -79,7 +80,8 @@ def _image(file: Path) -> tuple[str, Rows]:
 def _points(file: Path) -> tuple[str, Rows]:
     import nephi
 
-    if file.is_file() and b"fixed_x" in file.read_bytes()[:1000].lower():  # the header
+    table = file.suffix.lower() == ".csv" and file.is_file()
+    if table and b"fixed_x" in file.read_bytes()[:1000].lower():  # the header
         pairs = nephi.read_point_pairs(file, "lps")
         return f"{file}: landmark pairs", [("pairs", str(len(pairs))), ("dimension", str(pairs.fixed.dimension))]
     points = nephi.read_points(file, "lps")

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nephi.errors import DataError, UsageError
 from nephi.io.atomic import replacing
 from nephi.io.completeness import (
@@ -17,10 +19,11 @@ from nephi.io.completeness import (
 from nephi.io.conventions import FieldConvention
 from nephi.io.displacement import field_of, read_displacement
 from nephi.io.elastix import is_elastix, read_elastix
-from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, reading, reason_of, require_file, suffix_of
-from nephi.io.itk import itk_warnings, simpleitk
+from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, naming, reading, reason_of, require_file, suffix_of
+from nephi.io.frames import flip_points
+from nephi.io.itk import grid_of, itk_warnings, shared_voxels, simpleitk
 from nephi.io.itk_affine import affine_for_itk, affine_of
-from nephi.transforms import AffineTransform, Composite, Transform
+from nephi.transforms import AffineTransform, BSplineField, Composite, Transform
 
 TEXT_SUFFIXES = (".tfm", ".txt")
 HDF5_SUFFIXES = (".h5", ".hdf5")
@@ -33,12 +36,13 @@ def read_foreign_transform(path: str | Path, convention: FieldConvention | None 
     `.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`: displacement fields, as `read_displacement` reads them; a
     `convention` says what the vectors of a NIfTI file mean.
     `.tfm`, `.txt`, `.h5`, `.hdf5`, `.mat`, `.xfm`: linear transforms of every kind become an `AffineTransform`,
-    displacement field transforms a `DisplacementField`, chains of these a `Composite` of the same order of action
-    (ITK's last acts first). An `.xfm` has to come from ITK, whose frame it then has; MINC's own are refused.
+    displacement field transforms a `DisplacementField`, cubic B-splines a `BSplineField`, chains of these a `Composite`
+    of the same order of action (ITK's last acts first). An `.xfm` has to come from ITK, whose frame it then has;
+    MINC's own are refused.
     `.txt` may also be elastix' `TransformParameters`, read with the transforms it starts from.
 
     Raises `DataError` naming the file when it is missing, damaged or incomplete, of unknown format, singular, or
-    of a kind that nephi does not have (B-splines, ...).
+    of a kind that nephi does not have (velocity fields, thin plates, ...).
     """
     path = Path(path)
     suffix = suffix_of(path)
@@ -101,10 +105,22 @@ def _transform_of(foreign: Any, path: Path) -> Transform:
         return Composite([_transform_of(member, path) for member in reversed(members)])
     if foreign.GetTransformEnum() == sitk.sitkDisplacementField:
         return field_of(foreign.GetDisplacementField(), path)
+    if foreign.GetTransformEnum() == sitk.sitkBSplineTransform:
+        return _spline_of(foreign, path)
     raise DataError(
-        f"{path}: expected an affine transform, a displacement field or a chain of these, found a {foreign.GetName()}; "
-        "export it as a displacement field (SimpleITK: TransformToDisplacementField)"
+        f"{path}: expected an affine transform, a displacement field, B-splines or a chain of these, found a "
+        f"{foreign.GetName()}; export it as a displacement field (SimpleITK: TransformToDisplacementField)"
     )
+
+
+def _spline_of(foreign: Any, path: Path) -> BSplineField:
+    """Return ITK's B-splines as ours; ITK keeps the coefficients of each component as an image of control points."""
+    if foreign.GetOrder() != 3:
+        raise DataError(f"{path}: expected cubic B-splines, found order {foreign.GetOrder()}")
+    components = foreign.GetCoefficientImages()
+    coefficients = torch.stack([torch.from_numpy(shared_voxels(c).T.copy()) for c in components], dim=-1)
+    with naming(path):
+        return BSplineField(flip_points(coefficients).float(), grid_of(components[0], path))
 
 
 def write_affine(path: str | Path, affine: AffineTransform) -> None:

@@ -64,6 +64,13 @@ def test_other_kinds(succeed: Call, solid: Path, solid_affine: Path, tmp_path: P
     assert f"{longest:.2f} mm" in succeed("info", tmp_path / "f.mha").out
 
 
+@pytest.mark.parametrize("name", ["points.csv", "points.mrk.json", "points.fcsv", "points.pts"])
+def test_points_of_other_tools(name: str, succeed: Call, solid: Path, tmp_path: Path) -> None:
+    nephi.write_points(tmp_path / name, nephi.read_points(solid / "fixed_points.csv"))
+    printed = succeed("info", tmp_path / name).out
+    assert f"{tmp_path / name}: points" in printed and "300" in printed
+
+
 def test_a_wrong_cell_is_named_not_the_columns(call: Call, tmp_path: Path) -> None:
     for text, said in (
         ("id,fixed_x,fixed_y,moving_x,moving_y\n1,2,3,4\n", "line 2, column moving_y"),

@@ -76,12 +76,19 @@ def test_affine_exports_stay_affine(scene: Scene, name: str, format: str) -> Non
     scene.require_equal(warped(scene, theirs), chain)
 
 
-def field_of_simpleitk(scene: Scene) -> Any:
-    """Return a B-spline of SimpleITK as a dense field on the fixed image's grid."""
+def spline_of_simpleitk(scene: Scene) -> Any:
+    """Return B-splines of SimpleITK over the fixed image."""
     reference = sitk.ReadImage(str(scene.fixed_file))
     spline = sitk.BSplineTransformInitializer(reference, [4] * scene.dimension)
     generator = torch.Generator().manual_seed(2)
     spline.SetParameters((3 * torch.randn(len(spline.GetParameters()), generator=generator)).tolist())
+    return spline
+
+
+def field_of_simpleitk(scene: Scene) -> Any:
+    """Return the same as a dense field on the fixed image's grid."""
+    reference = sitk.ReadImage(str(scene.fixed_file))
+    spline = spline_of_simpleitk(scene)
     return sitk.TransformToDisplacementField(
         spline,
         sitk.sitkVectorFloat64,
@@ -90,6 +97,21 @@ def field_of_simpleitk(scene: Scene) -> Any:
         reference.GetSpacing(),
         reference.GetDirection(),
     )
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".tfm"])
+@pytest.mark.parametrize("chained", [False, True])
+def test_splines_of_simpleitk(scene: Scene, suffix: str, chained: bool) -> None:
+    path = scene.folder / f"spline{suffix}"
+    theirs = spline_of_simpleitk(scene)
+    if chained:
+        turn = sitk.Euler2DTransform() if scene.dimension == 2 else sitk.Euler3DTransform()
+        turn.SetParameters([0.05] * len(turn.GetParameters()))
+        theirs = sitk.CompositeTransform([turn, theirs])
+    sitk.WriteTransform(theirs, str(path))
+    ours, points = nephi.read_transform(path), scene.points_between()
+    torch.testing.assert_close(ours(points), mapped(theirs, points), rtol=0, atol=1e-3)
+    scene.require_equal(warped(scene, theirs), ours)
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".mha", ".nrrd", ".h5"])
