@@ -111,4 +111,6 @@ def data_set(folder: Path) -> None:
     nephi.write_image(pair.moving, place / "images" / "copd1-iBH.nii.gz")
     images = tuple(nephi.DatasetImage(f"copd1-{p}", "copd1", f"images/copd1-{p}.nii.gz") for p in ("eBH", "iBH"))
     split = nephi.DatasetSplit(("copd1",), (nephi.DatasetPair("copd1-eBH", "copd1-iBH"),))
-    nephi.write_dataset_index(nephi.DatasetIndex("DIR-Lab COPDgene", 3, images, {"test": split}), place)
+    nephi.write_dataset_index(
+        nephi.DatasetIndex("DIR-Lab COPDgene", 3, images, {"test": split}), place / "dataset.json"
+    )

@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import click
 import pytest
 
 import nephi
@@ -70,7 +71,9 @@ def test_every_command_and_option_is_documented(site: Path, pages: dict[Path, Pa
     for name, command in cli.commands.items():
         assert f"nephi-{name}" in page.anchors or command.hidden
         for option in command.params:
-            assert any(o in page.text for o in option.opts), f"nephi {name}: {option.opts}"
+            # Arguments stand in the usage line, as their metavar or as their choices.
+            shown = option.opts if option.param_type_name == "option" else [option.make_metavar(click.Context(command))]
+            assert any(o in page.text for o in shown), f"nephi {name}: {shown}"
     assert "Sentinel" not in page.text
 
 
