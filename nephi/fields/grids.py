@@ -49,6 +49,11 @@ class LatentGrids(Encoding):
     def _level_rows(self, shape: tuple[int, ...]) -> int:
         return math.prod(shape)
 
+    @property
+    def rows(self) -> int:
+        """Number of the table's rows."""
+        return len(self.table)
+
     def _row_index(self, base: list[Tensor]) -> Tensor:
         """Return table rows `(2^D, N, L)` of the corners of cells `base`, one `(N, L)` tensor an axis."""
         first = self.first_rows + sum(b * stride for b, stride in zip(base, self._strides, strict=True))
@@ -56,6 +61,13 @@ class LatentGrids(Encoding):
 
     def jet(self, unit: Tensor, directions: int) -> Tensor:
         """Return the interpolated features of all levels and their derivatives (piecewise constant along each axis)."""
+        return self.read(self.table, unit, directions)
+
+    def read(self, table: Tensor, unit: Tensor, directions: int, first_row: Tensor | None = None) -> Tensor:
+        """Return the jet of another `table` `(rows, width)`: one of these lattices, or several, one after the other.
+
+        `first_row` `(N,)` then says for each point where its own begins.
+        """
         base, fractions = [], []
         for coordinate, cells in zip(unit.unbind(-1), self.cells_by_level.T, strict=True):
             position = coordinate.unsqueeze(-1) * cells
@@ -63,8 +75,10 @@ class LatentGrids(Encoding):
             base.append(low.long())
             fractions.append(position - low)
         index = self._row_index(base)
+        if first_row is not None:
+            index = index + first_row[:, None]
         # Not torch's embedding, whose gradient takes seven times as long as that of index_select.
-        rows = self.table.index_select(0, index.reshape(-1))
+        rows = table.index_select(0, index.reshape(-1))
         corners = rows.view((2,) * len(base) + (*index.shape[1:], self.width))
         if directions == 0:
             return multilinear(corners, fractions).reshape(1, len(unit), self.channels)

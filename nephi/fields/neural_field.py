@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from nephi.fields.codes import LatentCodes
+from nephi.fields.codes import CodeBatch, LatentCodes
 from nephi.fields.compiled import Compiled, evaluate, gradients_in_place
 from nephi.fields.decoders import Decoder
 from nephi.fields.domain import Domain
@@ -77,21 +77,50 @@ class NeuralField(nn.Module, Transform):
         values = points + moved.reshape(points.shape).to(points.dtype)
         return values, jacobian.reshape(*points.shape, self.dimension).to(points.dtype)
 
-    def _displacement(self, points: Tensor) -> Tensor:
-        unit, _ = self.domain.unit(points)
-        return self._decode(unit, 0)[0] @ self.amplitude.T
+    def of_codes(self, codes: CodeBatch) -> FieldBatch:
+        """Return the deformations that this network makes of the codes of several pairs."""
+        return FieldBatch(self, codes)
 
-    def _displacement_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
+    def _displacement(self, points: Tensor, codes: LatentCodes | CodeBatch | None = None) -> Tensor:
+        unit, _ = self.domain.unit(points)
+        return self._decode(unit, 0, codes)[0] @ self.amplitude.T
+
+    def _displacement_and_jacobian(
+        self, points: Tensor, codes: LatentCodes | CodeBatch | None = None
+    ) -> tuple[Tensor, Tensor]:
         d = self.dimension
         unit, inside = self.domain.unit(points)
-        jet = self._decode(unit, d) @ self.amplitude.T
+        jet = self._decode(unit, d, codes) @ self.amplitude.T
         by_unit = jet[1:] * inside.T.unsqueeze(-1)  # (D, N, D): derivative by coordinate j first
         return jet[0], torch.einsum("jni,jk->nik", by_unit, self.domain.to_unit) + torch.eye(d).to(jet)
 
-    def _decode(self, unit: Tensor, directions: int) -> Tensor:
-        codes = None if self.codes is None else self.codes.jet(unit, directions)
-        result: Tensor = self.decoder(self.encoding.jet(unit, directions), codes)
+    def _decode(self, unit: Tensor, directions: int, codes: LatentCodes | CodeBatch | None) -> Tensor:
+        codes = self.codes if codes is None else codes
+        read = None if codes is None else codes.jet(unit, directions)
+        result: Tensor = self.decoder(self.encoding.jet(unit, directions), read)
         return result
+
+
+class FieldBatch:
+    """The deformations of B pairs that share one network and differ in their latent codes.
+
+    Points `(B, N, D)`, world mm, as many for each pair; values and Jacobians are differentiable with respect to the
+    network, the codes and the points.
+    """
+
+    def __init__(self, field: NeuralField, codes: CodeBatch) -> None:
+        self.field = field
+        self.codes = codes
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return where the points `(B, N, D)` go, mm."""
+        moved = self.field._displacement(points.reshape(-1, points.shape[-1]), self.codes)
+        return points + moved.reshape(points.shape)
+
+    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where the points go, and `d phi_i / d x_j`, `(B, N, D)` and `(B, N, D, D)`."""
+        moved, jacobian = self.field._displacement_and_jacobian(points.reshape(-1, points.shape[-1]), self.codes)
+        return points + moved.reshape(points.shape), jacobian.reshape(*points.shape, points.shape[-1])
 
 
 def _blocks(points: Tensor) -> Sequence[Tensor]:

@@ -4,5 +4,6 @@ from nephi.phantoms.lungs import lung_phantom
 from nephi.phantoms.motion import Breathing, WaveMotion
 from nephi.phantoms.pair import PhantomPair
 from nephi.phantoms.shapes import shapes_phantom
+from nephi.phantoms.silhouettes import silhouettes
 
-__all__ = ["Breathing", "PhantomPair", "WaveMotion", "lung_phantom", "shapes_phantom"]
+__all__ = ["Breathing", "PhantomPair", "WaveMotion", "lung_phantom", "shapes_phantom", "silhouettes"]

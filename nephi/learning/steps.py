@@ -1,0 +1,75 @@
+"""Several networks one after the other: each sees what those before it have left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nephi.fields import FieldBatch
+from nephi.geometry import Grid
+from nephi.learning.lookup import look_up
+from nephi.learning.nephi_network import NephiNetwork
+
+
+class Chain:
+    """Deformations of B pairs applied one after the other, the **first** of the list first; points `(B, N, D)`."""
+
+    def __init__(self, members: Sequence[FieldBatch]) -> None:
+        self.members = tuple(members)
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return where the points go, mm."""
+        for member in self.members:
+            points = member(points)
+        return points
+
+    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where the points go, and the product of the members' Jacobians, the last on the left."""
+        points, jacobian = self.members[0].value_and_jacobian(points)
+        for member in self.members[1:]:
+            points, outer = member.value_and_jacobian(points)
+            jacobian = outer @ jacobian
+        return points, jacobian
+
+    @property
+    def magnitude(self) -> Tensor:
+        """The mean of the members' `mean |z|`."""
+        return torch.stack([member.codes.magnitude() for member in self.members]).mean()
+
+
+class NephiSteps(nn.Module):
+    """Step after step, each network sees the moving image warped by those before it.
+
+    As TwoStep of GradICON (Tian et al., CVPR 2023): `phi(x) = phi_1(phi_2(x))`, with phi_2 predicted from `A o phi_1`
+    and B. Nothing but images is resampled, and these on the grid of the step; the deformation is the chain of those of
+    the steps, asked at any point. All grids cover one box; coarser ones see the images thinned.
+    """
+
+    def __init__(self, steps: Sequence[NephiNetwork]) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(steps)
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the images, that of the last step."""
+        return self._networks()[-1].grid
+
+    def forward(self, fixed: Tensor, moving: Tensor) -> tuple[Chain, Chain]:
+        """Return phi (fixed to moving points, world mm) and its inverse for images `(B, 1, *shape)` on `grid`."""
+        forward: list[FieldBatch] = []
+        backward: list[FieldBatch] = []
+        for network in self._networks():
+            points = network.grid.voxel_centres().to(fixed)
+            points = points.reshape(1, -1, points.shape[-1]).expand(len(fixed), -1, -1)
+            shape = (len(fixed), 1, *network.grid.shape)
+            seen = look_up(fixed, self.grid, points).reshape(shape)
+            left = look_up(moving, self.grid, Chain(forward)(points)).reshape(shape)
+            phi, psi = network(seen, left)
+            forward.insert(0, phi)
+            backward.append(psi)
+        return Chain(forward), Chain(backward)
+
+    def _networks(self) -> list[NephiNetwork]:
+        return [step for step in self.steps if isinstance(step, NephiNetwork)]
