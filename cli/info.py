@@ -48,7 +48,7 @@ def info(file: Path, settings: bool) -> None:
         return
     if settings:
         raise nephi.UsageError("--settings: only .nephi files hold settings")
-    if file.suffix.lower() in POINT_SUFFIXES:
+    if file.suffix.lower() in POINT_SUFFIXES or _is_text_of_points(file):
         print_rows(*_points(file))
     elif file.suffix.lower() in AFFINE_SUFFIXES:
         print_rows(f"{file}: transform", [("kind", type(nephi.read_transform(file)).__name__)])
@@ -75,6 +75,14 @@ def _image(file: Path) -> tuple[str, Rows]:
     rows.append(("values", f"{first.data.min().item():g} to {first.data.max().item():g}"))
     kind = f"{series.grid.dimension}-D image" if len(series) == 1 else f"series of {len(series)} volumes"
     return f"{file}: {kind}", rows
+
+
+def _is_text_of_points(file: Path) -> bool:
+    """Tell whether a `.txt` file is no transform of ITK or elastix: then it holds points of elastix, or voxels."""
+    if file.suffix.lower() != ".txt" or not file.is_file():
+        return False
+    begun = file.read_bytes()[:1000].lstrip()
+    return begun[:6].lower() in (b"point\n", b"point\r", b"index\n", b"index\r") or begun[:1].isdigit()
 
 
 def _points(file: Path) -> tuple[str, Rows]:

@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(f"nephi: error: {error}", err=True)
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("nephi: interrupted, nothing was written", err=True)
+        click.echo("nephi: interrupted; files that were not complete were not written", err=True)
         code = 130
     except BrokenPipeError:
         code = 1

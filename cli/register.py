@@ -109,14 +109,23 @@ def register(
     import nephi
 
     settings = _settings(overrides)
-    nephi.check_output_folder(output, overwrite)
+    given = (fixed, moving, fixed_mask, moving_mask, landmarks, overrides["config"], initial)
+    nephi.check_output_folder(output, overwrite, [path for path in given if path is not None])
     images = [nephi.read_image(path) for path in (fixed, moving)]
     for image in images:
         nephi.require_exportable(image)
     pairs = _landmarks(landmarks, frame, images[0].dimension)
     start = _initial(initial)
     if dry_run:
-        plan = nephi.plan(*images, settings=settings, fixed_mask=fixed_mask, moving_mask=moving_mask, device=device)
+        plan = nephi.plan(
+            *images,
+            settings=settings,
+            fixed_mask=fixed_mask,
+            moving_mask=moving_mask,
+            initial=start,
+            seed=seed,
+            device=device,
+        )
         plan_table(plan, initial or settings.affine.initial, f"{output}: {', '.join(save)}")
         return
     with progress_bar(quiet) as progress:

@@ -24,6 +24,7 @@ from nephi.io.nifti_header import header_bytes
 
 FLOAT = np.dtype("<f4")
 HEADER = 352  # bytes in front of the voxels
+QUANTUM = 2.0**-10  # mm
 
 
 class DisplacementWriter:
@@ -38,14 +39,22 @@ class DisplacementWriter:
     NIfTI stores one component after the other, so slabs go to their places in an uncompressed file beside `path`
     (12 bytes a voxel of disk), which is compressed at the end.
 
-    Components are rounded to a multiple of 1/1024 mm, or finer where voxels are smaller than 0.5 mm: the error is at
-    most 0.0005 mm and at most 1/1024 of a voxel, and the compressed file is a third smaller and no slower to write.
+    Components are rounded to a multiple of `quantum` mm, or finer where voxels are smaller than 512 of it: with the
+    usual 1/1024 mm the error is at most 0.0005 mm and at most 1/1024 of a voxel, and the compressed file is a third
+    smaller and no slower to write.
 
     Raises `UsageError` for another suffix or slices left out, `DataError` for a sheared grid (ITK refuses it), values
     that are not finite, what the convention cannot hold, or a file that cannot be written.
     """
 
-    def __init__(self, path: str | Path, grid: Grid, convention: str = "itk", moving: Grid | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        grid: Grid,
+        convention: str = "itk",
+        moving: Grid | None = None,
+        quantum: float = QUANTUM,
+    ) -> None:
         self.path, self.grid = Path(path), grid
         require_possible(convention, path, grid, moving)
         if suffix_of(path) not in NIFTI_SUFFIXES:
@@ -55,7 +64,7 @@ class DisplacementWriter:
         self._code = vector_code(convention, grid, moving)
         self._intent = INTENTS[convention]
         self._extra = (1, grid.dimension) if convention in ("itk", "slicer") else (grid.dimension,)
-        self._quantum = rounding_step(grid, in_voxels=convention == "learn2reg")
+        self._quantum = rounding_step(grid, in_voxels=convention == "learn2reg", quantum=quantum)
         self._missing = np.ones(grid.shape[-1], bool)
 
     def __enter__(self) -> Self:
@@ -115,12 +124,12 @@ def rounded(vectors: Tensor, quantum: float) -> Tensor:
     return vectors.div_(quantum).round_().mul_(quantum)
 
 
-def rounding_step(grid: Grid, in_voxels: bool = False) -> float:
-    """Return the power of two in mm that components are rounded to: 1/1024, or less for voxels below 0.5 mm.
+def rounding_step(grid: Grid, in_voxels: bool = False, quantum: float = QUANTUM) -> float:
+    """Return the power of two in mm that components are rounded to: the `quantum`, or less for voxels below 512 of it.
 
     For components in voxels, the power of two that is at most as long in mm.
     """
-    step = min(2.0**-10, 2.0 ** math.floor(math.log2(float(grid.spacing.min())) - 9))
+    step = min(quantum, 2.0 ** math.floor(math.log2(float(grid.spacing.min())) - 9))
     return 2.0 ** math.floor(math.log2(step / float(grid.spacing.max()))) if in_voxels else step
 
 

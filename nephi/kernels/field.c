@@ -3,6 +3,8 @@
  * The Python twin is fields/neural_field.py; tests hold values, Jacobians and all gradients against it. */
 #include "field_blocks.h"
 
+#define UNITS 4
+
 INLINE void locate_block(const Field *f, const int D, const float *points, int64_t count, Place *place) {
     lanes x[MAX_DIMENSION];
     for (int k = 0; k < D; k++) x[k] = column(points + k, D, count);
@@ -48,36 +50,60 @@ INLINE void pull_outputs(const Field *f, const int D, const int rows, int64_t co
     }
 }
 
-/* Back through both layers: from the outputs' gradients to those of the features, adding up the weights'. */
+/* Back through the activation of hidden unit h: the gradients `down` of what goes into it; adds up those of the weights
+ * behind it and of its bias. */
+INLINE void pull_unit(const Field *f, const int D, const int rows, int64_t h, const lanes *outputs, Scratch scratch,
+                      lanes *down) {
+    const int64_t H = f->hidden;
+    const lanes x = scratch.hidden[h], s = sigmoid(x), active = x * s, slope = s + active * (1.0f - s);
+    const lanes bend = s * (1.0f - s) * (2.0f + x * (1.0f - 2.0f * s)); /* second derivative of x sigmoid(x) */
+    lanes read[MAX_ROWS] = {{0.0f}};
+    for (int o = 0; o < D; o++) {
+        lanes product = active * outputs[o];
+        for (int row = 0; row < rows; row++) {
+            read[row] += f->last[o * H + h] * outputs[row * D + o];
+            if (row) product += slope * scratch.hidden[row * H + h] * outputs[row * D + o];
+        }
+        scratch.last_gradient[o * H + h] += product;
+    }
+    down[0] = read[0] * slope;
+    for (int row = 1; row < rows; row++) {
+        down[0] += read[row] * scratch.hidden[row * H + h] * bend;
+        down[row] = read[row] * slope;
+    }
+    scratch.first_bias_gradient[h] += down[0];
+}
+
+/* Back through both layers: from the outputs' gradients to those of the features, adding up the weights'. `units` hidden
+ * units are worked on side by side, so that features and their gradients are fetched once for all of them. */
+INLINE void pull_units(const Field *f, const int D, const int rows, const int units, int64_t h, const lanes *outputs,
+                       Scratch scratch) {
+    const int64_t K = f->levels * f->channels;
+    lanes down[MAX_UNITS][MAX_ROWS];
+    for (int u = 0; u < units; u++) pull_unit(f, D, rows, h + u, outputs, scratch, down[u]);
+    for (int64_t k = 0; k < K; k++) {
+        lanes sums[MAX_UNITS];
+        for (int u = 0; u < units; u++) sums[u] = scratch.first_gradient[(h + u) * K + k];
+        for (int row = 0; row < rows; row++) {
+            const lanes feature = scratch.features[row * K + k];
+            lanes back = scratch.features_gradient[row * K + k];
+            for (int u = 0; u < units; u++) {
+                sums[u] += down[u][row] * feature;
+                back += f->first[(h + u) * K + k] * down[u][row];
+            }
+            scratch.features_gradient[row * K + k] = back;
+        }
+        for (int u = 0; u < units; u++) scratch.first_gradient[(h + u) * K + k] = sums[u];
+    }
+}
+
 INLINE void pull_network(const Field *f, const FieldGradient *g, const int D, const int rows, const lanes *outputs,
                          Scratch scratch) {
-    const int64_t K = f->levels * f->channels, H = f->hidden;
-    memset(scratch.features_gradient, 0, sizeof(lanes) * (size_t)(rows * K));
+    int64_t h = 0;
+    memset(scratch.features_gradient, 0, sizeof(lanes) * (size_t)(rows * f->levels * f->channels));
     for (int o = 0; o < D; o++) g->last_bias[o] += sum_of(outputs[o]);
-    for (int64_t h = 0; h < H; h++) {
-        const lanes x = scratch.hidden[h], s = sigmoid(x), active = x * s, slope = s + active * (1.0f - s);
-        const lanes bend = s * (1.0f - s) * (2.0f + x * (1.0f - 2.0f * s)); /* second derivative of x sigmoid(x) */
-        lanes read[MAX_ROWS] = {{0.0f}}, down[MAX_ROWS];
-        for (int o = 0; o < D; o++) {
-            lanes product = active * outputs[o];
-            for (int row = 0; row < rows; row++) {
-                read[row] += f->last[o * H + h] * outputs[row * D + o];
-                if (row) product += slope * scratch.hidden[row * H + h] * outputs[row * D + o];
-            }
-            g->last[o * H + h] += sum_of(product);
-        }
-        down[0] = read[0] * slope;
-        for (int row = 1; row < rows; row++) {
-            down[0] += read[row] * scratch.hidden[row * H + h] * bend;
-            down[row] = read[row] * slope;
-        }
-        g->first_bias[h] += sum_of(down[0]);
-        for (int64_t k = 0; k < K; k++)
-            for (int row = 0; row < rows; row++) {
-                scratch.first_gradient[h * K + k] += down[row] * scratch.features[row * K + k];
-                scratch.features_gradient[row * K + k] += f->first[h * K + k] * down[row];
-            }
-    }
+    for (; h + UNITS <= f->hidden; h += UNITS) pull_units(f, D, rows, UNITS, h, outputs, scratch);
+    for (; h < f->hidden; h++) pull_units(f, D, rows, 1, h, outputs, scratch);
 }
 
 /* Back through the grids into their table. */
@@ -165,7 +191,10 @@ EXPORT EVERY_PROCESSOR int nephi_field_gradient(const Field *f, const FieldGradi
     else if (f->dimension == 3) pull(f, g, 3, 1, count, points, by_displacement, by_jacobian, by_points, scratch);
     else if (by_jacobian) pull(f, g, 2, 3, count, points, by_displacement, by_jacobian, by_points, scratch);
     else pull(f, g, 2, 1, count, points, by_displacement, by_jacobian, by_points, scratch);
-    for (int64_t i = 0; i < f->hidden * f->levels * f->channels; i++) g->first[i] += sum_of(scratch.first_gradient[i]);
+    const int64_t H = f->hidden;
+    for (int64_t i = 0; i < H * f->levels * f->channels; i++) g->first[i] += sum_of(scratch.first_gradient[i]);
+    for (int64_t h = 0; h < H; h++) g->first_bias[h] += sum_of(scratch.first_bias_gradient[h]);
+    for (int64_t i = 0; i < H * f->dimension; i++) g->last[i] += sum_of(scratch.last_gradient[i]);
     free(scratch.features);
     return 0;
 }

@@ -95,10 +95,10 @@ def field_values(field: FieldArrays, points: Tensor, jacobian: bool) -> tuple[Te
 def field_inverse(
     field: FieldArrays, points: Tensor, start: Tensor, tolerance: float, visits: int
 ) -> tuple[Tensor, Tensor]:
-    """Return displacements v `(N, D)` with `y + v` the point that the field takes to y, and the errors left `(N,)`, mm.
+    """Return displacements v `(N, D)` with `y + v` the point that the field takes to y, and bounds of the error `(N,)`.
 
-    `points` y and the `start` of v are `(N, D)` float32, world mm. Broyden's method, at most `visits` evaluations a
-    point; where the error exceeds `tolerance` it did not succeed.
+    All in mm. `points` y and the `start` of v are `(N, D)` float32, world mm. Broyden's method, at most `visits`
+    evaluations a point; where the error exceeds `tolerance` it did not succeed.
     """
     native = library()
     assert native is not None

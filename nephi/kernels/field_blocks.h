@@ -32,7 +32,8 @@ typedef struct {
 typedef struct {
     lanes *features, *hidden; /* [rows + mixed][K]; [rows][H], what goes into the activations */
     lanes *features_gradient; /* [rows][K] */
-    lanes *first_gradient;    /* [H][K]: of the first layer, lane by lane */
+    /* Of the weights, lane by lane, summed up at the very end: [H][K], [H], [D][H]. */
+    lanes *first_gradient, *first_bias_gradient, *last_gradient;
 } Scratch;
 
 /* Place the points x, world mm. */
@@ -138,7 +139,7 @@ INLINE void decode_units(const Field *f, const int D, const int rows, const int 
 
 /* The network's outputs, [rows][D]. */
 INLINE void decode(const Field *f, const int D, const int rows, Scratch scratch, lanes *outputs) {
-    const int units = rows > 1 ? 1 : MAX_UNITS;
+    const int units = rows > 1 ? 2 : MAX_UNITS;
     int64_t h = 0;
     for (int i = 0; i < rows * D; i++) outputs[i] = filled(i < D ? f->last_bias[i] : 0.0f);
     for (; h + units <= f->hidden; h += units) decode_units(f, D, rows, units, h, scratch, outputs);
@@ -147,13 +148,16 @@ INLINE void decode(const Field *f, const int D, const int rows, Scratch scratch,
 
 INLINE int allocate(const Field *f, int rows, int backward, Scratch *scratch) {
     const size_t K = (size_t)(f->levels * f->channels), H = (size_t)f->hidden, R = (size_t)rows;
-    const size_t all = backward ? MAX_ROWS + MAX_MIXED : R, total = all * K + R * H + (backward ? R * K + H * K : 0);
+    const size_t all = backward ? MAX_ROWS + MAX_MIXED : R, weights = H * (K + 1 + (size_t)f->dimension);
+    const size_t total = all * K + R * H + (backward ? R * K + weights : 0);
     scratch->features = aligned_alloc(sizeof(lanes), total * sizeof(lanes));
     if (!scratch->features) return 0;
     scratch->hidden = scratch->features + all * K;
     scratch->features_gradient = scratch->hidden + R * H;
     scratch->first_gradient = scratch->features_gradient + R * K;
-    if (backward) memset(scratch->first_gradient, 0, H * K * sizeof(lanes));
+    scratch->first_bias_gradient = scratch->first_gradient + H * K;
+    scratch->last_gradient = scratch->first_bias_gradient + H;
+    if (backward) memset(scratch->first_gradient, 0, weights * sizeof(lanes));
     return 1;
 }
 

@@ -94,16 +94,18 @@ INLINE void solve(const Field *f, const int D, int64_t count, const float *point
         forget(&s, D, lane);
     }
     while (left) {
-        lanes residual[MAX_DIMENSION], found[MAX_DIMENSION], squared = filled(0.0f);
+        lanes residual[MAX_DIMENSION], visited[MAX_DIMENSION], squared = filled(0.0f);
         visit(f, D, &s, scratch, residual);
-        for (int i = 0; i < D; i++) squared += residual[i] * residual[i], found[i] = s.found[i];
+        for (int i = 0; i < D; i++) squared += residual[i] * residual[i], visited[i] = s.found[i];
         s.begun = chosen(s.begun < INFINITY, s.begun, squared);
         const whole_lanes arrived = squared <= tolerance * tolerance, sound = squared <= RUNAWAY * s.begun; /* not NaN */
         step(&s, D, residual);
         for (int lane = 0; lane < LANES; lane++) {
             const int64_t index = s.owner[lane];
             if (index < 0 || (!arrived[lane] && sound[lane] && ++s.visits[lane] < visits)) continue;
-            for (int i = 0; i < D; i++) displacement[index * D + i] = found[i][lane];
+            /* One who has arrived takes the next step, too: it is known, and leads ten times as close. */
+            for (int i = 0; i < D; i++)
+                displacement[index * D + i] = arrived[lane] ? s.found[i][lane] : visited[i][lane];
             error[index] = sqrtf(squared[lane]);
             if (!arrived[lane]) forget(&s, D, lane);
             take(&s, D, lane, points, displacement);
@@ -112,8 +114,8 @@ INLINE void solve(const Field *f, const int D, int64_t count, const float *point
     }
 }
 
-/* Displacement (N, D) of the inverse at world points (N, D), from a start to within `tolerance` mm, and the error (N)
- * that is left: above the tolerance where `visits` were not enough or the search ran away. */
+/* Displacement (N, D) of the inverse at world points (N, D), from a start to within `tolerance` mm, and a bound of the
+ * error (N) that is left: above the tolerance where `visits` were not enough or the search ran away. */
 EXPORT EVERY_PROCESSOR int nephi_invert(const Field *f, int64_t count, const float *points, float *displacement,
                                         float *error, float tolerance, int64_t visits) {
     Scratch scratch;

@@ -16,18 +16,22 @@ from nephi.optimize.pair import Pair
 from nephi.optimize.points import point_source
 from nephi.optimize.progress import Progress, ProgressCallback
 from nephi.optimize.settings import INITIALS, AffineSettings
-from nephi.transforms import AffineTransform
+from nephi.transforms import AffineTransform, Transform, as_affine
 
 LEAST_OVERLAP = 0.02
 BATCHES = 25  # of points, which the steps of a stage take in turn: drawing fresh ones would take longer than the steps
 
 
-def initial_alignment(pair: Pair, how: str) -> AffineTransform:
-    """Return the translation to start from: fixed points to moving points (world mm).
+def initial_alignment(pair: Pair, how: str | Transform) -> AffineTransform:
+    """Return the affine map to start from: fixed points to moving points (world mm).
 
     `moments` brings the masks' centres of mass together (without masks, the windowed intensities'), `centers` the
-    middles of the images, `none` trusts the headers.
+    middles of the images, `none` trusts the headers; a transform, or chain, that is affine is taken as it is.
+
+    Raises `UsageError` for another name, a deformation, or a transform of another dimension than the images.
     """
+    if not isinstance(how, str):
+        return _given(pair, how)
     if how not in INITIALS:
         raise UsageError(f"unknown initial alignment {how!r}: expected one of {', '.join(INITIALS)}, or a transform")
     if how == "none":
@@ -41,6 +45,15 @@ def initial_alignment(pair: Pair, how: str) -> AffineTransform:
         levels = pair.fixed_levels, pair.moving_levels
         fixed, moving = (_centre_of_mass(p.at(_longest_edge(p.image.grid) / 64)) for p in levels)
     return AffineTransform.translation(moving - fixed)
+
+
+def _given(pair: Pair, transform: Transform) -> AffineTransform:
+    affine = as_affine(transform)
+    if affine is None:
+        raise UsageError("the initial transform must be affine (or a chain of affine ones), found a deformation")
+    if affine.dimension != pair.fixed.dimension:
+        raise UsageError(f"the initial transform is {affine.dimension}-D, the images are {pair.fixed.dimension}-D")
+    return affine
 
 
 def require_overlap(pair: Pair, transform: AffineTransform, generator: torch.Generator) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -38,12 +39,16 @@ OUTPUTS: Mapping[str, str] = MappingProxyType(
     }
 )
 """What a registration can be saved as, and the files' names."""
+INVERSE_QUANTUM = 2.0**-12  # mm: what is polished to 0.001 mm is not rounded by as much
 GAP_POINTS = 200_000  # voxels of the fixed grid at which inverses are tried: enough for four digits of a mean
 PAGE = "report.html"  # drawn later, by the room `report`
 
 
-def check_output_folder(folder: Path, overwrite: bool) -> None:
-    """Raise `DataError` unless results can be written to `folder`: asked before the work, not after it."""
+def check_output_folder(folder: Path, overwrite: bool, inputs: Iterable[str | Path] = ()) -> None:
+    """Raise `DataError` unless results can be written to `folder`: asked before the work, not after it.
+
+    None of the `inputs` may lie where a result goes, or an older one is removed: it would be lost.
+    """
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: expected a folder for the results, found a file")
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
@@ -51,6 +56,10 @@ def check_output_folder(folder: Path, overwrite: bool) -> None:
     taken = [name for name in (*OUTPUTS.values(), PAGE) if (folder / name).is_dir()]
     if taken:
         raise DataError(f"{folder / taken[0]}: expected a place for a result, found a folder; move it away")
+    places = {(folder / name).resolve() for name in (*OUTPUTS.values(), PAGE)}
+    for path in map(Path, inputs):
+        if path.resolve() in places:
+            raise DataError(f"{path}: is given as an input, and lies where a result goes; choose another output folder")
     with _workspace(folder):
         pass
 
@@ -74,9 +83,11 @@ def save_registration(
     unknown = [name for name in outputs if name not in OUTPUTS]
     if unknown or not outputs:
         raise UsageError(f"outputs: expected some of {', '.join(OUTPUTS)}, found {', '.join(unknown) or 'none'}")
-    check_output_folder(folder, overwrite)
+    pair = registration.pair
+    given = (pair.fixed, pair.moving, pair.fixed_mask, pair.moving_mask)
+    check_output_folder(folder, overwrite, [image.name for image in given if image is not None and image.name])
     _require_dimension(registration, landmarks)
-    for image in (registration.pair.fixed, registration.pair.moving):
+    for image in (pair.fixed, pair.moving):
         require_exportable(image)
     with _workspace(folder) as work:
         with registration.usage.stage("export"), cpu_threads(registration.settings.threads):
@@ -86,10 +97,10 @@ def save_registration(
         report = _report(registration, measured)
         if "report" in outputs:
             (work / OUTPUTS["report"]).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        for name in outputs:
-            (work / OUTPUTS[name]).replace(folder / OUTPUTS[name])
         for stale in {*OUTPUTS.values(), PAGE} - {OUTPUTS[name] for name in outputs}:
             (folder / stale).unlink(missing_ok=True)
+        for name in outputs:
+            (work / OUTPUTS[name]).replace(folder / OUTPUTS[name])
     return report
 
 
@@ -110,7 +121,7 @@ def _write_results(registration: Registration, paths: Mapping[str, Path]) -> dic
     if paths.keys() & {"warp", "warped", "report"}:
         measured = _write_forward(registration, paths.get("warp"), paths.get("warped"))
     if "inverse" in paths:
-        _write_displacement(registration.inverse, registration.pair.moving.grid, paths["inverse"])
+        _write_inverse(registration.inverse, registration.pair.moving.grid, paths["inverse"])
     return measured
 
 
@@ -119,7 +130,7 @@ def _write_forward(registration: Registration, warp: Path | None, warped: Path |
     pair, transform = registration.pair, registration.transform
     grid, mask = pair.fixed.grid, pair.fixed_mask
     resampler = Resampler(pair.moving, "linear", registration.settings.image.outside)
-    passing, every = PassingField(grid, mask), max(1, grid.size // GAP_POINTS)
+    passing, every = PassingField(grid, mask), math.ceil(grid.size / GAP_POINTS)
     back = {
         "inverse_consistency_mm": registration.inverse,
         "trained_inverse_mm": registration.stored.trained_inverse,
@@ -147,11 +158,11 @@ def _write_forward(registration: Registration, warp: Path | None, warped: Path |
     }
 
 
-def _write_displacement(transform: Transform, grid: Grid, path: Path) -> None:
-    with DisplacementWriter(path, grid) as writer, torch.no_grad():
+def _write_inverse(inverse: Transform, grid: Grid, path: Path) -> None:
+    with DisplacementWriter(path, grid, quantum=INVERSE_QUANTUM) as writer, torch.no_grad():
         for start, stop in grid.slabs():
             points = grid.voxel_centres(start, stop)
-            writer.write(start, stop, transform(points) - points)
+            writer.write(start, stop, inverse(points) - points)
 
 
 def _report(registration: Registration, measured: Mapping[str, Any]) -> dict[str, Any]:

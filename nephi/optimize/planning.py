@@ -9,12 +9,14 @@ import torch
 from nephi.fields import build_fields
 from nephi.geometry import Grid
 from nephi.images import Image
+from nephi.optimize.affine import initial_alignment, require_overlap
 from nephi.optimize.device import choose_device
 from nephi.optimize.pair import Pair, Window
 from nephi.optimize.preparation import Source, prepare
 from nephi.optimize.settings import LevelSettings, Settings
 from nephi.optimize.settings_file import preset as preset_settings
 from nephi.optimize.usage import peak_memory_mb
+from nephi.transforms import Transform
 
 # Bytes, as measured: smoothing a volume needs another one and a half beside it; parameters have a gradient and Adam's
 # two moments; points, slabs and pictures take what is left of any run.
@@ -73,6 +75,8 @@ def plan(
     settings: Settings | None = None,
     fixed_mask: Source | None = None,
     moving_mask: Source | None = None,
+    initial: str | Transform | None = None,
+    seed: int = 0,
     device: str = "auto",
 ) -> Plan:
     """Read and check everything that `register` would, and say what it would do.
@@ -81,6 +85,8 @@ def plan(
     """
     where = str(choose_device(device))
     pair, chosen = prepare(fixed, moving, fixed_mask, moving_mask, settings or preset_settings(preset))
+    start = initial_alignment(pair, chosen.affine.initial if initial is None else initial)
+    require_overlap(pair, start, torch.Generator().manual_seed(seed))
     sides = (
         _side(pair.fixed, pair.fixed_window, pair.fixed_mask),
         _side(pair.moving, pair.moving_window, pair.moving_mask),

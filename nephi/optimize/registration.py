@@ -26,7 +26,7 @@ from nephi.optimize.settings import Settings
 from nephi.optimize.settings_file import preset as preset_settings
 from nephi.optimize.settings_file import settings_table
 from nephi.optimize.usage import Usage, peak_gpu_memory_mb
-from nephi.transforms import AffineTransform, Transform, as_affine
+from nephi.transforms import AffineTransform, Transform
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +152,7 @@ def _global_alignment(
     total: int,
 ) -> AffineTransform:
     initial = initial if initial is not None else settings.affine.initial
-    start = _start(pair, initial)
+    start = initial_alignment(pair, initial)
     require_overlap(pair, start, generator)
     kind = settings.affine.kind if settings.transform == "deformable" else settings.transform
     if kind == "none":
@@ -162,17 +162,6 @@ def _global_alignment(
     aligned = fit_affine(pair.to(device), start, settings.affine, kind, generator, progress, total)
     require_overlap(pair, aligned, generator)
     return aligned
-
-
-def _start(pair: Pair, initial: str | Transform) -> AffineTransform:
-    if isinstance(initial, str):
-        return initial_alignment(pair, initial)
-    affine = as_affine(initial)
-    if affine is None:
-        raise UsageError("the initial transform must be affine (or a chain of affine ones), found a deformation")
-    if initial.dimension != pair.fixed.dimension:
-        raise UsageError(f"the initial transform is {initial.dimension}-D, the images are {pair.fixed.dimension}-D")
-    return affine
 
 
 def _stored(

@@ -69,6 +69,15 @@ def test_points_of_other_tools(name: str, succeed: Call, solid: Path, tmp_path: 
     nephi.write_points(tmp_path / name, nephi.read_points(solid / "fixed_points.csv"))
     printed = succeed("info", tmp_path / name).out
     assert f"{tmp_path / name}: points" in printed and "300" in printed
+    if name == "points.pts":
+        (tmp_path / name).rename(tmp_path / "points.txt")
+        assert f"{tmp_path / 'points.txt'}: points" in succeed("info", tmp_path / "points.txt").out
+
+
+def test_voxels_without_a_header_are_named(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "case1_300_T00_xyz.txt").write_text("120\t130\t40\n121\t131\t41\n", encoding="utf-8")
+    outcome = call("info", tmp_path / "case1_300_T00_xyz.txt")
+    assert outcome.code == 3 and "dirlab" in outcome.err
 
 
 def test_a_wrong_cell_is_named_not_the_columns(call: Call, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_without_a_deformation(succeed: Call, flat: Path, tmp_path: Path) -> Non
     assert not any(name.startswith("level") for name in rows) and "fields" not in rows
 
 
-@pytest.mark.parametrize("wrong", ["image", "mask", "folder", "initial", "device"])
+@pytest.mark.parametrize("wrong", ["image", "mask", "folder", "input", "initial", "dimension", "device"])
 def test_what_would_go_wrong_is_said_now(wrong: str, call: Call, flat: Path, solid: Path, tmp_path: Path) -> None:
     options = [*pair_options(flat), "-o", tmp_path / "out"]
     match wrong:
@@ -54,6 +54,11 @@ def test_what_would_go_wrong_is_said_now(wrong: str, call: Call, flat: Path, sol
             options += ["--fixed-mask", solid / "fixed_mask.nii.gz"]
         case "folder":
             options[-1] = flat
+        case "input":
+            options += ["--overwrite", "-o", flat, "--config", flat / "report.json"]
+        case "dimension":
+            nephi.write_affine(tmp_path / "solid.tfm", nephi.AffineTransform.identity(3))
+            options += ["--initial", tmp_path / "solid.tfm"]
         case "initial":
             options += ["--initial", tmp_path / "none.tfm"]
         case "device":

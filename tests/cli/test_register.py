@@ -346,7 +346,7 @@ def test_nothing_is_left_of_an_interrupted_run(
     monkeypatch.setattr("nephi.optimize.registration.fit_fields", interrupted)
     outcome = call("register", *pair_options(flat), "-o", tmp_path / "out", "--config", flat / "brief.toml")
     assert outcome.code == 130
-    assert outcome.err.strip() == "nephi: interrupted, nothing was written"
+    assert outcome.err.strip() == "nephi: interrupted; files that were not complete were not written"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,7 +12,7 @@ from isal import igzip
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid, PointPairs
 from nephi.images import Image
-from nephi.io import read_displacement, read_image
+from nephi.io import read_displacement, read_image, write_image
 from nephi.metrics import PassingField, evaluate, inverse_consistency_error
 from nephi.optimize import (
     Registration,
@@ -93,6 +93,27 @@ def test_fields_hold_the_transform_and_its_inverse(fitted: Registration, saved: 
         points = grid.voxel_centres()
         # Components are rounded to 1/1024 mm.
         torch.testing.assert_close(field(points), transform(points), rtol=0, atol=6e-4)
+
+
+def test_phi_takes_every_voxel_of_the_inverse_field_back(fitted: Registration, saved: Path) -> None:
+    """To a thousandth of a mm, in the file as well."""
+    inverse = read_displacement(saved / "inverse_warp.nii.gz")
+    points = inverse.grid.voxel_centres().double()
+    gap = fitted.transform(points + inverse.displacement.double()) - points
+    assert float(gap.norm(dim=-1).max()) < 1e-3
+
+
+def test_an_input_is_no_place_for_a_result(shapes: PhantomPair, brief: Settings, tmp_path: Path) -> None:
+    """Registering a result once more must not cost it."""
+    path = tmp_path / "warped.nii.gz"
+    write_image(shapes.fixed, path)
+    result = register(path, shapes.moving, settings=brief)
+    for outputs in (("transform",), ("warped",)):
+        with pytest.raises(DataError, match=r"warped\.nii\.gz: is given as an input, and lies where a result goes"):
+            result.save(tmp_path, overwrite=True, outputs=outputs)
+    with pytest.raises(DataError, match="choose another output folder"):
+        check_output_folder(tmp_path, True, [tmp_path / "." / "report.json"])
+    assert [p.name for p in tmp_path.iterdir()] == ["warped.nii.gz"]
 
 
 def test_the_report_agrees_with_evaluate(
