@@ -75,16 +75,16 @@ def bids(
     parts = split_subjects(subjects, val, test, seed)
     splits = {split: nephi.DatasetSplit(tuple(part), pairs) for split, part in parts.items()}
     name = name or raw.resolve().name
-    try:  # before hours of writing
-        nephi.DatasetIndex(name, 3, tuple(nephi.DatasetImage(i.id, i.subject, i.id) for i in images), splits)
-    except nephi.DataError as error:
-        raise nephi.UsageError(f"--pairs {pairs} --val {val:g} --test {test:g}: {error}") from None
     recipe = {"command": "bids", "name": name, "masks": masks, "mask_desc": mask_desc, "derivative": derivative}
     folder = DatasetFolder(output, recipe, overwrite, speaker(quiet))
     companions = [each for each in names if not each.derived or derivative in (None, each.pipeline)]
     for image in images:
         _add(image, companions, folder, mask_desc, masks)
-    folder.finish(name, splits, nephi.DatasetSource())
+    try:
+        index = folder.index(name, splits, nephi.DatasetSource())
+    except nephi.DataError as error:
+        raise nephi.UsageError(f"--pairs {pairs} --val {val:g} --test {test:g}: {error}") from None
+    folder.write(index)
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class Choices:
 
 
 def prepare(raw: Path, folder: DatasetFolder, collection: Collection, choices: Choices) -> Path:
-    """Write the cases chosen of a collection that lies in `raw`, in whatever folders; return the index."""
+    """Write the cases chosen of a collection that lies in `raw`, in whatever folders; return the index's path."""
     if not raw.is_dir():
         raise nephi.DataError(f"{raw}: no such folder; expected the unpacked archives of {collection.name}")
     files = sorted(file for file in raw.rglob("*") if file.is_file() and not file.name.startswith("."))
@@ -90,18 +90,17 @@ def prepare(raw: Path, folder: DatasetFolder, collection: Collection, choices: C
         for name, numbers in chosen.items()
         if numbers
     }
-    return folder.finish(collection.name, splits, collection.source)
+    return folder.write(folder.index(collection.name, splits, collection.source))
 
 
 def _case(
     n: int, files: list[Path], raw: Path, folder: DatasetFolder, collection: Collection, choices: Choices
 ) -> nephi.DatasetPair:
-    """Write both phases of a case and its landmarks."""
+    """Plan both phases of a case and its landmarks."""
     geometry = collection.cases[n]
     grid = geometry.grid(choices.first_slice)
     subject = collection.subject.format(n=n)
     phases = collection.phases if choices.fixed == 0 else collection.phases[::-1]
-    # Both names are looked for before anything is written: a case without landmarks is told at once.
     images = [_find(files, collection.image_pattern.format(n=n, phase=phase), raw, subject) for phase in phases]
     points = [_find(files, collection.landmark_pattern.format(n=n, phase=phase), raw, subject) for phase in phases]
     for path, phase in zip(images, phases, strict=True):
@@ -113,9 +112,12 @@ def _case(
             modality="CT",
         )
     fixed, moving = (f"{subject}-{phase}" for phase in phases)
-    pair = folder.add_landmarks(fixed, moving, lambda: read_pairs(points[0], points[1], grid))
-    folder.say(compared(folder.folder / str(pair.landmarks), collection.distances.get(n)))
-    return pair
+    return folder.add_landmarks(
+        fixed,
+        moving,
+        lambda: read_pairs(points[0], points[1], grid),
+        functools.partial(compared, published=collection.distances.get(n)),
+    )
 
 
 def compared(landmarks: Path, published: float | None) -> str:

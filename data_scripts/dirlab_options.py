@@ -58,6 +58,8 @@ def run(collection: Collection, command: str, fixed: str, given: dict[str, Any])
     for name, some in chosen.items():
         if not set(some) <= set(cases):
             raise nephi.UsageError(f"--{name}: expected some of --cases {given['cases']}, found {given[name]!r}")
+    if both := set(chosen["train"]) & set(chosen["val"]):
+        raise nephi.UsageError(f"--val: case {min(both)} is in --train {given['train']}, too; leave it in one of them")
     choices = Choices(
         cases=tuple(dict.fromkeys(cases)),
         fixed=("inhale", "exhale").index(fixed),

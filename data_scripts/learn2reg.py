@@ -61,7 +61,7 @@ def dataset_json(raw: Path) -> Path:
 
 
 def prepare(path: Path, folder: DatasetFolder, masks: bool, skip_missing: bool) -> Path:
-    """Write the task whose JSON lies at `path`; return the index."""
+    """Write the task whose JSON lies at `path`; return the index's path."""
     table = _read(path)
     lists = {split: _pairs(path, table, key) for split, key in LISTS.items()}
     unpaired = [] if lists["train"] else _unpaired(path, table)
@@ -89,7 +89,11 @@ def prepare(path: Path, folder: DatasetFolder, masks: bool, skip_missing: bool) 
         splits = {"train": rule, **splits}
     citation = str(table.get("reference") or table.get("licence") or "see the page")
     source = nephi.DatasetSource(citation, str(table.get("licence", "see the page")), PAGES["learn2reg"])
-    return folder.finish(f"Learn2Reg {table.get('name', path.stem)}", splits, source)
+    try:
+        index = folder.index(f"Learn2Reg {table.get('name', path.stem)}", splits, source)
+    except nephi.DataError as error:
+        raise nephi.DataError(f"{path}: {error}") from None
+    return folder.write(index)
 
 
 def _read(path: Path) -> dict[str, Any]:

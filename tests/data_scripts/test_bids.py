@@ -107,7 +107,8 @@ def test_two_derivatives_with_masks(run: Run, fails: Fails, heads: Path, tmp_pat
     put(heads / "derivatives/other/sub-03/anat/sub-03_desc-brain_mask.nii.gz")
     arguments = ("bids", heads, "-o", tmp_path / "out")
     fails(*arguments, says="two files fit as its mask, .*other.* and .*prep.*; choose with --derivative")
-    assert run(*arguments, "--derivative", "prep", "--overwrite").code == 0
+    assert not (tmp_path / "out").exists(), "told before anything is written"
+    assert run(*arguments, "--derivative", "prep").code == 0
     assert not nephi.read_dataset_index(tmp_path / "out").images[0].labels
 
 

@@ -159,6 +159,27 @@ def test_missing_images(run: Run, fails: Fails, lung_ct: Path, tmp_path: Path) -
     assert list(nephi.read_dataset_index(tmp_path / "out").splits) == ["train", "val"]
 
 
+def test_lists_that_do_not_go_together_are_told_before_anything_is_written(
+    fails: Fails, lung_ct: Path, oasis: Path, tmp_path: Path
+) -> None:
+    twice = pairs([6], "imagesTs") * 2
+    change(lung_ct, registration_test=twice)
+    says = r"LungCT_dataset.json: splits.test.pairs\[1\]: the pair 'LungCT_0006_0000', .* is listed before"
+    fails("learn2reg", lung_ct, "-o", tmp_path / "out", "--no-masks", says=says)
+    change(oasis, training=[{"image": "imagesTr/OASIS_0001_0000.nii.gz"}])
+    says = "OASIS_dataset.json: splits.train: expected at least one pair, found none"
+    fails("learn2reg", oasis, "-o", tmp_path / "out", says=says)
+    assert not (tmp_path / "out").exists()
+
+
+def test_overwriting_with_a_damaged_json(run: Run, fails: Fails, lung_ct: Path, tmp_path: Path) -> None:
+    run("learn2reg", lung_ct, "-o", tmp_path / "out", "--no-masks")
+    before = contents(tmp_path / "out")
+    (lung_ct / "LungCT_dataset.json").write_text("{")
+    fails("learn2reg", lung_ct, "-o", tmp_path / "out", "--no-masks", "--overwrite", says="expected JSON")
+    assert contents(tmp_path / "out") == before
+
+
 def test_truncated_json(fails: Fails, lung_ct: Path, tmp_path: Path) -> None:
     path = lung_ct / "LungCT_dataset.json"
     path.write_text(path.read_text()[:300])
