@@ -71,6 +71,7 @@ def bids(
             f"{raw}: no image named sub-*_{'|'.join(suffixes)}.nii[.gz] in sub-*/[ses-*/]*/; is it the folder "
             "that holds sub-*, and is --suffix right?"
         )
+    _require_one_each(raw, images)
     subjects = sorted({image.subject for image in images})
     parts = split_subjects(subjects, val, test, seed)
     splits = {split: nephi.DatasetSplit(tuple(part), pairs) for split, part in parts.items()}
@@ -109,11 +110,24 @@ class BidsName:
 
 
 def scan(raw: Path) -> list[BidsName]:
-    """Return every NIfTI file below `raw` that has a name of BIDS, sorted."""
+    """Return every NIfTI file of the subjects and derivatives in `raw` that has a name of BIDS, sorted.
+
+    What else may lie there (`sourcedata`, `code`, a release before conversion) is none of the data set.
+    """
     if not raw.is_dir():
         raise nephi.DataError(f"{raw}: no such folder")
-    found = [parse(path, raw) for path in sorted(raw.rglob("sub-*")) if path.name.endswith(SUFFIXES) and path.is_file()]
+    paths = sorted(path for top in (*raw.glob("sub-*"), raw / "derivatives") for path in top.rglob("sub-*"))
+    found = [parse(path, raw) for path in paths if path.name.endswith(SUFFIXES) and path.is_file()]
     return [name for name in found if name]
+
+
+def _require_one_each(raw: Path, images: list[BidsName]) -> None:
+    seen: dict[str, BidsName] = {}
+    for image in images:
+        if (other := seen.setdefault(image.id, image)) is not image:
+            raise nephi.DataError(
+                f"{raw}: two images {image.id}, {other.path} and {image.path}; leave one of them there"
+            )
 
 
 def parse(path: Path, raw: Path) -> BidsName | None:
