@@ -165,8 +165,8 @@ def read_volume(path: Path, geometry: CaseGeometry, hu_offset: int, first_slice:
             f"{path}: expected HU + {HU_OFFSET}, found {low:.0%} of the voxels below {STORED_FLOOR}, which no tissue "
             "has; are these Hounsfield units already (--hu-offset 0), or another byte order?"
         )
-    hu = np.where(inside, stored, np.int16(hu_offset - HU_OFFSET)) - np.int16(hu_offset)
-    hu = np.maximum(hu, np.int16(-HU_OFFSET))
+    hu = np.where(inside, stored.astype(np.int32) - hu_offset, -HU_OFFSET)  # int16 would wrap
+    hu = hu.clip(-HU_OFFSET, np.iinfo(np.int16).max).astype(np.int16)
     data = torch.from_numpy(hu.reshape(geometry.shape[::-1]).transpose(2, 1, 0))
     return nephi.Image(data, geometry.grid(first_slice), name=str(path))
 

@@ -32,7 +32,7 @@ def dirlab_options(command: Command) -> Command:
         ),
         click.option(
             "--hu-offset",
-            type=int,
+            type=click.IntRange(-32768, 32767),
             default=HU_OFFSET,
             show_default=True,
             help="What to take off the stored values for Hounsfield units.",

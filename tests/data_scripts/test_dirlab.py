@@ -280,6 +280,21 @@ def test_values_that_are_hounsfield_units_already(
     assert image.data[0, 0, 0] == 101 - 1024 and image.data[1, 0, 0] == -1024
 
 
+@pytest.mark.parametrize("offset", [-32768, -1024, 0, 32767])
+def test_offsets_do_not_wrap(tmp_path: Path, offset: int) -> None:
+    path = tmp_path / "volume.img"
+    values = np.full(140, 100, "<i2")
+    values[:4] = (-2000, 0, 20000, 32767)
+    path.write_bytes(values.tobytes())
+    found = read_volume(path, CaseGeometry(SHAPE, SPACING), offset, "superior").data[:5, 0, 0].tolist()
+    assert found == [-1024, *(max(-1024, min(v - offset, 32767)) for v in (0, 20000, 32767, 100))]
+
+
+def test_an_offset_beyond_the_values(run: Run, command: str, raw: Path, options: Options) -> None:
+    outcome = run(command, raw, *options, "--hu-offset", 100000)
+    assert outcome.code == 2 and "--hu-offset" in outcome.err and "-32768<=x<=32767" in outcome.err
+
+
 def test_missing_landmarks(fails: Fails, command: str, raw: Path, options: Options) -> None:
     (raw / LAYOUTS[command]["first"][1].format(n=10)).unlink()
     fails(
