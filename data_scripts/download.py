@@ -64,8 +64,8 @@ def fetch(url: str, folder: Path, checksum: str | None, quiet: bool = True, pati
         raise nephi.UsageError("downloads need pooch: pip install -e .[data]") from None
     from .resume import ResumingDownloader
 
-    fname = unquote(Path(urlsplit(url).path).name)
-    if not fname:
+    fname = Path(unquote(urlsplit(url).path)).name  # in this order: a %2F is a separator when it is unquoted
+    if fname in ("", "..") or "\0" in fname:
         raise nephi.UsageError(f"{url}: expected the address of a file")
     _check_form(checksum)
     path, note = folder / fname, folder / f"{fname}.sha256"

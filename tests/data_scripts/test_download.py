@@ -153,6 +153,20 @@ def test_without_a_published_checksum_the_first_one_is_kept(get: Callable[..., P
         get(None)
 
 
+@pytest.mark.parametrize("path", ["a/..%2F..%2Fevil.zip", "%2E%2E%2Fevil.zip", "b%2Fevil.zip"])
+def test_an_address_does_not_lead_out_of_the_folder(server: Server, tmp_path: Path, path: str) -> None:
+    host = server.url.rpartition("/")[0]
+    assert fetch(f"{host}/{path}", tmp_path / "a/raw", SHA256, patience=0.0) == tmp_path / "a/raw/evil.zip"
+    assert names(tmp_path) == ["a"] and names(tmp_path / "a") == ["raw"]
+
+
+@pytest.mark.parametrize("path", ["", "a/..", "a/%2E%2E", "a%00b.zip"])
+def test_an_address_without_the_name_of_a_file(server: Server, tmp_path: Path, path: str) -> None:
+    with pytest.raises(UsageError, match="expected the address of a file"):
+        fetch(f"{server.url.rpartition('/')[0]}/{path}", tmp_path / "raw", SHA256)
+    assert server.asked == [] and not (tmp_path / "raw").exists()
+
+
 @pytest.mark.parametrize("status", [403, 404])
 def test_no_such_file(get: Callable[..., Path], server: Server, status: int) -> None:
     server.status = status
