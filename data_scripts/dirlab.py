@@ -15,6 +15,7 @@ go along either way, for they are taken to the world by the image's own grid.
 from __future__ import annotations
 
 import functools
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -188,7 +189,7 @@ def with_geometries(collection: Collection, path: Path | None) -> Collection:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         given = {int(n): CaseGeometry(_three(t["shape"], int), _three(t["spacing"], float)) for n, t in table.items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise nephi.DataError(
             f"{path}: expected TOML tables such as [9] with shape = [512, 512, 116] and spacing = [0.664, 0.664, 2.5] "
             f"(x, y, z; mm), found {error}"
@@ -198,8 +199,8 @@ def with_geometries(collection: Collection, path: Path | None) -> Collection:
 
 
 def _three(values: list[float], kind: type) -> tuple[int, int, int]:
-    """Three positive numbers of a kind; mypy is told they are whole, floats fit as well."""
-    x, y, z = (kind(value) for value in values)
-    if min(x, y, z) <= 0:
+    """Three positive, finite numbers of a kind; mypy is told they are whole, floats fit as well."""
+    if not all(math.isfinite(value) and value > 0 and kind(value) == value for value in values):
         raise ValueError(f"{values}")
+    x, y, z = (kind(value) for value in values)
     return x, y, z

@@ -340,9 +340,22 @@ def test_no_raw_folder(fails: Fails, command: str, tmp_path: Path, options: Opti
     fails(command, tmp_path / "no", *options, says="no such folder; expected the unpacked archives of DIR-Lab")
 
 
-def test_a_damaged_table_of_sizes(fails: Fails, command: str, raw: Path, tmp_path: Path) -> None:
-    (tmp_path / "g.toml").write_text("[1]\nshape = [1, 2]\n")
-    fails(command, raw, "-o", tmp_path / "out", "--geometry", tmp_path / "g.toml", says="expected TOML tables such as")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "shape = [1, 2]",
+        "shape = [7, 5, 4]\nspacing = [0.6, 0.7, inf]",
+        "shape = [7, 5, 4]\nspacing = [nan, 0.7, 2.5]",
+        "shape = [7, 5, 4]\nspacing = [0.6, 0.7, 0]",
+        "shape = [inf, 5, 4]\nspacing = [0.6, 0.7, 2.5]",
+        "shape = [7.5, 5, 4]\nspacing = [0.6, 0.7, 2.5]",
+        f"shape = [7, 5, 4]\nspacing = [0.6, 0.7, 1{'0' * 400}]",
+    ],
+)
+def test_a_damaged_table_of_sizes(fails: Fails, command: str, raw: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "g.toml").write_text(f"[1]\n{text}\n")
+    options = ("-o", tmp_path / "out", "--geometry", tmp_path / "g.toml")
+    fails(command, raw, *options, says="g.toml: expected TOML tables such as")
 
 
 def test_masks_of_the_lungs(run: Run, tmp_path: Path) -> None:
