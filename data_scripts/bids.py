@@ -71,20 +71,21 @@ def bids(
             f"{raw}: no image named sub-*_{'|'.join(suffixes)}.nii[.gz] in sub-*/[ses-*/]*/; is it the folder "
             "that holds sub-*, and is --suffix right?"
         )
+    _require_one_each(raw, images)
     subjects = sorted({image.subject for image in images})
     parts = split_subjects(subjects, val, test, seed)
     splits = {split: nephi.DatasetSplit(tuple(part), pairs) for split, part in parts.items()}
     name = name or raw.resolve().name
-    try:  # before hours of writing
-        nephi.DatasetIndex(name, 3, tuple(nephi.DatasetImage(i.id, i.subject, i.id) for i in images), splits)
-    except nephi.DataError as error:
-        raise nephi.UsageError(f"--pairs {pairs} --val {val:g} --test {test:g}: {error}") from None
     recipe = {"command": "bids", "name": name, "masks": masks, "mask_desc": mask_desc, "derivative": derivative}
     folder = DatasetFolder(output, recipe, overwrite, speaker(quiet))
     companions = [each for each in names if not each.derived or derivative in (None, each.pipeline)]
     for image in images:
         _add(image, companions, folder, mask_desc, masks)
-    folder.finish(name, splits, nephi.DatasetSource())
+    try:
+        index = folder.index(name, splits, nephi.DatasetSource())
+    except nephi.DataError as error:
+        raise nephi.UsageError(f"--pairs {pairs} --val {val:g} --test {test:g}: {error}") from None
+    folder.write(index)
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,24 @@ class BidsName:
 
 
 def scan(raw: Path) -> list[BidsName]:
-    """Return every NIfTI file below `raw` that has a name of BIDS, sorted."""
+    """Return every NIfTI file of the subjects and derivatives in `raw` that has a name of BIDS, sorted.
+
+    What else may lie there (`sourcedata`, `code`, a release before conversion) is none of the data set.
+    """
     if not raw.is_dir():
         raise nephi.DataError(f"{raw}: no such folder")
-    found = [parse(path, raw) for path in sorted(raw.rglob("sub-*")) if path.name.endswith(SUFFIXES) and path.is_file()]
+    paths = sorted(path for top in (*raw.glob("sub-*"), raw / "derivatives") for path in top.rglob("sub-*"))
+    found = [parse(path, raw) for path in paths if path.name.endswith(SUFFIXES) and path.is_file()]
     return [name for name in found if name]
+
+
+def _require_one_each(raw: Path, images: list[BidsName]) -> None:
+    seen: dict[str, BidsName] = {}
+    for image in images:
+        if (other := seen.setdefault(image.id, image)) is not image:
+            raise nephi.DataError(
+                f"{raw}: two images {image.id}, {other.path} and {image.path}; leave one of them there"
+            )
 
 
 def parse(path: Path, raw: Path) -> BidsName | None:

@@ -15,6 +15,7 @@ go along either way, for they are taken to the world by the image's own grid.
 from __future__ import annotations
 
 import functools
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -76,7 +77,7 @@ class Choices:
 
 
 def prepare(raw: Path, folder: DatasetFolder, collection: Collection, choices: Choices) -> Path:
-    """Write the cases chosen of a collection that lies in `raw`, in whatever folders; return the index."""
+    """Write the cases chosen of a collection that lies in `raw`, in whatever folders; return the index's path."""
     if not raw.is_dir():
         raise nephi.DataError(f"{raw}: no such folder; expected the unpacked archives of {collection.name}")
     files = sorted(file for file in raw.rglob("*") if file.is_file() and not file.name.startswith("."))
@@ -90,18 +91,17 @@ def prepare(raw: Path, folder: DatasetFolder, collection: Collection, choices: C
         for name, numbers in chosen.items()
         if numbers
     }
-    return folder.finish(collection.name, splits, collection.source)
+    return folder.write(folder.index(collection.name, splits, collection.source))
 
 
 def _case(
     n: int, files: list[Path], raw: Path, folder: DatasetFolder, collection: Collection, choices: Choices
 ) -> nephi.DatasetPair:
-    """Write both phases of a case and its landmarks."""
+    """Plan both phases of a case and its landmarks."""
     geometry = collection.cases[n]
     grid = geometry.grid(choices.first_slice)
     subject = collection.subject.format(n=n)
     phases = collection.phases if choices.fixed == 0 else collection.phases[::-1]
-    # Both names are looked for before anything is written: a case without landmarks is told at once.
     images = [_find(files, collection.image_pattern.format(n=n, phase=phase), raw, subject) for phase in phases]
     points = [_find(files, collection.landmark_pattern.format(n=n, phase=phase), raw, subject) for phase in phases]
     for path, phase in zip(images, phases, strict=True):
@@ -113,9 +113,12 @@ def _case(
             modality="CT",
         )
     fixed, moving = (f"{subject}-{phase}" for phase in phases)
-    pair = folder.add_landmarks(fixed, moving, lambda: read_pairs(points[0], points[1], grid))
-    folder.say(compared(folder.folder / str(pair.landmarks), collection.distances.get(n)))
-    return pair
+    return folder.add_landmarks(
+        fixed,
+        moving,
+        lambda: read_pairs(points[0], points[1], grid),
+        functools.partial(compared, published=collection.distances.get(n)),
+    )
 
 
 def compared(landmarks: Path, published: float | None) -> str:
@@ -163,8 +166,8 @@ def read_volume(path: Path, geometry: CaseGeometry, hu_offset: int, first_slice:
             f"{path}: expected HU + {HU_OFFSET}, found {low:.0%} of the voxels below {STORED_FLOOR}, which no tissue "
             "has; are these Hounsfield units already (--hu-offset 0), or another byte order?"
         )
-    hu = np.where(inside, stored, np.int16(hu_offset - HU_OFFSET)) - np.int16(hu_offset)
-    hu = np.maximum(hu, np.int16(-HU_OFFSET))
+    hu = np.where(inside, stored.astype(np.int32) - hu_offset, -HU_OFFSET)  # int16 would wrap
+    hu = hu.clip(-HU_OFFSET, np.iinfo(np.int16).max).astype(np.int16)
     data = torch.from_numpy(hu.reshape(geometry.shape[::-1]).transpose(2, 1, 0))
     return nephi.Image(data, geometry.grid(first_slice), name=str(path))
 
@@ -186,7 +189,7 @@ def with_geometries(collection: Collection, path: Path | None) -> Collection:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         given = {int(n): CaseGeometry(_three(t["shape"], int), _three(t["spacing"], float)) for n, t in table.items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise nephi.DataError(
             f"{path}: expected TOML tables such as [9] with shape = [512, 512, 116] and spacing = [0.664, 0.664, 2.5] "
             f"(x, y, z; mm), found {error}"
@@ -196,8 +199,8 @@ def with_geometries(collection: Collection, path: Path | None) -> Collection:
 
 
 def _three(values: list[float], kind: type) -> tuple[int, int, int]:
-    """Three positive numbers of a kind; mypy is told they are whole, floats fit as well."""
-    x, y, z = (kind(value) for value in values)
-    if min(x, y, z) <= 0:
+    """Three positive, finite numbers of a kind; mypy is told they are whole, floats fit as well."""
+    if not all(math.isfinite(value) and value > 0 and kind(value) == value for value in values):
         raise ValueError(f"{values}")
+    x, y, z = (kind(value) for value in values)
     return x, y, z

@@ -32,7 +32,7 @@ def dirlab_options(command: Command) -> Command:
         ),
         click.option(
             "--hu-offset",
-            type=int,
+            type=click.IntRange(-32768, 32767),
             default=HU_OFFSET,
             show_default=True,
             help="What to take off the stored values for Hounsfield units.",
@@ -58,6 +58,8 @@ def run(collection: Collection, command: str, fixed: str, given: dict[str, Any])
     for name, some in chosen.items():
         if not set(some) <= set(cases):
             raise nephi.UsageError(f"--{name}: expected some of --cases {given['cases']}, found {given[name]!r}")
+    if both := set(chosen["train"]) & set(chosen["val"]):
+        raise nephi.UsageError(f"--val: case {min(both)} is in --train {given['train']}, too; leave it in one of them")
     choices = Choices(
         cases=tuple(dict.fromkeys(cases)),
         fixed=("inhale", "exhale").index(fixed),

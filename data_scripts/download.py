@@ -64,16 +64,18 @@ def fetch(url: str, folder: Path, checksum: str | None, quiet: bool = True, pati
         raise nephi.UsageError("downloads need pooch: pip install -e .[data]") from None
     from .resume import ResumingDownloader
 
-    fname = unquote(Path(urlsplit(url).path).name)
-    if not fname:
+    fname = Path(unquote(urlsplit(url).path)).name  # in this order: a %2F is a separator when it is unquoted
+    if fname in ("", "..") or "\0" in fname:
         raise nephi.UsageError(f"{url}: expected the address of a file")
     _check_form(checksum)
     path, note = folder / fname, folder / f"{fname}.sha256"
     known = checksum or (f"sha256:{note.read_text().split()[0]}" if note.is_file() else None)
     folder.mkdir(parents=True, exist_ok=True)
     pooch.get_logger().setLevel("WARNING")  # its lines say in other words what this module says
-    if path.is_file() and known is None:
-        raise nephi.UsageError(f"{path}: is there already, without a checksum to tell if it is whole; delete it first")
+    if path.is_file() and known is None:  # whole if it is ours: parts have other names, and only the note is missing
+        speaker(quiet)(f"{path}: is there already, taken as whole without a checksum to tell; delete it if it is not")
+        _note(path, note)
+        return path
     if path.is_file() and not pooch.hashes.hash_matches(path, known):
         raise nephi.DataError(f"{path}: is there already, but its checksum is not {known}; delete it, then try again")
     try:
@@ -90,10 +92,15 @@ def fetch(url: str, folder: Path, checksum: str | None, quiet: bool = True, pati
             "data set's page if there is a new release (--checksum gives another)"
         ) from None
     if known is None:
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        nephi.write_text(note, f"{digest}  {fname}\n")
+        _note(path, note)
     return path
+
+
+def _note(path: Path, note: Path) -> None:
+    """Keep the SHA-256 of a file, for later downloads to agree with."""
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    nephi.write_text(note, f"{digest}  {path.name}\n")
 
 
 def _check_form(checksum: str | None) -> None:

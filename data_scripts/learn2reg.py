@@ -61,7 +61,7 @@ def dataset_json(raw: Path) -> Path:
 
 
 def prepare(path: Path, folder: DatasetFolder, masks: bool, skip_missing: bool) -> Path:
-    """Write the task whose JSON lies at `path`; return the index."""
+    """Write the task whose JSON lies at `path`; return the index's path."""
     table = _read(path)
     lists = {split: _pairs(path, table, key) for split, key in LISTS.items()}
     unpaired = [] if lists["train"] else _unpaired(path, table)
@@ -87,19 +87,31 @@ def prepare(path: Path, folder: DatasetFolder, masks: bool, skip_missing: bool) 
     if training:
         rule = nephi.DatasetSplit(_subjects(training), "between-subjects")
         splits = {"train": rule, **splits}
-    citation = str(table.get("reference") or table.get("licence") or "see the page")
-    source = nephi.DatasetSource(citation, str(table.get("licence", "see the page")), PAGES["learn2reg"])
-    return folder.finish(f"Learn2Reg {table.get('name', path.stem)}", splits, source)
+    licence = table.get("licence") or "see the page"
+    source = nephi.DatasetSource(table.get("reference") or licence, licence, PAGES["learn2reg"])
+    try:
+        index = folder.index(f"Learn2Reg {table.get('name') or path.stem}", splits, source)
+    except nephi.DataError as error:
+        raise nephi.DataError(f"{path}: {error}") from None
+    return folder.write(index)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         table = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise nephi.DataError(f"{path}: expected JSON, found an error ({error}); is the file whole?") from None
     if not isinstance(table, dict) or not (set(LISTS.values()) | {"training"}) & set(table):
         raise nephi.DataError(
             f"{path}: expected the JSON of a task, with {', '.join(LISTS.values())}, found none of them"
+        )
+    for key in ("name", "reference", "licence"):
+        if not isinstance(table.get(key), str | None):
+            raise nephi.DataError(f"{path}: {key}: expected a text, found {json.dumps(table[key])[:60]}")
+    modality = table.get("modality")
+    if not isinstance(modality, dict | None) or not all(isinstance(text, str) for text in (modality or {}).values()):
+        raise nephi.DataError(
+            f'{path}: modality: expected texts by number such as {{"0": "CT"}}, found {json.dumps(modality)[:60]}'
         )
     return table
 
@@ -145,7 +157,7 @@ def _companion(root: Path, name: str, folder: str, suffix: str = "") -> Path | N
 
 def _add_image(root: Path, name: str, folder: DatasetFolder, table: dict[str, Any], masks: bool) -> None:
     number = id_of(name).rpartition("_")[2]
-    modality = (table.get("modality") or {}).get(str(int(number)) if number.isdigit() else number)
+    modality = (table.get("modality") or {}).get(str(int(number)) if number.isdecimal() else number)
     mask, labels = (_companion(root, name, kind) for kind in ("masks", "labels"))
     find = lung_mask if masks and modality == "CT" else None
     folder.add_image(

@@ -123,3 +123,10 @@ def test_niivue_is_fetched_once(fetching: dict[str, Any], monkeypatch: pytest.Mo
         pytest.skip("NiiVue was not fetched when nephi was installed")
     monkeypatch.setenv("PATH", "")
     assert fetching["fetch_niivue"]() is None
+
+
+def test_every_package_is_pinned_once() -> None:
+    """Of two pins, one is forgotten at the next change, and pip refuses both."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [line.split("==")[0].strip() for line in lines if line and not line.startswith("#")]
+    assert sorted(pins) == sorted(set(pins))

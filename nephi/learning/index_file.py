@@ -22,8 +22,7 @@ def read_dataset_index(path: str | Path) -> DatasetIndex:
 
     Raises `DataError` in one line that names file and entry, what was expected, what was found, and what to do.
     """
-    path = Path(path)
-    path = path / "dataset.json" if path.is_dir() else path
+    path = _index_path(path)
     table = _json(path)
     try:
         index = replace(_index(table), folder=path.parent)
@@ -34,13 +33,15 @@ def read_dataset_index(path: str | Path) -> DatasetIndex:
 
 
 def write_dataset_index(index: DatasetIndex, path: str | Path) -> None:
-    """Write an index as JSON, whole or not at all; equal indices give equal bytes.
+    """Write an index as JSON, whole or not at all, to a file or as `dataset.json` into a folder that is there.
+
+    Equal indices give equal bytes.
 
     Raises `DataError` when a file it names is missing beside `path`, or the index cannot be written.
     """
     from nephi.io import write_text
 
-    path = Path(path)
+    path = _index_path(path)
     try:
         _require_files(replace(index, folder=path.parent))
     except DataError as error:
@@ -62,6 +63,11 @@ def write_dataset_index(index: DatasetIndex, path: str | Path) -> None:
         "splits": splits,
     }
     write_text(path, json.dumps(table, indent=2, ensure_ascii=False) + "\n")
+
+
+def _index_path(path: str | Path) -> Path:
+    path = Path(path)
+    return path / "dataset.json" if path.is_dir() else path
 
 
 def _given(entry: DatasetSource | DatasetImage | DatasetPair) -> dict[str, str]:

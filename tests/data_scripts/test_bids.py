@@ -103,11 +103,27 @@ def test_a_rerun_gives_the_same_bytes(run: Run, heads: Path, tmp_path: Path) -> 
     assert contents(tmp_path / "out") == before
 
 
+@pytest.mark.parametrize("folder", ["sourcedata", "code/tests", "raw_release"])
+def test_what_else_lies_there_is_left_alone(run: Run, heads: Path, tmp_path: Path, folder: str) -> None:
+    run("bids", heads, "-o", tmp_path / "expected")
+    put(heads / folder / "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz", 99)
+    put(heads / folder / "sub-09/anat/sub-09_T1w.nii.gz", 99)
+    put(heads / folder / "derivatives/prep/sub-02/anat/sub-02_desc-brain_mask.nii.gz", 99)
+    assert run("bids", heads, "-o", tmp_path / "out").code == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "expected")
+
+
+def test_twice_the_same_image(fails: Fails, heads: Path, tmp_path: Path) -> None:
+    put(heads / "sub-03/anat/sub-03_T1w.nii")
+    fails("bids", heads, "-o", tmp_path / "out", says=r"two images sub-03_T1w, .*T1w.nii and .*T1w.nii.gz; leave one")
+
+
 def test_two_derivatives_with_masks(run: Run, fails: Fails, heads: Path, tmp_path: Path) -> None:
     put(heads / "derivatives/other/sub-03/anat/sub-03_desc-brain_mask.nii.gz")
     arguments = ("bids", heads, "-o", tmp_path / "out")
     fails(*arguments, says="two files fit as its mask, .*other.* and .*prep.*; choose with --derivative")
-    assert run(*arguments, "--derivative", "prep", "--overwrite").code == 0
+    assert not (tmp_path / "out").exists(), "told before anything is written"
+    assert run(*arguments, "--derivative", "prep").code == 0
     assert not nephi.read_dataset_index(tmp_path / "out").images[0].labels
 
 

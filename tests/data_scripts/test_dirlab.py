@@ -183,6 +183,73 @@ def test_other_options_need_another_folder(
     assert ": written" not in run(command, raw, *other).out
 
 
+def test_overwriting_deletes_nothing_when_the_raw_data_is_not_there(
+    run: Run, fails: Fails, command: str, raw: Path, options: Options, tmp_path: Path
+) -> None:
+    run(command, raw, *options)
+    before = contents(tmp_path / "out")
+    fails(command, tmp_path / "typo", *options, "--overwrite", says="no such folder")
+    (raw / LAYOUTS[command]["first"][1].format(n=10)).unlink()
+    fails(command, raw, *options, "--overwrite", "--first-slice", "inferior", says="no file named")
+    assert contents(tmp_path / "out") == before
+
+
+def test_an_interrupted_overwriting_loses_nothing_and_goes_on(
+    run: Run, fails: Fails, command: str, raw: Path, options: Options, tmp_path: Path
+) -> None:
+    out, other = tmp_path / "out", (*options, "--first-slice", "inferior")
+    run(command, raw, *options)
+    before = contents(out)
+    run(command, raw, "-o", tmp_path / "expected", *other[2:])
+    path = raw / LAYOUTS[command]["first"][0].format(n=2)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-2])
+    fails(command, raw, *other, "--overwrite", says="expected 280 bytes")
+    assert contents(out / "replaced") == before, "the old data set is whole"
+    assert nephi.read_dataset_index(out / "replaced").images
+    assert not (out / "dataset.json").exists()
+    fails(command, raw, *options, code=2, says="made by another command or with other options")
+    path.write_bytes(whole)
+    again = run(command, raw, *other, "--overwrite")
+    assert again.code == 0 and "there already" in again.out
+    assert contents(out) == contents(tmp_path / "expected")
+
+
+@pytest.mark.parametrize(
+    "moved", [["dataset.json"], ["dataset.json", "images"], ["dataset.json", "images", "landmarks"]]
+)
+@pytest.mark.parametrize("more", [(), ("--overwrite",)])
+def test_an_overwriting_that_was_interrupted_at_once(
+    run: Run, command: str, raw: Path, options: Options, tmp_path: Path, moved: list[str], more: Options
+) -> None:
+    """Part of the old data set was moved, the rest was not: none of it is taken for new."""
+    run(command, raw, *options)
+    whole = contents(tmp_path / "out")
+    (tmp_path / "out/replaced").mkdir()
+    for name in moved:
+        (tmp_path / "out" / name).rename(tmp_path / "out/replaced" / name)
+    outcome = run(command, raw, *options, *more)
+    assert outcome.code == 0 and "there already" not in outcome.out
+    assert contents(tmp_path / "out") == whole
+
+
+def test_a_third_recipe_after_an_interrupted_overwriting(
+    run: Run, fails: Fails, command: str, raw: Path, options: Options, tmp_path: Path
+) -> None:
+    run(command, raw, *options)
+    before = contents(tmp_path / "out")
+    path = raw / LAYOUTS[command]["second"][0].format(n=2)
+    whole = path.read_bytes()
+    path.write_bytes(b"")
+    for offset in (1000, 1001):
+        fails(command, raw, *options, "--hu-offset", offset, "--overwrite", says="expected 280 bytes")
+        assert contents(tmp_path / "out/replaced") == before, "the last one that was complete"
+    path.write_bytes(whole)
+    outcome = run(command, raw, *options, "--hu-offset", 1002, "--overwrite")
+    assert outcome.code == 0 and "there already" not in outcome.out
+    assert not (tmp_path / "out/replaced").exists()
+
+
 def test_a_folder_with_other_things_is_left_alone(fails: Fails, raw: Path, tmp_path: Path, command: str) -> None:
     fails(command, raw, "-o", raw, code=2, says="expected a new or empty folder")
 
@@ -211,6 +278,21 @@ def test_values_that_are_hounsfield_units_already(
     assert run(command, raw, *options, "--hu-offset", "0").code == 0, "nothing was written before"
     image = nephi.read_image(tmp_path / f"out/images/{LAYOUTS[command]['first'][2].format(n=1)}.nii.gz")
     assert image.data[0, 0, 0] == 101 - 1024 and image.data[1, 0, 0] == -1024
+
+
+@pytest.mark.parametrize("offset", [-32768, -1024, 0, 32767])
+def test_offsets_do_not_wrap(tmp_path: Path, offset: int) -> None:
+    path = tmp_path / "volume.img"
+    values = np.full(140, 100, "<i2")
+    values[:4] = (-2000, 0, 20000, 32767)
+    path.write_bytes(values.tobytes())
+    found = read_volume(path, CaseGeometry(SHAPE, SPACING), offset, "superior").data[:5, 0, 0].tolist()
+    assert found == [-1024, *(max(-1024, min(v - offset, 32767)) for v in (0, 20000, 32767, 100))]
+
+
+def test_an_offset_beyond_the_values(run: Run, command: str, raw: Path, options: Options) -> None:
+    outcome = run(command, raw, *options, "--hu-offset", 100000)
+    assert outcome.code == 2 and "--hu-offset" in outcome.err and "-32768<=x<=32767" in outcome.err
 
 
 def test_missing_landmarks(fails: Fails, command: str, raw: Path, options: Options) -> None:
@@ -245,19 +327,35 @@ def test_twice_the_same_file(fails: Fails, command: str, raw: Path, options: Opt
         (("--cases", "11"), "--cases: expected some of 1, 2, .* found '11'"),
         (("--cases", "x"), "--cases: expected numbers such as 1,3-5, found 'x'"),
         (("--cases", "1", "--train", "2"), "--train: expected some of --cases 1, found '2'"),
+        (("--cases", "1", "--val", "3"), "--val: expected some of --cases 1, found '3'"),
+        (("--cases", "1-2", "--train", "1-2", "--val", "2"), "--val: case 2 is in --train 1-2, too; leave it in one"),
     ],
 )
-def test_wrong_cases(fails: Fails, raw: Path, command: str, tmp_path: Path, more: tuple[str, ...], says: str) -> None:
-    fails(command, raw, "-o", tmp_path / "out", *more, code=2, says=says)
+def test_wrong_cases(fails: Fails, raw: Path, command: str, options: Options, more: tuple[str, ...], says: str) -> None:
+    fails(command, raw, *options, *more, code=2, says=says)
+    assert not Path(str(options[1])).exists(), "told before anything is written"
 
 
 def test_no_raw_folder(fails: Fails, command: str, tmp_path: Path, options: Options) -> None:
     fails(command, tmp_path / "no", *options, says="no such folder; expected the unpacked archives of DIR-Lab")
 
 
-def test_a_damaged_table_of_sizes(fails: Fails, command: str, raw: Path, tmp_path: Path) -> None:
-    (tmp_path / "g.toml").write_text("[1]\nshape = [1, 2]\n")
-    fails(command, raw, "-o", tmp_path / "out", "--geometry", tmp_path / "g.toml", says="expected TOML tables such as")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "shape = [1, 2]",
+        "shape = [7, 5, 4]\nspacing = [0.6, 0.7, inf]",
+        "shape = [7, 5, 4]\nspacing = [nan, 0.7, 2.5]",
+        "shape = [7, 5, 4]\nspacing = [0.6, 0.7, 0]",
+        "shape = [inf, 5, 4]\nspacing = [0.6, 0.7, 2.5]",
+        "shape = [7.5, 5, 4]\nspacing = [0.6, 0.7, 2.5]",
+        f"shape = [7, 5, 4]\nspacing = [0.6, 0.7, 1{'0' * 400}]",
+    ],
+)
+def test_a_damaged_table_of_sizes(fails: Fails, command: str, raw: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "g.toml").write_text(f"[1]\n{text}\n")
+    options = ("-o", tmp_path / "out", "--geometry", tmp_path / "g.toml")
+    fails(command, raw, *options, says="g.toml: expected TOML tables such as")
 
 
 def test_masks_of_the_lungs(run: Run, tmp_path: Path) -> None:

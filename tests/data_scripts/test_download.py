@@ -153,6 +153,38 @@ def test_without_a_published_checksum_the_first_one_is_kept(get: Callable[..., P
         get(None)
 
 
+def test_interrupted_before_the_first_checksum_is_kept(
+    run: Run, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    arguments = ("download", "nlst", "-o", tmp_path / "raw", "--accept-terms", "--url", server.url)
+    with monkeypatch.context() as patch:
+        patch.setattr(hashlib, "file_digest", interrupt)
+        outcome = run(*arguments)
+        assert outcome.code == 130 and "the same command goes on" in outcome.err
+    assert names(tmp_path / "raw") == ["data set.zip"]
+    outcome = run(*arguments)
+    assert outcome.code == 0 and "taken as whole without a checksum to tell" in outcome.out and len(server.asked) == 1
+    assert (tmp_path / "raw/data set.zip.sha256").read_text() == f"{SHA256[7:]}  data set.zip\n"
+    assert "taken as whole" not in run(*arguments).out
+
+
+@pytest.mark.parametrize("path", ["a/..%2F..%2Fevil.zip", "%2E%2E%2Fevil.zip", "b%2Fevil.zip"])
+def test_an_address_does_not_lead_out_of_the_folder(server: Server, tmp_path: Path, path: str) -> None:
+    host = server.url.rpartition("/")[0]
+    assert fetch(f"{host}/{path}", tmp_path / "a/raw", SHA256, patience=0.0) == tmp_path / "a/raw/evil.zip"
+    assert names(tmp_path) == ["a"] and names(tmp_path / "a") == ["raw"]
+
+
+@pytest.mark.parametrize("path", ["", "a/..", "a/%2E%2E", "a%00b.zip"])
+def test_an_address_without_the_name_of_a_file(server: Server, tmp_path: Path, path: str) -> None:
+    with pytest.raises(UsageError, match="expected the address of a file"):
+        fetch(f"{server.url.rpartition('/')[0]}/{path}", tmp_path / "raw", SHA256)
+    assert server.asked == [] and not (tmp_path / "raw").exists()
+
+
 @pytest.mark.parametrize("status", [403, 404])
 def test_no_such_file(get: Callable[..., Path], server: Server, status: int) -> None:
     server.status = status

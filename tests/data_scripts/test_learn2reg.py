@@ -159,6 +159,27 @@ def test_missing_images(run: Run, fails: Fails, lung_ct: Path, tmp_path: Path) -
     assert list(nephi.read_dataset_index(tmp_path / "out").splits) == ["train", "val"]
 
 
+def test_lists_that_do_not_go_together_are_told_before_anything_is_written(
+    fails: Fails, lung_ct: Path, oasis: Path, tmp_path: Path
+) -> None:
+    twice = pairs([6], "imagesTs") * 2
+    change(lung_ct, registration_test=twice)
+    says = r"LungCT_dataset.json: splits.test.pairs\[1\]: the pair 'LungCT_0006_0000', .* is listed before"
+    fails("learn2reg", lung_ct, "-o", tmp_path / "out", "--no-masks", says=says)
+    change(oasis, training=[{"image": "imagesTr/OASIS_0001_0000.nii.gz"}])
+    says = "OASIS_dataset.json: splits.train: expected at least one pair, found none"
+    fails("learn2reg", oasis, "-o", tmp_path / "out", says=says)
+    assert not (tmp_path / "out").exists()
+
+
+def test_overwriting_with_a_damaged_json(run: Run, fails: Fails, lung_ct: Path, tmp_path: Path) -> None:
+    run("learn2reg", lung_ct, "-o", tmp_path / "out", "--no-masks")
+    before = contents(tmp_path / "out")
+    (lung_ct / "LungCT_dataset.json").write_text("{")
+    fails("learn2reg", lung_ct, "-o", tmp_path / "out", "--no-masks", "--overwrite", says="expected JSON")
+    assert contents(tmp_path / "out") == before
+
+
 def test_truncated_json(fails: Fails, lung_ct: Path, tmp_path: Path) -> None:
     path = lung_ct / "LungCT_dataset.json"
     path.write_text(path.read_text()[:300])
@@ -191,6 +212,46 @@ def test_wrong_points(fails: Fails, lung_ct: Path, tmp_path: Path, lines: str, s
 def test_a_list_of_another_form(fails: Fails, lung_ct: Path, tmp_path: Path, value: object) -> None:
     change(lung_ct, registration_val=value)
     fails("learn2reg", lung_ct, "-o", tmp_path / "out", says="registration_val: expected a list of objects with fixed")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("modality", ["CT"], r'modality: expected texts by number such as {"0": "CT"}, found \["CT"\]'),
+        ("modality", "CT", 'modality: expected texts by number such as {"0": "CT"}, found "CT"'),
+        ("modality", {"0": 3}, 'modality: expected texts by number such as {"0": "CT"}, found {"0": 3}'),
+        ("name", ["LungCT"], r'name: expected a text, found \["LungCT"\]'),
+        ("reference", {"doi": 1}, 'reference: expected a text, found {"doi": 1}'),
+        ("licence", 4, "licence: expected a text, found 4"),
+    ],
+)
+def test_a_value_of_another_type(
+    fails: Fails, lung_ct: Path, tmp_path: Path, key: str, value: object, says: str
+) -> None:
+    change(lung_ct, **{key: value})
+    fails("learn2reg", lung_ct, "-o", tmp_path / "out", says=f"LungCT_dataset.json: {says}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_values_that_are_null_are_not_given(run: Run, lung_ct: Path, tmp_path: Path) -> None:
+    change(lung_ct, name=None, reference=None, licence=None, modality=None)
+    assert run("learn2reg", lung_ct, "-o", tmp_path / "out").code == 0
+    index = nephi.read_dataset_index(tmp_path / "out")
+    assert index.name == "Learn2Reg LungCT_dataset" and index.images[0].modality is None
+    assert index.source.citation == index.source.terms == "see the page"
+
+
+def test_an_image_whose_number_is_none(fails: Fails, lung_ct: Path, tmp_path: Path) -> None:
+    """`"²".isdigit()` holds, and yet it is no number."""
+    (lung_ct / "imagesTs/LungCT_0006_0001.nii.gz").rename(lung_ct / "imagesTs/LungCT_0006_².nii.gz")
+    pair = {"fixed": "imagesTs/LungCT_0006_0000.nii.gz", "moving": "imagesTs/LungCT_0006_².nii.gz"}
+    change(lung_ct, registration_test=[pair])
+    fails("learn2reg", lung_ct, "-o", tmp_path / "out", says="id: expected letters, digits, .* found 'LungCT_0006_²'")
+
+
+def test_a_json_nested_without_end(fails: Fails, lung_ct: Path, tmp_path: Path) -> None:
+    (lung_ct / "LungCT_dataset.json").write_text('{"training": ' + "[" * 200_000)
+    fails("learn2reg", lung_ct, "-o", tmp_path / "out", says="expected JSON, found an error")
 
 
 def test_a_json_of_something_else(fails: Fails, lung_ct: Path, tmp_path: Path) -> None:

@@ -75,6 +75,15 @@ def test_what_is_written_is_read(index: DatasetIndex, tmp_path: Path) -> None:
     assert read_dataset_index(tmp_path) == index
 
 
+def test_a_folder_is_written_and_read(index: DatasetIndex, tmp_path: Path) -> None:
+    write_dataset_index(index, tmp_path)
+    assert (tmp_path / "dataset.json").is_file()
+    assert read_dataset_index(tmp_path) == index
+    with pytest.raises(DataError, match=r"dataset.json: .*no file"):
+        (tmp_path / index.images[0].image).unlink()
+        write_dataset_index(index, str(tmp_path))
+
+
 def test_equal_indices_give_equal_bytes(index: DatasetIndex, tmp_path: Path) -> None:
     for name in ("one.json", "two.json"):
         write_dataset_index(replace(index), tmp_path / name)
