@@ -25,7 +25,8 @@ TEXT = "text/plain; charset=utf-8"
 class ViewerServer(ThreadingHTTPServer):
     """Serves `pages` on the loopback address, below a random path: other users of the machine cannot guess it.
 
-    `port` 0 is a free one. Raises `UsageError` for a port that cannot be had.
+    The path is a secret: an address with it belongs on no command line, which they can read. `port` 0 is a free one.
+    Raises `UsageError` for a port that cannot be had.
     """
 
     daemon_threads = True  # a browser keeps connections open; they do not keep the program from ending
