@@ -22,6 +22,7 @@ from nephi.phantoms import PhantomPair
 from nephi.report import Viewer
 from nephi.report.viewer import viewer as viewer_module
 from nephi.report.viewer.maps import deformation_maps, map_grid
+from nephi.report.viewer.pages import Pages
 from nephi.transforms import AffineTransform
 
 from .viewers import ask, keep, require_niivue, serving
@@ -156,6 +157,31 @@ def test_values_are_those_at_the_point(viewer: Viewer, flat_affine: Registration
     assert told["moved"] == pytest.approx(moved[0].tolist(), abs=1e-3)
     beyond = json.loads(ask(viewer, "values?point=9000,0").body)
     assert set(beyond.values()) == {None}
+
+
+def test_values_that_are_not_finite_are_none(flat_affine: Registration, tmp_path: Path) -> None:
+    require_niivue()
+    pair = flat_affine.pair
+    data = pair.fixed.data.float()
+    data[tuple(slice(n // 2 - 3, n // 2 + 3) for n in data.shape)] = torch.nan
+    registration = replace(flat_affine, pair=replace(pair, fixed=pair.fixed.with_data(data)))
+    point = ",".join(str(number) for number in pair.fixed.grid.centre_world().tolist())
+    with serving(keep(registration, tmp_path)) as viewer:
+        told = json.loads(ask(viewer, f"values?point={point}").body)
+        assert told["fixed"] is None and told["displacement"] is not None
+        assert ask(viewer, "study.json").status == 200
+
+
+def test_what_goes_wrong_is_one_line(
+    viewer: Viewer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("first\nsecond")
+
+    monkeypatch.setattr(Pages, "answer", broken)
+    reply = ask(viewer, "study.json")
+    assert (reply.status, reply.body) == (500, b"RuntimeError: first second")
+    assert capfd.readouterr().err == ""
 
 
 def test_maps_on_the_whole_box_of_the_grid(grid: Grid) -> None:

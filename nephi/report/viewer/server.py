@@ -84,6 +84,8 @@ class _Handler(BaseHTTPRequestHandler):
             return 400, _text(str(error))
         except (NephiError, OSError) as error:
             return 500, _text(str(error))
+        except Exception as error:  # the page shows it; a traceback in the terminal would help nobody
+            return 500, _text(" ".join(f"{type(error).__name__}: {error}".split()))
         return (404, _text("not found")) if found is None else (200, found)
 
     def _send(self, status: int, answer: Answer) -> None:
