@@ -20,6 +20,7 @@ from nephi.metrics import jacobian_image
 from nephi.optimize import Registration
 from nephi.phantoms import PhantomPair
 from nephi.report import Viewer
+from nephi.report.viewer import server as server_module
 from nephi.report.viewer import viewer as viewer_module
 from nephi.report.viewer.maps import deformation_maps, map_grid
 from nephi.report.viewer.pages import Pages
@@ -98,6 +99,14 @@ def test_other_hosts_are_refused(viewer: Viewer, host: str) -> None:
     port = viewer.url.split(":")[2].split("/")[0]
     assert ask(viewer, "study.json", host=host.format(port=port)).status == 403
     assert ask(viewer, "study.json", host=f"localhost:{port}").status == 200
+
+
+def test_the_default_port_is_left_out_by_clients(viewer: Viewer, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = int(viewer.url.split(":")[2].split("/")[0])
+    monkeypatch.setattr(server_module, "DEFAULT_PORT", port)  # 80 is not for every user to listen on
+    for host in ("127.0.0.1", "localhost", f"localhost:{port}"):
+        assert ask(viewer, "study.json", host=host).status == 200
+    assert ask(viewer, "study.json", host="example.org").status == 403
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])

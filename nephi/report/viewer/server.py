@@ -9,6 +9,7 @@ from nephi.errors import NephiError, UsageError
 from nephi.report.viewer.pages import Answer, Pages
 
 ADDRESS = "127.0.0.1"
+DEFAULT_PORT = 80  # of http
 HEADERS = {
     # NiiVue keeps its font as a data: address and makes pictures of blobs; nothing comes from anywhere else.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -71,7 +72,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> tuple[int, Answer]:
         # A page of another site whose name was made to point here (DNS rebinding) gives itself away by that name.
-        allowed = [f"{name}:{self.server.server_port}" for name in (ADDRESS, "localhost")]
+        names = [ADDRESS, "localhost"]
+        allowed = [f"{name}:{self.server.server_port}" for name in names]
+        if self.server.server_port == DEFAULT_PORT:  # which clients leave out
+            allowed += names
         if self.headers.get_all("Host", []) not in [[name] for name in allowed]:
             return 403, _text("this server answers to its own address only")
         path, _, query = self.path.partition("?")
