@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import os
 import sys
+import tempfile
 import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import click
@@ -52,11 +56,29 @@ def view(
     with nephi.Viewer(folder, fixed=fixed, moving=moving, landmarks=pairs, port=port) as viewer:
         try:
             click.echo(f"{folder} is shown at {viewer.url}\nCtrl-C ends it.")
-            if browser and _has_screen():
-                webbrowser.open(viewer.url)
-            viewer.serve()
+            with _opened(viewer.url) if browser and _has_screen() else nullcontext():
+                viewer.serve()
         except KeyboardInterrupt:
             click.echo("\nStopped.")
+
+
+@contextmanager
+def _opened(url: str) -> Iterator[None]:
+    """Open the page through a file that leads to it and that this user alone can read, and is there as long as this.
+
+    The browser gets its first address as an argument, and the arguments of a program are there for all users to see.
+    """
+    with tempfile.TemporaryDirectory(prefix="nephi-view-") as folder:  # mode 0700
+        path = Path(folder, "open.html")
+        path.touch(mode=0o600)
+        address = html.escape(url)
+        path.write_text(
+            f'<!doctype html>\n<meta charset="utf-8">\n<meta http-equiv="refresh" content="0; url={address}">\n'
+            f'<title>nephi</title>\n<a href="{address}">To the viewer</a>\n',
+            encoding="utf-8",
+        )
+        webbrowser.open(path.as_uri())
+        yield
 
 
 def _has_screen() -> bool:

@@ -38,7 +38,8 @@ class NephiRegisterInputSpec(CommandLineInputSpec):
     similarity = traits.Str(argstr="--similarity '%s'", desc="mse, ncc, lncc, lncc2, pooled, mind, nmi, or a sum")
     landmarks = File(exists=True, argstr="--landmarks %s", desc="pairs of points to measure the result at, CSV")
     seed = traits.Range(0, 2**32 - 1, argstr="--seed %d", desc="seed of the random points")
-    threads = traits.Int(1, argstr="--threads %d", usedefault=True, nohash=True, desc="CPU threads, 0 for all")
+    # In the hash, unlike other interfaces' threads: results depend on their number in the last digits.
+    threads = traits.Int(1, argstr="--threads %d", usedefault=True, desc="CPU threads, 0 for all")
     page = traits.Bool(False, usedefault=True, argstr="%s", desc="write report.html, too")
     overwrite = traits.Bool(argstr="--overwrite", desc="write into a folder that is not empty")
 

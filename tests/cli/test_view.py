@@ -1,11 +1,14 @@
 """`nephi view`."""
 
 import http.client
+import re
 import signal
+import stat
 import subprocess
 import sys
 import webbrowser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -56,13 +59,26 @@ def test_opens_the_browser_where_there_is_a_screen(
     def interrupted(_: nephi.Viewer) -> None:
         raise KeyboardInterrupt
 
-    opened: list[str] = []
+    opened: list[Path] = []
+
+    def browse(address: str) -> None:
+        """Look at the file as a browser would, and at who else may."""
+        path = Path(unquote(urlsplit(address).path))
+        assert urlsplit(address).scheme == "file"
+        if sys.platform != "win32":
+            assert [stat.S_IMODE(place.stat().st_mode) for place in (path, path.parent)] == [0o600, 0o700]
+        pages.append(path.read_text(encoding="utf-8"))
+        opened.append(path)
+
+    pages: list[str] = []
     monkeypatch.setattr(nephi.Viewer, "serve", interrupted)
-    monkeypatch.setattr(webbrowser, "open", opened.append)
+    monkeypatch.setattr(webbrowser, "open", browse)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("DISPLAY", ":0")
     printed = succeed("view", flat_result).out
-    assert len(opened) == 1 and opened[0] in printed
+    (url,) = re.findall(r"http://\S+", printed)
+    assert f'content="0; url={url}"' in pages[0]  # the secret in it stands in no program's arguments
+    assert not opened[0].parent.exists()
     succeed("view", flat_result, "--no-browser")
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)

@@ -7,7 +7,8 @@ collected as tests of their own, outside of tests/. What a page can say to it, i
     <!-- prepare: NAME -->  run `preparations.NAME(folder)` here, before the blocks that follow
     <!-- needs: NAME -->    run the next block only where NAME is a module or a program; the test says if it was not
 
-A block of the language `output` holds what the block before it prints; numbers may differ by a tenth.
+A block of the language `output` holds what the block before it prints. Numbers with decimals may differ by one unit of
+the last one that the page shows, or by 2 %: fits differ a little from machine to machine. Whole numbers may not.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import shutil
 import subprocess
 import sysconfig
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +131,14 @@ def _python(step: Step, page: Path, names: dict[str, Any], where: str) -> str:
 
 
 def _compare(expected: str, printed: str, where: str) -> None:
-    """Compare words in order; numbers may differ by a tenth of their size, or by 0.05."""
+    """Compare words and numbers in order."""
     words = [NUMBER.sub("#", text).split() for text in (expected, printed)]
-    numbers = [[float(number) for number in NUMBER.findall(text)] for text in (expected, printed)]
-    if words[0] != words[1] or any(abs(a - b) > max(0.1 * abs(b), 0.05) for a, b in zip(*numbers, strict=True)):
+    numbers = [[Decimal(number) for number in NUMBER.findall(text)] for text in (expected, printed)]
+    if words[0] != words[1] or any(abs(a - b) > _tolerance(a) for a, b in zip(*numbers, strict=True)):
         raise BlockError(f"{where}: the page shows\n{expected}\nand the block prints\n{printed}")
+
+
+def _tolerance(shown: Decimal) -> Decimal:
+    last = shown.as_tuple().exponent
+    assert isinstance(last, int)  # it is a letter for NaN and infinity only
+    return Decimal(0) if last >= 0 else max(Decimal(1).scaleb(last), abs(shown) / 50)

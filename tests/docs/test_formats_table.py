@@ -1,10 +1,11 @@
 """README's table of formats: what it says is written can be written and read, and nothing else is said.
 
-Which tools agree with these files is tested in tests/interop, tool by tool.
+Which tools agree with these files is tested in tests/interop, tool by tool; here, that each tool named has its tests.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import torch
 import nephi
 from nephi.cli.main import main
 
-README = Path(__file__).parents[2] / "README.md"
+TESTS = Path(__file__).parents[1]
+README = TESTS.parent / "README.md"
 # Files that a cell of the table stands for: row, format of `nephi export`, suffix, what `-t` needs to read it.
 WRITTEN = [
     *(("displacement field, LPS mm", "itk", suffix, "") for suffix in (".nii.gz", ".nii", ".mha", ".nrrd")),
@@ -25,6 +27,61 @@ WRITTEN = [
     ("FSL relative warp", "fsl", ".nii.gz", "fsl"),
     ("Learn2Reg", "learn2reg", ".nii.gz", "learn2reg"),
 ]
+# The tests, below tests/, behind the cells "read by" and "tested with": for each row what it claims, word for word.
+SITK, ANTS, GREEDY = "interop/test_simpleitk.py", "interop/test_ants.py", "interop/test_greedy.py"
+FIELDS, LINEAR, FSL = "interop/test_displacement_fields.py", "interop/test_transforms.py", "interop/test_fsl.py"
+NITRANSFORMS, ELASTIX = "interop/test_nitransforms.py", "interop/test_elastix.py"
+FORMULA = ["io/test_conventions.py::test_a_named_convention", "io/test_export.py::test_layouts"]
+HELD: dict[str, tuple[dict[str, list[str]], dict[str, list[str]]]] = {
+    "displacement field, LPS mm": (
+        {"yes": [f"{SITK}::test_fields_of_simpleitk", f"{FIELDS}::test_a_field_that_itk_wrote"]},
+        {
+            "SimpleITK": [f"{SITK}::test_exports", f"{FIELDS}::test_points_go_where_itk_takes_them"],
+            "ANTs": [f"{ANTS}::test_exports", f"{ANTS}::test_registrations_of_ants"],
+            "greedy": [f"{GREEDY}::test_exports", f"{GREEDY}::test_fields_of_greedy"],
+            "nitransforms (`.nii.gz`, 3-D)": [
+                f"{NITRANSFORMS}::test_exports",
+                f"{NITRANSFORMS}::test_fields_of_nitransforms",
+            ],
+        },
+    ),
+    "displacement field of 3-D Slicer": (
+        {"yes": [f"{SITK}::test_exports"]},
+        {
+            "SimpleITK": [f"{SITK}::test_exports"],
+            "ANTs": [f"{ANTS}::test_exports"],
+            "greedy": [f"{GREEDY}::test_exports"],
+        },
+    ),
+    "ITK composite": (
+        {
+            "affine maps": [f"{LINEAR}::test_linear_classes"],
+            "fields": [f"{SITK}::test_fields_of_simpleitk", f"{LINEAR}::test_a_displacement_field_transform"],
+            "B-splines": [f"{SITK}::test_splines_of_simpleitk"],
+            "chains": [f"{SITK}::test_chains_of_simpleitk", f"{ANTS}::test_registrations_of_ants"],
+        },
+        {
+            "SimpleITK": [f"{SITK}::test_exports", f"{SITK}::test_affine_exports_stay_affine"],
+            "ANTs": [f"{ANTS}::test_exports", f"{ANTS}::test_affine_exports"],
+        },
+    ),
+    "affine": (
+        {"yes": [f"{LINEAR}::test_linear_classes"]},
+        {
+            "SimpleITK": [f"{LINEAR}::test_itk_reads_our_affine", f"{SITK}::test_affine_exports_stay_affine"],
+            "ANTs (`.mat`)": [f"{ANTS}::test_affine_exports", f"{LINEAR}::test_the_matrix_file_of_ants"],
+        },
+    ),
+    "FSL relative warp": (
+        {"`--transform-format fsl`": [f"{FSL}::test_fields_of_fslpy"]},
+        {"fslpy": [f"{FSL}::test_exports", f"{FSL}::test_fields_of_fslpy"]},
+    ),
+    "Learn2Reg": ({"`--transform-format learn2reg`": FORMULA}, {"the formula in `tests/io/`": FORMULA}),
+    "elastix": (
+        {"yes": [f"{ELASTIX}::test_transforms_of_elastix"]},
+        {"elastix": [f"{ELASTIX}::test_transforms_of_elastix"]},
+    ),
+}
 
 
 def rows() -> dict[str, list[str]]:
@@ -85,3 +142,23 @@ def test_the_table_says_this() -> None:
         assert read, name
     assert all(any(name.startswith(claim[0]) for name in table) for claim in WRITTEN)
     assert set(nephi.FORMATS) == {claim[1] for claim in WRITTEN}
+
+
+def claims(cell: str) -> list[str]:
+    """Return the parts of a cell; commas in brackets part nothing."""
+    return re.split(r"[,;] (?![^()]*\))", cell)
+
+
+@pytest.mark.parametrize("row", HELD)
+def test_what_is_read_and_what_it_was_tested_with_has_tests(row: str) -> None:
+    (found,) = [cells for name, cells in rows().items() if name.startswith((f"{row} ", f"{row}:", f"{row},"))]
+    read, tested = HELD[row]
+    assert (claims(found[0]), claims(found[2])) == (list(read), list(tested))
+    for test in [test for tests in (*read.values(), *tested.values()) for test in tests]:
+        file, _, function = test.partition("::")
+        module = ast.parse((TESTS / file).read_text(encoding="utf-8"))
+        assert function in [node.name for node in module.body if isinstance(node, ast.FunctionDef)], test
+
+
+def test_every_row_is_held() -> None:
+    assert len(HELD) == len(rows())

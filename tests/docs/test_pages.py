@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,24 @@ def test_nephi_alone_runs_in_this_process(tmp_path: Path) -> None:
     text = "```bash\nnephi info \\\n    missing.nii\n```\n"
     with pytest.raises(pages.BlockError, match=r"line 2: exit code 3\nnephi info missing.nii\nnephi: error: .*missing"):
         pages.run(write(tmp_path, text), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "same"),
+    [
+        ("0.000 mm", "0.001 mm", True),
+        ("0.000 mm", "0.050 mm", False),
+        ("0.00 %", "0.04 %", False),
+        ("0.94 before, 0.98 after", "0.95 before, 0.97 after", True),
+        ("0.94 before, 0.98 after", "0.94 before, 0.94 after", False),
+        ("-812.3", "-805.1", True),
+        ("-812.3", "812.3", False),
+        ("300 points", "301 points", False),
+        ("1e-3 s", "2e-3 s", True),
+        ("1e-3 s", "1e-2 s", False),
+    ],
+)
+def test_numbers_hold_to_their_last_decimal(tmp_path: Path, shown: str, printed: str, same: bool) -> None:
+    page = write(tmp_path, f"```bash\necho '{printed}'\n```\n\n```output\n{shown}\n```\n")
+    with nullcontext() if same else pytest.raises(pages.BlockError, match="the page shows"):
+        pages.run(page, tmp_path)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 import runpy
+import shlex
+import subprocess
 import sys
 import sysconfig
+import types
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,19 @@ def test_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "landmark error" in capsys.readouterr().out
     for name in ("overlay.png", "result/transform.nephi", "result/report.html"):
         assert (tmp_path / "lungs" / name).stat().st_size > 0
+
+
+def test_snakemake_quotes_for_the_shell() -> None:
+    """Its functions alone: Snakemake is no module of this environment."""
+    text = (EXAMPLES / "snakemake" / "Snakefile").read_text(encoding="utf-8")
+    code = re.search(r"^def option.*?\n\n", text, re.MULTILINE | re.DOTALL)
+    assert code is not None
+    name = 'it\'s "$HOME" `x` \\ ö\t.nii'
+    names: dict[str, Any] = {"shlex": shlex, "PAIRS": {"ada": {"fixed_mask": name}}}
+    exec(code[0], names)
+    given = names["option"]("--mask", "fixed_mask")(types.SimpleNamespace(pair="ada"))
+    done = subprocess.run(["bash", "-c", f"printf '%s\\n' {given}"], capture_output=True, check=True)
+    assert done.stdout.decode() == f"--mask\n{name}\n"
 
 
 @pytest.fixture
@@ -53,6 +70,8 @@ def test_nipype(interface: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         command.startswith("nephi register --quiet -f ")
         and "--save transform,warp,inverse,warped,report " in f"{command} "
     )
+    hashes = [interface(threads=n, **images).inputs.get_hashval()[1] for n in (1, 1, 2)]
+    assert hashes[0] == hashes[1] != hashes[2]  # another number of threads, another result
     source = Node(IdentityInterface(fields=list(images)), name="source")
     source.inputs.trait_set(**images)
     register = Node(interface(seed=3), name="register")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from nephi.images import Image
 from nephi.optimize import Registration
 from nephi.phantoms import PhantomPair
 from nephi.report import Viewer
+from nephi.report.viewer import pages
 
 from .browser import PATIENCE, SOFTWARE_WEBGL, Browser, find_browser
 from .conftest import HOSTILE
@@ -147,6 +149,26 @@ def test_the_buttons_of_maps(page: Browser) -> None:
     page.click("[data-map=none]")
     wait_for_likeness(page, plain)
     assert page.errors == []
+
+
+def test_the_map_that_was_clicked_last_is_shown(
+    browser: Browser, flat_affine: Registration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, make = threading.Event(), pages.deformation_maps
+    monkeypatch.setattr(pages, "deformation_maps", lambda *given: made.wait(PATIENCE) and make(*given))
+    with serving(keep(flat_affine, tmp_path)) as viewer:
+        page = opened(browser, viewer)
+        plain = picture(page)
+        page.click("[data-map=jacobian]")
+        page.wait_for("document.getElementById('status').textContent.startsWith('Computing')")
+        page.click("[data-map=none]")
+        page.wait_for("document.getElementById('status').textContent === ''")
+        made.set()
+        page.run("fetch('maps.json').then(() => new Promise((done) => setTimeout(done, 1000)))")
+        assert page.run("document.querySelector('#maps [aria-pressed=true]').textContent") == "none"
+        assert page.run("document.getElementById('legend').hidden")
+        assert difference(picture(page), plain) < 0.1
+        assert page.errors == []
 
 
 def coloured(pixels: Pixels) -> float:

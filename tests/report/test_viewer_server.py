@@ -20,8 +20,10 @@ from nephi.metrics import jacobian_image
 from nephi.optimize import Registration
 from nephi.phantoms import PhantomPair
 from nephi.report import Viewer
+from nephi.report.viewer import server as server_module
 from nephi.report.viewer import viewer as viewer_module
 from nephi.report.viewer.maps import deformation_maps, map_grid
+from nephi.report.viewer.pages import Pages
 from nephi.transforms import AffineTransform
 
 from .viewers import ask, keep, require_niivue, serving
@@ -99,6 +101,14 @@ def test_other_hosts_are_refused(viewer: Viewer, host: str) -> None:
     assert ask(viewer, "study.json", host=f"localhost:{port}").status == 200
 
 
+def test_the_default_port_is_left_out_by_clients(viewer: Viewer, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = int(viewer.url.split(":")[2].split("/")[0])
+    monkeypatch.setattr(server_module, "DEFAULT_PORT", port)  # 80 is not for every user to listen on
+    for host in ("127.0.0.1", "localhost", f"localhost:{port}"):
+        assert ask(viewer, "study.json", host=host).status == 200
+    assert ask(viewer, "study.json", host="example.org").status == 403
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_other_methods_are_refused(viewer: Viewer, method: str) -> None:
     reply = ask(viewer, "study.json", method)
@@ -156,6 +166,31 @@ def test_values_are_those_at_the_point(viewer: Viewer, flat_affine: Registration
     assert told["moved"] == pytest.approx(moved[0].tolist(), abs=1e-3)
     beyond = json.loads(ask(viewer, "values?point=9000,0").body)
     assert set(beyond.values()) == {None}
+
+
+def test_values_that_are_not_finite_are_none(flat_affine: Registration, tmp_path: Path) -> None:
+    require_niivue()
+    pair = flat_affine.pair
+    data = pair.fixed.data.float()
+    data[tuple(slice(n // 2 - 3, n // 2 + 3) for n in data.shape)] = torch.nan
+    registration = replace(flat_affine, pair=replace(pair, fixed=pair.fixed.with_data(data)))
+    point = ",".join(str(number) for number in pair.fixed.grid.centre_world().tolist())
+    with serving(keep(registration, tmp_path)) as viewer:
+        told = json.loads(ask(viewer, f"values?point={point}").body)
+        assert told["fixed"] is None and told["displacement"] is not None
+        assert ask(viewer, "study.json").status == 200
+
+
+def test_what_goes_wrong_is_one_line(
+    viewer: Viewer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("first\nsecond")
+
+    monkeypatch.setattr(Pages, "answer", broken)
+    reply = ask(viewer, "study.json")
+    assert (reply.status, reply.body) == (500, b"RuntimeError: first second")
+    assert capfd.readouterr().err == ""
 
 
 def test_maps_on_the_whole_box_of_the_grid(grid: Grid) -> None:

@@ -9,6 +9,7 @@ from nephi.errors import NephiError, UsageError
 from nephi.report.viewer.pages import Answer, Pages
 
 ADDRESS = "127.0.0.1"
+DEFAULT_PORT = 80  # of http
 HEADERS = {
     # NiiVue keeps its font as a data: address and makes pictures of blobs; nothing comes from anywhere else.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -25,7 +26,8 @@ TEXT = "text/plain; charset=utf-8"
 class ViewerServer(ThreadingHTTPServer):
     """Serves `pages` on the loopback address, below a random path: other users of the machine cannot guess it.
 
-    `port` 0 is a free one. Raises `UsageError` for a port that cannot be had.
+    The path is a secret: an address with it belongs on no command line, which they can read. `port` 0 is a free one.
+    Raises `UsageError` for a port that cannot be had.
     """
 
     daemon_threads = True  # a browser keeps connections open; they do not keep the program from ending
@@ -70,7 +72,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> tuple[int, Answer]:
         # A page of another site whose name was made to point here (DNS rebinding) gives itself away by that name.
-        allowed = [f"{name}:{self.server.server_port}" for name in (ADDRESS, "localhost")]
+        names = [ADDRESS, "localhost"]
+        allowed = [f"{name}:{self.server.server_port}" for name in names]
+        if self.server.server_port == DEFAULT_PORT:  # which clients leave out
+            allowed += names
         if self.headers.get_all("Host", []) not in [[name] for name in allowed]:
             return 403, _text("this server answers to its own address only")
         path, _, query = self.path.partition("?")
@@ -83,6 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
             return 400, _text(str(error))
         except (NephiError, OSError) as error:
             return 500, _text(str(error))
+        except Exception as error:  # the page shows it; a traceback in the terminal would help nobody
+            return 500, _text(" ".join(f"{type(error).__name__}: {error}".split()))
         return (404, _text("not found")) if found is None else (200, found)
 
     def _send(self, status: int, answer: Answer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class Study:
     def windows(self) -> dict[str, tuple[float, float]]:
         """Return the intensities that span the grey values, for each image: the window of the fit, masks aside."""
         settings = settings_from_table(self.stored.settings, "transform.nephi").image
-        fixed, moving = (intensity_window(image, None, settings) for image in (self.fixed, self.moving))
+        fixed, moving = (intensity_window(_filled(image), None, settings) for image in (self.fixed, self.moving))
         return {"fixed": fixed, "moving": moving, "warped": moving}
 
     @torch.no_grad()
@@ -47,7 +48,8 @@ class Study:
         """Return what lies at a world point `(D,)` (mm, RAS), asked of images and transform at that very point.
 
         fixed, moving: the image where its header places it; warped: the moving image at phi(point), where `moved` is;
-        jacobian: det J; displacement: |phi(point) - point| in mm. None beyond the image, or beyond the fixed grid.
+        jacobian: det J; displacement: |phi(point) - point| in mm. None beyond the image, or beyond the fixed grid, and
+        where a value is not finite.
         """
         points = point[None]
         moved, jacobian = self.stored.transform.value_and_jacobian(points)
@@ -56,9 +58,9 @@ class Study:
             "fixed": _value(self.fixed, points),
             "moving": _value(self.moving, points),
             "warped": _value(self.moving, moved) if inside else None,
-            "jacobian": float(determinant(jacobian)) if inside else None,
-            "displacement": float((moved - points).norm()) if inside else None,
-            "moved": moved[0].tolist() if inside else None,
+            "jacobian": _finite(determinant(jacobian)) if inside else None,
+            "displacement": _finite((moved - points).norm()) if inside else None,
+            "moved": moved[0].tolist() if inside and bool(moved.isfinite().all()) else None,
         }
 
     def landmark_table(self) -> list[Table]:
@@ -143,10 +145,25 @@ def _inside(grid: Grid, points: Tensor) -> bool:
 
 
 def _value(image: Image, points: Tensor) -> float | None:
-    """Return the image at a world point `(1, D)`, linearly interpolated, or None beyond it."""
+    """Return the image at a world point `(1, D)`, linearly interpolated, or None beyond it and where it has none."""
     if not _inside(image.grid, points):
         return None
-    return float(lookup(image.data, image.grid.world_to_voxel_points(points))[0])
+    return _finite(lookup(image.data, image.grid.world_to_voxel_points(points))[0])
+
+
+def _filled(image: Image) -> Image:
+    """Return the image with its smallest value where it has none: images of another file than was registered may."""
+    there = image.data.isfinite()
+    if bool(there.all()):
+        return image
+    smallest = image.data[there].amin() if bool(there.any()) else 0.0
+    return image.with_data(torch.where(there, image.data, smallest))
+
+
+def _finite(value: Tensor) -> float | None:
+    """Return a value, or None for NaN and infinity, which JSON does not know."""
+    number = float(value)
+    return number if math.isfinite(number) else None
 
 
 def _in_space(points: Tensor) -> list[list[float]]:

@@ -59,6 +59,10 @@ function press(group, chosen) {
   for (const button of $(group).querySelectorAll("button")) button.setAttribute("aria-pressed", button === chosen);
 }
 
+function pressed(button) {
+  return button.getAttribute("aria-pressed") === "true";
+}
+
 // The button of the image that is seen alone; a blend of two presses none but the other image's name says which.
 function pressShown(scene) {
   const { other, blend } = scene.shown;
@@ -123,13 +127,15 @@ async function showMap(scene, button, change) {
     try {
       scene.setMaps(await asked("maps.json"));
     } catch (error) {
-      return say(error.message, true);
+      if (pressed(button)) say(error.message, true);
+      return;
     }
+    if (!pressed(button)) return; // another one was clicked meanwhile
   }
   $("legend").hidden = name === "none";
   if (name !== "none") drawLegend(scene.maps[name], NOTES[name]);
   await change({ map: name });
-  if (!$("status").classList.contains("wrong")) say("");
+  if (pressed(button) && !$("status").classList.contains("wrong")) say("");
 }
 
 function drawLegend(map, note) {
