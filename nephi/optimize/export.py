@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from nephi.errors import DataError, UsageError
-from nephi.fields import nephi_bytes
-from nephi.geometry import Grid, PointPairs
-from nephi.images import Image, Resampler
-from nephi.io import DisplacementWriter, require_perpendicular, slab_writer
-from nephi.metrics import PassingField, PassingInverse, landmark_errors, slab_inside
+from nephi.geometry import PointPairs
+from nephi.images import Image
+from nephi.io import require_perpendicular
+from nephi.metrics import landmark_errors
 from nephi.optimize.device import cpu_threads
+from nephi.optimize.results import write_results
 from nephi.optimize.settings_file import settings_table
 from nephi.optimize.usage import peak_memory_mb
-from nephi.transforms import Transform
 
 if TYPE_CHECKING:
     from nephi.optimize.registration import Registration
@@ -39,8 +35,6 @@ OUTPUTS: Mapping[str, str] = MappingProxyType(
     }
 )
 """What a registration can be saved as, and the files' names."""
-INVERSE_QUANTUM = 2.0**-12  # mm: what is polished to 0.001 mm is not rounded by as much
-GAP_POINTS = 200_000  # voxels of the fixed grid at which inverses are tried: enough for four digits of a mean
 PAGE = "report.html"  # drawn later, by the room `report`
 
 
@@ -91,7 +85,7 @@ def save_registration(
         require_exportable(image)
     with _workspace(folder) as work:
         with registration.usage.stage("export"), cpu_threads(registration.settings.threads):
-            measured = _write_results(registration, {name: work / OUTPUTS[name] for name in outputs})
+            measured = write_results(registration, {name: work / OUTPUTS[name] for name in outputs})
         if landmarks is not None:
             measured["tre_mm"] = landmark_errors(registration.transform, landmarks).table()
         report = _report(registration, measured)
@@ -111,58 +105,6 @@ def _require_dimension(registration: Registration, landmarks: PointPairs | None)
             f"landmarks: expected {expected}-D pairs as the images are, found {len(landmarks)} "
             f"{landmarks.fixed.dimension}-D ones"
         )
-
-
-def _write_results(registration: Registration, paths: Mapping[str, Path]) -> dict[str, Any]:
-    """Write all but the report; return what was measured for it, if anything had to be."""
-    if "transform" in paths:
-        paths["transform"].write_bytes(nephi_bytes(registration.stored))
-    measured = {}
-    if paths.keys() & {"warp", "warped", "report"}:
-        measured = _write_forward(registration, paths.get("warp"), paths.get("warped"))
-    if "inverse" in paths:
-        _write_inverse(registration.inverse, registration.pair.moving.grid, paths["inverse"])
-    return measured
-
-
-def _write_forward(registration: Registration, warp: Path | None, warped: Path | None) -> dict[str, Any]:
-    """Write forward field and warped image, as asked, in one pass, and measure folding and inverse consistency."""
-    pair, transform = registration.pair, registration.transform
-    grid, mask = pair.fixed.grid, pair.fixed_mask
-    resampler = Resampler(pair.moving, "linear", registration.settings.image.outside)
-    passing, every = PassingField(grid, mask), math.ceil(grid.size / GAP_POINTS)
-    back = {
-        "inverse_consistency_mm": registration.inverse,
-        "trained_inverse_mm": registration.stored.trained_inverse,
-    }
-    gaps = {name: PassingInverse(inverse, every) for name, inverse in back.items() if inverse is not None}
-    with ExitStack() as stack, torch.no_grad():
-        writer = stack.enter_context(DisplacementWriter(warp, grid)) if warp else None
-        append = stack.enter_context(slab_writer(warped, grid, pair.moving.voxel_type)) if warped else None
-        for start, stop in grid.slabs():
-            points = grid.voxel_centres(start, stop)
-            moved = transform(points)
-            displacement = moved - points
-            if writer:
-                writer.write(start, stop, displacement)
-            if append:
-                append(resampler(moved))
-            passing.add(displacement, last=stop == grid.shape[-1])
-            chosen = ... if mask is None else slab_inside(mask, grid, start, stop)
-            for gap in gaps.values():
-                gap.add(*(given[chosen].reshape(-1, grid.dimension) for given in (points, moved)))
-    return {
-        "inside_mask": vars(passing.inside.result()) if mask is not None else None,
-        "whole_grid": vars(passing.everywhere.result()),
-        **{name: gaps[name].mean if name in gaps else None for name in back},
-    }
-
-
-def _write_inverse(inverse: Transform, grid: Grid, path: Path) -> None:
-    with DisplacementWriter(path, grid, quantum=INVERSE_QUANTUM) as writer, torch.no_grad():
-        for start, stop in grid.slabs():
-            points = grid.voxel_centres(start, stop)
-            writer.write(start, stop, inverse(points) - points)
 
 
 def _report(registration: Registration, measured: Mapping[str, Any]) -> dict[str, Any]:
