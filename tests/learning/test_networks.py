@@ -98,18 +98,31 @@ def test_images_of_any_shape_give_codes_on_the_lattice(dimension: int) -> None:
 
 
 def test_local_codes_lie_where_the_image_is(dimension: int) -> None:
-    """A change in one corner of the image changes the codes there, and leaves those far away alone but for the norm."""
+    """A change in one corner of the image changes the codes there; without coarser maps those far away stay."""
     shape = (64, 48, 32)[:dimension]
-    encoder = PairEncoder(EncoderSettings((4, 4), 1, 4), (8, 6, 4)[:dimension], 0, 2, generator())
-    for part in encoder.modules():
-        if isinstance(part, torch.nn.GroupNorm):
-            part.forward = lambda x: x  # type: ignore[method-assign] # it looks at the whole image
+    lattice = (8, 6, 4)[:dimension]
     image = torch.rand(1, 1, *shape, generator=generator())
     changed = image.clone()
     changed[(0, 0, *(slice(0, 4),) * dimension)] += 1
-    change = (encoder(changed, image)[1] - encoder(image, image)[1]).abs().sum(dim=-1).reshape((8, 6, 4)[:dimension])
-    assert change[(0,) * dimension] > 0
-    assert float(change[(slice(3, None),) * dimension].max()) == 0
+    for filters, reaches_all in (((4,), False), ((4, 4, 4, 4, 4), True)):
+        encoder = PairEncoder(EncoderSettings(filters, local_level=1), lattice, 0, 2, generator())
+        for part in encoder.modules():
+            if isinstance(part, torch.nn.GroupNorm):
+                part.forward = lambda x: x  # type: ignore[method-assign] # it looks at the whole image
+        change = (encoder(changed, image)[1] - encoder(image, image)[1]).abs().sum(dim=-1).reshape(lattice)
+        assert change[(0,) * dimension] > 0
+        assert bool((change[(slice(3, None),) * dimension] > 0).any()) == reaches_all
+
+
+def test_the_global_code_tells_where_things_are(dimension: int) -> None:
+    """A mean over the whole map would not: two places far from the border look alike to convolutions."""
+    encoder = PairEncoder(ENCODER, (2,) * dimension, 4, 0, generator())
+    codes = []
+    for place in (16, 40):
+        image = torch.zeros(1, 1, *(64,) * dimension)
+        image[(0, 0, *(slice(place, place + 8),) * dimension)] = 1
+        codes.append(encoder(image, image)[0])
+    assert float((codes[0] - codes[1]).detach().abs().max()) > 0.01
 
 
 def test_what_cannot_be_is_refused(field_settings: FieldSettings, grid: Grid) -> None:
@@ -119,6 +132,6 @@ def test_what_cannot_be_is_refused(field_settings: FieldSettings, grid: Grid) ->
     with pytest.raises(UsageError, match=r"encoder.local_level: expected 1 to 3, .* got 4"):
         replace(ENCODER, local_level=4)
     with pytest.raises(UsageError, match="encoder: expected filters"):
-        replace(ENCODER, filters=())
+        replace(ENCODER, filters=(0,))
     with pytest.raises(UsageError, match=r"unet\.filters: expected two or more"):
         UNetSettings((4,))
