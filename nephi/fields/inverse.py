@@ -24,7 +24,8 @@ class PolishedInverse(NumericalInverse):
     damped Newton iteration of `NumericalInverse` does the rest. Without a `trained` partner the start is y - u(y).
 
     No gradient flows through the search; `value_and_jacobian` gives the derivative by the points. The kernel learns
-    from one point for the next: other neighbours, or threads, change a result by some ten-thousandths of a mm.
+    from one point for the next: with other neighbours, or threads, results differ by less than 0.0004 mm but for one
+    point in a thousand (`brain_mri`), by more next to folds.
     """
 
     def __init__(self, field: NeuralField, trained: NeuralField | None, tolerance: float = 1e-3) -> None:
@@ -70,7 +71,7 @@ def solve_displacement(
         inverse = _updated(inverse, step, residual - left)
         step = (inverse @ left.unsqueeze(-1)).squeeze(-1)
         arrived = squared <= tolerance**2
-        # One who has arrived takes the next step, too: it is known, and leads ten times as close.
+        # One who has arrived takes the next step, too: it is known, and leads closer still.
         found[index], error[index] = torch.where(arrived[:, None], v + step, v), squared.sqrt()
         under_way = ~arrived & (squared <= RUNAWAY * begun)
         if not bool(under_way.any()):

@@ -103,7 +103,7 @@ INLINE void solve(const Field *f, const int D, int64_t count, const float *point
         for (int lane = 0; lane < LANES; lane++) {
             const int64_t index = s.owner[lane];
             if (index < 0 || (!arrived[lane] && sound[lane] && ++s.visits[lane] < visits)) continue;
-            /* One who has arrived takes the next step, too: it is known, and leads ten times as close. */
+            /* One who has arrived takes the next step, too: it is known, and leads closer still. */
             for (int i = 0; i < D; i++)
                 displacement[index * D + i] = arrived[lane] ? s.found[i][lane] : visited[i][lane];
             error[index] = sqrtf(squared[lane]);

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nephi.errors import UsageError
-
-SLOPE = 0.2  # of LeakyReLU, as in NePhi
-GROUP = 8  # channels that are normalised together: statistics of one pair, so that a batch of 1 works
+from nephi.learning.blocks import SLOPE, block, convolution, initialise
 
 
 @dataclass(frozen=True)
@@ -60,23 +58,14 @@ class PairEncoder(nn.Module):
         self.settings = settings
         self.lattice = tuple(lattice)
         dimension = len(self.lattice)
-        convolution = nn.Conv2d if dimension == 2 else nn.Conv3d
+        layer = convolution(dimension)
         widths = [2, *settings.filters]
-        self.levels = nn.ModuleList(
-            nn.Sequential(
-                convolution(before, after, 3, stride=2, padding=1),
-                nn.GroupNorm(max(1, after // GROUP), after),
-                nn.LeakyReLU(SLOPE),
-            )
-            for before, after in pairwise(widths)
-        )
+        self.levels = nn.ModuleList(block(dimension, before, after, stride=2) for before, after in pairwise(widths))
         width = settings.filters[settings.local_level - 1]
         coarser = settings.filters[settings.local_level :] if local_codes else ()
-        self.context = nn.ModuleList(convolution(filters, width, 1) for filters in coarser)
+        self.context = nn.ModuleList(layer(filters, width, 1) for filters in coarser)
         self.local = (
-            nn.Sequential(
-                convolution(width, width, 3, padding=1), nn.LeakyReLU(SLOPE), convolution(width, local_codes, 1)
-            )
+            nn.Sequential(layer(width, width, 3, padding=1), nn.LeakyReLU(SLOPE), layer(width, local_codes, 1))
             if local_codes
             else None
         )
@@ -89,7 +78,7 @@ class PairEncoder(nn.Module):
             if global_codes
             else None
         )
-        _initialise(self, generator)
+        initialise(self, generator)
 
     def forward(self, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the global codes and, where there are any, the local codes."""
@@ -111,22 +100,10 @@ class PairEncoder(nn.Module):
     def _local(self, maps: list[Tensor]) -> Tensor:
         assert self.local is not None
         features, *coarser = maps
-        for convolution, context in zip(self.context, coarser, strict=True):
-            features = features + self._resampled(convolution(context), features.shape[2:])
+        for layer, context in zip(self.context, coarser, strict=True):
+            features = features + self._resampled(layer(context), features.shape[2:])
         return self._resampled(self.local(features), self.lattice).flatten(2).transpose(1, 2)
 
     def _resampled(self, features: Tensor, shape: Sequence[int]) -> Tensor:
         mode = "bilinear" if len(self.lattice) == 2 else "trilinear"
         return nn.functional.interpolate(features, size=tuple(shape), mode=mode, align_corners=True)
-
-
-def _initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """Draw the weights from `generator` alone (He et al. 2015); biases are zero."""
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.Conv3d | nn.Linear):
-            inputs = part.weight[0].numel()
-            with torch.no_grad():
-                draws = torch.randn(part.weight.shape, generator=generator)
-                part.weight.copy_(draws * (2 / ((1 + SLOPE**2) * inputs)) ** 0.5)
-                if part.bias is not None:
-                    part.bias.zero_()

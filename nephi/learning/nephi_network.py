@@ -14,8 +14,8 @@ from nephi.learning.encoder import EncoderSettings, PairEncoder
 class NephiNetwork(nn.Module):
     """Predict phi and its inverse for pairs of images on one grid (NePhi; Tian et al., ECCV 2024).
 
-    The fields are those of instance optimisation, `build_fields(settings, grid, ...)`; only their codes are predicted,
-    so that a prediction can be refined, stored and exported like any fit. `settings` need global or local codes, and an
+    The fields are those of instance optimisation, `build_fields(settings, grid, ...)`; only their codes are predicted.
+    `settings` need global or local codes, and an
     inverse. Raises `UsageError` where they have none.
     """
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nephi.errors import UsageError
 from nephi.geometry import Grid
-from nephi.learning.encoder import GROUP, SLOPE, _initialise
+from nephi.learning.blocks import block, convolution, initialise
 
 
 @dataclass(frozen=True)
@@ -35,21 +35,15 @@ class DisplacementUNet(nn.Module):
 
     def __init__(self, settings: UNetSettings, grid: Grid, generator: torch.Generator) -> None:
         super().__init__()
-        flat = grid.dimension == 2
-        convolution = nn.Conv2d if flat else nn.Conv3d
-
-        def block(before: int, after: int, stride: int) -> nn.Sequential:
-            norm = nn.GroupNorm(max(1, after // GROUP), after)
-            return nn.Sequential(convolution(before, after, 3, stride=stride, padding=1), norm, nn.LeakyReLU(SLOPE))
-
+        d = grid.dimension
         widths = settings.filters
-        self.first = block(2, widths[0], 1)
-        self.down = nn.ModuleList(block(a, b, 2) for a, b in pairwise(widths))
-        self.up = nn.ModuleList(block(coarse + fine, fine, 1) for coarse, fine in pairwise(widths[::-1]))
-        self.last = convolution(widths[0], grid.dimension, 3, padding=1)
-        self.mode = "bilinear" if flat else "trilinear"
+        self.first = block(d, 2, widths[0], stride=1)
+        self.down = nn.ModuleList(block(d, a, b, stride=2) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(block(d, coarse + fine, fine, stride=1) for coarse, fine in pairwise(widths[::-1]))
+        self.last = convolution(d)(widths[0], d, 3, padding=1)
+        self.mode = "bilinear" if d == 2 else "trilinear"
         self.register_buffer("to_world", grid.affine[:-1, :-1].float(), persistent=False)
-        _initialise(self, generator)
+        initialise(self, generator)
         with torch.no_grad():
             self.last.weight.zero_()
 
