@@ -30,46 +30,9 @@ class LatentCodes(nn.Module):
         same = jets.constant(self.everywhere, len(unit), directions)
         return same if self.local is None else torch.cat([same, self.local.jet(unit, directions)], dim=-1)
 
-    def with_values(self, everywhere: Tensor, local: Tensor | None) -> CodeBatch:
-        """Return such codes of B pairs: `everywhere` `(B, G)`, and `local` `(B, rows, L)` where there is a lattice."""
-        return CodeBatch(everywhere, self.local, local)
-
     def magnitude(self) -> Tensor:
         """Return `mean |z|` over all codes: the penalty of NePhi's loss."""
         parts = [self.everywhere.reshape(-1)]
         if self.local is not None:
             parts.append(self.local.table.reshape(-1))
-        return torch.cat(parts).abs().mean()
-
-
-class CodeBatch:
-    """The latent codes of B pairs, as somebody (an encoder) says they are; gradients reach them.
-
-    Points come sample after sample, as many for each: `(B * N, D)`.
-    """
-
-    def __init__(self, everywhere: Tensor, lattice: LatentGrids | None, local: Tensor | None) -> None:
-        self.everywhere = everywhere
-        self.lattice = lattice
-        self.local = local
-
-    def __len__(self) -> int:
-        return len(self.everywhere)
-
-    def jet(self, unit: Tensor, directions: int) -> Tensor:
-        """Return the codes' jet `(1 + T, B * N, channels)` at unit-cube points `(B * N, D)`."""
-        each = len(unit) // len(self)
-        values = self.everywhere.repeat_interleave(each, dim=0)
-        same = torch.cat([values[None], values.new_zeros(directions, *values.shape)])
-        if self.lattice is None or self.local is None:
-            return same
-        first = self.lattice.rows * torch.arange(len(self), device=unit.device).repeat_interleave(each)
-        near = self.lattice.read(self.local.reshape(-1, self.lattice.width), unit, directions, first)
-        return torch.cat([same, near], dim=-1)
-
-    def magnitude(self) -> Tensor:
-        """Return `mean |z|` over all codes of all pairs."""
-        parts = [self.everywhere.reshape(-1)]
-        if self.local is not None:
-            parts.append(self.local.reshape(-1))
         return torch.cat(parts).abs().mean()

@@ -33,7 +33,8 @@ class Compiled:
         """Return the arrays of a field that the kernel computes, None for another kind of field or place."""
         if self._amplitude is not field.amplitude:
             self._amplitude = field.amplitude
-            self._arrays = _gathered(field) if _has_kernel(field) else None
+            encoding = field.encoding
+            self._arrays = arrays_of(field, encoding.table) if isinstance(encoding, LatentGrids) else None
         return self._arrays
 
 
@@ -65,6 +66,11 @@ def evaluate(arrays: FieldArrays, points: Tensor, jacobian: bool) -> tuple[Tenso
     return result
 
 
+def arrays_of(field: NeuralField, table: Tensor) -> FieldArrays | None:
+    """Return the arrays of a field with `table` for its latent features, None where the kernel does not compute it."""
+    return _gathered(field, table) if _has_kernel(field) else None
+
+
 def _has_kernel(field: NeuralField) -> bool:
     """Tell whether the kernel computes this field: dense grids, one SiLU layer, no codes, float32, in main memory."""
     encoding, decoder, amplitude = field.encoding, field.decoder, field.amplitude
@@ -80,7 +86,7 @@ def _has_kernel(field: NeuralField) -> bool:
     )
 
 
-def _gathered(field: NeuralField) -> FieldArrays:
+def _gathered(field: NeuralField, table: Tensor) -> FieldArrays:
     encoding, decoder, domain = field.encoding, field.decoder, field.domain
     assert isinstance(encoding, LatentGrids) and isinstance(decoder, SiluDecoder)
     hidden, last = decoder.hidden[0], decoder.last
@@ -91,7 +97,7 @@ def _gathered(field: NeuralField) -> FieldArrays:
         domain.to_unit.contiguous(),
         domain.offset,
         field.amplitude.contiguous(),
-        (encoding.table, hidden.weight, hidden.bias, last.weight, last.bias),
+        (table, hidden.weight, hidden.bias, last.weight, last.bias),
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def constant(values: Tensor, points: int, directions: int) -> Tensor:
-    """Return the jet `(1 + T, N, C)` of features `(C,)` that do not depend on the point."""
+    """Return the jet `(1 + T, N, C)` of features `(C,)` or `(N, C)` that do not depend on where the point is."""
     zeros = values.new_zeros(directions, points, values.shape[-1])
     return torch.cat([values.expand(1, points, -1), zeros])
 

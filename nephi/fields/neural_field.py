@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 
-from nephi.fields.codes import CodeBatch, LatentCodes
+from nephi.fields.codes import LatentCodes
 from nephi.fields.compiled import Compiled, evaluate, gradients_in_place
 from nephi.fields.decoders import Decoder
 from nephi.fields.domain import Domain
@@ -16,6 +16,7 @@ from nephi.fields.encodings import Encoding
 from nephi.fields.grids import LatentGrids
 from nephi.transforms import Transform
 
+Reading = Callable[[Tensor, int], tuple[Tensor, Tensor | None]]
 BLOCK = 8192  # points; dense evaluation in blocks stays in the processor's cache and needs no memory to speak of
 
 
@@ -61,7 +62,7 @@ class NeuralField(nn.Module, Transform):
         if arrays is not None:
             moved, _ = evaluate(arrays, flat, jacobian=False)
         else:
-            moved = torch.cat([self._displacement(block) for block in _blocks(flat)])
+            moved = torch.cat([self.decode(block) for block in _blocks(flat)])
         return moved.reshape(points.shape)
 
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,55 +73,30 @@ class NeuralField(nn.Module, Transform):
             moved, jacobian = evaluate(arrays, flat, jacobian=True)
             assert jacobian is not None
         else:
-            parts = [self._displacement_and_jacobian(block) for block in _blocks(flat)]
+            parts = [self.decode_with_jacobian(block) for block in _blocks(flat)]
             moved, jacobian = (torch.cat(column) for column in zip(*parts, strict=True))
         values = points + moved.reshape(points.shape).to(points.dtype)
         return values, jacobian.reshape(*points.shape, self.dimension).to(points.dtype)
 
-    def of_codes(self, codes: CodeBatch) -> FieldBatch:
-        """Return the deformations that this network makes of the codes of several pairs."""
-        return FieldBatch(self, codes)
+    def decode(self, points: Tensor, read: Reading | None = None) -> Tensor:
+        """Return `phi(x) - x` `(N, D)` at world points `(N, D)`, mm, in plain operations.
 
-    def _displacement(self, points: Tensor, codes: LatentCodes | CodeBatch | None = None) -> Tensor:
+        `read` gives the jets of features and codes at unit-cube points, in place of the field's own.
+        """
         unit, _ = self.domain.unit(points)
-        return self._decode(unit, 0, codes)[0] @ self.amplitude.T
+        return self.decoder(*(read or self._read)(unit, 0))[0] @ self.amplitude.T
 
-    def _displacement_and_jacobian(
-        self, points: Tensor, codes: LatentCodes | CodeBatch | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def decode_with_jacobian(self, points: Tensor, read: Reading | None = None) -> tuple[Tensor, Tensor]:
+        """Return `phi(x) - x` and `d phi_i / d x_j`, `(N, D)` and `(N, D, D)`, as `decode`."""
         d = self.dimension
         unit, inside = self.domain.unit(points)
-        jet = self._decode(unit, d, codes) @ self.amplitude.T
+        jet = self.decoder(*(read or self._read)(unit, d)) @ self.amplitude.T
         by_unit = jet[1:] * inside.T.unsqueeze(-1)  # (D, N, D): derivative by coordinate j first
         return jet[0], torch.einsum("jni,jk->nik", by_unit, self.domain.to_unit) + torch.eye(d).to(jet)
 
-    def _decode(self, unit: Tensor, directions: int, codes: LatentCodes | CodeBatch | None) -> Tensor:
-        codes = self.codes if codes is None else codes
-        read = None if codes is None else codes.jet(unit, directions)
-        result: Tensor = self.decoder(self.encoding.jet(unit, directions), read)
-        return result
-
-
-class FieldBatch:
-    """The deformations of B pairs that share one network and differ in their latent codes.
-
-    Points `(B, N, D)`, world mm, as many for each pair; values and Jacobians are differentiable with respect to the
-    network, the codes and the points.
-    """
-
-    def __init__(self, field: NeuralField, codes: CodeBatch) -> None:
-        self.field = field
-        self.codes = codes
-
-    def __call__(self, points: Tensor) -> Tensor:
-        """Return where the points `(B, N, D)` go, mm."""
-        moved = self.field._displacement(points.reshape(-1, points.shape[-1]), self.codes)
-        return points + moved.reshape(points.shape)
-
-    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return where the points go, and `d phi_i / d x_j`, `(B, N, D)` and `(B, N, D, D)`."""
-        moved, jacobian = self.field._displacement_and_jacobian(points.reshape(-1, points.shape[-1]), self.codes)
-        return points + moved.reshape(points.shape), jacobian.reshape(*points.shape, points.shape[-1])
+    def _read(self, unit: Tensor, directions: int) -> tuple[Tensor, Tensor | None]:
+        codes = None if self.codes is None else self.codes.jet(unit, directions)
+        return self.encoding.jet(unit, directions), codes
 
 
 def _blocks(points: Tensor) -> Sequence[Tensor]:

@@ -1,6 +1,6 @@
 """Many pairs: the index of a data set, networks that predict a deformation, and what they are trained with."""
 
-from nephi.learning.encoder import EncoderSettings, PairEncoder
+from nephi.learning.encoder import EncoderSettings, Lattice, PairEncoder
 from nephi.learning.index import (
     DatasetImage,
     DatasetIndex,
@@ -10,29 +10,36 @@ from nephi.learning.index import (
 )
 from nephi.learning.index_file import read_dataset_index, write_dataset_index
 from nephi.learning.lookup import look_up
+from nephi.learning.model import SYSTEMS, ModelSettings, System, build_system
 from nephi.learning.nephi_network import NephiNetwork
-from nephi.learning.objectives import ObjectiveSettings, dense_jacobian, nephi_objective, unet_objective
+from nephi.learning.objectives import ObjectiveSettings, dense_jacobian, displacement_terms, field_terms
 from nephi.learning.steps import Chain, NephiSteps
-from nephi.learning.unet import DisplacementUNet, UNetSettings
+from nephi.learning.unet import DisplacementBatch, DisplacementUNet, UNetSettings
 
 __all__ = [
+    "SYSTEMS",
     "Chain",
     "DatasetImage",
     "DatasetIndex",
     "DatasetPair",
     "DatasetSource",
     "DatasetSplit",
+    "DisplacementBatch",
     "DisplacementUNet",
     "EncoderSettings",
+    "Lattice",
+    "ModelSettings",
     "NephiNetwork",
     "NephiSteps",
     "ObjectiveSettings",
     "PairEncoder",
+    "System",
     "UNetSettings",
+    "build_system",
     "dense_jacobian",
+    "displacement_terms",
+    "field_terms",
     "look_up",
-    "nephi_objective",
     "read_dataset_index",
-    "unet_objective",
     "write_dataset_index",
 ]

@@ -1,4 +1,4 @@
-"""From a pair of images to latent codes."""
+"""From a pair of images to latent values."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from nephi.errors import UsageError
+from nephi.fields import LatentBatch
 from nephi.learning.blocks import SLOPE, block, convolution, initialise
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """A stack of convolutions, each of which halves the resolution.
+    """A stack of convolutions, each of which halves the resolution, and one back up as far as the finest lattice.
 
-    filters: channels of each; local_level: how many of them lie before the map that the local codes are read from (3:
-        at an eighth of the resolution); pooled: cells along each axis to which the coarsest map is averaged for the
-        global code; features: width of the layer between these and the code.
+    filters: channels at each resolution, the first at half of the images'; pooled: cells along each axis to which the
+        coarsest map is averaged for the global code; features: width of the layer between these and the code.
     """
 
     filters: tuple[int, ...] = (8, 16, 32, 64, 128, 256)
-    local_level: int = 3
     pooled: int = 4
     features: int = 256
 
@@ -31,47 +30,53 @@ class EncoderSettings:
         if not self.filters or min([*self.filters, self.pooled, self.features]) < 1:
             found = f"{self.filters}, {self.pooled} and {self.features}"
             raise UsageError(f"encoder: expected filters, pooled and features of 1 or more, got {found}")
-        if not 1 <= self.local_level <= len(self.filters):
-            raise UsageError(
-                f"encoder.local_level: expected 1 to {len(self.filters)}, as there are filters, got {self.local_level}"
-            )
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Nodes of a latent grid along each axis, and channels at each."""
+
+    shape: tuple[int, ...]
+    channels: int
 
 
 class PairEncoder(nn.Module):
-    """Predict the global code and the local codes of a pair (NePhi's encoder; Tian et al., ECCV 2024).
+    """Predict the latent values of a pair, from images on a grid of `shape`.
 
-    Images `(B, 1, *shape)` of any shape, fixed and moving on one grid. The global code `(B, global_codes)` comes from
-    the coarsest map, averaged over a few cells that tell where things are. The local codes `(B, rows, local_codes)`
-    come from a finer map, to which the coarser ones are added so that it knows of the whole image, resampled to the
-    nodes of `lattice`, in the order of `LatentGrids` (last axis fastest).
+    After NePhi's encoder (Tian et al., ECCV 2024), with the way back up of a U-Net, so that what is told to one place
+    knows of the whole image. The global code comes from the coarsest map, averaged over a few cells that tell where
+    things are; the values of a lattice from the coarsest map that has as many cells as it has nodes, resampled to its
+    nodes, in the order of `LatentGrids` (last axis fastest).
     """
 
     def __init__(
         self,
         settings: EncoderSettings,
-        lattice: Sequence[int],
+        shape: Sequence[int],
         global_codes: int,
-        local_codes: int,
+        lattices: Sequence[Sequence[Lattice]],
         generator: torch.Generator,
     ) -> None:
         super().__init__()
         self.settings = settings
-        self.lattice = tuple(lattice)
-        dimension = len(self.lattice)
-        layer = convolution(dimension)
-        widths = [2, *settings.filters]
-        self.levels = nn.ModuleList(block(dimension, before, after, stride=2) for before, after in pairwise(widths))
-        width = settings.filters[settings.local_level - 1]
-        coarser = settings.filters[settings.local_level :] if local_codes else ()
-        self.context = nn.ModuleList(layer(filters, width, 1) for filters in coarser)
-        self.local = (
-            nn.Sequential(layer(width, width, 3, padding=1), nn.LeakyReLU(SLOPE), layer(width, local_codes, 1))
-            if local_codes
-            else None
+        self.lattices = tuple(tuple(levels) for levels in lattices)
+        d = len(shape)
+        filters = settings.filters
+        self.mode = "bilinear" if d == 2 else "trilinear"
+        self.down = nn.ModuleList(block(d, before, after, stride=2) for before, after in pairwise([2, *filters]))
+        every = [lattice for levels in self.lattices for lattice in levels]
+        self.level_of = {lattice: _level(lattice.shape, shape, len(filters)) for lattice in every}
+        finest = min(self.level_of.values(), default=len(filters) - 1)
+        self.up = nn.ModuleList(
+            block(d, filters[k + 1] + filters[k], filters[k], stride=1)
+            for k in reversed(range(finest, len(filters) - 1))
+        )
+        self.heads = nn.ModuleList(
+            convolution(d)(filters[self.level_of[lattice]], lattice.channels, 3, padding=1) for lattice in every
         )
         self.everywhere = (
             nn.Sequential(
-                nn.Linear(settings.filters[-1] * settings.pooled**dimension, settings.features),
+                nn.Linear(filters[-1] * settings.pooled**d, settings.features),
                 nn.LeakyReLU(SLOPE),
                 nn.Linear(settings.features, global_codes),
             )
@@ -80,30 +85,41 @@ class PairEncoder(nn.Module):
         )
         initialise(self, generator)
 
-    def forward(self, fixed: Tensor, moving: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the global codes and, where there are any, the local codes."""
+    def forward(self, fixed: Tensor, moving: Tensor) -> LatentBatch:
+        """Return the latent values for images `(B, 1, *shape)`, of this shape or another."""
         features = torch.cat([fixed, moving], dim=1)
         maps = []
-        for level in self.levels:
-            features = level(features)
+        for down in self.down:
+            features = down(features)
             maps.append(features)
-        local = None if self.local is None else self._local(maps[self.settings.local_level - 1 :])
-        return self._everywhere(maps[-1]), local
+        everywhere = self._everywhere(maps[-1])
+        for k, up in zip(reversed(range(len(maps) - 1)), self.up, strict=False):
+            maps[k] = up(torch.cat([self._resampled(maps[k + 1], maps[k].shape[2:]), maps[k]], dim=1))
+        heads = iter(self.heads)
+        tables = []
+        for levels in self.lattices:
+            values = [self._resampled(next(heads)(maps[self.level_of[each]]), each.shape) for each in levels]
+            tables.append(torch.cat([v.flatten(2).transpose(1, 2) for v in values], dim=1))
+        return LatentBatch(everywhere, tables)
 
     def _everywhere(self, coarsest: Tensor) -> Tensor:
         if self.everywhere is None:
             return coarsest.new_zeros(len(coarsest), 0)
-        pool = nn.functional.adaptive_avg_pool2d if len(self.lattice) == 2 else nn.functional.adaptive_avg_pool3d
+        pool = nn.functional.adaptive_avg_pool2d if coarsest.ndim == 4 else nn.functional.adaptive_avg_pool3d
         codes: Tensor = self.everywhere(pool(coarsest, self.settings.pooled).flatten(1))
         return codes
 
-    def _local(self, maps: list[Tensor]) -> Tensor:
-        assert self.local is not None
-        features, *coarser = maps
-        for layer, context in zip(self.context, coarser, strict=True):
-            features = features + self._resampled(layer(context), features.shape[2:])
-        return self._resampled(self.local(features), self.lattice).flatten(2).transpose(1, 2)
-
     def _resampled(self, features: Tensor, shape: Sequence[int]) -> Tensor:
-        mode = "bilinear" if len(self.lattice) == 2 else "trilinear"
-        return nn.functional.interpolate(features, size=tuple(shape), mode=mode, align_corners=True)
+        if tuple(features.shape[2:]) == tuple(shape):
+            return features
+        return nn.functional.interpolate(features, size=tuple(shape), mode=self.mode, align_corners=True)
+
+
+def _level(nodes: Sequence[int], shape: Sequence[int], levels: int) -> int:
+    """Return the coarsest level whose map of an image of `shape` has `nodes` cells or more along each axis, or 0."""
+    level = 0
+    cells = [-(-n // 2) for n in shape]
+    while level + 1 < levels and all(-(-c // 2) >= n - 1 for c, n in zip(cells, nodes, strict=True)):
+        cells = [-(-c // 2) for c in cells]
+        level += 1
+    return level

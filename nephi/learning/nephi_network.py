@@ -1,40 +1,54 @@
-"""NePhi's amortized use: an encoder predicts the latent codes, two shared networks decode them."""
+"""NePhi's amortized use: an encoder predicts the latent values, two shared networks decode them."""
 
 from __future__ import annotations
+
+import copy
 
 import torch
 from torch import Tensor, nn
 
 from nephi.errors import UsageError
-from nephi.fields import FieldBatch, FieldPair, FieldSettings, build_fields
+from nephi.fields import FieldBatch, FieldPair, FieldSettings, batches, build_fields, give_latent, latent_grids
 from nephi.geometry import Grid
-from nephi.learning.encoder import EncoderSettings, PairEncoder
+from nephi.learning.encoder import EncoderSettings, Lattice, PairEncoder
 
 
 class NephiNetwork(nn.Module):
     """Predict phi and its inverse for pairs of images on one grid (NePhi; Tian et al., ECCV 2024).
 
-    The fields are those of instance optimisation, `build_fields(settings, grid, ...)`; only their codes are predicted.
-    `settings` need global or local codes, and an
-    inverse. Raises `UsageError` where they have none.
+    The fields are those of instance optimisation, `build_fields(settings, grid, ...)`; what is predicted are their
+    latent values: global and local codes, and the tables of dense grids. Raises `UsageError` for settings with none of
+    these, without an inverse, or with hash grids.
     """
 
     def __init__(
         self, settings: FieldSettings, encoder: EncoderSettings, grid: Grid, generator: torch.Generator
     ) -> None:
         super().__init__()
-        if not (settings.inverse and settings.global_codes + settings.local_codes):
-            raise UsageError("field: an encoder needs an inverse, and global_codes or local_codes, to predict")
+        if settings.encoding == "hash":
+            raise UsageError("field.encoding: an encoder cannot predict hash grids; choose dense ones")
         self.grid = grid
         self.fields: FieldPair = build_fields(settings, grid, generator)
-        codes = self.fields.codes
-        assert codes is not None
-        codes.requires_grad_(False)  # predicted, not trained
-        lattice = codes.local.shapes[0] if codes.local else (1,) * grid.dimension
-        self.encoder = PairEncoder(encoder, lattice, settings.global_codes, settings.local_codes, generator)
+        grids = latent_grids(self.fields)
+        if not (settings.inverse and settings.global_codes + len(grids)):
+            raise UsageError(
+                "field: an encoder needs an inverse, and global_codes, local_codes or dense grids, to predict"
+            )
+        for part in (self.fields.codes, *grids):
+            if part is not None:
+                part.requires_grad_(False)  # predicted, not trained
+        lattices = [[Lattice(shape, each.width) for shape in each.shapes] for each in grids]
+        self.encoder = PairEncoder(encoder, grid.shape, settings.global_codes, lattices, generator)
 
     def forward(self, fixed: Tensor, moving: Tensor) -> tuple[FieldBatch, FieldBatch]:
         """Return phi (fixed to moving points) and its inverse for images `(B, 1, *shape)`; points are world mm."""
-        assert self.fields.codes is not None and self.fields.inverse_field is not None
-        codes = self.fields.codes.with_values(*self.encoder(fixed, moving))
-        return self.fields.forward_field.of_codes(codes), self.fields.inverse_field.of_codes(codes)
+        phi, inverse = batches(self.fields, self.encoder(fixed, moving))
+        assert inverse is not None
+        return phi, inverse
+
+    @torch.no_grad()
+    def field_pair(self, fixed: Tensor, moving: Tensor) -> FieldPair:
+        """Return fields of their own for one pair `(1, 1, *shape)`: free to be fitted further, or stored."""
+        fields = copy.deepcopy(self.fields)
+        give_latent(fields, self.encoder(fixed, moving))
+        return fields.requires_grad_(True)

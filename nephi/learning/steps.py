@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nephi.fields import FieldBatch
+from nephi.fields import FieldBatch, FieldPair
 from nephi.geometry import Grid
 from nephi.learning.lookup import look_up
 from nephi.learning.nephi_network import NephiNetwork
@@ -36,7 +36,7 @@ class Chain:
     @property
     def magnitude(self) -> Tensor:
         """The mean of the members' `mean |z|`."""
-        return torch.stack([member.codes.magnitude() for member in self.members]).mean()
+        return torch.stack([member.latent.magnitude() for member in self.members]).mean()
 
 
 class NephiSteps(nn.Module):
@@ -44,32 +44,44 @@ class NephiSteps(nn.Module):
 
     As TwoStep of GradICON (Tian et al., CVPR 2023): `phi(x) = phi_1(phi_2(x))`, with phi_2 predicted from `A o phi_1`
     and B. Nothing but images is resampled, and these on the grid of the step; the deformation is the chain of those of
-    the steps, asked at any point. All grids cover one box; coarser ones see the images thinned.
+    the steps, asked at any point. `grid` is that of the images; those of the steps cover its box, and coarser ones see
+    the images thinned.
     """
 
-    def __init__(self, steps: Sequence[NephiNetwork]) -> None:
+    def __init__(self, grid: Grid, steps: Sequence[NephiNetwork]) -> None:
         super().__init__()
+        self.grid = grid
         self.steps = nn.ModuleList(steps)
-
-    @property
-    def grid(self) -> Grid:
-        """The grid of the images, that of the last step."""
-        return self._networks()[-1].grid
 
     def forward(self, fixed: Tensor, moving: Tensor) -> tuple[Chain, Chain]:
         """Return phi (fixed to moving points, world mm) and its inverse for images `(B, 1, *shape)` on `grid`."""
         forward: list[FieldBatch] = []
         backward: list[FieldBatch] = []
         for network in self._networks():
-            points = network.grid.voxel_centres().to(fixed)
-            points = points.reshape(1, -1, points.shape[-1]).expand(len(fixed), -1, -1)
-            shape = (len(fixed), 1, *network.grid.shape)
-            seen = look_up(fixed, self.grid, points).reshape(shape)
-            left = look_up(moving, self.grid, Chain(forward)(points)).reshape(shape)
-            phi, psi = network(seen, left)
+            phi, psi = network(*self._seen(network, fixed, moving, Chain(forward)))
             forward.insert(0, phi)
             backward.append(psi)
         return Chain(forward), Chain(backward)
+
+    def field_pairs(self, fixed: Tensor, moving: Tensor) -> list[FieldPair]:
+        """Return fields of their own for one pair `(1, 1, *shape)`, as they are applied: the last step first."""
+        forward: list[FieldBatch] = []
+        pairs: list[FieldPair] = []
+        for network in self._networks():
+            seen = self._seen(network, fixed, moving, Chain(forward))
+            forward.insert(0, network(*seen)[0])
+            pairs.insert(0, network.field_pair(*seen))
+        return pairs
+
+    def _seen(self, network: NephiNetwork, fixed: Tensor, moving: Tensor, before: Chain) -> tuple[Tensor, Tensor]:
+        """Return what a step sees: the fixed image, and the moving one warped by the steps before, on its grid."""
+        if network.grid.same_as(self.grid) and not before.members:
+            return fixed, moving
+        points = network.grid.voxel_centres().to(fixed)
+        points = points.reshape(1, -1, points.shape[-1]).expand(len(fixed), -1, -1)
+        shape = (len(fixed), 1, *network.grid.shape)
+        images = look_up(fixed, self.grid, points), look_up(moving, self.grid, before(points))
+        return images[0].reshape(shape), images[1].reshape(shape)
 
     def _networks(self) -> list[NephiNetwork]:
         return [step for step in self.steps if isinstance(step, NephiNetwork)]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nephi.errors import UsageError
 from nephi.geometry import Grid
 from nephi.learning.blocks import block, convolution, initialise
+from nephi.learning.lookup import look_up
 
 
 @dataclass(frozen=True)
@@ -58,3 +59,18 @@ class DisplacementUNet(nn.Module):
             features = nn.functional.interpolate(features, size=finer.shape[2:], mode=self.mode, align_corners=False)
             features = level(torch.cat([features, finer], dim=1))
         return torch.einsum("ij,bj...->bi...", self.to_world, self.last(features))
+
+
+class DisplacementBatch:
+    """Displacements of B pairs on one grid as deformations: linear between voxel centres, constant beyond the border.
+
+    `displacement` `(B, D, *shape)`, mm.
+    """
+
+    def __init__(self, displacement: Tensor, grid: Grid) -> None:
+        self.displacement = displacement
+        self.grid = grid
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return where the points `(B, N, D)` go, mm."""
+        return points + torch.stack([look_up(u, self.grid, points) for u in self.displacement.split(1, dim=1)], dim=-1)

@@ -1,0 +1,114 @@
+"""What can be trained: each system takes pairs of images to deformations and knows its own loss."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nephi.errors import UsageError
+from nephi.fields import FieldSettings
+from nephi.geometry import Grid
+from nephi.learning.encoder import EncoderSettings
+from nephi.learning.nephi_network import NephiNetwork
+from nephi.learning.objectives import ObjectiveSettings, displacement_terms, field_terms
+from nephi.learning.steps import Chain, NephiSteps
+from nephi.learning.unet import DisplacementBatch, DisplacementUNet, UNetSettings
+
+SYSTEMS = ("nephi", "unet")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What a network is made of.
+
+    system: `nephi` (an encoder predicts the latent values of neural fields) or `unet` (a displacement for every voxel).
+    thinning: of `nephi`, one step for each number: it sees every n-th voxel along each axis, the first step first.
+    """
+
+    system: str = "nephi"
+    thinning: tuple[int, ...] = (1,)
+    field: FieldSettings = FieldSettings()  # noqa: RUF009 (frozen: cannot be shared by mistake)
+    encoder: EncoderSettings = EncoderSettings()  # noqa: RUF009
+    unet: UNetSettings = UNetSettings()  # noqa: RUF009
+
+    def __post_init__(self) -> None:
+        if self.system not in SYSTEMS:
+            raise UsageError(f"system: expected one of {', '.join(SYSTEMS)}, got {self.system!r}")
+        if not self.thinning or min(self.thinning) < 1:
+            raise UsageError(f"thinning: expected whole numbers of 1 or more, one a step, got {self.thinning}")
+
+
+class System(nn.Module, ABC):
+    """A trainable registration of images `(B, 1, *shape)`, fixed and moving on one `grid`, values from 0 to 1."""
+
+    grid: Grid
+
+    @abstractmethod
+    def forward(self, fixed: Tensor, moving: Tensor) -> tuple[Chain | DisplacementBatch, Chain | None]:
+        """Return phi (fixed to moving points) and, where it is predicted, its inverse; points `(B, N, D)`, world mm."""
+
+    @abstractmethod
+    def terms(
+        self, fixed: Tensor, moving: Tensor, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
+    ) -> dict[str, Tensor]:
+        """Return the weighted terms of the loss, means over the pairs; `generators` has one for each pair."""
+
+
+class NephiSystem(System):
+    """`NephiSteps` with NePhi's loss."""
+
+    def __init__(self, settings: ModelSettings, grid: Grid, generator: torch.Generator) -> None:
+        super().__init__()
+        self.grid = grid
+        grids = [_thinned(grid, step) for step in settings.thinning]
+        self.network = NephiSteps(
+            grid, [NephiNetwork(settings.field, settings.encoder, each, generator) for each in grids]
+        )
+
+    def forward(self, fixed: Tensor, moving: Tensor) -> tuple[Chain, Chain]:
+        """Return phi and its inverse."""
+        found: tuple[Chain, Chain] = self.network(fixed, moving)
+        return found
+
+    def terms(
+        self, fixed: Tensor, moving: Tensor, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
+    ) -> dict[str, Tensor]:
+        """Return similarity, gradicon and codes."""
+        phi, inverse = self(fixed, moving)
+        return field_terms(phi, inverse, self.grid, fixed, moving, settings, generators)
+
+
+class UNetSystem(System):
+    """`DisplacementUNet` with similarity and diffusion over all voxels."""
+
+    def __init__(self, settings: ModelSettings, grid: Grid, generator: torch.Generator) -> None:
+        super().__init__()
+        self.grid = grid
+        self.network = DisplacementUNet(settings.unet, grid, generator)
+
+    def forward(self, fixed: Tensor, moving: Tensor) -> tuple[DisplacementBatch, None]:
+        """Return phi; no inverse is predicted."""
+        return DisplacementBatch(self.network(fixed, moving), self.grid), None
+
+    def terms(
+        self, fixed: Tensor, moving: Tensor, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
+    ) -> dict[str, Tensor]:
+        """Return similarity and diffusion."""
+        return displacement_terms(self.network(fixed, moving), self.grid, fixed, moving, settings)
+
+
+def build_system(settings: ModelSettings, grid: Grid, generator: torch.Generator) -> System:
+    """Return an untrained system for images on `grid`; it predicts the identity."""
+    kind = NephiSystem if settings.system == "nephi" else UNetSystem
+    return kind(settings, grid, generator)
+
+
+def _thinned(grid: Grid, step: int) -> Grid:
+    """Return a grid of about every `step`-th voxel along each axis, its outermost centres where they were."""
+    shape = tuple(max(2, -(-n // step)) for n in grid.shape)
+    scale = [(n - 1) / (m - 1) for n, m in zip(grid.shape, shape, strict=True)]
+    return Grid(shape, grid.affine @ torch.diag(torch.tensor([*scale, 1.0], dtype=torch.float64)))
