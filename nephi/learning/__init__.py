@@ -12,7 +12,7 @@ from nephi.learning.index_file import read_dataset_index, write_dataset_index
 from nephi.learning.lookup import look_up
 from nephi.learning.model import SYSTEMS, ModelSettings, System, build_system
 from nephi.learning.nephi_network import NephiNetwork
-from nephi.learning.objectives import ObjectiveSettings, dense_jacobian, displacement_terms, field_terms
+from nephi.learning.objectives import FieldObjective, ObjectiveSettings, PairBatch, dense_jacobian, displacement_terms
 from nephi.learning.steps import Chain, NephiSteps
 from nephi.learning.unet import DisplacementBatch, DisplacementUNet, UNetSettings
 
@@ -27,18 +27,19 @@ __all__ = [
     "DisplacementBatch",
     "DisplacementUNet",
     "EncoderSettings",
+    "FieldObjective",
     "Lattice",
     "ModelSettings",
     "NephiNetwork",
     "NephiSteps",
     "ObjectiveSettings",
+    "PairBatch",
     "PairEncoder",
     "System",
     "UNetSettings",
     "build_system",
     "dense_jacobian",
     "displacement_terms",
-    "field_terms",
     "look_up",
     "read_dataset_index",
     "write_dataset_index",

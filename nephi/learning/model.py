@@ -14,7 +14,7 @@ from nephi.fields import FieldSettings
 from nephi.geometry import Grid
 from nephi.learning.encoder import EncoderSettings
 from nephi.learning.nephi_network import NephiNetwork
-from nephi.learning.objectives import ObjectiveSettings, displacement_terms, field_terms
+from nephi.learning.objectives import FieldObjective, ObjectiveSettings, PairBatch, displacement_terms
 from nephi.learning.steps import Chain, NephiSteps
 from nephi.learning.unet import DisplacementBatch, DisplacementUNet, UNetSettings
 
@@ -53,7 +53,7 @@ class System(nn.Module, ABC):
 
     @abstractmethod
     def terms(
-        self, fixed: Tensor, moving: Tensor, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
+        self, batch: PairBatch, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
     ) -> dict[str, Tensor]:
         """Return the weighted terms of the loss, means over the pairs; `generators` has one for each pair."""
 
@@ -75,11 +75,10 @@ class NephiSystem(System):
         return found
 
     def terms(
-        self, fixed: Tensor, moving: Tensor, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
+        self, batch: PairBatch, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
     ) -> dict[str, Tensor]:
         """Return similarity, gradicon and codes."""
-        phi, inverse = self(fixed, moving)
-        return field_terms(phi, inverse, self.grid, fixed, moving, settings, generators)
+        return FieldObjective(self.grid, batch, settings, generators).terms(*self(batch.fixed, batch.moving))
 
 
 class UNetSystem(System):
@@ -95,10 +94,10 @@ class UNetSystem(System):
         return DisplacementBatch(self.network(fixed, moving), self.grid), None
 
     def terms(
-        self, fixed: Tensor, moving: Tensor, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
+        self, batch: PairBatch, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
     ) -> dict[str, Tensor]:
         """Return similarity and diffusion."""
-        return displacement_terms(self.network(fixed, moving), self.grid, fixed, moving, settings)
+        return displacement_terms(self.network(batch.fixed, batch.moving), self.grid, batch, settings)
 
 
 def build_system(settings: ModelSettings, grid: Grid, generator: torch.Generator) -> System:

@@ -17,6 +17,7 @@ from nephi.learning import (
     NephiNetwork,
     NephiSteps,
     ObjectiveSettings,
+    PairBatch,
     UNetSettings,
     build_system,
     dense_jacobian,
@@ -78,11 +79,11 @@ def test_terms_of_the_identity(field_settings: FieldSettings, grid: Grid, images
     """Equal images that do not move: perfect correlation, perfect consistency."""
     system = build_system(ModelSettings(field=field_settings, encoder=ENCODER), grid, generator())
     settings = ObjectiveSettings(points=100, regular_points=10)
-    terms = system.terms(images[0], images[0], settings, generators())
+    terms = system.terms(PairBatch(images[0], images[0]), settings, generators())
     assert terms["similarity"].item() == pytest.approx(0, abs=0.05)
     assert terms["gradicon"].item() == pytest.approx(0, abs=1e-10)
     assert terms["codes"].item() > 0
-    other = system.terms(*images, settings, generators())
+    other = system.terms(PairBatch(*images), settings, generators())
     assert other["similarity"].item() == pytest.approx(1, abs=0.3)  # noise and noise
 
 
@@ -131,7 +132,7 @@ def test_training_lowers_the_loss(field_settings: FieldSettings, grid: Grid) -> 
         optimiser = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], 3e-3)
         losses = []
         for _ in range(40):
-            loss = torch.stack(list(network.terms(fixed, moving, settings, drawn).values())).sum()
+            loss = torch.stack(list(network.terms(PairBatch(fixed, moving), settings, drawn).values())).sum()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -145,8 +146,8 @@ def test_terms_are_means_over_the_pairs(system: str, field_settings: FieldSettin
     model = ModelSettings(system, field=field_settings, encoder=ENCODER, unet=UNetSettings((4, 8, 8)))
     network = build_system(model, grid, generator())
     settings = ObjectiveSettings(points=100, regular_points=10)
-    whole = network.terms(*images, settings, generators())
-    apart = [network.terms(*(i[k : k + 1] for i in images), settings, [generators()[k]]) for k in range(3)]
+    whole = network.terms(PairBatch(*images), settings, generators())
+    apart = [network.terms(PairBatch(*(i[k : k + 1] for i in images)), settings, [generators()[k]]) for k in range(3)]
     for name, term in whole.items():
         torch.testing.assert_close(term, torch.stack([each[name] for each in apart]).mean())
 
