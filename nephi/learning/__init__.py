@@ -1,5 +1,6 @@
 """Many pairs: the index of a data set, networks that predict a deformation, and what they are trained with."""
 
+from nephi.learning.code_book import CodeBook
 from nephi.learning.encoder import EncoderSettings, Lattice, PairEncoder
 from nephi.learning.index import (
     DatasetImage,
@@ -19,6 +20,7 @@ from nephi.learning.unet import DisplacementBatch, DisplacementUNet, UNetSetting
 __all__ = [
     "SYSTEMS",
     "Chain",
+    "CodeBook",
     "DatasetImage",
     "DatasetIndex",
     "DatasetPair",

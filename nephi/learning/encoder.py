@@ -85,8 +85,8 @@ class PairEncoder(nn.Module):
         )
         initialise(self, generator)
 
-    def forward(self, fixed: Tensor, moving: Tensor) -> LatentBatch:
-        """Return the latent values for images `(B, 1, *shape)`, of this shape or another."""
+    def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> LatentBatch:
+        """Return the latent values for images `(B, 1, *shape)`, of this shape or another, of any pairs."""
         features = torch.cat([fixed, moving], dim=1)
         maps = []
         for down in self.down:

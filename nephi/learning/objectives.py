@@ -61,12 +61,16 @@ class ObjectiveSettings:
 
 @dataclass(frozen=True)
 class PairBatch:
-    """Images `(B, 1, *shape)` of B pairs on one grid, values from 0 to 1; their masks (above 0 inside), or None."""
+    """Images `(B, 1, *shape)` of B pairs on one grid, values from 0 to 1; their masks (above 0 inside), or None.
+
+    `which` `(B,)`, int64, are the pairs' numbers in their split, which an auto-decoder asks for.
+    """
 
     fixed: Tensor
     moving: Tensor
     fixed_mask: Tensor | None = None
     moving_mask: Tensor | None = None
+    which: Tensor | None = None
 
 
 class FieldObjective:

@@ -53,12 +53,15 @@ class NephiSteps(nn.Module):
         self.grid = grid
         self.steps = nn.ModuleList(steps)
 
-    def forward(self, fixed: Tensor, moving: Tensor) -> tuple[Chain, Chain]:
-        """Return phi (fixed to moving points, world mm) and its inverse for images `(B, 1, *shape)` on `grid`."""
+    def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> tuple[Chain, Chain]:
+        """Return phi (fixed to moving points, world mm) and its inverse for images `(B, 1, *shape)` on `grid`.
+
+        `which` as in `NephiNetwork`.
+        """
         forward: list[FieldBatch] = []
         backward: list[FieldBatch] = []
         for network in self._networks():
-            phi, psi = network(*self._seen(network, fixed, moving, Chain(forward)))
+            phi, psi = network(*self._seen(network, fixed, moving, Chain(forward)), which)
             forward.insert(0, phi)
             backward.append(psi)
         return Chain(forward), Chain(backward)

@@ -168,8 +168,11 @@ def test_what_cannot_be_is_refused(field_settings: FieldSettings, grid: Grid) ->
             NephiNetwork(settings, ENCODER, grid, generator())
     with pytest.raises(UsageError, match="an encoder cannot predict hash grids"):
         NephiNetwork(replace(field_settings, encoding="hash"), ENCODER, grid, generator())
-    with pytest.raises(UsageError, match="system: expected one of nephi, unet, got 'vit'"):
+    with pytest.raises(UsageError, match="system: expected one of nephi, auto-decoder, unet, got 'vit'"):
         ModelSettings("vit")
+    for system, pairs in (("auto-decoder", 0), ("nephi", 3)):
+        with pytest.raises(UsageError, match="pairs: expected the number of training pairs"):
+            ModelSettings(system, pairs=pairs)
     with pytest.raises(UsageError, match="thinning: expected whole numbers"):
         ModelSettings(thinning=(2, 0))
     with pytest.raises(UsageError, match="encoder: expected filters"):
