@@ -124,8 +124,9 @@ def test_equal_seeds_give_equal_networks(field_settings: FieldSettings, grid: Gr
 def test_images_of_any_shape_give_values_on_the_lattices(dimension: int) -> None:
     shapes = [(5, 4, 3)[:dimension], (9, 7, 5)[:dimension]]
     lattices = [[Lattice(shape, 3) for shape in shapes], [Lattice(shapes[0], 2)]]
-    encoder = PairEncoder(ENCODER, (16, 16, 16)[:dimension], 2, lattices, generator())
-    for shape in ((16, 17, 9), (33, 8, 12)):
+    for finest, shape in ((0, (16, 17, 9)), (2, (33, 8, 12))):
+        settings = replace(ENCODER, finest=finest)
+        encoder = PairEncoder(settings, (16, 16, 16)[:dimension], 2, lattices, generator())
         image = torch.rand(1, 1, *shape[:dimension])
         latent = encoder(image, image)
         rows = [math.prod(shape) for shape in shapes]
@@ -177,5 +178,7 @@ def test_what_cannot_be_is_refused(field_settings: FieldSettings, grid: Grid) ->
         ModelSettings(thinning=(2, 0))
     with pytest.raises(UsageError, match="encoder: expected filters"):
         replace(ENCODER, filters=(0,))
+    with pytest.raises(UsageError, match=r"encoder.finest: expected 0 to 2, .* got 3"):
+        replace(ENCODER, finest=3)
     with pytest.raises(UsageError, match=r"unet\.filters: expected two or more"):
         UNetSettings((4,))
