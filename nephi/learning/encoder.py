@@ -18,9 +18,11 @@ from nephi.learning.blocks import SLOPE, block, convolution, initialise
 class EncoderSettings:
     """A stack of convolutions, each of which halves the resolution, and one back up as far as the finest lattice.
 
-    filters: channels at each resolution, the first at half of the images'; finest: number (from 0) of the finest one on
-        the way back up, which serves the lattices finer than it, too: at 0 most of the work is spent there; pooled: cells along each axis to which the
-        coarsest map is averaged for the global code; features: width of the layer between these and the code.
+    filters: channels at each resolution, the first at half of the images'.
+    finest: number (from 0) of the finest one on the way back up, which serves the lattices finer than it, too; at 0
+        most of the work is spent there.
+    pooled: cells along each axis to which the coarsest map is averaged for the global code.
+    features: width of the layer between these and the code.
     """
 
     filters: tuple[int, ...] = (8, 16, 32, 64, 128, 256)
