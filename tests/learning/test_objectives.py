@@ -23,6 +23,7 @@ from nephi.learning import (
     dense_jacobian,
     look_up,
 )
+from nephi.learning.steps import blurred
 
 ENCODER = EncoderSettings(filters=(4, 8, 8), features=16)
 Images = tuple[Tensor, Tensor]
@@ -107,7 +108,7 @@ def test_steps_are_a_chain_without_resampling(field_settings: FieldSettings, gri
     phi, psi = network(*images)
     first, second = network.steps
     at = coarse.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
-    thinned = [look_up(image, fine, at).reshape(3, 1, *coarse.shape) for image in images]
+    thinned = [look_up(blurred(image, coarse, fine), fine, at).reshape(3, 1, *coarse.shape) for image in images]
     one, one_back = first(*thinned)
     centres = fine.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
     warped = look_up(images[1], fine, one(centres)).reshape(images[1].shape)
@@ -115,6 +116,18 @@ def test_steps_are_a_chain_without_resampling(field_settings: FieldSettings, gri
     torch.testing.assert_close(phi(centres), one(two(centres)), rtol=0, atol=1e-3)
     torch.testing.assert_close(psi(centres), two_back(one_back(centres)), rtol=0, atol=1e-3)
     torch.testing.assert_close(Chain([two, one])(centres), phi(centres), rtol=0, atol=1e-3)
+
+
+def test_thinned_images_do_not_alias(dimension: int) -> None:
+    """A checkerboard is grey from afar; a constant stays, at the border, too; what is not thinned is not blurred."""
+    fine = Grid.from_spacing((16,) * dimension, (1.0,) * dimension, (0.0,) * dimension)
+    coarse = Grid.from_spacing((8,) * dimension, (15 / 7,) * dimension, (0.0,) * dimension)
+    board = fine.voxel_centres().sum(dim=-1).remainder(2).float()[None, None]
+    inner = (0, 0, *(slice(1, -1),) * dimension)
+    assert float((blurred(board, coarse, fine) - 0.5)[inner].abs().max()) < 0.06
+    ones = torch.ones_like(board)
+    torch.testing.assert_close(blurred(ones, coarse, fine), ones)
+    assert torch.equal(blurred(board, fine, fine), board)
 
 
 def test_training_lowers_the_loss(field_settings: FieldSettings, grid: Grid) -> None:
