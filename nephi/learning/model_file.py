@@ -1,7 +1,7 @@
 """Model files: a network's weights, and all that is needed to show it an image.
 
 A model file is a safetensors file: numbers and one JSON text, nothing that could run code. The text lies under the
-single metadata key `nephi` (safetensors does not keep the order of several keys, and equal models shall be equal bytes).
+single metadata key `nephi` (safetensors does not keep the order of several keys; equal models shall be equal bytes).
 """
 
 from __future__ import annotations
