@@ -1,8 +1,8 @@
 """Training: pairs drawn and augmented, the loop, checkpoints, validation, logs."""
 
+from nephi.learning.training.run import TrainingResult, train
 from nephi.learning.training.settings import AugmentSettings, DataSettings, LoopSettings, TrainSettings
 from nephi.learning.training.settings_file import read_train_settings, train_settings_toml
-from nephi.learning.training.train import TrainingResult, train
 
 __all__ = [
     "AugmentSettings",

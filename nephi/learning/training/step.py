@@ -73,7 +73,7 @@ class Stepper:
     def _accumulate(self, batch: PairBatch | NephiError, last: bool) -> dict[str, Tensor]:
         if isinstance(batch, NephiError):
             raise batch
-        with self.fabric.no_backward_sync(self._terms, enabled=not last):
+        with self.fabric.no_backward_sync(self._terms, enabled=not last and self.fabric.world_size > 1):
             terms: dict[str, Tensor] = self._terms(batch.to(self.fabric.device))
             self.fabric.backward(torch.stack(list(terms.values())).sum() / self.loop.accumulate)
         return {name: term.detach() for name, term in terms.items()}
