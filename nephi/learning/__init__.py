@@ -2,6 +2,7 @@
 
 from nephi.learning.code_book import CodeBook
 from nephi.learning.encoder import EncoderSettings, Lattice, PairEncoder
+from nephi.learning.frame import FrameSettings, Seen, bring, frame_grid, frame_mask
 from nephi.learning.index import (
     DatasetImage,
     DatasetIndex,
@@ -12,6 +13,7 @@ from nephi.learning.index import (
 from nephi.learning.index_file import read_dataset_index, write_dataset_index
 from nephi.learning.lookup import look_up
 from nephi.learning.model import SYSTEMS, ModelSettings, System, build_system
+from nephi.learning.model_file import StoredModel, model_bytes, model_tensors, read_model, write_model
 from nephi.learning.nephi_network import NephiNetwork
 from nephi.learning.objectives import FieldObjective, ObjectiveSettings, PairBatch, dense_jacobian, displacement_terms
 from nephi.learning.steps import Chain, NephiSteps
@@ -30,6 +32,7 @@ __all__ = [
     "DisplacementUNet",
     "EncoderSettings",
     "FieldObjective",
+    "FrameSettings",
     "Lattice",
     "ModelSettings",
     "NephiNetwork",
@@ -37,12 +40,21 @@ __all__ = [
     "ObjectiveSettings",
     "PairBatch",
     "PairEncoder",
+    "Seen",
+    "StoredModel",
     "System",
     "UNetSettings",
+    "bring",
     "build_system",
     "dense_jacobian",
     "displacement_terms",
+    "frame_grid",
+    "frame_mask",
     "look_up",
+    "model_bytes",
+    "model_tensors",
     "read_dataset_index",
+    "read_model",
     "write_dataset_index",
+    "write_model",
 ]

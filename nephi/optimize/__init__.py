@@ -1,14 +1,23 @@
 """One pair of images: global alignment, the coarse-to-fine fit of the fields, presets, results on disk."""
 
-from nephi.optimize.device import device_summary
+from nephi.optimize.device import choose_device, cpu_threads, device_summary
 from nephi.optimize.export import OUTPUTS, PAGE, check_output_folder, require_exportable
-from nephi.optimize.pair import intensity_window
+from nephi.optimize.pair import found_mask, intensity_window
 from nephi.optimize.planning import Plan, PlannedLevel, PlannedSide, plan
-from nephi.optimize.progress import Progress
+from nephi.optimize.progress import Progress, ProgressCallback, silent
 from nephi.optimize.registration import Registration, register, versions
 from nephi.optimize.settings import Settings
 from nephi.optimize.settings_changes import with_similarity
-from nephi.optimize.settings_file import preset, preset_names, read_settings, settings_from_table, settings_toml
+from nephi.optimize.settings_file import (
+    merged_tables,
+    plain_table,
+    preset,
+    preset_names,
+    read_settings,
+    settings_from_table,
+    settings_toml,
+    toml_table,
+)
 
 __all__ = [
     "OUTPUTS",
@@ -17,11 +26,17 @@ __all__ = [
     "PlannedLevel",
     "PlannedSide",
     "Progress",
+    "ProgressCallback",
     "Registration",
     "Settings",
     "check_output_folder",
+    "choose_device",
+    "cpu_threads",
     "device_summary",
+    "found_mask",
     "intensity_window",
+    "merged_tables",
+    "plain_table",
     "plan",
     "preset",
     "preset_names",
@@ -30,6 +45,8 @@ __all__ = [
     "require_exportable",
     "settings_from_table",
     "settings_toml",
+    "silent",
+    "toml_table",
     "versions",
     "with_similarity",
 ]
