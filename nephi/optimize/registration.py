@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from nephi.errors import UsageError
-from nephi.fields import FieldPair, StoredTransform, build_fields
+from nephi.fields import FieldPair, FieldStep, StoredTransform, build_fields
 from nephi.geometry import PointPairs
 from nephi.images import Image, resample
 from nephi.optimize.affine import fit_affine, initial_alignment, require_overlap
@@ -171,8 +171,7 @@ def _stored(
         affine=affine,
         fixed_grid=pair.fixed.grid,
         moving_grid=pair.moving.grid,
-        pair=fields,
-        field_settings=settings.field if fields is not None else None,
+        steps=() if fields is None else (FieldStep(fields, settings.field, pair.fixed.grid),),
         settings=settings_table(settings),
         about={"versions": versions(), "seed": seed, "device": device.type, "threads": torch.get_num_threads()},
     )
