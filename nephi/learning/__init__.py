@@ -1,6 +1,7 @@
 """Many pairs: the index of a data set, networks that predict a deformation, and what they are trained with."""
 
 from nephi.learning.encoder import EncoderSettings, Lattice, PairEncoder
+from nephi.learning.frame import FrameSettings, Seen, bring, frame_grid, frame_mask
 from nephi.learning.index import (
     DatasetImage,
     DatasetIndex,
@@ -11,6 +12,7 @@ from nephi.learning.index import (
 from nephi.learning.index_file import read_dataset_index, write_dataset_index
 from nephi.learning.lookup import look_up
 from nephi.learning.model import SYSTEMS, ModelSettings, System, build_system
+from nephi.learning.model_file import StoredModel, model_bytes, model_tensors, read_model, write_model
 from nephi.learning.nephi_network import NephiNetwork
 from nephi.learning.objectives import ObjectiveSettings, dense_jacobian, displacement_terms, field_terms
 from nephi.learning.steps import Chain, NephiSteps
@@ -27,19 +29,29 @@ __all__ = [
     "DisplacementBatch",
     "DisplacementUNet",
     "EncoderSettings",
+    "FrameSettings",
     "Lattice",
     "ModelSettings",
     "NephiNetwork",
     "NephiSteps",
     "ObjectiveSettings",
     "PairEncoder",
+    "Seen",
+    "StoredModel",
     "System",
     "UNetSettings",
+    "bring",
     "build_system",
     "dense_jacobian",
     "displacement_terms",
     "field_terms",
+    "frame_grid",
+    "frame_mask",
     "look_up",
+    "model_bytes",
+    "model_tensors",
     "read_dataset_index",
+    "read_model",
     "write_dataset_index",
+    "write_model",
 ]

@@ -2,7 +2,7 @@
 
 from nephi.optimize.device import device_summary
 from nephi.optimize.export import OUTPUTS, PAGE, check_output_folder, require_exportable
-from nephi.optimize.pair import intensity_window
+from nephi.optimize.pair import found_mask, intensity_window
 from nephi.optimize.planning import Plan, PlannedLevel, PlannedSide, plan
 from nephi.optimize.progress import Progress
 from nephi.optimize.registration import Registration, register, versions
@@ -21,6 +21,7 @@ __all__ = [
     "Settings",
     "check_output_folder",
     "device_summary",
+    "found_mask",
     "intensity_window",
     "plan",
     "preset",

@@ -85,9 +85,17 @@ def _mask(image: Image, mask: Image | None, default: str) -> Image | None:
             )
         _require_something_in(mask, image)
         return mask
-    if default == "lungs":
+    return found_mask(image, default)
+
+
+def found_mask(image: Image, kind: str) -> Image | None:
+    """Return the mask of an image that comes without: `lungs`, `foreground` (above the minimum) or `none`, None.
+
+    Raises `DataError` when no lungs are found.
+    """
+    if kind == "lungs":
         return find_lungs(image)
-    if default == "foreground":
+    if kind == "foreground":
         return image.with_data((image.data > image.data.amin()).to(torch.uint8))
     return None
 

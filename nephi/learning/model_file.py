@@ -1,0 +1,150 @@
+"""Model files: a network's weights, and all that is needed to show it an image.
+
+A model file is a safetensors file: numbers and one JSON text, nothing that could run code. The text lies under the
+single metadata key `nephi` (safetensors does not keep the order of several keys; equal models shall be equal bytes).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nephi.errors import DataError, NephiError
+from nephi.fields import FieldPair, from_table, latent_grids
+from nephi.io import replacing
+from nephi.learning.frame import FrameSettings, frame_grid
+from nephi.learning.model import ModelSettings, System, build_system
+from nephi.learning.objectives import ObjectiveSettings
+
+FORMAT = "nephi-model"
+VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class StoredModel:
+    """What a model file holds: a trained `system`, what it is made of, what it sees, what it was trained for.
+
+    `about` has versions, seed and whatever else tells how it came to be, as plain values.
+    """
+
+    settings: ModelSettings
+    frame: FrameSettings
+    objective: ObjectiveSettings
+    system: System
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def model_bytes(stored: StoredModel) -> bytes:
+    """Return the content of a model file; equal models give equal bytes."""
+    from safetensors.torch import save
+
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": asdict(stored.settings),
+        "frame": asdict(stored.frame),
+        "objective": asdict(stored.objective),
+        "about": stored.about,
+    }
+    data: bytes = save(model_tensors(stored.system), metadata={"nephi": json.dumps(header, sort_keys=True)})
+    return data
+
+
+def write_model(stored: StoredModel, path: str | Path) -> None:
+    """Write a model file, whole or not at all. Raises `DataError` naming the file when it cannot be written."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(model_bytes(stored))
+
+
+def read_model(path: str | Path) -> StoredModel:
+    """Read a model file; the system is on the CPU, ready to predict.
+
+    Raises `DataError` in one line when the file is missing, cut short, not a model, of another version, or when its
+    tensors do not fit its settings.
+    """
+    header, tensors = _read_checked(Path(path))
+    try:
+        settings = from_table(ModelSettings, header["model"], "model.")
+        frame = from_table(FrameSettings, header["frame"], "frame.")
+        objective = from_table(ObjectiveSettings, header["objective"], "objective.")
+        about = dict(header["about"])
+        system = _system(settings, frame, tensors)
+    except NephiError as error:
+        raise DataError(f"{path}: damaged model: {error}") from None
+    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+        raise DataError(f"{path}: damaged model: {type(error).__name__} {_one_line(error)}") from None
+    return StoredModel(settings, frame, objective, system, about)
+
+
+def model_tensors(system: System) -> dict[str, Tensor]:
+    """Return what is trained of a system, by name, on the CPU: latent values of its fields are predicted instead."""
+    predicted = _predicted(system)
+    return {name: t.detach().cpu().contiguous() for name, t in system.state_dict().items() if name not in predicted}
+
+
+def _predicted(system: System) -> set[str]:
+    """Return the names, in the system's state, of what an encoder says anew for each pair."""
+    latent = set()
+    for module in system.modules():
+        if isinstance(module, FieldPair):
+            latent |= {id(grids.table) for grids in latent_grids(module)}
+            latent |= {id(module.codes.everywhere)} if module.codes is not None else set()
+    # Twice: the fields share their codes, and each lists them.
+    return {name for name, each in system.named_parameters(remove_duplicate=False) if id(each) in latent}
+
+
+def _system(settings: ModelSettings, frame: FrameSettings, tensors: dict[str, Tensor]) -> System:
+    if _least_size(settings, frame.dimension) > sum(t.numel() for t in tensors.values()):
+        raise DataError("its tensors are smaller than its settings say")  # before anything of that size is allocated
+    system = build_system(settings, frame_grid(frame), torch.Generator().manual_seed(0))
+    expected = {name: (t.shape, t.dtype) for name, t in model_tensors(system).items()}
+    found = {name: (t.shape, t.dtype) for name, t in tensors.items()}
+    odd = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+    if odd:
+        raise DataError(f"its tensors do not fit its settings, {len(odd)} of them, the first is {odd[0]}")
+    system.load_state_dict(tensors, strict=False)  # without what is predicted; the rest was compared
+    return system.eval()
+
+
+def _least_size(settings: ModelSettings, dimension: int) -> int:
+    """Return a count that the weights of a system of these settings surely exceed."""
+    filters = settings.encoder.filters if settings.system == "nephi" else settings.unet.filters
+    size = sum(3**dimension * before * after for before, after in pairwise(filters))
+    if settings.system == "nephi":
+        size += settings.field.hidden**2 * (settings.field.layers - 1)
+        if settings.field.global_codes:
+            size += filters[-1] * settings.encoder.pooled**dimension * settings.encoder.features
+    return size
+
+
+def _read_checked(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; expected a model, as nephi train writes it")
+    try:
+        with safe_open(str(path), framework="pt") as handle:
+            header = json.loads((handle.metadata() or {}).get("nephi", "null"))
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not a model, or cut short ({_one_line(error)})") from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise DataError(f"{path}: a safetensors file, but not a model; expected one that nephi train wrote")
+    if header.get("version") != VERSION:
+        raise DataError(
+            f"{path}: model of version {header.get('version')}, this nephi reads version {VERSION}; update nephi"
+        )
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise DataError(f"{path}: damaged model: {name} holds NaN or infinite values")
+    return header, tensors
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
