@@ -11,14 +11,17 @@ from nephi.learning.index import (
 )
 from nephi.learning.index_file import read_dataset_index, write_dataset_index
 from nephi.learning.lookup import look_up
-from nephi.learning.model import SYSTEMS, ModelSettings, System, build_system
+from nephi.learning.model import SYSTEMS, ModelSettings, NephiSystem, System, UNetSystem, build_system
 from nephi.learning.model_file import StoredModel, model_bytes, model_tensors, read_model, write_model
 from nephi.learning.nephi_network import NephiNetwork
 from nephi.learning.objectives import ObjectiveSettings, dense_jacobian, displacement_terms, field_terms
+from nephi.learning.prediction import model_digest, predict
+from nephi.learning.refinement import REFINED, Refinement, shortened
 from nephi.learning.steps import Chain, NephiSteps
 from nephi.learning.unet import DisplacementBatch, DisplacementUNet, UNetSettings
 
 __all__ = [
+    "REFINED",
     "SYSTEMS",
     "Chain",
     "DatasetImage",
@@ -34,12 +37,15 @@ __all__ = [
     "ModelSettings",
     "NephiNetwork",
     "NephiSteps",
+    "NephiSystem",
     "ObjectiveSettings",
     "PairEncoder",
+    "Refinement",
     "Seen",
     "StoredModel",
     "System",
     "UNetSettings",
+    "UNetSystem",
     "bring",
     "build_system",
     "dense_jacobian",
@@ -49,9 +55,12 @@ __all__ = [
     "frame_mask",
     "look_up",
     "model_bytes",
+    "model_digest",
     "model_tensors",
+    "predict",
     "read_dataset_index",
     "read_model",
+    "shortened",
     "write_dataset_index",
     "write_model",
 ]

@@ -83,5 +83,10 @@ class NephiSteps(nn.Module):
         images = look_up(fixed, self.grid, points), look_up(moving, self.grid, before(points))
         return images[0].reshape(shape), images[1].reshape(shape)
 
+    @property
+    def grids(self) -> list[Grid]:
+        """The grids whose boxes the steps' fields live in, the first step first."""
+        return [network.grid for network in self._networks()]
+
     def _networks(self) -> list[NephiNetwork]:
         return [step for step in self.steps if isinstance(step, NephiNetwork)]

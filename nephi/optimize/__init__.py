@@ -1,36 +1,58 @@
 """One pair of images: global alignment, the coarse-to-fine fit of the fields, presets, results on disk."""
 
-from nephi.optimize.device import device_summary
+from nephi.optimize.device import choose_device, cpu_threads, device_summary
 from nephi.optimize.export import OUTPUTS, PAGE, check_output_folder, require_exportable
-from nephi.optimize.pair import found_mask, intensity_window
+from nephi.optimize.fit import fit_fields
+from nephi.optimize.pair import Pair, found_mask, intensity_window
 from nephi.optimize.planning import Plan, PlannedLevel, PlannedSide, plan
-from nephi.optimize.progress import Progress
+from nephi.optimize.preparation import Source, prepare
+from nephi.optimize.progress import Progress, ProgressCallback, silent
 from nephi.optimize.registration import Registration, register, versions
-from nephi.optimize.settings import Settings
+from nephi.optimize.settings import LevelSettings, Settings
 from nephi.optimize.settings_changes import with_similarity
-from nephi.optimize.settings_file import preset, preset_names, read_settings, settings_from_table, settings_toml
+from nephi.optimize.settings_file import (
+    preset,
+    preset_names,
+    read_settings,
+    settings_from_table,
+    settings_table,
+    settings_toml,
+)
+from nephi.optimize.usage import Usage, peak_gpu_memory_mb
 
 __all__ = [
     "OUTPUTS",
     "PAGE",
+    "LevelSettings",
+    "Pair",
     "Plan",
     "PlannedLevel",
     "PlannedSide",
     "Progress",
+    "ProgressCallback",
     "Registration",
     "Settings",
+    "Source",
+    "Usage",
     "check_output_folder",
+    "choose_device",
+    "cpu_threads",
     "device_summary",
+    "fit_fields",
     "found_mask",
     "intensity_window",
+    "peak_gpu_memory_mb",
     "plan",
+    "prepare",
     "preset",
     "preset_names",
     "read_settings",
     "register",
     "require_exportable",
     "settings_from_table",
+    "settings_table",
     "settings_toml",
+    "silent",
     "versions",
     "with_similarity",
 ]

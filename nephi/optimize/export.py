@@ -110,7 +110,7 @@ def _require_dimension(registration: Registration, landmarks: PointPairs | None)
 def _report(registration: Registration, measured: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of report.json; equal runs differ in `usage` alone."""
     stages = registration.usage.stages
-    fitted = [stages[name] for name in ("affine", "fit") if name in stages]
+    fitted = [stages[name] for name in ("affine", "predict", "fit") if name in stages]
     return {
         **registration.stored.about,
         "fixed": registration.pair.fixed.name,

@@ -31,7 +31,7 @@ from nephi.transforms import AffineTransform, Transform
 
 @dataclass(frozen=True, eq=False)
 class Registration:
-    """The result of `register`.
+    """The result of `register`, or of a prediction.
 
     `stored` is what goes into `transform.nephi`; `history` has for each step a row of the level (counted from 0), the
     loss and its terms; `usage` the seconds of each stage.
