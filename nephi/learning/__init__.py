@@ -16,6 +16,7 @@ from nephi.learning.model_file import StoredModel, model_bytes, model_tensors, r
 from nephi.learning.nephi_network import NephiNetwork
 from nephi.learning.objectives import ObjectiveSettings, dense_jacobian, displacement_terms, field_terms
 from nephi.learning.prediction import model_digest, predict
+from nephi.learning.prediction_plan import plan_prediction
 from nephi.learning.refinement import REFINED, Refinement, shortened
 from nephi.learning.steps import Chain, NephiSteps
 from nephi.learning.unet import DisplacementBatch, DisplacementUNet, UNetSettings
@@ -57,6 +58,7 @@ __all__ = [
     "model_bytes",
     "model_digest",
     "model_tensors",
+    "plan_prediction",
     "predict",
     "read_dataset_index",
     "read_model",

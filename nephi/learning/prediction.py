@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from nephi.errors import UsageError
 from nephi.fields import FieldStep, Step, StoredTransform
-from nephi.learning.frame import FrameSettings, Seen, bring
-from nephi.learning.model import NephiSystem
-from nephi.learning.model_file import StoredModel, model_bytes, read_model
+from nephi.learning.model_file import StoredModel, model_bytes
 from nephi.learning.predicted import predicted_steps
-from nephi.learning.refinement import Refinement, refine, shortened
+from nephi.learning.prediction_inputs import PredictionInputs, prediction_inputs, prediction_settings, refinable_model
+from nephi.learning.refinement import Refinement, refine
 from nephi.optimize import (
-    Pair,
     ProgressCallback,
     Registration,
     Settings,
@@ -25,12 +22,10 @@ from nephi.optimize import (
     choose_device,
     cpu_threads,
     peak_gpu_memory_mb,
-    prepare,
     settings_table,
     silent,
     versions,
 )
-from nephi.optimize import preset as preset_settings
 from nephi.transforms import AffineTransform
 
 
@@ -59,25 +54,17 @@ def predict(
     Raises `DataError` for unsuitable images and files that are no model, `UsageError` for an unknown preset or device,
     for settings that are not of a deformable registration, and to refine what has no codes.
     """
-    stored = model if isinstance(model, StoredModel) else read_model(model)
-    where = choose_device(device)
-    require_refinable(stored, refinement)
-    usage = Usage()
-    chosen = prediction_settings(stored, settings or (preset_settings(preset) if preset else None), refinement)
+    stored, where = refinable_model(model, refinement), choose_device(device)
+    chosen, usage = prediction_settings(stored, preset, settings, refinement), Usage()
     with cpu_threads(chosen.threads):
         with usage.stage("prepare"):
-            pair, chosen = prepared(fixed, moving, fixed_mask, moving_mask, stored, chosen)
-            given = fixed_mask is not None, moving_mask is not None
-            seen = _seen(pair, given, chosen, stored.frame)
+            inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen)
         with usage.stage("predict"):
-            steps = predicted_steps(stored, *seen, where)
+            steps = predicted_steps(stored, *inputs.seen, where)
         history: list[dict[str, float]] = []
-        shift = AffineTransform.translation(seen[1].centre - seen[0].centre)
         if refinement.steps:
             with usage.stage("fit"):
-                generator = torch.Generator().manual_seed(seed)
-                pairs = [step.pair for step in steps if isinstance(step, FieldStep)]
-                history = refine(pairs, shift, pair, refinement.what, chosen, generator, progress)
+                history = _refined(inputs, steps, refinement.what, torch.Generator().manual_seed(seed), progress)
         about = {
             "versions": versions(),
             "seed": seed,
@@ -86,9 +73,9 @@ def predict(
             "model": model_digest(stored),
             "refinement": vars(refinement),
         }
-        grids = pair.fixed.grid, pair.moving.grid
-        transform = StoredTransform(shift, *grids, resting(steps), settings_table(chosen), about)
-    return Registration(transform, pair, chosen, seed, history, usage, peak_gpu_memory_mb(where))
+    return Registration(
+        _stored(inputs, steps, about), inputs.pair, inputs.settings, seed, history, usage, peak_gpu_memory_mb(where)
+    )
 
 
 def model_digest(model: StoredModel) -> str:
@@ -96,58 +83,27 @@ def model_digest(model: StoredModel) -> str:
     return hashlib.sha256(model_bytes(model)).hexdigest()[:16]
 
 
-def require_refinable(model: StoredModel, refinement: Refinement) -> None:
-    """Raise `UsageError` for a refinement of a model without codes: asked before the work."""
-    if refinement.steps and not isinstance(model.system, NephiSystem):
-        raise UsageError(
-            f"refine: a model of system {model.settings.system!r} predicts a displacement for every voxel and no "
-            "fields that could be fitted further; leave it out, or choose a model of system 'nephi'"
-        )
+def _shift(inputs: PredictionInputs) -> AffineTransform:
+    """Return what comes after the fields: from the fixed to the moving centre."""
+    fixed, moving = inputs.seen
+    return AffineTransform.translation(moving.centre - fixed.centre)
 
 
-def prediction_settings(model: StoredModel, settings: Settings | None, refinement: Refinement) -> Settings:
-    """Return what a prediction is told, from `settings` for a fit: no affine search, the end of the schedule.
-
-    Raises `UsageError` for those of an affine or rigid registration.
-    """
-    if settings is None:
-        settings, frame = preset_settings("generic"), model.frame
-        mask = frame.mask if frame.mask in ("lungs", "foreground") else "none"
-        image = replace(settings.image, window=frame.window, percentiles=frame.percentiles, mask=mask)
-        settings = replace(settings, image=image)
-    if settings.transform != "deformable":
-        raise UsageError(f"transform: a model predicts deformable transforms, got {settings.transform!r}")
-    settings = replace(settings, affine=replace(settings.affine, kind="none"))
-    return shortened(settings, refinement.steps) if refinement.steps else settings
+def _refined(
+    inputs: PredictionInputs,
+    steps: tuple[Step, ...],
+    what: str,
+    generator: torch.Generator,
+    progress: ProgressCallback,
+) -> list[dict[str, float]]:
+    pairs = [step.pair for step in steps if isinstance(step, FieldStep)]
+    return refine(pairs, _shift(inputs), inputs.pair, what, inputs.settings, generator, progress)
 
 
-def prepared(
-    fixed: Source,
-    moving: Source,
-    fixed_mask: Source | None,
-    moving_mask: Source | None,
-    model: StoredModel,
-    settings: Settings,
-) -> tuple[Pair, Settings]:
-    """Return the pair, checked as for a fit, and the settings in mm, with the model's fields."""
-    pair, settings = prepare(fixed, moving, fixed_mask, moving_mask, settings)
-    if isinstance(model.system, NephiSystem):  # whose lengths are in mm whatever unit the others count in
-        settings = replace(settings, field=model.settings.field)
-    return pair, settings
-
-
-def resting(steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    """Return steps whose fields are in main memory and no longer fitted."""
+def _stored(inputs: PredictionInputs, steps: tuple[Step, ...], about: dict[str, Any]) -> StoredTransform:
     for step in steps:
         if isinstance(step, FieldStep):
             step.pair.cpu().requires_grad_(False)
-    return steps
-
-
-def _seen(pair: Pair, given: tuple[bool, bool], settings: Settings, frame: FrameSettings) -> tuple[Seen, Seen]:
-    # A mask that was found for the fit is the network's, too, if it was found by the same rule: lungs take a second.
-    same = settings.image.mask == frame.mask
-    masks = [
-        mask if told or same else None for told, mask in zip(given, (pair.fixed_mask, pair.moving_mask), strict=True)
-    ]
-    return bring(pair.fixed, masks[0], frame), bring(pair.moving, masks[1], frame)
+    pair = inputs.pair
+    table = settings_table(inputs.settings)
+    return StoredTransform(_shift(inputs), pair.fixed.grid, pair.moving.grid, steps, table, about)

@@ -88,5 +88,10 @@ class NephiSteps(nn.Module):
         """The grids whose boxes the steps' fields live in, the first step first."""
         return [network.grid for network in self._networks()]
 
+    @property
+    def fields(self) -> list[FieldPair]:
+        """The steps' fields, the first step first; their latent values are predicted."""
+        return [network.fields for network in self._networks()]
+
     def _networks(self) -> list[NephiNetwork]:
         return [step for step in self.steps if isinstance(step, NephiNetwork)]

@@ -4,7 +4,15 @@ from nephi.optimize.device import choose_device, cpu_threads, device_summary
 from nephi.optimize.export import OUTPUTS, PAGE, check_output_folder, require_exportable
 from nephi.optimize.fit import fit_fields
 from nephi.optimize.pair import Pair, found_mask, intensity_window
-from nephi.optimize.planning import Plan, PlannedLevel, PlannedSide, plan
+from nephi.optimize.planning import (
+    Plan,
+    PlannedLevel,
+    PlannedSide,
+    plan,
+    planned_level,
+    planned_memory_mb,
+    planned_sides,
+)
 from nephi.optimize.preparation import Source, prepare
 from nephi.optimize.progress import Progress, ProgressCallback, silent
 from nephi.optimize.registration import Registration, register, versions
@@ -43,6 +51,9 @@ __all__ = [
     "intensity_window",
     "peak_gpu_memory_mb",
     "plan",
+    "planned_level",
+    "planned_memory_mb",
+    "planned_sides",
     "prepare",
     "preset",
     "preset_names",

@@ -14,7 +14,7 @@ from nephi.fields import DisplacementStep, nephi_bytes, read_nephi
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io import write_image
-from nephi.learning import Refinement, bring, model_bytes, predict, read_model, write_model
+from nephi.learning import Refinement, bring, model_bytes, plan_prediction, predict, read_model, write_model
 from nephi.optimize import preset
 from nephi.optimize.fit import compiled_objective
 
@@ -232,3 +232,17 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     write_image(fixed, tmp_path / "image.nii.gz")
     with pytest.raises(DataError, match=r"image\.nii\.gz: not a model"):
         read_model(tmp_path / "image.nii.gz")
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_the_plan_is_what_happens(name: str) -> None:
+    stored, images = model(name, 2), pair(2)
+    refinement = Refinement(0 if name == "unet" else 30)
+    plan = plan_prediction(*images, model=stored, refinement=refinement, device="cpu")
+    done = predict(*images, model=stored, refinement=refinement, device="cpu")
+    assert plan.settings == done.settings and plan.device == "cpu"
+    assert plan.parameters == sum(step.parameters for step in done.stored.steps)
+    assert sum(level.settings.steps for level in plan.levels) == len(done.history)
+    assert (plan.fixed.grid, plan.moving.name) == (images[0].grid, "moving")
+    with pytest.raises(DataError, match="fixed: expected a 2-D image"):
+        plan_prediction(*pair(3), model=stored, device="cpu")
