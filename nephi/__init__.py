@@ -36,13 +36,20 @@ if TYPE_CHECKING:
         write_text,
     )
     from nephi.learning import (
+        REFINED,
         DatasetImage,
         DatasetIndex,
         DatasetPair,
         DatasetSource,
         DatasetSplit,
+        Refinement,
+        StoredModel,
+        plan_prediction,
         read_dataset_index,
+        read_model,
+        settings_for,
         write_dataset_index,
+        write_model,
     )
     from nephi.losses import SIMILARITIES
     from nephi.metrics import Evaluation, evaluate, jacobian_image, landmark_errors
@@ -64,6 +71,7 @@ if TYPE_CHECKING:
         with_similarity,
     )
     from nephi.phantoms import PhantomPair, lung_phantom, shapes_phantom
+    from nephi.prediction import predict
     from nephi.registration import Registration, register
     from nephi.report import Viewer, overlay, write_report
     from nephi.transform_files import (
@@ -99,13 +107,20 @@ _HOMES = {
         "write_text",
     ),
     "nephi.learning": (
+        "REFINED",
         "DatasetImage",
         "DatasetIndex",
         "DatasetPair",
         "DatasetSource",
         "DatasetSplit",
+        "Refinement",
+        "StoredModel",
+        "plan_prediction",
         "read_dataset_index",
+        "read_model",
+        "settings_for",
         "write_dataset_index",
+        "write_model",
     ),
     "nephi.losses": ("SIMILARITIES",),
     "nephi.metrics": ("Evaluation", "evaluate", "jacobian_image", "landmark_errors"),
@@ -127,6 +142,7 @@ _HOMES = {
         "with_similarity",
     ),
     "nephi.phantoms": ("PhantomPair", "lung_phantom", "shapes_phantom"),
+    "nephi.prediction": ("predict",),
     "nephi.registration": ("Registration", "register"),
     "nephi.report": ("Viewer", "overlay", "write_report"),
     "nephi.transform_files": (
@@ -147,6 +163,7 @@ __all__ = [
     "INTERPOLATIONS",
     "OUTPUTS",
     "POINT_FORMATS",
+    "REFINED",
     "SIMILARITIES",
     "AffineTransform",
     "Composite",
@@ -167,9 +184,11 @@ __all__ = [
     "PointPairs",
     "Points",
     "Progress",
+    "Refinement",
     "Registration",
     "Series",
     "Settings",
+    "StoredModel",
     "StoredTransform",
     "Transform",
     "UsageError",
@@ -187,11 +206,14 @@ __all__ = [
     "lung_phantom",
     "overlay",
     "plan",
+    "plan_prediction",
+    "predict",
     "preset",
     "preset_names",
     "read_dataset_index",
     "read_image",
     "read_inverse",
+    "read_model",
     "read_nephi",
     "read_point_pairs",
     "read_points",
@@ -202,6 +224,7 @@ __all__ = [
     "register",
     "require_exportable",
     "resample",
+    "settings_for",
     "settings_from_table",
     "settings_toml",
     "shapes_phantom",
@@ -211,6 +234,7 @@ __all__ = [
     "write_affine",
     "write_dataset_index",
     "write_image",
+    "write_model",
     "write_point_pairs",
     "write_points",
     "write_report",

@@ -16,6 +16,7 @@ from nephi.learning.model_file import StoredModel, model_bytes, model_tensors, r
 from nephi.learning.nephi_network import NephiNetwork
 from nephi.learning.objectives import ObjectiveSettings, dense_jacobian, displacement_terms, field_terms
 from nephi.learning.prediction import model_digest, predict
+from nephi.learning.prediction_inputs import settings_for
 from nephi.learning.prediction_plan import plan_prediction
 from nephi.learning.refinement import REFINED, Refinement, shortened
 from nephi.learning.steps import Chain, NephiSteps
@@ -62,6 +63,7 @@ __all__ = [
     "predict",
     "read_dataset_index",
     "read_model",
+    "settings_for",
     "shortened",
     "write_dataset_index",
     "write_model",

@@ -38,21 +38,24 @@ def refinable_model(model: StoredModel | str | Path, refinement: Refinement) -> 
     return stored
 
 
+def settings_for(model: StoredModel) -> Settings:
+    """Return settings that suit a model: the preset `generic` with the window and the mask of the model's frame."""
+    settings, frame = preset_settings("generic"), model.frame
+    mask = frame.mask if frame.mask in ("lungs", "foreground") else "none"
+    image = replace(settings.image, window=frame.window, percentiles=frame.percentiles, mask=mask)
+    return replace(settings, image=image)
+
+
 def prediction_settings(
     model: StoredModel, preset: str | None, settings: Settings | None, refinement: Refinement
 ) -> Settings:
     """Return what a prediction is told: no affine search, the end of the schedule.
 
-    From `settings` for a fit, or a `preset`; without either from `generic`, with the window and the mask of the model's
-    frame. Raises `UsageError` for those of an affine or rigid registration.
+    From `settings` for a fit, or a `preset`, or those that suit the model. Raises `UsageError` for those of an affine
+    or rigid registration.
     """
     if settings is None:
-        settings = preset_settings(preset or "generic")
-        if preset is None:
-            frame, mask = model.frame, model.frame.mask
-            mask = mask if mask in ("lungs", "foreground") else "none"
-            image = replace(settings.image, window=frame.window, percentiles=frame.percentiles, mask=mask)
-            settings = replace(settings, image=image)
+        settings = settings_for(model) if preset is None else preset_settings(preset)
     if settings.transform != "deformable":
         raise UsageError(f"transform: a model predicts deformable transforms, got {settings.transform!r}")
     settings = replace(settings, affine=replace(settings.affine, kind="none"))

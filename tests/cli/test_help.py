@@ -54,3 +54,7 @@ def test_choices_are_those_of_the_library(succeed: Call) -> None:
     assert f"--format [{'|'.join(nephi.FORMATS)}]" in printed
     assert f"--transform-format [{'|'.join(nephi.CONVENTIONS)}]" in printed
     assert f"--points-format [{'|'.join(nephi.POINT_FORMATS)}]" in " ".join(succeed("points", "--help").out.split())
+
+
+def test_what_is_refined_is_nephis(succeed: Call) -> None:
+    assert f"--refine-what [{'|'.join(nephi.REFINED)}]" in " ".join(succeed("register", "--help").out.split())
