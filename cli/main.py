@@ -15,10 +15,12 @@ from .completion import completion
 from .demo import demo
 from .evaluate import evaluate
 from .export import export
+from .finetune import finetune
 from .info import info
 from .jacobian import jacobian
 from .points import points
 from .register import register
+from .train import train
 from .view import view
 
 VERSION_HELP = "Show the versions of nephi, torch and Python, and what it would compute on."
@@ -50,7 +52,7 @@ def cli() -> None:
     """
 
 
-for command in (register, apply, points, export, jacobian, evaluate, info, view, demo, completion):
+for command in (register, apply, points, export, jacobian, evaluate, info, view, train, finetune, demo, completion):
     cli.add_command(command)
 
 

@@ -51,6 +51,13 @@ if TYPE_CHECKING:
         write_dataset_index,
         write_model,
     )
+    from nephi.learning.training import (
+        TrainingResult,
+        TrainSettings,
+        read_train_settings,
+        train,
+        train_settings_toml,
+    )
     from nephi.losses import SIMILARITIES
     from nephi.metrics import Evaluation, evaluate, jacobian_image, landmark_errors
     from nephi.optimize import (
@@ -122,6 +129,13 @@ _HOMES = {
         "write_dataset_index",
         "write_model",
     ),
+    "nephi.learning.training": (
+        "TrainSettings",
+        "TrainingResult",
+        "read_train_settings",
+        "train",
+        "train_settings_toml",
+    ),
     "nephi.losses": ("SIMILARITIES",),
     "nephi.metrics": ("Evaluation", "evaluate", "jacobian_image", "landmark_errors"),
     "nephi.optimize": (
@@ -190,6 +204,8 @@ __all__ = [
     "Settings",
     "StoredModel",
     "StoredTransform",
+    "TrainSettings",
+    "TrainingResult",
     "Transform",
     "UsageError",
     "Viewer",
@@ -219,6 +235,7 @@ __all__ = [
     "read_points",
     "read_series",
     "read_settings",
+    "read_train_settings",
     "read_trained_inverse",
     "read_transform",
     "register",
@@ -228,6 +245,8 @@ __all__ = [
     "settings_from_table",
     "settings_toml",
     "shapes_phantom",
+    "train",
+    "train_settings_toml",
     "transform_grid",
     "versions",
     "with_similarity",

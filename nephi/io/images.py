@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from nephi.errors import DataError, UsageError
+from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io.dicom import read_dicom
 from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, suffix_of
 from nephi.io.itk import read_scalar_itk, write_scalar_itk
-from nephi.io.nifti import read_nifti, write_nifti
+from nephi.io.nifti import read_nifti, require_one_volume, write_nifti
+from nephi.io.nifti_header import read_header
 
 FLAT_SUFFIXES = (".png", ".tif", ".tiff")
 
@@ -48,6 +50,16 @@ def _read(path: Path) -> Image:
         return image
     known = ", ".join(NIFTI_SUFFIXES + ITK_SUFFIXES + FLAT_SUFFIXES)
     raise DataError(f"{path}: expected an image ({known}) or a folder of DICOM slices, found {suffix or 'no suffix'}")
+
+
+def image_grid(path: str | Path) -> Grid:
+    """Return the grid of the image in a file; of NIfTI the header alone is read. Raises `DataError` as `read_image`."""
+    path = Path(path)
+    if not path.is_dir() and suffix_of(path) in NIFTI_SUFFIXES:
+        file = read_header(path)
+        require_one_volume(file)
+        return file.grid
+    return _read(path).grid
 
 
 def write_image(image: Image, path: str | Path) -> None:

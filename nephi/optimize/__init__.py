@@ -19,12 +19,15 @@ from nephi.optimize.registration import Registration, register, versions
 from nephi.optimize.settings import LevelSettings, Settings
 from nephi.optimize.settings_changes import with_similarity
 from nephi.optimize.settings_file import (
+    merged_tables,
+    plain_table,
     preset,
     preset_names,
     read_settings,
     settings_from_table,
     settings_table,
     settings_toml,
+    toml_table,
 )
 from nephi.optimize.usage import Usage, peak_gpu_memory_mb
 
@@ -49,7 +52,9 @@ __all__ = [
     "fit_fields",
     "found_mask",
     "intensity_window",
+    "merged_tables",
     "peak_gpu_memory_mb",
+    "plain_table",
     "plan",
     "planned_level",
     "planned_memory_mb",
@@ -64,6 +69,7 @@ __all__ = [
     "settings_table",
     "settings_toml",
     "silent",
+    "toml_table",
     "versions",
     "with_similarity",
 ]

@@ -31,14 +31,19 @@ def read_settings(path: str | Path, base: str) -> Settings:
     A file may name its own base with `preset = "NAME"`; tables are merged key by key, `levels` replaced as a whole.
     Raises `UsageError` naming the file for a missing or malformed file, an unknown key, a value of the wrong type.
     """
+    table = toml_table(path)
+    base = table.pop("preset", base)
+    return settings_from_table(merged_tables(_preset_table(base), table), str(path))
+
+
+def toml_table(path: str | Path) -> dict[str, Any]:
+    """Return the content of a TOML file; raise `UsageError` naming the file when it is missing or malformed."""
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: cannot read the settings: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a TOML file: {error}") from None
-    base = table.pop("preset", base)
-    return settings_from_table(_merged(_preset_table(base), table), str(path))
 
 
 def settings_from_table(table: Mapping[str, Any], source: str) -> Settings:
@@ -51,7 +56,7 @@ def settings_from_table(table: Mapping[str, Any], source: str) -> Settings:
 
 def settings_table(settings: Settings) -> dict[str, Any]:
     """Return the settings as plain tables that TOML and JSON can hold."""
-    return _plain(dataclasses.asdict(settings))
+    return plain_table(dataclasses.asdict(settings))
 
 
 def settings_toml(settings: Settings) -> str:
@@ -68,17 +73,23 @@ def _preset_table(name: str) -> dict[str, Any]:
     return tomllib.loads(text)
 
 
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merged_tables(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with the values of `over` in it, table by table, key by key."""
     result = dict(base)
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        result[key] = _merged(base[key], value) if both else value
+        result[key] = merged_tables(base[key], value) if both else value
     return result
+
+
+def plain_table(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tables as TOML and JSON hold them: tuples become lists."""
+    return {key: _plain(value) for key, value in table.items()}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return plain_table(value)
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     return value

@@ -9,6 +9,7 @@ import nephi
 from .conftest import Call
 
 COMMANDS = ("register", "apply", "points", "export", "jacobian", "evaluate", "info", "view", "demo", "completion")
+COMMANDS += ("train", "finetune")
 
 
 def test_lists_the_commands(succeed: Call) -> None:

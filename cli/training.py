@@ -1,0 +1,83 @@
+"""What `nephi train` and `nephi finetune` share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import FILE, Command, verbosity_options
+from .progress import progress_bar
+from .tables import print_rows
+
+if TYPE_CHECKING:
+    from nephi import StoredModel, TrainSettings
+
+INTERRUPTED = 130
+
+
+def training_options(command: Command) -> Command:
+    """Add the options of a training, after its configuration."""
+    for option in reversed(
+        (
+            click.option("-o", "--output", type=FILE, required=True, metavar="RUN", help="Folder for the run."),
+            click.option("--resume", is_flag=True, help="Go on with the run in RUN from its last checkpoint."),
+            click.option("--overwrite", is_flag=True, help="Start anew in RUN; the run that is there goes."),
+            click.option(
+                "--device", metavar="auto|cpu|cuda[:N]", default="auto", show_default=True, help="Where to compute."
+            ),
+            click.option(
+                "--devices",
+                type=click.IntRange(min=1),
+                metavar="N",
+                default=1,
+                show_default=True,
+                help="Processes on this machine, one for each GPU; torchrun starts them on several machines.",
+            ),
+            verbosity_options,
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def run_training(
+    settings: TrainSettings,
+    model: StoredModel | None,
+    output: Path,
+    *,
+    resume: bool,
+    overwrite: bool,
+    device: str,
+    devices: int,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Train with a progress bar and say what came of it; end with code 130 when it was interrupted."""
+    import nephi
+
+    # Of several processes one speaks.
+    quiet = quiet or os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) != "0"
+    if verbose and not quiet:
+        click.echo(nephi.train_settings_toml(settings))
+    with progress_bar(quiet) as progress:
+        result = nephi.train(
+            settings,
+            output,
+            model=model,
+            resume=resume,
+            overwrite=overwrite,
+            device=device,
+            devices=devices,
+            progress=progress,
+        )
+    if not quiet:
+        rows = [("steps", f"{result.steps} of {result.planned}"), ("last model", str(result.last))]
+        if result.best is not None:
+            rows.append((f"best model (step {result.best_step})", str(result.best)))
+        rows.append(("curves and pictures", f"tensorboard --logdir {result.folder}"))
+        print_rows("Trained" if result.finished else "Interrupted; the state is saved, --resume goes on", rows)
+    if not result.finished:
+        raise click.exceptions.Exit(INTERRUPTED)

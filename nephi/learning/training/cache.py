@@ -1,0 +1,41 @@
+"""Images as a network sees them, kept in memory while there is room."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from nephi.io import read_image
+from nephi.learning.frame import FrameSettings, Seen, bring
+from nephi.learning.index import DatasetIndex
+
+
+class SeenImages:
+    """The images of a data set by their ids, brought to the frame when they are asked for.
+
+    Those used last are kept, as many as fit into `limit` bytes.
+    """
+
+    def __init__(self, index: DatasetIndex, frame: FrameSettings, limit: float) -> None:
+        self.index = index
+        self.frame = frame
+        self.limit = limit
+        self._kept: OrderedDict[str, Seen] = OrderedDict()
+        self._bytes = 0
+
+    def __getitem__(self, id: str) -> Seen:
+        """Return what the network sees of an image. Raises `DataError` naming the file for what cannot be shown."""
+        if id in self._kept:
+            self._kept.move_to_end(id)
+            return self._kept[id]
+        seen = self._brought(id)
+        self._kept[id] = seen
+        self._bytes += seen.values.nbytes
+        while self._bytes > self.limit and self._kept:
+            self._bytes -= self._kept.popitem(last=False)[1].values.nbytes
+        return seen
+
+    def _brought(self, id: str) -> Seen:
+        entry = self.index.image(id)
+        asked = entry.mask if self.frame.mask != "none" else None
+        mask = None if asked is None else read_image(self.index.path(asked))
+        return bring(read_image(self.index.path(entry.image)), mask, self.frame)

@@ -1,0 +1,104 @@
+"""What is found out before a training begins, not after hours of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any
+
+from nephi.errors import DataError, UsageError
+from nephi.io import image_grid
+from nephi.learning.index import DatasetIndex
+from nephi.learning.index_file import read_dataset_index
+from nephi.learning.model_file import StoredModel, model_bytes
+from nephi.learning.training.settings import TrainSettings
+from nephi.learning.training.settings_file import difference, lasting_table, value_at
+from nephi.optimize import plain_table
+
+
+def checked_index(settings: TrainSettings) -> DatasetIndex:
+    """Read the index of a training's data, and the headers of the images it will use.
+
+    Raises `DataError` or `UsageError` in one line for an index that names missing files, has no split `train`, is of
+    another dimension than the frame, or names an image of another dimension or without the mask that is asked for.
+    """
+    if not settings.data.index:
+        raise UsageError("data.index: expected the path of a data set's index, found nothing")
+    index = read_dataset_index(settings.data.index)
+    if "train" not in index.splits:
+        raise DataError(
+            f"{settings.data.index}: expected a split train, found {', '.join(index.splits)}; add one with its subjects"
+        )
+    if index.dimension != settings.frame.dimension:
+        raise UsageError(
+            f"frame.shape: expected {index.dimension} numbers, as the data set {index.name!r} is {index.dimension}-D, "
+            f"got {settings.frame.shape}"
+        )
+    _check_images(index, settings)
+    return index
+
+
+def _check_images(index: DatasetIndex, settings: TrainSettings) -> None:
+    for name in ("train", "val"):
+        for image in index.split_images(name) if name in index.splits else ():
+            if settings.frame.mask == "given" and image.mask is None:
+                raise DataError(
+                    f'{settings.data.index}: the image {image.id!r} has no mask, for frame.mask = "given"; add it, or '
+                    'choose "lungs" or "foreground", which find one'
+                )
+            for relative in (image.image, image.mask if settings.frame.mask != "none" else None, image.labels):
+                if relative is None:
+                    continue
+                found = image_grid(index.path(relative)).dimension
+                if found != index.dimension:
+                    raise DataError(
+                        f"{index.path(relative)}: expected a {index.dimension}-D image, as the index says, found "
+                        f"{found}-D; take it out, or make it one"
+                    )
+
+
+def check_model(settings: TrainSettings, model: StoredModel) -> None:
+    """Raise `UsageError` naming the first setting of frame or architecture that a model to go on from contradicts."""
+    given = {"frame": asdict(settings.frame), "model": asdict(settings.model)}
+    has = {"frame": asdict(model.frame), "model": asdict(model.settings)}
+    name = difference(given, has)
+    if name is not None:
+        raise UsageError(
+            f"{name}: the model has {value_at(has, name)}, the configuration {value_at(given, name)}; leave it out, or "
+            "train a model of your own"
+        )
+
+
+def identity(settings: TrainSettings, index: DatasetIndex, model: StoredModel | None, processes: int) -> dict[str, Any]:
+    """Return, as plain tables, what has to be the same for a run to be resumed."""
+    described = {name: value for name, value in asdict(index).items() if name not in ("folder", "source")}
+    return {
+        "settings": lasting_table(settings),
+        "data": _digest(json.dumps(plain_table(described), sort_keys=True).encode()),
+        "start": "" if model is None else _digest(model_bytes(model)),
+        "processes": processes,
+    }
+
+
+def check_identity(saved: dict[str, Any], run: dict[str, Any]) -> None:
+    """Raise `UsageError` naming what differs between the run that is resumed and what is given."""
+    name = difference(saved.get("settings", {}), run["settings"])
+    if name is not None:
+        before, now = value_at(saved.get("settings", {}), name), value_at(run["settings"], name)
+        raise UsageError(
+            f"{name}: the run was started with {before}, the configuration has {now}; set it back, or start a run anew"
+        )
+    told = {
+        "data": "data.index: the run was started with another data set; give it that one, or start a run anew",
+        "start": "model: the run was started from another model; give it that one, or start a run anew",
+        "processes": f"processes: the run was started with {saved.get('processes')}, there are now {run['processes']}; "
+        "start as many, so that its steps hold as many pairs",
+    }
+    for name, message in told.items():
+        if saved.get(name) != run[name]:
+            raise UsageError(message)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,36 @@
+"""Being asked to stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def interruption() -> Iterator[Callable[[], bool]]:
+    """Give a function that tells whether SIGINT or SIGTERM has come; a second one acts as it always does.
+
+    Outside of the main thread, where signals cannot be received, it is always false.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    received: list[int] = []
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in SIGNALS:
+        signal.signal(number, note)
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number in SIGNALS:
+            signal.signal(number, before[number])

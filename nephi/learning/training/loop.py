@@ -1,0 +1,139 @@
+"""The loop over steps: log, validation, checkpoints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from nephi.errors import NephiError
+from nephi.learning.frame import frame_grid
+from nephi.learning.index import DatasetIndex
+from nephi.learning.model_file import StoredModel, write_model
+from nephi.learning.training.folder import RunFolder
+from nephi.learning.training.log import TrainingLog
+from nephi.learning.training.pairs import PairBatch, Places, TrainingPairs, loader
+from nephi.learning.training.pictures import panels
+from nephi.learning.training.settings import TrainSettings
+from nephi.learning.training.state import Counters, save_state
+from nephi.learning.training.step import Stepper
+from nephi.learning.training.validation import chosen_pairs, mean_measures, row_of, score, spread_over, validate_pair
+from nephi.optimize import Progress, ProgressCallback
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+@dataclass(eq=False)
+class Training:
+    """A training under way: `run` tells which one it is, `about` goes into its models."""
+
+    fabric: Fabric
+    settings: TrainSettings
+    folder: RunFolder
+    index: DatasetIndex
+    stepper: Stepper
+    pairs: TrainingPairs
+    counters: Counters
+    run: dict[str, Any]
+    about: dict[str, Any]
+
+    def go(self, log: TrainingLog | None, stopping: Callable[[], bool], progress: ProgressCallback) -> bool:
+        """Train from where the counters are to the end; return False when `stopping` has become true before it.
+
+        `log` is given in the first process, which also writes the files.
+        """
+        loop = self.settings.train
+        if self.counters.step == 0:
+            self._validate(log)
+            self._checkpoint(log)
+        batches = self._batches()
+        while self.counters.step < loop.steps:
+            since = time.monotonic()
+            row = self.stepper.step(self.counters.step, batches, self.pairs)
+            self.counters.step += 1
+            self.counters.seconds += time.monotonic() - since
+            self._note(row, log)
+            progress(Progress("train", self.counters.step, loop.steps, row["loss"]))
+            if self._due(loop.validation_interval):
+                self._validate(log)
+            stop = self._anywhere(stopping())
+            if self._due(loop.checkpoint_interval) or stop:
+                self._checkpoint(log)
+            if stop:
+                break
+        return self.counters.step == loop.steps
+
+    def _batches(self) -> Iterator[PairBatch | NephiError]:
+        places = Places(self.settings, self.counters.step, self.fabric.global_rank, self.fabric.world_size)
+        return iter(loader(self.pairs, places))
+
+    def _due(self, interval: int) -> bool:
+        return self.counters.step % interval == 0 or self.counters.step == self.settings.train.steps
+
+    def _anywhere(self, here: bool) -> bool:
+        found = self.fabric.all_reduce(torch.tensor(float(here), device=self.fabric.device), reduce_op="mean")
+        assert isinstance(found, Tensor)
+        return bool(found > 0)
+
+    def _note(self, row: dict[str, float], log: TrainingLog | None) -> None:
+        """Take a step's row in, and write down the means since the last one where one is due; the rate is the last."""
+        counters = self.counters
+        counters.sums = {name: counters.sums.get(name, 0.0) + value for name, value in row.items()}
+        counters.summed += 1
+        if not self._due(self.settings.train.log_interval):
+            return
+        means = {name: value / counters.summed for name, value in counters.sums.items()} | {"rate": row["rate"]}
+        if log is not None:
+            log.add("log", {"step": counters.step, **means, "seconds": counters.seconds})
+        counters.sums, counters.summed = {}, 0
+
+    def _validate(self, log: TrainingLog | None) -> None:
+        """Measure the pairs of the split `val`, shared out over the processes, and keep the best model."""
+        loop, counters = self.settings.train, self.counters
+        chosen = chosen_pairs(self.index, loop.validation_pairs)
+        if not chosen:
+            return
+        processes = self.fabric.world_size
+        rows = torch.full((-(-len(chosen) // processes), len(row_of({}))), torch.nan, dtype=torch.float64)
+        self.stepper.system.eval()
+        for k, pair in enumerate(spread_over(chosen, self.fabric.global_rank, processes)):
+            found = validate_pair(self.stepper.system, pair, self.pairs.seen, self.fabric.device)
+            rows[k] = row_of(found.measures)
+            if log is not None and k < loop.pictures:
+                grid = frame_grid(self.settings.frame)
+                log.picture(f"validation/{found.name}", panels(found, grid), counters.step)
+        self.stepper.system.train()
+        gathered = self.fabric.all_gather(rows)
+        assert isinstance(gathered, Tensor)
+        # In the order of the pairs, whoever measured them: sums are rounded.
+        table = gathered.reshape(processes, *rows.shape).transpose(0, 1).reshape(-1, rows.shape[1])[: len(chosen)]
+        measures = mean_measures(table.cpu())
+        if log is not None:
+            log.add("validation", {"step": counters.step, **measures})
+        found_score = score(measures)[1]
+        if not counters.best or found_score > counters.best[0]:
+            counters.best, counters.best_step = [found_score], counters.step
+            if log is not None:
+                write_model(self._stored(measures), self.folder.best)
+
+    def _checkpoint(self, log: TrainingLog | None) -> None:
+        """Write the model, then the state: whoever finds a finished state finds its model."""
+        if log is not None:
+            self.counters.log_bytes = log.lengths()
+            write_model(self._stored({}), self.folder.last)
+            scaler = self.fabric.strategy.precision.state_dict()
+            optimizer = self.stepper.optimizer
+            save_state(self.folder.state, self.counters, self.run, scaler, self.stepper.system, optimizer)
+        self.fabric.barrier()
+
+    def _stored(self, measures: dict[str, float]) -> StoredModel:
+        settings = self.settings
+        about = {**self.about, "step": self.counters.step}
+        if measures:
+            about["validation"] = measures
+        return StoredModel(settings.model, settings.frame, settings.objective, self.stepper.system, about)
