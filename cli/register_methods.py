@@ -80,15 +80,15 @@ def chosen_method(overrides: dict[str, Any], refine: RefineOptions) -> Fitting |
     if path is None:
         if refine.given:
             raise nephi.UsageError("--refine and --refine-what: need --model, the model whose prediction is refined")
-        return Fitting(_settings(overrides, nephi.preset("generic")), initial, _initial(initial))
+        return Fitting(chosen_settings(overrides, nephi.preset("generic")), initial, _initial(initial))
     for name in ("initial", "transform"):
         if overrides[name] is not None:
             raise nephi.UsageError(f"--{name}: does not go with --model, which predicts the whole transform")
     model = nephi.read_model(path)
-    return Predicting(_settings(overrides, nephi.settings_for(model)), str(path), model, refine.refinement())
+    return Predicting(chosen_settings(overrides, nephi.settings_for(model)), str(path), model, refine.refinement())
 
 
-def _settings(overrides: dict[str, Any], base: Settings) -> Settings:
+def chosen_settings(overrides: dict[str, Any], base: Settings) -> Settings:
     """Return the preset's settings (`base`, where none is named), overridden by the file, overridden by the options."""
     from dataclasses import replace
 
@@ -98,9 +98,9 @@ def _settings(overrides: dict[str, Any], base: Settings) -> Settings:
     settings = nephi.preset(preset) if preset else base
     if config:
         settings = nephi.read_settings(config, preset or "generic")
-    if overrides["similarity"]:
+    if overrides.get("similarity"):
         settings = nephi.with_similarity(settings, overrides["similarity"])
-    image = {name: overrides[name] for name in ("window", "outside") if overrides[name] is not None}
+    image = {name: overrides[name] for name in ("window", "outside") if overrides.get(name) is not None}
     whole = {name: overrides[name] for name in ("transform", "threads") if overrides.get(name) is not None}
     return replace(settings, image=replace(settings.image, **image), **whole)
 

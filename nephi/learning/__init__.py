@@ -15,6 +15,7 @@ from nephi.learning.model import SYSTEMS, ModelSettings, NephiSystem, System, UN
 from nephi.learning.model_file import StoredModel, model_bytes, model_tensors, read_model, write_model
 from nephi.learning.nephi_network import NephiNetwork
 from nephi.learning.objectives import ObjectiveSettings, dense_jacobian, displacement_terms, field_terms
+from nephi.learning.pair_files import PairFiles, read_pairs
 from nephi.learning.prediction import model_digest, predict
 from nephi.learning.prediction_inputs import settings_for
 from nephi.learning.prediction_plan import plan_prediction
@@ -42,6 +43,7 @@ __all__ = [
     "NephiSystem",
     "ObjectiveSettings",
     "PairEncoder",
+    "PairFiles",
     "Refinement",
     "Seen",
     "StoredModel",
@@ -63,6 +65,7 @@ __all__ = [
     "predict",
     "read_dataset_index",
     "read_model",
+    "read_pairs",
     "settings_for",
     "shortened",
     "write_dataset_index",

@@ -73,17 +73,18 @@ class Registration:
         overwrite: bool = False,
         landmarks: PointPairs | None = None,
         outputs: Collection[str] = tuple(OUTPUTS),
+        labels: tuple[Image, Image] | None = None,
     ) -> Mapping[str, Any]:
         """Write transform, displacement fields, warped image and report to `folder`; return the report.
 
         `outputs` chooses among them by the names in `nephi.OUTPUTS`; folding and inverse consistency are measured where
-        `warp`, `warped` or `report` is chosen. The errors of `landmarks` (world mm, RAS), which measure the result and
-        do not guide it, join the report.
+        `warp`, `warped` or `report` is chosen. The errors of `landmarks` (world mm, RAS) and the overlap of `labels`
+        (fixed, moving), which measure the result and do not guide it, join the report.
 
         Raises `DataError` for a folder that cannot be written, or is not empty and `overwrite` is false, and for
-        landmarks of another dimension; `UsageError` for unknown outputs or none.
+        landmarks or labels of another dimension; `UsageError` for unknown outputs or none.
         """
-        return save_registration(self, Path(folder), overwrite, landmarks, outputs)
+        return save_registration(self, Path(folder), overwrite, landmarks, outputs, labels)
 
 
 def register(

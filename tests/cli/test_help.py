@@ -8,7 +8,19 @@ import nephi
 
 from .conftest import Call
 
-COMMANDS = ("register", "apply", "points", "export", "jacobian", "evaluate", "info", "view", "demo", "completion")
+COMMANDS = (
+    "register",
+    "predict",
+    "apply",
+    "points",
+    "export",
+    "jacobian",
+    "evaluate",
+    "info",
+    "view",
+    "demo",
+    "completion",
+)
 COMMANDS += ("train", "finetune")
 
 
