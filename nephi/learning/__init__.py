@@ -1,5 +1,6 @@
 """Many pairs: the index of a data set, networks that predict a deformation, and what they are trained with."""
 
+from nephi.learning.blending import blend
 from nephi.learning.encoder import EncoderSettings, Lattice, PairEncoder
 from nephi.learning.frame import FrameSettings, Seen, bring, frame_grid, frame_mask
 from nephi.learning.index import (
@@ -50,6 +51,7 @@ __all__ = [
     "System",
     "UNetSettings",
     "UNetSystem",
+    "blend",
     "bring",
     "build_system",
     "dense_jacobian",
