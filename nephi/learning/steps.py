@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nephi.fields import FieldBatch, FieldPair
+from nephi.fields import FieldBatch, FieldPair, batches
 from nephi.geometry import Grid
 from nephi.learning.lookup import look_up
 from nephi.learning.nephi_network import NephiNetwork
@@ -68,9 +68,9 @@ class NephiSteps(nn.Module):
         forward: list[FieldBatch] = []
         pairs: list[FieldPair] = []
         for network in self._networks():
-            seen = self._seen(network, fixed, moving, Chain(forward))
-            forward.insert(0, network(*seen)[0])
-            pairs.insert(0, network.field_pair(*seen))
+            latent = network.encoder(*self._seen(network, fixed, moving, Chain(forward)))
+            forward.insert(0, batches(network.fields, latent)[0])
+            pairs.insert(0, network.fields_with(latent))
         return pairs
 
     def _seen(self, network: NephiNetwork, fixed: Tensor, moving: Tensor, before: Chain) -> tuple[Tensor, Tensor]:

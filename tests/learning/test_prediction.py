@@ -246,3 +246,15 @@ def test_the_plan_is_what_happens(name: str) -> None:
     assert (plan.fixed.grid, plan.moving.name) == (images[0].grid, "moving")
     with pytest.raises(DataError, match="fixed: expected a 2-D image"):
         plan_prediction(*pair(3), model=stored, device="cpu")
+
+
+def test_convolutions_of_a_prediction_are_those_of_training() -> None:
+    """Where nothing is differentiated, another kernel computes them."""
+    stored = model("dense", 3)
+    images = [torch.rand(2, 1, *stored.frame.shape, generator=torch.Generator().manual_seed(k)) for k in range(2)]
+    points = 10 * torch.rand(2, 5, 3)
+    expected = stored.system(*images)[0](points)
+    with torch.no_grad():
+        found = stored.system(*images)[0](points)
+    assert expected.requires_grad and not found.requires_grad
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
