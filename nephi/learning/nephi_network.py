@@ -8,7 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from nephi.errors import UsageError
-from nephi.fields import FieldBatch, FieldPair, FieldSettings, batches, build_fields, give_latent, latent_grids
+from nephi.fields import (
+    FieldBatch,
+    FieldPair,
+    FieldSettings,
+    LatentBatch,
+    batches,
+    build_fields,
+    give_latent,
+    latent_grids,
+)
 from nephi.geometry import Grid
 from nephi.learning.code_book import CodeBook
 from nephi.learning.encoder import EncoderSettings, Lattice, PairEncoder
@@ -58,6 +67,11 @@ class NephiNetwork(nn.Module):
     @torch.no_grad()
     def field_pair(self, fixed: Tensor, moving: Tensor) -> FieldPair:
         """Return fields of their own for one pair `(1, 1, *shape)`: free to be fitted further, or stored."""
+        return self.fields_with(self.encoder(fixed, moving))
+
+    @torch.no_grad()
+    def fields_with(self, latent: LatentBatch) -> FieldPair:
+        """Return fields of their own with the latent values of one pair (a batch of one)."""
         fields = copy.deepcopy(self.fields)
-        give_latent(fields, self.encoder(fixed, moving))
+        give_latent(fields, latent)
         return fields.requires_grad_(True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nephi.fields import FieldBatch, FieldPair
+from nephi.fields import FieldBatch, FieldPair, batches
 from nephi.geometry import Grid
 from nephi.learning.lookup import look_up
 from nephi.learning.nephi_network import NephiNetwork
@@ -81,9 +81,9 @@ class NephiSteps(nn.Module):
         forward: list[FieldBatch] = []
         pairs: list[FieldPair] = []
         for network in self._networks():
-            seen = self._seen(network, fixed, moving, Chain(forward))
-            forward.insert(0, network(*seen)[0])
-            pairs.insert(0, network.field_pair(*seen))
+            latent = network.encoder(*self._seen(network, fixed, moving, Chain(forward)))
+            forward.insert(0, batches(network.fields, latent)[0])
+            pairs.insert(0, network.fields_with(latent))
         return pairs
 
     def _seen(self, network: NephiNetwork, fixed: Tensor, moving: Tensor, before: Chain) -> tuple[Tensor, Tensor]:
@@ -98,6 +98,16 @@ class NephiSteps(nn.Module):
         shape = (len(fixed), 1, *network.grid.shape)
         images = look_up(fixed, self.grid, points), look_up(moving, self.grid, before(points))
         return images[0].reshape(shape), images[1].reshape(shape)
+
+    @property
+    def grids(self) -> list[Grid]:
+        """The grids whose boxes the steps' fields live in, the first step first."""
+        return [network.grid for network in self._networks()]
+
+    @property
+    def fields(self) -> list[FieldPair]:
+        """The steps' fields, the first step first; their latent values are predicted."""
+        return [network.fields for network in self._networks()]
 
     def _networks(self) -> list[NephiNetwork]:
         return [step for step in self.steps if isinstance(step, NephiNetwork)]
