@@ -114,12 +114,14 @@ def _system(settings: ModelSettings, frame: FrameSettings, tensors: dict[str, Te
 
 def _least_size(settings: ModelSettings, dimension: int) -> int:
     """Return a count that the weights of a system of these settings surely exceed."""
-    filters = settings.encoder.filters if settings.system == "nephi" else settings.unet.filters
-    size = sum(3**dimension * before * after for before, after in pairwise(filters))
-    if settings.system == "nephi":
-        size += settings.field.hidden**2 * (settings.field.layers - 1)
-        if settings.field.global_codes:
-            size += filters[-1] * settings.encoder.pooled**dimension * settings.encoder.features
+    field, encoder = settings.field, settings.encoder
+    fields = 0 if settings.system == "unet" else field.hidden**2 * (field.layers - 1)
+    if settings.system == "auto-decoder":
+        return fields + settings.pairs * field.global_codes
+    filters = encoder.filters if settings.system == "nephi" else settings.unet.filters
+    size = fields + sum(3**dimension * before * after for before, after in pairwise(filters))
+    if settings.system == "nephi" and field.global_codes:
+        size += filters[-1] * encoder.pooled**dimension * encoder.features
     return size
 
 

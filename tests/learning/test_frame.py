@@ -78,12 +78,15 @@ def test_the_mask_is_centred_and_cut_out(dimension: int) -> None:
     doubled = grid.affine @ torch.diag(torch.tensor([2.0] * dimension + [1.0], dtype=torch.float64))
     coarse = Grid(tuple(n // 2 for n in grid.shape), doubled)
     own = Image(inside[(slice(None, None, 2),) * dimension], coarse, name="mask")
-    frame = replace(FRAMES[dimension], mask="given", masked=True, centre="mask", window=(0.0, 1.0))
+    frame = replace(FRAMES[dimension], mask="given", outside_mask="dark", centre="mask", window=(0.0, 1.0))
     seen = bring(image, own, frame)
     torch.testing.assert_close(seen.centre, grid.voxel_to_world_points(torch.tensor([10.0] * dimension).double()))
     from_centre = frame_grid(frame).voxel_centres().norm(dim=-1)
     assert bool((seen.values[0][from_centre < 9] == 1).all())
     assert bool((seen.values[0][from_centre > 21.5] == 0).all())
+    assert seen.mask is not None and torch.equal(seen.mask > 0, seen.values > 0)
+    bright = bring(image, own, replace(frame, outside_mask="bright"))
+    assert bool((bright.values[0][from_centre > 21.5] == 1).all())
 
 
 def test_masks_are_found_or_asked_for() -> None:
@@ -125,7 +128,10 @@ def test_what_cannot_be_seen_is_refused(dimension: int) -> None:
         ({"percentiles": (50.0, 40.0)}, "frame.percentiles: expected"),
         ({"mask": "brain"}, "frame.mask: expected one of none, given, lungs, foreground, got 'brain'"),
         ({"centre": "middle"}, "frame.centre: expected one of"),
-        ({"masked": True}, "frame.mask: expected given, lungs or foreground for masked = true, got none"),
+        (
+            {"outside_mask": "dark"},
+            'frame.mask: expected given, lungs or foreground for outside_mask = "dark", got none',
+        ),
         ({"centre": "mask"}, 'frame.mask: expected given, lungs or foreground for centre = "mask", got none'),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -10,20 +12,34 @@ from nephi.learning.lookup import look_up
 from nephi.learning.training.settings import AugmentSettings
 
 
-def augmented(
-    fixed: Tensor, moving: Tensor, grid: Grid, settings: AugmentSettings, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Return the images `(1, *shape)` of a pair on `grid`, values from 0 to 1, changed as `settings` say.
+class View(NamedTuple):
+    """One image of a pair on the frame's grid: `values` and `mask` `(1, *shape)`, and its landmarks `(N, D)`, mm.
 
-    The same numbers are drawn whatever the settings are, so that one of them can be changed alone.
+    `beyond` is what lies outside of the grid.
+    """
+
+    values: Tensor
+    mask: Tensor | None = None
+    landmarks: Tensor | None = None
+    beyond: float = 0.0
+
+
+def augmented(
+    fixed: View, moving: View, grid: Grid, settings: AugmentSettings, generator: torch.Generator
+) -> tuple[View, View]:
+    """Return both images of a pair on `grid`, values from 0 to 1, changed as `settings` say.
+
+    Masks and landmarks go where their images go. The same numbers are drawn whatever the settings are, so that one of
+    them can be changed alone.
     """
     turned = _turn(grid.dimension, settings, generator)
-    images = []
-    for image in (fixed, moving):
+    views = []
+    for view in (fixed, moving):
         matrix, shift = _affine(grid.dimension, settings, generator)
-        image = _carried(_toned(image, settings, generator), grid, matrix @ turned, shift)
-        images.append(_noisy(image, settings, generator))
-    return images[0], images[1]
+        view = view._replace(values=_toned(view.values, settings, generator))
+        view = _carried(view, grid, matrix @ turned, shift)
+        views.append(view._replace(values=_noisy(view.values, settings, generator)))
+    return views[0], views[1]
 
 
 def _uniform(count: int, generator: torch.Generator) -> Tensor:
@@ -57,16 +73,24 @@ def _affine(dimension: int, settings: AugmentSettings, generator: torch.Generato
     return torch.linalg.matrix_exp(turning - turning.T) @ shear @ scales.diag(), shift
 
 
-def _carried(image: Tensor, grid: Grid, matrix: Tensor, shift: Tensor) -> Tensor:
-    """Return the image looked up at `matrix @ x + shift`, about the middle of the grid; 0 beyond its border."""
+def _carried(view: View, grid: Grid, matrix: Tensor, shift: Tensor) -> View:
+    """Return the view looked up at `matrix @ x + shift`, about the middle of the grid."""
     d = grid.dimension
     if bool((matrix == torch.eye(d)).all()) and not bool(shift.any()):
-        return image
+        return view
     centre = grid.centre_world()
     offset = centre + shift - matrix @ centre
     points = grid.voxel_centres().reshape(-1, d) @ matrix.T.float() + offset.float()
     inside = grid.contains_voxel_points(grid.world_to_voxel_points(points))
-    return (look_up(image[None], grid, points[None])[0] * inside).reshape(image.shape)
+    found = look_up(view.values[None], grid, points[None])[0]
+    values = torch.where(inside, found, view.beyond).reshape(view.values.shape)
+    mask, landmarks = view.mask, view.landmarks
+    if mask is not None:
+        near = look_up(mask[None].float(), grid, points[None])[0]
+        mask = ((near > 0.5) & inside).to(mask.dtype).reshape(mask.shape)
+    if landmarks is not None:
+        landmarks = torch.linalg.solve(matrix, (landmarks.double() - offset).T).T.to(landmarks)
+    return View(values, mask, landmarks, view.beyond)
 
 
 def _toned(image: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:

@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from nephi.errors import NephiError
-from nephi.learning.frame import frame_grid
+from nephi.learning.frame import Seen, frame_grid
 from nephi.learning.index import DatasetIndex, DatasetPair
-from nephi.learning.training.augment import augmented
+from nephi.learning.objectives import PairBatch
+from nephi.learning.training.augment import View, augmented
 from nephi.learning.training.cache import SeenImages
 from nephi.learning.training.draws import generator_of
 from nephi.learning.training.settings import TrainSettings
@@ -27,16 +28,15 @@ class Place(NamedTuple):
     position: int
 
 
-class PairBatch:
-    """Pairs that go through a network together: images `(B, 1, *shape)`, and where they were drawn.
+class PlacedBatch:
+    """Pairs that go through a network together, and where they were drawn.
 
     No dataclass or tuple on purpose: mixed precision rounds the tensors it finds in these, and images are compared in
     full.
     """
 
-    def __init__(self, fixed: Tensor, moving: Tensor, places: Sequence[Place], seed: int) -> None:
-        self.fixed = fixed
-        self.moving = moving
+    def __init__(self, pairs: PairBatch, places: Sequence[Place], seed: int) -> None:
+        self.pairs = pairs
         self.places = tuple(places)
         self.seed = seed
 
@@ -44,12 +44,21 @@ class PairBatch:
         """Return a generator for the points of each pair's loss."""
         return [generator_of("points", self.seed, *place) for place in self.places]
 
-    def to(self, device: torch.device) -> PairBatch:
-        """Return the batch with its images on `device`."""
-        return PairBatch(self.fixed.to(device), self.moving.to(device), self.places, self.seed)
+    def to(self, device: torch.device) -> PlacedBatch:
+        """Return the batch with its tensors on `device`."""
+        return PlacedBatch(self.pairs.to(device), self.places, self.seed)
 
 
-class TrainingPairs(Dataset[tuple[Place, Tensor, Tensor] | NephiError]):
+class Drawn(NamedTuple):
+    """A pair that was drawn: where, its number in the split, and its images, augmented."""
+
+    place: Place
+    number: int
+    fixed: View
+    moving: View
+
+
+class TrainingPairs(Dataset[Drawn | NephiError]):
     """The pairs of the split `train`, any of which may be drawn at a place, their images augmented."""
 
     def __init__(self, index: DatasetIndex, settings: TrainSettings, seen: SeenImages) -> None:
@@ -58,20 +67,46 @@ class TrainingPairs(Dataset[tuple[Place, Tensor, Tensor] | NephiError]):
         self.grid = frame_grid(settings.frame)
         self.pairs = index.pairs("train")
 
-    def drawn(self, place: Place) -> DatasetPair:
-        """Return the pair that is drawn at a place, each as likely."""
-        chosen = torch.randint(len(self.pairs), (1,), generator=generator_of("pair", self.settings.train.seed, *place))
-        return self.pairs[int(chosen)]
+    def number(self, place: Place) -> int:
+        """Return the number of the pair that is drawn at a place, each as likely."""
+        generator = generator_of("pair", self.settings.train.seed, *place)
+        return int(torch.randint(len(self.pairs), (1,), generator=generator))
 
-    def __getitem__(self, place: Place) -> tuple[Place, Tensor, Tensor] | NephiError:
-        """Return the images of the pair drawn there, or what is wrong with them: raised, it would come as a page."""
-        pair = self.drawn(place)
+    def drawn(self, place: Place) -> DatasetPair:
+        """Return the pair that is drawn at a place."""
+        return self.pairs[self.number(place)]
+
+    def __getitem__(self, place: Place) -> Drawn | NephiError:
+        """Return the pair drawn there, or what is wrong with it: raised, it would come as a page."""
+        number = self.number(place)
+        generator = generator_of("augment", self.settings.train.seed, *place)
         try:
-            fixed, moving = self.seen[pair.fixed].values, self.seen[pair.moving].values
+            views = self._views(self.pairs[number], generator)
         except NephiError as error:
             return error
-        generator = generator_of("augment", self.settings.train.seed, *place)
-        return place, *augmented(fixed, moving, self.grid, self.settings.augment, generator)
+        return Drawn(place, number, *augmented(*views, self.grid, self.settings.augment, generator))
+
+    def _views(self, pair: DatasetPair, generator: torch.Generator) -> tuple[View, View]:
+        sides = [self.seen[id] for id in (pair.fixed, pair.moving)]
+        points: list[Tensor | None] = [None, None]
+        count = self.settings.objective.landmarks and self.settings.objective.landmark_points
+        if count:
+            points = list(self._landmarks(pair, sides, count, generator))
+        beyond = float(self.settings.frame.outside_mask == "bright")
+        first, second = (View(s.values, s.mask, p, beyond) for s, p in zip(sides, points, strict=True))
+        return first, second
+
+    def _landmarks(
+        self, pair: DatasetPair, sides: Sequence[Seen], count: int, generator: torch.Generator
+    ) -> Iterator[Tensor]:
+        """Give `count` random ones of a pair's landmarks in either image, NaN where it has none."""
+        if pair.landmarks is None:
+            yield from (torch.full((count, self.grid.dimension), torch.nan) for _ in sides)
+            return
+        known = self.seen.landmarks(pair.landmarks)
+        chosen = torch.randint(len(known.fixed.coordinates), (count,), generator=generator)
+        for points, side in zip((known.fixed, known.moving), sides, strict=True):
+            yield (points.coordinates[chosen] - side.centre).float()
 
 
 class Places(Sampler[list[Place]]):
@@ -91,7 +126,7 @@ class Places(Sampler[list[Place]]):
                 yield [Place(step, start + k) for k in range(self.loop.batch)]
 
 
-def loader(pairs: TrainingPairs, places: Places) -> DataLoader[PairBatch | NephiError]:
+def loader(pairs: TrainingPairs, places: Places) -> DataLoader[PlacedBatch | NephiError]:
     """Return what reads batch after batch, in worker processes if there are any."""
     loop = pairs.settings.train
     return DataLoader(
@@ -108,14 +143,24 @@ class _Collate:
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def __call__(self, items: list[tuple[Place, Tensor, Tensor] | NephiError]) -> PairBatch | NephiError:
-        good = []
+    def __call__(self, items: list[Drawn | NephiError]) -> PlacedBatch | NephiError:
+        good: list[Drawn] = []
         for item in items:
             if isinstance(item, NephiError):
                 return item
             good.append(item)
-        places, fixed, moving = zip(*good, strict=True)
-        return PairBatch(torch.stack(fixed), torch.stack(moving), places, self.seed)
+        sides = [item.fixed for item in good], [item.moving for item in good]
+        fixed, moving = (torch.stack([view.values for view in views]) for views in sides)
+        masks = [_stacked([view.mask for view in views]) for views in sides]
+        landmarks = [_stacked([view.landmarks for view in views]) for views in sides]
+        which = torch.tensor([item.number for item in good])
+        pairs = PairBatch(fixed, moving, masks[0], masks[1], landmarks[0], landmarks[1], which)
+        return PlacedBatch(pairs, [item.place for item in good], self.seed)
+
+
+def _stacked(parts: Sequence[Tensor | None]) -> Tensor | None:
+    found = [part for part in parts if part is not None]
+    return torch.stack(found) if found else None  # all have one, or none has
 
 
 class _BeginWorker:

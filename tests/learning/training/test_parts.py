@@ -11,7 +11,7 @@ import nephi
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
 from nephi.learning.training import AugmentSettings, LoopSettings, TrainSettings
-from nephi.learning.training.augment import augmented
+from nephi.learning.training.augment import View, augmented
 from nephi.learning.training.cache import SeenImages
 from nephi.learning.training.draws import generator_of
 from nephi.learning.training.log import CsvTable
@@ -68,13 +68,13 @@ def test_every_pair_is_drawn(shapes: Path, settings: TrainSettings) -> None:
 def test_augmentation(d: int) -> None:
     shape = (12, 10, 8)[:d]
     grid = Grid.from_spacing(shape, (1.0, 2.0, 3.0)[:d])
-    images = [torch.rand(1, *shape, generator=generator_of("test", k)) for k in range(2)]
+    images = [View(torch.rand(1, *shape, generator=generator_of("test", k))) for k in range(2)]
     same = augmented(*images, grid, AugmentSettings(), generator_of("augment", 0))
-    assert all(torch.equal(a, b) for a, b in zip(images, same, strict=True))
+    assert all(torch.equal(a.values, b.values) for a, b in zip(images, same, strict=True))
     first, again, other = (augmented(*images, grid, STRONG, generator_of("augment", seed)) for seed in (0, 0, 1))
-    assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
-    assert not torch.equal(first[0], other[0])
-    for image in first:
+    assert all(torch.equal(a.values, b.values) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0].values, other[0].values)
+    for image, *_ in first:
         assert image.shape == (1, *shape) and float(image.min()) >= 0 and float(image.max()) <= 1
 
 
@@ -84,8 +84,8 @@ def test_axes_are_turned_of_both_images_alike() -> None:
     image = torch.rand(1, 9, 9, 9, generator=generator_of("test", 0))
     seen = set()
     for seed in range(40):
-        one, other = augmented(
-            image, image + 1, grid, AugmentSettings(flip=True, permute=True), generator_of("augment", seed)
+        (one, *_), (other, *_) = augmented(
+            View(image), View(image + 1), grid, AugmentSettings(flip=True, permute=True), generator_of("augment", seed)
         )
         torch.testing.assert_close(one + 1, other, atol=1e-5, rtol=0)
         torch.testing.assert_close(one.flatten().sort()[0], image.flatten().sort()[0], atol=1e-4, rtol=0)
@@ -97,16 +97,35 @@ def test_either_image_has_an_affine_map_of_its_own() -> None:
     grid = Grid.from_spacing((41, 41), (1.0, 1.0))
     distance = (grid.voxel_centres() - grid.centre_world()).norm(dim=-1)
     image = (distance < 10).float()[None]
+    view = View(image)
     shifted = AugmentSettings(shift=5.0)
-    first, second = augmented(image, image, grid, shifted, generator_of("augment", 3))
+    (first, *_), (second, *_) = augmented(view, view, grid, shifted, generator_of("augment", 3))
     assert not torch.allclose(first, second)
     for each in (first, second):
         assert float(each.sum()) == pytest.approx(float(image.sum()), rel=0.02)  # moved, not cut
     sizes = [
-        float(augmented(image, image, grid, AugmentSettings(scale=0.5), generator_of("augment", k))[0].sum())
+        float(augmented(view, view, grid, AugmentSettings(scale=0.5), generator_of("augment", k))[0].values.sum())
         for k in range(30)
     ]
     assert min(sizes) < 0.7 * float(image.sum()) and max(sizes) > 1.3 * float(image.sum())
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_masks_and_landmarks_go_with_their_image(d: int) -> None:
+    """A bright ball around each landmark is still there after it; what comes in from outside is bright if asked."""
+    grid = Grid.from_spacing((48,) * d, (1.0,) * d)
+    landmark = grid.centre_world() + torch.tensor([8.0, -5.0, 3.0][:d])
+    ball = ((grid.voxel_centres() - landmark).norm(dim=-1) < 4)[None]
+    view = View(ball.float(), ball.to(torch.uint8), landmark[None].float(), beyond=1.0)
+    strong = AugmentSettings(flip=True, permute=True, rotation=30, scale=0.2, shear=0.2, shift=3)
+    for seed in range(5):
+        for values, mask, landmarks, _ in augmented(view, view, grid, strong, generator_of("augment", seed)):
+            voxel = grid.world_to_voxel_points(landmarks[0].double()).round().long().tolist()
+            assert mask[(0, *voxel)] == 1 and values[(0, *voxel)] > 0.9
+            assert float(landmarks[0].double().dist(grid.centre_world())) > 3
+            inner = grid.voxel_centres()[mask[0] > 0].double().mean(dim=0)
+            torch.testing.assert_close(inner, landmarks[0].double(), atol=0.5, rtol=0)
+            assert float(values[(0,) * (d + 1)]) in (0.0, 1.0)
 
 
 def test_the_cache_is_bounded(shapes: Path, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
