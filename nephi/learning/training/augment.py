@@ -10,6 +10,9 @@ from torch import Tensor
 from nephi.geometry import Grid
 from nephi.learning.lookup import look_up
 from nephi.learning.training.settings import AugmentSettings
+from nephi.transforms import DisplacementField
+
+VISITS = 20  # slopes of bumps are well below 1, so that each visit leaves a part of the error
 
 
 class View(NamedTuple):
@@ -36,8 +39,9 @@ def augmented(
     views = []
     for view in (fixed, moving):
         matrix, shift = _affine(grid.dimension, settings, generator)
+        bumps = _bumps(grid, settings, generator)
         view = view._replace(values=_toned(view.values, settings, generator))
-        view = _carried(view, grid, matrix @ turned, shift)
+        view = _carried(view, grid, matrix @ turned, shift, bumps if settings.elastic else None)
         views.append(view._replace(values=_noisy(view.values, settings, generator)))
     return views[0], views[1]
 
@@ -73,14 +77,27 @@ def _affine(dimension: int, settings: AugmentSettings, generator: torch.Generato
     return torch.linalg.matrix_exp(turning - turning.T) @ shear @ scales.diag(), shift
 
 
-def _carried(view: View, grid: Grid, matrix: Tensor, shift: Tensor) -> View:
-    """Return the view looked up at `matrix @ x + shift`, about the middle of the grid."""
+def _bumps(grid: Grid, settings: AugmentSettings, generator: torch.Generator) -> DisplacementField:
+    """Return a random displacement, linear between nodes about `elastic_spacing` apart."""
+    extent = (torch.tensor(grid.shape) - 1) * grid.spacing
+    shape = tuple(max(2, round(float(length) / settings.elastic_spacing) + 1) for length in extent)
+    scale = [(n - 1) / (m - 1) for n, m in zip(grid.shape, shape, strict=True)]
+    coarse = Grid(shape, grid.affine @ torch.diag(torch.tensor([*scale, 1.0], dtype=torch.float64)))
+    heights = settings.elastic * torch.randn(*shape, grid.dimension, generator=generator)
+    return DisplacementField(heights, coarse)
+
+
+def _carried(view: View, grid: Grid, matrix: Tensor, shift: Tensor, bumps: DisplacementField | None) -> View:
+    """Return the view looked up at `matrix @ (x + bumps(x)) + shift`, about the middle of the grid."""
     d = grid.dimension
-    if bool((matrix == torch.eye(d)).all()) and not bool(shift.any()):
+    if bool((matrix == torch.eye(d)).all()) and not bool(shift.any()) and bumps is None:
         return view
     centre = grid.centre_world()
     offset = centre + shift - matrix @ centre
-    points = grid.voxel_centres().reshape(-1, d) @ matrix.T.float() + offset.float()
+    points = grid.voxel_centres().reshape(-1, d)
+    if bumps is not None:
+        points = bumps(points)
+    points = points @ matrix.T.float() + offset.float()
     inside = grid.contains_voxel_points(grid.world_to_voxel_points(points))
     found = look_up(view.values[None], grid, points[None])[0]
     values = torch.where(inside, found, view.beyond).reshape(view.values.shape)
@@ -89,8 +106,17 @@ def _carried(view: View, grid: Grid, matrix: Tensor, shift: Tensor) -> View:
         near = look_up(mask[None].float(), grid, points[None])[0]
         mask = ((near > 0.5) & inside).to(mask.dtype).reshape(mask.shape)
     if landmarks is not None:
-        landmarks = torch.linalg.solve(matrix, (landmarks.double() - offset).T).T.to(landmarks)
+        straight = torch.linalg.solve(matrix, (landmarks.double() - offset).T).T.to(landmarks)
+        landmarks = straight if bumps is None else _before(bumps, straight)
     return View(values, mask, landmarks, view.beyond)
+
+
+def _before(bumps: DisplacementField, points: Tensor) -> Tensor:
+    """Return x with `bumps(x)` the given points, by iteration; NaN stays NaN."""
+    found = points
+    for _ in range(VISITS):
+        found = points - (bumps(found.nan_to_num(0.0)) - found.nan_to_num(0.0))
+    return found
 
 
 def _toned(image: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:

@@ -27,6 +27,8 @@ class AugmentSettings:
     flip, permute: turn axes over, and exchange them, of both images of a pair alike.
     rotation (degrees), scale (of the natural logarithm), shear, shift (mm): an affine map of either image's own, each
         number uniform up to these, both ways.
+    elastic (mm): standard deviation of a displacement of either image's own, at nodes elastic_spacing (mm) apart and
+        linear between them.
     gamma (of its natural logarithm), contrast, brightness: of either image's own, `contrast * v ** gamma + brightness`
         around contrast 1 and brightness 0.
     noise: Gaussian noise of a standard deviation up to this, where intensities go from 0 to 1.
@@ -38,13 +40,20 @@ class AugmentSettings:
     scale: float = 0.0
     shear: float = 0.0
     shift: float = 0.0
+    elastic: float = 0.0
+    elastic_spacing: float = 60.0
     gamma: float = 0.0
     contrast: float = 0.0
     brightness: float = 0.0
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("rotation", "scale", "shear", "shift", "gamma", "contrast", "brightness", "noise"):
+        if not 0 < self.elastic_spacing < math.inf or self.elastic > 0.3 * self.elastic_spacing:
+            raise UsageError(
+                "augment.elastic: expected at most 0.3 of elastic_spacing, so that nothing folds, got "
+                f"{self.elastic:g} and {self.elastic_spacing:g}"
+            )
+        for name in ("rotation", "scale", "shear", "shift", "elastic", "gamma", "contrast", "brightness", "noise"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"augment.{name}: expected 0 or more, got {getattr(self, name)}")
         if self.shear >= 1 or self.contrast >= 1:

@@ -117,7 +117,9 @@ def test_masks_and_landmarks_go_with_their_image(d: int) -> None:
     landmark = grid.centre_world() + torch.tensor([8.0, -5.0, 3.0][:d])
     ball = ((grid.voxel_centres() - landmark).norm(dim=-1) < 4)[None]
     view = View(ball.float(), ball.to(torch.uint8), landmark[None].float(), beyond=1.0)
-    strong = AugmentSettings(flip=True, permute=True, rotation=30, scale=0.2, shear=0.2, shift=3)
+    strong = AugmentSettings(
+        flip=True, permute=True, rotation=30, scale=0.2, shear=0.2, shift=3, elastic=1.5, elastic_spacing=16.0
+    )
     for seed in range(5):
         for values, mask, landmarks, _ in augmented(view, view, grid, strong, generator_of("augment", seed)):
             voxel = grid.world_to_voxel_points(landmarks[0].double()).round().long().tolist()
