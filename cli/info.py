@@ -40,7 +40,10 @@ def info(file: Path, settings: bool) -> None:
             return
         # What a file says about itself may be anything.
         rows = [(name, str(about.get(name, "not told"))) for name in ("seed", "device", "threads", "parameters")]
-        rows += [(name, str(about[name])) for name in ("model", "refinement") if name in about]
+        rows.append(("made of", ", then ".join([*about["steps"], "an affine part"])))
+        if "model" in about:
+            rows.append(("predicted by", f"model {about['model']}"))
+            rows.append(("refined", _told(about.get("refinement"))))
         versions = about.get("versions")
         if isinstance(versions, dict):
             rows.append(("versions", ", ".join(f"{k} {v}" for k, v in versions.items())))
@@ -55,6 +58,16 @@ def info(file: Path, settings: bool) -> None:
         print_rows(f"{file}: transform", [("kind", type(nephi.read_transform(file)).__name__)])
     else:
         print_rows(*_image(file))
+
+
+def _told(refinement: object) -> str:
+    """Return how a prediction was refined, in words; the file may say anything."""
+    match refinement:
+        case {"steps": 0}:
+            return "no"
+        case {"steps": steps, "what": what}:
+            return f"{steps} steps, {what}"
+    return "not told"
 
 
 def _image(file: Path) -> tuple[str, Rows]:

@@ -34,8 +34,8 @@ def plan_prediction(
     The arguments are those of `predict`, and so are the errors.
     """
     stored, where = refinable_model(model, refinement), choose_device(device)
-    chosen = prediction_settings(stored, preset, settings, refinement)
-    inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen)
+    chosen = prediction_settings(stored, preset, settings)
+    inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen, refinement)
     pair, chosen = inputs.pair, inputs.settings
     levels = chosen.levels if refinement.steps else ()
     planned = tuple(planned_level(pair, level, chosen.fit.radius) for level in levels)

@@ -38,6 +38,8 @@ def test_the_usual_results_and_commands(succeed: Call, flat: Path, models: Path,
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "--model" in page
     told = succeed("info", path).out
+    made = {"dense": "fields, then an", "steps": "fields, then fields, then an", "unet": "displacement, then an"}
+    assert f"{made[name]} affine part" in told and "refined" in told
     assert report["model"] in told and str(nephi.describe_transform(path)["parameters"]) in told
     assert "steps" in succeed("info", path, "--settings").out
     succeed("apply", "-t", path, "-i", flat / "moving.nii.gz", "-r", flat / "fixed.nii.gz", "-o", tmp_path / "w.nii.gz")
