@@ -1,6 +1,7 @@
 """Many pairs: the index of a data set, networks that predict a deformation, and what they are trained with."""
 
 from nephi.learning.blending import blend
+from nephi.learning.code_book import CodeBook
 from nephi.learning.encoder import EncoderSettings, Lattice, PairEncoder
 from nephi.learning.frame import FrameSettings, Seen, bring, frame_grid, frame_mask
 from nephi.learning.index import (
@@ -15,7 +16,7 @@ from nephi.learning.lookup import look_up
 from nephi.learning.model import SYSTEMS, ModelSettings, NephiSystem, System, UNetSystem, build_system
 from nephi.learning.model_file import StoredModel, model_bytes, model_tensors, read_model, write_model
 from nephi.learning.nephi_network import NephiNetwork
-from nephi.learning.objectives import ObjectiveSettings, dense_jacobian, displacement_terms, field_terms
+from nephi.learning.objectives import FieldObjective, ObjectiveSettings, PairBatch, dense_jacobian, displacement_terms
 from nephi.learning.pair_files import PairFiles, read_pairs
 from nephi.learning.prediction import model_digest, predict
 from nephi.learning.prediction_inputs import settings_for
@@ -28,6 +29,7 @@ __all__ = [
     "REFINED",
     "SYSTEMS",
     "Chain",
+    "CodeBook",
     "DatasetImage",
     "DatasetIndex",
     "DatasetPair",
@@ -36,6 +38,7 @@ __all__ = [
     "DisplacementBatch",
     "DisplacementUNet",
     "EncoderSettings",
+    "FieldObjective",
     "FrameSettings",
     "Lattice",
     "ModelSettings",
@@ -43,6 +46,7 @@ __all__ = [
     "NephiSteps",
     "NephiSystem",
     "ObjectiveSettings",
+    "PairBatch",
     "PairEncoder",
     "PairFiles",
     "Refinement",
@@ -56,7 +60,6 @@ __all__ = [
     "build_system",
     "dense_jacobian",
     "displacement_terms",
-    "field_terms",
     "frame_grid",
     "frame_mask",
     "look_up",

@@ -19,6 +19,7 @@ from nephi.fields import (
     latent_grids,
 )
 from nephi.geometry import Grid
+from nephi.learning.code_book import CodeBook
 from nephi.learning.encoder import EncoderSettings, Lattice, PairEncoder
 
 
@@ -26,12 +27,13 @@ class NephiNetwork(nn.Module):
     """Predict phi and its inverse for pairs of images on one grid (NePhi; Tian et al., ECCV 2024).
 
     The fields are those of instance optimisation, `build_fields(settings, grid, ...)`; what is predicted are their
-    latent values: global and local codes, and the tables of dense grids. Raises `UsageError` for settings with none of
-    these, without an inverse, or with hash grids.
+    latent values: global and local codes, and the tables of dense grids. With a number of `pairs` they are not
+    predicted but kept, one set for each of these pairs (an auto-decoder). Raises `UsageError` for settings without
+    latent values, without an inverse, or with hash grids.
     """
 
     def __init__(
-        self, settings: FieldSettings, encoder: EncoderSettings, grid: Grid, generator: torch.Generator
+        self, settings: FieldSettings, encoder: EncoderSettings, grid: Grid, generator: torch.Generator, pairs: int = 0
     ) -> None:
         super().__init__()
         if settings.encoding == "hash":
@@ -47,11 +49,18 @@ class NephiNetwork(nn.Module):
             if part is not None:
                 part.requires_grad_(False)  # predicted, not trained
         lattices = [[Lattice(shape, each.width) for shape in each.shapes] for each in grids]
-        self.encoder = PairEncoder(encoder, grid.shape, settings.global_codes, lattices, generator)
+        self.encoder: PairEncoder | CodeBook = (
+            CodeBook(pairs, settings.global_codes, lattices, generator)
+            if pairs
+            else PairEncoder(encoder, grid.shape, settings.global_codes, lattices, generator)
+        )
 
-    def forward(self, fixed: Tensor, moving: Tensor) -> tuple[FieldBatch, FieldBatch]:
-        """Return phi (fixed to moving points) and its inverse for images `(B, 1, *shape)`; points are world mm."""
-        phi, inverse = batches(self.fields, self.encoder(fixed, moving))
+    def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> tuple[FieldBatch, FieldBatch]:
+        """Return phi (fixed to moving points) and its inverse for images `(B, 1, *shape)`; points are world mm.
+
+        `which` `(B,)` are the pairs' numbers, of which an auto-decoder knows their values.
+        """
+        phi, inverse = batches(self.fields, self.encoder(fixed, moving, which))
         assert inverse is not None
         return phi, inverse
 

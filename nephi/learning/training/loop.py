@@ -48,8 +48,9 @@ class Training:
         `log` is given in the first process, which also writes the files.
         """
         loop = self.settings.train
-        if self.counters.step == 0:
+        if not self.counters.begun:
             self._validate(log)
+            self.counters.begun = True
             self._checkpoint(log)
         batches = self._batches()
         while self.counters.step < loop.steps:

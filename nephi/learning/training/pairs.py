@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -98,7 +99,7 @@ def loader(pairs: TrainingPairs, places: Places) -> DataLoader[PairBatch | Nephi
         batch_sampler=places,
         num_workers=loop.workers,
         collate_fn=_Collate(loop.seed),
-        worker_init_fn=_leave_signals_to_parent if loop.workers else None,
+        worker_init_fn=_BeginWorker(),
         generator=torch.Generator(),  # not torch's own, of which others may draw
     )
 
@@ -117,7 +118,17 @@ class _Collate:
         return PairBatch(torch.stack(fixed), torch.stack(moving), places, self.seed)
 
 
-def _leave_signals_to_parent(_: int) -> None:
-    """A key that interrupts reaches every process; the first one decides when its workers end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+class _BeginWorker:
+    """A key that interrupts reaches every process; the training's decides when its workers end.
+
+    torch's workers notice the end of their parent only when it outlives their start.
+    """
+
+    def __init__(self) -> None:
+        self.parent = os.getpid()
+
+    def __call__(self, _: int) -> None:
+        if os.getppid() != self.parent:
+            os._exit(1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

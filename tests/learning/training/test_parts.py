@@ -1,0 +1,159 @@
+"""What a training is made of, without Fabric: step sizes, draws, augmentation, cache, tables."""
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+import nephi
+from nephi.errors import DataError, UsageError
+from nephi.geometry import Grid
+from nephi.learning.training import AugmentSettings, LoopSettings, TrainSettings
+from nephi.learning.training.augment import augmented
+from nephi.learning.training.cache import SeenImages
+from nephi.learning.training.draws import generator_of
+from nephi.learning.training.log import CsvTable
+from nephi.learning.training.pairs import Place, Places, TrainingPairs
+from nephi.learning.training.schedule import learning_rate
+
+from .conftest import with_loop
+
+STRONG = AugmentSettings(
+    True, True, rotation=30.0, scale=0.2, shear=0.2, shift=2.0, gamma=0.3, contrast=0.3, brightness=0.2, noise=0.1
+)
+
+
+def test_the_step_size_warms_up_and_falls() -> None:
+    loop = LoopSettings(steps=100, rate=1e-3, warmup=0.1)
+    rates = [learning_rate(step, loop) for step in range(100)]
+    assert rates[:10] == pytest.approx([1e-4 * (k + 1) for k in range(10)])
+    assert rates[10] == 1e-3 and rates[55] == pytest.approx(5e-4) and rates[-1] < 1e-6
+    assert all(a > b for a, b in pairwise(rates[10:]))
+    assert learning_rate(80, replace(loop, decay=False)) == 1e-3
+    assert learning_rate(0, replace(loop, warmup=0.0)) == 1e-3
+
+
+def test_draws_depend_on_place_and_purpose() -> None:
+    keys = [("pair", 0, 0, 0), ("points", 0, 0, 0), ("pair", 1, 0, 0), ("pair", 0, 1, 0), ("pair", 0, 0, 1)]
+    numbers = [float(torch.rand(1, generator=generator_of(*key))) for key in keys]
+    assert len(set(numbers)) == len(keys)
+    assert numbers == [float(torch.rand(1, generator=generator_of(*key))) for key in keys]
+
+
+def test_a_step_holds_the_same_places_however_it_is_shared_out(settings: TrainSettings) -> None:
+    def places(batch: int, accumulate: int, processes: int) -> list[set[Place]]:
+        loop = with_loop(settings, batch=batch, accumulate=accumulate, steps=7)
+        found: dict[int, list[Place]] = {}
+        for process in range(processes):
+            for batch_places in Places(loop, 5, process, processes):
+                for place in batch_places:
+                    found.setdefault(place.step, []).append(place)
+        assert all(len(each) == len(set(each)) for each in found.values())
+        return [set(found[step]) for step in sorted(found)]
+
+    assert places(8, 1, 1) == places(2, 4, 1) == places(2, 1, 4) == places(2, 2, 2)
+    assert len(places(8, 1, 1)) == 2
+
+
+def test_every_pair_is_drawn(shapes: Path, settings: TrainSettings) -> None:
+    index = nephi.read_dataset_index(shapes)
+    pairs = TrainingPairs(index, settings, SeenImages(index, settings.frame, 0))
+    drawn = [pairs.drawn(Place(step, 0)) for step in range(200)]
+    assert set(drawn) == set(index.pairs("train"))
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_augmentation(d: int) -> None:
+    shape = (12, 10, 8)[:d]
+    grid = Grid.from_spacing(shape, (1.0, 2.0, 3.0)[:d])
+    images = [torch.rand(1, *shape, generator=generator_of("test", k)) for k in range(2)]
+    same = augmented(*images, grid, AugmentSettings(), generator_of("augment", 0))
+    assert all(torch.equal(a, b) for a, b in zip(images, same, strict=True))
+    first, again, other = (augmented(*images, grid, STRONG, generator_of("augment", seed)) for seed in (0, 0, 1))
+    assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], other[0])
+    for image in first:
+        assert image.shape == (1, *shape) and float(image.min()) >= 0 and float(image.max()) <= 1
+
+
+def test_axes_are_turned_of_both_images_alike() -> None:
+    """With voxels as long along each axis nothing is interpolated, and nothing is lost."""
+    grid = Grid.from_spacing((9, 9, 9), (2.0, 2.0, 2.0))
+    image = torch.rand(1, 9, 9, 9, generator=generator_of("test", 0))
+    seen = set()
+    for seed in range(40):
+        one, other = augmented(
+            image, image + 1, grid, AugmentSettings(flip=True, permute=True), generator_of("augment", seed)
+        )
+        torch.testing.assert_close(one + 1, other, atol=1e-5, rtol=0)
+        torch.testing.assert_close(one.flatten().sort()[0], image.flatten().sort()[0], atol=1e-4, rtol=0)
+        seen.add(tuple(one[0, 0, 0].tolist()))
+    assert len(seen) > 15
+
+
+def test_either_image_has_an_affine_map_of_its_own() -> None:
+    grid = Grid.from_spacing((41, 41), (1.0, 1.0))
+    distance = (grid.voxel_centres() - grid.centre_world()).norm(dim=-1)
+    image = (distance < 10).float()[None]
+    shifted = AugmentSettings(shift=5.0)
+    first, second = augmented(image, image, grid, shifted, generator_of("augment", 3))
+    assert not torch.allclose(first, second)
+    for each in (first, second):
+        assert float(each.sum()) == pytest.approx(float(image.sum()), rel=0.02)  # moved, not cut
+    sizes = [
+        float(augmented(image, image, grid, AugmentSettings(scale=0.5), generator_of("augment", k))[0].sum())
+        for k in range(30)
+    ]
+    assert min(sizes) < 0.7 * float(image.sum()) and max(sizes) > 1.3 * float(image.sum())
+
+
+def test_the_cache_is_bounded(shapes: Path, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def counted(path: Path) -> nephi.Image:
+        read.append(path.name)
+        return nephi.read_image(path)
+
+    monkeypatch.setattr("nephi.learning.training.cache.read_image", counted)
+    seen = SeenImages(nephi.read_dataset_index(shapes), settings.frame, limit=2 * 24 * 24 * 4)
+    for id in ("s0", "s1", "s0", "s2", "s0", "s1"):  # s2 takes the place of s1, which was used longer ago than s0
+        assert seen[id].values.shape == (1, 24, 24)
+    assert read == [f"s{k}.nii.gz" for k in (0, 1, 2, 1)]
+    none = SeenImages(nephi.read_dataset_index(shapes), settings.frame, limit=0)
+    assert torch.equal(none["s0"].values, seen["s0"].values)
+
+
+def test_a_table_is_cut_back_to_what_it_had(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    table = CsvTable(path, 0)
+    table.add({"step": 1, "loss": 0.5})
+    kept = table.length()
+    table.add({"step": 2, "loss": 0.25})
+    table.close()
+    path.write_bytes(path.read_bytes()[:-3])  # killed while it wrote
+    table = CsvTable(path, kept)
+    table.add({"step": 2, "loss": 0.25})
+    table.add({"step": 3})
+    table.close()
+    assert path.read_text() == "step,loss\n1,0.5\n2,0.25\n3,\n"
+    with pytest.raises(DataError, match="expected the 100 bytes it had when the state was saved, found 26"):
+        CsvTable(path, 100)
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "message"),
+    [
+        ("train", {"steps": 0}, "train.steps: expected 1 or more, got 0"),
+        ("train", {"cache": -1}, "train.cache: expected 0 or more, got -1"),
+        ("train", {"rate": 0.0}, "train.rate: expected more than 0"),
+        ("train", {"warmup": 1.5}, "train.warmup: expected a share of the steps from 0 to 1, got 1.5"),
+        ("train", {"precision": "8"}, "train.precision: expected one of 32, bf16-mixed, 16-mixed, got '8'"),
+        ("augment", {"noise": -0.1}, "augment.noise: expected 0 or more, got -0.1"),
+        ("augment", {"shear": 1.0}, "augment: expected shear and contrast below 1"),
+    ],
+)
+def test_settings_that_cannot_be(settings: TrainSettings, table: str, change: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        replace(getattr(settings, table), **change)

@@ -1,0 +1,76 @@
+"""Trainings as programs: killed, interrupted, and in two processes at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from subprocess import PIPE
+
+import pytest
+
+import nephi
+from nephi import TrainSettings
+
+from .conftest import rows, with_loop
+
+pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric: pip install nephi[train]")
+pytest.importorskip("tensorboard", reason="training needs TensorBoard: pip install nephi[train]")
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def configured(settings: TrainSettings, folder: Path) -> list[str]:
+    """Write a configuration; the arguments that train with it to `run`."""
+    (folder / "c.toml").write_text(nephi.train_settings_toml(settings))
+    return ["-m", "nephi.cli", "train", str(folder / "c.toml"), "-o", str(folder / "run"), "--device", "cpu"]
+
+
+def test_killed_and_interrupted_as_a_program(settings: TrainSettings, tmp_path: Path) -> None:
+    settings = with_loop(settings, steps=80, validation_interval=80, checkpoint_interval=10)
+    arguments = configured(settings, tmp_path)
+    log = tmp_path / "run" / "log.csv"
+    for number, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 130)):
+        resume = ["--resume"] if log.exists() else []
+        command = [sys.executable, *arguments, *resume]
+        process = subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True, env=ENVIRONMENT)
+        before = log.stat().st_mtime_ns if resume else 0
+        while process.poll() is None and not (log.exists() and log.stat().st_mtime_ns > before):
+            time.sleep(0.005)
+        time.sleep(0.1)
+        process.send_signal(number)
+        said, errors = process.communicate(timeout=60)
+        assert process.returncode == code, errors
+        assert errors == ""
+        assert ("Interrupted; the state is saved, --resume goes on" in said) == (code == 130)
+    assert nephi.train(settings, tmp_path / "run", resume=True).finished
+    nephi.train(settings, tmp_path / "whole")
+    for name in ("last", "best"):
+        assert (tmp_path / "run" / f"{name}.safetensors").read_bytes() == (
+            tmp_path / "whole" / f"{name}.safetensors"
+        ).read_bytes()
+    assert [row["step"] for row in rows(log)] == list(range(1, 81))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo is tried where training is done")
+@pytest.mark.parametrize("start", ["torchrun", "fabric"])
+def test_two_processes_are_a_batch_of_twice_the_size(settings: TrainSettings, tmp_path: Path, start: str) -> None:
+    settings = with_loop(settings, steps=6, batch=2, accumulate=2)
+    arguments = configured(settings, tmp_path)
+    if start == "torchrun":
+        arguments = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments]
+    else:
+        arguments += ["--devices", "2"]
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Trained") == 1
+    nephi.train(with_loop(settings, batch=4), tmp_path / "one")
+    for name in ("log.csv", "validation.csv"):
+        pairs = zip(rows(tmp_path / "run" / name), rows(tmp_path / "one" / name), strict=True)
+        for two, one in pairs:
+            assert {**two, "seconds": 0} == pytest.approx({**one, "seconds": 0}, rel=1e-4, abs=1e-6)
+    with pytest.raises(nephi.UsageError, match="processes: the run was started with 2, there are now 1"):
+        nephi.train(settings, tmp_path / "run", resume=True)
