@@ -114,10 +114,13 @@ def _system(settings: ModelSettings, frame: FrameSettings, tensors: dict[str, Te
 
 def _least_size(settings: ModelSettings, dimension: int) -> int:
     """Return a count that the weights of a system of these settings surely exceed."""
+    decoders = settings.field.hidden**2 * (settings.field.layers - 1)
+    if settings.system == "auto-decoder":
+        return decoders + settings.pairs * settings.field.global_codes
     filters = settings.encoder.filters if settings.system == "nephi" else settings.unet.filters
     size = sum(3**dimension * before * after for before, after in pairwise(filters))
     if settings.system == "nephi":
-        size += settings.field.hidden**2 * (settings.field.layers - 1)
+        size += decoders
         if settings.field.global_codes:
             size += filters[-1] * settings.encoder.pooled**dimension * settings.encoder.features
     return size

@@ -47,6 +47,8 @@ def plan_prediction(
 
 def _features(model: StoredModel) -> int:
     """Return how many features the network has on its way down, at all resolutions of its finest step."""
+    if model.settings.system == "auto-decoder":  # has no network for images
+        return 0
     halved = isinstance(model.system, NephiSystem)  # already by its first convolution
     filters = model.settings.encoder.filters if halved else model.settings.unet.filters
     shapes = [tuple(-(-n // 2 ** (level + halved)) for n in model.frame.shape) for level in range(len(filters))]
