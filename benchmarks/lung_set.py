@@ -59,7 +59,7 @@ def _written(
     for a, b in ((0, 1), (1, 0)):
         path = f"landmarks/{ids[a]}--{ids[b]}.csv"
         there = nephi.PointPairs.from_coordinates(points[a][kept], points[b][kept])
-        nephi.write_point_pairs(there, folder / path)
+        nephi.write_point_pairs(folder / path, there)
         pairs.append(nephi.DatasetPair(ids[a], ids[b], path))
     return pairs
 

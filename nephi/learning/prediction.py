@@ -55,10 +55,10 @@ def predict(
     for settings that are not of a deformable registration, and to refine what has no codes.
     """
     stored, where = refinable_model(model, refinement), choose_device(device)
-    chosen, usage = prediction_settings(stored, preset, settings, refinement), Usage()
+    chosen, usage = prediction_settings(stored, preset, settings), Usage()
     with cpu_threads(chosen.threads):
         with usage.stage("prepare"):
-            inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen)
+            inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen, refinement)
         with usage.stage("predict"):
             steps = predicted_steps(stored, *inputs.seen, where)
         history: list[dict[str, float]] = []

@@ -34,8 +34,8 @@ def plan_prediction(
     The arguments are those of `predict`, and so are the errors.
     """
     stored, where = refinable_model(model, refinement), choose_device(device)
-    chosen = prediction_settings(stored, preset, settings, refinement)
-    inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen)
+    chosen = prediction_settings(stored, preset, settings)
+    inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen, refinement)
     pair, chosen = inputs.pair, inputs.settings
     levels = chosen.levels if refinement.steps else ()
     planned = tuple(planned_level(pair, level, chosen.fit.radius) for level in levels)
@@ -47,6 +47,8 @@ def plan_prediction(
 
 def _features(model: StoredModel) -> int:
     """Return how many features the network has on its way down, at all resolutions of its finest step."""
+    if model.settings.system == "auto-decoder":  # has no network for images
+        return 0
     halved = isinstance(model.system, NephiSystem)  # already by its first convolution
     filters = model.settings.encoder.filters if halved else model.settings.unet.filters
     shapes = [tuple(-(-n // 2 ** (level + halved)) for n in model.frame.shape) for level in range(len(filters))]
