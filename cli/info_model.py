@@ -18,7 +18,7 @@ def model_rows(file: Path) -> tuple[str, list[tuple[str, str]]]:
         ("model", nephi.model_digest(model)),
         ("sees", f"{_by(frame.shape)} voxels of {_by(frame.spacing)} mm, axes of the world"),
         ("window", window),
-        ("mask", f"{frame.mask}{', 0 outside' if frame.masked else ''}"),
+        ("mask", f"{frame.mask}, outside {frame.outside_mask}"),
         ("centre", f"of the {frame.centre}"),
     ]
     # What a file says about itself may be anything.

@@ -25,28 +25,33 @@ def seeded_fields(
     `silu(z) - silu(-z) = z`, two hidden units hand each component through unchanged, and all the others are as in a
     fresh field, free to be fitted. So whatever found the deformation, a fit can go on from it with its usual fields.
 
-    Raises `UsageError` for settings without an inverse, or that are not of dense grids with as many channels as axes,
-    read by one SiLU layer of more than twice as many units, without codes.
+    Raises `UsageError` for settings that `can_seed` refuses.
     """
+    d = grid.dimension
+    if not can_seed(settings, d):
+        raise UsageError(
+            f"field: expected dense grids of {d} channels or more, a silu decoder of one layer of more than {2 * d} "
+            "units, an inverse and no codes, to begin as a known deformation"
+        )
     fields = build_fields(settings, grid, generator)
-    if fields.inverse_field is None:
-        raise UsageError("field.inverse: expected true to go on from a prediction")
     for field, known in ((fields.forward_field, phi), (fields.inverse_field, inverse)):
-        _seed(field, known, settings)
+        if field is not None:
+            _seed(field, known)
     return fields
 
 
-def _seed(field: NeuralField, known: PointMap, settings: FieldSettings) -> None:
+def can_seed(settings: FieldSettings, dimension: int) -> bool:
+    """Tell whether fields of these settings can begin as a known deformation."""
+    grids = settings.encoding not in ("hash", "fourier", "coordinates") and settings.channels >= dimension
+    reads = settings.decoder == "silu" and settings.layers == 1 and settings.hidden > 2 * dimension
+    return settings.inverse and grids and reads and not settings.global_codes + settings.local_codes
+
+
+def _seed(field: NeuralField, known: PointMap) -> None:
     d, encoding, decoder = field.dimension, field.encoding, field.decoder
-    if not isinstance(encoding, LatentGrids) or not isinstance(decoder, SiluDecoder) or field.codes is not None:
-        raise UsageError("field: expected dense grids, a silu decoder and no codes to go on from a prediction")
+    assert isinstance(encoding, LatentGrids) and isinstance(decoder, SiluDecoder)
     hidden = decoder.hidden[0]
     assert isinstance(hidden, Dense)
-    if settings.layers != 1 or encoding.width < d or len(hidden.weight) <= 2 * d or settings.encoding != "dense":
-        raise UsageError(
-            f"field: expected dense grids of {d} channels or more and one layer of more than {2 * d} units to go on "
-            f"from a prediction, got {settings.encoding}, {settings.channels}, {settings.layers} and {settings.hidden}"
-        )
     level = max(range(len(encoding.shapes)), key=lambda k: encoding.shapes[k])
     nodes = _nodes(field, encoding.shapes[level])
     outputs = torch.linalg.solve(field.amplitude, torch.cat([known(n) - n for n in nodes.split(BLOCK)]).T).T

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nephi.errors import UsageError
+from nephi.fields import can_seed
 from nephi.learning.frame import Seen, bring
 from nephi.learning.model import NephiSystem
 from nephi.learning.model_file import StoredModel, read_model
@@ -64,16 +65,28 @@ def prediction_inputs(
 ) -> PredictionInputs:
     """Read and check images and masks, fixed and moving, and bring them to what the model sees.
 
-    The settings then have the model's fields, and the schedule of the refinement.
+    The settings then have the fields that will be stored, and the schedule of the refinement.
 
     Raises `DataError` for files that cannot be read, and images that suit neither each other nor the model.
     """
     pair, settings = prepare(*images, *masks, settings)
-    if isinstance(model.system, NephiSystem):  # whose lengths are in mm whatever unit the others count in
+    if isinstance(model.system, NephiSystem) and not joins(model, settings, refinement):
+        # Whose lengths are in mm whatever unit the others count in.
         settings = replace(settings, field=model.settings.field)
     if refinement.steps:
         settings = shortened(settings, refinement)
     return PredictionInputs(model, pair, _seen(pair, masks, settings, model), settings)
+
+
+def joins(model: StoredModel, settings: Settings, refinement: Refinement) -> bool:
+    """Tell whether a refinement goes on with one field of the settings' own.
+
+    So it does from a model of several steps, all of whose parameters may change: the kernels of the fit serve a single
+    field, and that of the settings is as fine as the fit wants it.
+    """
+    several = isinstance(model.system, NephiSystem) and len(model.settings.thinning) > 1
+    all_of_it = refinement.steps > 0 and refinement.what == "all"
+    return several and all_of_it and can_seed(settings.field, model.frame.dimension)
 
 
 def _seen(pair: Pair, given: Sequence[Source | None], settings: Settings, model: StoredModel) -> tuple[Seen, Seen]:

@@ -10,9 +10,18 @@ from torch import nn
 from nephi.fields import latent_grids
 from nephi.learning.model import NephiSystem
 from nephi.learning.model_file import StoredModel
-from nephi.learning.prediction_inputs import prediction_inputs, prediction_settings, refinable_model
+from nephi.learning.prediction_inputs import joins, prediction_inputs, prediction_settings, refinable_model
 from nephi.learning.refinement import Refinement
-from nephi.optimize import Plan, Settings, Source, choose_device, planned_level, planned_memory_mb, planned_sides
+from nephi.optimize import (
+    Plan,
+    Settings,
+    Source,
+    choose_device,
+    made_of,
+    planned_level,
+    planned_memory_mb,
+    planned_sides,
+)
 
 BYTES_PER_FEATURE = 30  # as measured: its value, normalised and activated, and all again on the way back up
 
@@ -39,7 +48,8 @@ def plan_prediction(
     pair, chosen = inputs.pair, inputs.settings
     levels = chosen.levels if refinement.steps else ()
     planned = tuple(planned_level(pair, level, chosen.fit.radius) for level in levels)
-    lattices, parameters = _made_of(stored)
+    joined = joins(stored, chosen, refinement)
+    lattices, parameters = made_of(chosen.field, pair.fixed.grid) if joined else _made_of(stored)
     memory = planned_memory_mb(pair, planned, parameters)
     memory = None if memory is None else memory + BYTES_PER_FEATURE * _features(stored) / 1e6
     return Plan(str(where), *planned_sides(pair), chosen, lattices, parameters, planned, memory)

@@ -1,6 +1,7 @@
 """Fields that begin as a known deformation."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -59,13 +60,10 @@ def test_every_parameter_can_be_fitted_on(grid: Grid) -> None:
     )
 
 
-def test_what_cannot_be_is_refused(grid: Grid) -> None:
-    for settings, message in (
-        (replace(SETTINGS, inverse=False), r"field\.inverse: expected true"),
-        (replace(SETTINGS, encoding="fourier"), "expected dense grids, a silu decoder"),
-        (replace(SETTINGS, global_codes=2), "expected dense grids, a silu decoder and no codes"),
-        (replace(SETTINGS, channels=1), "channels or more and one layer"),
-        (replace(SETTINGS, hidden=4), "one layer of more than"),
-    ):
-        with pytest.raises(UsageError, match=message):
-            seeded_fields(settings, grid, lambda x: x, lambda x: x, generator())
+@pytest.mark.parametrize(
+    "change",
+    [{"inverse": False}, {"encoding": "fourier"}, {"global_codes": 2}, {"channels": 1}, {"hidden": 4}, {"layers": 2}],
+)
+def test_what_cannot_be_is_refused(grid: Grid, change: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="field: expected dense grids of"):
+        seeded_fields(replace(SETTINGS, **change), grid, lambda x: x, lambda x: x, generator())
