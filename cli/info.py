@@ -40,6 +40,7 @@ def info(file: Path, settings: bool) -> None:
             return
         # What a file says about itself may be anything.
         rows = [(name, str(about.get(name, "not told"))) for name in ("seed", "device", "threads", "parameters")]
+        rows += [(name, str(about[name])) for name in ("model", "refinement") if name in about]
         versions = about.get("versions")
         if isinstance(versions, dict):
             rows.append(("versions", ", ".join(f"{k} {v}" for k, v in versions.items())))

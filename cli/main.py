@@ -19,6 +19,7 @@ from .finetune import finetune
 from .info import info
 from .jacobian import jacobian
 from .points import points
+from .predict import predict
 from .register import register
 from .train import train
 from .view import view
@@ -52,7 +53,21 @@ def cli() -> None:
     """
 
 
-for command in (register, apply, points, export, jacobian, evaluate, info, view, train, finetune, demo, completion):
+for command in (
+    register,
+    predict,
+    apply,
+    points,
+    export,
+    jacobian,
+    evaluate,
+    info,
+    view,
+    train,
+    finetune,
+    demo,
+    completion,
+):
     cli.add_command(command)
 
 

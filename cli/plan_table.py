@@ -25,8 +25,10 @@ def plan_table(plan: Plan, initial: str, results: str) -> None:
     if kind != "none":
         by = ", ".join(f"{s:.3g}" for s in settings.affine.smoothing)
         rows.append((kind, f"{settings.affine.steps} steps at each smoothing of {by} mm"))
+    if plan.parameters:
+        lattices = f", latent grids {', '.join(map(_by, plan.lattices))}" if plan.lattices else ""
+        rows.append(("fields", f"{plan.parameters} parameters{lattices}"))
     if plan.levels:
-        rows.append(("fields", f"{plan.parameters} parameters, latent grids {', '.join(map(_by, plan.lattices))}"))
         rows.append(("similarity", f"{fit.similarity} at {fit.patches} patches a step and direction"))
     for number, level in enumerate(plan.levels, start=1):
         steps, smoothing = level.settings.steps, level.settings.smoothing

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .model_options import RefineOptions, model_option, refine_options
 from .options import FILE, frame_option, require_dimension, verbosity_options
 from .plan_table import plan_table
 from .progress import progress_bar
+from .register_methods import chosen_method
 from .register_options import RESULTS, Preset, Results
 from .tables import registration_table, stage_table
 
 if TYPE_CHECKING:
-    from nephi import PointPairs, Settings, Transform
-
-INITIALS = ("moments", "centers", "none")
+    from nephi import PointPairs
 
 
 @click.command(short_help="Register a moving image to a fixed one.")
@@ -43,6 +43,8 @@ INITIALS = ("moments", "centers", "none")
     metavar="NAME",
     help="mse, ncc, lncc, lncc2, pooled, or for other contrast mind or nmi; sums, too: 'lncc2 + 10 mse'.",
 )
+@model_option
+@refine_options
 @click.option("--window", type=(float, float), metavar="LO HI", help="Intensities between which images are compared.")
 @click.option("--outside", type=float, metavar="VALUE", help="Value of warped voxels from beyond the moving image.")
 @click.option(
@@ -85,7 +87,7 @@ def register(
     save: tuple[str, ...],
     dry_run: bool,
     overwrite: bool,
-    initial: str | None,
+    refine: RefineOptions,
     quiet: bool,
     verbose: bool,
     **overrides: Any,
@@ -95,6 +97,7 @@ def register(
     \b
     nephi register -f exhale.nii.gz -m inhale.nii.gz -o result --preset lung-ct
     nephi register -f exhale.nii.gz -m inhale.nii.gz -o result --preset lung-ct --save transform,report
+    nephi register -f exhale.nii.gz -m inhale.nii.gz -o result --model lungs.safetensors --refine 100
 
     \b
     transform  transform.nephi      the transform and its inverse, for nephi's other commands
@@ -108,43 +111,27 @@ def register(
     """
     import nephi
 
-    settings = _settings(overrides)
-    given = (fixed, moving, fixed_mask, moving_mask, landmarks, overrides["config"], initial)
+    named = (overrides["config"], overrides["initial"], overrides["model"])
+    given = (fixed, moving, fixed_mask, moving_mask, landmarks, *named)
+    method = chosen_method(overrides, refine)
     nephi.check_output_folder(output, overwrite, [path for path in given if path is not None])
     images = [nephi.read_image(path) for path in (fixed, moving)]
     for image in images:
         nephi.require_exportable(image)
     pairs = _landmarks(landmarks, frame, images[0].dimension)
-    start = _initial(initial)
+    masks = {"fixed_mask": fixed_mask, "moving_mask": moving_mask}
     if dry_run:
-        plan = nephi.plan(
-            *images,
-            settings=settings,
-            fixed_mask=fixed_mask,
-            moving_mask=moving_mask,
-            initial=start,
-            seed=seed,
-            device=device,
-        )
-        plan_table(plan, initial or settings.affine.initial, f"{output}: {', '.join(save)}")
+        plan = method.plan(images, seed, device=device, **masks)
+        plan_table(plan, method.begins, f"{output}: {', '.join(save)}")
         return
     with progress_bar(quiet) as progress:
-        result = nephi.register(
-            *images,
-            settings=settings,
-            fixed_mask=fixed_mask,
-            moving_mask=moving_mask,
-            initial=start,
-            seed=seed,
-            device=device,
-            progress=progress,
-        )
+        result = method.run(images, seed, progress, device=device, **masks)
         progress(nephi.Progress("writing", 1, 1, result.history[-1]["loss"] if result.history else 0.0))
         measured = result.save(output, overwrite, pairs, [name for name in save if name != "page"])
         if "page" in save:
             nephi.write_report(result, output, command=command or "", landmarks=pairs)
     if verbose and not quiet:
-        click.echo(nephi.settings_toml(settings))
+        click.echo(nephi.settings_toml(method.settings))
         stage_table(measured)
     if not quiet:
         registration_table(measured, output)
@@ -158,38 +145,3 @@ def _landmarks(path: Path | None, frame: str, dimension: int) -> PointPairs | No
     pairs = nephi.read_point_pairs(path, frame)
     require_dimension(path, "landmarks", pairs.fixed.dimension, dimension, "images are")
     return pairs
-
-
-def _settings(overrides: dict[str, Any]) -> Settings:
-    """Return the preset's settings, overridden by the file, overridden by the options."""
-    from dataclasses import replace
-
-    import nephi
-
-    base = overrides["preset"] or "generic"
-    config = overrides["config"]
-    settings = nephi.read_settings(config, base) if config else nephi.preset(base)
-    if overrides["similarity"]:
-        settings = nephi.with_similarity(settings, overrides["similarity"])
-    image = {name: overrides[name] for name in ("window", "outside") if overrides[name] is not None}
-    whole = {name: overrides[name] for name in ("transform", "threads") if overrides[name] is not None}
-    return replace(settings, image=replace(settings.image, **image), **whole)
-
-
-def _initial(value: str | None) -> str | Transform | None:
-    if value is None or value in INITIALS:
-        return value
-    import nephi
-
-    transform = nephi.read_transform(value)
-    if not _is_affine(transform):
-        raise nephi.DataError(f"{value}: expected an affine transform to start from, found a deformation")
-    return transform
-
-
-def _is_affine(transform: Transform) -> bool:
-    import nephi
-
-    if isinstance(transform, nephi.Composite):
-        return all(map(_is_affine, transform.transforms))
-    return isinstance(transform, nephi.AffineTransform)

@@ -19,7 +19,15 @@ PRESETS = (
     "idir",
     "nephi-eccv2024",
 )
-RESULTS = ("transform", "warp", "inverse", "warped", "report", "page")
+FILES = {
+    "transform": "transform.nephi",
+    "warp": "warp.nii.gz",
+    "inverse": "inverse_warp.nii.gz",
+    "warped": "warped.nii.gz",
+    "report": "report.json",
+    "page": "report.html",
+}
+RESULTS = tuple(FILES)
 
 
 class Preset(click.ParamType):  # type: ignore[type-arg] # generic in late versions of click only

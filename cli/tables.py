@@ -38,7 +38,8 @@ def registration_table(report: Mapping[str, Any], folder: Path) -> None:
         rows.append(("the same, before polishing", f"{error:.3f} mm"))
     if tre := report.get("tre_mm"):
         rows.append(("landmark error, mean", f"{tre['mean']:.3f} mm ({tre['before']:.3f} before)"))
-    rows.append(("affine and fit", f"{usage['affine_and_fit_cpu_s']:.1f} CPU s"))
+    done = "prediction and refinement" if "model" in report else "affine and fit"
+    rows.append((done, f"{usage['affine_and_fit_cpu_s']:.1f} CPU s"))
     rows.append(("whole process", f"{usage['process_cpu_s']:.1f} CPU s"))
     if usage["peak_memory_mb"] is not None:
         rows.append(("peak memory", f"{usage['peak_memory_mb']:.0f} MB"))

@@ -23,7 +23,7 @@ from nephi.cli.main import cli
 from nephi.optimize.settings import LevelSettings
 
 # Where the documentation of a name stands, if not where the public API takes it from.
-DOCUMENTED = {"register": "nephi.optimize.register"}
+DOCUMENTED = {"register": "nephi.optimize.register", "predict": "nephi.learning.predict"}
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

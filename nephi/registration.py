@@ -16,7 +16,7 @@ Arguments = ParamSpec("Arguments")
 
 
 class Registration(optimize.Registration):
-    """The result of `register`; in a notebook, checkerboards before and after.
+    """The result of `register` or `predict`; in a notebook, checkerboards before and after.
 
     `stored` is what goes into `transform.nephi`; `history` has for each step a row of the level (counted from 0), the
     loss and its terms; `usage` the seconds of each stage.
@@ -26,14 +26,14 @@ class Registration(optimize.Registration):
         return notebook_html(self)
 
 
-def _shown(fit: Callable[Arguments, optimize.Registration]) -> Callable[Arguments, Registration]:
+def shown(fit: Callable[Arguments, optimize.Registration]) -> Callable[Arguments, Registration]:
     """Return `fit` with results that show themselves."""
 
     @wraps(fit)
-    def register(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Registration:
+    def showing(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Registration:
         return Registration(**vars(fit(*args, **kwargs)))
 
-    return register
+    return showing
 
 
-register = _shown(optimize.register)
+register = shown(optimize.register)

@@ -59,13 +59,13 @@ def transform_grid(path: str | Path, convention: FieldConvention | None = None) 
 def describe_transform(path: str | Path) -> dict[str, Any]:
     """Return what a `.nephi` file says about itself: grids, seed, versions, settings, number of parameters."""
     stored = read_nephi(path)
-    parameters = 0 if stored.pair is None else sum(p.numel() for p in stored.pair.parameters())
     return {
         **stored.about,
         "fixed_grid": stored.fixed_grid,
         "moving_grid": stored.moving_grid,
         "affine": stored.affine.matrix,
-        "parameters": parameters,
+        "steps": [step.grid for step in stored.steps],
+        "parameters": sum(step.parameters for step in stored.steps),
         "settings": stored.settings,
     }
 

@@ -1,30 +1,42 @@
 """Deformations as neural fields: encodings, latent codes, decoders, and the file they are stored in."""
 
-from nephi.fields.batch import FieldBatch, LatentBatch, batches, give_latent, latent_grids
+from nephi.fields.batch import FieldBatch, LatentBatch, batches, give_latent, latent_grids, latent_parameters
 from nephi.fields.build import build_fields
+from nephi.fields.chain import ChainPair, FieldChain
 from nephi.fields.codes import LatentCodes
 from nephi.fields.inverse import PolishedInverse
 from nephi.fields.neural_field import FieldPair, NeuralField
+from nephi.fields.placing import blended, placed
 from nephi.fields.settings import DECODERS, ENCODINGS, FieldSettings
-from nephi.fields.storage import StoredTransform, nephi_bytes, read_nephi
+from nephi.fields.storage import nephi_bytes, read_nephi
+from nephi.fields.stored import StoredTransform
+from nephi.fields.stored_steps import DisplacementStep, FieldStep, Step
 from nephi.fields.tables import from_table
 
 __all__ = [
     "DECODERS",
     "ENCODINGS",
+    "ChainPair",
+    "DisplacementStep",
     "FieldBatch",
+    "FieldChain",
     "FieldPair",
     "FieldSettings",
+    "FieldStep",
     "LatentBatch",
     "LatentCodes",
     "NeuralField",
     "PolishedInverse",
+    "Step",
     "StoredTransform",
     "batches",
+    "blended",
     "build_fields",
     "from_table",
     "give_latent",
     "latent_grids",
+    "latent_parameters",
     "nephi_bytes",
+    "placed",
     "read_nephi",
 ]

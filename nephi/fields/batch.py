@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nephi.fields import jets
 from nephi.fields.compiled import arrays_of, evaluate
@@ -42,6 +42,12 @@ def latent_grids(fields: FieldPair) -> list[LatentGrids]:
     found = [] if fields.codes is None or fields.codes.local is None else [fields.codes.local]
     both = [field for field in (fields.forward_field, fields.inverse_field) if field is not None]
     return found + [field.encoding for field in both if isinstance(field.encoding, LatentGrids)]
+
+
+def latent_parameters(fields: FieldPair) -> list[nn.Parameter]:
+    """Return what differs from pair to pair: the values of `latent_grids`, and the global codes."""
+    everywhere = [] if fields.codes is None else [fields.codes.everywhere]
+    return everywhere + [grids.table for grids in latent_grids(fields)]
 
 
 def batches(fields: FieldPair, latent: LatentBatch) -> tuple[FieldBatch, FieldBatch | None]:

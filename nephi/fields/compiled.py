@@ -40,7 +40,8 @@ class Compiled:
 
 @contextmanager
 def gradients_in_place(fields: Iterable[NeuralField]) -> Iterator[None]:
-    """Inside, backward passes add the gradients of the fields' parameters straight to their `.grad`, which must exist.
+    """Inside, backward passes add the gradients of the fields' parameters straight to their `.grad`, which must exist
+    (where it does not, the parameter is held fixed).
 
     Handed to autograd instead, the gradient of a table would be written, summed and added as a whole for each
     evaluation, most of it zeros. `torch.autograd.grad` does not see such gradients.
@@ -116,6 +117,6 @@ class _Evaluate(torch.autograd.Function):
     def backward(ctx, by_displacement, by_jacobian):  # type: ignore[no-untyped-def]
         points, *parameters = ctx.saved_tensors  # also notices parameters that were changed since
         in_place = ctx.arrays.in_place
-        sums = [p.grad for p in ctx.arrays.parameters] if in_place else [torch.zeros_like(p) for p in parameters]
+        sums = ctx.arrays.gradients() if in_place else [torch.zeros_like(p) for p in parameters]
         by_points = field_gradient(ctx.arrays, points, by_displacement, by_jacobian, ctx.needs_input_grad[2], sums)
         return None, None, by_points, *([None] * len(sums) if in_place else sums)

@@ -47,9 +47,14 @@ class NeuralField(nn.Module, Transform):
         return len(self.domain.lengths)
 
     @property
-    def local_features(self) -> Tensor | None:
-        """The latent features of which each bears on the field nearby only; None where there are no dense grids."""
-        return self.encoding.table if type(self.encoding) is LatentGrids else None
+    def device(self) -> torch.device:
+        """Where the field is."""
+        return self.amplitude.device
+
+    @property
+    def local_features(self) -> list[Tensor]:
+        """The latent features of which each bears on the field nearby only; none where there are no dense grids."""
+        return [self.encoding.table] if type(self.encoding) is LatentGrids else []
 
     def __call__(self, points: Tensor) -> Tensor:
         """Return `phi(x)` for world points `(..., D)`, mm."""
@@ -134,3 +139,7 @@ class FieldPair(nn.Module):
     def codes(self) -> LatentCodes | None:
         """The latent codes both fields read, if there are any."""
         return self.forward_field.codes
+
+    def code_magnitude(self) -> Tensor | None:
+        """Return `mean |z|` over the latent codes; None without any."""
+        return None if self.codes is None else self.codes.magnitude()

@@ -1,4 +1,4 @@
-"""`.nephi` files: a registration's transform, its inverse, both grids, and the settings it was made with.
+"""`.nephi` files: a stored transform as bytes, and back.
 
 A `.nephi` file is a safetensors file: numbers and one JSON text, nothing that could run code. The text lies under the
 single metadata key `nephi` (safetensors does not keep the order of several keys, and equal results shall be equal
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,83 +18,68 @@ from torch import Tensor
 
 from nephi.errors import DataError, NephiError
 from nephi.fields.build import build_fields
-from nephi.fields.inverse import PolishedInverse
-from nephi.fields.neural_field import FieldPair
 from nephi.fields.settings import FieldSettings
+from nephi.fields.stored import StoredTransform
+from nephi.fields.stored_steps import DisplacementStep, FieldStep, Step
 from nephi.fields.tables import from_table
 from nephi.geometry import Grid
-from nephi.transforms import AffineTransform, Composite, Transform
+from nephi.transforms import AffineTransform, ContinuedDisplacement
 
 FORMAT = "nephi-transform"
-VERSION = 1
-INVERSE_TOLERANCE = 0.5e-3  # mm between y and phi(inverse(y)): 0.001, less what floats and files round
+# 1: at most one step, fields over the fixed grid, as a fit leaves it; 2: any number, each with a grid of its own.
+VERSIONS = (1, 2)
 TWIN = "inverse_field.codes."  # the inverse reads the forward field's codes: stored once
-
-
-@dataclass(frozen=True, eq=False)
-class StoredTransform:
-    """What a `.nephi` file holds.
-
-    `affine` takes fixed to moving points; `pair` (absent in an affine registration) acts before it, on the
-    fixed side. `settings` are the registration's settings as plain tables, `about` versions and seed.
-    """
-
-    affine: AffineTransform
-    fixed_grid: Grid
-    moving_grid: Grid
-    pair: FieldPair | None = None
-    field_settings: FieldSettings | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
-    about: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def transform(self) -> Transform:
-        """phi: fixed points to moving points (world mm, RAS)."""
-        return self.affine if self.pair is None else Composite([self.pair.forward_field, self.affine])
-
-    @property
-    def inverse(self) -> Transform:
-        """The inverse: moving points to fixed points, such that phi takes them back to within 0.001 mm.
-
-        It starts from the trained inverse, if there is one. No gradient flows through it, see `PolishedInverse`.
-        """
-        back = self.affine.inverse()
-        if self.pair is None:
-            return back
-        stretch = float(torch.linalg.matrix_norm(self.affine.matrix[:-1, :-1], ord=2))
-        tolerance = INVERSE_TOLERANCE / max(1.0, stretch)  # on the field's side of the affine map
-        return Composite([back, PolishedInverse(self.pair.forward_field, self.pair.inverse_field, tolerance)])
-
-    @property
-    def trained_inverse(self) -> Transform | None:
-        """The inverse as it was fitted, moving points to fixed points, not polished; None where none was."""
-        if self.pair is None or self.pair.inverse_field is None:
-            return None
-        return Composite([self.affine.inverse(), self.pair.inverse_field])
 
 
 def nephi_bytes(stored: StoredTransform) -> bytes:
     """Return the content of a `.nephi` file; equal transforms give equal bytes."""
     from safetensors.torch import save
 
-    tensors = {"affine": stored.affine.matrix.contiguous()}
-    if stored.pair is not None:
-        state = stored.pair.state_dict()
-        for name, value in state.items():
-            if not name.startswith(TWIN):
-                # Tables are rounded to half precision at the end of the fit, see FieldPair.round_tables.
-                tensors[f"pair.{name}"] = (value.half() if name.endswith(".table") else value).cpu().contiguous()
-    header = {
+    header: dict[str, Any] = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": 2,
         "fixed_grid": _grid_table(stored.fixed_grid),
         "moving_grid": _grid_table(stored.moving_grid),
-        "field": asdict(stored.field_settings) if stored.field_settings else None,
         "settings": stored.settings,
         "about": stored.about,
     }
+    tensors = {"affine": stored.affine.matrix.contiguous()}
+    if _is_plain(stored):
+        field_settings = [asdict(step.settings) for step in stored.steps if isinstance(step, FieldStep)]
+        header |= {"version": 1, "field": field_settings[0] if field_settings else None}
+        prefixes = ["pair."]
+    else:
+        header["steps"] = [_step_table(step) for step in stored.steps]
+        prefixes = [f"steps.{i}." for i in range(len(stored.steps))]
+    for prefix, step in zip(prefixes, stored.steps, strict=False):
+        tensors |= {prefix + name: value for name, value in _step_tensors(step).items()}
     data: bytes = save(tensors, metadata={"nephi": json.dumps(header, sort_keys=True)})
     return data
+
+
+def _is_plain(stored: StoredTransform) -> bool:
+    """Tell whether version 1 can hold it: every nephi reads that."""
+    if not stored.steps:
+        return True
+    (step, *more), grid = stored.steps, stored.fixed_grid
+    same = step.grid.shape == grid.shape and torch.equal(step.grid.affine, grid.affine)
+    return isinstance(step, FieldStep) and same and not more
+
+
+def _step_table(step: Step) -> dict[str, Any]:
+    kind = {"field": asdict(step.settings)} if isinstance(step, FieldStep) else {"field": None}
+    return {"grid": _grid_table(step.grid), **kind}
+
+
+def _step_tensors(step: Step) -> dict[str, Tensor]:
+    if isinstance(step, DisplacementStep):
+        return {"displacement": step.field.displacement.float().cpu().contiguous()}
+    # Tables are rounded to half precision at the end of the fit, see FieldPair.round_tables.
+    return {
+        name: (value.half() if name.endswith(".table") else value).cpu().contiguous()
+        for name, value in step.pair.state_dict().items()
+        if not name.startswith(TWIN)
+    }
 
 
 def read_nephi(path: str | Path) -> StoredTransform:
@@ -109,11 +94,12 @@ def read_nephi(path: str | Path) -> StoredTransform:
         affine = AffineTransform(tensors.pop("affine"))
         if not affine.dimension == fixed_grid.dimension == moving_grid.dimension:
             raise DataError("its affine and its grids differ in dimension")
-        settings = None if header["field"] is None else from_table(FieldSettings, header["field"])
-        pair = _pair(settings, fixed_grid, tensors) if settings else None
-        return StoredTransform(
-            affine, fixed_grid, moving_grid, pair, settings, dict(header["settings"]), dict(header["about"])
-        )
+        steps = _plain_steps(header, fixed_grid, tensors) if header["version"] == 1 else _steps(header, tensors)
+        if any(step.grid.dimension != affine.dimension for step in steps):
+            raise DataError("its affine and a step differ in dimension")
+        if tensors:
+            raise DataError(f"Unexpected key {next(iter(tensors))}")
+        return StoredTransform(affine, fixed_grid, moving_grid, steps, dict(header["settings"]), dict(header["about"]))
     except NephiError as error:
         raise DataError(f"{path}: damaged .nephi file: {error}") from None
     except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
@@ -135,9 +121,10 @@ def _read_checked(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise DataError(
             f"{path}: a safetensors file, but not a nephi transform; expected one written by nephi register"
         )
-    if header.get("version") != VERSION:
+    if header.get("version") not in VERSIONS:
+        known = " and ".join(map(str, VERSIONS))
         raise DataError(
-            f"{path}: .nephi version {header.get('version')}, this nephi reads version {VERSION}; update nephi"
+            f"{path}: .nephi version {header.get('version')}, this nephi reads versions {known}; update nephi"
         )
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
@@ -149,19 +136,42 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def _pair(settings: FieldSettings, grid: Grid, tensors: dict[str, Tensor]) -> FieldPair:
-    stored = sum(t.numel() for t in tensors.values())
+def _plain_steps(header: dict[str, Any], grid: Grid, tensors: dict[str, Tensor]) -> tuple[Step, ...]:
+    """Return the step of a file of version 1, if it has one, and take its tensors away."""
+    if header["field"] is None:
+        return ()
+    return (_field_step(from_table(FieldSettings, header["field"]), grid, _taken(tensors, "pair.")),)
+
+
+def _steps(header: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[Step, ...]:
+    """Return the steps, and take their tensors away."""
+    steps: list[Step] = []
+    for number, table in enumerate(header["steps"]):
+        grid, own = _grid(table["grid"]), _taken(tensors, f"steps.{number}.")
+        if table["field"] is None:
+            steps.append(DisplacementStep(ContinuedDisplacement(own["displacement"], grid)))
+        else:
+            steps.append(_field_step(from_table(FieldSettings, table["field"]), grid, own))
+    return tuple(steps)
+
+
+def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Take the tensors whose names begin with `prefix` away; return them without it."""
+    return {n.removeprefix(prefix): tensors.pop(n) for n in list(tensors) if n.startswith(prefix)}
+
+
+def _field_step(settings: FieldSettings, grid: Grid, state: dict[str, Tensor]) -> FieldStep:
+    stored = sum(t.numel() for t in state.values())
     if _least_size(settings, grid) > stored:  # before anything of that size is allocated
         raise DataError("its tensors are smaller than its settings say")
     pair = build_fields(settings, grid, torch.Generator().manual_seed(0))
-    state = {name.removeprefix("pair."): tensor for name, tensor in tensors.items()}
     state |= {
         TWIN + k.removeprefix("forward_field.codes."): v
         for k, v in state.items()
         if "forward_field.codes." in k and settings.inverse
     }
     pair.load_state_dict(state)
-    return pair.requires_grad_(False)
+    return FieldStep(pair.requires_grad_(False), settings, grid)
 
 
 def _least_size(settings: FieldSettings, grid: Grid) -> float:

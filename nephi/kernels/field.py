@@ -51,6 +51,10 @@ class FieldArrays:
         sizes = (dimension, levels, parameters[0].shape[1], len(parameters[1]))
         self._structure = _Field(*sizes, *(tensor.data_ptr() for tensor in self._fixed))
 
+    def gradients(self) -> list[Tensor]:
+        """Return what gradients are added to: `.grad`, and for a parameter held fixed a tensor nobody reads."""
+        return [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+
     def structure(self) -> _Field:
         """Return the structure with the parameters' addresses of now: an optimiser may have moved them."""
         structure, parameters = self._structure, self.parameters

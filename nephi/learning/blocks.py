@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 SLOPE = 0.2  # of LeakyReLU, as in NePhi
 GROUP = 8  # channels that are normalised together: statistics of one pair, so that a batch of 1 works
 
 
+class Convolution3d(nn.Conv3d):
+    """A convolution over 3 axes, a few times faster where nothing is differentiated on one thread of the processor.
+
+    For a batch of 1 torch then takes its slow way; an encoder at 96 cubed takes 0.08 s by oneDNN instead of 0.32 s.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the convolved features."""
+        if torch.is_grad_enabled() or not _served_by_onednn(features):
+            return super().forward(features)
+        assert not isinstance(self.padding, str)
+        sizes = self.padding, self.stride, self.dilation
+        found: Tensor = torch.mkldnn_convolution(features, self.weight, self.bias, *sizes, self.groups)
+        return found
+
+
+def _served_by_onednn(features: Tensor) -> bool:
+    here = features.device.type == "cpu" and features.dtype == torch.float32
+    return here and features.ndim == 5 and torch.backends.mkldnn.is_available()
+
+
 def convolution(dimension: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
     """Return the convolution over 2 or 3 axes."""
-    return nn.Conv2d if dimension == 2 else nn.Conv3d
+    return nn.Conv2d if dimension == 2 else Convolution3d
 
 
 def block(dimension: int, before: int, after: int, stride: int) -> nn.Sequential:

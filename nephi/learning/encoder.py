@@ -18,11 +18,15 @@ from nephi.learning.blocks import SLOPE, block, convolution, initialise
 class EncoderSettings:
     """A stack of convolutions, each of which halves the resolution, and one back up as far as the finest lattice.
 
-    filters: channels at each resolution, the first at half of the images'; pooled: cells along each axis to which the
-        coarsest map is averaged for the global code; features: width of the layer between these and the code.
+    filters: channels at each resolution, the first at half of the images'.
+    finest: number (from 0) of the finest one on the way back up, which serves the lattices finer than it, too; at 0
+        most of the work is spent there.
+    pooled: cells along each axis to which the coarsest map is averaged for the global code.
+    features: width of the layer between these and the code.
     """
 
     filters: tuple[int, ...] = (8, 16, 32, 64, 128, 256)
+    finest: int = 0
     pooled: int = 4
     features: int = 256
 
@@ -30,6 +34,10 @@ class EncoderSettings:
         if not self.filters or min([*self.filters, self.pooled, self.features]) < 1:
             found = f"{self.filters}, {self.pooled} and {self.features}"
             raise UsageError(f"encoder: expected filters, pooled and features of 1 or more, got {found}")
+        if not 0 <= self.finest < len(self.filters):
+            raise UsageError(
+                f"encoder.finest: expected 0 to {len(self.filters) - 1}, as there are filters, got {self.finest}"
+            )
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ class PairEncoder(nn.Module):
         self.mode = "bilinear" if d == 2 else "trilinear"
         self.down = nn.ModuleList(block(d, before, after, stride=2) for before, after in pairwise([2, *filters]))
         every = [lattice for levels in self.lattices for lattice in levels]
-        self.level_of = {lattice: _level(lattice.shape, shape, len(filters)) for lattice in every}
+        self.level_of = {each: max(settings.finest, _level(each.shape, shape, len(filters))) for each in every}
         finest = min(self.level_of.values(), default=len(filters) - 1)
         self.up = nn.ModuleList(
             block(d, filters[k + 1] + filters[k], filters[k], stride=1)
@@ -85,8 +93,8 @@ class PairEncoder(nn.Module):
         )
         initialise(self, generator)
 
-    def forward(self, fixed: Tensor, moving: Tensor) -> LatentBatch:
-        """Return the latent values for images `(B, 1, *shape)`, of this shape or another."""
+    def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> LatentBatch:
+        """Return the latent values for images `(B, 1, *shape)`, of this shape or another, of any pairs."""
         features = torch.cat([fixed, moving], dim=1)
         maps = []
         for down in self.down:

@@ -67,12 +67,14 @@ class FrameSettings:
 class Seen(NamedTuple):
     """What a network sees of one image, `values` `(1, *shape)` float32 from 0 to 1 on `frame_grid`.
 
+    `mask` `(1, *shape)`, uint8, is 1 at voxels inside the image's mask, None without one.
     Its world is that of the image moved by `-centre`, `(D,)`, mm, float64: a network's phi_net of two images is
     `phi(x) = phi_net(x - fixed.centre) + moving.centre`.
     """
 
     values: Tensor
     centre: Tensor
+    mask: Tensor | None = None
 
 
 def frame_grid(settings: FrameSettings) -> Grid:
@@ -89,7 +91,7 @@ def bring(image: Image, mask: Image | None, settings: FrameSettings) -> Seen:
     al., MICCAI 2015).
 
     Raises `DataError` naming the image for one of another dimension, with NaN or without contrast, for a missing or
-    empty mask, and when no lungs are found.
+    empty mask or one beyond the frame, and when no lungs are found.
     """
     _require_dimension(image, settings)
     image.require_finite()
@@ -103,13 +105,17 @@ def bring(image: Image, mask: Image | None, settings: FrameSettings) -> Seen:
     there.affine[:-1, -1] += centre
     sampler = _sampler(image, there, window)
     values = torch.empty(1, *grid.shape)
+    inside = None if mask is None else torch.empty(1, *grid.shape, dtype=torch.uint8)
     for start, stop in there.slabs():
         points = there.voxel_centres(start, stop)
         shown = image.grid.contains_voxel_points(image.grid.world_to_voxel_points(points))
-        if settings.masked and mask is not None:
-            shown &= inside_mask(mask, points)
+        if mask is not None and inside is not None:
+            inside[0, ..., start:stop] = inside_mask(mask, points) & shown
+            shown = inside[0, ..., start:stop] > 0 if settings.masked else shown
         values[0, ..., start:stop] = torch.where(shown, sampler(points), 0.0)
-    return Seen(values, centre)
+    if inside is not None and not bool(inside.any()):
+        raise DataError(f"{image.name}: expected its mask within the frame, found none of it there; enlarge the frame")
+    return Seen(values, centre, inside)
 
 
 def frame_mask(image: Image, mask: Image | None, settings: FrameSettings) -> Image | None:

@@ -14,23 +14,26 @@ from nephi.fields import FieldSettings
 from nephi.geometry import Grid
 from nephi.learning.encoder import EncoderSettings
 from nephi.learning.nephi_network import NephiNetwork
-from nephi.learning.objectives import ObjectiveSettings, displacement_terms, field_terms
+from nephi.learning.objectives import FieldObjective, ObjectiveSettings, PairBatch, displacement_terms
 from nephi.learning.steps import Chain, NephiSteps
 from nephi.learning.unet import DisplacementBatch, DisplacementUNet, UNetSettings
 
-SYSTEMS = ("nephi", "unet")
+SYSTEMS = ("nephi", "auto-decoder", "unet")
 
 
 @dataclass(frozen=True)
 class ModelSettings:
     """What a network is made of.
 
-    system: `nephi` (an encoder predicts the latent values of neural fields) or `unet` (a displacement for every voxel).
-    thinning: of `nephi`, one step for each number: it sees every n-th voxel along each axis, the first step first.
+    system: `nephi` (an encoder predicts the latent values of neural fields), `auto-decoder` (they are trained
+        themselves, one set for each of `pairs` pairs; another pair starts from their mean) or `unet` (a displacement
+        for every voxel).
+    thinning: one step for each number: it sees every n-th voxel along each axis, the first step first.
     """
 
     system: str = "nephi"
     thinning: tuple[int, ...] = (1,)
+    pairs: int = 0
     field: FieldSettings = FieldSettings()  # noqa: RUF009 (frozen: cannot be shared by mistake)
     encoder: EncoderSettings = EncoderSettings()  # noqa: RUF009
     unet: UNetSettings = UNetSettings()  # noqa: RUF009
@@ -38,6 +41,10 @@ class ModelSettings:
     def __post_init__(self) -> None:
         if self.system not in SYSTEMS:
             raise UsageError(f"system: expected one of {', '.join(SYSTEMS)}, got {self.system!r}")
+        if (self.pairs > 0) != (self.system == "auto-decoder"):
+            raise UsageError(
+                f"pairs: expected the number of training pairs for an auto-decoder, else 0, got {self.pairs}"
+            )
         if not self.thinning or min(self.thinning) < 1:
             raise UsageError(f"thinning: expected whole numbers of 1 or more, one a step, got {self.thinning}")
 
@@ -48,12 +55,17 @@ class System(nn.Module, ABC):
     grid: Grid
 
     @abstractmethod
-    def forward(self, fixed: Tensor, moving: Tensor) -> tuple[Chain | DisplacementBatch, Chain | None]:
-        """Return phi (fixed to moving points) and, where it is predicted, its inverse; points `(B, N, D)`, world mm."""
+    def forward(
+        self, fixed: Tensor, moving: Tensor, which: Tensor | None = None
+    ) -> tuple[Chain | DisplacementBatch, Chain | None]:
+        """Return phi (fixed to moving points) and, where it is predicted, its inverse; points `(B, N, D)`, world mm.
+
+        `which` `(B,)` are the numbers of the training pairs, of which an auto-decoder knows their values.
+        """
 
     @abstractmethod
     def terms(
-        self, fixed: Tensor, moving: Tensor, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
+        self, batch: PairBatch, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
     ) -> dict[str, Tensor]:
         """Return the weighted terms of the loss, means over the pairs; `generators` has one for each pair."""
 
@@ -66,20 +78,21 @@ class NephiSystem(System):
         self.grid = grid
         grids = [_thinned(grid, step) for step in settings.thinning]
         self.network = NephiSteps(
-            grid, [NephiNetwork(settings.field, settings.encoder, each, generator) for each in grids]
+            grid, [NephiNetwork(settings.field, settings.encoder, each, generator, settings.pairs) for each in grids]
         )
 
-    def forward(self, fixed: Tensor, moving: Tensor) -> tuple[Chain, Chain]:
+    def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> tuple[Chain, Chain]:
         """Return phi and its inverse."""
-        found: tuple[Chain, Chain] = self.network(fixed, moving)
+        found: tuple[Chain, Chain] = self.network(fixed, moving, which)
         return found
 
     def terms(
-        self, fixed: Tensor, moving: Tensor, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
+        self, batch: PairBatch, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
     ) -> dict[str, Tensor]:
         """Return similarity, gradicon and codes."""
-        phi, inverse = self(fixed, moving)
-        return field_terms(phi, inverse, self.grid, fixed, moving, settings, generators)
+        found = self(batch.fixed, batch.moving, batch.which)
+        with torch.autocast(batch.fixed.device.type, enabled=False):  # mixed precision is for networks
+            return FieldObjective(self.grid, batch, settings, generators).terms(*found)
 
 
 class UNetSystem(System):
@@ -90,20 +103,22 @@ class UNetSystem(System):
         self.grid = grid
         self.network = DisplacementUNet(settings.unet, grid, generator)
 
-    def forward(self, fixed: Tensor, moving: Tensor) -> tuple[DisplacementBatch, None]:
+    def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> tuple[DisplacementBatch, None]:
         """Return phi; no inverse is predicted."""
         return DisplacementBatch(self.network(fixed, moving), self.grid), None
 
     def terms(
-        self, fixed: Tensor, moving: Tensor, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
+        self, batch: PairBatch, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
     ) -> dict[str, Tensor]:
         """Return similarity and diffusion."""
-        return displacement_terms(self.network(fixed, moving), self.grid, fixed, moving, settings)
+        found = self.network(batch.fixed, batch.moving)
+        with torch.autocast(batch.fixed.device.type, enabled=False):
+            return displacement_terms(found.to(batch.fixed.dtype), self.grid, batch, settings)
 
 
 def build_system(settings: ModelSettings, grid: Grid, generator: torch.Generator) -> System:
     """Return an untrained system for images on `grid`; it predicts the identity."""
-    kind = NephiSystem if settings.system == "nephi" else UNetSystem
+    kind = UNetSystem if settings.system == "unet" else NephiSystem
     return kind(settings, grid, generator)
 
 

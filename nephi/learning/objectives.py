@@ -9,26 +9,35 @@ import torch
 from torch import Tensor
 
 from nephi.errors import UsageError
-from nephi.geometry import Grid, PointMap
+from nephi.geometry import Grid
+from nephi.images import Image
 from nephi.learning.lookup import look_up
 from nephi.learning.steps import Chain
-from nephi.losses import diffusion, gradicon, lncc
-from nephi.sampling import GridPoints
+from nephi.losses import LOCAL, diffusion, gradicon, lncc, similarity, similarity_factors
+from nephi.sampling import GridPoints, MaskPoints, PointSource, patch_offsets
 
 
 @dataclass(frozen=True)
 class ObjectiveSettings:
     """Weights and numbers of points of the training losses.
 
-    points: random ones for the similarity, in each pair and direction, drawn anew at every step; regular_points: for
-    the gradient inverse consistency; gradicon: its weight (NePhi's 10 divides by D^2, this sums over the matrix);
-    codes: of the mean |z| (Tian et al., ECCV 2024). diffusion: weight of the mean squared gradient of the displacement,
-    the regularity of a displacement network, which looks at all voxels instead.
+    similarity: one of `nephi.SIMILARITIES`, or a sum like "ncc + lncc2"; contrast as in the settings of a fit.
+    points: random ones for it in each pair and direction, drawn anew at every step, inside the masks where there are
+        any; with a `radius` of 1 or more each is the centre of a patch of `(2 radius + 1)^D` samples, `spacing` mm
+        apart, which the Jacobian carries along.
+    regular_points: for the gradient inverse consistency, over the whole grid; gradicon: its weight (NePhi's 10 divides
+        by D^2, this sums over the matrix); codes: of the mean |z| (Tian et al., ECCV 2024).
+    diffusion: weight of the mean squared gradient of the displacement, the regularity of a displacement network; its
+        similarity is 1 - NCC of all voxels.
     """
 
+    similarity: str = "ncc"
+    contrast: float = 0.1
     points: int = 2000
+    radius: int = 0
+    spacing: float = 4.0
     regular_points: int = 128
-    gradicon: float = 2.5
+    gradicon: float = 0.3
     codes: float = 0.01
     diffusion: float = 0.1
 
@@ -38,54 +47,99 @@ class ObjectiveSettings:
             raise UsageError(
                 f"objective: expected 2 points, 1 regular_points or more, weights of 0 or more, got {self}"
             )
+        if self.radius < 0 or self.spacing <= 0 or self.contrast <= 0:
+            raise UsageError(
+                "objective: expected a radius of 0 or more, spacing and contrast above 0, got "
+                f"{self.radius}, {self.spacing:g} and {self.contrast:g}"
+            )
+        local = similarity_factors(self.similarity).keys() & {*LOCAL}
+        if local and not self.radius:
+            raise UsageError(
+                f"objective.radius: similarity {self.similarity} compares patches: expected 1 or more, got 0"
+            )
 
 
-def field_terms(
-    phi: Chain,
-    inverse: Chain,
-    grid: Grid,
-    fixed: Tensor,
-    moving: Tensor,
-    settings: ObjectiveSettings,
-    generators: Sequence[torch.Generator],
-) -> dict[str, Tensor]:
-    """Return the terms of NePhi's loss for images `(B, 1, *shape)` on `grid`; their sum is to be minimised.
+@dataclass(frozen=True)
+class PairBatch:
+    """Images `(B, 1, *shape)` of B pairs on one grid, values from 0 to 1; their masks (above 0 inside), or None.
 
-    similarity: the mean over both directions of 1 - NCC at random points; gradicon: in both orders; codes: mean |z|.
-    Each pair's points come from its own generator, so that they do not depend on which pairs share a batch.
+    `which` `(B,)`, int64, are the pairs' numbers in their split, which an auto-decoder asks for.
     """
 
-    def drawn(count: int) -> Tensor:
-        source = GridPoints(grid)
-        return torch.stack([source.draw(count, generator) for generator in generators]).to(fixed)
+    fixed: Tensor
+    moving: Tensor
+    fixed_mask: Tensor | None = None
+    moving_mask: Tensor | None = None
+    which: Tensor | None = None
 
-    def unlike(here: Tensor, there: Tensor, way: PointMap) -> Tensor:
-        points = drawn(settings.points)
-        return lncc(look_up(here, grid, points), look_up(there, grid, way(points)))
 
-    def irregular(way: Chain, back: Chain) -> Tensor:
-        moved, inner = way.value_and_jacobian(drawn(settings.regular_points))
+class FieldObjective:
+    """NePhi's loss of a batch; each pair's points come from its own generator, whoever shares the batch."""
+
+    def __init__(
+        self, grid: Grid, batch: PairBatch, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
+    ) -> None:
+        self.grid = grid
+        self.batch = batch
+        self.settings = settings
+        self.generators = generators
+        self.offsets = patch_offsets(grid.dimension, settings.radius, settings.spacing).to(batch.fixed)
+        self.compare = similarity(settings.similarity, settings.contrast)
+
+    def terms(self, phi: Chain, inverse: Chain) -> dict[str, Tensor]:
+        """Return the weighted terms of the loss, means over the pairs; their sum is to be minimised.
+
+        similarity: the mean over both directions; gradicon: in both orders; codes: mean |z|.
+        """
+        batch, settings = self.batch, self.settings
+        unlike = self._unlike(batch.fixed, batch.moving, batch.fixed_mask, phi)
+        unlike = unlike + self._unlike(batch.moving, batch.fixed, batch.moving_mask, inverse)
+        irregular = self._irregular(phi, inverse) + self._irregular(inverse, phi)
+        return {
+            "similarity": unlike / 2,
+            "gradicon": settings.gradicon * irregular / 2,
+            "codes": settings.codes * phi.magnitude,
+        }
+
+    def _unlike(self, here: Tensor, there: Tensor, mask: Tensor | None, way: Chain) -> Tensor:
+        centres = self._drawn(self.settings.points, mask)
+        if self.settings.radius:
+            moved, jacobian = way.value_and_jacobian(centres)
+            carried = torch.einsum("bnij,kj->bnki", jacobian, self.offsets)
+        else:
+            moved, carried = way(centres), self.offsets
+        patches = centres[:, :, None] + self.offsets, moved[:, :, None] + carried
+        samples = [
+            look_up(image, self.grid, points.flatten(1, 2)).reshape(points.shape[:3])
+            for image, points in zip((here, there), patches, strict=True)
+        ]
+        return torch.stack([self.compare(one, other) for one, other in zip(*samples, strict=True)]).mean()
+
+    def _irregular(self, way: Chain, back: Chain) -> Tensor:
+        moved, inner = way.value_and_jacobian(self._drawn(self.settings.regular_points, None))
         return gradicon(back.value_and_jacobian(moved)[1], inner)
 
-    return {
-        "similarity": (unlike(fixed, moving, phi) + unlike(moving, fixed, inverse)) / 2,
-        "gradicon": settings.gradicon * (irregular(phi, inverse) + irregular(inverse, phi)) / 2,
-        "codes": settings.codes * phi.magnitude,
-    }
+    def _drawn(self, count: int, mask: Tensor | None) -> Tensor:
+        """Return points `(B, count, D)`, world mm, in each pair's mask or over the whole grid."""
+        sources: list[PointSource] = [GridPoints(self.grid)] * len(self.generators)
+        if mask is not None:
+            sources = [MaskPoints(Image(each[0], self.grid, name="mask")) for each in mask.cpu()]
+        drawn = [source.draw(count, own) for source, own in zip(sources, self.generators, strict=True)]
+        return torch.stack(drawn).to(self.batch.fixed)
 
 
 def displacement_terms(
-    displacement: Tensor, grid: Grid, fixed: Tensor, moving: Tensor, settings: ObjectiveSettings
+    displacement: Tensor, grid: Grid, batch: PairBatch, settings: ObjectiveSettings
 ) -> dict[str, Tensor]:
     """Return the terms of the usual loss of a displacement network: 1 - NCC over all voxels, and diffusion.
 
     `displacement` is `(B, D, *shape)` in mm on `grid`. diffusion is the mean squared Frobenius norm of its gradient by
     world coordinates, forward differences between voxels.
     """
-    points = grid.voxel_centres().to(fixed) + displacement.movedim(1, -1)
-    flat = points.reshape(len(fixed), -1, grid.dimension)
+    points = grid.voxel_centres().to(displacement) + displacement.movedim(1, -1)
+    warped = look_up(batch.moving, grid, points.reshape(len(points), -1, grid.dimension))
     return {
-        "similarity": lncc(fixed.flatten(1), look_up(moving, grid, flat)),
+        "similarity": lncc(batch.fixed.flatten(1), warped),
         "diffusion": settings.diffusion * diffusion(dense_jacobian(displacement, grid)),
     }
 

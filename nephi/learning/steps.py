@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nephi.fields import FieldBatch, FieldPair
+from nephi.fields import FieldBatch, FieldPair, batches
 from nephi.geometry import Grid
 from nephi.learning.lookup import look_up
 from nephi.learning.nephi_network import NephiNetwork
@@ -39,6 +39,16 @@ class Chain:
         return torch.stack([member.latent.magnitude() for member in self.members]).mean()
 
 
+def blurred(images: Tensor, coarse: Grid, fine: Grid) -> Tensor:
+    """Return images `(B, 1, *shape)` averaged over about a voxel of the `coarse` grid, on the `fine` one.
+
+    Thinned without it, what is finer than the coarse grid turns into other patterns (aliasing).
+    """
+    widths = [2 * round(n / (2 * m)) + 1 for n, m in zip(fine.shape, coarse.shape, strict=True)]  # odd: nothing moves
+    pool = nn.functional.avg_pool2d if fine.dimension == 2 else nn.functional.avg_pool3d
+    return pool(images, widths, stride=1, padding=[w // 2 for w in widths], count_include_pad=False)
+
+
 class NephiSteps(nn.Module):
     """Step after step, each network sees the moving image warped by those before it.
 
@@ -53,12 +63,15 @@ class NephiSteps(nn.Module):
         self.grid = grid
         self.steps = nn.ModuleList(steps)
 
-    def forward(self, fixed: Tensor, moving: Tensor) -> tuple[Chain, Chain]:
-        """Return phi (fixed to moving points, world mm) and its inverse for images `(B, 1, *shape)` on `grid`."""
+    def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> tuple[Chain, Chain]:
+        """Return phi (fixed to moving points, world mm) and its inverse for images `(B, 1, *shape)` on `grid`.
+
+        `which` as in `NephiNetwork`.
+        """
         forward: list[FieldBatch] = []
         backward: list[FieldBatch] = []
         for network in self._networks():
-            phi, psi = network(*self._seen(network, fixed, moving, Chain(forward)))
+            phi, psi = network(*self._seen(network, fixed, moving, Chain(forward)), which)
             forward.insert(0, phi)
             backward.append(psi)
         return Chain(forward), Chain(backward)
@@ -68,20 +81,33 @@ class NephiSteps(nn.Module):
         forward: list[FieldBatch] = []
         pairs: list[FieldPair] = []
         for network in self._networks():
-            seen = self._seen(network, fixed, moving, Chain(forward))
-            forward.insert(0, network(*seen)[0])
-            pairs.insert(0, network.field_pair(*seen))
+            latent = network.encoder(*self._seen(network, fixed, moving, Chain(forward)))
+            forward.insert(0, batches(network.fields, latent)[0])
+            pairs.insert(0, network.fields_with(latent))
         return pairs
 
     def _seen(self, network: NephiNetwork, fixed: Tensor, moving: Tensor, before: Chain) -> tuple[Tensor, Tensor]:
         """Return what a step sees: the fixed image, and the moving one warped by the steps before, on its grid."""
-        if network.grid.same_as(self.grid) and not before.members:
+        same = network.grid.same_as(self.grid)
+        if same and not before.members:
             return fixed, moving
+        if not same:
+            fixed, moving = (blurred(image, network.grid, self.grid) for image in (fixed, moving))
         points = network.grid.voxel_centres().to(fixed)
         points = points.reshape(1, -1, points.shape[-1]).expand(len(fixed), -1, -1)
         shape = (len(fixed), 1, *network.grid.shape)
         images = look_up(fixed, self.grid, points), look_up(moving, self.grid, before(points))
         return images[0].reshape(shape), images[1].reshape(shape)
+
+    @property
+    def grids(self) -> list[Grid]:
+        """The grids whose boxes the steps' fields live in, the first step first."""
+        return [network.grid for network in self._networks()]
+
+    @property
+    def fields(self) -> list[FieldPair]:
+        """The steps' fields, the first step first; their latent values are predicted."""
+        return [network.fields for network in self._networks()]
 
     def _networks(self) -> list[NephiNetwork]:
         return [step for step in self.steps if isinstance(step, NephiNetwork)]

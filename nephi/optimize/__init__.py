@@ -2,11 +2,21 @@
 
 from nephi.optimize.device import choose_device, cpu_threads, device_summary
 from nephi.optimize.export import OUTPUTS, PAGE, check_output_folder, require_exportable
-from nephi.optimize.pair import found_mask, intensity_window
-from nephi.optimize.planning import Plan, PlannedLevel, PlannedSide, plan
+from nephi.optimize.fit import fit_fields
+from nephi.optimize.pair import Pair, found_mask, intensity_window
+from nephi.optimize.planning import (
+    Plan,
+    PlannedLevel,
+    PlannedSide,
+    plan,
+    planned_level,
+    planned_memory_mb,
+    planned_sides,
+)
+from nephi.optimize.preparation import Source, prepare
 from nephi.optimize.progress import Progress, ProgressCallback, silent
 from nephi.optimize.registration import Registration, register, versions
-from nephi.optimize.settings import Settings
+from nephi.optimize.settings import LevelSettings, Settings
 from nephi.optimize.settings_changes import with_similarity
 from nephi.optimize.settings_file import (
     merged_tables,
@@ -15,13 +25,17 @@ from nephi.optimize.settings_file import (
     preset_names,
     read_settings,
     settings_from_table,
+    settings_table,
     settings_toml,
     toml_table,
 )
+from nephi.optimize.usage import Usage, peak_gpu_memory_mb
 
 __all__ = [
     "OUTPUTS",
     "PAGE",
+    "LevelSettings",
+    "Pair",
     "Plan",
     "PlannedLevel",
     "PlannedSide",
@@ -29,21 +43,30 @@ __all__ = [
     "ProgressCallback",
     "Registration",
     "Settings",
+    "Source",
+    "Usage",
     "check_output_folder",
     "choose_device",
     "cpu_threads",
     "device_summary",
+    "fit_fields",
     "found_mask",
     "intensity_window",
     "merged_tables",
+    "peak_gpu_memory_mb",
     "plain_table",
     "plan",
+    "planned_level",
+    "planned_memory_mb",
+    "planned_sides",
+    "prepare",
     "preset",
     "preset_names",
     "read_settings",
     "register",
     "require_exportable",
     "settings_from_table",
+    "settings_table",
     "settings_toml",
     "silent",
     "toml_table",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nephi.fields import FieldPair
+from nephi.fields import ChainPair, FieldPair
 from nephi.images import ImageSampler
 from nephi.kernels import (
     MEASURES,
@@ -120,11 +120,13 @@ class _Way:
         return cls(arrays, len(everywhere), points, points + shift, jacobians, *gradients)
 
 
-def compiled_objective(fields: FieldPair, settings: Settings) -> CompiledObjective | None:
+def compiled_objective(fields: FieldPair | ChainPair, settings: Settings) -> CompiledObjective | None:
     """Return the objective by kernels; None for a field, place or setting that they do not know.
 
-    Needs parameters with `.grad`.
+    Needs `.grad` of the parameters that are fitted.
     """
+    if isinstance(fields, ChainPair):
+        return None
     fit, weights = settings.fit, settings.regularity
     found = [None if f is None else f.compiled.arrays(f) for f in (fields.forward_field, fields.inverse_field)]
     known = similarity_factors(fit.similarity).keys() <= set(MEASURES)
@@ -136,8 +138,4 @@ def compiled_objective(fields: FieldPair, settings: Settings) -> CompiledObjecti
 
 def _add(arrays: FieldArrays, points: Tensor, by_moved: Tensor, by_jacobians: Tensor, of_points: bool) -> Tensor | None:
     """Add the gradient of the parameters to theirs; return that of the points if wanted."""
-    sums = []
-    for parameter in arrays.parameters:
-        assert parameter.grad is not None
-        sums.append(parameter.grad)
-    return field_gradient(arrays, points, by_moved, by_jacobians, of_points, sums)
+    return field_gradient(arrays, points, by_moved, by_jacobians, of_points, arrays.gradients())

@@ -16,7 +16,7 @@ from nephi.errors import DataError, UsageError
 from nephi.geometry import PointPairs
 from nephi.images import Image
 from nephi.io import require_perpendicular
-from nephi.metrics import landmark_errors
+from nephi.metrics import Evaluation, dice, landmark_errors
 from nephi.optimize.device import cpu_threads
 from nephi.optimize.results import write_results
 from nephi.optimize.settings_file import settings_table
@@ -69,6 +69,7 @@ def save_registration(
     overwrite: bool,
     landmarks: PointPairs | None = None,
     outputs: Collection[str] = tuple(OUTPUTS),
+    labels: tuple[Image, Image] | None = None,
 ) -> Mapping[str, Any]:
     """Write the `outputs` of a registration to `folder`, whole or not at all; return the report.
 
@@ -80,7 +81,7 @@ def save_registration(
     pair = registration.pair
     given = (pair.fixed, pair.moving, pair.fixed_mask, pair.moving_mask)
     check_output_folder(folder, overwrite, [image.name for image in given if image is not None and image.name])
-    _require_dimension(registration, landmarks)
+    _require_dimension(registration, landmarks, labels)
     for image in (pair.fixed, pair.moving):
         require_exportable(image)
     with _workspace(folder) as work:
@@ -88,6 +89,9 @@ def save_registration(
             measured = write_results(registration, {name: work / OUTPUTS[name] for name in outputs})
         if landmarks is not None:
             measured["tre_mm"] = landmark_errors(registration.transform, landmarks).table()
+        if labels is not None:
+            after, before = dice(*labels, registration.transform), dice(*labels, lambda points: points)
+            measured |= Evaluation(dice=after, dice_before=before).table()
         report = _report(registration, measured)
         if "report" in outputs:
             (work / OUTPUTS["report"]).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -98,8 +102,13 @@ def save_registration(
     return report
 
 
-def _require_dimension(registration: Registration, landmarks: PointPairs | None) -> None:
+def _require_dimension(
+    registration: Registration, landmarks: PointPairs | None, labels: tuple[Image, Image] | None
+) -> None:
     expected = registration.transform.dimension
+    for image in labels or ():
+        if image.dimension != expected:
+            raise DataError(f"{image.name}: expected {expected}-D labels as the images are, found {image.dimension}-D")
     if landmarks is not None and (landmarks.fixed.dimension != expected or len(landmarks) == 0):
         raise DataError(
             f"landmarks: expected {expected}-D pairs as the images are, found {len(landmarks)} "
@@ -110,7 +119,7 @@ def _require_dimension(registration: Registration, landmarks: PointPairs | None)
 def _report(registration: Registration, measured: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of report.json; equal runs differ in `usage` alone."""
     stages = registration.usage.stages
-    fitted = [stages[name] for name in ("affine", "fit") if name in stages]
+    fitted = [stages[name] for name in ("affine", "predict", "fit") if name in stages]
     return {
         **registration.stored.about,
         "fixed": registration.pair.fixed.name,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.fields import FieldPair
+from nephi.fields import ChainPair, FieldPair
 from nephi.optimize.adam import Adam
 from nephi.optimize.compiled import compiled_objective
 from nephi.optimize.contrast import matched_contrast
@@ -24,7 +24,7 @@ from nephi.sampling import GridPoints, PointSource, patch_offsets
 
 def fit_fields(
     pair: Pair,
-    fields: FieldPair,
+    fields: FieldPair | ChainPair,
     settings: Settings,
     generator: torch.Generator,
     progress: ProgressCallback,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nephi import losses
-from nephi.fields import FieldPair, NeuralField
+from nephi.fields import ChainPair, FieldChain, FieldPair, NeuralField
 from nephi.images import ImageSampler
 from nephi.optimize.settings import RegularitySettings, Settings
 
@@ -31,7 +31,9 @@ class Draw:
     everywhere: Tensor
 
 
-def loss_terms(fields: FieldPair, level: Level, draw: Draw, settings: Settings, share: float) -> dict[str, Tensor]:
+def loss_terms(
+    fields: FieldPair | ChainPair, level: Level, draw: Draw, settings: Settings, share: float
+) -> dict[str, Tensor]:
     """Return the weighted terms of the loss of one step; `share` of the fit lies behind it.
 
     `similarity` is the mean of both directions (of the one there is, without an inverse field); `gradicon` and `icon`
@@ -59,7 +61,9 @@ def loss_terms(fields: FieldPair, level: Level, draw: Draw, settings: Settings, 
 class _Direction:
     """One field at one step's points: patches for the similarity, and a subset with Jacobians for the regularity."""
 
-    def __init__(self, field: NeuralField, centres: Tensor, everywhere: Tensor, settings: Settings) -> None:
+    def __init__(
+        self, field: NeuralField | FieldChain, centres: Tensor, everywhere: Tensor, settings: Settings
+    ) -> None:
         self.field = field
         self.settings = settings
         self.centres = centres
@@ -84,12 +88,14 @@ class _Direction:
         drawn, met = here.patches(self.centres, offsets), there.patches(self.moved, offsets, self.carriers)
         return losses.similarity(fit.similarity, fit.contrast)(drawn, met, weights)
 
-    def round_trip(self, other: NeuralField) -> tuple[Tensor, Tensor]:
+    def round_trip(self, other: NeuralField | FieldChain) -> tuple[Tensor, Tensor]:
         """Return where the other field takes the moved regularity points, and its Jacobian there."""
         return other.value_and_jacobian(self.values)
 
 
-def add_gradient(fields: FieldPair, level: Level, draw: Draw, settings: Settings, share: float) -> dict[str, Tensor]:
+def add_gradient(
+    fields: FieldPair | ChainPair, level: Level, draw: Draw, settings: Settings, share: float
+) -> dict[str, Tensor]:
     """Add the gradient of a step's loss to the parameters' `.grad`; return the terms, as `loss_terms`."""
     terms = loss_terms(fields, level, draw, settings, share)
     with fields.gradients_in_place():
@@ -116,7 +122,6 @@ def _regularity(directions: list[_Direction], weights: RegularitySettings) -> di
     return terms
 
 
-def _code_penalty(fields: FieldPair, settings: Settings) -> dict[str, Tensor]:
-    if not settings.regularity.codes or fields.codes is None:
-        return {}
-    return {"codes": settings.regularity.codes * fields.codes.magnitude()}
+def _code_penalty(fields: FieldPair | ChainPair, settings: Settings) -> dict[str, Tensor]:
+    magnitude = fields.code_magnitude() if settings.regularity.codes else None
+    return {} if magnitude is None else {"codes": settings.regularity.codes * magnitude}

@@ -87,32 +87,38 @@ def plan(
     pair, chosen = prepare(fixed, moving, fixed_mask, moving_mask, settings or preset_settings(preset))
     start = initial_alignment(pair, chosen.affine.initial if initial is None else initial)
     require_overlap(pair, start, torch.Generator().manual_seed(seed))
-    sides = (
-        _side(pair.fixed, pair.fixed_window, pair.fixed_mask),
-        _side(pair.moving, pair.moving_window, pair.moving_mask),
-    )
+    sides = planned_sides(pair)
     if chosen.transform != "deformable":
-        return Plan(where, *sides, chosen, (), 0, (), _memory_mb(pair, (), 0))
+        return Plan(where, *sides, chosen, (), 0, (), planned_memory_mb(pair, (), 0))
     fields = build_fields(chosen.field, pair.fixed.grid, torch.Generator().manual_seed(0))
     parameters = sum(parameter.numel() for parameter in fields.parameters())
     domain = fields.forward_field.domain
     spacings = chosen.field.spacings if chosen.field.encoding in ("dense", "hash") else ()
-    levels = tuple(_level(pair, level, chosen.fit.radius) for level in chosen.levels)
+    levels = tuple(planned_level(pair, level, chosen.fit.radius) for level in chosen.levels)
     lattices = tuple(domain.lattice(spacing) for spacing in spacings)
-    return Plan(where, *sides, chosen, lattices, parameters, levels, _memory_mb(pair, levels, parameters))
+    return Plan(where, *sides, chosen, lattices, parameters, levels, planned_memory_mb(pair, levels, parameters))
+
+
+def planned_sides(pair: Pair) -> tuple[PlannedSide, PlannedSide]:
+    """Return what is known of the fixed and of the moving image."""
+    return (
+        _side(pair.fixed, pair.fixed_window, pair.fixed_mask),
+        _side(pair.moving, pair.moving_window, pair.moving_mask),
+    )
 
 
 def _side(image: Image, window: Window, mask: Image | None) -> PlannedSide:
     return PlannedSide(image.name, image.grid, window, None if mask is None else int((mask.data > 0).sum()))
 
 
-def _level(pair: Pair, level: LevelSettings, radius: int) -> PlannedLevel:
+def planned_level(pair: Pair, level: LevelSettings, radius: int) -> PlannedLevel:
+    """Return what a level looks up; `radius` is that of its patches."""
     apart = level.spacing if radius else 0.0
     shapes = (pyramid.shape(level.smoothing, apart) for pyramid in (pair.fixed_levels, pair.moving_levels))
     return PlannedLevel(level, *shapes)
 
 
-def _memory_mb(pair: Pair, levels: tuple[PlannedLevel, ...], parameters: int) -> float | None:
+def planned_memory_mb(pair: Pair, levels: tuple[PlannedLevel, ...], parameters: int) -> float | None:
     """Return what the process holds with both images read, and what will come on top."""
     now = peak_memory_mb()
     if now is None:

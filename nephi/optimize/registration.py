@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from nephi.errors import UsageError
-from nephi.fields import FieldPair, StoredTransform, build_fields
+from nephi.fields import FieldPair, FieldStep, StoredTransform, build_fields
 from nephi.geometry import PointPairs
 from nephi.images import Image, resample
 from nephi.optimize.affine import fit_affine, initial_alignment, require_overlap
@@ -31,7 +31,7 @@ from nephi.transforms import AffineTransform, Transform
 
 @dataclass(frozen=True, eq=False)
 class Registration:
-    """The result of `register`.
+    """The result of `register`, or of a prediction.
 
     `stored` is what goes into `transform.nephi`; `history` has for each step a row of the level (counted from 0), the
     loss and its terms; `usage` the seconds of each stage.
@@ -73,17 +73,18 @@ class Registration:
         overwrite: bool = False,
         landmarks: PointPairs | None = None,
         outputs: Collection[str] = tuple(OUTPUTS),
+        labels: tuple[Image, Image] | None = None,
     ) -> Mapping[str, Any]:
         """Write transform, displacement fields, warped image and report to `folder`; return the report.
 
         `outputs` chooses among them by the names in `nephi.OUTPUTS`; folding and inverse consistency are measured where
-        `warp`, `warped` or `report` is chosen. The errors of `landmarks` (world mm, RAS), which measure the result and
-        do not guide it, join the report.
+        `warp`, `warped` or `report` is chosen. The errors of `landmarks` (world mm, RAS) and the overlap of `labels`
+        (fixed, moving), which measure the result and do not guide it, join the report.
 
         Raises `DataError` for a folder that cannot be written, or is not empty and `overwrite` is false, and for
-        landmarks of another dimension; `UsageError` for unknown outputs or none.
+        landmarks or labels of another dimension; `UsageError` for unknown outputs or none.
         """
-        return save_registration(self, Path(folder), overwrite, landmarks, outputs)
+        return save_registration(self, Path(folder), overwrite, landmarks, outputs, labels)
 
 
 def register(
@@ -171,8 +172,7 @@ def _stored(
         affine=affine,
         fixed_grid=pair.fixed.grid,
         moving_grid=pair.moving.grid,
-        pair=fields,
-        field_settings=settings.field if fields is not None else None,
+        steps=() if fields is None else (FieldStep(fields, settings.field, pair.fixed.grid),),
         settings=settings_table(settings),
         about={"versions": versions(), "seed": seed, "device": device.type, "threads": torch.get_num_threads()},
     )

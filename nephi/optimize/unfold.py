@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from nephi.fields import NeuralField
+from nephi.fields import FieldChain, NeuralField
 from nephi.geometry import determinant
 from nephi.images import Image
 from nephi.losses import folding
@@ -23,8 +23,8 @@ STEPS = 60  # at most, in a round
 RATE = 1e-2  # the most that a parameter changes in a step
 
 
-def unfold(field: NeuralField, image: Image, mask: Image | None, generator: torch.Generator) -> None:
-    """Change a field of dense latent grids until no voxel of a mask (or of the image) folds.
+def unfold(field: NeuralField | FieldChain, image: Image, mask: Image | None, generator: torch.Generator) -> None:
+    """Change a field of dense latent grids (or a chain of them) until no voxel of a mask (or of the image) folds.
 
     Points drawn at random during a fit miss a fold of a few voxels. Here the Jacobian determinant is computed at every
     voxel (of huge images at every n-th); where next to nothing is left of it, `losses.folding` is lowered at the
@@ -33,7 +33,7 @@ def unfold(field: NeuralField, image: Image, mask: Image | None, generator: torc
     another kind, where a step would move everything; one that cannot be mended in `ROUNDS` rounds keeps some folds.
     """
     features = field.local_features
-    if features is None:
+    if not features:
         return
     squeezed = _squeezed(field, image, mask)
     folded = _folded(field, squeezed)
@@ -44,12 +44,14 @@ def unfold(field: NeuralField, image: Image, mask: Image | None, generator: torc
         for _ in range(STEPS):
             jitter = torch.rand(middles.shape, generator=generator) - 0.5
             points = torch.cat([middles, middles + jitter @ edges.T])
-            _, jacobians = field.value_and_jacobian(points.to(field.amplitude.device))
+            _, jacobians = field.value_and_jacobian(points.to(field.device))
             if bool((determinant(jacobians[: len(middles)].detach()) > (LEAST + AIM) / 2).all()):
                 break
-            (slope,) = torch.autograd.grad(folding(jacobians, AIM), features)
+            slopes = torch.autograd.grad(folding(jacobians, AIM), features)
+            steepest = max(float(slope.abs().max()) for slope in slopes)
             with torch.no_grad():
-                features.sub_(slope, alpha=RATE / max(float(slope.abs().max()), 1e-12))
+                for part, slope in zip(features, slopes, strict=True):
+                    part.sub_(slope, alpha=RATE / max(steepest, 1e-12))
         left = _folded(field, squeezed)
         if not bool(left.any()):
             break
@@ -57,7 +59,7 @@ def unfold(field: NeuralField, image: Image, mask: Image | None, generator: torc
 
 
 @torch.no_grad()
-def _squeezed(field: NeuralField, image: Image, mask: Image | None) -> Tensor:
+def _squeezed(field: NeuralField | FieldChain, image: Image, mask: Image | None) -> Tensor:
     """Return the middles `(N, D)` of the voxels at risk, world mm."""
     found = [torch.zeros(0, image.dimension)]
     every = math.ceil((image.grid.size / MOST_VOXELS) ** (1 / image.dimension))
@@ -71,10 +73,10 @@ def _squeezed(field: NeuralField, image: Image, mask: Image | None) -> Tensor:
 
 
 @torch.no_grad()
-def _folded(field: NeuralField, points: Tensor) -> Tensor:
+def _folded(field: NeuralField | FieldChain, points: Tensor) -> Tensor:
     return _determinants(field, points) < LEAST
 
 
-def _determinants(field: NeuralField, points: Tensor) -> Tensor:
-    _, jacobians = field.value_and_jacobian(points.to(field.amplitude.device))
+def _determinants(field: NeuralField | FieldChain, points: Tensor) -> Tensor:
+    _, jacobians = field.value_and_jacobian(points.to(field.device))
     return determinant(jacobians).cpu()

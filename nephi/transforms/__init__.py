@@ -3,7 +3,7 @@
 from nephi.transforms.affine import AffineTransform
 from nephi.transforms.bspline import BSplineField
 from nephi.transforms.composite import Composite, as_affine
-from nephi.transforms.displacement import DisplacementField
+from nephi.transforms.displacement import ContinuedDisplacement, DisplacementField
 from nephi.transforms.inverse import NumericalInverse, invert
 from nephi.transforms.transform import Transform
 
@@ -11,6 +11,7 @@ __all__ = [
     "AffineTransform",
     "BSplineField",
     "Composite",
+    "ContinuedDisplacement",
     "DisplacementField",
     "NumericalInverse",
     "Transform",

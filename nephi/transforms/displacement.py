@@ -46,3 +46,20 @@ class DisplacementField(Transform):
         to_voxel = self.grid.inverse_affine[:-1, :-1].to(points)
         gradient = gradient_voxel @ to_voxel * inside.unsqueeze(-1)
         return points + u * inside, torch.eye(self.dimension).to(points) + gradient
+
+
+class ContinuedDisplacement(DisplacementField):
+    """`phi(x) = x + u(x)` as `DisplacementField`, but beyond the grid u continues as it is at the border.
+
+    So have networks it that predict a displacement for every voxel of what they see, which may be less than the image.
+    """
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return `x + u(x)` for points `(..., D)`."""
+        return points + lookup(self.displacement, self.grid.world_to_voxel_points(points))
+
+    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `x + u(x)` and `I + du/dx`, piecewise linear; beyond the grid nothing changes across its border."""
+        u, gradient_voxel = lookup_with_gradient(self.displacement, self.grid.world_to_voxel_points(points))
+        gradient = gradient_voxel @ self.grid.inverse_affine[:-1, :-1].to(points)
+        return points + u, torch.eye(self.dimension).to(points) + gradient

@@ -8,7 +8,19 @@ import nephi
 
 from .conftest import Call
 
-COMMANDS = ("register", "apply", "points", "export", "jacobian", "evaluate", "info", "view", "demo", "completion")
+COMMANDS = (
+    "register",
+    "predict",
+    "apply",
+    "points",
+    "export",
+    "jacobian",
+    "evaluate",
+    "info",
+    "view",
+    "demo",
+    "completion",
+)
 COMMANDS += ("train", "finetune")
 
 
@@ -55,3 +67,7 @@ def test_choices_are_those_of_the_library(succeed: Call) -> None:
     assert f"--format [{'|'.join(nephi.FORMATS)}]" in printed
     assert f"--transform-format [{'|'.join(nephi.CONVENTIONS)}]" in printed
     assert f"--points-format [{'|'.join(nephi.POINT_FORMATS)}]" in " ".join(succeed("points", "--help").out.split())
+
+
+def test_what_is_refined_is_nephis(succeed: Call) -> None:
+    assert f"--refine-what [{'|'.join(nephi.REFINED)}]" in " ".join(succeed("register", "--help").out.split())

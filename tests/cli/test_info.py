@@ -19,7 +19,7 @@ def test_a_nephi_file(succeed: Call, solid: Path) -> None:
     assert "52 x 40 x 44" in printed
     assert nephi.__version__ in printed and "torch" in printed
     stored = nephi.read_nephi(solid / "result" / "transform.nephi")
-    assert str(sum(p.numel() for p in stored.pair.parameters())) in printed
+    assert str(sum(p.numel() for p in stored.steps[0].pair.parameters())) in printed
     assert all(f"{s:.4g}" in printed for s in stored.moving_grid.spacing.tolist())
 
 

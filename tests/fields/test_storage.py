@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save, save_file
 
 from nephi.errors import DataError
-from nephi.fields import StoredTransform, nephi_bytes, read_nephi, storage
+from nephi.fields import DisplacementStep, FieldStep, StoredTransform, nephi_bytes, placed, read_nephi, storage
 from nephi.geometry import Grid
-from nephi.transforms import AffineTransform
+from nephi.transforms import AffineTransform, ContinuedDisplacement
 
 KINDS: dict[str, dict[str, Any]] = {
     "dense silu": {},
@@ -38,7 +38,8 @@ def make_stored(small_settings, trained_pair) -> Callable[..., StoredTransform]:
         matrix[0, 1], matrix[0, -1] = 0.1, 1 / 3
         moving_grid = Grid(tuple(n + 1 for n in grid.shape), grid.affine)
         tables = {"fit": {"steps": 300, "rate": 1e-3}, "name": "ü"}
-        return StoredTransform(AffineTransform(matrix), grid, moving_grid, pair, field_settings, tables, {"seed": 7})
+        steps = (FieldStep(pair, field_settings, grid),)
+        return StoredTransform(AffineTransform(matrix), grid, moving_grid, steps, tables, {"seed": 7})
 
     return make
 
@@ -84,10 +85,10 @@ def test_round_trip(grid, make_stored, points_in, tmp_path, kind) -> None:
     assert torch.equal(back.affine.matrix, stored.affine.matrix)
     for one, other in ((back.fixed_grid, grid), (back.moving_grid, stored.moving_grid)):
         assert one.shape == other.shape and torch.equal(one.affine, other.affine)
-    assert back.field_settings == stored.field_settings
+    assert [s.settings for s in back.steps] == [s.settings for s in stored.steps]
     assert (back.settings, back.about) == (stored.settings, stored.about)
     assert nephi_bytes(back) == data
-    assert not any(p.requires_grad for p in back.pair.parameters())
+    assert not any(p.requires_grad for p in back.steps[0].pair.parameters())
 
 
 def test_affine_alone(grids, points_in, tmp_path) -> None:
@@ -95,14 +96,85 @@ def test_affine_alone(grids, points_in, tmp_path) -> None:
     stored = StoredTransform(AffineTransform(matrix), grids[3], grids[3])
     (tmp_path / "affine.nephi").write_bytes(nephi_bytes(stored))
     back = read_nephi(tmp_path / "affine.nephi")
-    assert back.pair is None and back.field_settings is None
+    assert back.steps == ()
     assert_same(back, stored, points_in(grids[3]))
 
 
 def test_transform_is_the_field_and_then_the_affine(stored, points_in) -> None:
     points = points_in(stored.fixed_grid)
-    assert torch.equal(stored.transform(points), stored.affine(stored.pair.forward_field(points)))
-    assert torch.equal(stored.trained_inverse(points), stored.pair.inverse_field(stored.affine.inverse()(points)))
+    assert torch.equal(stored.transform(points), stored.affine(stored.steps[0].pair.forward_field(points)))
+    assert torch.equal(
+        stored.trained_inverse(points), stored.steps[0].pair.inverse_field(stored.affine.inverse()(points))
+    )
+
+
+def test_a_file_of_version_1_gives_what_it_gave(tmp_path) -> None:
+    """Written by nephi 0.1.0 before there was another version: the same points, and the same bytes again."""
+    path = Path(__file__).with_name("version1.nephi")
+    stored = read_nephi(path)
+    points = torch.tensor([[-28.0, 45.0], [-25.5, 40.25], [0.0, 0.0]], dtype=torch.float64)
+    there = [[-22.180817834536235, 41.091886043548584], [-20.266782967249554, 36.559956789016724]]
+    back = [[-34.24512585004171, 49.049312591552734], [-30.587112530072528, 43.396470069885254]]
+    for transform, expected in ((stored.transform, there), (stored.inverse, back)):
+        torch.testing.assert_close(transform(points)[:2], torch.tensor(expected).double(), rtol=0, atol=2e-6)
+    assert nephi_bytes(stored) == path.read_bytes()
+
+
+@pytest.fixture
+def long(make_stored, grids) -> StoredTransform:
+    """Two pairs of fields over grids of their own and a displacement, away from the fixed image's grid."""
+    grid = grids[3]
+    fields = [make_stored(grid, amplitude=0.15, spacings=(s,)).steps[0] for s in (6.0, 3.0)]
+    shift = torch.eye(4, dtype=torch.float64)
+    shift[:-1, -1] = torch.tensor([20.0, -3.0, 7.5])
+    there = grid.transformed(shift)
+    moved = [replace(step, pair=placed(step.pair, there), grid=there) for step in fields]
+    draws = torch.rand(*grid.shape, 3, generator=torch.Generator().manual_seed(2))
+    last = DisplacementStep(ContinuedDisplacement(0.3 * draws, there))
+    return StoredTransform(AffineTransform(shift), grid, there, (*moved, last), {"fit": {}}, {"seed": 1})
+
+
+def test_steps_with_grids_of_their_own(long, points_in, tmp_path) -> None:
+    path = tmp_path / "long.nephi"
+    path.write_bytes(nephi_bytes(long))
+    back, points = read_nephi(path), points_in(long.steps[0].grid, 40, margin=2.0)
+    assert_same(back, long, points)
+    assert nephi_bytes(back) == path.read_bytes()
+    expected = points
+    for step in long.steps:
+        expected = step.forward(expected)
+    assert torch.equal(long.transform(points), long.affine(expected))
+    assert float((long.transform(long.inverse(points)) - points).norm(dim=-1).max()) < 1e-3
+    assert back.trained_inverse is None  # the displacement has none
+    fields = replace(long, steps=long.steps[:2])
+    assert fields.trained_inverse is not None
+    first, second = (step.pair.inverse_field for step in fields.steps)
+    assert torch.equal(fields.trained_inverse(points), first(second(fields.affine.inverse()(points))))
+
+
+def test_fields_elsewhere_are_the_same_fields(long, make_stored, grids, points_in) -> None:
+    here = make_stored(grids[3], amplitude=0.15, spacings=(6.0,)).steps[0].pair
+    there, points = long.steps[0].pair, points_in(grids[3], 40, margin=2.0)
+    shift = long.affine.matrix[:-1, -1]
+    for a, b in ((here.forward_field, there.forward_field), (here.inverse_field, there.inverse_field)):
+        torch.testing.assert_close(b(points + shift), a(points) + shift, rtol=0, atol=1e-4)
+
+
+def test_damaged_steps_are_named(long, tmp_path) -> None:
+    for change, complaint in (
+        (put("steps", [{"grid": {}, "field": None}]), "KeyError"),
+        (lambda header, tensors: header["steps"].pop(), r"Unexpected key steps\.2\.displacement"),
+        (lambda header, tensors: tensors.pop("steps.2.displacement"), "KeyError 'displacement'"),
+        (lambda header, tensors: header["steps"][0].update(field=None), "KeyError 'displacement'"),
+        (spoil("steps.2.displacement", float("nan")), "holds NaN"),
+        (lambda header, tensors: header["steps"][1]["field"].update(spacings=[0.01]), "smaller than its settings"),
+        (put("version", 1), "KeyError 'field'"),
+    ):
+        path = tmp_path / "long.nephi"
+        path.write_bytes(nephi_bytes(long))
+        edit(path, change)
+        with pytest.raises(DataError, match=rf"long\.nephi: .*({complaint})"):
+            read_nephi(path)
 
 
 def test_untrained_inverse_is_solved(grids, make_stored, points_in) -> None:
@@ -116,7 +188,7 @@ def test_codes_are_stored_once_and_shared_again(stored, path) -> None:
     names: list[str] = []
     edit(path, lambda header, tensors: names.extend(tensors))
     assert sum("codes." in name for name in names) == 2
-    back = read_nephi(path).pair
+    back = read_nephi(path).steps[0].pair
     assert back.forward_field.codes is back.inverse_field.codes
 
 
@@ -228,7 +300,7 @@ def put(key: str, value: Any) -> Change:
     [
         (spoil(TABLE, float("nan")), f"{TABLE} holds NaN"),
         (spoil("affine", float("inf")), "affine holds NaN"),
-        (put("version", 2), "version 2, this nephi reads version 1; update nephi"),
+        (put("version", 3), "version 3, this nephi reads versions 1 and 2; update nephi"),
         (put("version", None), "version None"),
         (put("format", "other"), "not a nephi transform"),
         (put("field", {"encoding": "magic"}), "field.encoding"),

@@ -11,24 +11,30 @@ from nephi.fields import FieldSettings
 from nephi.geometry import Grid, lookup
 from nephi.learning import (
     Chain,
-    DisplacementUNet,
+    DisplacementBatch,
     EncoderSettings,
+    ModelSettings,
     NephiNetwork,
     NephiSteps,
     ObjectiveSettings,
+    PairBatch,
     UNetSettings,
+    build_system,
     dense_jacobian,
     look_up,
-    nephi_objective,
-    unet_objective,
 )
+from nephi.learning.steps import blurred
 
-ENCODER = EncoderSettings(filters=(4, 8, 8), local_level=2, features=16)
+ENCODER = EncoderSettings(filters=(4, 8, 8), features=16)
 Images = tuple[Tensor, Tensor]
 
 
 def generator(seed: int = 2) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def generators(count: int = 3) -> list[torch.Generator]:
+    return [generator(k) for k in range(count)]
 
 
 def coarser(grid: Grid) -> Grid:
@@ -47,7 +53,7 @@ def steps(settings: FieldSettings, *grids: Grid) -> NephiSteps:
             with torch.no_grad():
                 weight = field.decoder.last.weight
                 weight.copy_(0.03 * torch.randn(weight.shape, generator=generator()))
-    return NephiSteps(networks)
+    return NephiSteps(grids[-1], networks)
 
 
 def test_look_up_is_the_lookup_of_each_image(grid: Grid, images: Images) -> None:
@@ -72,13 +78,13 @@ def test_dense_jacobian_of_a_linear_map(grid: Grid) -> None:
 
 def test_terms_of_the_identity(field_settings: FieldSettings, grid: Grid, images: Images) -> None:
     """Equal images that do not move: perfect correlation, perfect consistency."""
-    network = NephiSteps([NephiNetwork(field_settings, ENCODER, grid, generator())])
+    system = build_system(ModelSettings(field=field_settings, encoder=ENCODER), grid, generator())
     settings = ObjectiveSettings(points=100, regular_points=10)
-    terms = nephi_objective(network, images[0], images[0], settings, generator())
+    terms = system.terms(PairBatch(images[0], images[0]), settings, generators())
     assert terms["similarity"].item() == pytest.approx(0, abs=0.05)
     assert terms["gradicon"].item() == pytest.approx(0, abs=1e-10)
     assert terms["codes"].item() > 0
-    other = nephi_objective(network, *images, settings, generator())
+    other = system.terms(PairBatch(*images), settings, generators())
     assert other["similarity"].item() == pytest.approx(1, abs=0.3)  # noise and noise
 
 
@@ -102,7 +108,7 @@ def test_steps_are_a_chain_without_resampling(field_settings: FieldSettings, gri
     phi, psi = network(*images)
     first, second = network.steps
     at = coarse.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
-    thinned = [look_up(image, fine, at).reshape(3, 1, *coarse.shape) for image in images]
+    thinned = [look_up(blurred(image, coarse, fine), fine, at).reshape(3, 1, *coarse.shape) for image in images]
     one, one_back = first(*thinned)
     centres = fine.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
     warped = look_up(images[1], fine, one(centres)).reshape(images[1].shape)
@@ -110,6 +116,18 @@ def test_steps_are_a_chain_without_resampling(field_settings: FieldSettings, gri
     torch.testing.assert_close(phi(centres), one(two(centres)), rtol=0, atol=1e-3)
     torch.testing.assert_close(psi(centres), two_back(one_back(centres)), rtol=0, atol=1e-3)
     torch.testing.assert_close(Chain([two, one])(centres), phi(centres), rtol=0, atol=1e-3)
+
+
+def test_thinned_images_do_not_alias(dimension: int) -> None:
+    """A checkerboard is grey from afar; a constant stays, at the border, too; what is not thinned is not blurred."""
+    fine = Grid.from_spacing((16,) * dimension, (1.0,) * dimension, (0.0,) * dimension)
+    coarse = Grid.from_spacing((8,) * dimension, (15 / 7,) * dimension, (0.0,) * dimension)
+    board = fine.voxel_centres().sum(dim=-1).remainder(2).float()[None, None]
+    inner = (0, 0, *(slice(1, -1),) * dimension)
+    assert float((blurred(board, coarse, fine) - 0.5)[inner].abs().max()) < 0.06
+    ones = torch.ones_like(board)
+    torch.testing.assert_close(blurred(ones, coarse, fine), ones)
+    assert torch.equal(blurred(board, fine, fine), board)
 
 
 def test_training_lowers_the_loss(field_settings: FieldSettings, grid: Grid) -> None:
@@ -120,22 +138,38 @@ def test_training_lowers_the_loss(field_settings: FieldSettings, grid: Grid) -> 
         torch.exp(-(((points - middle - shift) / (0.25 * size)) ** 2).sum(dim=-1))[None, None]
         for shift in (0.0, 0.1 * size)
     )
-    network = steps(replace(field_settings, amplitude=0.3), grid)
-    unet = DisplacementUNet(UNetSettings((4, 8, 8)), grid, generator())
-    settings, drawn = ObjectiveSettings(points=200, regular_points=20, codes=0.0), generator(4)
-    for model, objective in (
-        (network, lambda: nephi_objective(network, fixed, moving, settings, drawn)),
-        (unet, lambda: unet_objective(unet, grid, fixed, moving, 0.01)),
-    ):
-        optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 3e-3)
+    model = ModelSettings(field=replace(field_settings, amplitude=0.3), encoder=ENCODER, unet=UNetSettings((4, 8, 8)))
+    settings = ObjectiveSettings(points=200, regular_points=20, codes=0.0, diffusion=0.01)
+    for system in ("nephi", "unet"):
+        network, drawn = build_system(replace(model, system=system), grid, generator()), generators(1)
+        optimiser = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], 3e-3)
         losses = []
         for _ in range(40):
-            loss = torch.stack(list(objective().values())).sum()
+            loss = torch.stack(list(network.terms(PairBatch(fixed, moving), settings, drawn).values())).sum()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             losses.append(loss.item())
-        assert sum(losses[-5:]) < 0.7 * sum(losses[:5]), type(model).__name__
+        assert sum(losses[-5:]) < 0.7 * sum(losses[:5]), system
+
+
+@pytest.mark.parametrize("system", ["nephi", "unet"])
+def test_terms_are_means_over_the_pairs(system: str, field_settings: FieldSettings, grid: Grid, images: Images) -> None:
+    """Whoever shares a batch: halves on two machines, or one after the other, add up to the whole."""
+    model = ModelSettings(system, field=field_settings, encoder=ENCODER, unet=UNetSettings((4, 8, 8)))
+    network = build_system(model, grid, generator())
+    settings = ObjectiveSettings(points=100, regular_points=10)
+    whole = network.terms(PairBatch(*images), settings, generators())
+    apart = [network.terms(PairBatch(*(i[k : k + 1] for i in images)), settings, [generators()[k]]) for k in range(3)]
+    for name, term in whole.items():
+        torch.testing.assert_close(term, torch.stack([each[name] for each in apart]).mean())
+
+
+def test_a_displacement_is_exact_at_voxel_centres(grid: Grid, images: Images) -> None:
+    displacement = torch.randn(3, grid.dimension, *grid.shape, generator=generator())
+    points = grid.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
+    moved = DisplacementBatch(displacement, grid)(points) - points
+    torch.testing.assert_close(moved, displacement.flatten(2).transpose(1, 2), rtol=0, atol=1e-3)
 
 
 def test_what_cannot_be_is_refused() -> None:

@@ -229,4 +229,4 @@ def test_register_finds_only_the_affine_part(kind: str, shapes: PhantomPair, qui
     assert isinstance(result.transform, AffineTransform) and isinstance(result.inverse, AffineTransform)
     assert error_of(result.transform, true) < 0.3
     assert error_of(result.inverse, true.inverse()) < 0.3
-    assert result.history == [] and result.stored.pair is None
+    assert result.history == [] and result.stored.steps == ()

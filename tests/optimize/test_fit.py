@@ -59,7 +59,7 @@ def test_the_history_has_a_row_for_each_step(fitted: Registration, quick: Settin
 def test_without_an_inverse_field(shapes: PhantomPair, quick: Settings, changed: Change) -> None:
     settings = changed(quick, field={"inverse": False}, regularity={"diffusion": 0.05})
     result = register(shapes.fixed, shapes.moving, settings=settings)
-    assert result.stored.pair is not None and result.stored.pair.inverse_field is None
+    assert result.stored.steps[0].pair.inverse_field is None
     assert mean_error(result, shapes) < 1.0
     points = shapes.landmarks.fixed.coordinates
     gap = result.inverse(result.transform(points)) - points  # nothing to start from
@@ -153,7 +153,7 @@ def test_the_regulariser_keeps_the_map_from_folding(shapes: PhantomPair, quick: 
 def test_latent_codes_are_shared_and_penalised(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
     settings = changed(brief, field={"global_codes": 3, "local_codes": 2}, regularity={"codes": 0.01})
     result = register(shapes.fixed, shapes.moving, settings=settings)
-    pair = result.stored.pair
+    pair = result.stored.steps[0].pair
     assert pair is not None and pair.inverse_field is not None
     assert pair.forward_field.codes is pair.inverse_field.codes
     assert result.history[-1]["codes"] > 0

@@ -20,8 +20,7 @@ COUNT, EVERYWHERE = 40, 12
 
 @pytest.fixture(scope="module")
 def fields(fitted: Registration) -> FieldPair:
-    assert fitted.stored.pair is not None
-    return fitted.stored.pair
+    return fitted.stored.steps[0].pair
 
 
 @pytest.fixture(scope="module")

@@ -25,9 +25,9 @@ def test_the_plan_is_what_is_done(shapes: PhantomPair, brief: Settings, changed:
     assert found.settings == done.settings and found.settings.length_unit == 1
     assert (found.fixed.window, found.moving.window) == (done.pair.fixed_window, done.pair.moving_window)
     assert found.fixed.masked == int((shapes.fixed_mask.data > 0).sum()) and found.moving.masked is None
-    assert done.stored.pair is not None
-    assert found.parameters == sum(p.numel() for p in done.stored.pair.parameters())
-    cells = done.stored.pair.forward_field.encoding.cells_by_level
+    pair = done.stored.steps[0].pair
+    assert found.parameters == sum(p.numel() for p in pair.parameters())
+    cells = pair.forward_field.encoding.cells_by_level
     assert [list(lattice) for lattice in found.lattices] == (cells + 1).tolist()
     assert [level.settings for level in found.levels] == list(done.settings.levels)
 

@@ -139,7 +139,7 @@ def test_folds_are_told_and_shown_first(fitted: Registration, lungs: PhantomPair
 
     report = json.loads((page.parent / "report.json").read_text())
     flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0]).double())
-    stored = replace(fitted.stored, affine=AffineTransform(flip), pair=None)
+    stored = replace(fitted.stored, affine=AffineTransform(flip), steps=())
     (tmp_path / "page.html").write_text(page_html(replace(fitted, stored=stored), report), encoding="utf-8")
     told = [a["data-folds"] for _, a in Page(tmp_path / "page.html").elements if "data-folds" in a]
     assert len(told) == 3

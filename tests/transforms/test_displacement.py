@@ -4,7 +4,7 @@ import torch
 
 from nephi.errors import DataError
 from nephi.geometry import Grid
-from nephi.transforms import DisplacementField
+from nephi.transforms import ContinuedDisplacement, DisplacementField, invert
 
 
 def random_field(grid: Grid, dtype: torch.dtype = torch.float64) -> DisplacementField:
@@ -84,3 +84,30 @@ def test_impossible_fields_are_refused(grid) -> None:
     displacement[0, 0, ..., 0] = float("nan")
     with pytest.raises(DataError, match="NaN"):
         DisplacementField(displacement, grid)
+
+
+def test_a_continued_one_stays_as_it_is_at_the_border(grid) -> None:
+    field, points = random_field(grid), points_around(grid)
+    continued = ContinuedDisplacement(field.displacement, grid)
+    inside = ((voxel := grid.world_to_voxel_points(points)) == _clamped(voxel, grid)).all(dim=-1)
+    assert 5 < inside.sum() < 75
+    for found, expected in zip(continued.value_and_jacobian(points), field.value_and_jacobian(points), strict=True):
+        assert torch.equal(found[inside], expected[inside])
+    border = grid.voxel_to_world_points(_clamped(voxel, grid))
+    torch.testing.assert_close(continued(points) - points, continued(border) - border)
+    step = 1e-4
+    value, jacobian = continued.value_and_jacobian(points)
+    torch.testing.assert_close(value, continued(points))
+    for j, shift in enumerate(step * torch.eye(grid.dimension, dtype=torch.float64)):
+        difference = (continued(points + shift) - continued(points - shift)) / (2 * step)
+        torch.testing.assert_close(jacobian[..., j], difference, rtol=0, atol=1e-8)
+
+
+def test_the_inverse_of_a_continued_one(grid) -> None:
+    continued = ContinuedDisplacement(0.02 * random_field(grid).displacement, grid)
+    points = points_around(grid)
+    torch.testing.assert_close(continued(invert(continued)(points)), points, rtol=0, atol=1e-3)
+
+
+def _clamped(voxel: torch.Tensor, grid: Grid) -> torch.Tensor:
+    return voxel.clamp(min=0).minimum(torch.tensor(grid.shape) - 1.0)

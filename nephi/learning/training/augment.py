@@ -6,24 +6,30 @@ import torch
 from torch import Tensor
 
 from nephi.geometry import Grid
+from nephi.learning.frame import Seen
 from nephi.learning.lookup import look_up
 from nephi.learning.training.settings import AugmentSettings
 
 
 def augmented(
-    fixed: Tensor, moving: Tensor, grid: Grid, settings: AugmentSettings, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Return the images `(1, *shape)` of a pair on `grid`, values from 0 to 1, changed as `settings` say.
+    fixed: Seen, moving: Seen, grid: Grid, settings: AugmentSettings, generator: torch.Generator
+) -> tuple[Seen, Seen]:
+    """Return what the network sees of a pair, on `grid`, values from 0 to 1, changed as `settings` say; masks go along.
 
     The same numbers are drawn whatever the settings are, so that one of them can be changed alone.
     """
     turned = _turn(grid.dimension, settings, generator)
-    images = []
-    for image in (fixed, moving):
+    changed = []
+    for seen in (fixed, moving):
         matrix, shift = _affine(grid.dimension, settings, generator)
-        image = _carried(_toned(image, settings, generator), grid, matrix @ turned, shift)
-        images.append(_noisy(image, settings, generator))
-    return images[0], images[1]
+        matrix = matrix @ turned
+        values = _carried(_toned(seen.values, settings, generator), grid, matrix, shift)
+        mask = seen.mask
+        if mask is not None:
+            mask = (_carried(mask.float(), grid, matrix, shift) > 0.5).to(torch.uint8)
+            mask = mask if bool(mask.any()) else torch.ones_like(mask)  # moved out of the frame: anywhere is as good
+        changed.append(Seen(_noisy(values, settings, generator), seen.centre, mask))
+    return changed[0], changed[1]
 
 
 def _uniform(count: int, generator: torch.Generator) -> Tensor:

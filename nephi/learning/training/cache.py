@@ -29,9 +29,9 @@ class SeenImages:
             return self._kept[id]
         seen = self._brought(id)
         self._kept[id] = seen
-        self._bytes += seen.values.nbytes
+        self._bytes += _size(seen)
         while self._bytes > self.limit and self._kept:
-            self._bytes -= self._kept.popitem(last=False)[1].values.nbytes
+            self._bytes -= _size(self._kept.popitem(last=False)[1])
         return seen
 
     def _brought(self, id: str) -> Seen:
@@ -39,3 +39,7 @@ class SeenImages:
         asked = entry.mask if self.frame.mask != "none" else None
         mask = None if asked is None else read_image(self.index.path(asked))
         return bring(read_image(self.index.path(entry.image)), mask, self.frame)
+
+
+def _size(seen: Seen) -> int:
+    return seen.values.nbytes + (0 if seen.mask is None else seen.mask.nbytes)

@@ -35,6 +35,11 @@ def checked_index(settings: TrainSettings) -> DatasetIndex:
             f"frame.shape: expected {index.dimension} numbers, as the data set {index.name!r} is {index.dimension}-D, "
             f"got {settings.frame.shape}"
         )
+    if settings.model.system == "auto-decoder" and settings.model.pairs != len(index.pairs("train")):
+        raise UsageError(
+            f"model.pairs: expected {len(index.pairs('train'))}, as many as the split train has, "
+            f"got {settings.model.pairs}"
+        )
     _check_images(index, settings)
     return index
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -12,8 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from nephi.errors import NephiError
-from nephi.learning.frame import frame_grid
+from nephi.learning.frame import Seen, frame_grid
 from nephi.learning.index import DatasetIndex, DatasetPair
+from nephi.learning.objectives import PairBatch
 from nephi.learning.training.augment import augmented
 from nephi.learning.training.cache import SeenImages
 from nephi.learning.training.draws import generator_of
@@ -27,29 +29,57 @@ class Place(NamedTuple):
     position: int
 
 
-class PairBatch:
-    """Pairs that go through a network together: images `(B, 1, *shape)`, and where they were drawn.
+class DrawnPair(NamedTuple):
+    """A pair drawn at a place: its `number` in the split, and what the network sees of it, augmented."""
+
+    place: Place
+    number: int
+    fixed: Seen
+    moving: Seen
+
+
+class DrawnBatch:
+    """Pairs that go through a network together, and where they were drawn.
 
     No dataclass or tuple on purpose: mixed precision rounds the tensors it finds in these, and images are compared in
     full.
     """
 
-    def __init__(self, fixed: Tensor, moving: Tensor, places: Sequence[Place], seed: int) -> None:
-        self.fixed = fixed
-        self.moving = moving
+    def __init__(self, images: PairBatch, places: Sequence[Place], seed: int) -> None:
+        self.images = images
         self.places = tuple(places)
         self.seed = seed
+
+    @classmethod
+    def of(cls, pairs: Sequence[DrawnPair], seed: int) -> DrawnBatch:
+        """Return the batch of some pairs."""
+        images = PairBatch(
+            torch.stack([pair.fixed.values for pair in pairs]),
+            torch.stack([pair.moving.values for pair in pairs]),
+            _stacked([pair.fixed.mask for pair in pairs]),
+            _stacked([pair.moving.mask for pair in pairs]),
+            torch.tensor([pair.number for pair in pairs]),
+        )
+        return cls(images, [pair.place for pair in pairs], seed)
 
     def generators(self) -> list[torch.Generator]:
         """Return a generator for the points of each pair's loss."""
         return [generator_of("points", self.seed, *place) for place in self.places]
 
-    def to(self, device: torch.device) -> PairBatch:
-        """Return the batch with its images on `device`."""
-        return PairBatch(self.fixed.to(device), self.moving.to(device), self.places, self.seed)
+    def to(self, device: torch.device) -> DrawnBatch:
+        """Return the batch with its images on `device`; masks stay where points are drawn, on the CPU."""
+        images = self.images
+        assert images.which is not None
+        fixed, moving, which = images.fixed.to(device), images.moving.to(device), images.which.to(device)
+        return DrawnBatch(replace(images, fixed=fixed, moving=moving, which=which), self.places, self.seed)
 
 
-class TrainingPairs(Dataset[tuple[Place, Tensor, Tensor] | NephiError]):
+def _stacked(masks: Sequence[Tensor | None]) -> Tensor | None:
+    given = [mask for mask in masks if mask is not None]
+    return torch.stack(given) if given else None  # a frame has masks of all images, or of none
+
+
+class TrainingPairs(Dataset[DrawnPair | NephiError]):
     """The pairs of the split `train`, any of which may be drawn at a place, their images augmented."""
 
     def __init__(self, index: DatasetIndex, settings: TrainSettings, seen: SeenImages) -> None:
@@ -60,18 +90,22 @@ class TrainingPairs(Dataset[tuple[Place, Tensor, Tensor] | NephiError]):
 
     def drawn(self, place: Place) -> DatasetPair:
         """Return the pair that is drawn at a place, each as likely."""
-        chosen = torch.randint(len(self.pairs), (1,), generator=generator_of("pair", self.settings.train.seed, *place))
-        return self.pairs[int(chosen)]
+        return self.pairs[self._number(place)]
 
-    def __getitem__(self, place: Place) -> tuple[Place, Tensor, Tensor] | NephiError:
-        """Return the images of the pair drawn there, or what is wrong with them: raised, it would come as a page."""
-        pair = self.drawn(place)
+    def _number(self, place: Place) -> int:
+        generator = generator_of("pair", self.settings.train.seed, *place)
+        return int(torch.randint(len(self.pairs), (1,), generator=generator))
+
+    def __getitem__(self, place: Place) -> DrawnPair | NephiError:
+        """Return the pair drawn there, or what is wrong with its images: raised, it would come as a page."""
+        number = self._number(place)
+        pair = self.pairs[number]
         try:
-            fixed, moving = self.seen[pair.fixed].values, self.seen[pair.moving].values
+            fixed, moving = self.seen[pair.fixed], self.seen[pair.moving]
         except NephiError as error:
             return error
         generator = generator_of("augment", self.settings.train.seed, *place)
-        return place, *augmented(fixed, moving, self.grid, self.settings.augment, generator)
+        return DrawnPair(place, number, *augmented(fixed, moving, self.grid, self.settings.augment, generator))
 
 
 class Places(Sampler[list[Place]]):
@@ -91,7 +125,7 @@ class Places(Sampler[list[Place]]):
                 yield [Place(step, start + k) for k in range(self.loop.batch)]
 
 
-def loader(pairs: TrainingPairs, places: Places) -> DataLoader[PairBatch | NephiError]:
+def loader(pairs: TrainingPairs, places: Places) -> DataLoader[DrawnBatch | NephiError]:
     """Return what reads batch after batch, in worker processes if there are any."""
     loop = pairs.settings.train
     return DataLoader(
@@ -108,14 +142,9 @@ class _Collate:
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def __call__(self, items: list[tuple[Place, Tensor, Tensor] | NephiError]) -> PairBatch | NephiError:
-        good = []
-        for item in items:
-            if isinstance(item, NephiError):
-                return item
-            good.append(item)
-        places, fixed, moving = zip(*good, strict=True)
-        return PairBatch(torch.stack(fixed), torch.stack(moving), places, self.seed)
+    def __call__(self, items: list[DrawnPair | NephiError]) -> DrawnBatch | NephiError:
+        wrong = [item for item in items if isinstance(item, NephiError)]
+        return wrong[0] if wrong else DrawnBatch.of([item for item in items if isinstance(item, DrawnPair)], self.seed)
 
 
 class _BeginWorker:

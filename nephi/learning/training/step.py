@@ -13,7 +13,7 @@ from torch.optim import Adam
 from nephi.errors import DataError, NephiError
 from nephi.learning.model import System
 from nephi.learning.objectives import ObjectiveSettings
-from nephi.learning.training.pairs import PairBatch, Place, TrainingPairs
+from nephi.learning.training.pairs import DrawnBatch, Place, TrainingPairs
 from nephi.learning.training.schedule import learning_rate
 from nephi.learning.training.settings import LoopSettings
 
@@ -29,9 +29,9 @@ class Terms(nn.Module):
         self.system = system
         self.objective = objective
 
-    def forward(self, batch: PairBatch) -> dict[str, Tensor]:
+    def forward(self, batch: DrawnBatch) -> dict[str, Tensor]:
         """Return the weighted terms, means over the pairs."""
-        return self.system.terms(batch.fixed, batch.moving, self.objective, batch.generators())
+        return self.system.terms(batch.images, self.objective, batch.generators())
 
 
 class Stepper:
@@ -45,7 +45,7 @@ class Stepper:
         self.optimizer = Adam(trained, lr=loop.rate)
         self._terms, self._adam = fabric.setup(Terms(system, objective), self.optimizer)
 
-    def step(self, number: int, batches: Iterator[PairBatch | NephiError], pairs: TrainingPairs) -> dict[str, float]:
+    def step(self, number: int, batches: Iterator[DrawnBatch | NephiError], pairs: TrainingPairs) -> dict[str, float]:
         """Take the step of that number and return its row of the log: rate, loss, its terms, norm of the gradient.
 
         The numbers are means over all pairs of all processes. Raises `DataError` before the weights are changed when
@@ -70,7 +70,7 @@ class Stepper:
         self._adam.step()
         return row
 
-    def _accumulate(self, batch: PairBatch | NephiError, last: bool) -> dict[str, Tensor]:
+    def _accumulate(self, batch: DrawnBatch | NephiError, last: bool) -> dict[str, Tensor]:
         if isinstance(batch, NephiError):
             raise batch
         with self.fabric.no_backward_sync(self._terms, enabled=not last and self.fabric.world_size > 1):

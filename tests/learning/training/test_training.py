@@ -22,7 +22,7 @@ from nephi.errors import DataError, UsageError
 from nephi.learning import read_model, write_model
 from nephi.learning.training import AugmentSettings
 from nephi.learning.training.log import TrainingLog
-from nephi.learning.training.pairs import PairBatch
+from nephi.learning.training.pairs import DrawnBatch
 from nephi.learning.training.schedule import learning_rate
 from nephi.learning.training.step import Terms
 
@@ -217,10 +217,10 @@ def test_a_finished_run_stays_as_it_is(settings: TrainSettings, uninterrupted: P
     assert {path: path.read_bytes() for path in uninterrupted.iterdir() if path.is_file()} == before
 
 
-def broken(before: Callable[[Terms, PairBatch], dict[str, Tensor]], step: int, position: int) -> Callable[..., Any]:
+def broken(before: Callable[[Terms, DrawnBatch], dict[str, Tensor]], step: int, position: int) -> Callable[..., Any]:
     """Make the loss NaN where one pair is among the batch."""
 
-    def forward(self: Terms, batch: PairBatch) -> dict[str, Tensor]:
+    def forward(self: Terms, batch: DrawnBatch) -> dict[str, Tensor]:
         terms = before(self, batch)
         factor = torch.nan if (step, position) in batch.places else 1.0
         return {name: term * factor for name, term in terms.items()}

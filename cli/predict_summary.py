@@ -1,0 +1,111 @@
+"""What `nephi predict` tells of many pairs: a line for each, a table on disk, means."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .register_options import FILES
+from .tables import print_rows
+
+if TYPE_CHECKING:
+    from nephi import PairFiles
+
+Row = dict[str, Any]
+MEASURES = {
+    "tre_before_mm": "landmark error before",
+    "tre_mm": "landmark error",
+    "dice_before": "Dice before",
+    "dice": "Dice",
+    "folding_percent": "J <= 0",
+    "inverse_consistency_mm": "inverse consistency",
+    "seconds": "seconds a pair",
+    "cpu_seconds": "CPU seconds a pair",
+}
+COLUMNS = ("pair", "fixed", "moving", *MEASURES, "error")
+UNITS = {"folding_percent": " %", "tre_before_mm": " mm", "tre_mm": " mm", "inverse_consistency_mm": " mm"}
+
+
+def row_of_report(case: PairFiles, report: Mapping[str, Any]) -> Row:
+    """Return what a pair's report says in one row; what was not measured is left out."""
+    tre, dice = report.get("tre_mm"), report.get("dice")
+    regularity = report.get("inside_mask") or report["whole_grid"]
+    stages = [stage for name, stage in report["usage"]["stages"].items() if name != "export"]
+    found = {
+        "tre_before_mm": tre and tre["before"],
+        "tre_mm": tre and tre["mean"],
+        "dice_before": dice and dice["before"],
+        "dice": dice and dice["mean"],
+        "folding_percent": regularity["folding_percent"],
+        "inverse_consistency_mm": report.get("inverse_consistency_mm"),
+        "seconds": sum(stage["wall_s"] for stage in stages),
+        "cpu_seconds": sum(stage["cpu_s"] for stage in stages),
+    }
+    return _named(case) | {name: value for name, value in found.items() if value is not None}
+
+
+def failed_row(case: PairFiles, error: str) -> Row:
+    """Return the row of a pair that could not be registered."""
+    return _named(case) | {"error": error}
+
+
+def finished_row(case: PairFiles, folder: Path, save: Sequence[str], about: Mapping[str, Any]) -> Row | None:
+    """Return the row of a result that is there already; None where there is none, or not all of it.
+
+    Raises `DataError` for the result of other images, or made in another way.
+    """
+    import nephi
+
+    if not all((folder / FILES[name]).is_file() for name in save):
+        return None
+    try:
+        report = json.loads((folder / FILES["report"]).read_text(encoding="utf-8"))
+        made = {name: report[name] for name in about}
+        images = {side: Path(report[side]).name for side in ("fixed", "moving")}
+        row = row_of_report(case, report)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+    expected = {**about, "fixed": case.fixed.name, "moving": case.moving.name}
+    for name, value in {**made, **images}.items():
+        if value != expected[name]:
+            raise nephi.DataError(
+                f"{folder}: holds a result whose {name} is {value}, not {expected[name]}; give --overwrite, or another "
+                "folder"
+            )
+    return row
+
+
+def told(row: Row, verbose: bool) -> str:
+    """Return a row in words."""
+    parts = [f"{MEASURES[name]} {row[name]:.3f}{UNITS.get(name, '')}" for name in MEASURES if name in row]
+    return f"{row['pair']}: {', '.join(parts if verbose else parts[:-1])}"
+
+
+def write_summary(rows: Sequence[Row], path: Path) -> None:
+    """Write all rows as a CSV table, whole or not at all."""
+    import nephi
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()})
+    nephi.write_text(path, text.getvalue())
+
+
+def summary_table(rows: Sequence[Row], folder: Path) -> None:
+    """Print the means over all pairs that were registered."""
+    done = [row for row in rows if "error" not in row]
+    lines = [("pairs", f"{len(done)} of {len(rows)}")]
+    for name, words in MEASURES.items():
+        if values := [row[name] for row in done if name in row]:
+            lines.append((f"{words}, mean", f"{sum(values) / len(values):.3f}{UNITS.get(name, '')}"))
+    print_rows("Predicted", [*lines, ("results", str(folder))])
+
+
+def _named(case: PairFiles) -> Row:
+    return {"pair": case.name, "fixed": str(case.fixed), "moving": str(case.moving)}

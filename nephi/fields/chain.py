@@ -1,0 +1,63 @@
+"""Fields applied one after the other, for those who need phi and its inverse as one function each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+from nephi.fields.compiled import gradients_in_place
+from nephi.fields.neural_field import FieldPair, NeuralField
+from nephi.transforms import Composite
+
+
+class FieldChain(Composite):
+    """Neural fields one after the other, the **first** of the list first, with what a fit asks of a field."""
+
+    def __init__(self, members: Sequence[NeuralField]) -> None:
+        super().__init__(members)
+        self.members = tuple(members)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the fields are."""
+        return self.members[0].device
+
+    @property
+    def local_features(self) -> list[Tensor]:
+        """The latent features of all members of which each bears on the chain nearby only; none where one has none."""
+        each = [field.local_features for field in self.members]
+        return [part for parts in each for part in parts] if all(each) else []
+
+
+class ChainPair(nn.Module):
+    """phi and its inverse as chains of pairs of fields, fitted together as `FieldPair` is.
+
+    `pairs` are in the order in which phi applies them; the inverse applies theirs the other way round.
+    """
+
+    def __init__(self, pairs: Sequence[FieldPair]) -> None:
+        super().__init__()
+        self.pairs = nn.ModuleList(pairs)
+        self.forward_field = FieldChain([pair.forward_field for pair in pairs])
+        inverses = [pair.inverse_field for pair in reversed(pairs) if pair.inverse_field is not None]
+        self.inverse_field = FieldChain(inverses) if len(inverses) == len(pairs) else None
+
+    def gradients_in_place(self) -> AbstractContextManager[None]:
+        """Inside, a backward pass may add gradients straight to `.grad`; see `nephi.fields.compiled`."""
+        return gradients_in_place(field for field in self.modules() if isinstance(field, NeuralField))
+
+    def round_tables(self) -> None:
+        """Round latent tables to half precision, as `FieldPair.round_tables`."""
+        for pair in self._pairs():
+            pair.round_tables()
+
+    def code_magnitude(self) -> Tensor | None:
+        """Return the mean of the pairs' `mean |z|`; None without latent codes."""
+        found = [magnitude for pair in self._pairs() if (magnitude := pair.code_magnitude()) is not None]
+        return torch.stack(found).mean() if found else None
+
+    def _pairs(self) -> list[FieldPair]:
+        return [pair for pair in self.pairs if isinstance(pair, FieldPair)]

@@ -1,0 +1,109 @@
+"""Registering a pair of images by a trained model: one forward pass."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nephi.fields import FieldStep, Step, StoredTransform
+from nephi.learning.model_file import StoredModel, model_bytes
+from nephi.learning.predicted import predicted_steps
+from nephi.learning.prediction_inputs import PredictionInputs, prediction_inputs, prediction_settings, refinable_model
+from nephi.learning.refinement import Refinement, refine
+from nephi.optimize import (
+    ProgressCallback,
+    Registration,
+    Settings,
+    Source,
+    Usage,
+    choose_device,
+    cpu_threads,
+    peak_gpu_memory_mb,
+    settings_table,
+    silent,
+    versions,
+)
+from nephi.transforms import AffineTransform
+
+
+def predict(
+    fixed: Source,
+    moving: Source,
+    *,
+    model: StoredModel | str | Path,
+    preset: str | None = None,
+    settings: Settings | None = None,
+    fixed_mask: Source | None = None,
+    moving_mask: Source | None = None,
+    refinement: Refinement = Refinement(),  # noqa: B008 (frozen)
+    seed: int = 0,
+    device: str = "auto",
+    progress: ProgressCallback = silent,
+) -> Registration:
+    """Register the moving image to the fixed one by what a trained `model` says.
+
+    One forward pass: no affine search and no optimisation, only the centres of the images or of their masks are brought
+    together, as the model's frame says. `refinement` then takes steps of the ordinary fit from there, on a copy: the
+    model never changes. Its similarity, regularity and levels, and how intensities are compared, come from `settings`
+    or a `preset`; without either from `generic`, with the window and the mask of the model's frame. Images, masks and
+    what comes back are as those of `register`.
+
+    Raises `DataError` for unsuitable images and files that are no model, `UsageError` for an unknown preset or device,
+    for settings that are not of a deformable registration, and to refine what has no codes.
+    """
+    stored, where = refinable_model(model, refinement), choose_device(device)
+    chosen, usage = prediction_settings(stored, preset, settings, refinement), Usage()
+    with cpu_threads(chosen.threads):
+        with usage.stage("prepare"):
+            inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen)
+        with usage.stage("predict"):
+            steps = predicted_steps(stored, *inputs.seen, where)
+        history: list[dict[str, float]] = []
+        if refinement.steps:
+            with usage.stage("fit"):
+                history = _refined(inputs, steps, refinement.what, torch.Generator().manual_seed(seed), progress)
+        about = {
+            "versions": versions(),
+            "seed": seed,
+            "device": where.type,
+            "threads": torch.get_num_threads(),
+            "model": model_digest(stored),
+            "refinement": vars(refinement),
+        }
+    return Registration(
+        _stored(inputs, steps, about), inputs.pair, inputs.settings, seed, history, usage, peak_gpu_memory_mb(where)
+    )
+
+
+def model_digest(model: StoredModel) -> str:
+    """Return what tells a model from others: the beginning of its SHA-256."""
+    return hashlib.sha256(model_bytes(model)).hexdigest()[:16]
+
+
+def _shift(inputs: PredictionInputs) -> AffineTransform:
+    """Return what comes after the fields: from the fixed to the moving centre."""
+    fixed, moving = inputs.seen
+    return AffineTransform.translation(moving.centre - fixed.centre)
+
+
+def _refined(
+    inputs: PredictionInputs,
+    steps: tuple[Step, ...],
+    what: str,
+    generator: torch.Generator,
+    progress: ProgressCallback,
+) -> list[dict[str, float]]:
+    pairs = [step.pair for step in steps if isinstance(step, FieldStep)]
+    return refine(pairs, _shift(inputs), inputs.pair, what, inputs.settings, generator, progress)
+
+
+def _stored(inputs: PredictionInputs, steps: tuple[Step, ...], about: dict[str, Any]) -> StoredTransform:
+    for step in steps:
+        if isinstance(step, FieldStep):
+            step.pair.cpu().requires_grad_(False)
+    pair = inputs.pair
+    table = settings_table(inputs.settings)
+    return StoredTransform(_shift(inputs), pair.fixed.grid, pair.moving.grid, steps, table, about)

@@ -1,0 +1,83 @@
+"""From what the user gives to what a model is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nephi.errors import UsageError
+from nephi.learning.frame import Seen, bring
+from nephi.learning.model import NephiSystem
+from nephi.learning.model_file import StoredModel, read_model
+from nephi.learning.refinement import Refinement, shortened
+from nephi.optimize import Pair, Settings, Source, prepare
+from nephi.optimize import preset as preset_settings
+
+Masks = tuple[Source | None, Source | None]
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionInputs:
+    """A model, a pair of images, what the model sees of them (fixed, then moving), and settings with lengths in mm."""
+
+    model: StoredModel
+    pair: Pair
+    seen: tuple[Seen, Seen]
+    settings: Settings
+
+
+def refinable_model(model: StoredModel | str | Path, refinement: Refinement) -> StoredModel:
+    """Return the model, read where it is a file; raise `UsageError` for a refinement of one without codes."""
+    stored = model if isinstance(model, StoredModel) else read_model(model)
+    if refinement.steps and not isinstance(stored.system, NephiSystem):
+        raise UsageError(
+            f"refine: a model of system {stored.settings.system!r} predicts a displacement for every voxel and no "
+            "fields that could be fitted further; leave it out, or choose a model of system 'nephi'"
+        )
+    return stored
+
+
+def settings_for(model: StoredModel) -> Settings:
+    """Return settings that suit a model: the preset `generic` with the window and the mask of the model's frame."""
+    settings, frame = preset_settings("generic"), model.frame
+    mask = frame.mask if frame.mask in ("lungs", "foreground") else "none"
+    image = replace(settings.image, window=frame.window, percentiles=frame.percentiles, mask=mask)
+    return replace(settings, image=image)
+
+
+def prediction_settings(
+    model: StoredModel, preset: str | None, settings: Settings | None, refinement: Refinement
+) -> Settings:
+    """Return what a prediction is told: no affine search, the end of the schedule.
+
+    From `settings` for a fit, or a `preset`, or those that suit the model. Raises `UsageError` for those of an affine
+    or rigid registration.
+    """
+    if settings is None:
+        settings = settings_for(model) if preset is None else preset_settings(preset)
+    if settings.transform != "deformable":
+        raise UsageError(f"transform: a model predicts deformable transforms, got {settings.transform!r}")
+    settings = replace(settings, affine=replace(settings.affine, kind="none"))
+    return shortened(settings, refinement.steps) if refinement.steps else settings
+
+
+def prediction_inputs(
+    images: tuple[Source, Source], masks: Masks, model: StoredModel, settings: Settings
+) -> PredictionInputs:
+    """Read and check images and masks, fixed and moving, and bring them to what the model sees.
+
+    Raises `DataError` for files that cannot be read, and images that suit neither each other nor the model.
+    """
+    pair, settings = prepare(*images, *masks, settings)
+    if isinstance(model.system, NephiSystem):  # whose lengths are in mm whatever unit the others count in
+        settings = replace(settings, field=model.settings.field)
+    return PredictionInputs(model, pair, _seen(pair, masks, settings, model), settings)
+
+
+def _seen(pair: Pair, given: Sequence[Source | None], settings: Settings, model: StoredModel) -> tuple[Seen, Seen]:
+    # A mask that was found for the fit is the network's, too, if it was found by the same rule: lungs take a second.
+    same = settings.image.mask == model.frame.mask
+    found = pair.fixed_mask, pair.moving_mask
+    masks = [mask if told is not None or same else None for told, mask in zip(given, found, strict=True)]
+    return bring(pair.fixed, masks[0], model.frame), bring(pair.moving, masks[1], model.frame)

@@ -1,0 +1,137 @@
+"""`nephi predict`: many pairs by one model."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import nephi
+
+from ..learning.predictions import model
+from .conftest import Call
+
+SAVE = ["--save", "transform,report", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model for the 2-D phantom."""
+    file = tmp_path_factory.mktemp("model") / "m.safetensors"
+    nephi.write_model(model("dense", 2, shape=(28, 28), spacing=(6.0, 6.0)), file)
+    return file
+
+
+@pytest.fixture
+def table(flat: Path, tmp_path: Path) -> Path:
+    """Two pairs of one folder, there and back, with what there is."""
+    text = (
+        "fixed, moving, fixed_mask, moving_mask, landmarks, fixed_labels, moving_labels\n"
+        f"{flat}/fixed.nii.gz, {flat}/moving.nii.gz, {flat}/fixed_mask.nii.gz, {flat}/moving_mask.nii.gz, "
+        f"{flat}/landmarks.csv, {flat}/fixed_labels.nii.gz, {flat}/moving_labels.nii.gz\n"
+        f"{flat}/moving.nii.gz,{flat}/fixed.nii.gz,,,,,\n"
+    )
+    file = tmp_path / "pairs.csv"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def summary(folder: Path) -> dict[str, dict[str, str]]:
+    with (folder / "summary.csv").open(encoding="utf-8") as file:
+        return {row["pair"]: row for row in csv.DictReader(file)}
+
+
+def test_a_table_of_pairs(succeed: Call, flat: Path, path: Path, table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    printed = succeed("predict", path, table, "-o", out, *SAVE).out
+    assert "[2/2] moving--fixed: " in printed and "2 of 2" in printed and "Dice, mean" in printed
+    folders = sorted(p.name for p in out.iterdir() if p.is_dir())
+    assert folders == ["fixed--moving", "moving--fixed"]
+    assert sorted(p.name for p in (out / "fixed--moving").iterdir()) == ["report.json", "transform.nephi"]
+    rows = summary(out)
+    pairs = nephi.read_point_pairs(flat / "landmarks.csv")
+    transform = nephi.read_transform(out / "fixed--moving" / "transform.nephi")
+    errors = nephi.landmark_errors(transform, pairs).summary()
+    assert float(rows["fixed--moving"]["tre_mm"]) == pytest.approx(errors["mean"], rel=1e-4)
+    assert float(rows["fixed--moving"]["tre_before_mm"]) == pytest.approx(errors["before"], rel=1e-4)
+    labels = [nephi.read_image(flat / f"{side}_labels.nii.gz") for side in ("fixed", "moving")]
+    measured = nephi.evaluate(transform, fixed_labels=labels[0], moving_labels=labels[1]).table()["dice"]
+    assert float(rows["fixed--moving"]["dice"]) == pytest.approx(measured["mean"], rel=1e-4)
+    assert float(rows["fixed--moving"]["dice_before"]) == pytest.approx(measured["before"], rel=1e-4)
+    assert rows["moving--fixed"]["tre_mm"] == "" and float(rows["moving--fixed"]["folding_percent"]) == 0
+    assert all(float(row["seconds"]) > 0 and row["error"] == "" for row in rows.values())
+
+
+def test_goes_on_where_it_ended(call: Call, succeed: Call, path: Path, table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    succeed("predict", path, table, "-o", out, *SAVE)
+    first = {p: p.stat().st_mtime_ns for p in out.rglob("transform.nephi")}
+    before = (out / "summary.csv").read_bytes()
+    (out / "moving--fixed" / "report.json").unlink()  # as if it had been interrupted there
+    succeed("predict", path, table, "-o", out, *SAVE, "-q")
+    again = {p: p.stat().st_mtime_ns for p in out.rglob("transform.nephi")}
+    assert [p.parent.name for p in first if first[p] != again[p]] == ["moving--fixed"]
+    assert (out / "summary.csv").read_bytes().splitlines()[1] == before.splitlines()[1]
+    outcome = call("predict", path, table, "-o", out, *SAVE, "--refine", 4)
+    assert outcome.code == 3 and "holds a result whose refinement is {'steps': 0, 'what': 'all'}" in outcome.err
+    succeed("predict", path, table, "-o", out, *SAVE, "--refine", 4, "--overwrite")
+    report = json.loads((out / "fixed--moving" / "report.json").read_text())
+    assert report["refinement"] == {"steps": 4, "what": "all"} and len(report["history"]["loss"]) == 4
+
+
+def test_one_bad_pair_does_not_lose_the_others(call: Call, flat: Path, path: Path, tmp_path: Path) -> None:
+    for name in ("ada", "ben", "cem"):
+        (tmp_path / name).mkdir()
+        for side in ("fixed", "moving"):
+            shutil.copy(flat / f"{side}.nii.gz", tmp_path / name / f"{side}.nii.gz")
+    (tmp_path / "ben" / "moving.nii.gz").write_bytes(b"not an image")
+    lines = [f"{name}/fixed.nii.gz,{name}/moving.nii.gz" for name in ("ada", "ben", "cem")]
+    (tmp_path / "pairs.csv").write_text("\n".join(["fixed,moving", *lines]), encoding="utf-8")
+    outcome = call("predict", path, tmp_path / "pairs.csv", "-o", tmp_path / "out", *SAVE)
+    assert outcome.code == 3 and "2 of 3" in outcome.out
+    told = outcome.err.splitlines()
+    assert told[0].startswith("nephi: pair ben_fixed--ben_moving: ") and "ben/moving.nii.gz" in told[0]
+    assert told[1] == f"nephi: error: 1 of 3 pairs failed, see {tmp_path / 'out' / 'summary.csv'}"
+    rows = summary(tmp_path / "out")
+    assert "moving.nii.gz" in rows["ben_fixed--ben_moving"]["error"]
+    assert (tmp_path / "out" / "cem_fixed--cem_moving" / "transform.nephi").is_file()
+
+
+def test_a_data_set(call: Call, succeed: Call, flat: Path, path: Path, tmp_path: Path) -> None:
+    place = tmp_path / "set"
+    place.mkdir()
+    for name in ("fixed", "moving", "fixed_labels", "moving_labels"):
+        shutil.copy(flat / f"{name}.nii.gz", place)
+    shutil.copy(flat / "landmarks.csv", place)
+    images = tuple(
+        nephi.DatasetImage(side, "ada", f"{side}.nii.gz", labels=f"{side}_labels.nii.gz")
+        for side in ("fixed", "moving")
+    )
+    split = nephi.DatasetSplit(("ada",), (nephi.DatasetPair("fixed", "moving", "landmarks.csv"),))
+    nephi.write_dataset_index(nephi.DatasetIndex("flat", 2, images, {"test": split}), place / "dataset.json")
+    succeed("predict", path, place, "-o", tmp_path / "out", "--device", "cpu")
+    row = summary(tmp_path / "out")["fixed--moving"]
+    assert float(row["tre_mm"]) > 0 and float(row["dice"]) > 0
+    files = sorted(p.name for p in (tmp_path / "out" / "fixed--moving").iterdir())
+    assert files == sorted([*nephi.OUTPUTS.values(), "report.html"])
+    outcome = call("predict", path, place, "-o", tmp_path / "other", "--split", "val")
+    assert outcome.code == 2 and "has no split 'val': choose one of test" in outcome.err
+
+
+def test_what_is_wrong_with_the_call(call: Call, path: Path, table: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    rigid = tmp_path / "rigid.toml"
+    rigid.write_text('transform = "rigid"\n', encoding="utf-8")
+    for options, code, said in (
+        ([table, table, "-o", tmp_path / "out"], 3, "pairs.csv: not a model"),
+        ([path, tmp_path / "none.csv", "-o", tmp_path / "out"], 3, "none.csv: expected a table of pairs"),
+        ([path, table, "-o", tmp_path / "file"], 3, "expected a folder for the results, found a file"),
+        ([path, table, "-o", tmp_path / "out", "--split", "test"], 2, "a table has no splits"),
+        ([path, table, "-o", tmp_path / "out", "--device", "abacus"], 2, "unknown device 'abacus'"),
+        ([path, table, "-o", tmp_path / "out", "--config", rigid], 2, "a model predicts deformable transforms"),
+    ):
+        outcome = call("predict", *options)
+        assert outcome.code == code and said in outcome.err, outcome
+        assert len(outcome.err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()

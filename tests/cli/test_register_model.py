@@ -1,0 +1,102 @@
+"""`nephi register --model`: a prediction instead of a search and a fit."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import nephi
+
+from ..learning.predictions import model
+from .conftest import Call, pair_options, voxels
+
+FILES = ["inverse_warp.nii.gz", "report.html", "report.json", "transform.nephi", "warp.nii.gz", "warped.nii.gz"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models of all kinds in a folder, named NAME-DIMENSION.safetensors."""
+    folder = tmp_path_factory.mktemp("models")
+    for name in ("dense", "steps", "unet"):
+        stored = model(name, 2, shape=(28, 28), spacing=(6.0, 6.0))
+        nephi.write_model(stored, folder / f"{name}-2.safetensors")
+    nephi.write_model(model("dense", 3), folder / "dense-3.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["dense", "steps", "unet"])
+def test_the_usual_results_and_commands(succeed: Call, flat: Path, models: Path, tmp_path: Path, name: str) -> None:
+    out, path = tmp_path / "out", tmp_path / "out" / "transform.nephi"
+    options = [*pair_options(flat), "-o", out, "--model", models / f"{name}-2.safetensors"]
+    printed = succeed("register", *options, "--landmarks", flat / "landmarks.csv", "--device", "cpu").out
+    assert sorted(p.name for p in out.iterdir()) == FILES
+    assert "prediction and refinement" in printed and "landmark error, mean" in printed
+    report = json.loads((out / "report.json").read_text())
+    assert report["refinement"] == {"steps": 0, "what": "all"} and report["history"] == {}
+    assert set(report["usage"]["stages"]) == {"prepare", "predict", "export"}
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "--model" in page
+    told = succeed("info", path).out
+    assert report["model"] in told and str(nephi.describe_transform(path)["parameters"]) in told
+    assert "steps" in succeed("info", path, "--settings").out
+    succeed("apply", "-t", path, "-i", flat / "moving.nii.gz", "-r", flat / "fixed.nii.gz", "-o", tmp_path / "w.nii.gz")
+    gap = abs(voxels(tmp_path / "w.nii.gz").astype(float) - voxels(out / "warped.nii.gz"))
+    assert gap.max() <= 1
+    for ends in ([], ["--inverse"]):
+        succeed("points", "-t", path, *ends, "-i", flat / "fixed_points.csv", "-o", tmp_path / "points.csv")
+    succeed("export", "-t", path, "-r", flat / "fixed.nii.gz", "--format", "itk", "-o", tmp_path / "itk.nii.gz")
+    assert (tmp_path / "itk.nii.gz").exists()
+    succeed("jacobian", "-t", path, "-r", flat / "fixed.nii.gz", "-o", tmp_path / "j.nii.gz")
+    measured = succeed("evaluate", "-t", path, "--landmarks", flat / "landmarks.csv").out
+    assert "inverse consistency" in measured and ("inverse as trained" in measured) == (name != "unet")
+
+
+def test_refining_comes_closer(succeed: Call, flat: Path, models: Path, tmp_path: Path) -> None:
+    errors = {}
+    for steps, what in ((0, None), (80, "codes"), (80, "all")):
+        out = tmp_path / f"{steps}{what}"
+        refine = ["--refine", steps, *(["--refine-what", what] if what else [])]
+        options = [*pair_options(flat), "-o", out, "--model", models / "dense-2.safetensors", "--save", "report"]
+        succeed("register", *options, *refine, "--landmarks", flat / "landmarks.csv", "--device", "cpu")
+        report = json.loads((out / "report.json").read_text())
+        assert report["refinement"] == {"steps": steps, "what": what or "all"}
+        assert len(report["history"].get("loss", [])) == steps
+        errors[steps, what] = report["tre_mm"]["mean"]
+    assert errors[80, "all"] < 0.6 * errors[0, None]
+
+
+def test_the_plan(succeed: Call, flat: Path, models: Path, tmp_path: Path) -> None:
+    path = models / "dense-2.safetensors"
+    options = [*pair_options(flat), "-o", tmp_path / "out", "--model", path, "--dry-run"]
+    printed = succeed("register", *options, "--device", "cpu").out
+    assert f"prediction by {path}" in printed and "latent grids" in printed and "level 1" not in printed
+    printed = succeed("register", *options, "--refine", 30, "--config", flat / "quick.toml").out
+    assert "level 2" in printed and "pooled at 256 patches" in printed and "affine" not in printed
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_does_not_go_together(call: Call, flat: Path, solid: Path, models: Path, tmp_path: Path) -> None:
+    one = [*pair_options(flat), "-o", tmp_path / "out"]
+    shutil.copy(flat / "fixed.nii.gz", tmp_path / "model.nii.gz")
+    dense = ["--model", models / "dense-2.safetensors"]
+    for options, code, said in (
+        (["--refine", 3], 2, "--refine and --refine-what: need --model"),
+        ([*dense, "--refine-what", "codes"], 2, "--refine-what: needs --refine N"),
+        ([*dense, "--initial", "none"], 2, "--initial: does not go with --model"),
+        ([*dense, "--transform", "rigid"], 2, "--transform: does not go with --model"),
+        (["--model", models / "unet-2.safetensors", "--refine", 3], 2, "a model of system 'unet' predicts a displ"),
+        (["--model", models / "dense-3.safetensors"], 3, "expected a 3-D image, as frame.shape says, found 2-D"),
+        (["--model", tmp_path / "none"], 3, "none: no such file; expected a model"),
+        (["--model", tmp_path / "model.nii.gz"], 3, "model.nii.gz: not a model"),
+    ):
+        outcome = call("register", *one, *options)
+        assert (outcome.code, outcome.out) == (code, "") and said in outcome.err, options
+        assert len(outcome.err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_transform_is_no_model(call: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    options = ["-o", tmp_path / "out", "--model", flat_result / "transform.nephi"]
+    outcome = call("register", *pair_options(flat), *options)
+    assert outcome.code == 3 and "transform.nephi: a safetensors file, but not a model" in outcome.err

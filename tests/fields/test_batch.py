@@ -1,0 +1,101 @@
+"""Latent values of several pairs at once: the same as one field after the other."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from nephi.fields import FieldPair, FieldSettings, LatentBatch, batches, give_latent, latent_grids
+from nephi.geometry import Grid
+
+PAIRS = 3
+KINDS = {
+    "both codes": {"encoding": "fourier", "decoder": "gated-sine", "global_codes": 3, "local_codes": 2},
+    "global": {"encoding": "fourier", "decoder": "gated-sine", "global_codes": 3},
+    "local": {"encoding": "coordinates", "local_codes": 2},
+    "dense": {"encoding": "dense", "channels": 4},
+    "dense and global": {"encoding": "dense", "global_codes": 3},
+    "all": {"encoding": "dense", "decoder": "siren", "global_codes": 1, "local_codes": 2},
+}
+
+
+@pytest.fixture(params=KINDS.values(), ids=KINDS)
+def fields(
+    request: pytest.FixtureRequest,
+    small_settings: Callable[..., FieldSettings],
+    trained_pair: Callable[[FieldSettings, Grid], FieldPair],
+) -> FieldPair:
+    grid = Grid.from_spacing((9, 8, 7), (1.5, 2.0, 2.5), (-4.0, 3.0, 1.0))
+    return trained_pair(small_settings(**request.param, amplitude=2.0), grid)
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def values_of(fields: FieldPair, dtype: torch.dtype = torch.float64) -> LatentBatch:
+    codes = 0 if fields.codes is None else len(fields.codes.everywhere)
+    tables = [drawn(PAIRS, *g.table.shape, seed=2 + k).to(dtype) for k, g in enumerate(latent_grids(fields))]
+    return LatentBatch(drawn(PAIRS, codes, seed=1).to(dtype), tables)
+
+
+def points() -> Tensor:
+    """Some lie outside the field's box."""
+    return 5 * drawn(PAIRS, 11, 3, seed=3) + torch.tensor([2.0, 10.0, 9.0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_as_one_pair_after_the_other(fields: FieldPair, dtype: torch.dtype) -> None:
+    """In single precision, too, where the kernel serves what it can."""
+    fields = fields.to(dtype)
+    latent = values_of(fields, dtype)
+    together = batches(fields, latent)
+    for k in range(PAIRS):
+        give_latent(fields, latent.one(k))
+        for batch, field in zip(together, (fields.forward_field, fields.inverse_field), strict=True):
+            at = points().to(dtype)
+            value, jacobian = batch.value_and_jacobian(at)
+            torch.testing.assert_close(batch(at), value)
+            one, its_jacobian = field.value_and_jacobian(at[k])
+            torch.testing.assert_close(value[k], one)
+            torch.testing.assert_close(jacobian[k], its_jacobian, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_reach_latent_values_points_and_network(fields: FieldPair) -> None:
+    fields = fields.double()
+    latent = values_of(fields)
+    where = points()[:, :4]
+
+    def together(everywhere: Tensor, at: Tensor, *tables: Tensor) -> tuple[Tensor, Tensor]:
+        return batches(fields, LatentBatch(everywhere, tables))[0].value_and_jacobian(at)
+
+    given = [tensor.requires_grad_() for tensor in (latent.everywhere, where, *latent.tables)]
+    assert torch.autograd.gradcheck(together, given, fast_mode=True)
+    torch.stack([part.sum() for part in together(*given)]).sum().backward()
+    assert fields.forward_field.decoder.last.weight.grad is not None
+
+
+def test_the_kernel_has_the_same_gradients(
+    small_settings: Callable[..., FieldSettings], trained_pair: Callable[[FieldSettings, Grid], FieldPair]
+) -> None:
+    """Of tables, points and network, in a batch by the kernel and in one by plain operations."""
+    grid = Grid.from_spacing((9, 8, 7), (1.5, 2.0, 2.5), (-4.0, 3.0, 1.0))
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        fields = trained_pair(small_settings(encoding="dense"), grid).to(dtype)
+        latent = values_of(fields, dtype)
+        at = points().to(dtype).requires_grad_()
+        tables = [table.requires_grad_() for table in latent.tables]
+        values, jacobians = batches(fields, latent)[0].value_and_jacobian(at)
+        (values.sin().sum() + jacobians.cos().sum()).backward()
+        found.append([at.grad, tables[0].grad, *(p.grad for p in fields.forward_field.decoder.parameters())])
+    for ours, exact in zip(*found, strict=True):
+        torch.testing.assert_close(ours.double(), exact, rtol=1e-3, atol=1e-4 * float(exact.abs().max()))
+
+
+def test_magnitude_is_the_mean_over_every_value(fields: FieldPair) -> None:
+    latent = values_of(fields)
+    numbers = torch.cat([latent.everywhere.reshape(-1), *(table.reshape(-1) for table in latent.tables)])
+    torch.testing.assert_close(latent.magnitude(), numbers.abs().mean())
+    assert len(latent) == PAIRS
