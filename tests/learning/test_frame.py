@@ -84,10 +84,14 @@ def test_the_mask_is_centred_and_cut_out(dimension: int) -> None:
     from_centre = frame_grid(frame).voxel_centres().norm(dim=-1)
     assert bool((seen.values[0][from_centre < 9] == 1).all())
     assert bool((seen.values[0][from_centre > 21.5] == 0).all())
+    assert torch.equal(seen.mask, (seen.values > 0).to(torch.uint8))
+    whole = bring(image, own, replace(frame, masked=False))
+    assert torch.equal(whole.mask, seen.mask) and float(whole.values.mean()) > float(seen.values.mean())
+    assert bring(image, own, replace(frame, mask="none", masked=False, centre="image")).mask is None
 
 
 def test_masks_are_found_or_asked_for() -> None:
-    frame = replace(FRAMES[3], mask="lungs", centre="mask")
+    frame = replace(FRAMES[3], spacing=(12.0, 15.0, 20.0), mask="lungs", centre="mask")
     pair = lung_phantom(seed=1, shape=(44, 34, 36))
     found, given = (bring(pair.fixed, mask, frame).centre for mask in (None, pair.fixed_mask))
     assert 0 < float((found - given).norm()) < 15
@@ -95,6 +99,14 @@ def test_masks_are_found_or_asked_for() -> None:
         bring(pair.fixed, None, replace(frame, mask="given"))
     frame = replace(frame, mask="foreground")
     assert float((bring(pair.fixed, None, frame).centre - pair.fixed.grid.centre_world()).norm()) < 30
+
+
+def test_a_mask_beyond_the_frame_is_refused() -> None:
+    grid = Grid.from_spacing((60, 60), [2.0, 2.0])
+    inside = torch.zeros(grid.shape, dtype=torch.uint8)
+    inside[:3, :3] = 1
+    with pytest.raises(DataError, match="odd: expected its mask within the frame, found none of it there"):
+        bring(Image(torch.rand(grid.shape), grid, name="odd"), Image(inside, grid), replace(FRAMES[2], mask="given"))
 
 
 def test_a_window_of_the_images_own() -> None:
