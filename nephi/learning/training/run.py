@@ -93,7 +93,7 @@ def train(
         if training.counters.step < settings.train.steps:
             _go(training, progress)
     counters = training.counters
-    best = folder.best if counters.best else None
+    best = None if counters.best is None else folder.best
     return TrainingResult(folder.path, counters.step, settings.train.steps, folder.last, best, counters.best_step)
 
 
