@@ -115,7 +115,7 @@ def test_pictures(seen: SeenImages) -> None:
     torch.testing.assert_close(moving, warped, atol=1e-4, rtol=0)
     assert float((fixed - warped).abs().max()) > 0.5
     assert torch.equal(fixed[0], seen["fixed"].values[0].T.flip(0))
-    assert float(lines.min()) == 0 and float(lines.max()) == 1
+    assert float(lines.min()) < 0.2 and float(lines.max()) == 1
     assert bool((jacobian == 1).all())
     doubled = panels(validated(seen, lambda points: points * torch.tensor([2.0, 1.0])), grid)[
         :, 2:-2, 4 * width + 2 : -6
