@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .info_model import model_rows
 from .options import FILE
 from .tables import print_rows
 
@@ -22,7 +23,7 @@ AFFINE_SUFFIXES = (".tfm", ".txt", ".mat", ".xfm", ".h5", ".hdf5")
 @click.argument("file", type=FILE)
 @click.option("--settings", is_flag=True, help="Print the settings a .nephi file was made with, as TOML for --config.")
 def info(file: Path, settings: bool) -> None:
-    """Say what FILE is: an image, a transform, a table of points.
+    """Say what FILE is: an image, a transform, a table of points, a trained model.
 
     \b
     nephi info result/transform.nephi
@@ -40,7 +41,10 @@ def info(file: Path, settings: bool) -> None:
             return
         # What a file says about itself may be anything.
         rows = [(name, str(about.get(name, "not told"))) for name in ("seed", "device", "threads", "parameters")]
-        rows += [(name, str(about[name])) for name in ("model", "refinement") if name in about]
+        rows.append(("made of", ", then ".join([*about["steps"], "an affine part"])))
+        if "model" in about:
+            rows.append(("predicted by", f"model {about['model']}"))
+            rows.append(("refined", _told(about.get("refinement"))))
         versions = about.get("versions")
         if isinstance(versions, dict):
             rows.append(("versions", ", ".join(f"{k} {v}" for k, v in versions.items())))
@@ -49,12 +53,24 @@ def info(file: Path, settings: bool) -> None:
         return
     if settings:
         raise nephi.UsageError("--settings: only .nephi files hold settings")
-    if file.suffix.lower() in POINT_SUFFIXES or _is_text_of_points(file):
+    if file.suffix.lower() == ".safetensors":
+        print_rows(*model_rows(file))
+    elif file.suffix.lower() in POINT_SUFFIXES or _is_text_of_points(file):
         print_rows(*_points(file))
     elif file.suffix.lower() in AFFINE_SUFFIXES:
         print_rows(f"{file}: transform", [("kind", type(nephi.read_transform(file)).__name__)])
     else:
         print_rows(*_image(file))
+
+
+def _told(refinement: object) -> str:
+    """Return how a prediction was refined, in words; the file may say anything."""
+    match refinement:
+        case {"steps": 0}:
+            return "no"
+        case {"steps": steps, "what": what}:
+            return f"{steps} steps, {what}"
+    return "not told"
 
 
 def _image(file: Path) -> tuple[str, Rows]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nephi.fields import read_nephi
+from nephi.fields import FieldStep, read_nephi
 from nephi.geometry import Grid
 from nephi.io import FieldConvention, read_displacement, read_foreign_transform
 from nephi.transforms import DisplacementField, Transform, invert
@@ -57,14 +57,17 @@ def transform_grid(path: str | Path, convention: FieldConvention | None = None) 
 
 
 def describe_transform(path: str | Path) -> dict[str, Any]:
-    """Return what a `.nephi` file says about itself: grids, seed, versions, settings, number of parameters."""
+    """Return what a `.nephi` file says about itself: grids, seed, versions, settings, number of parameters.
+
+    `steps` names what acts before the affine part, in that order: `fields` or a `displacement`.
+    """
     stored = read_nephi(path)
     return {
         **stored.about,
         "fixed_grid": stored.fixed_grid,
         "moving_grid": stored.moving_grid,
         "affine": stored.affine.matrix,
-        "steps": [step.grid for step in stored.steps],
+        "steps": ["fields" if isinstance(step, FieldStep) else "displacement" for step in stored.steps],
         "parameters": sum(step.parameters for step in stored.steps),
         "settings": stored.settings,
     }

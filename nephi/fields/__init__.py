@@ -4,9 +4,11 @@ from nephi.fields.batch import FieldBatch, LatentBatch, batches, give_latent, la
 from nephi.fields.build import build_fields
 from nephi.fields.chain import ChainPair, FieldChain
 from nephi.fields.codes import LatentCodes
+from nephi.fields.grids import LatentGrids
 from nephi.fields.inverse import PolishedInverse
 from nephi.fields.neural_field import FieldPair, NeuralField
 from nephi.fields.placing import blended, placed
+from nephi.fields.seeded import can_seed, seeded_fields
 from nephi.fields.settings import DECODERS, ENCODINGS, FieldSettings
 from nephi.fields.storage import nephi_bytes, read_nephi
 from nephi.fields.stored import StoredTransform
@@ -25,6 +27,7 @@ __all__ = [
     "FieldStep",
     "LatentBatch",
     "LatentCodes",
+    "LatentGrids",
     "NeuralField",
     "PolishedInverse",
     "Step",
@@ -32,6 +35,7 @@ __all__ = [
     "batches",
     "blended",
     "build_fields",
+    "can_seed",
     "from_table",
     "give_latent",
     "latent_grids",
@@ -39,4 +43,5 @@ __all__ = [
     "nephi_bytes",
     "placed",
     "read_nephi",
+    "seeded_fields",
 ]

@@ -17,6 +17,7 @@ from nephi.optimize import found_mask, intensity_window
 from nephi.optimize.settings import ImageSettings
 
 MASKS = ("none", "given", "lungs", "foreground")
+OUTSIDES = ("shown", "dark", "bright")
 CENTRES = ("image", "mask")
 WIDTH = (8 * math.log(2)) ** 0.5  # of a Gaussian at half its height, in standard deviations
 
@@ -30,7 +31,8 @@ class FrameSettings:
         of its foreground (voxels above the minimum, inside the mask when there is one).
     mask: `none`; `given`, each image has to come with one; `lungs` (found by themselves) or `foreground` (above the
         minimum) where none is given.
-    masked: show 0 outside the mask.
+    outside_mask: what lies there is `shown`, or hidden: `dark` (0), like the background of a head, or `bright` (1),
+        like the tissue around lungs.
     centre: the middle of the `image` or of the voxels of its `mask` is brought to the middle of the frame.
     """
 
@@ -39,7 +41,7 @@ class FrameSettings:
     window: tuple[float, ...] = ()
     percentiles: tuple[float, float] = (0.5, 99.5)
     mask: str = "none"
-    masked: bool = False
+    outside_mask: str = "shown"
     centre: str = "image"
 
     def __post_init__(self) -> None:
@@ -51,11 +53,11 @@ class FrameSettings:
             raise UsageError(f"frame.window: expected two numbers, low below high, got {self.window}")
         if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
             raise UsageError(f"frame.percentiles: expected 0 <= low < high <= 100, got {self.percentiles}")
-        for name, choices in (("mask", MASKS), ("centre", CENTRES)):
+        for name, choices in (("mask", MASKS), ("outside_mask", OUTSIDES), ("centre", CENTRES)):
             if getattr(self, name) not in choices:
                 raise UsageError(f"frame.{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        if self.mask == "none" and (self.masked or self.centre == "mask"):
-            setting = "masked = true" if self.masked else 'centre = "mask"'
+        if self.mask == "none" and (self.outside_mask != "shown" or self.centre == "mask"):
+            setting = 'centre = "mask"' if self.outside_mask == "shown" else f'outside_mask = "{self.outside_mask}"'
             raise UsageError(f"frame.mask: expected given, lungs or foreground for {setting}, got none")
 
     @property
@@ -67,8 +69,8 @@ class FrameSettings:
 class Seen(NamedTuple):
     """What a network sees of one image, `values` `(1, *shape)` float32 from 0 to 1 on `frame_grid`.
 
-    `mask` `(1, *shape)`, uint8, is 1 at voxels inside the image's mask, None without one.
-    Its world is that of the image moved by `-centre`, `(D,)`, mm, float64: a network's phi_net of two images is
+    `mask` `(1, *shape)`, uint8, is 1 inside the mask, None where the frame has none. Its world is that of the image
+    moved by `-centre`, `(D,)`, mm, float64: a network's phi_net of two images is
     `phi(x) = phi_net(x - fixed.centre) + moving.centre`.
     """
 
@@ -91,7 +93,7 @@ def bring(image: Image, mask: Image | None, settings: FrameSettings) -> Seen:
     al., MICCAI 2015).
 
     Raises `DataError` naming the image for one of another dimension, with NaN or without contrast, for a missing or
-    empty mask or one beyond the frame, and when no lungs are found.
+    empty mask, and when no lungs are found.
     """
     _require_dimension(image, settings)
     image.require_finite()
@@ -108,14 +110,17 @@ def bring(image: Image, mask: Image | None, settings: FrameSettings) -> Seen:
     inside = None if mask is None else torch.empty(1, *grid.shape, dtype=torch.uint8)
     for start, stop in there.slabs():
         points = there.voxel_centres(start, stop)
-        shown = image.grid.contains_voxel_points(image.grid.world_to_voxel_points(points))
+        within = image.grid.contains_voxel_points(image.grid.world_to_voxel_points(points))
+        values[0, ..., start:stop] = torch.where(within, sampler(points), 0.0)
         if mask is not None and inside is not None:
-            inside[0, ..., start:stop] = inside_mask(mask, points) & shown
-            shown = inside[0, ..., start:stop] > 0 if settings.masked else shown
-        values[0, ..., start:stop] = torch.where(shown, sampler(points), 0.0)
-    if inside is not None and not bool(inside.any()):
-        raise DataError(f"{image.name}: expected its mask within the frame, found none of it there; enlarge the frame")
-    return Seen(values, centre, inside)
+            inside[0, ..., start:stop] = inside_mask(mask, points)
+    return Seen(_hidden(values, inside, settings.outside_mask), centre, inside)
+
+
+def _hidden(values: Tensor, inside: Tensor | None, outside: str) -> Tensor:
+    if inside is None or outside == "shown":
+        return values
+    return torch.where(inside > 0, values, float(outside == "bright"))
 
 
 def frame_mask(image: Image, mask: Image | None, settings: FrameSettings) -> Image | None:

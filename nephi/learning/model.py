@@ -41,7 +41,7 @@ class ModelSettings:
     def __post_init__(self) -> None:
         if self.system not in SYSTEMS:
             raise UsageError(f"system: expected one of {', '.join(SYSTEMS)}, got {self.system!r}")
-        if (self.pairs > 0) != (self.system == "auto-decoder"):
+        if self.pairs < 0 or (self.pairs and self.system != "auto-decoder"):
             raise UsageError(
                 f"pairs: expected the number of training pairs for an auto-decoder, else 0, got {self.pairs}"
             )
@@ -105,19 +105,24 @@ class UNetSystem(System):
 
     def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> tuple[DisplacementBatch, None]:
         """Return phi; no inverse is predicted."""
-        return DisplacementBatch(self.network(fixed, moving), self.grid), None
+        return DisplacementBatch(self.network(fixed, moving).to(fixed.dtype), self.grid), None
 
     def terms(
         self, batch: PairBatch, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
     ) -> dict[str, Tensor]:
         """Return similarity and diffusion."""
-        found = self.network(batch.fixed, batch.moving)
+        found, _ = self(batch.fixed, batch.moving)
         with torch.autocast(batch.fixed.device.type, enabled=False):
-            return displacement_terms(found.to(batch.fixed.dtype), self.grid, batch, settings)
+            return displacement_terms(found, batch, settings)
 
 
 def build_system(settings: ModelSettings, grid: Grid, generator: torch.Generator) -> System:
-    """Return an untrained system for images on `grid`; it predicts the identity."""
+    """Return an untrained system for images on `grid`; it predicts the identity.
+
+    Raises `UsageError` for an auto-decoder without a number of pairs, and as `NephiNetwork`.
+    """
+    if settings.system == "auto-decoder" and not settings.pairs:
+        raise UsageError("pairs: expected the number of training pairs for an auto-decoder, got 0")
     kind = UNetSystem if settings.system == "unet" else NephiSystem
     return kind(settings, grid, generator)
 

@@ -115,12 +115,13 @@ def _system(settings: ModelSettings, frame: FrameSettings, tensors: dict[str, Te
 def _least_size(settings: ModelSettings, dimension: int) -> int:
     """Return a count that the weights of a system of these settings surely exceed."""
     field, encoder = settings.field, settings.encoder
-    filters = {"nephi": encoder.filters, "unet": settings.unet.filters}.get(settings.system, ())
-    size = sum(3**dimension * before * after for before, after in pairwise(filters))
+    fields = 0 if settings.system == "unet" else field.hidden**2 * (field.layers - 1)
+    if settings.system == "auto-decoder":
+        return fields + settings.pairs * field.global_codes
+    filters = encoder.filters if settings.system == "nephi" else settings.unet.filters
+    size = fields + sum(3**dimension * before * after for before, after in pairwise(filters))
     if settings.system == "nephi" and field.global_codes:
-        size += encoder.filters[-1] * encoder.pooled**dimension * encoder.features
-    if settings.system != "unet":
-        size += field.hidden**2 * (field.layers - 1) + settings.pairs * (field.global_codes + field.local_codes)
+        size += filters[-1] * encoder.pooled**dimension * encoder.features
     return size
 
 

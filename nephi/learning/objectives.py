@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from nephi.errors import UsageError
-from nephi.geometry import Grid
+from nephi.geometry import Grid, PointMap
 from nephi.images import Image
 from nephi.learning.lookup import look_up
 from nephi.learning.steps import Chain
+from nephi.learning.unet import DisplacementBatch
 from nephi.losses import LOCAL, diffusion, gradicon, lncc, similarity, similarity_factors
 from nephi.sampling import GridPoints, MaskPoints, PointSource, patch_offsets
 
@@ -27,6 +28,8 @@ class ObjectiveSettings:
         apart, which the Jacobian carries along.
     regular_points: for the gradient inverse consistency, over the whole grid; gradicon: its weight (NePhi's 10 divides
         by D^2, this sums over the matrix); codes: of the mean |z| (Tian et al., ECCV 2024).
+    landmarks: weight of the mean distance (in mm) of known corresponding points, where pairs come with some;
+        landmark_points: how many are drawn of each pair.
     diffusion: weight of the mean squared gradient of the displacement, the regularity of a displacement network; its
         similarity is 1 - NCC of all voxels.
     """
@@ -39,13 +42,16 @@ class ObjectiveSettings:
     regular_points: int = 128
     gradicon: float = 0.3
     codes: float = 0.01
+    landmarks: float = 0.0
+    landmark_points: int = 200
     diffusion: float = 0.1
 
     def __post_init__(self) -> None:
-        weights = self.gradicon, self.codes, self.diffusion
-        if self.points < 2 or self.regular_points < 1 or min(weights) < 0:
+        weights = self.gradicon, self.codes, self.landmarks, self.diffusion
+        if self.points < 2 or min(self.regular_points, self.landmark_points) < 1 or min(weights) < 0:
             raise UsageError(
-                f"objective: expected 2 points, 1 regular_points or more, weights of 0 or more, got {self}"
+                "objective: expected 2 points, 1 of the regular_points and landmark_points or more, weights of 0 or "
+                f"more, got {self}"
             )
         if self.radius < 0 or self.spacing <= 0 or self.contrast <= 0:
             raise UsageError(
@@ -63,14 +69,21 @@ class ObjectiveSettings:
 class PairBatch:
     """Images `(B, 1, *shape)` of B pairs on one grid, values from 0 to 1; their masks (above 0 inside), or None.
 
-    `which` `(B,)`, int64, are the pairs' numbers in their split, which an auto-decoder asks for.
+    Landmarks are `(B, N, D)`, world mm, or None; those of a pair without any are NaN. `which` `(B,)`, int64, are the
+    pairs' numbers in their split, which an auto-decoder asks for.
     """
 
     fixed: Tensor
     moving: Tensor
     fixed_mask: Tensor | None = None
     moving_mask: Tensor | None = None
+    fixed_landmarks: Tensor | None = None
+    moving_landmarks: Tensor | None = None
     which: Tensor | None = None
+
+    def to(self, device: torch.device) -> PairBatch:
+        """Return the batch on `device`."""
+        return replace(self, **{name: part.to(device) for name, part in vars(self).items() if part is not None})
 
 
 class FieldObjective:
@@ -95,11 +108,15 @@ class FieldObjective:
         unlike = self._unlike(batch.fixed, batch.moving, batch.fixed_mask, phi)
         unlike = unlike + self._unlike(batch.moving, batch.fixed, batch.moving_mask, inverse)
         irregular = self._irregular(phi, inverse) + self._irregular(inverse, phi)
-        return {
+        terms = {
             "similarity": unlike / 2,
             "gradicon": settings.gradicon * irregular / 2,
             "codes": settings.codes * phi.magnitude,
         }
+        here, there = batch.fixed_landmarks, batch.moving_landmarks
+        if settings.landmarks and here is not None and there is not None:
+            terms["landmarks"] = settings.landmarks * (_apart(phi, here, there) + _apart(inverse, there, here)) / 2
+        return terms
 
     def _unlike(self, here: Tensor, there: Tensor, mask: Tensor | None, way: Chain) -> Tensor:
         centres = self._drawn(self.settings.points, mask)
@@ -123,25 +140,42 @@ class FieldObjective:
         """Return points `(B, count, D)`, world mm, in each pair's mask or over the whole grid."""
         sources: list[PointSource] = [GridPoints(self.grid)] * len(self.generators)
         if mask is not None:
-            sources = [MaskPoints(Image(each[0], self.grid, name="mask")) for each in mask.cpu()]
+            sources = [_source(Image(each[0], self.grid, name="mask")) for each in mask.cpu()]
         drawn = [source.draw(count, own) for source, own in zip(sources, self.generators, strict=True)]
         return torch.stack(drawn).to(self.batch.fixed)
 
 
+def _source(mask: Image) -> PointSource:
+    """Return the points of a mask; of the whole grid where augmentation has moved the mask out of it."""
+    return MaskPoints(mask) if bool((mask.data > 0).any()) else GridPoints(mask.grid)
+
+
+def _apart(way: PointMap, here: Tensor, there: Tensor) -> Tensor:
+    """Return the mean over the pairs of the mean distance of landmarks `(B, N, D)`, mm; 0 for a pair without any."""
+    known = here.isfinite().all(dim=-1)
+    moved = way(torch.where(known[..., None], here, 0.0))
+    away = torch.where(known[..., None], moved - there, 0.0)
+    return away.norm(dim=-1).mean()
+
+
 def displacement_terms(
-    displacement: Tensor, grid: Grid, batch: PairBatch, settings: ObjectiveSettings
+    displacement: DisplacementBatch, batch: PairBatch, settings: ObjectiveSettings
 ) -> dict[str, Tensor]:
     """Return the terms of the usual loss of a displacement network: 1 - NCC over all voxels, and diffusion.
 
-    `displacement` is `(B, D, *shape)` in mm on `grid`. diffusion is the mean squared Frobenius norm of its gradient by
-    world coordinates, forward differences between voxels.
+    diffusion is the mean squared Frobenius norm of the displacement's gradient by world coordinates, forward
+    differences between voxels; landmarks as in `FieldObjective`, one way.
     """
-    points = grid.voxel_centres().to(displacement) + displacement.movedim(1, -1)
+    u, grid = displacement.displacement, displacement.grid
+    points = grid.voxel_centres().to(u) + u.movedim(1, -1)
     warped = look_up(batch.moving, grid, points.reshape(len(points), -1, grid.dimension))
-    return {
+    terms = {
         "similarity": lncc(batch.fixed.flatten(1), warped),
-        "diffusion": settings.diffusion * diffusion(dense_jacobian(displacement, grid)),
+        "diffusion": settings.diffusion * diffusion(dense_jacobian(u, grid)),
     }
+    if settings.landmarks and batch.fixed_landmarks is not None and batch.moving_landmarks is not None:
+        terms["landmarks"] = settings.landmarks * _apart(displacement, batch.fixed_landmarks, batch.moving_landmarks)
+    return terms
 
 
 def dense_jacobian(displacement: Tensor, grid: Grid) -> Tensor:

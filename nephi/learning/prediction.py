@@ -8,10 +8,16 @@ from typing import Any
 
 import torch
 
-from nephi.fields import FieldStep, Step, StoredTransform
+from nephi.fields import ChainPair, FieldStep, Step, StoredTransform, seeded_fields
 from nephi.learning.model_file import StoredModel, model_bytes
 from nephi.learning.predicted import predicted_steps
-from nephi.learning.prediction_inputs import PredictionInputs, prediction_inputs, prediction_settings, refinable_model
+from nephi.learning.prediction_inputs import (
+    PredictionInputs,
+    joins,
+    prediction_inputs,
+    prediction_settings,
+    refinable_model,
+)
 from nephi.learning.refinement import Refinement, refine
 from nephi.optimize import (
     ProgressCallback,
@@ -48,23 +54,27 @@ def predict(
     One forward pass: no affine search and no optimisation, only the centres of the images or of their masks are brought
     together, as the model's frame says. `refinement` then takes steps of the ordinary fit from there, on a copy: the
     model never changes. Its similarity, regularity and levels, and how intensities are compared, come from `settings`
-    or a `preset`; without either from `generic`, with the window and the mask of the model's frame. Images, masks and
-    what comes back are as those of `register`.
+    or a `preset`; without either from `generic`, with the window and the mask of the model's frame. Of a model of
+    several steps, refined with all its parameters, the deformation is first read into one field of the settings.
+    Images, masks and what comes back are as those of `register`.
 
     Raises `DataError` for unsuitable images and files that are no model, `UsageError` for an unknown preset or device,
     for settings that are not of a deformable registration, and to refine what has no codes.
     """
     stored, where = refinable_model(model, refinement), choose_device(device)
-    chosen, usage = prediction_settings(stored, preset, settings, refinement), Usage()
+    chosen, usage = prediction_settings(stored, preset, settings), Usage()
     with cpu_threads(chosen.threads):
         with usage.stage("prepare"):
-            inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen)
+            inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen, refinement)
         with usage.stage("predict"):
             steps = predicted_steps(stored, *inputs.seen, where)
         history: list[dict[str, float]] = []
         if refinement.steps:
             with usage.stage("fit"):
-                history = _refined(inputs, steps, refinement.what, torch.Generator().manual_seed(seed), progress)
+                generator = torch.Generator().manual_seed(seed)
+                if joins(stored, chosen, refinement):
+                    steps = _joined(inputs, steps, generator)
+                history = _refined(inputs, steps, refinement.what, generator, progress)
         about = {
             "versions": versions(),
             "seed": seed,
@@ -98,6 +108,16 @@ def _refined(
 ) -> list[dict[str, float]]:
     pairs = [step.pair for step in steps if isinstance(step, FieldStep)]
     return refine(pairs, _shift(inputs), inputs.pair, what, inputs.settings, generator, progress)
+
+
+def _joined(inputs: PredictionInputs, steps: tuple[Step, ...], generator: torch.Generator) -> tuple[Step, ...]:
+    """Return one step that does what all of them do at its finest nodes, with the fields of the settings."""
+    grid, settings = inputs.pair.fixed.grid, inputs.settings.field
+    there = [step.pair for step in steps if isinstance(step, FieldStep)]
+    chain = ChainPair(there)
+    assert chain.inverse_field is not None
+    fields = seeded_fields(settings, grid, chain.forward_field, chain.inverse_field, generator)
+    return (FieldStep(fields.to(chain.forward_field.device), settings, grid),)
 
 
 def _stored(inputs: PredictionInputs, steps: tuple[Step, ...], about: dict[str, Any]) -> StoredTransform:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nephi.errors import UsageError
+from nephi.fields import can_seed
 from nephi.learning.frame import Seen, bring
 from nephi.learning.model import NephiSystem
 from nephi.learning.model_file import StoredModel, read_model
@@ -46,10 +47,8 @@ def settings_for(model: StoredModel) -> Settings:
     return replace(settings, image=image)
 
 
-def prediction_settings(
-    model: StoredModel, preset: str | None, settings: Settings | None, refinement: Refinement
-) -> Settings:
-    """Return what a prediction is told: no affine search, the end of the schedule.
+def prediction_settings(model: StoredModel, preset: str | None, settings: Settings | None) -> Settings:
+    """Return what a prediction is told: no affine search.
 
     From `settings` for a fit, or a `preset`, or those that suit the model. Raises `UsageError` for those of an affine
     or rigid registration.
@@ -58,21 +57,36 @@ def prediction_settings(
         settings = settings_for(model) if preset is None else preset_settings(preset)
     if settings.transform != "deformable":
         raise UsageError(f"transform: a model predicts deformable transforms, got {settings.transform!r}")
-    settings = replace(settings, affine=replace(settings.affine, kind="none"))
-    return shortened(settings, refinement.steps) if refinement.steps else settings
+    return replace(settings, affine=replace(settings.affine, kind="none"))
 
 
 def prediction_inputs(
-    images: tuple[Source, Source], masks: Masks, model: StoredModel, settings: Settings
+    images: tuple[Source, Source], masks: Masks, model: StoredModel, settings: Settings, refinement: Refinement
 ) -> PredictionInputs:
     """Read and check images and masks, fixed and moving, and bring them to what the model sees.
+
+    The settings then have the fields that will be stored, and the schedule of the refinement.
 
     Raises `DataError` for files that cannot be read, and images that suit neither each other nor the model.
     """
     pair, settings = prepare(*images, *masks, settings)
-    if isinstance(model.system, NephiSystem):  # whose lengths are in mm whatever unit the others count in
+    if isinstance(model.system, NephiSystem) and not joins(model, settings, refinement):
+        # Whose lengths are in mm whatever unit the others count in.
         settings = replace(settings, field=model.settings.field)
+    if refinement.steps:
+        settings = shortened(settings, refinement)
     return PredictionInputs(model, pair, _seen(pair, masks, settings, model), settings)
+
+
+def joins(model: StoredModel, settings: Settings, refinement: Refinement) -> bool:
+    """Tell whether a refinement goes on with one field of the settings' own.
+
+    So it does from a model of several steps, all of whose parameters may change: the kernels of the fit serve a single
+    field, and that of the settings is as fine as the fit wants it.
+    """
+    several = isinstance(model.system, NephiSystem) and len(model.settings.thinning) > 1
+    all_of_it = refinement.steps > 0 and refinement.what == "all"
+    return several and all_of_it and can_seed(settings.field, model.frame.dimension)
 
 
 def _seen(pair: Pair, given: Sequence[Source | None], settings: Settings, model: StoredModel) -> tuple[Seen, Seen]:

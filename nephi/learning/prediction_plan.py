@@ -10,9 +10,18 @@ from torch import nn
 from nephi.fields import latent_grids
 from nephi.learning.model import NephiSystem
 from nephi.learning.model_file import StoredModel
-from nephi.learning.prediction_inputs import prediction_inputs, prediction_settings, refinable_model
+from nephi.learning.prediction_inputs import joins, prediction_inputs, prediction_settings, refinable_model
 from nephi.learning.refinement import Refinement
-from nephi.optimize import Plan, Settings, Source, choose_device, planned_level, planned_memory_mb, planned_sides
+from nephi.optimize import (
+    Plan,
+    Settings,
+    Source,
+    choose_device,
+    made_of,
+    planned_level,
+    planned_memory_mb,
+    planned_sides,
+)
 
 BYTES_PER_FEATURE = 30  # as measured: its value, normalised and activated, and all again on the way back up
 
@@ -34,12 +43,13 @@ def plan_prediction(
     The arguments are those of `predict`, and so are the errors.
     """
     stored, where = refinable_model(model, refinement), choose_device(device)
-    chosen = prediction_settings(stored, preset, settings, refinement)
-    inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen)
+    chosen = prediction_settings(stored, preset, settings)
+    inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen, refinement)
     pair, chosen = inputs.pair, inputs.settings
     levels = chosen.levels if refinement.steps else ()
     planned = tuple(planned_level(pair, level, chosen.fit.radius) for level in levels)
-    lattices, parameters = _made_of(stored)
+    joined = joins(stored, chosen, refinement)
+    lattices, parameters = made_of(chosen.field, pair.fixed.grid) if joined else _made_of(stored)
     memory = planned_memory_mb(pair, planned, parameters)
     memory = None if memory is None else memory + BYTES_PER_FEATURE * _features(stored) / 1e6
     return Plan(str(where), *planned_sides(pair), chosen, lattices, parameters, planned, memory)
@@ -47,6 +57,8 @@ def plan_prediction(
 
 def _features(model: StoredModel) -> int:
     """Return how many features the network has on its way down, at all resolutions of its finest step."""
+    if model.settings.system == "auto-decoder":  # has no network for images
+        return 0
     halved = isinstance(model.system, NephiSystem)  # already by its first convolution
     filters = model.settings.encoder.filters if halved else model.settings.unet.filters
     shapes = [tuple(-(-n // 2 ** (level + halved)) for n in model.frame.shape) for level in range(len(filters))]

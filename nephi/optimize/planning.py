@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from nephi.fields import build_fields
+from nephi.fields import FieldSettings, LatentGrids, build_fields
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.optimize.affine import initial_alignment, require_overlap
@@ -90,12 +90,8 @@ def plan(
     sides = planned_sides(pair)
     if chosen.transform != "deformable":
         return Plan(where, *sides, chosen, (), 0, (), planned_memory_mb(pair, (), 0))
-    fields = build_fields(chosen.field, pair.fixed.grid, torch.Generator().manual_seed(0))
-    parameters = sum(parameter.numel() for parameter in fields.parameters())
-    domain = fields.forward_field.domain
-    spacings = chosen.field.spacings if chosen.field.encoding in ("dense", "hash") else ()
+    lattices, parameters = made_of(chosen.field, pair.fixed.grid)
     levels = tuple(planned_level(pair, level, chosen.fit.radius) for level in chosen.levels)
-    lattices = tuple(domain.lattice(spacing) for spacing in spacings)
     return Plan(where, *sides, chosen, lattices, parameters, levels, planned_memory_mb(pair, levels, parameters))
 
 
@@ -116,6 +112,14 @@ def planned_level(pair: Pair, level: LevelSettings, radius: int) -> PlannedLevel
     apart = level.spacing if radius else 0.0
     shapes = (pyramid.shape(level.smoothing, apart) for pyramid in (pair.fixed_levels, pair.moving_levels))
     return PlannedLevel(level, *shapes)
+
+
+def made_of(settings: FieldSettings, grid: Grid) -> tuple[tuple[tuple[int, ...], ...], int]:
+    """Return the lattices of one field over `grid`, and how many parameters a pair of them has."""
+    fields = build_fields(settings, grid, torch.Generator().manual_seed(0))
+    encoding = fields.forward_field.encoding
+    lattices = encoding.shapes if isinstance(encoding, LatentGrids) else ()
+    return lattices, sum(parameter.numel() for parameter in fields.parameters())
 
 
 def planned_memory_mb(pair: Pair, levels: tuple[PlannedLevel, ...], parameters: int) -> float | None:

@@ -38,6 +38,8 @@ def test_the_usual_results_and_commands(succeed: Call, flat: Path, models: Path,
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "--model" in page
     told = succeed("info", path).out
+    made = {"dense": "fields, then an", "steps": "fields, then fields, then an", "unet": "displacement, then an"}
+    assert f"{made[name]} affine part" in told and "refined" in told
     assert report["model"] in told and str(nephi.describe_transform(path)["parameters"]) in told
     assert "steps" in succeed("info", path, "--settings").out
     succeed("apply", "-t", path, "-i", flat / "moving.nii.gz", "-r", flat / "fixed.nii.gz", "-o", tmp_path / "w.nii.gz")
@@ -100,3 +102,13 @@ def test_a_transform_is_no_model(call: Call, flat: Path, flat_result: Path, tmp_
     options = ["-o", tmp_path / "out", "--model", flat_result / "transform.nephi"]
     outcome = call("register", *pair_options(flat), *options)
     assert outcome.code == 3 and "transform.nephi: a safetensors file, but not a model" in outcome.err
+
+
+def test_what_a_model_is(succeed: Call, call: Call, models: Path, tmp_path: Path) -> None:
+    printed = succeed("info", models / "dense-3.safetensors").out
+    assert "dense-3.safetensors: 3-D model" in printed and "24 x 20 x 18 voxels of 3 x 4 x 3.5 mm" in printed
+    assert nephi.model_digest(nephi.read_model(models / "dense-3.safetensors")) in printed
+    assert "seed" in printed and "by percentiles" in printed
+    (tmp_path / "other.safetensors").write_bytes(b"x")
+    outcome = call("info", tmp_path / "other.safetensors")
+    assert outcome.code == 3 and "other.safetensors: not a model" in outcome.err

@@ -28,6 +28,7 @@ SYSTEMS = {
     "dense": ModelSettings(field=DENSE, encoder=ENCODER),
     "coded": ModelSettings(field=replace(CODED, code_spacing=15.0), encoder=ENCODER),
     "steps": ModelSettings(thinning=(2, 1), field=DENSE, encoder=ENCODER),
+    "auto": ModelSettings("auto-decoder", pairs=2, field=DENSE),
     "unet": ModelSettings("unet", unet=UNetSettings((4, 4, 8))),
 }
 

@@ -30,7 +30,7 @@ ENCODER = EncoderSettings(filters=(4, 8), pooled=2, features=8)
 MODELS = {
     "nephi": ModelSettings("nephi", (2, 1), field=FIELD, encoder=ENCODER),
     "fourier": ModelSettings(field=replace(FIELD, encoding="fourier", frequencies=4), encoder=ENCODER),
-    "auto-decoder": ModelSettings("auto-decoder", pairs=5, field=FIELD),
+    "auto-decoder": ModelSettings("auto-decoder", (1,), 3, field=FIELD),
     "unet": ModelSettings("unet", unet=UNetSettings((4, 4))),
 }
 FRAMES = {2: FrameSettings((20, 14), (2.0, 3.0)), 3: FrameSettings((12, 14, 10), (2.0, 3.0, 4.0))}
@@ -105,7 +105,7 @@ def test_a_file_that_is_cut_short(path: Path) -> None:
     ("entries", "message"),
     [
         ({"version": 2}, "model of version 2, this nephi reads version 1; update nephi"),
-        ({"model": {"system": "carl"}}, "damaged model: system: expected one of nephi, auto-decoder"),
+        ({"model": {"system": "carl"}}, "damaged model: system: expected one of nephi, auto-decoder, unet"),
         ({"model": {"depth": 3}}, "damaged model: unknown setting model.depth"),
         ({"model": {}}, "damaged model: its tensors"),
         ({"model": {"encoder": {"filters": [10**6, 10**6]}}}, "smaller than its settings say"),

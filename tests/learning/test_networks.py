@@ -18,6 +18,7 @@ from nephi.learning import (
     NephiNetwork,
     PairEncoder,
     UNetSettings,
+    build_system,
 )
 
 ENCODER = EncoderSettings(filters=(4, 8, 8), features=16)
@@ -173,7 +174,7 @@ def test_what_cannot_be_is_refused(field_settings: FieldSettings, grid: Grid) ->
         ModelSettings("vit")
     for system, pairs in (("auto-decoder", 0), ("nephi", 3)):
         with pytest.raises(UsageError, match="pairs: expected the number of training pairs"):
-            ModelSettings(system, pairs=pairs)
+            build_system(ModelSettings(system, pairs=pairs), grid, generator())
     with pytest.raises(UsageError, match="thinning: expected whole numbers"):
         ModelSettings(thinning=(2, 0))
     with pytest.raises(UsageError, match="encoder: expected filters"):

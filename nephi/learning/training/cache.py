@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from nephi.io import read_image
+from nephi.geometry import PointPairs
+from nephi.io import read_image, read_point_pairs
 from nephi.learning.frame import FrameSettings, Seen, bring
 from nephi.learning.index import DatasetIndex
 
@@ -21,6 +22,7 @@ class SeenImages:
         self.limit = limit
         self._kept: OrderedDict[str, Seen] = OrderedDict()
         self._bytes = 0
+        self._landmarks: dict[str, PointPairs] = {}
 
     def __getitem__(self, id: str) -> Seen:
         """Return what the network sees of an image. Raises `DataError` naming the file for what cannot be shown."""
@@ -33,6 +35,12 @@ class SeenImages:
         while self._bytes > self.limit and self._kept:
             self._bytes -= _size(self._kept.popitem(last=False)[1])
         return seen
+
+    def landmarks(self, relative: str) -> PointPairs:
+        """Return the landmarks of a file the index names, kept once read. Raises `DataError` for an unsuitable file."""
+        if relative not in self._landmarks:
+            self._landmarks[relative] = read_point_pairs(self.index.path(relative))
+        return self._landmarks[relative]
 
     def _brought(self, id: str) -> Seen:
         entry = self.index.image(id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from nephi.errors import DataError, UsageError
@@ -35,11 +35,6 @@ def checked_index(settings: TrainSettings) -> DatasetIndex:
             f"frame.shape: expected {index.dimension} numbers, as the data set {index.name!r} is {index.dimension}-D, "
             f"got {settings.frame.shape}"
         )
-    if settings.model.system == "auto-decoder" and settings.model.pairs != len(index.pairs("train")):
-        raise UsageError(
-            f"model.pairs: expected {len(index.pairs('train'))}, as many as the split train has, "
-            f"got {settings.model.pairs}"
-        )
     _check_images(index, settings)
     return index
 
@@ -61,6 +56,21 @@ def _check_images(index: DatasetIndex, settings: TrainSettings) -> None:
                         f"{index.path(relative)}: expected a {index.dimension}-D image, as the index says, found "
                         f"{found}-D; take it out, or make it one"
                     )
+
+
+def with_pairs(settings: TrainSettings, index: DatasetIndex) -> TrainSettings:
+    """Return the settings with the number of training pairs that an auto-decoder keeps values of.
+
+    Raises `UsageError` when they name another number.
+    """
+    model, count = settings.model, len(index.pairs("train"))
+    if model.system != "auto-decoder":
+        return settings
+    if model.pairs not in (0, count):
+        raise UsageError(
+            f"model.pairs: expected {count}, the pairs of the split train, got {model.pairs}; leave it out"
+        )
+    return replace(settings, model=replace(model, pairs=count))
 
 
 def check_model(settings: TrainSettings, model: StoredModel) -> None:

@@ -16,7 +16,7 @@ from nephi.learning.index import DatasetIndex, DatasetPair
 from nephi.learning.model_file import StoredModel, write_model
 from nephi.learning.training.folder import RunFolder
 from nephi.learning.training.log import TrainingLog
-from nephi.learning.training.pairs import DrawnBatch, Places, TrainingPairs, loader
+from nephi.learning.training.pairs import PlacedBatch, Places, TrainingPairs, loader
 from nephi.learning.training.pictures import panels
 from nephi.learning.training.settings import TrainSettings
 from nephi.learning.training.state import Counters, save_state
@@ -77,7 +77,7 @@ class Training:
                 break
         return self.counters.step == loop.steps
 
-    def _batches(self) -> Iterator[DrawnBatch | NephiError]:
+    def _batches(self) -> Iterator[PlacedBatch | NephiError]:
         places = Places(self.settings, self.counters.step, self.fabric.global_rank, self.fabric.world_size)
         return iter(loader(self.pairs, places))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -16,7 +15,7 @@ from nephi.errors import NephiError
 from nephi.learning.frame import Seen, frame_grid
 from nephi.learning.index import DatasetIndex, DatasetPair
 from nephi.learning.objectives import PairBatch
-from nephi.learning.training.augment import augmented
+from nephi.learning.training.augment import View, augmented
 from nephi.learning.training.cache import SeenImages
 from nephi.learning.training.draws import generator_of
 from nephi.learning.training.settings import TrainSettings
@@ -29,57 +28,37 @@ class Place(NamedTuple):
     position: int
 
 
-class DrawnPair(NamedTuple):
-    """A pair drawn at a place: its `number` in the split, and what the network sees of it, augmented."""
-
-    place: Place
-    number: int
-    fixed: Seen
-    moving: Seen
-
-
-class DrawnBatch:
+class PlacedBatch:
     """Pairs that go through a network together, and where they were drawn.
 
     No dataclass or tuple on purpose: mixed precision rounds the tensors it finds in these, and images are compared in
     full.
     """
 
-    def __init__(self, images: PairBatch, places: Sequence[Place], seed: int) -> None:
-        self.images = images
+    def __init__(self, pairs: PairBatch, places: Sequence[Place], seed: int) -> None:
+        self.pairs = pairs
         self.places = tuple(places)
         self.seed = seed
-
-    @classmethod
-    def of(cls, pairs: Sequence[DrawnPair], seed: int) -> DrawnBatch:
-        """Return the batch of some pairs."""
-        images = PairBatch(
-            torch.stack([pair.fixed.values for pair in pairs]),
-            torch.stack([pair.moving.values for pair in pairs]),
-            _stacked([pair.fixed.mask for pair in pairs]),
-            _stacked([pair.moving.mask for pair in pairs]),
-            torch.tensor([pair.number for pair in pairs]),
-        )
-        return cls(images, [pair.place for pair in pairs], seed)
 
     def generators(self) -> list[torch.Generator]:
         """Return a generator for the points of each pair's loss."""
         return [generator_of("points", self.seed, *place) for place in self.places]
 
-    def to(self, device: torch.device) -> DrawnBatch:
-        """Return the batch with its images on `device`; masks stay where points are drawn, on the CPU."""
-        images = self.images
-        assert images.which is not None
-        fixed, moving, which = images.fixed.to(device), images.moving.to(device), images.which.to(device)
-        return DrawnBatch(replace(images, fixed=fixed, moving=moving, which=which), self.places, self.seed)
+    def to(self, device: torch.device) -> PlacedBatch:
+        """Return the batch with its tensors on `device`."""
+        return PlacedBatch(self.pairs.to(device), self.places, self.seed)
 
 
-def _stacked(masks: Sequence[Tensor | None]) -> Tensor | None:
-    given = [mask for mask in masks if mask is not None]
-    return torch.stack(given) if given else None  # a frame has masks of all images, or of none
+class Drawn(NamedTuple):
+    """A pair that was drawn: where, its number in the split, and its images, augmented."""
+
+    place: Place
+    number: int
+    fixed: View
+    moving: View
 
 
-class TrainingPairs(Dataset[DrawnPair | NephiError]):
+class TrainingPairs(Dataset[Drawn | NephiError]):
     """The pairs of the split `train`, any of which may be drawn at a place, their images augmented."""
 
     def __init__(self, index: DatasetIndex, settings: TrainSettings, seen: SeenImages) -> None:
@@ -88,24 +67,46 @@ class TrainingPairs(Dataset[DrawnPair | NephiError]):
         self.grid = frame_grid(settings.frame)
         self.pairs = index.pairs("train")
 
-    def drawn(self, place: Place) -> DatasetPair:
-        """Return the pair that is drawn at a place, each as likely."""
-        return self.pairs[self._number(place)]
-
-    def _number(self, place: Place) -> int:
+    def number(self, place: Place) -> int:
+        """Return the number of the pair that is drawn at a place, each as likely."""
         generator = generator_of("pair", self.settings.train.seed, *place)
         return int(torch.randint(len(self.pairs), (1,), generator=generator))
 
-    def __getitem__(self, place: Place) -> DrawnPair | NephiError:
-        """Return the pair drawn there, or what is wrong with its images: raised, it would come as a page."""
-        number = self._number(place)
-        pair = self.pairs[number]
+    def drawn(self, place: Place) -> DatasetPair:
+        """Return the pair that is drawn at a place."""
+        return self.pairs[self.number(place)]
+
+    def __getitem__(self, place: Place) -> Drawn | NephiError:
+        """Return the pair drawn there, or what is wrong with it: raised, it would come as a page."""
+        number = self.number(place)
+        generator = generator_of("augment", self.settings.train.seed, *place)
         try:
-            fixed, moving = self.seen[pair.fixed], self.seen[pair.moving]
+            views = self._views(self.pairs[number], generator)
         except NephiError as error:
             return error
-        generator = generator_of("augment", self.settings.train.seed, *place)
-        return DrawnPair(place, number, *augmented(fixed, moving, self.grid, self.settings.augment, generator))
+        return Drawn(place, number, *augmented(*views, self.grid, self.settings.augment, generator))
+
+    def _views(self, pair: DatasetPair, generator: torch.Generator) -> tuple[View, View]:
+        sides = [self.seen[id] for id in (pair.fixed, pair.moving)]
+        points: list[Tensor | None] = [None, None]
+        count = self.settings.objective.landmarks and self.settings.objective.landmark_points
+        if count:
+            points = list(self._landmarks(pair, sides, count, generator))
+        beyond = float(self.settings.frame.outside_mask == "bright")
+        first, second = (View(s.values, s.mask, p, beyond) for s, p in zip(sides, points, strict=True))
+        return first, second
+
+    def _landmarks(
+        self, pair: DatasetPair, sides: Sequence[Seen], count: int, generator: torch.Generator
+    ) -> Iterator[Tensor]:
+        """Give `count` random ones of a pair's landmarks in either image, NaN where it has none."""
+        if pair.landmarks is None:
+            yield from (torch.full((count, self.grid.dimension), torch.nan) for _ in sides)
+            return
+        known = self.seen.landmarks(pair.landmarks)
+        chosen = torch.randint(len(known.fixed.coordinates), (count,), generator=generator)
+        for points, side in zip((known.fixed, known.moving), sides, strict=True):
+            yield (points.coordinates[chosen] - side.centre).float()
 
 
 class Places(Sampler[list[Place]]):
@@ -125,7 +126,7 @@ class Places(Sampler[list[Place]]):
                 yield [Place(step, start + k) for k in range(self.loop.batch)]
 
 
-def loader(pairs: TrainingPairs, places: Places) -> DataLoader[DrawnBatch | NephiError]:
+def loader(pairs: TrainingPairs, places: Places) -> DataLoader[PlacedBatch | NephiError]:
     """Return what reads batch after batch, in worker processes if there are any."""
     loop = pairs.settings.train
     return DataLoader(
@@ -142,9 +143,24 @@ class _Collate:
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def __call__(self, items: list[DrawnPair | NephiError]) -> DrawnBatch | NephiError:
-        wrong = [item for item in items if isinstance(item, NephiError)]
-        return wrong[0] if wrong else DrawnBatch.of([item for item in items if isinstance(item, DrawnPair)], self.seed)
+    def __call__(self, items: list[Drawn | NephiError]) -> PlacedBatch | NephiError:
+        good: list[Drawn] = []
+        for item in items:
+            if isinstance(item, NephiError):
+                return item
+            good.append(item)
+        sides = [item.fixed for item in good], [item.moving for item in good]
+        fixed, moving = (torch.stack([view.values for view in views]) for views in sides)
+        masks = [_stacked([view.mask for view in views]) for views in sides]
+        landmarks = [_stacked([view.landmarks for view in views]) for views in sides]
+        which = torch.tensor([item.number for item in good])
+        pairs = PairBatch(fixed, moving, masks[0], masks[1], landmarks[0], landmarks[1], which)
+        return PlacedBatch(pairs, [item.place for item in good], self.seed)
+
+
+def _stacked(parts: Sequence[Tensor | None]) -> Tensor | None:
+    found = [part for part in parts if part is not None]
+    return torch.stack(found) if found else None  # all have one, or none has
 
 
 class _BeginWorker:

@@ -14,7 +14,7 @@ from nephi.learning.index import DatasetIndex
 from nephi.learning.model import System, build_system
 from nephi.learning.model_file import StoredModel, model_tensors
 from nephi.learning.training.cache import SeenImages
-from nephi.learning.training.checks import check_identity, check_model, checked_index, identity
+from nephi.learning.training.checks import check_identity, check_model, checked_index, identity, with_pairs
 from nephi.learning.training.draws import generator_of
 from nephi.learning.training.extra import make_fabric, require_extra
 from nephi.learning.training.folder import RunFolder
@@ -83,6 +83,7 @@ def train(
     if model is not None:
         check_model(settings, model)
     index = checked_index(settings)
+    settings = with_pairs(settings, index)
     fabric = make_fabric(settings.train, device, devices)
     fabric.launch()
     folder = RunFolder(Path(output))

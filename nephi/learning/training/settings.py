@@ -27,6 +27,8 @@ class AugmentSettings:
     flip, permute: turn axes over, and exchange them, of both images of a pair alike.
     rotation, scale, shear, shift: an affine map of either image's own, each number uniform up to these, both ways;
         degrees, natural logarithm, slope, mm.
+    elastic: standard deviation in mm of a displacement of either image's own, at nodes `elastic_spacing` mm apart and
+        linear between them.
     gamma, contrast, brightness: `c * v ** g + b` of either image's own, in intensities from 0 to 1: the natural
         logarithm of g is uniform up to gamma, c up to contrast away from 1, b up to brightness away from 0.
     noise: Gaussian noise of a standard deviation up to this, in intensities from 0 to 1.
@@ -38,13 +40,20 @@ class AugmentSettings:
     scale: float = 0.0
     shear: float = 0.0
     shift: float = 0.0
+    elastic: float = 0.0
+    elastic_spacing: float = 60.0
     gamma: float = 0.0
     contrast: float = 0.0
     brightness: float = 0.0
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("rotation", "scale", "shear", "shift", "gamma", "contrast", "brightness", "noise"):
+        if not 0 < self.elastic_spacing < math.inf or self.elastic > 0.3 * self.elastic_spacing:
+            raise UsageError(
+                "augment.elastic: expected at most 0.3 of elastic_spacing, so that nothing folds, got "
+                f"{self.elastic:g} and {self.elastic_spacing:g}"
+            )
+        for name in ("rotation", "scale", "shear", "shift", "elastic", "gamma", "contrast", "brightness", "noise"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"augment.{name}: expected 0 or more, got {getattr(self, name)}")
         if self.shear >= 1 or self.contrast >= 1:

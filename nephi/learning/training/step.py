@@ -13,7 +13,7 @@ from torch.optim import Adam
 from nephi.errors import DataError, NephiError
 from nephi.learning.model import System
 from nephi.learning.objectives import ObjectiveSettings
-from nephi.learning.training.pairs import DrawnBatch, Place, TrainingPairs
+from nephi.learning.training.pairs import Place, PlacedBatch, TrainingPairs
 from nephi.learning.training.schedule import learning_rate
 from nephi.learning.training.settings import LoopSettings
 from nephi.learning.training.together import raise_together
@@ -30,9 +30,9 @@ class Terms(nn.Module):
         self.system = system
         self.objective = objective
 
-    def forward(self, batch: DrawnBatch) -> dict[str, Tensor]:
+    def forward(self, batch: PlacedBatch) -> dict[str, Tensor]:
         """Return the weighted terms, means over the pairs."""
-        return self.system.terms(batch.images, self.objective, batch.generators())
+        return self.system.terms(batch.pairs, self.objective, batch.generators())
 
 
 class Stepper:
@@ -46,7 +46,7 @@ class Stepper:
         self.optimizer = Adam(trained, lr=loop.rate)
         self._terms, self._adam = fabric.setup(Terms(system, objective), self.optimizer)
 
-    def step(self, number: int, batches: Iterator[DrawnBatch | NephiError], pairs: TrainingPairs) -> dict[str, float]:
+    def step(self, number: int, batches: Iterator[PlacedBatch | NephiError], pairs: TrainingPairs) -> dict[str, float]:
         """Take the step of that number and return its row of the log: rate, loss, its terms, norm of the gradient.
 
         The numbers are means over all pairs of all processes. Raises `DataError` before the weights are changed when
@@ -71,12 +71,12 @@ class Stepper:
         self._adam.step()
         return row
 
-    def _next(self, batches: Iterator[DrawnBatch | NephiError]) -> list[DrawnBatch]:
+    def _next(self, batches: Iterator[PlacedBatch | NephiError]) -> list[PlacedBatch]:
         read = [next(batches) for _ in range(self.loop.accumulate)]
         raise_together(self.fabric, next((each for each in read if isinstance(each, NephiError)), None))
-        return [each for each in read if isinstance(each, DrawnBatch)]
+        return [each for each in read if isinstance(each, PlacedBatch)]
 
-    def _accumulate(self, batch: DrawnBatch, last: bool) -> dict[str, Tensor]:
+    def _accumulate(self, batch: PlacedBatch, last: bool) -> dict[str, Tensor]:
         with self.fabric.no_backward_sync(self._terms, enabled=not last and self.fabric.world_size > 1):
             terms: dict[str, Tensor] = self._terms(batch.to(self.fabric.device))
             self.fabric.backward(torch.stack(list(terms.values())).sum() / self.loop.accumulate)

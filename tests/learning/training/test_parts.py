@@ -10,9 +10,8 @@ import torch
 import nephi
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
-from nephi.learning import Seen
 from nephi.learning.training import AugmentSettings, LoopSettings, TrainSettings
-from nephi.learning.training.augment import augmented
+from nephi.learning.training.augment import View, augmented
 from nephi.learning.training.cache import SeenImages
 from nephi.learning.training.draws import generator_of
 from nephi.learning.training.log import CsvTable
@@ -24,10 +23,6 @@ from .conftest import with_loop
 STRONG = AugmentSettings(
     True, True, rotation=30.0, scale=0.2, shear=0.2, shift=2.0, gamma=0.3, contrast=0.3, brightness=0.2, noise=0.1
 )
-
-
-def seen(values: torch.Tensor) -> Seen:
-    return Seen(values, torch.zeros(values.ndim - 1))
 
 
 def test_the_step_size_warms_up_and_falls() -> None:
@@ -73,13 +68,13 @@ def test_every_pair_is_drawn(shapes: Path, settings: TrainSettings) -> None:
 def test_augmentation(d: int) -> None:
     shape = (12, 10, 8)[:d]
     grid = Grid.from_spacing(shape, (1.0, 2.0, 3.0)[:d])
-    images = [seen(torch.rand(1, *shape, generator=generator_of("test", k))) for k in range(2)]
+    images = [View(torch.rand(1, *shape, generator=generator_of("test", k))) for k in range(2)]
     same = augmented(*images, grid, AugmentSettings(), generator_of("augment", 0))
     assert all(torch.equal(a.values, b.values) for a, b in zip(images, same, strict=True))
     first, again, other = (augmented(*images, grid, STRONG, generator_of("augment", seed)) for seed in (0, 0, 1))
-    assert torch.equal(first[0].values, again[0].values) and torch.equal(first[1].values, again[1].values)
+    assert all(torch.equal(a.values, b.values) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0].values, other[0].values)
-    for image, _, _ in first:
+    for image, *_ in first:
         assert image.shape == (1, *shape) and float(image.min()) >= 0 and float(image.max()) <= 1
 
 
@@ -87,31 +82,52 @@ def test_axes_are_turned_of_both_images_alike() -> None:
     """With voxels as long along each axis nothing is interpolated, and nothing is lost."""
     grid = Grid.from_spacing((9, 9, 9), (2.0, 2.0, 2.0))
     image = torch.rand(1, 9, 9, 9, generator=generator_of("test", 0))
-    settings = AugmentSettings(flip=True, permute=True)
-    found = set()
+    seen = set()
     for seed in range(40):
-        pair = augmented(seen(image), seen(image + 1), grid, settings, generator_of("augment", seed))
-        one, other = (each.values for each in pair)
+        (one, *_), (other, *_) = augmented(
+            View(image), View(image + 1), grid, AugmentSettings(flip=True, permute=True), generator_of("augment", seed)
+        )
         torch.testing.assert_close(one + 1, other, atol=1e-5, rtol=0)
         torch.testing.assert_close(one.flatten().sort()[0], image.flatten().sort()[0], atol=1e-4, rtol=0)
-        found.add(tuple(one[0, 0, 0].tolist()))
-    assert len(found) > 15
+        seen.add(tuple(one[0, 0, 0].tolist()))
+    assert len(seen) > 15
 
 
 def test_either_image_has_an_affine_map_of_its_own() -> None:
     grid = Grid.from_spacing((41, 41), (1.0, 1.0))
     distance = (grid.voxel_centres() - grid.centre_world()).norm(dim=-1)
     image = (distance < 10).float()[None]
+    view = View(image)
     shifted = AugmentSettings(shift=5.0)
-    disc = Seen(image, torch.zeros(2), image.to(torch.uint8))
-    first, second = augmented(disc, disc, grid, shifted, generator_of("augment", 3))
-    assert not torch.allclose(first.values, second.values)
+    (first, *_), (second, *_) = augmented(view, view, grid, shifted, generator_of("augment", 3))
+    assert not torch.allclose(first, second)
     for each in (first, second):
-        assert float(each.values.sum()) == pytest.approx(float(image.sum()), rel=0.02)  # moved, not cut
-        assert torch.equal(each.mask, (each.values > 0.5).to(torch.uint8))
-    scaled = AugmentSettings(scale=0.5)
-    sizes = [float(augmented(disc, disc, grid, scaled, generator_of("augment", k))[0].values.sum()) for k in range(30)]
+        assert float(each.sum()) == pytest.approx(float(image.sum()), rel=0.02)  # moved, not cut
+    sizes = [
+        float(augmented(view, view, grid, AugmentSettings(scale=0.5), generator_of("augment", k))[0].values.sum())
+        for k in range(30)
+    ]
     assert min(sizes) < 0.7 * float(image.sum()) and max(sizes) > 1.3 * float(image.sum())
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_masks_and_landmarks_go_with_their_image(d: int) -> None:
+    """A bright ball around each landmark is still there after it; what comes in from outside is bright if asked."""
+    grid = Grid.from_spacing((48,) * d, (1.0,) * d)
+    landmark = grid.centre_world() + torch.tensor([8.0, -5.0, 3.0][:d])
+    ball = ((grid.voxel_centres() - landmark).norm(dim=-1) < 4)[None]
+    view = View(ball.float(), ball.to(torch.uint8), landmark[None].float(), beyond=1.0)
+    strong = AugmentSettings(
+        flip=True, permute=True, rotation=30, scale=0.2, shear=0.2, shift=3, elastic=1.5, elastic_spacing=16.0
+    )
+    for seed in range(5):
+        for values, mask, landmarks, _ in augmented(view, view, grid, strong, generator_of("augment", seed)):
+            voxel = grid.world_to_voxel_points(landmarks[0].double()).round().long().tolist()
+            assert mask[(0, *voxel)] == 1 and values[(0, *voxel)] > 0.9
+            assert float(landmarks[0].double().dist(grid.centre_world())) > 3
+            inner = grid.voxel_centres()[mask[0] > 0].double().mean(dim=0)
+            torch.testing.assert_close(inner, landmarks[0].double(), atol=0.5, rtol=0)
+            assert float(values[(0,) * (d + 1)]) in (0.0, 1.0)
 
 
 def test_the_cache_is_bounded(shapes: Path, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,12 +138,12 @@ def test_the_cache_is_bounded(shapes: Path, settings: TrainSettings, monkeypatch
         return nephi.read_image(path)
 
     monkeypatch.setattr("nephi.learning.training.cache.read_image", counted)
-    kept = SeenImages(nephi.read_dataset_index(shapes), settings.frame, limit=2 * 24 * 24 * 4)
+    seen = SeenImages(nephi.read_dataset_index(shapes), settings.frame, limit=2 * 24 * 24 * 4)
     for id in ("s0", "s1", "s0", "s2", "s0", "s1"):  # s2 takes the place of s1, which was used longer ago than s0
-        assert kept[id].values.shape == (1, 24, 24)
+        assert seen[id].values.shape == (1, 24, 24)
     assert read == [f"s{k}.nii.gz" for k in (0, 1, 2, 1)]
     none = SeenImages(nephi.read_dataset_index(shapes), settings.frame, limit=0)
-    assert torch.equal(none["s0"].values, kept["s0"].values)
+    assert torch.equal(none["s0"].values, seen["s0"].values)
 
 
 def test_a_table_is_cut_back_to_what_it_had(tmp_path: Path) -> None:

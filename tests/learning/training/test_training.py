@@ -22,7 +22,7 @@ from nephi.errors import DataError, UsageError
 from nephi.learning import PairBatch, read_model, write_model
 from nephi.learning.training import AugmentSettings
 from nephi.learning.training.log import TrainingLog
-from nephi.learning.training.pairs import DrawnBatch
+from nephi.learning.training.pairs import PlacedBatch
 from nephi.learning.training.schedule import learning_rate
 from nephi.learning.training.step import Terms
 
@@ -217,10 +217,10 @@ def test_a_finished_run_stays_as_it_is(settings: TrainSettings, uninterrupted: P
     assert {path: path.read_bytes() for path in uninterrupted.iterdir() if path.is_file()} == before
 
 
-def broken(before: Callable[[Terms, DrawnBatch], dict[str, Tensor]], step: int, position: int) -> Callable[..., Any]:
+def broken(before: Callable[[Terms, PlacedBatch], dict[str, Tensor]], step: int, position: int) -> Callable[..., Any]:
     """Make the loss NaN where one pair is among the batch."""
 
-    def forward(self: Terms, batch: DrawnBatch) -> dict[str, Tensor]:
+    def forward(self: Terms, batch: PlacedBatch) -> dict[str, Tensor]:
         terms = before(self, batch)
         factor = torch.nan if (step, position) in batch.places else 1.0
         return {name: term * factor for name, term in terms.items()}
@@ -288,14 +288,14 @@ def test_an_auto_decoder_is_resumed_exactly(settings: TrainSettings, tmp_path: P
     assert nephi.train(settings, tmp_path / "run", progress=interrupt).steps == 4
     found = nephi.train(settings, tmp_path / "run", resume=True)
     assert found.last.read_bytes() == whole.last.read_bytes()
-    with pytest.raises(UsageError, match=f"model.pairs: expected {count}, as many as the split train has, got 3"):
+    with pytest.raises(UsageError, match=f"model.pairs: expected {count}, the pairs of the split train, got 3"):
         nephi.train(replace(settings, model=replace(decoder, pairs=3)), tmp_path / "other")
 
 
 def test_points_are_drawn_in_masks(settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[PairBatch] = []
     monkeypatch.setattr(Terms, "forward", kept(Terms.forward, seen))
-    frame = replace(settings.frame, mask="foreground", masked=True, centre="mask")
+    frame = replace(settings.frame, mask="foreground", outside_mask="dark", centre="mask")
     settings = with_loop(replace(settings, frame=frame), steps=2)
     assert nephi.train(settings, tmp_path / "run").finished
     for batch in seen:
@@ -304,11 +304,11 @@ def test_points_are_drawn_in_masks(settings: TrainSettings, tmp_path: Path, monk
         assert bool(batch.fixed[batch.fixed_mask > 0].mean() > batch.fixed[batch.fixed_mask == 0].mean())
 
 
-def kept(before: Callable[[Terms, DrawnBatch], dict[str, Tensor]], seen: list[PairBatch]) -> Callable[..., Any]:
+def kept(before: Callable[[Terms, PlacedBatch], dict[str, Tensor]], seen: list[PairBatch]) -> Callable[..., Any]:
     """Keep what goes in."""
 
-    def forward(self: Terms, batch: DrawnBatch) -> dict[str, Tensor]:
-        seen.append(batch.images)
+    def forward(self: Terms, batch: PlacedBatch) -> dict[str, Tensor]:
+        seen.append(batch.pairs)
         return before(self, batch)
 
     return forward

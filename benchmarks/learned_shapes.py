@@ -1,0 +1,127 @@
+"""Train on triangles and circles and measure 500 unseen pairs: NePhi's fields beside a displacement U-Net.
+
+    python benchmarks/learned_shapes.py [--rows solid hollow points] [-o FOLDER]
+
+Every model is trained by `nephi train` in a process of its own, into `benchmarks/work/learned/`; what is finished is
+not trained again, what was interrupted goes on. `solid` and `hollow` train both systems, the U-Net for about as many
+minutes; `points` trains short runs with fewer and fewer points for the regulariser. Writes `learned_shapes.md` and
+`.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from machine import machine
+
+HERE = Path(__file__).parent
+WORK = HERE / "work" / "learned"
+CONFIG = HERE / "training" / "shapes.toml"
+REGULAR_POINTS = (4096, 1024, 256, 64, 16)  # from a quarter of the pixels
+COLUMNS = {
+    "dice": "Dice",
+    "dice_worst_percent": "worst 1 %",
+    "folds_percent": "J <= 0, %",
+    "steps": "steps",
+    "minutes": "minutes, one core",
+    "parameters": "parameters",
+}
+LIMITS = {"solid": 0.98, "hollow": 0.90}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model to train: what it is called, the data it sees, and what differs from the configuration."""
+
+    name: str
+    data: str
+    changes: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def rows(chosen: list[str]) -> Iterator[Row]:
+    """Give the models to train."""
+    for data in ("solid", "hollow"):
+        if data in chosen:
+            yield Row(f"{data}, nephi", data)
+            # As long on the processor, measured: a step of the U-Net on all pixels takes 1.2 times as long.
+            yield Row(f"{data}, U-Net", data, {"model": {"system": "unet"}, "train": {"steps": 3700}})
+    for points in REGULAR_POINTS if "points" in chosen else ():
+        changes = {"objective": {"regular_points": points}, "train": {"steps": 800}}
+        yield Row(f"{points} points", "solid", changes)
+
+
+def measured(row: Row) -> dict[str, Any]:
+    """Train a model if need be, and return what it reaches."""
+    data = WORK / row.data
+    if not (data / "dataset.json").is_file():
+        hollow = ["--hollow"] if row.data == "hollow" else []
+        _run([HERE / "shape_set.py", data, *hollow])
+    run = WORK / "runs" / row.name.replace(", ", "-").replace(" ", "-")
+    config = run.with_suffix(".toml")
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(tomli_w.dumps(_configuration(row, data)))
+    _run(["-m", "nephi.cli", "train", config, "-o", run, "--resume", "-q"])
+    found: dict[str, Any] = json.loads(_run([HERE / "shape_scores.py", run, data], keep=True))
+    return {"name": row.name, **found, "command": f"nephi train {config.name} -o {run.name}"}
+
+
+def _configuration(row: Row, data: Path) -> dict[str, Any]:
+    table = tomllib.loads(CONFIG.read_text())
+    table["data"]["index"] = str(data)
+    for name, values in row.changes.items():
+        table[name] |= values
+    return table
+
+
+def _run(words: list[Any], keep: bool = False) -> str:
+    command = [sys.executable, *map(str, words)]
+    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE if keep else None).stdout or ""
+
+
+def page(about: dict[str, Any], found: list[dict[str, Any]]) -> str:
+    """Return the results in Markdown."""
+    lines = ["# Triangles and circles, learned", "", *(f"- {name}: {value}" for name, value in about.items()), ""]
+    lines += [__doc__.split("\n\n")[2].replace("\n", " "), ""]
+    lines += [f"| model | {' | '.join(COLUMNS.values())} |", "|" + "---|" * (len(COLUMNS) + 1)]
+    lines += [f"| {row['name']} | {' | '.join(_cell(row.get(key)) for key in COLUMNS)} |" for row in found]
+    for data, limit in LIMITS.items():
+        for row in found:
+            if row["name"] == f"{data}, nephi":
+                met = row["dice"] >= limit and row["folds_percent"] < 0.01 and row["minutes"] <= 20
+                lines += ["", f"{data}: Dice >= {limit}, folds < 0.01 %, 20 minutes: {'met' if met else 'missed'}"]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def main() -> None:
+    """Train, measure and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--rows", nargs="+", choices=("solid", "hollow", "points"), default=["solid", "hollow", "points"]
+    )
+    parser.add_argument("-o", "--output", type=Path, default=HERE / "results")
+    chosen = parser.parse_args()
+    found = []
+    for row in rows(chosen.rows):
+        found.append(measured(row))
+        print(json.dumps(found[-1]), flush=True)
+        chosen.output.mkdir(parents=True, exist_ok=True)
+        about = machine()
+        (chosen.output / "learned_shapes.json").write_text(json.dumps({"about": about, "rows": found}, indent=2) + "\n")
+        (chosen.output / "learned_shapes.md").write_text(page(about, found))
+
+
+if __name__ == "__main__":
+    main()

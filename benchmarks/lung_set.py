@@ -1,0 +1,76 @@
+"""Write lung phantoms as a data set: `python benchmarks/lung_set.py FOLDER [--train 160]`.
+
+Each phantom gives three pairs: of both lungs, and of either one, by masks of their own, with landmarks inside these;
+each is there from breathed in to breathed out and back. Training phantoms move by 5 to 25 mm, the others by 25.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+import nephi
+
+SHAPE = (68, 50, 54)  # voxels of about 5 mm
+MOST = 25.0  # mm
+SEEDS = {"train": 0, "val": 5000, "test": 10_000}
+SIDES = {"both": 0, "left": -1, "right": 1}  # of x, world mm
+
+
+def write_lungs(folder: Path, counts: dict[str, int]) -> None:
+    """Write images, masks, landmarks and the index."""
+    for name in ("images", "masks", "landmarks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    images: list[nephi.DatasetImage] = []
+    splits = {}
+    for split, count in counts.items():
+        pairs: list[nephi.DatasetPair] = []
+        subjects = []
+        for seed in range(SEEDS[split], SEEDS[split] + count):
+            share = float(torch.rand(1, generator=torch.Generator().manual_seed(seed)))
+            phantom = nephi.lung_phantom(seed, MOST if split != "train" else 5 + (MOST - 5) * share, shape=SHAPE)
+            subjects.append(f"p{seed}")
+            for side in SIDES if split == "train" else ("both",):
+                pairs += _written(folder, phantom, f"p{seed}", side, images)
+        splits[split] = nephi.DatasetSplit(tuple(subjects), tuple(pairs))
+    nephi.write_dataset_index(nephi.DatasetIndex("lung phantoms", 3, tuple(images), splits), folder)
+
+
+def _written(
+    folder: Path, phantom: nephi.PhantomPair, name: str, side: str, images: list[nephi.DatasetImage]
+) -> list[nephi.DatasetPair]:
+    """Write what belongs to one side of a phantom, and return its two pairs."""
+    ids = []
+    for state, image, mask in (
+        ("in", phantom.fixed, phantom.fixed_mask),
+        ("out", phantom.moving, phantom.moving_mask),
+    ):
+        path, mask_path = f"images/{name}-{state}.nii.gz", f"masks/{name}-{state}-{side}.nii.gz"
+        if not (folder / path).exists():
+            nephi.write_image(image, folder / path)
+        nephi.write_image(mask.with_data(_on_side(mask, side)), folder / mask_path)
+        ids.append(f"{name}-{state}-{side}")
+        images.append(nephi.DatasetImage(ids[-1], name, path, mask=mask_path, modality="CT"))
+    points = [phantom.landmarks.fixed.coordinates, phantom.landmarks.moving.coordinates]
+    kept = points[0][:, 0] * SIDES[side] >= 0
+    pairs = []
+    for a, b in ((0, 1), (1, 0)):
+        path = f"landmarks/{ids[a]}--{ids[b]}.csv"
+        there = nephi.PointPairs.from_coordinates(points[a][kept], points[b][kept])
+        nephi.write_point_pairs(folder / path, there)
+        pairs.append(nephi.DatasetPair(ids[a], ids[b], path))
+    return pairs
+
+
+def _on_side(mask: nephi.Image, side: str) -> torch.Tensor:
+    return mask.data * (mask.grid.voxel_centres()[..., 0] * SIDES[side] >= 0)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--train", type=int, default=160, metavar="N", help="phantoms of the split train")
+    chosen = parser.parse_args()
+    write_lungs(chosen.folder, {"train": chosen.train, "val": 4, "test": 16})

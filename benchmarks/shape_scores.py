@@ -1,0 +1,40 @@
+"""Measure a trained model on the test split: `python benchmarks/shape_scores.py RUN DATASET` prints JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import nephi
+from nephi.learning.training.cache import SeenImages
+from nephi.learning.training.validation import validate_pair
+
+
+def scores(run: Path, data: Path) -> dict[str, Any]:
+    """Return mean Dice, the mean of the worst hundredth, and the share of folds over all pairs; and what it took."""
+    model = nephi.read_model(run / "last.safetensors")
+    index = nephi.read_dataset_index(data)
+    seen = SeenImages(index, model.frame, 1e9)
+    found = [validate_pair(model.system, pair, seen, torch.device("cpu")).measures for pair in index.pairs("test")]
+    dice = torch.tensor([each["dice"] for each in found]).sort().values
+    with (run / "log.csv").open(newline="") as handle:
+        last = list(csv.DictReader(handle))[-1]
+    return {
+        "pairs": len(found),
+        "dice": float(dice.mean()),
+        "dice_worst_percent": float(dice[: max(1, len(dice) // 100)].mean()),
+        "folds_percent": sum(each["folds_percent"] for each in found) / len(found),
+        "steps": int(last["step"]),
+        "minutes": float(last["seconds"]) / 60,
+        "parameters": sum(p.numel() for p in model.system.parameters() if p.requires_grad),
+    }
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(json.dumps(scores(Path(sys.argv[1]), Path(sys.argv[2]))))

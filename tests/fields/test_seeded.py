@@ -1,0 +1,69 @@
+"""Fields that begin as a known deformation."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from nephi.errors import UsageError
+from nephi.fields import FieldSettings, build_fields
+from nephi.fields.seeded import seeded_fields
+from nephi.geometry import Grid
+from nephi.transforms import AffineTransform
+
+
+@pytest.fixture(params=[2, 3])
+def grid(request: pytest.FixtureRequest) -> Grid:
+    d = request.param
+    affine = torch.eye(d + 1, dtype=torch.float64)
+    affine[:-1, :-1] = torch.tensor([[-2.0, 0.3, 0.0], [0.1, 1.5, 0.2], [0.0, -0.4, 2.5]])[:d, :d]
+    affine[:-1, -1] = torch.tensor([40.0, -10.0, 7.0])[:d]
+    return Grid((19, 14, 11)[:d], affine)
+
+
+SETTINGS = FieldSettings(spacings=(20.0, 6.0), channels=4, hidden=16, amplitude=3.0)
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.mark.parametrize("unit", ["mm", "edge"])
+def test_an_affine_map_is_kept(grid: Grid, unit: str) -> None:
+    """It is linear between nodes, too: every point inside goes where it went, and back."""
+    d = grid.dimension
+    matrix = torch.eye(d + 1, dtype=torch.float64)
+    matrix[:-1] += 0.1 * torch.randn(d, d + 1, generator=generator(), dtype=torch.float64)
+    affine = AffineTransform(matrix)
+    settings = replace(SETTINGS, amplitude_unit=unit, amplitude=0.2 if unit == "edge" else 3.0)
+    fields = seeded_fields(settings, grid, affine, affine.inverse(), generator())
+    shares = torch.rand(200, d, generator=generator(), dtype=torch.float64)
+    points = grid.voxel_to_world_points(shares * (torch.tensor(grid.shape) - 1)).float()
+    for field, known in ((fields.forward_field, affine), (fields.inverse_field, affine.inverse())):
+        torch.testing.assert_close(field(points), known(points), rtol=0, atol=2e-3)
+        jacobian = field.value_and_jacobian(points)[1]
+        torch.testing.assert_close(jacobian, known.value_and_jacobian(points)[1].float(), rtol=0, atol=2e-3)
+
+
+def test_every_parameter_can_be_fitted_on(grid: Grid) -> None:
+    """In a step or two: fresh last layers are zero, so first the last ones move, and then what lies before them."""
+    fields = seeded_fields(SETTINGS, grid, lambda x: x + 1, lambda x: x - 1, generator())
+    fresh = build_fields(SETTINGS, grid, generator())
+    points = grid.voxel_centres().float().reshape(-1, grid.dimension)
+    (fields.forward_field(points) ** 2).sum().backward()
+    last = fields.forward_field.decoder.last.weight
+    assert bool((last.grad != 0).all())
+    kept = 2 * grid.dimension
+    torch.testing.assert_close(
+        fields.forward_field.decoder.hidden[0].weight[kept:], fresh.forward_field.decoder.hidden[0].weight[kept:]
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"inverse": False}, {"encoding": "fourier"}, {"global_codes": 2}, {"channels": 1}, {"hidden": 4}, {"layers": 2}],
+)
+def test_what_cannot_be_is_refused(grid: Grid, change: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="field: expected dense grids of"):
+        seeded_fields(replace(SETTINGS, **change), grid, lambda x: x, lambda x: x, generator())
