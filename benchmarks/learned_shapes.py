@@ -69,7 +69,7 @@ def measured(row: Row) -> dict[str, Any]:
     config = run.with_suffix(".toml")
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(tomli_w.dumps(_configuration(row, data)))
-    _run(["-m", "nephi.cli", "train", config, "-o", run, "--resume", "-q"])
+    _run(["-m", "nephi.cli", "train", config, "-o", run, *(["--resume"] if run.exists() else []), "-q"])
     found: dict[str, Any] = json.loads(_run([HERE / "shape_scores.py", run, data], keep=True))
     return {"name": row.name, **found, "command": f"nephi train {config.name} -o {run.name}"}
 

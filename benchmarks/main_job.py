@@ -114,13 +114,13 @@ def run(row: Row, folder: Path, score: Path | None) -> dict[str, Any]:
         "process_wall_s": cost.wall_s,
         "peak_mb": cost.peak_mb,
         "transform_kb": (out / "transform.nephi").stat().st_size / 1e3,
-        **(scored(score, out / "warp.nii.gz", row, measures, folder) if score else {}),
+        **(scored(score, out / "warp.nii.gz", row.evaluate, measures, folder) if score else {}),
     }
 
 
-def scored(score: Path, warp: Path, row: Row, measures: dict[str, Any], folder: Path) -> dict[str, Any]:
+def scored(score: Path, warp: Path, judged: list[str], measures: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Score the exported field independently; return its numbers and the gap to ours."""
-    cost = measured([sys.executable, score, warp, *row.evaluate, "--json"], folder / "log")
+    cost = measured([sys.executable, score, warp, *judged, "--json"], folder / "log")
     if cost.code:
         return {"score_error": cost.output.strip()}
     other = json.loads(cost.output)

@@ -96,8 +96,28 @@ class NephiSteps(nn.Module):
         points = network.grid.voxel_centres().to(fixed)
         points = points.reshape(1, -1, points.shape[-1]).expand(len(fixed), -1, -1)
         shape = (len(fixed), 1, *network.grid.shape)
-        images = look_up(fixed, self.grid, points), look_up(moving, self.grid, before(points))
-        return images[0].reshape(shape), images[1].reshape(shape)
+        if not same:
+            fixed = look_up(fixed, self.grid, points).reshape(shape)
+        moved = points + self._displacement(before, network.grid, points)
+        return fixed, look_up(moving, self.grid, moved).reshape(shape)
+
+    def _displacement(self, before: Chain, grid: Grid, points: Tensor) -> Tensor:
+        """Return how far the steps before move the centres of `grid`, for the picture that its step is shown.
+
+        They are asked where the coarsest of them sees voxels, and what lies between is interpolated: an eighth of the
+        work, and a picture that differs little. The deformation itself is never interpolated.
+        """
+        if not before.members:
+            return torch.zeros_like(points)
+        coarse = min((g for g in self.grids[: len(before.members)]), key=lambda g: g.size)
+        if coarse.size >= grid.size:
+            return before(points) - points
+        asked = coarse.voxel_centres().to(points)
+        asked = asked.reshape(1, -1, asked.shape[-1]).expand(len(points), -1, -1)
+        moved = (before(asked) - asked).transpose(1, 2).reshape(len(points), -1, *coarse.shape)
+        mode = "bilinear" if grid.dimension == 2 else "trilinear"
+        finer = nn.functional.interpolate(moved, size=grid.shape, mode=mode, align_corners=True)
+        return finer.flatten(2).transpose(1, 2)
 
     @property
     def grids(self) -> list[Grid]:

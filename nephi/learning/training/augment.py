@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nephi.geometry import Grid
-from nephi.learning.lookup import look_up
 from nephi.learning.training.settings import AugmentSettings
 from nephi.transforms import DisplacementField
 
@@ -94,21 +93,34 @@ def _carried(view: View, grid: Grid, matrix: Tensor, shift: Tensor, bumps: Displ
         return view
     centre = grid.centre_world()
     offset = centre + shift - matrix @ centre
-    points = grid.voxel_centres().reshape(-1, d)
-    if bumps is not None:
-        points = bumps(points)
-    points = points @ matrix.T.float() + offset.float()
-    inside = grid.contains_voxel_points(grid.world_to_voxel_points(points))
-    found = look_up(view.values[None], grid, points[None])[0]
-    values = torch.where(inside, found, view.beyond).reshape(view.values.shape)
+    where = _unit_cube(grid, matrix, offset, bumps)
+    seen = [view.values - view.beyond] if view.mask is None else [view.values - view.beyond, view.mask.float()]
+    found = nn.functional.grid_sample(torch.cat(seen)[None], where, align_corners=True)[0]  # 0 beyond the border
     mask, landmarks = view.mask, view.landmarks
     if mask is not None:
-        near = look_up(mask[None].float(), grid, points[None])[0]
-        mask = ((near > 0.5) & inside).to(mask.dtype).reshape(mask.shape)
+        mask = (found[1:] > 0.5).to(mask.dtype)
     if landmarks is not None:
         straight = torch.linalg.solve(matrix, (landmarks.double() - offset).T).T.to(landmarks)
         landmarks = straight if bumps is None else _before(bumps, straight)
-    return View(values, mask, landmarks, view.beyond)
+    return View(found[:1] + view.beyond, mask, landmarks, view.beyond)
+
+
+def _unit_cube(grid: Grid, matrix: Tensor, offset: Tensor, bumps: DisplacementField | None) -> Tensor:
+    """Return where voxels are looked up as `grid_sample` takes it, `(1, *shape, D)` in [-1, 1], the last axis first."""
+    d = grid.dimension
+    world = torch.eye(d + 1, dtype=torch.float64)
+    world[:d, :d], world[:d, d] = matrix, offset
+    to_cube = torch.zeros(d + 1, d + 1, dtype=torch.float64)  # from voxels
+    to_cube[:d, :d] = torch.diag(2 / (torch.tensor(grid.shape) - 1.0)).flip(0)
+    to_cube[:d, d], to_cube[d, d] = -1, 1
+    by_world = to_cube @ grid.inverse_affine @ world
+    theta = (by_world @ grid.affine @ torch.linalg.inv(to_cube))[None, :d].float()
+    where = nn.functional.affine_grid(theta, [1, 1, *grid.shape], align_corners=True)
+    if bumps is None:
+        return where
+    heights = (bumps.displacement.double() @ by_world[:d, :d].T).float().movedim(-1, 0)[None]
+    mode = "bilinear" if d == 2 else "trilinear"
+    return where + nn.functional.interpolate(heights, size=grid.shape, mode=mode, align_corners=True).movedim(1, -1)
 
 
 def _before(bumps: DisplacementField, points: Tensor) -> Tensor:
