@@ -47,6 +47,7 @@ $(VENV)/.dev-installed: pyproject.toml constraints.txt $(SOURCES)
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) -e ".[dev]"
 	-$(PIP_INSTALL) -e ".[interop]" # ANTs, elastix ...; where they cannot be had, tests/interop skips them
+	-$(PIP_INSTALL) -e ".[train]" # where it cannot be had, tests of training skip
 	-$(PIP_INSTALL) -e ".[docs]" # the same for the documentation and tests/docs
 	-$(PIP_INSTALL) -e ".[examples]" # and for Nipype
 	-$(PYTHON) -m venv $(VENV)/snakemake && $(VENV)/snakemake/bin/pip install -q --disable-pip-version-check $(SNAKEMAKE)

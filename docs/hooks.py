@@ -1,8 +1,9 @@
 """Parts of the reference that are made from the code: mkdocs calls `on_page_markdown` for each page.
 
-`<!-- commands -->` becomes the help of every command, `<!-- settings -->` the tables of settings, `<!-- presets -->`
-the presets' files, and `<!-- api NAME, NAME ... -->` the documentation of names of the public API. (mkdocs-click would
-do for the commands, but it sets examples as running text, and shows click's marker for "no default" as a default.)
+`<!-- commands -->` becomes the help of every command, `<!-- settings -->` the tables of settings, `<!-- training -->`
+those of a training, `<!-- presets -->` the presets' files, and `<!-- api NAME, NAME ... -->` the documentation of names
+of the public API. (mkdocs-click would do for the commands, but it sets examples as running text, and shows click's
+marker for "no default" as a default.)
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     markdown = markdown.replace("<!-- commands -->", commands())
     markdown = markdown.replace("<!-- settings -->", settings())
     markdown = markdown.replace("<!-- presets -->", presets())
+    markdown = markdown.replace("<!-- training -->", training(nephi.TrainSettings(), ""))
     return re.sub(r"<!-- api (.*?) -->", lambda found: api(found[1]), markdown, flags=re.DOTALL)
 
 
@@ -95,6 +97,17 @@ def settings() -> str:
     level = LevelSettings()
     parts.append(_section("`[[levels]]`", LevelSettings, dataclasses.fields(level), level))
     return "\n\n".join(parts)
+
+
+def training(whole: Any, path: str) -> str:
+    """Return a section for each table in `whole`, and for the tables in these."""
+    parts = []
+    for table in (f for f in dataclasses.fields(whole) if dataclasses.is_dataclass(getattr(whole, f.name))):
+        value = getattr(whole, table.name)
+        plain = [f for f in dataclasses.fields(value) if not dataclasses.is_dataclass(getattr(value, f.name))]
+        parts.append(_section(f"`[{path}{table.name}]`", type(value), plain, value))
+        parts.append(training(value, f"{path}{table.name}."))
+    return "\n\n".join(part for part in parts if part)
 
 
 def _section(title: str, kind: type, fields: Any, value: Any) -> str:

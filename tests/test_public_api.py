@@ -101,7 +101,18 @@ SURFACE = {
     "write_series",
     "write_text",
 }
-HEAVY = ("torch", "SimpleITK", "nibabel", "scipy", "numpy", "matplotlib", "jinja2", "PIL")
+HEAVY = (
+    "torch",
+    "lightning_fabric",
+    "tensorboard",
+    "SimpleITK",
+    "nibabel",
+    "scipy",
+    "numpy",
+    "matplotlib",
+    "jinja2",
+    "PIL",
+)
 
 
 def run_python(code: str) -> str:
@@ -139,7 +150,7 @@ def test_import_loads_nothing_heavy() -> None:
     assert run_python(code).strip() == "[]"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["register", "--help"], ["demo", "-h"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["register", "--help"], ["demo", "-h"], ["train", "--help"]])
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = f"""
 import sys

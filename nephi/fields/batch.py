@@ -21,8 +21,9 @@ class LatentBatch:
     """
 
     def __init__(self, everywhere: Tensor, tables: Sequence[Tensor]) -> None:
-        self.everywhere = everywhere
-        self.tables = tuple(tables)
+        # Mixed precision has rounded them; positions in a field need what is left of their digits in full precision.
+        self.everywhere = _single_at_least(everywhere)
+        self.tables = tuple(map(_single_at_least, tables))
 
     def __len__(self) -> int:
         return len(self.everywhere)
@@ -84,14 +85,22 @@ class FieldBatch:
 
     def __call__(self, points: Tensor) -> Tensor:
         """Return where the points `(B, N, D)` go, mm."""
+        with torch.autocast(points.device.type, enabled=False):
+            return self._value(points)
+
+    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where the points go, and `d phi_i / d x_j`, `(B, N, D)` and `(B, N, D, D)`."""
+        with torch.autocast(points.device.type, enabled=False):
+            return self._value_and_jacobian(points)
+
+    def _value(self, points: Tensor) -> Tensor:
         if self._arrays:
             pairs = zip(self._arrays, points, strict=True)
             return points + torch.stack([evaluate(arrays, some, jacobian=False)[0] for arrays, some in pairs])
         moved = self.field.decode(points.reshape(-1, points.shape[-1]), self._read)
         return points + moved.reshape(points.shape)
 
-    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return where the points go, and `d phi_i / d x_j`, `(B, N, D)` and `(B, N, D, D)`."""
+    def _value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         if self._arrays:
             pairs = zip(self._arrays, points, strict=True)
             found = [evaluate(arrays, some, jacobian=True) for arrays, some in pairs]
@@ -118,3 +127,7 @@ class FieldBatch:
 
     def _each(self, unit: Tensor) -> int:
         return len(unit) // len(self.latent)
+
+
+def _single_at_least(values: Tensor) -> Tensor:
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

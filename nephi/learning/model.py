@@ -90,9 +90,9 @@ class NephiSystem(System):
         self, batch: PairBatch, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
     ) -> dict[str, Tensor]:
         """Return similarity, gradicon and codes."""
-        return FieldObjective(self.grid, batch, settings, generators).terms(
-            *self(batch.fixed, batch.moving, batch.which)
-        )
+        found = self(batch.fixed, batch.moving, batch.which)
+        with torch.autocast(batch.fixed.device.type, enabled=False):  # mixed precision is for networks
+            return FieldObjective(self.grid, batch, settings, generators).terms(*found)
 
 
 class UNetSystem(System):
@@ -105,13 +105,15 @@ class UNetSystem(System):
 
     def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> tuple[DisplacementBatch, None]:
         """Return phi; no inverse is predicted."""
-        return DisplacementBatch(self.network(fixed, moving), self.grid), None
+        return DisplacementBatch(self.network(fixed, moving).to(fixed.dtype), self.grid), None
 
     def terms(
         self, batch: PairBatch, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
     ) -> dict[str, Tensor]:
         """Return similarity and diffusion."""
-        return displacement_terms(self(batch.fixed, batch.moving)[0], batch, settings)
+        found, _ = self(batch.fixed, batch.moving)
+        with torch.autocast(batch.fixed.device.type, enabled=False):
+            return displacement_terms(found, batch, settings)
 
 
 def build_system(settings: ModelSettings, grid: Grid, generator: torch.Generator) -> System:

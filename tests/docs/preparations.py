@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 import nephi
+from nephi import phantoms
 
 SMALL = (68, 50, 54)
 PROGRAMS = ".programs"  # a folder that joins the PATH
@@ -103,6 +104,16 @@ def snakemake_example(folder: Path) -> None:
             nephi.write_image(image, data / f"{side}.nii.gz")
             nephi.write_image(mask, data / f"{side}_lungs.nii.gz")
         nephi.write_point_pairs(data / "landmarks.csv", pair.landmarks)
+
+
+def silhouettes(folder: Path) -> None:
+    """Pictures of triangles and circles, and what is inside."""
+    pictures, inside = phantoms.silhouettes(8, torch.Generator().manual_seed(0), 32)
+    grid = nephi.Grid.from_spacing((32, 32), (2.0, 2.0))
+    for name, images in (("images", pictures), ("labels", inside.to(torch.uint8))):
+        (folder / "shapes" / name).mkdir(parents=True)
+        for number, data in enumerate(images):
+            nephi.write_image(nephi.Image(data, grid), folder / "shapes" / name / f"shape{number}.nii.gz")
 
 
 def data_set(folder: Path) -> None:

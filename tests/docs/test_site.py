@@ -10,6 +10,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import click
@@ -85,6 +86,21 @@ def test_every_setting_and_preset_is_documented(site: Path, pages: dict[Path, Pa
     names -= {"image", "affine", "field", "fit", "regularity", "levels"}
     assert {name for name in names if f"<td><code>{name}</code></td>" not in page.text} == set()
     assert set(nephi.preset_names()) <= page.anchors
+
+
+def test_every_setting_of_a_training_is_documented(site: Path, pages: dict[Path, Page]) -> None:
+    page, missing = pages[site / "reference" / "training.html"], []
+
+    def look(table: Any, path: str) -> None:
+        for field in dataclasses.fields(table):
+            value = getattr(table, field.name)
+            if dataclasses.is_dataclass(value):
+                look(value, f"{path}.{field.name}")
+            elif f"<td><code>{field.name}</code></td>" not in page.text:
+                missing.append(f"{path}.{field.name}")
+
+    look(nephi.TrainSettings(), "")
+    assert missing == []
 
 
 def test_links_lead_somewhere(site: Path, pages: dict[Path, Page]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nephi.errors import NephiError
 from nephi.learning.frame import frame_grid
-from nephi.learning.index import DatasetIndex
+from nephi.learning.index import DatasetIndex, DatasetPair
 from nephi.learning.model_file import StoredModel, write_model
 from nephi.learning.training.folder import RunFolder
 from nephi.learning.training.log import TrainingLog
@@ -21,7 +21,15 @@ from nephi.learning.training.pictures import panels
 from nephi.learning.training.settings import TrainSettings
 from nephi.learning.training.state import Counters, save_state
 from nephi.learning.training.step import Stepper
-from nephi.learning.training.validation import chosen_pairs, mean_measures, row_of, score, spread_over, validate_pair
+from nephi.learning.training.together import raise_together
+from nephi.learning.training.validation import (
+    ValidatedPair,
+    chosen_pairs,
+    mean_measures,
+    row_of,
+    score,
+    validate_pair,
+)
 from nephi.optimize import Progress, ProgressCallback
 
 if TYPE_CHECKING:
@@ -95,32 +103,42 @@ class Training:
 
     def _validate(self, log: TrainingLog | None) -> None:
         """Measure the pairs of the split `val`, shared out over the processes, and keep the best model."""
-        loop, counters = self.settings.train, self.counters
-        chosen = chosen_pairs(self.index, loop.validation_pairs)
+        counters = self.counters
+        chosen = chosen_pairs(self.index, self.settings.train.validation_pairs)
         if not chosen:
             return
         processes = self.fabric.world_size
         rows = torch.full((-(-len(chosen) // processes), len(row_of({}))), torch.nan, dtype=torch.float64)
-        self.stepper.system.eval()
-        for k, pair in enumerate(spread_over(chosen, self.fabric.global_rank, processes)):
-            found = validate_pair(self.stepper.system, pair, self.pairs.seen, self.fabric.device)
-            rows[k] = row_of(found.measures)
-            if log is not None and k < loop.pictures:
-                grid = frame_grid(self.settings.frame)
-                log.picture(f"validation/{found.name}", panels(found, grid), counters.step)
-        self.stepper.system.train()
-        gathered = self.fabric.all_gather(rows)
+        problem = None
+        try:
+            for k, found in enumerate(self._validated(chosen[self.fabric.global_rank :: processes], log)):
+                rows[k] = row_of(found.measures)
+        except NephiError as error:
+            problem = error
+        raise_together(self.fabric, problem)
+        gathered = self.fabric.all_gather(rows.to(self.fabric.device))
         assert isinstance(gathered, Tensor)
         # In the order of the pairs, whoever measured them: sums are rounded.
         table = gathered.reshape(processes, *rows.shape).transpose(0, 1).reshape(-1, rows.shape[1])[: len(chosen)]
         measures = mean_measures(table.cpu())
         if log is not None:
             log.add("validation", {"step": counters.step, **measures})
-        found_score = score(measures)[1]
-        if not counters.best or found_score > counters.best[0]:
-            counters.best, counters.best_step = [found_score], counters.step
+        _, reached = score(measures)
+        if counters.best is None or reached > counters.best:
+            counters.best, counters.best_step = reached, counters.step
             if log is not None:
                 write_model(self._stored(measures), self.folder.best)
+
+    def _validated(self, pairs: Sequence[DatasetPair], log: TrainingLog | None) -> Iterator[ValidatedPair]:
+        """Measure pair after pair, and draw the first ones."""
+        grid = frame_grid(self.settings.frame)
+        self.stepper.system.eval()
+        for k, pair in enumerate(pairs):
+            found = validate_pair(self.stepper.system, pair, self.pairs.seen, self.fabric.device)
+            if log is not None and k < self.settings.train.pictures:
+                log.picture(f"validation/{found.name}", panels(found, grid), self.counters.step)
+            yield found
+        self.stepper.system.train()
 
     def _checkpoint(self, log: TrainingLog | None) -> None:
         """Write the model, then the state: whoever finds a finished state finds its model."""

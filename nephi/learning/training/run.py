@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,7 +94,7 @@ def train(
         if training.counters.step < settings.train.steps:
             _go(training, progress)
     counters = training.counters
-    best = folder.best if counters.best else None
+    best = None if counters.best is None else folder.best
     return TrainingResult(folder.path, counters.step, settings.train.steps, folder.last, best, counters.best_step)
 
 
@@ -154,12 +155,11 @@ def _system(settings: TrainSettings, model: StoredModel | None) -> System:
 
 
 def _go(training: Training, progress: ProgressCallback) -> None:
-    counters, log = training.counters, None
-    if training.fabric.is_global_zero:
-        log = TrainingLog(training.folder.path, counters.log_bytes, counters.step)
-    try:
-        with interruption() as stopping:
-            training.go(log, stopping, progress)
-    finally:
-        if log is not None:
-            log.close()
+    counters = training.counters
+    with ExitStack() as stack:
+        stopping = stack.enter_context(interruption())
+        log = None
+        if training.fabric.is_global_zero:
+            log = TrainingLog(training.folder.path, counters.log_bytes, counters.step)
+            stack.callback(log.close)
+        training.go(log, stopping, progress)

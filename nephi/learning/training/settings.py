@@ -25,13 +25,13 @@ class AugmentSettings:
     """How far training images are changed at random; 0 and false leave them as they are.
 
     flip, permute: turn axes over, and exchange them, of both images of a pair alike.
-    rotation (degrees), scale (of the natural logarithm), shear, shift (mm): an affine map of either image's own, each
-        number uniform up to these, both ways.
-    elastic (mm): standard deviation of a displacement of either image's own, at nodes elastic_spacing (mm) apart and
+    rotation, scale, shear, shift: an affine map of either image's own, each number uniform up to these, both ways;
+        degrees, natural logarithm, slope, mm.
+    elastic: standard deviation in mm of a displacement of either image's own, at nodes `elastic_spacing` mm apart and
         linear between them.
-    gamma (of its natural logarithm), contrast, brightness: of either image's own, `contrast * v ** gamma + brightness`
-        around contrast 1 and brightness 0.
-    noise: Gaussian noise of a standard deviation up to this, where intensities go from 0 to 1.
+    gamma, contrast, brightness: `c * v ** g + b` of either image's own, in intensities from 0 to 1: the natural
+        logarithm of g is uniform up to gamma, c up to contrast away from 1, b up to brightness away from 0.
+    noise: Gaussian noise of a standard deviation up to this, in intensities from 0 to 1.
     """
 
     flip: bool = False
@@ -66,15 +66,18 @@ class LoopSettings:
 
     seed: of the first weights, and of everything that is drawn: for each pair a function of seed, step and its place in
         the step, so that it does not matter how a step is shared out.
-    batch: pairs that one process holds at a time; a step takes `accumulate` times as many, in each process.
+    batch: pairs that one process holds at a time.
+    accumulate: so many batches, in each process, make one step.
     rate: step size, reached after a `warmup` share of the steps and lowered to 0 along a cosine if `decay`.
     clip: largest norm of the gradient, 0 for any.
     precision: `32`, or `bf16-mixed` and (on a GPU) `16-mixed`.
-    threads: CPU threads of each process, 0 for all. workers: further processes that read and augment images.
+    threads: CPU threads of each process, 0 for all.
+    workers: further processes that read and augment images, for each process.
     cache: MB of memory for images as the network sees them, of all workers together.
     log_interval, validation_interval, checkpoint_interval: steps between rows of the log, between validations, between
-        states to resume from. validation_pairs: at most so many of the split `val`, spread over it; pictures: of how
-        many of these pictures are drawn.
+        states to resume from.
+    validation_pairs: at most so many of the split `val`, spread over it.
+    pictures: of how many of these pictures are drawn.
     """
 
     seed: int = 0

@@ -25,13 +25,13 @@ class Counters:
     """How far a training is.
 
     begun: whether the first validation is done. step: steps done. best, best_step: the best score of a validation so
-    far (the larger the better; empty before the first), and its step. sums, summed: of the log's columns since its last
+    far (the larger the better; None before the first), and its step. sums, summed: of the log's columns since its last
     row, over so many steps. log_bytes: lengths of the tables of the log. seconds: spent on it.
     """
 
     begun: bool = False
     step: int = 0
-    best: list[float] = field(default_factory=list)
+    best: float | None = None
     best_step: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     summed: int = 0

@@ -16,6 +16,7 @@ from nephi.learning.objectives import ObjectiveSettings
 from nephi.learning.training.pairs import Place, PlacedBatch, TrainingPairs
 from nephi.learning.training.schedule import learning_rate
 from nephi.learning.training.settings import LoopSettings
+from nephi.learning.training.together import raise_together
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -55,7 +56,7 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self._adam.zero_grad()
-        parts = [self._accumulate(next(batches), k == self.loop.accumulate - 1) for k in range(self.loop.accumulate)]
+        parts = [self._accumulate(each, k == self.loop.accumulate - 1) for k, each in enumerate(self._next(batches))]
         names = list(parts[0])
         values = torch.stack([torch.stack(list(part.values())) for part in parts])  # (accumulate, terms)
         values = torch.cat([values.sum(dim=1, keepdim=True), values], dim=1)
@@ -70,9 +71,12 @@ class Stepper:
         self._adam.step()
         return row
 
-    def _accumulate(self, batch: PlacedBatch | NephiError, last: bool) -> dict[str, Tensor]:
-        if isinstance(batch, NephiError):
-            raise batch
+    def _next(self, batches: Iterator[PlacedBatch | NephiError]) -> list[PlacedBatch]:
+        read = [next(batches) for _ in range(self.loop.accumulate)]
+        raise_together(self.fabric, next((each for each in read if isinstance(each, NephiError)), None))
+        return [each for each in read if isinstance(each, PlacedBatch)]
+
+    def _accumulate(self, batch: PlacedBatch, last: bool) -> dict[str, Tensor]:
         with self.fabric.no_backward_sync(self._terms, enabled=not last and self.fabric.world_size > 1):
             terms: dict[str, Tensor] = self._terms(batch.to(self.fabric.device))
             self.fabric.backward(torch.stack(list(terms.values())).sum() / self.loop.accumulate)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -127,8 +126,3 @@ def _shift(by: Tensor) -> Tensor:
     matrix = torch.eye(len(by) + 1, dtype=torch.float64)
     matrix[:-1, -1] = by
     return matrix
-
-
-def spread_over(pairs: Sequence[DatasetPair], process: int, processes: int) -> list[DatasetPair]:
-    """Return every `processes`-th pair: those that one process validates."""
-    return list(pairs[process::processes])

@@ -72,7 +72,7 @@ def test_splits_with_nothing_in_them(spoilt: TrainSettings, copy: Path, refuse: 
     table = json.loads((copy / "dataset.json").read_text())
     table["splits"]["val"]["pairs"] = []
     (copy / "dataset.json").write_text(json.dumps(table))
-    refuse(spoilt, DataError, r"splits\.val\.pairs: expected at least one pair, found none")
+    refuse(spoilt, DataError, r"splits\.val: expected at least one pair, found none")
 
 
 def test_a_frame_of_another_dimension(settings: TrainSettings, refuse: Refuse) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from subprocess import PIPE
 
@@ -56,14 +58,10 @@ def test_killed_and_interrupted_as_a_program(settings: TrainSettings, tmp_path: 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo is tried where training is done")
-@pytest.mark.parametrize("start", ["torchrun", "fabric"])
-def test_two_processes_are_a_batch_of_twice_the_size(settings: TrainSettings, tmp_path: Path, start: str) -> None:
+def test_two_processes_are_a_batch_of_twice_the_size(settings: TrainSettings, tmp_path: Path) -> None:
     settings = with_loop(settings, steps=6, batch=2, accumulate=2)
-    arguments = configured(settings, tmp_path)
-    if start == "torchrun":
-        arguments = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments]
-    else:
-        arguments += ["--devices", "2"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    arguments = [*torchrun, *configured(settings, tmp_path)]
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Trained") == 1
@@ -74,3 +72,18 @@ def test_two_processes_are_a_batch_of_twice_the_size(settings: TrainSettings, tm
             assert {**two, "seconds": 0} == pytest.approx({**one, "seconds": 0}, rel=1e-4, abs=1e-6)
     with pytest.raises(nephi.UsageError, match="processes: the run was started with 2, there are now 1"):
         nephi.train(settings, tmp_path / "run", resume=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo is tried where training is done")
+def test_what_one_process_finds_wrong_stops_both(settings: TrainSettings, tmp_path: Path) -> None:
+    """A line each; none waits for the other."""
+    shutil.copytree(settings.data.index, tmp_path / "data")
+    path = tmp_path / "data" / "images" / "s1.nii.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+    settings = with_loop(replace(settings, data=replace(settings.data, index=str(tmp_path / "data"))), batch=1)
+    command = [sys.executable, *configured(settings, tmp_path), "--devices", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
+    assert done.returncode != 0
+    told = [line for line in done.stderr.splitlines() if line.startswith("nephi: error: ")]
+    assert any("s1.nii.gz: " in line for line in told)
+    assert "Traceback" not in done.stderr

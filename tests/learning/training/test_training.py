@@ -19,7 +19,7 @@ from torch import Tensor
 import nephi
 from nephi import TrainSettings
 from nephi.errors import DataError, UsageError
-from nephi.learning import read_model, write_model
+from nephi.learning import PairBatch, read_model, write_model
 from nephi.learning.training import AugmentSettings
 from nephi.learning.training.log import TrainingLog
 from nephi.learning.training.pairs import PlacedBatch
@@ -264,6 +264,51 @@ def test_finetuning_goes_on_from_a_model(settings: TrainSettings, uninterrupted:
         nephi.train(settings, tmp_path / "other", model=other, resume=True)
 
 
-def test_bfloat16(settings: TrainSettings, tmp_path: Path) -> None:
-    settings = with_loop(settings, precision="bf16-mixed", steps=4)
+def test_mixed_precision_is_for_networks_alone(settings: TrainSettings, tmp_path: Path) -> None:
+    """The loss of positions and intensities is that of full precision, up to what the encoder rounds."""
+    found = []
+    for precision in ("32", "bf16-mixed"):
+        changed = with_loop(settings, precision=precision, steps=4)
+        assert nephi.train(changed, tmp_path / precision).finished
+        found.append([row["similarity"] for row in log(tmp_path / precision)])
+    assert found[0] != found[1]
+    assert found[1] == pytest.approx(found[0], rel=2e-3)
+
+
+def test_an_auto_decoder_is_resumed_exactly(settings: TrainSettings, tmp_path: Path) -> None:
+    count = len(nephi.read_dataset_index(settings.data.index).pairs("train"))
+    decoder = replace(settings.model, system="auto-decoder", pairs=count)
+    settings = with_loop(replace(settings, model=decoder), steps=6)
+    whole = nephi.train(settings, tmp_path / "whole")
+
+    def interrupt(progress: nephi.Progress) -> None:
+        if progress.step == 4:
+            signal.raise_signal(signal.SIGTERM)
+
+    assert nephi.train(settings, tmp_path / "run", progress=interrupt).steps == 4
+    found = nephi.train(settings, tmp_path / "run", resume=True)
+    assert found.last.read_bytes() == whole.last.read_bytes()
+    with pytest.raises(UsageError, match=f"model.pairs: expected {count}, the pairs of the split train, got 3"):
+        nephi.train(replace(settings, model=replace(decoder, pairs=3)), tmp_path / "other")
+
+
+def test_points_are_drawn_in_masks(settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[PairBatch] = []
+    monkeypatch.setattr(Terms, "forward", kept(Terms.forward, seen))
+    frame = replace(settings.frame, mask="foreground", outside_mask="dark", centre="mask")
+    settings = with_loop(replace(settings, frame=frame), steps=2)
     assert nephi.train(settings, tmp_path / "run").finished
+    for batch in seen:
+        assert batch.fixed_mask is not None and batch.moving_mask is not None
+        assert batch.fixed_mask.shape == batch.fixed.shape and bool(batch.fixed_mask.any())
+        assert bool(batch.fixed[batch.fixed_mask > 0].mean() > batch.fixed[batch.fixed_mask == 0].mean())
+
+
+def kept(before: Callable[[Terms, PlacedBatch], dict[str, Tensor]], seen: list[PairBatch]) -> Callable[..., Any]:
+    """Keep what goes in."""
+
+    def forward(self: Terms, batch: PlacedBatch) -> dict[str, Tensor]:
+        seen.append(batch.pairs)
+        return before(self, batch)
+
+    return forward

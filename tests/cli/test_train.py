@@ -1,0 +1,82 @@
+"""`nephi train` and `nephi finetune`: what is wrong is one line and a code; trainings are tested in tests/learning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import nephi
+from nephi.learning import (
+    EncoderSettings,
+    FrameSettings,
+    ModelSettings,
+    ObjectiveSettings,
+    StoredModel,
+    build_system,
+    frame_grid,
+    write_model,
+)
+
+from .conftest import Call
+
+ONE_STEP = '[data]\nindex = "data"\n[train]\nsteps = 1\nworkers = 0\nthreads = 1\n'
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A data set of noise without a split to validate with, a configuration, and a model."""
+    (tmp_path / "data").mkdir()
+    grid = nephi.Grid.from_spacing((16, 16), (1.0, 1.0))
+    for name in ("a", "b"):
+        noise = torch.rand(16, 16, generator=torch.Generator().manual_seed(ord(name)))
+        nephi.write_image(nephi.Image(noise, grid), tmp_path / "data" / f"{name}.nii.gz")
+    images = tuple(nephi.DatasetImage(name, name, f"{name}.nii.gz") for name in ("a", "b"))
+    split = nephi.DatasetSplit(("a", "b"), "between-subjects")
+    nephi.write_dataset_index(nephi.DatasetIndex("noise", 2, images, {"train": split}), tmp_path / "data")
+    (tmp_path / "c.toml").write_text(ONE_STEP)
+    settings, frame = ModelSettings(encoder=EncoderSettings((4,))), FrameSettings((16, 16), (1.0, 1.0))
+    system = build_system(settings, frame_grid(frame), torch.Generator().manual_seed(0))
+    write_model(StoredModel(settings, frame, ObjectiveSettings(points=50), system), tmp_path / "m.safetensors")
+    return tmp_path
+
+
+def test_finetune_trains_from_a_model(folder: Path, succeed: Call) -> None:
+    pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric: pip install nephi[train]")
+    pytest.importorskip("tensorboard", reason="training needs TensorBoard: pip install nephi[train]")
+    arguments = ("finetune", folder / "m.safetensors", folder / "c.toml", "-o", folder / "run", "--device", "cpu")
+    printed = succeed(*arguments).out
+    assert "Trained" in printed and "1 of 1" in printed and "best model" not in printed
+    assert nephi.read_model(folder / "run" / "last.safetensors").about["step"] == 1
+    assert "Trained" in succeed(*arguments, "--resume").out
+    assert succeed(*arguments, "--overwrite", "--quiet").out == ""
+
+
+@pytest.mark.parametrize(
+    ("config", "code", "said"),
+    [
+        ("[train]\nstep = 1\n", 2, "c.toml: unknown setting train.step; known are"),
+        ("", 2, "c.toml: data.index: expected the path of a data set's index"),
+        (ONE_STEP.replace('"data"', '"nowhere"'), 3, "nowhere: no such file; expected a data set's index"),
+        (ONE_STEP + "[frame]\nspacing = [2.0, 2.0]\n", 2, "frame.spacing: the model has (1.0, 1.0), the configuration"),
+    ],
+)
+def test_what_is_wrong_is_one_line(folder: Path, call: Call, config: str, code: int, said: str) -> None:
+    pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric: pip install nephi[train]")
+    (folder / "c.toml").write_text(config)
+    found = call("finetune", folder / "m.safetensors", folder / "c.toml", "-o", folder / "run")
+    assert found.code == code and found.err.startswith("nephi: error: ") and said in found.err
+    assert found.err.count("\n") == 1
+    assert not (folder / "run").exists()
+
+
+def test_a_model_that_is_none(folder: Path, call: Call) -> None:
+    found = call("finetune", folder / "c.toml", folder / "c.toml", "-o", folder / "run")
+    assert found.code == 3 and "c.toml: not a model, or cut short" in found.err
+
+
+def test_without_the_extra_it_says_what_to_install(folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nephi.learning.training.extra.NEEDED", ("fabric_that_is_not_there",))
+    found = call("train", folder / "c.toml", "-o", folder / "run")
+    assert found.code == 2 and found.err.endswith("which are not installed: pip install nephi[train]\n")
