@@ -34,7 +34,7 @@ def build_fields(settings: FieldSettings, grid: Grid, generator: torch.Generator
 
 
 def _encoding(settings: FieldSettings, domain: Domain, generator: torch.Generator) -> Encoding:
-    shapes = [domain.lattice(spacing) for spacing in settings.spacings]
+    shapes = domain.lattices(settings.spacings)
     match settings.encoding:
         case "dense":
             return LatentGrids(shapes, settings.channels, SPREAD, generator)

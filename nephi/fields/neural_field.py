@@ -14,6 +14,7 @@ from nephi.fields.decoders import Decoder
 from nephi.fields.domain import Domain
 from nephi.fields.encodings import Encoding
 from nephi.fields.grids import LatentGrids
+from nephi.geometry import Grid
 from nephi.transforms import Transform
 
 BLOCK = 8192  # points; dense evaluation in blocks stays in the processor's cache and needs no memory to speak of
@@ -44,6 +45,12 @@ class NeuralField(nn.Module, Transform):
     def dimension(self) -> int:
         """Number of coordinates D, 2 or 3."""
         return len(self.domain.lengths)
+
+    @property
+    def cells(self) -> Grid | None:
+        """The finest latent lattice, which holds the nodes of all others."""
+        shapes = self.encoding.shapes if isinstance(self.encoding, LatentGrids) else ()
+        return self.domain.grid.divided([n - 1 for n in max(shapes)]) if shapes and self.codes is None else None
 
     @property
     def local_features(self) -> Tensor | None:

@@ -26,7 +26,7 @@ from nephi.geometry import Grid
 from nephi.transforms import AffineTransform, Composite, Transform
 
 FORMAT = "nephi-transform"
-VERSION = 1
+VERSION = 2  # 1: lattices of the levels had no nodes in common
 INVERSE_TOLERANCE = 0.5e-3  # mm between y and phi(inverse(y)): 0.001, less what floats and files round
 TWIN = "inverse_field.codes."  # the inverse reads the forward field's codes: stored once
 
@@ -137,7 +137,8 @@ def _read_checked(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         )
     if header.get("version") != VERSION:
         raise DataError(
-            f"{path}: .nephi version {header.get('version')}, this nephi reads version {VERSION}; update nephi"
+            f"{path}: .nephi version {header.get('version')}, this nephi reads version {VERSION}; update nephi, "
+            "or register anew"
         )
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):

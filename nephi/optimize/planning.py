@@ -98,7 +98,7 @@ def plan(
     domain = fields.forward_field.domain
     spacings = chosen.field.spacings if chosen.field.encoding in ("dense", "hash") else ()
     levels = tuple(_level(pair, level, chosen.fit.radius) for level in chosen.levels)
-    lattices = tuple(domain.lattice(spacing) for spacing in spacings)
+    lattices = tuple(domain.lattices(spacings))
     return Plan(where, *sides, chosen, lattices, parameters, levels, _memory_mb(pair, levels, parameters))
 
 

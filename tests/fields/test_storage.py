@@ -228,7 +228,7 @@ def put(key: str, value: Any) -> Change:
     [
         (spoil(TABLE, float("nan")), f"{TABLE} holds NaN"),
         (spoil("affine", float("inf")), "affine holds NaN"),
-        (put("version", 2), "version 2, this nephi reads version 1; update nephi"),
+        (put("version", 3), "version 3, this nephi reads version 2; update nephi, or register anew"),
         (put("version", None), "version None"),
         (put("format", "other"), "not a nephi transform"),
         (put("field", {"encoding": "magic"}), "field.encoding"),
