@@ -1,6 +1,6 @@
 """Deformations as neural fields: encodings, latent codes, decoders, and the file they are stored in."""
 
-from nephi.fields.build import build_fields
+from nephi.fields.build import build_fields, encoding_lattices
 from nephi.fields.codes import CodeBatch, LatentCodes
 from nephi.fields.inverse import PolishedInverse
 from nephi.fields.neural_field import FieldBatch, FieldPair, NeuralField
@@ -20,6 +20,7 @@ __all__ = [
     "PolishedInverse",
     "StoredTransform",
     "build_fields",
+    "encoding_lattices",
     "from_table",
     "nephi_bytes",
     "read_nephi",

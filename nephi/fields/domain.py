@@ -40,7 +40,7 @@ class Domain(nn.Module):
         """Return the shape of a lattice over the cube with nodes no farther apart than `spacing` mm."""
         return tuple(max(2, int(-(-length // spacing)) + 1) for length in self.lengths)
 
-    def lattices(self, spacings: Sequence[float]) -> list[tuple[int, ...]]:
+    def nested_lattices(self, spacings: Sequence[float]) -> list[tuple[int, ...]]:
         """Return a lattice for each spacing, every finer one with the nodes of all coarser ones among its own.
 
         Nodes are no farther apart than the spacing, and at most half as far as they would have to be. What is

@@ -48,9 +48,12 @@ class NeuralField(nn.Module, Transform):
 
     @property
     def cells(self) -> Grid | None:
-        """The finest latent lattice, which holds the nodes of all others."""
-        shapes = self.encoding.shapes if isinstance(self.encoding, LatentGrids) else ()
-        return self.domain.grid.divided([n - 1 for n in max(shapes)]) if shapes and self.codes is None else None
+        """The finest latent lattice, where it holds the nodes of all others."""
+        if not isinstance(self.encoding, LatentGrids) or self.codes is not None:
+            return None
+        cells = self.encoding.cells_by_level
+        finest = cells.amax(dim=0)
+        return None if bool((finest % cells).any()) else self.domain.grid.divided(finest.tolist())
 
     @property
     def local_features(self) -> Tensor | None:

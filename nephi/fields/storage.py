@@ -26,7 +26,7 @@ from nephi.geometry import Grid
 from nephi.transforms import AffineTransform, Composite, Transform
 
 FORMAT = "nephi-transform"
-VERSION = 2  # 1: lattices of the levels had no nodes in common
+VERSION = 1
 INVERSE_TOLERANCE = 0.5e-3  # mm between y and phi(inverse(y)): 0.001, less what floats and files round
 TWIN = "inverse_field.codes."  # the inverse reads the forward field's codes: stored once
 
@@ -137,8 +137,7 @@ def _read_checked(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         )
     if header.get("version") != VERSION:
         raise DataError(
-            f"{path}: .nephi version {header.get('version')}, this nephi reads version {VERSION}; update nephi, "
-            "or register anew"
+            f"{path}: .nephi version {header.get('version')}, this nephi reads version {VERSION}; update nephi"
         )
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
@@ -170,13 +169,13 @@ def _least_size(settings: FieldSettings, grid: Grid) -> float:
     extent = (grid.spacing * (torch.tensor(grid.shape) - 1)).tolist()
     codes, hidden = settings.global_codes + settings.local_codes, settings.hidden
     features = grid.dimension if settings.encoding == "coordinates" else 2 * settings.frequencies
-    if settings.encoding in ("dense", "hash"):
+    if settings.encoding in ("dense", "nested", "hash"):
         features = settings.channels * len(settings.spacings)
     size = float(hidden * (features + codes + hidden * (settings.layers - 1)))
-    if settings.encoding in ("dense", "hash"):
+    if settings.encoding in ("dense", "nested", "hash"):
         for spacing in settings.spacings:
             nodes = math.prod(max(1.0, length / spacing) for length in extent)
-            size += settings.channels * (nodes if settings.encoding == "dense" else min(nodes, settings.table_size))
+            size += settings.channels * (nodes if settings.encoding != "hash" else min(nodes, settings.table_size))
     if settings.local_codes:
         size += settings.local_codes * math.prod(max(1.0, length / settings.code_spacing) for length in extent)
     return size

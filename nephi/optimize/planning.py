@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from nephi.fields import build_fields
+from nephi.fields import build_fields, encoding_lattices
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.optimize.affine import initial_alignment, require_overlap
@@ -95,10 +95,8 @@ def plan(
         return Plan(where, *sides, chosen, (), 0, (), _memory_mb(pair, (), 0))
     fields = build_fields(chosen.field, pair.fixed.grid, torch.Generator().manual_seed(0))
     parameters = sum(parameter.numel() for parameter in fields.parameters())
-    domain = fields.forward_field.domain
-    spacings = chosen.field.spacings if chosen.field.encoding in ("dense", "hash") else ()
     levels = tuple(_level(pair, level, chosen.fit.radius) for level in chosen.levels)
-    lattices = tuple(domain.lattices(spacings))
+    lattices = tuple(encoding_lattices(chosen.field, fields.forward_field.domain))
     return Plan(where, *sides, chosen, lattices, parameters, levels, _memory_mb(pair, levels, parameters))
 
 

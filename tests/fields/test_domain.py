@@ -54,7 +54,7 @@ def test_single_slice_is_one_voxel_thick() -> None:
 @pytest.mark.parametrize("spacings", [(3.0, 1.5, 0.7), (0.7, 3.0, 1.1), (1000.0, 2.0), (2.0, 2.0)])
 def test_finer_lattices_hold_the_nodes_of_coarser_ones(grid, spacings) -> None:
     domain = Domain(grid)
-    lattices = domain.lattices(spacings)
+    lattices = domain.nested_lattices(spacings)
     for spacing, lattice in zip(spacings, lattices, strict=True):
         for nodes, alone in zip(lattice, domain.lattice(spacing), strict=True):
             assert alone - 1 <= nodes - 1 < 2 * (alone - 1) + 1

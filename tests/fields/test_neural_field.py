@@ -175,10 +175,9 @@ def test_round_tables_touches_tables_alone(pair) -> None:
     assert any(name.endswith("codes.local.table") for name in before)
 
 
-@pytest.mark.parametrize("encoding", ["dense", "hash"])
-def test_cells_are_those_between_whose_planes_it_is_smooth(grid, small_settings, trained_pair, encoding) -> None:
+def test_cells_are_those_between_whose_planes_it_is_smooth(grid, small_settings, trained_pair) -> None:
     """A displacement field on them comes closer with the square of the distance of its nodes."""
-    field = trained_pair(small_settings(encoding=encoding, table_size=10_000), grid).forward_field.double()
+    field = trained_pair(small_settings(encoding="nested"), grid).forward_field.double()
     assert field.cells is not None
     shares = torch.rand(20_000, grid.dimension, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     points = grid.voxel_to_world_points(shares * (torch.tensor(grid.shape) - 1))
@@ -190,6 +189,8 @@ def test_cells_are_those_between_whose_planes_it_is_smooth(grid, small_settings,
     assert on[1] < on[0] / 10 and off[1] > 3 * on[1]
 
 
-@pytest.mark.parametrize("changes", [{"encoding": "fourier"}, {"encoding": "coordinates"}, {"local_codes": 2}])
+@pytest.mark.parametrize(
+    "changes", [{"encoding": "dense"}, {"encoding": "fourier"}, {"encoding": "coordinates"}, {"local_codes": 2}]
+)
 def test_no_cells_are_known_of_other_fields(grid, small_settings, trained_pair, changes) -> None:
     assert trained_pair(small_settings(**changes), grid).forward_field.cells is None
