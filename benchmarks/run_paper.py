@@ -17,7 +17,7 @@ from pathlib import Path
 
 import nephi
 
-WRITING = 0.2  # share of the time that is kept for the field and its measures
+RESERVE = 0.4  # share of the time that is kept for the field and its measures, and for a machine that gets busier
 
 
 class Enough(Exception):
@@ -57,7 +57,7 @@ def main() -> None:
     images = [args.fixed, args.moving]
     masks = {"fixed_mask": args.fixed_mask, "moving_mask": args.moving_mask}
     per_step = pace(images, masks, settings)
-    left = start + (1 - WRITING) * args.seconds - time.perf_counter()
+    left = start + (1 - RESERVE) * args.seconds - time.perf_counter()
     *levels, last = settings.levels
     planned = sum(level.steps for level in settings.levels)
     most = int(left / per_step) if per_step else planned

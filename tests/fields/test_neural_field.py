@@ -189,8 +189,15 @@ def test_cells_are_those_between_whose_planes_it_is_smooth(grid, small_settings,
     assert on[1] < on[0] / 10 and off[1] > 3 * on[1]
 
 
-@pytest.mark.parametrize(
-    "changes", [{"encoding": "dense"}, {"encoding": "fourier"}, {"encoding": "coordinates"}, {"local_codes": 2}]
-)
+APART = {"spacings": (3.0, 2.0)}  # cells of 2 mm do not divide those of 3
+OTHERS = [
+    {"encoding": "dense", **APART},
+    {"encoding": "hash", **APART},
+    {"encoding": "fourier"},
+    {"encoding": "nested", "local_codes": 2},
+]
+
+
+@pytest.mark.parametrize("changes", OTHERS)
 def test_no_cells_are_known_of_other_fields(grid, small_settings, trained_pair, changes) -> None:
     assert trained_pair(small_settings(**changes), grid).forward_field.cells is None
