@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -53,8 +54,10 @@ class Method:
             return folder / "out" / "inverse_warp.nii.gz"
         return folder / f"inverse{self.suffix}" if self.has_inverse else None
 
-    def command(self, pair: Pair, folder: Path, threads: int) -> list[str | Path]:
+    def command(self, pair: Pair, folder: Path, threads: int, limit_s: float = math.inf) -> list[str | Path]:
         """Return the command line for a pair; everything it writes goes into `folder`."""
+        if self.preset in PAPER_PRESETS:
+            return self._paper(pair, folder, threads, limit_s)
         if self.preset:
             return self._nephi(pair, folder, threads)
         masks = [pair.fixed_mask, pair.moving_mask] if self.wanted_masks else [None, None]
@@ -66,6 +69,11 @@ class Method:
         if pair.multimodal and self.similarity:
             command += ["--similarity", "mi"]
         return command
+
+    def _paper(self, pair: Pair, folder: Path, threads: int, limit_s: float) -> list[str | Path]:
+        masks = [mask or "none" for mask in (pair.fixed_mask, pair.moving_mask)]
+        inputs = [self.preset, pair.fixed, pair.moving, *masks]
+        return [self.python, HERE / "run_paper.py", *inputs, folder / "out", str(limit_s), "--threads", str(threads)]
 
     def _nephi(self, pair: Pair, folder: Path, threads: int) -> list[str | Path]:
         command = [self.python, "-m", "nephi.cli", "register", "-f", pair.fixed, "-m", pair.moving]

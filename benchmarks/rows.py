@@ -33,7 +33,7 @@ def run(method: Method, pair: Pair, args: argparse.Namespace) -> dict[str, Any]:
     folder = args.work / "run"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    command = method.command(pair, folder, args.threads)
+    command = method.command(pair, folder, args.threads, args.limit)
     environment = {name: str(args.threads) for name in THREAD_VARIABLES}
     cost = measured(command, folder / "log", args.limit, environment)
     row |= {"command": shown(command, args), "version": version(method)} | numbers(cost)
@@ -43,6 +43,8 @@ def run(method: Method, pair: Pair, args: argparse.Namespace) -> dict[str, Any]:
         row["error"] = f"failed: {cost.output.strip()[-SHOWN_ERROR:]}"
     if method.field(folder).is_file():
         row |= scored(method, pair, folder, args.score)
+    if (cut := folder / "out" / "cut.txt").is_file():
+        row["error"] = f"stopped to keep within {args.limit / 60:g} minutes, after {cut.read_text().strip()}"
     report = folder / "out" / "report.json"
     if report.is_file():
         row["fit_cpu_s"] = json.loads(report.read_text())["usage"]["affine_and_fit_cpu_s"]

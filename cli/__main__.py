@@ -1,5 +1,5 @@
 """`python -m nephi.cli`: the `nephi` command where no console script is on the path."""
 
-from .main import main
+from .process import run
 
-main()
+run()

@@ -11,7 +11,7 @@ from .field_options import FieldOptions, field_options
 from .options import FILE, announce, read_chain, require_dimension, transform_option, verbosity_options
 
 if TYPE_CHECKING:
-    from nephi import Grid
+    from nephi import Grid, Transform
 
 FORMATS = ("itk", "slicer", "nrrd", "h5", "learn2reg", "fsl")
 IN_VOXELS = ("learn2reg", "fsl")
@@ -27,6 +27,12 @@ IN_VOXELS = ("learn2reg", "fsl")
     type=FILE,
     help="Moving image, for learn2reg and fsl; a .nephi knows its own, otherwise REFERENCE's grid is taken.",
 )
+@click.option(
+    "--tolerance",
+    type=float,
+    metavar="MM",
+    help="Let the field follow the transform between its nodes, too, to within MM; not for learn2reg and fsl.",
+)
 @field_options
 @verbosity_options
 def export(
@@ -36,6 +42,7 @@ def export(
     kind: str,
     output: Path,
     moving: Path | None,
+    tolerance: float | None,
     fields: FieldOptions,
     quiet: bool,
     verbose: bool,
@@ -54,9 +61,14 @@ def export(
     The transform takes points of REFERENCE's space to the other image; with --inverse, REFERENCE is the moving image.
     Fields are computed and written slab by slab; only h5 holds one in memory.
 
+    Other tools interpolate a field between its nodes, on the grid of REFERENCE up to some tenths of a millimetre away
+    from the transform. With --tolerance the field gets a lattice of its own that keeps closer: the one on whose planes
+    the transform bends, divided as often as it takes; that is measured at 200,000 points and printed.
+
     \b
     nephi export -t result/transform.nephi -r fixed.nii.gz --format slicer -o warp_slicer.nii.gz
     nephi export -t result/transform.nephi -r moving.nii.gz --inverse --format h5 -o inverse.h5
+    nephi export -t result/transform.nephi -r fixed.nii.gz --tolerance 0.05 --format itk -o warp.nii.gz
     """
     import nephi
 
@@ -66,8 +78,22 @@ def export(
     target = None
     if kind in IN_VOXELS:
         target = nephi.read_image(moving).grid if moving else _target_grid(transforms, inverse)
+    place = f"on the grid of {reference}"
+    if tolerance is not None:
+        grid, place = _fitting(transform, grid, kind, tolerance)
     nephi.export_transform(transform, grid, output, kind, target)
-    announce(verbose, quiet, f"{output}: {kind} transform on the grid of {reference}")
+    announce(verbose or tolerance is not None, quiet, f"{output}: {kind} transform {place}")
+
+
+def _fitting(transform: Transform, reference: Grid, kind: str, tolerance: float) -> tuple[Grid, str]:
+    """Return a lattice for the field that keeps within the tolerance, and words for it."""
+    import nephi
+
+    if kind in IN_VOXELS:
+        raise nephi.UsageError(f"--tolerance: {kind} demands a field on the grid of the reference; leave it out")
+    found = nephi.fitting_grid(transform, reference, tolerance)
+    size = " x ".join(map(str, found.grid.shape))
+    return found.grid, f"on {size} nodes, at most {found.deviation:.2g} mm off at 200,000 points between them"
 
 
 def _target_grid(transforms: tuple[Path, ...], inverse: bool) -> Grid | None:

@@ -92,7 +92,15 @@ if TYPE_CHECKING:
         read_transform,
         transform_grid,
     )
-    from nephi.transforms import AffineTransform, Composite, DisplacementField, Transform, invert
+    from nephi.transforms import (
+        AffineTransform,
+        Composite,
+        DisplacementField,
+        FittingGrid,
+        Transform,
+        fitting_grid,
+        invert,
+    )
 
 _HOMES = {
     "nephi.fields": ("StoredTransform", "read_nephi"),
@@ -173,7 +181,15 @@ _HOMES = {
         "read_transform",
         "transform_grid",
     ),
-    "nephi.transforms": ("AffineTransform", "Composite", "DisplacementField", "Transform", "invert"),
+    "nephi.transforms": (
+        "AffineTransform",
+        "Composite",
+        "DisplacementField",
+        "FittingGrid",
+        "Transform",
+        "fitting_grid",
+        "invert",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -196,6 +212,7 @@ __all__ = [
     "DisplacementField",
     "Evaluation",
     "FieldConvention",
+    "FittingGrid",
     "Grid",
     "Image",
     "NephiError",
@@ -223,6 +240,7 @@ __all__ = [
     "export_transform",
     "exported_pair",
     "find_lungs",
+    "fitting_grid",
     "invert",
     "jacobian_image",
     "landmark_errors",

@@ -75,7 +75,7 @@ def test_wheel_installs_nothing_but_nephi(wheel: ZipFile) -> None:
 
 def test_wheel_declares_the_command(wheel: ZipFile) -> None:
     (path,) = (name for name in wheel.namelist() if name.endswith(".dist-info/entry_points.txt"))
-    assert "nephi = nephi.cli.main:main" in wheel.read(path).decode()
+    assert "nephi = nephi.cli.process:run" in wheel.read(path).decode()
 
 
 def test_every_package_is_listed() -> None:

@@ -1,7 +1,7 @@
 """Deformations as neural fields: encodings, latent codes, decoders, and the file they are stored in."""
 
 from nephi.fields.batch import FieldBatch, LatentBatch, batches, give_latent, latent_grids, latent_parameters
-from nephi.fields.build import build_fields
+from nephi.fields.build import build_fields, encoding_lattices
 from nephi.fields.chain import ChainPair, FieldChain
 from nephi.fields.codes import LatentCodes
 from nephi.fields.grids import LatentGrids
@@ -36,6 +36,7 @@ __all__ = [
     "blended",
     "build_fields",
     "can_seed",
+    "encoding_lattices",
     "from_table",
     "give_latent",
     "latent_grids",

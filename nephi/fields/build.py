@@ -33,10 +33,17 @@ def build_fields(settings: FieldSettings, grid: Grid, generator: torch.Generator
     return FieldPair(field(), field() if settings.inverse else None)
 
 
+def encoding_lattices(settings: FieldSettings, domain: Domain) -> list[tuple[int, ...]]:
+    """Return the nodes of a field's latent grids, one for each of the `spacings`; none for a field without grids."""
+    if settings.encoding == "nested":
+        return domain.nested_lattices(settings.spacings)
+    return [domain.lattice(spacing) for spacing in settings.spacings if settings.encoding in ("dense", "hash")]
+
+
 def _encoding(settings: FieldSettings, domain: Domain, generator: torch.Generator) -> Encoding:
-    shapes = [domain.lattice(spacing) for spacing in settings.spacings]
+    shapes = encoding_lattices(settings, domain)
     match settings.encoding:
-        case "dense":
+        case "dense" | "nested":
             return LatentGrids(shapes, settings.channels, SPREAD, generator)
         case "hash":
             return HashGrids(shapes, settings.channels, SPREAD, generator, settings.table_size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +23,7 @@ class Domain(nn.Module):
 
     def __init__(self, grid: Grid) -> None:
         super().__init__()
+        self.grid = grid
         extent = (torch.tensor(grid.shape, dtype=torch.float64) - 1).clamp(min=1.0)
         self.register_buffer("to_unit", (grid.inverse_affine[:-1, :-1] / extent[:, None]).float(), persistent=False)
         self.register_buffer("offset", (grid.inverse_affine[:-1, -1] / extent).float(), persistent=False)
@@ -36,3 +39,18 @@ class Domain(nn.Module):
     def lattice(self, spacing: float) -> tuple[int, ...]:
         """Return the shape of a lattice over the cube with nodes no farther apart than `spacing` mm."""
         return tuple(max(2, int(-(-length // spacing)) + 1) for length in self.lengths)
+
+    def nested_lattices(self, spacings: Sequence[float]) -> list[tuple[int, ...]]:
+        """Return a lattice for each spacing, every finer one with the nodes of all coarser ones among its own.
+
+        Nodes are no farther apart than the spacing, and at most half as far as they would have to be. What is
+        interpolated linearly on all of them is bent at the planes of the finest one and nowhere else, so that one
+        displacement field, exported on that lattice, follows all of them (see `Transform.cells`).
+        """
+        found: dict[float, tuple[int, ...]] = {}
+        cells = [1] * len(self.lengths)
+        for spacing in sorted(spacings, reverse=True):
+            needed = [nodes - 1 for nodes in self.lattice(spacing)]
+            cells = [have * -(-need // have) for have, need in zip(cells, needed, strict=True)]
+            found[spacing] = tuple(n + 1 for n in cells)
+        return [found[spacing] for spacing in spacings]

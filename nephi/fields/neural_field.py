@@ -14,6 +14,7 @@ from nephi.fields.decoders import Decoder
 from nephi.fields.domain import Domain
 from nephi.fields.encodings import Encoding
 from nephi.fields.grids import LatentGrids
+from nephi.geometry import Grid
 from nephi.transforms import Transform
 
 Reading = Callable[[Tensor, int], tuple[Tensor, Tensor | None]]
@@ -50,6 +51,15 @@ class NeuralField(nn.Module, Transform):
     def device(self) -> torch.device:
         """Where the field is."""
         return self.amplitude.device
+
+    @property
+    def cells(self) -> Grid | None:
+        """The finest latent lattice, where it holds the nodes of all others."""
+        if not isinstance(self.encoding, LatentGrids) or self.codes is not None:
+            return None
+        cells = self.encoding.cells_by_level
+        finest = cells.amax(dim=0)
+        return None if bool((finest % cells).any()) else self.domain.grid.divided(finest.tolist())
 
     @property
     def local_features(self) -> list[Tensor]:

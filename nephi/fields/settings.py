@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from nephi.errors import UsageError
 
-ENCODINGS = ("dense", "hash", "fourier", "coordinates")
+ENCODINGS = ("dense", "nested", "hash", "fourier", "coordinates")
 DECODERS = ("silu", "siren", "gated-sine")
 
 
@@ -15,9 +15,10 @@ DECODERS = ("silu", "siren", "gated-sine")
 class FieldSettings:
     """Architecture of a pair of neural fields; any encoding goes with any decoder, in 2-D and 3-D.
 
-    encoding: `dense` or `hash` grids of `channels` at the node distances `spacings` (mm; a hash level has at most
-        `table_size` rows), `fourier` with `frequencies` random waves of standard deviation `sigma` (in cycles a cube
-        edge), or plain `coordinates`.
+    encoding: `dense`, `nested` or `hash` grids of `channels`, nodes at most `spacings` apart (mm). Finer `nested` grids
+        divide the cells of coarser ones, so halve the spacings (`Transform.cells` says what that is good for); a hash
+        grid has at most `table_size` rows. Or `fourier` with `frequencies` random waves of standard deviation `sigma`
+        (in cycles a cube edge), or plain `coordinates`.
     decoder: `silu`, `siren` or `gated-sine`, of `layers` hidden layers of `hidden` units; sine layers use `omegas`
         (first layer, deeper layers).
     global_codes, local_codes: channels of the latent codes that phi and its inverse share; local ones lie on a

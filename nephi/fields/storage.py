@@ -179,13 +179,13 @@ def _least_size(settings: FieldSettings, grid: Grid) -> float:
     extent = (grid.spacing * (torch.tensor(grid.shape) - 1)).tolist()
     codes, hidden = settings.global_codes + settings.local_codes, settings.hidden
     features = grid.dimension if settings.encoding == "coordinates" else 2 * settings.frequencies
-    if settings.encoding in ("dense", "hash"):
+    if settings.encoding in ("dense", "nested", "hash"):
         features = settings.channels * len(settings.spacings)
     size = float(hidden * (features + codes + hidden * (settings.layers - 1)))
-    if settings.encoding in ("dense", "hash"):
+    if settings.encoding in ("dense", "nested", "hash"):
         for spacing in settings.spacings:
             nodes = math.prod(max(1.0, length / spacing) for length in extent)
-            size += settings.channels * (nodes if settings.encoding == "dense" else min(nodes, settings.table_size))
+            size += settings.channels * (nodes if settings.encoding != "hash" else min(nodes, settings.table_size))
     if settings.local_codes:
         size += settings.local_codes * math.prod(max(1.0, length / settings.code_spacing) for length in extent)
     return size

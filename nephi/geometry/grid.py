@@ -12,6 +12,8 @@ from torch import Tensor
 
 from nephi.errors import DataError
 
+ROUNDING = 1e-4  # voxels
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -133,6 +135,24 @@ class Grid:
         thickness = max(1, points * self.shape[-1] // self.size)
         for start in range(0, self.shape[-1], thickness):
             yield start, min(start + thickness, self.shape[-1])
+
+    def divided(self, cells: Sequence[int]) -> Grid:
+        """Return the lattice of `cells` equal steps along each axis, from the first voxel's centre to the last one's.
+
+        Along an axis of one voxel the steps lie between its centre and that of the next one, if there were one.
+        """
+        steps = [max(1, n - 1) / count for n, count in zip(self.shape, cells, strict=True)]
+        scale = torch.tensor([*steps, 1.0], dtype=torch.float64)
+        return Grid(tuple(count + 1 for count in cells), self.affine * scale)
+
+    def covering(self, other: Grid) -> Grid:
+        """Return this lattice, cut or continued by whole steps until it just holds all voxel centres of `other`."""
+        corners = self.world_to_voxel_points(other.corners_world())
+        low, high = (corners.amin(dim=0) + ROUNDING).floor(), (corners.amax(dim=0) - ROUNDING).ceil()
+        high = high.maximum(low)
+        affine = self.affine.clone()
+        affine[:-1, -1] = self.voxel_to_world_points(low)
+        return Grid(tuple(int(n) + 1 for n in high - low), affine)
 
     def transformed(self, matrix: Tensor) -> Grid:
         """Return the grid carried along by a homogeneous world matrix `(D + 1, D + 1)`: same voxels, elsewhere."""

@@ -60,11 +60,13 @@ class PassingInverse:
         self._skip = 0  # points until the next one that counts
         self._sum, self._count = 0.0, 0
 
-    def add(self, points: Tensor, moved: Tensor) -> None:
-        """Take in points x and phi(x), both `(N, D)`, world mm."""
-        chosen = slice(self._skip, None, self.every)
-        self._skip = (self._skip - len(points)) % self.every
-        gaps = (self.inverse(moved[chosen]) - points[chosen]).norm(dim=-1)
+    def add(self, points: Tensor, moved: Tensor, inside: Tensor | None) -> None:
+        """Take in points x and phi(x), both `(..., D)`, world mm, that lie `inside` `(...)` (None: all of them)."""
+        flat, there = (given.reshape(-1, given.shape[-1]) for given in (points, moved))
+        places = torch.arange(len(flat)) if inside is None else inside.reshape(-1).nonzero()[:, 0]
+        chosen = places[self._skip :: self.every]  # of large arrays only these few are gathered
+        self._skip = (self._skip - len(places)) % self.every
+        gaps = (self.inverse(there[chosen]) - flat[chosen]).norm(dim=-1)
         self._sum += float(gaps.sum(dtype=torch.float64))
         self._count += gaps.numel()
 

@@ -62,9 +62,9 @@ def _write_forward(registration: Registration, warp: Path | None, warped: Path |
             if append:
                 append(resampler(moved))
             passing.add(displacement, last=stop == grid.shape[-1])
-            chosen = ... if mask is None else slab_inside(mask, grid, start, stop)
+            inside = None if mask is None else slab_inside(mask, grid, start, stop)
             for gap in gaps.values():
-                gap.add(*(given[chosen].reshape(-1, grid.dimension) for given in (points, moved)))
+                gap.add(points, moved, inside)
     return {
         "inside_mask": vars(passing.inside.result()) if mask is not None else None,
         "whole_grid": vars(passing.everywhere.result()),

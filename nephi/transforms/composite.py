@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError
+from nephi.geometry import Grid
 from nephi.transforms.affine import AffineTransform
 from nephi.transforms.transform import Transform
 
@@ -29,6 +30,12 @@ class Composite(Transform):
     def dimension(self) -> int:
         """Number of coordinates D, 2 or 3."""
         return self.transforms[0].dimension
+
+    @property
+    def cells(self) -> Grid | None:
+        """Those of the first transform, where the others are affine and bend nothing."""
+        first, *others = self.transforms
+        return first.cells if all(as_affine(other) is not None for other in others) else None
 
     def __call__(self, points: Tensor) -> Tensor:
         """Return where the chain takes the points `(..., D)`, in mm."""

@@ -32,6 +32,11 @@ class DisplacementField(Transform):
         """Number of coordinates D, 2 or 3."""
         return self.grid.dimension
 
+    @property
+    def cells(self) -> Grid | None:
+        """The grid itself."""
+        return self.grid
+
     def __call__(self, points: Tensor) -> Tensor:
         """Return `x + u(x)` for points `(..., D)`."""
         voxel = self.grid.world_to_voxel_points(points)

@@ -6,6 +6,8 @@ import abc
 
 from torch import Tensor
 
+from nephi.geometry import Grid
+
 
 class Transform(abc.ABC):
     """A function from world points to world points (mm, RAS), with its Jacobian.
@@ -18,6 +20,15 @@ class Transform(abc.ABC):
     @abc.abstractmethod
     def dimension(self) -> int:
         """Number of coordinates D, 2 or 3."""
+
+    @property
+    def cells(self) -> Grid | None:
+        """The lattice whose planes hold every bend of the transform: it is smooth between them; None if there is none.
+
+        Linear interpolation from nodes on all of these planes comes close to the transform with the square of their
+        distance, from other nodes only with the distance itself.
+        """
+        return None
 
     @abc.abstractmethod
     def __call__(self, points: Tensor) -> Tensor:

@@ -58,6 +58,17 @@ def test_files_come_back(scene: Path, succeed: Call, format: str, name: str) -> 
     np.testing.assert_allclose(*images, atol=1e-2)
 
 
+def test_a_tolerance(scene: Path, succeed: Call, call: Call) -> None:
+    export = ("export", "-t", scene / "u.nii.gz", "-r", scene / "fixed.nii.gz", "--tolerance", 0.05)
+    said = succeed(*export, "--format", "itk", "-o", scene / "w.nii.gz").out
+    assert said.startswith(f"{scene / 'w.nii.gz'}: itk transform on 12 x 11 x 10 nodes, at most ")
+    assert said.endswith(" mm off at 200,000 points between them\n")
+    assert succeed(*export, "--format", "h5", "-o", scene / "w.h5", "-q").out == ""
+    failed = call(*export, "--format", "fsl", "-o", scene / "f.nii.gz")
+    assert failed.code == 2 and "--tolerance: fsl demands a field on the grid of the reference" in failed.err
+    assert not (scene / "f.nii.gz").exists()
+
+
 def test_chains_and_inverses(scene: Path, succeed: Call) -> None:
     chain = ("-t", scene / "a.tfm", "-t", scene / "u.nii.gz")
     reference = ("-r", scene / "fixed.nii.gz")

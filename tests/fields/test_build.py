@@ -8,6 +8,7 @@ from nephi.fields.grids import HashGrids, LatentGrids
 
 KINDS = {
     "dense": LatentGrids,
+    "nested": LatentGrids,
     "hash": HashGrids,
     "fourier": FourierFeatures,
     "coordinates": Coordinates,

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -48,3 +49,15 @@ def test_single_slice_is_one_voxel_thick() -> None:
     assert domain.lengths == (8.0, 8.0, 3.0)
     unit, inside = domain.unit(torch.tensor([[4.0, 4.0, 0.0], [4.0, 4.0, -1.0]]))
     assert unit.tolist() == [[0.5, 0.5, 0.0]] * 2 and inside[:, 2].tolist() == [True, False]
+
+
+@pytest.mark.parametrize("spacings", [(3.0, 1.5, 0.7), (0.7, 3.0, 1.1), (1000.0, 2.0), (2.0, 2.0)])
+def test_finer_lattices_hold_the_nodes_of_coarser_ones(grid, spacings) -> None:
+    domain = Domain(grid)
+    lattices = domain.nested_lattices(spacings)
+    for spacing, lattice in zip(spacings, lattices, strict=True):
+        for nodes, alone in zip(lattice, domain.lattice(spacing), strict=True):
+            assert alone - 1 <= nodes - 1 < 2 * (alone - 1) + 1
+    ordered = [lattice for _, lattice in sorted(zip(spacings, lattices, strict=True), reverse=True)]
+    for coarse, fine in itertools.pairwise(ordered):
+        assert all((n - 1) % (m - 1) == 0 for m, n in zip(coarse, fine, strict=True))

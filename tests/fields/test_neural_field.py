@@ -6,6 +6,7 @@ from torch import Tensor
 
 from nephi.fields import DECODERS, ENCODINGS, FieldPair, NeuralField, build_fields, neural_field
 from nephi.geometry import Grid
+from nephi.transforms.fitting import interpolation_error
 
 CODES = {"no codes": {}, "codes": {"global_codes": 2, "local_codes": 3}}
 
@@ -172,3 +173,31 @@ def test_round_tables_touches_tables_alone(pair) -> None:
         expected = before[name].half().float() if name.endswith("table") else before[name]
         assert torch.equal(parameter, expected), name
     assert any(name.endswith("codes.local.table") for name in before)
+
+
+def test_cells_are_those_between_whose_planes_it_is_smooth(grid, small_settings, trained_pair) -> None:
+    """A displacement field on them comes closer with the square of the distance of its nodes."""
+    field = trained_pair(small_settings(encoding="nested"), grid).forward_field.double()
+    assert field.cells is not None
+    shares = torch.rand(20_000, grid.dimension, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    points = grid.voxel_to_world_points(shares * (torch.tensor(grid.shape) - 1))
+    on, off = (
+        [interpolation_error(field, field.cells.divided([m * n - odd for n in cells]), points) for m in (2, 8)]
+        for cells in [[n - 1 for n in field.cells.shape]]
+        for odd in (0, 1)
+    )
+    assert on[1] < on[0] / 10 and off[1] > 3 * on[1]
+
+
+APART = {"spacings": (3.0, 2.0)}  # cells of 2 mm do not divide those of 3
+OTHERS = [
+    {"encoding": "dense", **APART},
+    {"encoding": "hash", **APART},
+    {"encoding": "fourier"},
+    {"encoding": "nested", "local_codes": 2},
+]
+
+
+@pytest.mark.parametrize("changes", OTHERS)
+def test_no_cells_are_known_of_other_fields(grid, small_settings, trained_pair, changes) -> None:
+    assert trained_pair(small_settings(**changes), grid).forward_field.cells is None

@@ -253,6 +253,7 @@ def test_pickle_is_refused_and_does_not_run(tmp_path, write) -> None:
     "change",
     [
         {"encoding": "dense", "spacings": [0.01]},
+        {"encoding": "nested", "spacings": [0.01]},
         {"encoding": "dense", "spacings": [1e-300]},
         {"encoding": "hash", "spacings": [0.01], "table_size": 10**9},
         {"channels": 10**9},

@@ -167,3 +167,28 @@ def test_impossible_grids_are_refused(shape, affine, complaint) -> None:
 
 def test_tiny_voxels_are_not_singular() -> None:
     assert Grid.from_spacing((3, 3, 3), (1e-6, 1e-6, 1e-3)).spacing.tolist() == [1e-6, 1e-6, 1e-3]
+
+
+def test_divided_has_the_same_ends(grid) -> None:
+    cells = (5, 9, 2)[: grid.dimension]
+    finer = grid.divided(cells)
+    assert finer.shape == tuple(n + 1 for n in cells)
+    torch.testing.assert_close(finer.corners_world(), grid.corners_world())
+
+
+def test_divided_along_an_axis_of_one_voxel() -> None:
+    finer = Grid.from_spacing((3, 1), (2.0, 5.0), (1.0, 1.0)).divided((4, 2))
+    assert finer.shape == (5, 3) and finer.spacing.tolist() == [1.0, 2.5] and finer.origin.tolist() == [1.0, 1.0]
+
+
+def test_covering_holds_the_other_grid_and_no_more(grid) -> None:
+    lattice = grid.divided((3, 2, 4)[: grid.dimension])
+    assert lattice.covering(grid).same_as(lattice)
+    inner = Grid(tuple(n - 1 for n in grid.shape), grid.affine)
+    for other in (inner, moved(grid, 1.7 * grid.spacing[0] * torch.ones(grid.dimension))):
+        covering = lattice.covering(other)
+        nodes = lattice.world_to_voxel_points(covering.corners_world())
+        torch.testing.assert_close(nodes, nodes.round(), rtol=0, atol=1e-6)  # the same nodes
+        corners = covering.world_to_voxel_points(other.corners_world())
+        spare = torch.tensor(covering.shape) - 1 - corners.amax(dim=0)
+        assert (corners > -1e-3).all() and (corners.amin(dim=0) < 1).all() and ((spare > -1e-3) & (spare < 1)).all()

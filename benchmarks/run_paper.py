@@ -1,0 +1,73 @@
+"""Register one pair with the preset of a paper, with no more steps than its time allows.
+
+    run_paper.py PRESET FIXED MOVING FIXED_MASK|none MOVING_MASK|none OUTDIR SECONDS [--threads N]
+
+On a processor these presets take an hour and more. Some steps are timed first; if all of them and the writing of the
+results would take longer than SECONDS, the last level gets as many as fit (its step size is the same throughout, so
+that is the fit stopped there), and `OUTDIR/cut.txt` says how many they were. The inverse field is not written: it
+stems from no kernel here, and takes as long as the fit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import nephi
+
+RESERVE = 0.4  # share of the time that is kept for the field and its measures, and for a machine that gets busier
+
+
+class Enough(Exception):
+    """Thrown where enough steps have been timed."""
+
+
+def pace(images: list[nephi.Image], masks: dict[str, nephi.Image | None], settings: nephi.Settings) -> float:
+    """Return the seconds of a step: those between the first two reports of the deformable fit."""
+    seen: list[tuple[int, float]] = []
+
+    def watch(progress: nephi.Progress) -> None:
+        if progress.stage == "deformable":
+            seen.append((progress.step, time.perf_counter()))
+        if len(seen) == 2:
+            raise Enough
+
+    try:
+        nephi.register(*images, settings=settings, progress=watch, device="cpu", **masks)
+    except Enough:
+        (first, begun), (second, ended) = seen
+        return (ended - begun) / (second - first)
+    return 0.0  # so few steps that none need be left out
+
+
+def main() -> None:
+    """Time, register, write."""
+    start = time.perf_counter()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("preset")
+    for name in ("fixed", "moving", "fixed_mask", "moving_mask"):
+        parser.add_argument(name, type=lambda text: None if text == "none" else nephi.read_image(text))
+    parser.add_argument("output", type=Path)
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    settings = replace(nephi.preset(args.preset), threads=args.threads)
+    images = [args.fixed, args.moving]
+    masks = {"fixed_mask": args.fixed_mask, "moving_mask": args.moving_mask}
+    per_step = pace(images, masks, settings)
+    left = start + (1 - RESERVE) * args.seconds - time.perf_counter()
+    *levels, last = settings.levels
+    planned = sum(level.steps for level in settings.levels)
+    most = int(left / per_step) if per_step else planned
+    cut = replace(last, steps=max(1, last.steps - max(0, planned - most)))
+    settings = replace(settings, levels=(*levels, cut))
+    result = nephi.register(*images, settings=settings, device="cpu", **masks)
+    result.save(args.output, overwrite=True, outputs=["transform", "warp", "report"])
+    if cut.steps < last.steps:
+        (args.output / "cut.txt").write_text(f"{planned - last.steps + cut.steps} of {planned} steps\n")
+
+
+if __name__ == "__main__":
+    main()

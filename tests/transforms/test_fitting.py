@@ -1,0 +1,85 @@
+"""Lattices on which displacement fields follow a transform between their nodes."""
+
+import math
+
+import pytest
+import torch
+
+from nephi.errors import DataError, UsageError
+from nephi.geometry import Grid
+from nephi.transforms import AffineTransform, Composite, DisplacementField, fitting_grid, invert
+from nephi.transforms.fitting import MOST_NODES, interpolation_error
+
+
+@pytest.fixture(params=[2, 3])
+def reference(request: pytest.FixtureRequest) -> Grid:
+    d = request.param
+    return Grid.from_spacing((13, 11, 9)[:d], (1.0, 1.4, 0.8)[:d], (-5.0, 3.0, 20.0)[:d])
+
+
+@pytest.fixture
+def bent(reference: Grid) -> DisplacementField:
+    """A field of nodes so far apart that the reference's are others."""
+    d = reference.dimension
+    lattice = reference.divided((4, 3, 2)[:d])
+    generator = torch.Generator().manual_seed(0)
+    return DisplacementField(torch.randn(*lattice.shape, d, generator=generator, dtype=torch.float64), lattice)
+
+
+def between(grid: Grid) -> torch.Tensor:
+    shares = torch.rand(20_000, grid.dimension, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return grid.voxel_to_world_points(shares * (torch.tensor(grid.shape) - 1))
+
+
+def test_of_what_is_smooth_the_deviation_falls_with_the_square(reference: Grid, waves) -> None:
+    points = between(reference)
+    grids = [reference.divided([m * (n - 1) for n in reference.shape]) for m in (1, 2, 4)]
+    each = [interpolation_error(waves(reference.dimension, 0.1), grid, points) for grid in grids]
+    assert each[0] / each[1] == pytest.approx(4, rel=0.15) and each[1] / each[2] == pytest.approx(4, rel=0.15)
+
+
+def test_the_deviation_is_that_of_the_field_itself(reference: Grid, waves) -> None:
+    transform, points = waves(reference.dimension, 0.5), between(reference)
+    centres = reference.voxel_centres().double()
+    field = DisplacementField(transform(centres) - centres, reference)
+    expected = float((field(points) - transform(points)).norm(dim=-1).max())
+    assert interpolation_error(transform, reference, points) == pytest.approx(expected, rel=1e-4)
+
+
+def test_what_is_bent_at_planes_needs_these_planes(reference: Grid, bent: DisplacementField) -> None:
+    found = fitting_grid(bent, reference, 1e-4)
+    assert found.grid.same_as(bent.grid) and found.steps == 1 and found.deviation < 1e-4
+    assert interpolation_error(bent, reference, between(reference)) > 0.01
+
+
+def test_the_least_number_of_steps_that_suffices(reference: Grid, waves) -> None:
+    transform = waves(reference.dimension, 0.5)
+    wide = fitting_grid(transform, reference, 1.0)
+    assert wide.grid.same_as(reference) and wide.steps == 1
+    close = fitting_grid(transform, reference, wide.deviation / 3)
+    assert close.steps == 2 and close.deviation <= wide.deviation / 3
+    assert close.grid.shape == tuple(2 * (n - 1) + 1 for n in reference.shape)
+
+
+def test_planes_of_the_first_transform_alone_are_known(bent: DisplacementField) -> None:
+    d = bent.dimension
+    turn = AffineTransform(torch.eye(d + 1, dtype=torch.float64))
+    assert Composite([bent, turn, turn]).cells is bent.grid
+    assert Composite([bent, bent]).cells is None and Composite([turn, bent]).cells is None
+    assert turn.cells is None and invert(bent).cells is None
+
+
+def test_too_fine_a_wish_is_told_how_near_it_came(reference: Grid, waves) -> None:
+    with pytest.raises(DataError, match=rf"up to {MOST_NODES} nodes a voxel .* to within 1e-09 mm .* comes to \S+ mm"):
+        fitting_grid(waves(reference.dimension, 0.5), reference, 1e-9)
+
+
+@pytest.mark.parametrize("tolerance", [0.0, -1.0, math.inf, math.nan])
+def test_a_tolerance_is_a_length(reference: Grid, waves, tolerance: float) -> None:
+    with pytest.raises(UsageError, match="tolerance: expected millimetres above 0"):
+        fitting_grid(waves(reference.dimension, 0.5), reference, tolerance)
+
+
+def test_another_dimension(reference: Grid, waves) -> None:
+    with pytest.raises(DataError, match="reference, as the transform is"):
+        fitting_grid(waves(5 - reference.dimension, 0.5), reference, 0.1)
