@@ -15,6 +15,7 @@ def test_public_names() -> None:
         "POINT_FORMATS",
         "Series",
         "export_transform",
+        "image_grid",
         "read_displacement",
         "read_foreign_transform",
         "read_image",
