@@ -22,14 +22,18 @@ from nephi.sampling import GridPoints, MaskPoints, PointSource, patch_offsets
 class ObjectiveSettings:
     """Weights and numbers of points of the training losses.
 
-    similarity: one of `nephi.SIMILARITIES`, or a sum like "ncc + lncc2"; contrast as in the settings of a fit.
-    points: random ones for it in each pair and direction, drawn anew at every step, inside the masks where there are
-        any; with a `radius` of 1 or more each is the centre of a patch of `(2 radius + 1)^D` samples, `spacing` mm
-        apart, which the Jacobian carries along.
-    regular_points: for the gradient inverse consistency, over the whole grid; gradicon: its weight (NePhi's 10 divides
-        by D^2, this sums over the matrix); codes: of the mean |z| (Tian et al., ECCV 2024).
-    landmarks: weight of the mean distance (in mm) of known corresponding points, where pairs come with some;
-        landmark_points: how many are drawn of each pair.
+    similarity: one of `nephi.SIMILARITIES`, or a sum like "ncc + lncc2".
+    contrast: standard deviation at which a patch counts half in `lncc` and `lncc2`.
+    points: random ones for the similarity in each pair and direction, drawn anew at every step, inside the masks where
+        there are any.
+    radius: of 1 or more makes each point the centre of a patch of `(2 radius + 1)^D` samples, which the Jacobian
+        carries along.
+    spacing: mm between the samples of a patch.
+    regular_points: for the gradient inverse consistency, over the whole grid.
+    gradicon: its weight (NePhi's 10 divides by D^2, this sums over the matrix).
+    codes: weight of the mean |z| (Tian et al., ECCV 2024).
+    landmarks: weight of the mean distance (in mm) of known corresponding points, where pairs come with some.
+    landmark_points: how many of them are drawn of each pair.
     diffusion: weight of the mean squared gradient of the displacement, the regularity of a displacement network; its
         similarity is 1 - NCC of all voxels.
     """

@@ -9,7 +9,10 @@ from nephi.fields import FieldSettings
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"encoding": "wavelet"}, r"field\.encoding: expected one of dense, nested, hash, fourier, coordinates, got 'wavelet'"),
+        (
+            {"encoding": "wavelet"},
+            r"field\.encoding: expected one of dense, nested, hash, fourier, coordinates, got 'wavelet'",
+        ),
         ({"decoder": "relu"}, r"field\.decoder: expected one of silu, siren, gated-sine, got 'relu'"),
         *(({name: 0}, rf"field\.{name}: expected at least 1") for name in ("channels", "table_size", "frequencies")),
         *(({name: 0}, rf"field\.{name}: expected at least 1") for name in ("hidden", "layers")),

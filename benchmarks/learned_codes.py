@@ -1,0 +1,87 @@
+"""Draw deformations between two predictions of the model of triangles and circles, and count their folds.
+
+    python benchmarks/learned_codes.py [--model MODEL] [-o FIGURE.png]
+
+The model is that of `benchmarks/learned_shapes.py`; pairs are of its test split.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import torch
+from torch import Tensor
+
+import nephi
+from nephi.learning import blend, dense_jacobian
+
+HERE = Path(__file__).parent
+WORK = HERE / "work" / "learned"
+PAIRS = ((4, 11), (2, 9))  # of the test split, by their numbers: a row each
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+STEP = 6  # pixels between lines of the grid
+
+
+def draw(model: nephi.StoredModel, index: nephi.DatasetIndex, path: Path) -> float:
+    """Draw a row for each two pairs: the first's moving image warped by what lies between; return percent of folds."""
+    figure, axes = plt.subplots(len(PAIRS), len(SHARES), figsize=(11, 4.6))
+    pairs, folds = index.pairs("test"), []
+    for row, numbers in zip(axes, PAIRS, strict=True):
+        images = [
+            [nephi.read_image(index.path(index.image(i).image)) for i in (p.fixed, p.moving)]
+            for p in _of(pairs, numbers)
+        ]
+        ends = [nephi.predict(*two, model=model, device="cpu").stored for two in images]
+        fixed, moving = images[0]
+        centres = fixed.grid.voxel_centres().float()
+        for axis, share in zip(row, SHARES, strict=True):
+            transform = blend(*ends, share).transform
+            with torch.no_grad():
+                moved = transform(centres)
+            folds.append(_folds(moved - centres, fixed.grid))
+            warped = nephi.resample(moving, fixed.grid, transform)
+            axis.imshow(warped.data.T, cmap="gray", origin="lower", alpha=0.55)
+            _lines(axis, moved)
+            axis.set_axis_off()
+            axis.set_title(f"{share:g}", fontsize=9)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=80)
+    return 100 * sum(folds) / len(folds)
+
+
+def _images(index: nephi.DatasetIndex, pair: nephi.DatasetPair) -> list[nephi.Image]:
+    return [nephi.read_image(index.path(index.image(id).image)) for id in (pair.fixed, pair.moving)]
+
+
+def _folds(displacement: Tensor, grid: nephi.Grid) -> float:
+    jacobian = dense_jacobian(displacement.movedim(-1, 0)[None], grid)
+    return float((torch.linalg.det(jacobian) <= 0).double().mean())
+
+
+def _lines(axis: plt.Axes, moved: Tensor) -> None:
+    """Draw where the lines of a regular grid on the fixed image go."""
+    for lines in (moved[::STEP], moved[:, ::STEP].transpose(0, 1)):
+        for line in lines:
+            axis.plot(line[:, 0], line[:, 1], color="tab:orange", linewidth=0.4)
+    axis.set_xlim(0, 127)
+    axis.set_ylim(0, 127)
+
+
+def main() -> None:
+    """Draw the figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=WORK / "runs" / "solid-nephi" / "last.safetensors")
+    parser.add_argument("-o", "--output", type=Path, default=HERE.parent / "docs" / "concepts" / "codes.png")
+    chosen = parser.parse_args()
+    folds = draw(nephi.read_model(chosen.model), nephi.read_dataset_index(WORK / "solid"), chosen.output)
+    print(f"{folds:.4f} % of the pixels fold, over all {len(PAIRS) * len(SHARES)} deformations")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Measure the peak memory of one training step and of one refinement against the size of the images.
+
+    python benchmarks/learned_memory.py [--sizes 96 128 160 192] [-o FOLDER]
+
+Every number is a process of its own on one thread: `nephi` (an encoder predicts dense fields, the loss is sampled off
+the grid) and `U-Net` (a displacement for every voxel, compared at all of them; to refine it is to train it on one
+pair). Random images: nothing here depends on what they show. Writes `learned_memory.md` and `learned_memory.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+SIZES = (96, 128, 160, 192)
+TASKS = ("imports", "nephi train", "U-Net train", "nephi refine", "U-Net refine")
+
+
+def one(task: str, size: int) -> None:
+    """Do one task on images of `size` cubed and print the peak memory of this process, MB."""
+    import torch
+
+    torch.set_num_threads(1)
+    import nephi.learning  # noqa: F401
+
+    if task.endswith("train") or task == "U-Net refine":
+        _training_step(task.split()[0], size)
+    elif task == "nephi refine":
+        _refinement(size)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
+
+
+def _model(system: str) -> Any:
+    from nephi.fields import FieldSettings
+    from nephi.learning import EncoderSettings, ModelSettings
+
+    field = FieldSettings(spacings=(64.0, 32.0, 16.0, 8.0))
+    encoder = EncoderSettings(filters=(8, 16, 32, 64, 128), finest=1)
+    return ModelSettings("unet" if system == "U-Net" else "nephi", field=field, encoder=encoder)
+
+
+def _frame(size: int) -> Any:
+    from nephi.learning import FrameSettings
+
+    spacing = 300.0 / size
+    return FrameSettings((size,) * 3, (spacing,) * 3, window=(0.0, 1.0))
+
+
+def _training_step(system: str, size: int) -> None:
+    import torch
+
+    from nephi.learning import ObjectiveSettings, PairBatch, build_system, frame_grid
+
+    generator = torch.Generator().manual_seed(0)
+    network = build_system(_model(system), frame_grid(_frame(size)), generator)
+    adam = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], 1e-4)
+    batch = PairBatch(*(torch.rand(1, 1, size, size, size, generator=generator) for _ in range(2)))
+    objective = ObjectiveSettings(similarity="ncc + lncc2", points=500, radius=1, regular_points=500)
+    for _ in range(2):  # Adam's moments are there from the second step on
+        adam.zero_grad()
+        torch.stack(list(network.terms(batch, objective, [generator]).values())).sum().backward()
+        adam.step()
+
+
+def _refinement(size: int) -> None:
+    import torch
+
+    import nephi
+    from nephi.learning import ObjectiveSettings, StoredModel, build_system, frame_grid
+
+    generator = torch.Generator().manual_seed(0)
+    frame = _frame(size)
+    system = build_system(_model("nephi"), frame_grid(frame), generator).eval()
+    model = StoredModel(_model("nephi"), frame, ObjectiveSettings(), system)
+    grid = nephi.Grid.from_spacing((size,) * 3, frame.spacing, (0.0, 0.0, 0.0))
+    images = [
+        nephi.Image(torch.randint(0, 1000, grid.shape, generator=generator, dtype=torch.int16), grid) for _ in range(2)
+    ]
+    mask = nephi.Image(torch.ones(grid.shape, dtype=torch.uint8), grid)
+    nephi.predict(
+        *images,
+        model=model,
+        preset="lung-ct",
+        fixed_mask=mask,
+        moving_mask=mask,
+        refinement=nephi.Refinement(20),
+        device="cpu",
+    )
+
+
+def measured(task: str, size: int) -> float | None:
+    """Return the peak of a task in a process of its own, MB; None where it did not end well."""
+    command = [sys.executable, __file__, "--one", task, "--sizes", str(size)]
+    found = subprocess.run(command, text=True, stdout=subprocess.PIPE, check=False)
+    return float(found.stdout.split()[-1]) if found.returncode == 0 else None
+
+
+def page(about: dict[str, Any], peaks: dict[str, dict[int, float | None]]) -> str:
+    """Return the results in Markdown."""
+    sizes = list(next(iter(peaks.values())))
+    lines = ["# Memory of learning", "", *(f"- {name}: {value}" for name, value in about.items()), ""]
+    lines += [" ".join(__doc__.split("\n\n")[2].split()), "", "Peak resident memory, MB:", ""]
+    lines += [f"| | {' | '.join(f'{size}^3' for size in sizes)} |", "|" + "---|" * (len(sizes) + 1)]
+    for task, row in peaks.items():
+        cells = ["failed" if row[size] is None else f"{row[size]:.0f}" for size in sizes]
+        lines.append(f"| {task} | {' | '.join(cells)} |")
+    for what in ("train", "refine"):
+        shares = [_times(peaks, what, size) for size in sizes]
+        lines.append(f"| U-Net beside nephi, {what}, imports left out | {' | '.join(shares)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _times(peaks: dict[str, dict[int, float | None]], what: str, size: int) -> str:
+    ours, theirs, floor = (peaks[task][size] for task in (f"nephi {what}", f"U-Net {what}", "imports"))
+    return "" if ours is None or theirs is None or floor is None else f"{(theirs - floor) / (ours - floor):.0f} times"
+
+
+def main() -> None:
+    """Measure everything and write the page."""
+    from machine import machine
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--one", metavar="TASK", choices=TASKS, help=argparse.SUPPRESS)
+    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results")
+    chosen = parser.parse_args()
+    if chosen.one:
+        one(chosen.one, chosen.sizes[0])
+        return
+    peaks: dict[str, dict[int, float | None]] = {}
+    for task in TASKS:
+        peaks[task] = {}
+        for size in chosen.sizes:
+            peaks[task][size] = measured(task, size)
+            print(task, size, peaks[task][size], flush=True)
+    chosen.output.mkdir(parents=True, exist_ok=True)
+    about = machine()
+    (chosen.output / "learned_memory.json").write_text(json.dumps({"about": about, "peaks_mb": peaks}, indent=2) + "\n")
+    (chosen.output / "learned_memory.md").write_text(page(about, peaks))
+
+
+if __name__ == "__main__":
+    main()
