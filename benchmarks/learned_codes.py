@@ -22,7 +22,7 @@ from nephi.learning import blend, dense_jacobian
 
 HERE = Path(__file__).parent
 WORK = HERE / "work" / "learned"
-PAIRS = ((4, 11), (2, 9))  # of the test split, by their numbers: a row each
+PAIRS = ((4, 11), (0, 5))  # of the test split, by their numbers: a row each
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 STEP = 6  # pixels between lines of the grid
 
@@ -32,10 +32,7 @@ def draw(model: nephi.StoredModel, index: nephi.DatasetIndex, path: Path) -> flo
     figure, axes = plt.subplots(len(PAIRS), len(SHARES), figsize=(11, 4.6))
     pairs, folds = index.pairs("test"), []
     for row, numbers in zip(axes, PAIRS, strict=True):
-        images = [
-            [nephi.read_image(index.path(index.image(i).image)) for i in (p.fixed, p.moving)]
-            for p in _of(pairs, numbers)
-        ]
+        images = [_images(index, pairs[number]) for number in numbers]
         ends = [nephi.predict(*two, model=model, device="cpu").stored for two in images]
         fixed, moving = images[0]
         centres = fixed.grid.voxel_centres().float()
