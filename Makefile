@@ -19,7 +19,7 @@ demo: $(VENV)/.nephi-installed ## run `nephi demo`
 	$(BIN)/nephi demo
 
 test: lint ## lint, then run every test
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 lint: $(VENV)/.dev-installed ## check style, formatting and types
 	$(BIN)/ruff check .
