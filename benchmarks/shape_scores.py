@@ -23,16 +23,23 @@ def scores(run: Path, data: Path) -> dict[str, Any]:
     found = [validate_pair(model.system, pair, seen, torch.device("cpu")).measures for pair in index.pairs("test")]
     dice = torch.tensor([each["dice"] for each in found]).sort().values
     with (run / "log.csv").open(newline="") as handle:
-        last = list(csv.DictReader(handle))[-1]
+        rows = list(csv.DictReader(handle))
     return {
         "pairs": len(found),
         "dice": float(dice.mean()),
         "dice_worst_percent": float(dice[: max(1, len(dice) // 100)].mean()),
         "folds_percent": sum(each["folds_percent"] for each in found) / len(found),
-        "steps": int(last["step"]),
-        "minutes": float(last["seconds"]) / 60,
+        "steps": int(rows[-1]["step"]),
+        "minutes": _seconds([float(row["seconds"]) for row in rows]) / 60,
         "parameters": sum(p.numel() for p in model.system.parameters() if p.requires_grad),
     }
+
+
+def _seconds(until: list[float]) -> float:
+    """Return what the steps took; where the process was halted in between, as long as its other rows took."""
+    each = torch.tensor(until).diff(prepend=torch.zeros(1))
+    usual = each.median()
+    return float(torch.where(each > 10 * usual, usual, each).sum())
 
 
 if __name__ == "__main__":
