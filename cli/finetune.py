@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from .options import FILE
-from .training import run_training, training_options
+from .training import require_outside, run_training, training_options
 
 
 @click.command(short_help="Go on training a model on another data set.")
@@ -26,4 +26,5 @@ def finetune(model: Path, config: Path, **options: Any) -> None:
     import nephi
 
     stored = nephi.read_model(model)
+    require_outside(options["output"], model, config)
     run_training(nephi.read_train_settings(config, stored), stored, **options)

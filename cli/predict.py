@@ -99,6 +99,7 @@ def predict(
                 click.echo(f"[{number}/{len(cases)}] {told(rows[-1], verbose)}")
     finally:
         if rows:  # what was done before an interruption counts
+            output.mkdir(parents=True, exist_ok=True)  # where no pair succeeded it is not there yet
             write_summary(rows, output / SUMMARY)
     if not quiet:
         summary_table(rows, output)

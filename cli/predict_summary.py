@@ -56,7 +56,7 @@ def failed_row(case: PairFiles, error: str) -> Row:
 def finished_row(case: PairFiles, folder: Path, save: Sequence[str], about: Mapping[str, Any]) -> Row | None:
     """Return the row of a result that is there already; None where there is none, or not all of it.
 
-    Raises `DataError` for the result of other images, or made in another way.
+    Raises `DataError` for the result of other images, or of another model, refinement or seed.
     """
     import nephi
 
@@ -65,11 +65,11 @@ def finished_row(case: PairFiles, folder: Path, save: Sequence[str], about: Mapp
     try:
         report = json.loads((folder / FILES["report"]).read_text(encoding="utf-8"))
         made = {name: report[name] for name in about}
-        images = {side: Path(report[side]).name for side in ("fixed", "moving")}
+        images = {side: Path(report[side]).resolve() for side in ("fixed", "moving")}
         row = row_of_report(case, report)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
-    expected = {**about, "fixed": case.fixed.name, "moving": case.moving.name}
+    expected = {**about, "fixed": case.fixed.resolve(), "moving": case.moving.resolve()}
     for name, value in {**made, **images}.items():
         if value != expected[name]:
             raise nephi.DataError(

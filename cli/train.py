@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from .options import FILE
-from .training import run_training, training_options
+from .training import require_outside, run_training, training_options
 
 
 @click.command(short_help="Train a model on a data set.")
@@ -33,4 +33,5 @@ def train(config: Path, **options: Any) -> None:
     """
     import nephi
 
+    require_outside(options["output"], config)
     run_training(nephi.read_train_settings(config), None, **options)

@@ -43,6 +43,15 @@ def training_options(command: Command) -> Command:
     return command
 
 
+def require_outside(run: Path, *inputs: Path) -> None:
+    """Refuse inputs in the folder of the run: what an older run left there is taken away."""
+    import nephi
+
+    for path in inputs:
+        if run.resolve() in path.resolve().parents:
+            raise nephi.DataError(f"{path}: is given as an input, and lies in the run's folder; choose another RUN")
+
+
 def run_training(
     settings: TrainSettings,
     model: StoredModel | None,

@@ -1,6 +1,6 @@
 """Foreign files: images, series, transforms and landmarks; the only room that knows LPS, NIfTI or DICOM."""
 
-from nephi.io.atomic import replacing, write_text
+from nephi.io.atomic import replacing, write_durably, write_text
 from nephi.io.conventions import CONVENTIONS, FieldConvention
 from nephi.io.displacement import read_displacement, write_displacement_itk
 from nephi.io.displacement_writer import DisplacementWriter, write_displacement
@@ -33,6 +33,7 @@ __all__ = [
     "write_affine",
     "write_displacement",
     "write_displacement_itk",
+    "write_durably",
     "write_image",
     "write_point_pairs",
     "write_points",

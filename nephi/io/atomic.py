@@ -46,6 +46,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(workshop, ignore_errors=True)
 
 
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a file and wait until the disk has it: what is resumed after a power cut has to be there."""
+    with path.open("wb") as handle:
+        handle.write(data)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all; raises `DataError` naming the file when it cannot be written."""
     with replacing(path) as temporary:

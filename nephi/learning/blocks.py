@@ -38,7 +38,12 @@ def convolution(dimension: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
 def block(dimension: int, before: int, after: int, stride: int) -> nn.Sequential:
     """Return a convolution of width 3 from `before` to `after` channels, normalised, with its activation."""
     layer = convolution(dimension)(before, after, 3, stride=stride, padding=1)
-    return nn.Sequential(layer, nn.GroupNorm(max(1, after // GROUP), after), nn.LeakyReLU(SLOPE))
+    return nn.Sequential(layer, nn.GroupNorm(_groups(after), after), nn.LeakyReLU(SLOPE))
+
+
+def _groups(channels: int) -> int:
+    """Return into how many groups channels are divided: of about `GROUP`, and as many in each."""
+    return next(n for n in range(max(1, channels // GROUP), 0, -1) if channels % n == 0)
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nephi.errors import DataError, NephiError
 from nephi.fields import FieldPair, from_table, latent_grids
-from nephi.io import replacing
+from nephi.io import replacing, write_durably
 from nephi.learning.frame import FrameSettings, frame_grid
 from nephi.learning.model import ModelSettings, System, build_system
 from nephi.learning.objectives import ObjectiveSettings
@@ -59,7 +59,7 @@ def model_bytes(stored: StoredModel) -> bytes:
 def write_model(stored: StoredModel, path: str | Path) -> None:
     """Write a model file, whole or not at all. Raises `DataError` naming the file when it cannot be written."""
     with replacing(path) as temporary:
-        temporary.write_bytes(model_bytes(stored))
+        write_durably(temporary, model_bytes(stored))
 
 
 def read_model(path: str | Path) -> StoredModel:

@@ -114,10 +114,11 @@ def _joined(inputs: PredictionInputs, steps: tuple[Step, ...], generator: torch.
     """Return one step that does what all of them do at its finest nodes, with the fields of the settings."""
     grid, settings = inputs.pair.fixed.grid, inputs.settings.field
     there = [step.pair for step in steps if isinstance(step, FieldStep)]
-    chain = ChainPair(there)
+    device = there[0].forward_field.device
+    chain = ChainPair([pair.cpu() for pair in there])
     assert chain.inverse_field is not None
     fields = seeded_fields(settings, grid, chain.forward_field, chain.inverse_field, generator)
-    return (FieldStep(fields.to(chain.forward_field.device), settings, grid),)
+    return (FieldStep(fields.to(device), settings, grid),)
 
 
 def _stored(inputs: PredictionInputs, steps: tuple[Step, ...], about: dict[str, Any]) -> StoredTransform:

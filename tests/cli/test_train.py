@@ -80,3 +80,13 @@ def test_without_the_extra_it_says_what_to_install(folder: Path, call: Call, mon
     monkeypatch.setattr("nephi.learning.training.extra.NEEDED", ("fabric_that_is_not_there",))
     found = call("train", folder / "c.toml", "-o", folder / "run")
     assert found.code == 2 and found.err.endswith("which are not installed: pip install nephi[train]\n")
+
+
+def test_inputs_do_not_lie_in_the_run(folder: Path, call: Call) -> None:
+    """An older run's files are taken away with --overwrite, and so would be the model."""
+    model = folder / "m.safetensors"
+    before = model.read_bytes()
+    said = call("finetune", model, folder / "c.toml", "-o", folder, "--overwrite")
+    assert said.code == 3 and "is given as an input, and lies in the run's folder; choose another RUN" in said.err
+    assert call("train", folder / "c.toml", "-o", folder, "--overwrite").code == 3
+    assert model.read_bytes() == before and (folder / "c.toml").is_file()

@@ -28,6 +28,7 @@ def test_public_names() -> None:
         "write_affine",
         "write_displacement",
         "write_displacement_itk",
+        "write_durably",
         "write_image",
         "write_point_pairs",
         "write_points",

@@ -183,3 +183,11 @@ def test_what_cannot_be_is_refused(field_settings: FieldSettings, grid: Grid) ->
         replace(ENCODER, finest=3)
     with pytest.raises(UsageError, match=r"unet\.filters: expected two or more"):
         UNetSettings((4,))
+
+
+def test_any_number_of_filters(dimension: int) -> None:
+    """Groups that are normalised together have as many channels each."""
+    image = torch.rand(1, 1, *(16,) * dimension)
+    for filters in ((20, 50), (12, 28), (7, 9)):
+        encoder = PairEncoder(EncoderSettings(filters), (16,) * dimension, 3, [], generator())
+        assert encoder(image, image).everywhere.shape == (1, 3)

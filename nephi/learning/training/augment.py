@@ -31,16 +31,15 @@ def augmented(
 ) -> tuple[View, View]:
     """Return both images of a pair on `grid`, values from 0 to 1, changed as `settings` say.
 
-    Masks and landmarks go where their images go. The same numbers are drawn whatever the settings are, so that one of
-    them can be changed alone.
+    Masks and landmarks go where their images go.
     """
     turned = _turn(grid.dimension, settings, generator)
     views = []
     for view in (fixed, moving):
         matrix, shift = _affine(grid.dimension, settings, generator)
         bumps = _bumps(grid, settings, generator)
-        view = view._replace(values=_toned(view.values, settings, generator))
         view = _carried(view, grid, matrix @ turned, shift, bumps if settings.elastic else None)
+        view = view._replace(values=_toned(view.values, settings, generator))
         views.append(view._replace(values=_noisy(view.values, settings, generator)))
     return views[0], views[1]
 
@@ -79,7 +78,7 @@ def _affine(dimension: int, settings: AugmentSettings, generator: torch.Generato
 def _bumps(grid: Grid, settings: AugmentSettings, generator: torch.Generator) -> DisplacementField:
     """Return a random displacement, linear between nodes about `elastic_spacing` apart."""
     extent = (torch.tensor(grid.shape) - 1) * grid.spacing
-    shape = tuple(max(2, round(float(length) / settings.elastic_spacing) + 1) for length in extent)
+    shape = tuple(max(2, int(float(length) / settings.elastic_spacing) + 1) for length in extent)
     scale = [(n - 1) / (m - 1) for n, m in zip(grid.shape, shape, strict=True)]
     coarse = Grid(shape, grid.affine @ torch.diag(torch.tensor([*scale, 1.0], dtype=torch.float64)))
     heights = settings.elastic * torch.randn(*shape, grid.dimension, generator=generator)

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from nephi.errors import DataError, UsageError
-from nephi.io import image_grid
+from nephi.io import image_grid, read_point_pairs
 from nephi.learning.index import DatasetIndex
 from nephi.learning.index_file import read_dataset_index
 from nephi.learning.model_file import StoredModel, model_bytes
@@ -61,7 +61,7 @@ def _check_images(index: DatasetIndex, settings: TrainSettings) -> None:
 def with_pairs(settings: TrainSettings, index: DatasetIndex) -> TrainSettings:
     """Return the settings with the number of training pairs that an auto-decoder keeps values of.
 
-    Raises `UsageError` when they name another number.
+    Raises `UsageError` when they name another number, or augmentation that makes other pairs of them.
     """
     model, count = settings.model, len(index.pairs("train"))
     if model.system != "auto-decoder":
@@ -70,13 +70,31 @@ def with_pairs(settings: TrainSettings, index: DatasetIndex) -> TrainSettings:
         raise UsageError(
             f"model.pairs: expected {count}, the pairs of the split train, got {model.pairs}; leave it out"
         )
+    moves = ("flip", "permute", "rotation", "scale", "shear", "shift", "elastic")
+    moved = [name for name in moves if getattr(settings.augment, name)]
+    if moved:
+        raise UsageError(f"augment.{moved[0]}: an auto-decoder keeps values of each pair as it is; leave it out")
     return replace(settings, model=replace(model, pairs=count))
+
+
+def check_landmarks(settings: TrainSettings, index: DatasetIndex) -> None:
+    """Raise `DataError` naming a file of landmarks that will be used and cannot be read, or is of another dimension."""
+    splits = ["val"] if "val" in index.splits else []
+    splits += ["train"] if settings.objective.landmarks else []
+    for pair in (pair for name in splits if not isinstance(index.split(name).pairs, str) for pair in index.pairs(name)):
+        if pair.landmarks is None:
+            continue
+        found = read_point_pairs(index.path(pair.landmarks)).fixed.dimension
+        if found != index.dimension:
+            raise DataError(
+                f"{index.path(pair.landmarks)}: expected {index.dimension}-D points, as the index says, found {found}-D"
+            )
 
 
 def check_model(settings: TrainSettings, model: StoredModel) -> None:
     """Raise `UsageError` naming the first setting of frame or architecture that a model to go on from contradicts."""
-    given = {"frame": asdict(settings.frame), "model": asdict(settings.model)}
-    has = {"frame": asdict(model.frame), "model": asdict(model.settings)}
+    given = {"frame": asdict(settings.frame), "model": asdict(settings.model) | {"pairs": 0}}
+    has = {"frame": asdict(model.frame), "model": asdict(model.settings) | {"pairs": 0}}
     name = difference(given, has)
     if name is not None:
         raise UsageError(

@@ -47,6 +47,8 @@ def make_fabric(loop: LoopSettings, device: str, devices: int) -> Fabric:
         here, nodes = devices, 1
     if chosen.type == "cuda" and here > torch.cuda.device_count():
         raise UsageError(f"devices: found {torch.cuda.device_count()} GPUs, expected {here}")
+    if chosen.index is not None and here * nodes > 1:
+        raise UsageError(f"device: expected cuda for several processes, each with a GPU of its own, got {chosen}")
     precision: Any = "32-true" if loop.precision == "32" else loop.precision
     return Fabric(
         accelerator=chosen.type,

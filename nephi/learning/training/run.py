@@ -14,7 +14,14 @@ from nephi.learning.index import DatasetIndex
 from nephi.learning.model import System, build_system
 from nephi.learning.model_file import StoredModel, model_tensors
 from nephi.learning.training.cache import SeenImages
-from nephi.learning.training.checks import check_identity, check_model, checked_index, identity, with_pairs
+from nephi.learning.training.checks import (
+    check_identity,
+    check_landmarks,
+    check_model,
+    checked_index,
+    identity,
+    with_pairs,
+)
 from nephi.learning.training.draws import generator_of
 from nephi.learning.training.extra import make_fabric, require_extra
 from nephi.learning.training.folder import RunFolder
@@ -84,13 +91,15 @@ def train(
         check_model(settings, model)
     index = checked_index(settings)
     settings = with_pairs(settings, index)
+    check_landmarks(settings, index)
+    system = _system(settings, model)  # before anything is written: settings that cannot be built are found here
     fabric = make_fabric(settings.train, device, devices)
     fabric.launch()
     folder = RunFolder(Path(output))
     with cpu_threads(settings.train.threads):
         run = identity(settings, index, model, fabric.world_size)
         saved = _begun(fabric, folder, settings, run, resume=resume, overwrite=overwrite)
-        training = _assembled(fabric, settings, folder, index, model, run, saved)
+        training = _assembled(fabric, settings, folder, index, system, run, saved)
         if training.counters.step < settings.train.steps:
             _go(training, progress)
     counters = training.counters
@@ -122,11 +131,10 @@ def _assembled(
     settings: TrainSettings,
     folder: RunFolder,
     index: DatasetIndex,
-    model: StoredModel | None,
+    system: System,
     run: dict[str, Any],
     saved: SavedState | None,
 ) -> Training:
-    system = _system(settings, model)
     stepper = Stepper(fabric, system, settings.objective, settings.train)
     counters = Counters()
     if saved is not None:
@@ -150,7 +158,10 @@ def _system(settings: TrainSettings, model: StoredModel | None) -> System:
     generator = generator_of("weights", settings.train.seed)
     system = build_system(settings.model, frame_grid(settings.frame), generator)
     if model is not None:
-        system.load_state_dict(model_tensors(model.system), strict=False)  # without what is predicted
+        known = model_tensors(model.system)
+        if settings.model.system == "auto-decoder":  # whose values are of other pairs
+            known = {name: tensor for name, tensor in known.items() if ".encoder." not in name}
+        system.load_state_dict(known, strict=False)  # without what is predicted
     return system.train()
 
 

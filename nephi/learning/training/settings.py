@@ -48,9 +48,9 @@ class AugmentSettings:
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.elastic_spacing < math.inf or self.elastic > 0.3 * self.elastic_spacing:
+        if not 0 < self.elastic_spacing < math.inf or self.elastic > 0.15 * self.elastic_spacing:
             raise UsageError(
-                "augment.elastic: expected at most 0.3 of elastic_spacing, so that nothing folds, got "
+                "augment.elastic: expected at most 0.15 of elastic_spacing, beyond which images fold, got "
                 f"{self.elastic:g} and {self.elastic_spacing:g}"
             )
         for name in ("rotation", "scale", "shear", "shift", "elastic", "gamma", "contrast", "brightness", "noise"):

@@ -26,7 +26,8 @@ def read_train_settings(path: str | Path, model: StoredModel | None = None) -> T
     """
     table = toml_table(path)
     if model is not None:
-        known = {"frame": asdict(model.frame), "model": asdict(model.settings), "objective": asdict(model.objective)}
+        own = asdict(model.settings) | {"pairs": 0}  # an auto-decoder's are those of its data set
+        known = {"frame": asdict(model.frame), "model": own, "objective": asdict(model.objective)}
         table = merged_tables(plain_table(known), table)
     try:
         settings = from_table(TrainSettings, table)

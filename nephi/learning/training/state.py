@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nephi.errors import DataError
-from nephi.io import replacing
+from nephi.io import replacing, write_durably
 from nephi.learning.model import System
 from nephi.learning.model_file import model_tensors
 
@@ -66,7 +66,7 @@ def save_state(
             tensors[f"{OPTIMIZER}{number}.{name}"] = value.detach().cpu().contiguous()
     header = {"format": FORMAT, "version": VERSION, "counters": asdict(counters), "run": run, "scaler": scaler}
     with replacing(path) as temporary:
-        temporary.write_bytes(save(tensors, metadata={"nephi": json.dumps(header, sort_keys=True)}))
+        write_durably(temporary, save(tensors, metadata={"nephi": json.dumps(header, sort_keys=True)}))
 
 
 def read_state(path: Path) -> SavedState:

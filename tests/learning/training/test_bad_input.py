@@ -149,3 +149,21 @@ def test_a_run_is_resumed_as_it_was_started(spoilt: TrainSettings, copy: Path, t
     (run / "state.safetensors").write_bytes(before[run / "state.safetensors"][:-9])
     with pytest.raises(DataError, match=r"state\.safetensors: not a training's state, or cut short"):
         nephi.train(settings, run, resume=True)
+
+
+def test_a_network_that_cannot_be_built(settings: TrainSettings, refuse: Refuse) -> None:
+    field = replace(settings.model.field, encoding="hash")
+    refuse(replace(settings, model=replace(settings.model, field=field)), UsageError, "cannot predict hash grids")
+
+
+def test_landmarks_of_another_dimension(spoilt: TrainSettings, copy: Path, refuse: Refuse) -> None:
+    table = json.loads((copy / "dataset.json").read_text())
+    (copy / "p.csv").write_text("id,fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z\na,1,2,3,4,5,6\n")
+    subjects = table["splits"]["train"]["subjects"][:2]
+    table["splits"]["train"] = {
+        "subjects": subjects,
+        "pairs": [{"fixed": subjects[0], "moving": subjects[1], "landmarks": "p.csv"}],
+    }
+    (copy / "dataset.json").write_text(json.dumps(table))
+    asked = replace(spoilt, objective=replace(spoilt.objective, landmarks=1.0))
+    refuse(asked, DataError, "expected 2-D points, as the index says, found 3-D")

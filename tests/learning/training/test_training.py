@@ -278,7 +278,9 @@ def test_mixed_precision_is_for_networks_alone(settings: TrainSettings, tmp_path
 def test_an_auto_decoder_is_resumed_exactly(settings: TrainSettings, tmp_path: Path) -> None:
     count = len(nephi.read_dataset_index(settings.data.index).pairs("train"))
     decoder = replace(settings.model, system="auto-decoder", pairs=count)
-    settings = with_loop(replace(settings, model=decoder), steps=6)
+    with pytest.raises(UsageError, match="an auto-decoder keeps values of each pair as it is"):
+        nephi.train(replace(settings, model=decoder, augment=AugmentSettings(flip=True)), tmp_path / "other")
+    settings = with_loop(replace(settings, model=decoder, augment=AugmentSettings(gamma=0.2)), steps=6)
     whole = nephi.train(settings, tmp_path / "whole")
 
     def interrupt(progress: nephi.Progress) -> None:
@@ -312,3 +314,17 @@ def kept(before: Callable[[Terms, PlacedBatch], dict[str, Tensor]], seen: list[P
         return before(self, batch)
 
     return forward
+
+
+def test_an_auto_decoder_goes_on_with_other_pairs(settings: TrainSettings, shapes: Path, tmp_path: Path) -> None:
+    """Its decoders stay, the values of pairs are those of the new data set's."""
+    decoder = replace(settings.model, system="auto-decoder")
+    settings = with_loop(replace(settings, model=decoder, augment=AugmentSettings()), steps=2)
+    model = read_model(nephi.train(settings, tmp_path / "run").last)
+    index = nephi.read_dataset_index(shapes)
+    pairs = tuple(index.pairs("train")[:2])
+    fewer = replace(index, splits={"train": replace(index.split("train"), pairs=pairs)})
+    nephi.write_dataset_index(fewer, shapes / "fewer.json")
+    (tmp_path / "c.toml").write_text(f'[data]\nindex = "{shapes / "fewer.json"}"\n[train]\nsteps = 1\nworkers = 0\n')
+    found = nephi.train(nephi.read_train_settings(tmp_path / "c.toml", model), tmp_path / "other", model=model)
+    assert read_model(found.last).settings.pairs == 2
