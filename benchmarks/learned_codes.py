@@ -37,13 +37,14 @@ def draw(model: nephi.StoredModel, index: nephi.DatasetIndex, path: Path) -> flo
         fixed, moving = images[0]
         centres = fixed.grid.voxel_centres().float()
         for axis, share in zip(row, SHARES, strict=True):
-            transform = blend(*ends, share).transform
+            between = blend(*ends, share)
+            transform = between.transform
             with torch.no_grad():
-                moved = transform(centres)
-            folds.append(_folds(moved - centres, fixed.grid))
+                folds.append(_folds(transform(centres) - centres, fixed.grid))
+                back = between.inverse(centres)  # the warped image is the moving one carried along by the inverse
             warped = nephi.resample(moving, fixed.grid, transform)
             axis.imshow(warped.data.T, cmap="gray", origin="lower", alpha=0.55)
-            _lines(axis, moved)
+            _lines(axis, back)
             axis.set_axis_off()
             axis.set_title(f"{share:g}", fontsize=9)
     figure.tight_layout()
@@ -62,7 +63,7 @@ def _folds(displacement: Tensor, grid: nephi.Grid) -> float:
 
 
 def _lines(axis: plt.Axes, moved: Tensor) -> None:
-    """Draw where the lines of a regular grid on the fixed image go."""
+    """Draw where the lines of a regular grid on the moving image go."""
     for lines in (moved[::STEP], moved[:, ::STEP].transpose(0, 1)):
         for line in lines:
             axis.plot(line[:, 0], line[:, 1], color="tab:orange", linewidth=0.4)

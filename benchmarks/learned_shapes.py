@@ -74,6 +74,8 @@ def measured(row: Row) -> dict[str, Any]:
     config.write_text(tomli_w.dumps(_configuration(row, data)))
     _run(["-m", "nephi.cli", "train", config, "-o", run, *(["--resume"] if run.exists() else []), "-q"])
     found: dict[str, Any] = json.loads(_run([HERE / "shape_scores.py", run, data], keep=True))
+    if "objective" in row.changes:
+        found["regular_points"] = row.changes["objective"]["regular_points"]
     return {"name": row.name, **found, "command": f"nephi train {config.name} -o {run.name}"}
 
 
@@ -104,6 +106,24 @@ def page(about: dict[str, Any], found: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def curve(found: list[dict[str, Any]], path: Path) -> None:
+    """Draw Dice and folds against the number of points of the regulariser."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
+    points = [row["regular_points"] for row in found]
+    for axis, key, title in ((left, "dice", "Dice"), (right, "folds_percent", "pixels that fold, %")):
+        axis.plot(points, [row[key] for row in found], "o-")
+        axis.set_xscale("log", base=4)
+        axis.set_xlabel("points of the regulariser (16,384 pixels)")
+        axis.set_title(title)
+    figure.tight_layout()
+    figure.savefig(path, dpi=80)
+
+
 def _cell(value: Any) -> str:
     return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
@@ -122,6 +142,8 @@ def main() -> None:
         about = machine()
         (chosen.output / "learned_shapes.json").write_text(json.dumps({"about": about, "rows": found}, indent=2) + "\n")
         (chosen.output / "learned_shapes.md").write_text(page(about, found))
+    if "points" in chosen.rows:
+        curve([row for row in found if "regular_points" in row], chosen.output / "learned_points.png")
 
 
 if __name__ == "__main__":
