@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import FILE, Command, frame_option
+from .options import FILE, Command, frame_option, require_dimension
 
 if TYPE_CHECKING:
-    from nephi import Points
+    from nephi import PointPairs, Points
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,17 @@ class PointOptions:
         image = reference or self.reference
         grid = nephi.read_image(image).grid if image else None
         return nephi.read_points(path, self.frame, self.format, grid, self.flip)
+
+
+def read_landmarks(path: Path | None, frame: str, dimension: int) -> PointPairs | None:
+    """Read pairs of points to measure a result at; refuse those of another dimension than the images'."""
+    import nephi
+
+    if path is None:
+        return None
+    pairs = nephi.read_point_pairs(path, frame)
+    require_dimension(path, "landmarks", pairs.fixed.dimension, dimension, "images are")
+    return pairs
 
 
 def point_options(command: Command) -> Command:

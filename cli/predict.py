@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .model_options import RefineOptions, refine_options
-from .options import FILE, frame_option, require_dimension, verbosity_options
+from .options import FILE, frame_option, verbosity_options
+from .point_options import read_landmarks
 from .predict_summary import Row, failed_row, finished_row, row_of_report, summary_table, told, write_summary
 from .register_methods import chosen_settings
 from .register_options import RESULTS, Preset, Results
 
 if TYPE_CHECKING:
-    from nephi import Image, PairFiles, PointPairs, Refinement, Settings, StoredModel
+    from nephi import Image, PairFiles, Refinement, Settings, StoredModel
 
 SUMMARY = "summary.csv"
 
@@ -100,6 +101,7 @@ def predict(
     finally:
         if rows:  # what was done before an interruption counts
             output.mkdir(parents=True, exist_ok=True)  # where no pair succeeded it is not there yet
+            rows += [row for case in cases[len(rows) :] if (row := _kept(job, case, output / case.name)) is not None]
             write_summary(rows, output / SUMMARY)
     if not quiet:
         summary_table(rows, output)
@@ -143,13 +145,23 @@ def _row(job: _Job, case: PairFiles, folder: Path, overwrite: bool) -> Row:
         return failed_row(case, f"{error.filename or 'system'}: {error.strerror or error}")
 
 
+def _kept(job: _Job, case: PairFiles, folder: Path) -> Row | None:
+    """Return the row of a pair that an interruption left to an earlier call."""
+    import nephi
+
+    try:
+        return finished_row(case, folder, job.save, job.about)
+    except nephi.DataError:
+        return None
+
+
 def _registered(job: _Job, case: PairFiles, folder: Path) -> Row:
     import nephi
 
     images = [nephi.read_image(path) for path in (case.fixed, case.moving)]
     for image in images:
         nephi.require_exportable(image)
-    landmarks, labels = _landmarks(case, job.frame, images[0].dimension), _labels(case)
+    landmarks, labels = read_landmarks(case.landmarks, job.frame, images[0].dimension), _labels(case)
     result = nephi.predict(
         images[0],
         images[1],
@@ -165,16 +177,6 @@ def _registered(job: _Job, case: PairFiles, folder: Path) -> Row:
     if "page" in job.save:
         nephi.write_report(result, folder, command=job.command, landmarks=landmarks)
     return row_of_report(case, report)
-
-
-def _landmarks(case: PairFiles, frame: str, dimension: int) -> PointPairs | None:
-    import nephi
-
-    if case.landmarks is None:
-        return None
-    pairs = nephi.read_point_pairs(case.landmarks, frame)
-    require_dimension(case.landmarks, "landmarks", pairs.fixed.dimension, dimension, "images are")
-    return pairs
 
 
 def _labels(case: PairFiles) -> tuple[Image, Image] | None:

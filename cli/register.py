@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .model_options import RefineOptions, model_option, refine_options
-from .options import FILE, frame_option, require_dimension, verbosity_options
+from .options import FILE, frame_option, verbosity_options
 from .plan_table import plan_table
+from .point_options import read_landmarks
 from .progress import progress_bar
 from .register_methods import chosen_method
 from .register_options import RESULTS, Preset, Results
 from .tables import registration_table, stage_table
 
 if TYPE_CHECKING:
-    from nephi import PointPairs
+    pass
 
 
 @click.command(short_help="Register a moving image to a fixed one.")
@@ -118,7 +119,7 @@ def register(
     images = [nephi.read_image(path) for path in (fixed, moving)]
     for image in images:
         nephi.require_exportable(image)
-    pairs = _landmarks(landmarks, frame, images[0].dimension)
+    pairs = read_landmarks(landmarks, frame, images[0].dimension)
     masks = {"fixed_mask": fixed_mask, "moving_mask": moving_mask}
     if dry_run:
         plan = method.plan(images, seed, device=device, **masks)
@@ -135,13 +136,3 @@ def register(
         stage_table(measured)
     if not quiet:
         registration_table(measured, output)
-
-
-def _landmarks(path: Path | None, frame: str, dimension: int) -> PointPairs | None:
-    import nephi
-
-    if path is None:
-        return None
-    pairs = nephi.read_point_pairs(path, frame)
-    require_dimension(path, "landmarks", pairs.fixed.dimension, dimension, "images are")
-    return pairs

@@ -97,7 +97,7 @@ def chosen_settings(overrides: dict[str, Any], base: Settings) -> Settings:
     preset, config = overrides["preset"], overrides["config"]
     settings = nephi.preset(preset) if preset else base
     if config:
-        settings = nephi.read_settings(config, preset or "generic")
+        settings = nephi.read_settings(config, preset or base)
     if overrides.get("similarity"):
         settings = nephi.with_similarity(settings, overrides["similarity"])
     image = {name: overrides[name] for name in ("window", "outside") if overrides.get(name) is not None}

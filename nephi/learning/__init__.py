@@ -2,6 +2,7 @@
 
 from nephi.learning.blending import blend
 from nephi.learning.code_book import CodeBook
+from nephi.learning.displacement_objective import dense_jacobian, displacement_terms
 from nephi.learning.encoder import EncoderSettings, Lattice, PairEncoder
 from nephi.learning.frame import FrameSettings, Seen, bring, frame_grid, frame_mask
 from nephi.learning.index import (
@@ -16,7 +17,7 @@ from nephi.learning.lookup import look_up
 from nephi.learning.model import SYSTEMS, ModelSettings, NephiSystem, System, UNetSystem, build_system
 from nephi.learning.model_file import StoredModel, model_bytes, model_tensors, read_model, write_model
 from nephi.learning.nephi_network import NephiNetwork
-from nephi.learning.objectives import FieldObjective, ObjectiveSettings, PairBatch, dense_jacobian, displacement_terms
+from nephi.learning.objectives import FieldObjective, ObjectiveSettings, PairBatch
 from nephi.learning.pair_files import PairFiles, read_pairs
 from nephi.learning.prediction import model_digest, predict
 from nephi.learning.prediction_inputs import settings_for

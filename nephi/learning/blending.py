@@ -24,6 +24,8 @@ def blend(one: StoredTransform, other: StoredTransform, share: float) -> StoredT
     for first, second in zip(one.steps, other.steps, strict=True):
         if not isinstance(first, FieldStep) or not isinstance(second, FieldStep):
             raise UsageError("expected predictions of neural fields, found a displacement field: it has no codes")
-        pairs.append(replace(first, pair=blended(first.pair, second.pair, share)))
+        fields = blended(first.pair, second.pair, share)
+        fields.round_tables()  # as they will be stored
+        pairs.append(replace(first, pair=fields))
     shift = one.affine.matrix.lerp(other.affine.matrix, share)
     return replace(one, affine=AffineTransform(shift), steps=tuple(pairs))

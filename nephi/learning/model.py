@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from nephi.errors import UsageError
 from nephi.fields import FieldSettings
 from nephi.geometry import Grid
+from nephi.learning.displacement_objective import displacement_terms
 from nephi.learning.encoder import EncoderSettings
 from nephi.learning.nephi_network import NephiNetwork
-from nephi.learning.objectives import FieldObjective, ObjectiveSettings, PairBatch, displacement_terms
+from nephi.learning.objectives import FieldObjective, ObjectiveSettings, PairBatch
 from nephi.learning.steps import Chain, NephiSteps
 from nephi.learning.unet import DisplacementBatch, DisplacementUNet, UNetSettings
 

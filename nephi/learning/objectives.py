@@ -13,8 +13,7 @@ from nephi.geometry import Grid, PointMap
 from nephi.images import Image
 from nephi.learning.lookup import look_up
 from nephi.learning.steps import Chain
-from nephi.learning.unet import DisplacementBatch
-from nephi.losses import LOCAL, diffusion, gradicon, lncc, similarity, similarity_factors
+from nephi.losses import LOCAL, gradicon, similarity, similarity_factors
 from nephi.sampling import GridPoints, MaskPoints, PointSource, patch_offsets
 
 
@@ -119,7 +118,9 @@ class FieldObjective:
         }
         here, there = batch.fixed_landmarks, batch.moving_landmarks
         if settings.landmarks and here is not None and there is not None:
-            terms["landmarks"] = settings.landmarks * (_apart(phi, here, there) + _apart(inverse, there, here)) / 2
+            terms["landmarks"] = (
+                settings.landmarks * (landmark_distance(phi, here, there) + landmark_distance(inverse, there, here)) / 2
+            )
         return terms
 
     def _unlike(self, here: Tensor, there: Tensor, mask: Tensor | None, way: Chain) -> Tensor:
@@ -154,47 +155,9 @@ def _source(mask: Image) -> PointSource:
     return MaskPoints(mask) if bool((mask.data > 0).any()) else GridPoints(mask.grid)
 
 
-def _apart(way: PointMap, here: Tensor, there: Tensor) -> Tensor:
+def landmark_distance(way: PointMap, here: Tensor, there: Tensor) -> Tensor:
     """Return the mean over the pairs of the mean distance of landmarks `(B, N, D)`, mm; 0 for a pair without any."""
     known = here.isfinite().all(dim=-1)
     moved = way(torch.where(known[..., None], here, 0.0))
     away = torch.where(known[..., None], moved - there, 0.0)
     return away.norm(dim=-1).mean()
-
-
-def displacement_terms(
-    displacement: DisplacementBatch, batch: PairBatch, settings: ObjectiveSettings
-) -> dict[str, Tensor]:
-    """Return the terms of the usual loss of a displacement network: 1 - NCC over all voxels, and diffusion.
-
-    diffusion is the mean squared Frobenius norm of the displacement's gradient by world coordinates, forward
-    differences between voxels; landmarks as in `FieldObjective`, one way.
-    """
-    u, grid = displacement.displacement, displacement.grid
-    points = grid.voxel_centres().to(u) + u.movedim(1, -1)
-    warped = look_up(batch.moving, grid, points.reshape(len(points), -1, grid.dimension))
-    terms = {
-        "similarity": lncc(batch.fixed.flatten(1), warped),
-        "diffusion": settings.diffusion * diffusion(dense_jacobian(u, grid)),
-    }
-    if settings.landmarks and batch.fixed_landmarks is not None and batch.moving_landmarks is not None:
-        terms["landmarks"] = settings.landmarks * _apart(displacement, batch.fixed_landmarks, batch.moving_landmarks)
-    return terms
-
-
-def dense_jacobian(displacement: Tensor, grid: Grid) -> Tensor:
-    """Return `I + du/dx` `(B, M, D, D)` of a displacement `(B, D, *shape)` in mm on a grid, at the M inner voxels.
-
-    Forward differences between voxels; the last slice along each axis is left out.
-    """
-    d = grid.dimension
-    slopes = [displacement.diff(dim=2 + axis)[_inner(d, axis)] for axis in range(d)]
-    by_voxel = torch.stack(slopes, dim=-1).flatten(2, -2).transpose(1, 2)  # (B, M, D, D): derivative by voxel axis last
-    to_voxel = grid.inverse_affine[:-1, :-1].to(displacement)
-    return torch.eye(d).to(displacement) + by_voxel @ to_voxel
-
-
-def _inner(dimension: int, axis: int) -> tuple[slice, ...]:
-    """Leave out the last slice of every axis but the one that differences have shortened."""
-    every = slice(None)
-    return (every, every, *(every if a == axis else slice(None, -1) for a in range(dimension)))

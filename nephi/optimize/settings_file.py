@@ -25,15 +25,16 @@ def preset(name: str) -> Settings:
     return settings_from_table(_preset_table(name), f"preset {name}")
 
 
-def read_settings(path: str | Path, base: str) -> Settings:
-    """Read settings from a TOML file: what it does not name comes from the preset `base`, or the one it names.
+def read_settings(path: str | Path, base: str | Settings) -> Settings:
+    """Read settings from a TOML file: what it does not name comes from `base`, settings or a preset, or that it names.
 
     A file may name its own base with `preset = "NAME"`; tables are merged key by key, `levels` replaced as a whole.
     Raises `UsageError` naming the file for a missing or malformed file, an unknown key, a value of the wrong type.
     """
     table = toml_table(path)
     base = table.pop("preset", base)
-    return settings_from_table(merged_tables(_preset_table(base), table), str(path))
+    below = settings_table(base) if isinstance(base, Settings) else _preset_table(base)
+    return settings_from_table(merged_tables(below, table), str(path))
 
 
 def toml_table(path: str | Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,6 +79,25 @@ def test_goes_on_where_it_ended(call: Call, succeed: Call, path: Path, table: Pa
     succeed("predict", path, table, "-o", out, *SAVE, "--refine", 4, "--overwrite")
     report = json.loads((out / "fixed--moving" / "report.json").read_text())
     assert report["refinement"] == {"steps": 4, "what": "all"} and len(report["history"]["loss"]) == 4
+
+
+def test_an_interruption_keeps_the_rows_of_before(
+    call: Call, succeed: Call, path: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    succeed("predict", path, table, "-o", out, *SAVE)
+    pairs = list(summary(out))
+    whole, calls = nephi.predict, []
+
+    def interrupted(*args: Any, **options: Any) -> nephi.Registration:
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return whole(*args, **options)
+
+    monkeypatch.setattr(nephi, "predict", interrupted)
+    assert call("predict", path, table, "-o", out, *SAVE, "--overwrite").code == 130
+    assert list(summary(out)) == pairs
 
 
 def test_one_bad_pair_does_not_lose_the_others(call: Call, flat: Path, path: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Settings from presets and TOML files, and back."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,3 +120,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         with pytest.raises(UsageError) as error:
             read_settings(path, "generic")
         assert str(error.value).startswith(f"{path}: ")
+
+
+def test_settings_can_be_the_base(write: Callable[[str], Path]) -> None:
+    base = preset("lung-ct")
+    found = read_settings(write("[fit]\npatches = 77\n"), base)
+    assert found == replace(base, fit=replace(base.fit, patches=77))

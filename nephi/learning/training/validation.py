@@ -10,14 +10,15 @@ from torch import Tensor
 from nephi.geometry import Grid, PointMap, determinant
 from nephi.images import resample
 from nephi.io import read_image, read_point_pairs
+from nephi.learning.displacement_objective import dense_jacobian
 from nephi.learning.frame import Seen, frame_grid
 from nephi.learning.index import DatasetIndex, DatasetPair
 from nephi.learning.lookup import look_up
 from nephi.learning.model import System
-from nephi.learning.objectives import dense_jacobian
 from nephi.learning.training.cache import SeenImages
 from nephi.losses import ncc
 from nephi.metrics import dice, landmark_errors
+from nephi.transforms import AffineTransform
 
 MEASURES = ("dice", "dice_before", "tre_mm", "tre_before_mm", "ncc", "ncc_before", "folds_percent")
 POINTS = 200_000  # at which a field is evaluated at once
@@ -113,16 +114,10 @@ def _of_files(
     labels = [index.image(id).labels for id in (pair.fixed, pair.moving)]
     if labels[0] is not None and labels[1] is not None:
         fixed, moving = read_image(index.path(labels[0])), read_image(index.path(labels[1]))
-        there = grid.transformed(_shift(centre))
+        there = grid.transformed(AffineTransform.translation(centre).matrix)
         shares = dice(resample(fixed, there, lambda points: points, "nearest"), moving, transform)
         found[f"dice{suffix}"] = sum(shares.values()) / len(shares)
     if pair.landmarks is not None:
         errors = landmark_errors(transform, read_point_pairs(index.path(pair.landmarks)))
         found[f"tre{suffix}_mm"] = float(errors.after.mean())
     return found
-
-
-def _shift(by: Tensor) -> Tensor:
-    matrix = torch.eye(len(by) + 1, dtype=torch.float64)
-    matrix[:-1, -1] = by
-    return matrix

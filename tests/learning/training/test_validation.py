@@ -39,7 +39,7 @@ class Known(System):
         return self.phi, None
 
     def terms(self, *_: object) -> dict[str, Tensor]:
-        raise NotImplementedError
+        return {}
 
 
 @pytest.fixture(scope="module")
