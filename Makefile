@@ -46,10 +46,10 @@ $(VENV)/.dev-installed: pyproject.toml constraints.txt $(SOURCES)
 	@echo "Installing nephi and its development tools into $(VENV); the first time this takes a few minutes."
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) -e ".[dev]"
-	-$(PIP_INSTALL) -e ".[interop]" # ANTs, elastix ...; where they cannot be had, tests/interop skips them
-	-$(PIP_INSTALL) -e ".[train]" # where it cannot be had, tests of training skip
-	-$(PIP_INSTALL) -e ".[docs]" # the same for the documentation and tests/docs
-	-$(PIP_INSTALL) -e ".[examples]" # and for Nipype
+	# ANTs, elastix ..., Lightning Fabric, mkdocs, Nipype: tests skip what cannot be had. At once, for each call builds the
+	# kernels anew; one by one where one of them is missing.
+	-$(PIP_INSTALL) -e ".[interop,train,docs,examples]" || \
+		for extra in interop train docs examples; do $(PIP_INSTALL) -e ".[$$extra]"; done
 	-$(PYTHON) -m venv $(VENV)/snakemake && $(VENV)/snakemake/bin/pip install -q --disable-pip-version-check $(SNAKEMAKE)
 	@touch $@ $(VENV)/.nephi-installed
 
