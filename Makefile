@@ -42,12 +42,12 @@ $(VENV)/.nephi-installed: pyproject.toml constraints.txt $(SOURCES)
 	$(PIP_INSTALL) -e .
 	@touch $@
 
+# The extras (ANTs, elastix, Lightning Fabric, mkdocs, Nipype ...) come at once, for each call builds the kernels anew; one
+# by one where one of them cannot be had: its tests skip.
 $(VENV)/.dev-installed: pyproject.toml constraints.txt $(SOURCES)
 	@echo "Installing nephi and its development tools into $(VENV); the first time this takes a few minutes."
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) -e ".[dev]"
-	# ANTs, elastix ..., Lightning Fabric, mkdocs, Nipype: tests skip what cannot be had. At once, for each call builds the
-	# kernels anew; one by one where one of them is missing.
 	-$(PIP_INSTALL) -e ".[interop,train,docs,examples]" || \
 		for extra in interop train docs examples; do $(PIP_INSTALL) -e ".[$$extra]"; done
 	-$(PYTHON) -m venv $(VENV)/snakemake && $(VENV)/snakemake/bin/pip install -q --disable-pip-version-check $(SNAKEMAKE)
