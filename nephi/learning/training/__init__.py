@@ -1,7 +1,7 @@
 """Training: pairs drawn and augmented, the loop, checkpoints, validation, logs."""
 
 from nephi.learning.training.run import TrainingResult, train
-from nephi.learning.training.settings import AugmentSettings, DataSettings, LoopSettings, TrainSettings
+from nephi.learning.training.settings import AugmentSettings, DataSettings, LoopSettings, TrainSettings, WarpSettings
 from nephi.learning.training.settings_file import read_train_settings, train_settings_toml
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "LoopSettings",
     "TrainSettings",
     "TrainingResult",
+    "WarpSettings",
     "read_train_settings",
     "train",
     "train_settings_toml",

@@ -16,6 +16,8 @@ from nephi.learning.training.settings import TrainSettings
 from nephi.learning.training.settings_file import difference, lasting_table, value_at
 from nephi.optimize import plain_table
 
+MAPS = ("rotation", "scale", "shear", "shift", "elastic")
+
 
 def checked_index(settings: TrainSettings) -> DatasetIndex:
     """Read the index of a training's data, and the headers of the images it will use.
@@ -70,10 +72,12 @@ def with_pairs(settings: TrainSettings, index: DatasetIndex) -> TrainSettings:
         raise UsageError(
             f"model.pairs: expected {count}, the pairs of the split train, got {model.pairs}; leave it out"
         )
-    moves = ("flip", "permute", "rotation", "scale", "shear", "shift", "elastic")
-    moved = [name for name in moves if getattr(settings.augment, name)]
-    if moved:
-        raise UsageError(f"augment.{moved[0]}: an auto-decoder keeps values of each pair as it is; leave it out")
+    both = settings.augment.both
+    moves = {name: getattr(settings.augment, name) for name in ("flip", "permute", *MAPS)}
+    moves |= {f"both.{name}": getattr(both, name) for name in MAPS}
+    for name, moved in moves.items():
+        if moved:
+            raise UsageError(f"augment.{name}: an auto-decoder keeps values of each pair as it is; leave it out")
     return replace(settings, model=replace(model, pairs=count))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from nephi.errors import UsageError
 from nephi.learning.frame import FrameSettings
@@ -11,6 +12,7 @@ from nephi.learning.model import ModelSettings
 from nephi.learning.objectives import ObjectiveSettings
 
 PRECISIONS = ("32", "bf16-mixed", "16-mixed")
+STEEPEST = 0.15  # standard deviation of a random displacement, as a share of the distance of its nodes
 
 
 @dataclass(frozen=True)
@@ -21,43 +23,84 @@ class DataSettings:
 
 
 @dataclass(frozen=True)
-class AugmentSettings:
-    """How far training images are changed at random; 0 and false leave them as they are.
+class WarpSettings:
+    """A random map of the points of an image; 0 leaves them where they are.
 
-    flip, permute: turn axes over, and exchange them, of both images of a pair alike.
-    rotation, scale, shear, shift: an affine map of either image's own, each number uniform up to these, both ways;
-        degrees, natural logarithm, slope, mm.
-    elastic: standard deviation in mm of a displacement of either image's own, at nodes `elastic_spacing` mm apart and
-        linear between them.
-    gamma, contrast, brightness: `c * v ** g + b` of either image's own, in intensities from 0 to 1: the natural
-        logarithm of g is uniform up to gamma, c up to contrast away from 1, b up to brightness away from 0.
-    noise: Gaussian noise of a standard deviation up to this, in intensities from 0 to 1.
+    rotation, scale, shear, shift: an affine map, each number uniform up to these, both ways; degrees, natural
+        logarithm, slope, mm.
+    elastic: standard deviation in mm of a displacement at nodes `elastic_spacing` mm apart and linear between them.
     """
 
-    flip: bool = False
-    permute: bool = False
+    table: ClassVar[str] = "augment.both"
+
     rotation: float = 0.0
     scale: float = 0.0
     shear: float = 0.0
     shift: float = 0.0
     elastic: float = 0.0
     elastic_spacing: float = 60.0
+
+    def __post_init__(self) -> None:
+        self._check_finite("rotation", "scale", "shear", "shift", "elastic")
+        self._check_below_one("shear")
+        if not 0 < self.elastic_spacing < math.inf or self.steepness > STEEPEST:
+            raise UsageError(
+                f"{self.table}.elastic: expected at most {STEEPEST} of elastic_spacing, beyond which images fold, got "
+                f"{self.elastic:g} and {self.elastic_spacing:g}"
+            )
+
+    @property
+    def steepness(self) -> float:
+        """Displacements of nodes, as a share of their distance."""
+        return self.elastic / self.elastic_spacing
+
+    def _check_finite(self, *names: str) -> None:
+        for name in names:
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"{self.table}.{name}: expected 0 or more, got {getattr(self, name)}")
+
+    def _check_below_one(self, name: str) -> None:
+        if getattr(self, name) >= 1:
+            raise UsageError(f"{self.table}.{name}: expected a number below 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class AugmentSettings(WarpSettings):
+    """How far training images are changed at random; 0 and false leave them as they are.
+
+    Each image goes through a map of its own, which makes other motion; the images of a pair share a second one, told in
+    the same words in the table `both`, which makes other anatomy. The displacements of the two add up.
+
+    rotation, scale, shear, shift: the affine map of either image's own, each number uniform up to these, both ways;
+        degrees, natural logarithm, slope, mm.
+    elastic: standard deviation in mm of a displacement of either image's own, at nodes `elastic_spacing` mm apart and
+        linear between them.
+    flip, permute: turn axes over, and exchange them, of both images of a pair alike.
+    gamma, contrast, brightness: `c * v ** g + b` of either image's own, in intensities from 0 to 1: the natural
+        logarithm of g is uniform up to gamma, c up to contrast away from 1, b up to brightness away from 0.
+    noise: Gaussian noise of a standard deviation up to this, in intensities from 0 to 1.
+    """
+
+    table: ClassVar[str] = "augment"
+
+    flip: bool = False
+    permute: bool = False
     gamma: float = 0.0
     contrast: float = 0.0
     brightness: float = 0.0
     noise: float = 0.0
+    both: WarpSettings = WarpSettings()
 
     def __post_init__(self) -> None:
-        if not 0 < self.elastic_spacing < math.inf or self.elastic > 0.15 * self.elastic_spacing:
+        super().__post_init__()
+        self._check_finite("gamma", "contrast", "brightness", "noise")
+        self._check_below_one("contrast")
+        if math.hypot(self.steepness, self.both.steepness) > STEEPEST:
             raise UsageError(
-                "augment.elastic: expected at most 0.15 of elastic_spacing, beyond which images fold, got "
-                f"{self.elastic:g} and {self.elastic_spacing:g}"
+                "augment.elastic: expected shares of elastic_spacing, here and in augment.both, whose squares add up "
+                f"to at most {STEEPEST} squared, beyond which images fold; got {self.steepness:g} and "
+                f"{self.both.steepness:g}"
             )
-        for name in ("rotation", "scale", "shear", "shift", "elastic", "gamma", "contrast", "brightness", "noise"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UsageError(f"augment.{name}: expected 0 or more, got {getattr(self, name)}")
-        if self.shear >= 1 or self.contrast >= 1:
-            raise UsageError(f"augment: expected shear and contrast below 1, got {self.shear} and {self.contrast}")
 
 
 @dataclass(frozen=True)

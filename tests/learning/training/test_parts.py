@@ -10,7 +10,7 @@ import torch
 import nephi
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
-from nephi.learning.training import AugmentSettings, LoopSettings, TrainSettings
+from nephi.learning.training import AugmentSettings, LoopSettings, TrainSettings, WarpSettings
 from nephi.learning.training.augment import View, augmented
 from nephi.learning.training.cache import SeenImages
 from nephi.learning.training.draws import generator_of
@@ -21,7 +21,16 @@ from nephi.learning.training.schedule import learning_rate
 from .conftest import with_loop
 
 STRONG = AugmentSettings(
-    True, True, rotation=30.0, scale=0.2, shear=0.2, shift=2.0, gamma=0.3, contrast=0.3, brightness=0.2, noise=0.1
+    flip=True,
+    permute=True,
+    rotation=30.0,
+    scale=0.2,
+    shear=0.2,
+    shift=2.0,
+    gamma=0.3,
+    contrast=0.3,
+    brightness=0.2,
+    noise=0.1,
 )
 
 
@@ -118,8 +127,10 @@ def test_masks_and_landmarks_go_with_their_image(d: int) -> None:
     ball = ((grid.voxel_centres() - landmark).norm(dim=-1) < 4)[None]
     view = View(ball.float(), ball.to(torch.uint8), landmark[None].float(), beyond=1.0)
     strong = AugmentSettings(
-        flip=True, permute=True, rotation=30, scale=0.2, shear=0.2, shift=3, elastic=1.5, elastic_spacing=16.0
-    )
+        flip=True, permute=True, rotation=30, scale=0.2, shear=0.2, shift=3, elastic=1.5, elastic_spacing=16.0,
+        both=WarpSettings(rotation=20, scale=0.1, shear=0.1, shift=2, elastic=1.0, elastic_spacing=12.0),
+    )  # fmt: skip
+    corners: list[float] = []
     for seed in range(5):
         for values, mask, landmarks, _ in augmented(view, view, grid, strong, generator_of("augment", seed)):
             voxel = grid.world_to_voxel_points(landmarks[0].double()).round().long().tolist()
@@ -127,7 +138,21 @@ def test_masks_and_landmarks_go_with_their_image(d: int) -> None:
             assert float(landmarks[0].double().dist(grid.centre_world())) > 3
             inner = grid.voxel_centres()[mask[0] > 0].double().mean(dim=0)
             torch.testing.assert_close(inner, landmarks[0].double(), atol=0.5, rtol=0)
-            assert min(abs(float(values[(0,) * (d + 1)]) - end) for end in (0, 1)) < 1e-6
+            corners.append(float(values[(0,) * (d + 1)]))
+    assert min(corners) < 1e-6 and max(corners) > 1 - 1e-6  # seen from the image, and from beyond it
+
+
+def test_a_map_of_both_images_leaves_them_alike() -> None:
+    """Other anatomy, no other motion; a map of their own moves them apart."""
+    grid = Grid.from_spacing((40, 32), (1.0, 1.5))
+    image = torch.rand(1, 5, 4, generator=torch.Generator().manual_seed(0))
+    view = View(torch.nn.functional.interpolate(image[None], size=grid.shape, mode="bilinear")[0])
+    shared = WarpSettings(rotation=20, scale=0.2, shear=0.1, shift=3, elastic=2.0, elastic_spacing=20.0)
+    for own in (0.0, 2.0):
+        settings = AugmentSettings(both=shared, shift=own)
+        fixed, moving = augmented(view, view, grid, settings, generator_of("augment", 1))
+        assert torch.equal(fixed.values, moving.values) == (own == 0)
+        assert not torch.allclose(fixed.values, view.values, atol=0.05)
 
 
 def test_the_cache_is_bounded(shapes: Path, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +197,8 @@ def test_a_table_is_cut_back_to_what_it_had(tmp_path: Path) -> None:
         ("train", {"warmup": 1.5}, "train.warmup: expected a share of the steps from 0 to 1, got 1.5"),
         ("train", {"precision": "8"}, "train.precision: expected one of 32, bf16-mixed, 16-mixed, got '8'"),
         ("augment", {"noise": -0.1}, "augment.noise: expected 0 or more, got -0.1"),
-        ("augment", {"shear": 1.0}, "augment: expected shear and contrast below 1"),
+        ("augment", {"shear": 1.0}, "augment.shear: expected a number below 1, got 1.0"),
+        ("augment", {"both": WarpSettings(elastic=7.0), "elastic": 7.0}, "augment.elastic: expected shares of"),
     ],
 )
 def test_settings_that_cannot_be(settings: TrainSettings, table: str, change: dict[str, object], message: str) -> None:
