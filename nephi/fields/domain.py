@@ -41,16 +41,31 @@ class Domain(nn.Module):
         return tuple(max(2, int(-(-length // spacing)) + 1) for length in self.lengths)
 
     def nested_lattices(self, spacings: Sequence[float]) -> list[tuple[int, ...]]:
-        """Return a lattice for each spacing, every finer one with the nodes of all coarser ones among its own.
+        """Return a lattice for each spacing, with all nodes among those of the finest or midway between these.
 
-        Nodes are no farther apart than the spacing, and at most half as far as they would have to be. What is
-        interpolated linearly on all of them is bent at the planes of the finest one and nowhere else, so that one
-        displacement field, exported on that lattice, follows all of them (see `Transform.cells`).
+        Nodes are no farther apart than the spacing; along each axis as few as that allows, all lattices together.
+        What is interpolated linearly on all of them is bent at the planes of the finest one, and midway between them,
+        and nowhere else, so that one displacement field, exported on these, follows all of them (see
+        `Transform.cells`).
         """
-        found: dict[float, tuple[int, ...]] = {}
-        cells = [1] * len(self.lengths)
-        for spacing in sorted(spacings, reverse=True):
-            needed = [nodes - 1 for nodes in self.lattice(spacing)]
-            cells = [have * -(-need // have) for have, need in zip(cells, needed, strict=True)]
-            found[spacing] = tuple(n + 1 for n in cells)
+        ordered = sorted(spacings, reverse=True)
+        needed = [[nodes - 1 for nodes in self.lattice(spacing)] for spacing in ordered]
+        axes = [dividing_counts(along) for along in zip(*needed, strict=True)]
+        found = {s: tuple(n + 1 for n in cells) for s, cells in zip(ordered, zip(*axes, strict=True), strict=True)}
         return [found[spacing] for spacing in spacings]
+
+
+def dividing_counts(least: Sequence[int]) -> list[int]:
+    """Return counts of at least these, each of which divides twice the last and largest one, with the smallest sum.
+
+    `least` does not fall.
+    """
+    *others, last = least
+    # Rounding every count up to a multiple of the one before ends below twice the last: no need to look farther.
+    found = [[*(_divisor(2 * of, need) for need in others), of] for of in range(last, 2 * last)]
+    return min(found, key=sum)
+
+
+def _divisor(of: int, least: int) -> int:
+    """Return the smallest divisor of a number that is not below `least`."""
+    return next(count for count in range(least, of + 1) if of % count == 0)

@@ -54,12 +54,15 @@ class NeuralField(nn.Module, Transform):
 
     @property
     def cells(self) -> Grid | None:
-        """The finest latent lattice, where it holds the nodes of all others."""
+        """The finest latent lattice, or that with cells half as long, where it holds the nodes of all others."""
         if not isinstance(self.encoding, LatentGrids) or self.codes is not None:
             return None
         cells = self.encoding.cells_by_level
         finest = cells.amax(dim=0)
-        return None if bool((finest % cells).any()) else self.domain.grid.divided(finest.tolist())
+        for halves in (finest, 2 * finest):
+            if not bool((halves % cells).any()):
+                return self.domain.grid.divided(halves.tolist())
+        return None
 
     @property
     def local_features(self) -> list[Tensor]:

@@ -1,10 +1,11 @@
-import itertools
 import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from nephi.fields.domain import Domain
+from nephi.fields.domain import Domain, dividing_counts
 from nephi.geometry import Grid
 
 
@@ -52,12 +53,35 @@ def test_single_slice_is_one_voxel_thick() -> None:
 
 
 @pytest.mark.parametrize("spacings", [(3.0, 1.5, 0.7), (0.7, 3.0, 1.1), (1000.0, 2.0), (2.0, 2.0)])
-def test_finer_lattices_hold_the_nodes_of_coarser_ones(grid, spacings) -> None:
+def test_the_finest_lattice_halved_holds_the_nodes_of_all(grid, spacings) -> None:
     domain = Domain(grid)
     lattices = domain.nested_lattices(spacings)
+    finest = lattices[spacings.index(min(spacings))]
     for spacing, lattice in zip(spacings, lattices, strict=True):
-        for nodes, alone in zip(lattice, domain.lattice(spacing), strict=True):
-            assert alone - 1 <= nodes - 1 < 2 * (alone - 1) + 1
-    ordered = [lattice for _, lattice in sorted(zip(spacings, lattices, strict=True), reverse=True)]
-    for coarse, fine in itertools.pairwise(ordered):
-        assert all((n - 1) % (m - 1) == 0 for m, n in zip(coarse, fine, strict=True))
+        for nodes, alone, most in zip(lattice, domain.lattice(spacing), finest, strict=True):
+            assert nodes >= alone and 2 * (most - 1) % (nodes - 1) == 0
+
+
+@given(st.lists(st.integers(1, 90), min_size=1, max_size=5).map(sorted))
+def test_counts_divide_twice_the_last_and_are_few(least: list[int]) -> None:
+    """Never more than by rounding each up to a multiple of the one before, nor twice the largest that is asked for."""
+    counts = dividing_counts(least)
+    assert all(2 * counts[-1] % count == 0 and count >= need for count, need in zip(counts, least, strict=True))
+    rounded = [least[0]]
+    for need in least[1:]:
+        rounded.append(rounded[-1] * -(-need // rounded[-1]))
+    assert sum(counts) <= sum(rounded)
+    assert counts[-1] < 2 * least[-1]
+
+
+@pytest.mark.parametrize(
+    ("least", "counts"),
+    [
+        ([4, 7, 14, 28, 55], [4, 7, 14, 28, 56]),
+        ([3, 6, 12, 23, 46], [3, 6, 12, 24, 48]),
+        ([5, 10, 20, 40, 60], [5, 10, 20, 40, 60]),  # 40 divides 120
+        ([7], [7]),
+    ],
+)
+def test_counts_along_an_axis(least: list[int], counts: list[int]) -> None:
+    assert dividing_counts(least) == counts
