@@ -4,7 +4,8 @@
 
 Every model is trained by `nephi train` in a process of its own, into `benchmarks/work/learned/`; what is finished is
 not trained again, what was interrupted goes on. `points` trains short runs with fewer and fewer points for the
-regulariser, `unet` a displacement U-Net for about as many minutes as ours. Writes `learned_shapes.md` and `.json`.
+regulariser, `unet` a displacement U-Net for at least as many minutes as ours. Minutes are by the clock: other work on the
+core counts. Writes `learned_shapes.md`, `.json`, and `learned_points.png`.
 """
 
 from __future__ import annotations
@@ -115,9 +116,15 @@ def curve(found: list[dict[str, Any]], path: Path) -> None:
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
     points = [row["regular_points"] for row in found]
-    for axis, key, title in ((left, "dice", "Dice"), (right, "folds_percent", "pixels that fold, %")):
+    for axis, key, title, limits in (
+        (left, "dice", "Dice", (0.95, 0.98)),
+        (right, "folds_percent", "pixels that fold, %", (0.0, 0.01)),
+    ):
         axis.plot(points, [row[key] for row in found], "o-")
-        axis.set_xscale("log", base=4)
+        axis.set_xscale("log")
+        axis.set_xticks(points, map(str, points))
+        axis.minorticks_off()
+        axis.set_ylim(*limits)
         axis.set_xlabel("points of the regulariser (16,384 pixels)")
         axis.set_title(title)
     figure.tight_layout()

@@ -80,7 +80,7 @@ def _of_index(index: DatasetIndex, pair: DatasetPair) -> PairFiles:
 def _of_table(rows: Sequence[dict[str | None, str | None]], folder: Path) -> Iterator[PairFiles]:
     if not rows:
         raise DataError(f"expected the columns {', '.join(REQUIRED)} and at least one row, found none")
-    unknown = [str(key) for key in rows[0] if key not in (*FILES, "name")]
+    unknown = [key for key in rows[0] if key is not None and key not in (*FILES, "name")]
     if unknown:
         raise DataError(f"unknown column {unknown[0]!r}; expected some of name, {', '.join(FILES)}")
     for number, row in enumerate(rows, start=2):  # the header is line 1
