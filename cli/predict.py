@@ -128,7 +128,12 @@ class _Job:
         """What a report has to say for its result to be one of this job."""
         import nephi
 
-        return {"model": nephi.model_digest(self.model), "refinement": vars(self.refinement), "seed": self.seed}
+        return {
+            "model": nephi.model_digest(self.model),
+            "refinement": vars(self.refinement),
+            "settings_digest": nephi.settings_digest(self.settings),
+            "seed": self.seed,
+        }
 
 
 def _row(job: _Job, case: PairFiles, folder: Path, overwrite: bool) -> Row:

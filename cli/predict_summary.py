@@ -56,7 +56,7 @@ def failed_row(case: PairFiles, error: str) -> Row:
 def finished_row(case: PairFiles, folder: Path, save: Sequence[str], about: Mapping[str, Any]) -> Row | None:
     """Return the row of a result that is there already; None where there is none, or not all of it.
 
-    Raises `DataError` for the result of other images, or of another model, refinement or seed.
+    Raises `DataError` for the result of other images, or of another model, refinement, seed or settings.
     """
     import nephi
 

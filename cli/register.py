@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -15,9 +15,6 @@ from .progress import progress_bar
 from .register_methods import chosen_method
 from .register_options import RESULTS, Preset, Results
 from .tables import registration_table, stage_table
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(short_help="Register a moving image to a fixed one.")

@@ -84,6 +84,7 @@ SURFACE = {
     "register",
     "require_exportable",
     "resample",
+    "settings_digest",
     "settings_for",
     "settings_from_table",
     "settings_toml",

@@ -17,8 +17,8 @@ class FieldSettings:
 
     encoding: `dense`, `nested` or `hash` grids of `channels`, nodes at most `spacings` apart (mm). The planes of
         `nested` grids are the finest one's or midway between them (`Transform.cells` says what that is good for), so
-        divide the spacings by 2, or once by 1.5; a hash grid has at most `table_size` rows. Or `fourier` with `frequencies` random waves of standard deviation `sigma`
-        (in cycles a cube edge), or plain `coordinates`.
+        divide the spacings by 2, or once by 1.5; a hash grid has at most `table_size` rows. Or `fourier` with
+        `frequencies` random waves of standard deviation `sigma` (in cycles a cube edge), or plain `coordinates`.
     decoder: `silu`, `siren` or `gated-sine`, of `layers` hidden layers of `hidden` units; sine layers use `omegas`
         (first layer, deeper layers).
     global_codes, local_codes: channels of the latent codes that phi and its inverse share; local ones lie on a

@@ -19,7 +19,7 @@ from nephi.learning.model_file import StoredModel, model_bytes, model_tensors, r
 from nephi.learning.nephi_network import NephiNetwork
 from nephi.learning.objectives import FieldObjective, ObjectiveSettings, PairBatch
 from nephi.learning.pair_files import PairFiles, read_pairs
-from nephi.learning.prediction import model_digest, predict
+from nephi.learning.prediction import model_digest, predict, settings_digest
 from nephi.learning.prediction_inputs import settings_for
 from nephi.learning.prediction_plan import plan_prediction
 from nephi.learning.refinement import REFINED, Refinement, shortened
@@ -72,6 +72,7 @@ __all__ = [
     "read_dataset_index",
     "read_model",
     "read_pairs",
+    "settings_digest",
     "settings_for",
     "shortened",
     "write_dataset_index",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ def predict(
             "threads": torch.get_num_threads(),
             "model": model_digest(stored),
             "refinement": vars(refinement),
+            "settings_digest": settings_digest(chosen),
         }
     return Registration(
         _stored(inputs, steps, about), inputs.pair, inputs.settings, seed, history, usage, peak_gpu_memory_mb(where)
@@ -91,6 +93,13 @@ def predict(
 def model_digest(model: StoredModel) -> str:
     """Return what tells a model from others: the beginning of its SHA-256."""
     return hashlib.sha256(model_bytes(model)).hexdigest()[:16]
+
+
+def settings_digest(settings: Settings) -> str:
+    """Return what tells settings of predictions from others, before they are suited to a pair; not by their threads."""
+    table = settings_table(settings)
+    told = {name: value for name, value in table.items() if name not in ("threads", "affine")}  # there is no search
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _shift(inputs: PredictionInputs) -> AffineTransform:

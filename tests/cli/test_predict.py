@@ -76,6 +76,9 @@ def test_goes_on_where_it_ended(call: Call, succeed: Call, path: Path, table: Pa
     assert (out / "summary.csv").read_bytes().splitlines()[1] == before.splitlines()[1]
     outcome = call("predict", path, table, "-o", out, *SAVE, "--refine", 4)
     assert outcome.code == 3 and "holds a result whose refinement is {'steps': 0, 'what': 'all'}" in outcome.err
+    outcome = call("predict", path, table, "-o", out, *SAVE, "--preset", "ct")
+    assert outcome.code == 3 and "holds a result whose settings_digest is" in outcome.err
+    succeed("predict", path, table, "-o", out, *SAVE, "--threads", 2)  # changes nothing
     succeed("predict", path, table, "-o", out, *SAVE, "--refine", 4, "--overwrite")
     report = json.loads((out / "fixed--moving" / "report.json").read_text())
     assert report["refinement"] == {"steps": 4, "what": "all"} and len(report["history"]["loss"]) == 4
