@@ -4,8 +4,8 @@
 
 Every model is trained by `nephi train` in a process of its own, into `benchmarks/work/learned/`; what is finished is
 not trained again, what was interrupted goes on. `points` trains short runs with fewer and fewer points for the
-regulariser, `unet` a displacement U-Net for at least as many minutes as ours. Minutes are by the clock: other work on the
-core counts. Writes `learned_shapes.md`, `.json`, and `learned_points.png`.
+regulariser, `unet` a displacement U-Net for at least as many minutes as ours. Minutes are by the clock: other work on
+the core counts. Writes `learned_shapes.md`, `.json`, and `learned_points.png`.
 """
 
 from __future__ import annotations

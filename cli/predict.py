@@ -14,7 +14,15 @@ from .options import FILE, frame_option, verbosity_options
 from .point_options import read_landmarks
 from .predict_summary import Row, failed_row, finished_row, row_of_report, summary_table, told, write_summary
 from .register_methods import chosen_settings
-from .register_options import RESULTS, Preset, Results
+from .register_options import (
+    RESULTS,
+    Preset,
+    Results,
+    config_option,
+    device_option,
+    seed_option,
+    threads_option,
+)
 
 if TYPE_CHECKING:
     from nephi import Image, PairFiles, Refinement, Settings, StoredModel
@@ -29,17 +37,10 @@ SUMMARY = "summary.csv"
 @click.option("--split", metavar="NAME", help="Pairs of a data set: train, val or test.  [default: test]")
 @refine_options
 @click.option("--preset", type=Preset(), metavar="NAME", help="Settings to refine by, instead of the model's own.")
-@click.option("--config", type=FILE, metavar="F.toml", help="Settings file; what it leaves out comes from the preset.")
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    metavar="N",
-    default=0,
-    show_default=True,
-    help="Seed of the random points of a refinement.",
-)
-@click.option("--device", metavar="auto|cpu|cuda[:N]", default="auto", show_default=True, help="Where to compute.")
-@click.option("--threads", type=click.IntRange(min=0), metavar="N", help="CPU threads; 0 for all.  [default: 1]")
+@config_option
+@seed_option("Seed of the random points of a refinement.")
+@device_option
+@threads_option
 @frame_option
 @click.option(
     "--save",

@@ -13,7 +13,15 @@ from .plan_table import plan_table
 from .point_options import read_landmarks
 from .progress import progress_bar
 from .register_methods import chosen_method
-from .register_options import RESULTS, Preset, Results
+from .register_options import (
+    RESULTS,
+    Preset,
+    Results,
+    config_option,
+    device_option,
+    seed_option,
+    threads_option,
+)
 from .tables import registration_table, stage_table
 
 
@@ -29,7 +37,7 @@ from .tables import registration_table, stage_table
     metavar="NAME",
     help="lung-ct, lung-ct-fast, lung-ct-best, ct, brain-mri, multimodal, generic (default), idir or nephi-eccv2024.",
 )
-@click.option("--config", type=FILE, metavar="F.toml", help="Settings file; what it leaves out comes from the preset.")
+@config_option
 @click.option(
     "--initial",
     metavar="moments|centers|none|FILE",
@@ -45,16 +53,9 @@ from .tables import registration_table, stage_table
 @refine_options
 @click.option("--window", type=(float, float), metavar="LO HI", help="Intensities between which images are compared.")
 @click.option("--outside", type=float, metavar="VALUE", help="Value of warped voxels from beyond the moving image.")
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    metavar="N",
-    default=0,
-    show_default=True,
-    help="Seed of the random points.",
-)
-@click.option("--device", metavar="auto|cpu|cuda[:N]", default="auto", show_default=True, help="Where to compute.")
-@click.option("--threads", type=click.IntRange(min=0), metavar="N", help="CPU threads; 0 for all.  [default: 1]")
+@seed_option("Seed of the random points.")
+@device_option
+@threads_option
 @click.option(
     "--landmarks", type=FILE, metavar="F.csv", help="Pairs of points to measure the result at; they do not guide it."
 )

@@ -1,11 +1,14 @@
-"""What `nephi register` may be asked for, as far as the command line itself has to know it."""
+"""What `nephi register` and `nephi predict` may be asked for, as far as the command line itself has to know it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
+
+from .options import FILE, Command
 
 # Written down here, as asking nephi would import torch; a test holds them against it.
 PRESETS = (
@@ -28,6 +31,22 @@ FILES = {
     "page": "report.html",
 }
 RESULTS = tuple(FILES)
+
+config_option = click.option(
+    "--config", type=FILE, metavar="F.toml", help="Settings file; what it leaves out comes from the preset."
+)
+device_option = click.option(
+    "--device", metavar="auto|cpu|cuda[:N]", default="auto", show_default=True, help="Where to compute."
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=0), metavar="N", help="CPU threads; 0 for all.  [default: 1]"
+)
+
+
+def seed_option(text: str) -> Callable[[Command], Command]:
+    """Return what adds `--seed`, with its help."""
+    seeds = click.IntRange(0, 2**32 - 1)
+    return click.option("--seed", type=seeds, metavar="N", default=0, show_default=True, help=text)
 
 
 class Preset(click.ParamType):  # type: ignore[type-arg] # generic in late versions of click only

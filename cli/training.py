@@ -10,6 +10,7 @@ import click
 
 from .options import FILE, Command, verbosity_options
 from .progress import progress_bar
+from .register_options import device_option
 from .tables import print_rows
 
 if TYPE_CHECKING:
@@ -25,9 +26,7 @@ def training_options(command: Command) -> Command:
             click.option("-o", "--output", type=FILE, required=True, metavar="RUN", help="Folder for the run."),
             click.option("--resume", is_flag=True, help="Go on with the run in RUN from its last checkpoint."),
             click.option("--overwrite", is_flag=True, help="Start anew in RUN; the run that is there goes."),
-            click.option(
-                "--device", metavar="auto|cpu|cuda[:N]", default="auto", show_default=True, help="Where to compute."
-            ),
+            device_option,
             click.option(
                 "--devices",
                 type=click.IntRange(min=1),

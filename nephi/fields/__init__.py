@@ -14,6 +14,7 @@ from nephi.fields.storage import nephi_bytes, read_nephi
 from nephi.fields.stored import StoredTransform
 from nephi.fields.stored_steps import DisplacementStep, FieldStep, Step
 from nephi.fields.tables import from_table
+from nephi.fields.tensor_file import TensorFile, one_line, require_finite
 
 __all__ = [
     "DECODERS",
@@ -32,6 +33,7 @@ __all__ = [
     "PolishedInverse",
     "Step",
     "StoredTransform",
+    "TensorFile",
     "batches",
     "blended",
     "build_fields",
@@ -42,7 +44,9 @@ __all__ = [
     "latent_grids",
     "latent_parameters",
     "nephi_bytes",
+    "one_line",
     "placed",
     "read_nephi",
+    "require_finite",
     "seeded_fields",
 ]

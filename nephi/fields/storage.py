@@ -1,13 +1,7 @@
-"""`.nephi` files: a stored transform as bytes, and back.
-
-A `.nephi` file is a safetensors file: numbers and one JSON text, nothing that could run code. The text lies under the
-single metadata key `nephi` (safetensors does not keep the order of several keys, and equal results shall be equal
-bytes).
-"""
+"""`.nephi` files: a stored transform as bytes, and back."""
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -22,22 +16,18 @@ from nephi.fields.settings import FieldSettings
 from nephi.fields.stored import StoredTransform
 from nephi.fields.stored_steps import DisplacementStep, FieldStep, Step
 from nephi.fields.tables import from_table
+from nephi.fields.tensor_file import TensorFile, one_line, require_finite
 from nephi.geometry import Grid
 from nephi.transforms import AffineTransform, ContinuedDisplacement
 
-FORMAT = "nephi-transform"
-# 1: at most one step, fields over the fixed grid, as a fit leaves it; 2: any number, each with a grid of its own.
-VERSIONS = (1, 2)
+# Version 1: at most one step, fields over the fixed grid, as a fit leaves it; 2: any number, each with its own grid.
+FILE = TensorFile("nephi-transform", (1, 2), "a .nephi transform", "nephi register")
 TWIN = "inverse_field.codes."  # the inverse reads the forward field's codes: stored once
 
 
 def nephi_bytes(stored: StoredTransform) -> bytes:
     """Return the content of a `.nephi` file; equal transforms give equal bytes."""
-    from safetensors.torch import save
-
     header: dict[str, Any] = {
-        "format": FORMAT,
-        "version": 2,
         "fixed_grid": _grid_table(stored.fixed_grid),
         "moving_grid": _grid_table(stored.moving_grid),
         "settings": stored.settings,
@@ -46,15 +36,14 @@ def nephi_bytes(stored: StoredTransform) -> bytes:
     tensors = {"affine": stored.affine.matrix.contiguous()}
     if _is_plain(stored):
         field_settings = [asdict(step.settings) for step in stored.steps if isinstance(step, FieldStep)]
-        header |= {"version": 1, "field": field_settings[0] if field_settings else None}
+        header["field"] = field_settings[0] if field_settings else None
         prefixes = ["pair."]
     else:
         header["steps"] = [_step_table(step) for step in stored.steps]
         prefixes = [f"steps.{i}." for i in range(len(stored.steps))]
     for prefix, step in zip(prefixes, stored.steps, strict=False):
         tensors |= {prefix + name: value for name, value in _step_tensors(step).items()}
-    data: bytes = save(tensors, metadata={"nephi": json.dumps(header, sort_keys=True)})
-    return data
+    return FILE.to_bytes(header, tensors, version=1 if _is_plain(stored) else 2)
 
 
 def _is_plain(stored: StoredTransform) -> bool:
@@ -88,7 +77,8 @@ def read_nephi(path: str | Path) -> StoredTransform:
     Raises `DataError` when the file is missing, cut short, not one of ours, of a later version, or when its tensors do
     not fit its settings.
     """
-    header, tensors = _read_checked(Path(path))
+    header, tensors = FILE.read(Path(path))
+    require_finite(Path(path), tensors)
     try:
         fixed_grid, moving_grid = _grid(header["fixed_grid"]), _grid(header["moving_grid"])
         affine = AffineTransform(tensors.pop("affine"))
@@ -103,37 +93,7 @@ def read_nephi(path: str | Path) -> StoredTransform:
     except NephiError as error:
         raise DataError(f"{path}: damaged .nephi file: {error}") from None
     except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        raise DataError(f"{path}: damaged .nephi file: {type(error).__name__} {_one_line(error)}") from None
-
-
-def _read_checked(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; expected a .nephi transform")
-    try:
-        with safe_open(str(path), framework="pt") as handle:
-            header = json.loads((handle.metadata() or {}).get("nephi", "null"))
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not a .nephi transform, or cut short ({_one_line(error)})") from None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise DataError(
-            f"{path}: a safetensors file, but not a nephi transform; expected one written by nephi register"
-        )
-    if header.get("version") not in VERSIONS:
-        known = " and ".join(map(str, VERSIONS))
-        raise DataError(
-            f"{path}: .nephi version {header.get('version')}, this nephi reads versions {known}; update nephi"
-        )
-    for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise DataError(f"{path}: damaged .nephi file: {name} holds NaN or infinite values")
-    return header, tensors
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+        raise DataError(f"{path}: damaged .nephi file: {type(error).__name__} {one_line(error)}") from None
 
 
 def _plain_steps(header: dict[str, Any], grid: Grid, tensors: dict[str, Tensor]) -> tuple[Step, ...]:

@@ -1,12 +1,7 @@
-"""Model files: a network's weights, and all that is needed to show it an image.
-
-A model file is a safetensors file: numbers and one JSON text, nothing that could run code. The text lies under the
-single metadata key `nephi` (safetensors does not keep the order of several keys; equal models shall be equal bytes).
-"""
+"""Model files: a network's weights, and all that is needed to show it an image."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -16,14 +11,13 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError, NephiError
-from nephi.fields import FieldPair, from_table, latent_grids
+from nephi.fields import FieldPair, TensorFile, from_table, latent_grids, one_line, require_finite
 from nephi.io import replacing, write_durably
 from nephi.learning.frame import FrameSettings, frame_grid
 from nephi.learning.model import ModelSettings, System, build_system
 from nephi.learning.objectives import ObjectiveSettings
 
-FORMAT = "nephi-model"
-VERSION = 1
+FILE = TensorFile("nephi-model", (1,), "a model", "nephi train")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,18 +36,13 @@ class StoredModel:
 
 def model_bytes(stored: StoredModel) -> bytes:
     """Return the content of a model file; equal models give equal bytes."""
-    from safetensors.torch import save
-
     header = {
-        "format": FORMAT,
-        "version": VERSION,
         "model": asdict(stored.settings),
         "frame": asdict(stored.frame),
         "objective": asdict(stored.objective),
         "about": stored.about,
     }
-    data: bytes = save(model_tensors(stored.system), metadata={"nephi": json.dumps(header, sort_keys=True)})
-    return data
+    return FILE.to_bytes(header, model_tensors(stored.system))
 
 
 def write_model(stored: StoredModel, path: str | Path) -> None:
@@ -68,7 +57,8 @@ def read_model(path: str | Path) -> StoredModel:
     Raises `DataError` in one line when the file is missing, cut short, not a model, of another version, or when its
     tensors do not fit its settings.
     """
-    header, tensors = _read_checked(Path(path))
+    header, tensors = FILE.read(Path(path))
+    require_finite(Path(path), tensors)
     try:
         settings = from_table(ModelSettings, header["model"], "model.")
         frame = from_table(FrameSettings, header["frame"], "frame.")
@@ -78,7 +68,7 @@ def read_model(path: str | Path) -> StoredModel:
     except NephiError as error:
         raise DataError(f"{path}: damaged model: {error}") from None
     except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
-        raise DataError(f"{path}: damaged model: {type(error).__name__} {_one_line(error)}") from None
+        raise DataError(f"{path}: damaged model: {type(error).__name__} {one_line(error)}") from None
     return StoredModel(settings, frame, objective, system, about)
 
 
@@ -123,30 +113,3 @@ def _least_size(settings: ModelSettings, dimension: int) -> int:
     if settings.system == "nephi" and field.global_codes:
         size += filters[-1] * encoder.pooled**dimension * encoder.features
     return size
-
-
-def _read_checked(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; expected a model, as nephi train writes it")
-    try:
-        with safe_open(str(path), framework="pt") as handle:
-            header = json.loads((handle.metadata() or {}).get("nephi", "null"))
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not a model, or cut short ({_one_line(error)})") from None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise DataError(f"{path}: a safetensors file, but not a model; expected one that nephi train wrote")
-    if header.get("version") != VERSION:
-        raise DataError(
-            f"{path}: model of version {header.get('version')}, this nephi reads version {VERSION}; update nephi"
-        )
-    for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise DataError(f"{path}: damaged model: {name} holds NaN or infinite values")
-    return header, tensors
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

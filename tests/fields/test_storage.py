@@ -224,7 +224,7 @@ def test_longer_file(path) -> None:
 
 def test_safetensors_of_others(tmp_path) -> None:
     save_file({"weight": torch.zeros(3)}, tmp_path / "model.nephi", metadata={"format": "pt"})
-    with pytest.raises(DataError, match="a safetensors file, but not a nephi transform"):
+    with pytest.raises(DataError, match=r"a safetensors file, but not a \.nephi transform"):
         read_nephi(tmp_path / "model.nephi")
 
 
@@ -301,9 +301,9 @@ def put(key: str, value: Any) -> Change:
     [
         (spoil(TABLE, float("nan")), f"{TABLE} holds NaN"),
         (spoil("affine", float("inf")), "affine holds NaN"),
-        (put("version", 3), "version 3, this nephi reads versions 1 and 2; update nephi"),
+        (put("version", 3), "version 3, this nephi reads 1 and 2; update nephi"),
         (put("version", None), "version None"),
-        (put("format", "other"), "not a nephi transform"),
+        (put("format", "other"), "not a .nephi transform"),
         (put("field", {"encoding": "magic"}), "field.encoding"),
         (put("field", {"colour": 1}), "unknown setting colour"),
         (put("field", 3), "expected a table"),

@@ -104,7 +104,7 @@ def test_a_file_that_is_cut_short(path: Path) -> None:
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"version": 2}, "model of version 2, this nephi reads version 1; update nephi"),
+        ({"version": 2}, "model of version 2, this nephi reads 1; update nephi"),
         ({"model": {"system": "carl"}}, "damaged model: system: expected one of nephi, auto-decoder"),
         ({"model": {"depth": 3}}, "damaged model: unknown setting model.depth"),
         ({"model": {}}, "damaged model: its tensors"),

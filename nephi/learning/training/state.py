@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nephi.errors import DataError
+from nephi.fields import TensorFile
 from nephi.io import replacing, write_durably
 from nephi.learning.model import System
 from nephi.learning.model_file import model_tensors
 
-FORMAT = "nephi-training"
-VERSION = 1
+FILE = TensorFile("nephi-training", (1,), "a training's state", "nephi train")
 MODEL, OPTIMIZER = "model.", "optimizer."
 
 
@@ -58,33 +57,18 @@ def save_state(
     optimizer: Optimizer,
 ) -> None:
     """Write the state, whole or not at all. Raises `DataError` naming the file when it cannot be written."""
-    from safetensors.torch import save
-
     tensors = {MODEL + name: tensor for name, tensor in model_tensors(system).items()}
     for number, values in optimizer.state_dict()["state"].items():
         for name, value in values.items():
             tensors[f"{OPTIMIZER}{number}.{name}"] = value.detach().cpu().contiguous()
-    header = {"format": FORMAT, "version": VERSION, "counters": asdict(counters), "run": run, "scaler": scaler}
+    header = {"counters": asdict(counters), "run": run, "scaler": scaler}
     with replacing(path) as temporary:
-        write_durably(temporary, save(tensors, metadata={"nephi": json.dumps(header, sort_keys=True)}))
+        write_durably(temporary, FILE.to_bytes(header, tensors))
 
 
 def read_state(path: Path) -> SavedState:
     """Read a state. Raises `DataError` in one line when it is missing, damaged, or of another version."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="pt") as handle:
-            header = json.loads((handle.metadata() or {}).get("nephi", "null"))
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not a training's state, or cut short ({error}); start anew") from None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise DataError(f"{path}: expected the state of a training, found another safetensors file")
-    if header.get("version") != VERSION:
-        raise DataError(
-            f"{path}: state of version {header.get('version')}, this nephi reads version {VERSION}; update nephi"
-        )
+    header, tensors = FILE.read(path)
     try:
         counters = Counters(**header["counters"])
         return SavedState(counters, dict(header["run"]), dict(header["scaler"]), tensors)

@@ -1,0 +1,77 @@
+"""Files of named tensors and one JSON text: what `.nephi` files, model files and states of a training have in common.
+
+They are safetensors files: numbers and text, nothing that could run code. The text lies under the single metadata key
+`nephi`: safetensors does not keep the order of several keys, and equal content shall be equal bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nephi.errors import DataError
+
+KEY = "nephi"
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """A kind of file: its `format` in the text, the `versions` that are read, the last of which is written.
+
+    `called` is its name in messages (`a model`), `writer` what writes it.
+    """
+
+    format: str
+    versions: tuple[int, ...]
+    called: str
+    writer: str
+
+    def to_bytes(self, header: Mapping[str, Any], tensors: dict[str, Tensor], version: int | None = None) -> bytes:
+        """Return the content of a file, of the last version unless another is told."""
+        from safetensors.torch import save
+
+        told = {"format": self.format, "version": version or self.versions[-1], **header}
+        data: bytes = save(tensors, metadata={KEY: json.dumps(told, sort_keys=True)})
+        return data
+
+    def read(self, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Read the header and the tensors, on the CPU.
+
+        Raises `DataError` in one line for a file that is missing, cut short, of another kind or of an unknown version.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        if not path.is_file():
+            raise DataError(f"{path}: no such file; expected {self.called}, as {self.writer} writes it")
+        try:
+            with safe_open(str(path), framework="pt") as handle:
+                header = json.loads((handle.metadata() or {}).get(KEY, "null"))
+                tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no mapping)
+        except (SafetensorError, OSError, ValueError, RecursionError) as error:
+            raise DataError(f"{path}: not {self.called}, or cut short ({one_line(error)})") from None
+        if not isinstance(header, dict) or header.get("format") != self.format:
+            raise DataError(f"{path}: a safetensors file, but not {self.called}; expected one that {self.writer} wrote")
+        if header.get("version") not in self.versions:
+            known = " and ".join(map(str, self.versions))
+            raise DataError(
+                f"{path}: {self.called} of version {header.get('version')}, this nephi reads {known}; update nephi"
+            )
+        return header, tensors
+
+
+def require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raise `DataError` naming a tensor that holds NaN or infinite values."""
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise DataError(f"{path}: damaged: {name} holds NaN or infinite values")
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says, without line breaks and not at length."""
+    return " ".join(str(error).split())[:300]
