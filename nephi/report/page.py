@@ -13,7 +13,7 @@ from typing import Any
 from nephi.errors import DataError
 from nephi.geometry import PointPairs
 from nephi.io import write_text
-from nephi.optimize import PAGE, Registration, settings_toml
+from nephi.optimize import PAGE, Registration, cpu_threads, settings_toml
 from nephi.report.charts import HEIGHT, WIDTH, loss_chart
 from nephi.report.colours import FOLD, hexadecimal
 from nephi.report.landmarks import landmark_page
@@ -48,10 +48,11 @@ def page_html(
     dimension = registration.transform.dimension
     if landmarks is not None and landmarks.fixed.dimension != dimension:
         raise DataError(f"landmarks: expected {dimension}-D as the images are, found {landmarks.fixed.dimension}-D")
-    views = page_views(registration)
     marks = None
-    if landmarks is not None and len(landmarks):
-        marks = landmark_page(registration.transform, landmarks, [view.planes for view in views.each])
+    with cpu_threads(registration.settings.threads):  # many threads wait for each other longer than they draw
+        views = page_views(registration)
+        if landmarks is not None and len(landmarks):
+            marks = landmark_page(registration.transform, landmarks, [view.planes for view in views.each])
     return rendered(
         "report.html",
         fixed=registration.pair.fixed.name,
