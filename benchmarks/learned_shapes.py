@@ -124,7 +124,8 @@ def curve(found: list[dict[str, Any]], path: Path) -> None:
         axis.set_xscale("log")
         axis.set_xticks(points, map(str, points))
         axis.minorticks_off()
-        axis.set_ylim(*limits)
+        values = [row[key] for row in found]
+        axis.set_ylim(min(limits[0], *values), max(limits[1], *values))
         axis.set_xlabel("points of the regulariser (16,384 pixels)")
         axis.set_title(title)
     figure.tight_layout()

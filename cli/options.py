@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 FILE = click.Path(path_type=Path)
 Command = Callable[..., Any]
+device_option = click.option(
+    "--device", metavar="auto|cpu|cuda[:N]", default="auto", show_default=True, help="Where to compute."
+)
 
 
 def transform_option(command: Command) -> Command:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .model_options import RefineOptions, refine_options
-from .options import FILE, frame_option, verbosity_options
+from .options import FILE, device_option, frame_option, verbosity_options
 from .point_options import read_landmarks
 from .predict_summary import Row, failed_row, finished_row, row_of_report, summary_table, told, write_summary
 from .register_methods import chosen_settings
@@ -19,7 +19,6 @@ from .register_options import (
     Preset,
     Results,
     config_option,
-    device_option,
     seed_option,
     threads_option,
 )
@@ -132,7 +131,7 @@ class _Job:
         return {
             "model": nephi.model_digest(self.model),
             "refinement": vars(self.refinement),
-            "settings_digest": nephi.settings_digest(self.settings),
+            "settings_digest": nephi.settings_digest(self.settings, self.refinement),
             "seed": self.seed,
         }
 

@@ -64,7 +64,7 @@ def finished_row(case: PairFiles, folder: Path, save: Sequence[str], about: Mapp
         return None
     try:
         report = json.loads((folder / FILES["report"]).read_text(encoding="utf-8"))
-        made = {name: report[name] for name in about}
+        made = {name: report.get(name) for name in about}
         images = {side: Path(report[side]).resolve() for side in ("fixed", "moving")}
         row = row_of_report(case, report)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
@@ -72,10 +72,8 @@ def finished_row(case: PairFiles, folder: Path, save: Sequence[str], about: Mapp
     expected = {**about, "fixed": case.fixed.resolve(), "moving": case.moving.resolve()}
     for name, value in {**made, **images}.items():
         if value != expected[name]:
-            raise nephi.DataError(
-                f"{folder}: holds a result whose {name} is {value}, not {expected[name]}; give --overwrite, or another "
-                "folder"
-            )
+            was = "of other settings" if name == "settings_digest" else f"whose {name} is {value}, not {expected[name]}"
+            raise nephi.DataError(f"{folder}: holds a result {was}; give --overwrite, or another folder")
     return row
 
 

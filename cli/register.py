@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from .model_options import RefineOptions, model_option, refine_options
-from .options import FILE, frame_option, verbosity_options
+from .options import FILE, device_option, frame_option, verbosity_options
 from .plan_table import plan_table
 from .point_options import read_landmarks
 from .progress import progress_bar
@@ -18,7 +18,6 @@ from .register_options import (
     Preset,
     Results,
     config_option,
-    device_option,
     seed_option,
     threads_option,
 )

@@ -35,9 +35,6 @@ RESULTS = tuple(FILES)
 config_option = click.option(
     "--config", type=FILE, metavar="F.toml", help="Settings file; what it leaves out comes from the preset."
 )
-device_option = click.option(
-    "--device", metavar="auto|cpu|cuda[:N]", default="auto", show_default=True, help="Where to compute."
-)
 threads_option = click.option(
     "--threads", type=click.IntRange(min=0), metavar="N", help="CPU threads; 0 for all.  [default: 1]"
 )

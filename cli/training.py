@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import FILE, Command, verbosity_options
+from .options import FILE, Command, device_option, verbosity_options
 from .progress import progress_bar
-from .register_options import device_option
 from .tables import print_rows
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from nephi.fields.storage import nephi_bytes, read_nephi
 from nephi.fields.stored import StoredTransform
 from nephi.fields.stored_steps import DisplacementStep, FieldStep, Step
 from nephi.fields.tables import from_table
-from nephi.fields.tensor_file import TensorFile, one_line, require_finite
+from nephi.fields.tensor_file import TensorFile
 
 __all__ = [
     "DECODERS",
@@ -44,9 +44,7 @@ __all__ = [
     "latent_grids",
     "latent_parameters",
     "nephi_bytes",
-    "one_line",
     "placed",
     "read_nephi",
-    "require_finite",
     "seeded_fields",
 ]

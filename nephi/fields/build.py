@@ -20,13 +20,14 @@ SPREAD = 1e-2  # standard deviation of fresh latent features
 def build_fields(settings: FieldSettings, grid: Grid, generator: torch.Generator) -> FieldPair:
     """Return a fresh pair of fields over `grid`; both are the identity until they are fitted."""
     domain = Domain(grid)
+    lattices = encoding_lattices(settings, domain)
     codes = None
     if settings.global_codes or settings.local_codes:
         lattice = domain.lattice(settings.code_spacing)
         codes = LatentCodes(settings.global_codes, settings.local_codes, lattice, SPREAD, generator)
 
     def field() -> NeuralField:
-        encoding = _encoding(settings, domain, generator)
+        encoding = _encoding(settings, domain, lattices, generator)
         decoder = _decoder(settings, encoding.channels, codes.channels if codes else 0, grid.dimension, generator)
         return NeuralField(domain, encoding, decoder, codes, _amplitude(settings, domain))
 
@@ -40,8 +41,9 @@ def encoding_lattices(settings: FieldSettings, domain: Domain) -> list[tuple[int
     return [domain.lattice(spacing) for spacing in settings.spacings if settings.encoding in ("dense", "hash")]
 
 
-def _encoding(settings: FieldSettings, domain: Domain, generator: torch.Generator) -> Encoding:
-    shapes = encoding_lattices(settings, domain)
+def _encoding(
+    settings: FieldSettings, domain: Domain, shapes: list[tuple[int, ...]], generator: torch.Generator
+) -> Encoding:
     match settings.encoding:
         case "dense" | "nested":
             return LatentGrids(shapes, settings.channels, SPREAD, generator)

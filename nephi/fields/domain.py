@@ -58,10 +58,11 @@ class Domain(nn.Module):
 def dividing_counts(least: Sequence[int]) -> list[int]:
     """Return counts of at least these, each of which divides twice the last and largest one, with the smallest sum.
 
-    `least` does not fall.
+    `least` does not fall. `.nephi` files hold no lattices: how they come about is a part of the format.
     """
     *others, last = least
-    # Rounding every count up to a multiple of the one before ends below twice the last: no need to look farther.
+    # Below twice the last there is one: every count rounded up to a multiple of the one before. Nothing better was ever
+    # found beyond.
     found = [[*(_divisor(2 * of, need) for need in others), of] for of in range(last, 2 * last)]
     return min(found, key=sum)
 

@@ -54,15 +54,13 @@ class NeuralField(nn.Module, Transform):
 
     @property
     def cells(self) -> Grid | None:
-        """The finest latent lattice, or that with cells half as long, where it holds the nodes of all others."""
+        """The finest latent lattice, its cells halved along axes that ask for it, where it holds the nodes of all."""
         if not isinstance(self.encoding, LatentGrids) or self.codes is not None:
             return None
         cells = self.encoding.cells_by_level
         finest = cells.amax(dim=0)
-        for halves in (finest, 2 * finest):
-            if not bool((halves % cells).any()):
-                return self.domain.grid.divided(halves.tolist())
-        return None
+        planes = torch.where((finest % cells).any(dim=0), 2 * finest, finest)
+        return None if bool((planes % cells).any()) else self.domain.grid.divided(planes.tolist())
 
     @property
     def local_features(self) -> list[Tensor]:

@@ -16,12 +16,12 @@ from nephi.fields.settings import FieldSettings
 from nephi.fields.stored import StoredTransform
 from nephi.fields.stored_steps import DisplacementStep, FieldStep, Step
 from nephi.fields.tables import from_table
-from nephi.fields.tensor_file import TensorFile, one_line, require_finite
+from nephi.fields.tensor_file import TensorFile
 from nephi.geometry import Grid
 from nephi.transforms import AffineTransform, ContinuedDisplacement
 
 # Version 1: at most one step, fields over the fixed grid, as a fit leaves it; 2: any number, each with its own grid.
-FILE = TensorFile("nephi-transform", (1, 2), "a .nephi transform", "nephi register")
+FILE = TensorFile("nephi-transform", (1, 2), ".nephi transform", "nephi register")
 TWIN = "inverse_field.codes."  # the inverse reads the forward field's codes: stored once
 
 
@@ -78,7 +78,7 @@ def read_nephi(path: str | Path) -> StoredTransform:
     not fit its settings.
     """
     header, tensors = FILE.read(Path(path))
-    require_finite(Path(path), tensors)
+    FILE.require_finite(Path(path), tensors)
     try:
         fixed_grid, moving_grid = _grid(header["fixed_grid"]), _grid(header["moving_grid"])
         affine = AffineTransform(tensors.pop("affine"))
@@ -90,10 +90,8 @@ def read_nephi(path: str | Path) -> StoredTransform:
         if tensors:
             raise DataError(f"Unexpected key {next(iter(tensors))}")
         return StoredTransform(affine, fixed_grid, moving_grid, steps, dict(header["settings"]), dict(header["about"]))
-    except NephiError as error:
-        raise DataError(f"{path}: damaged .nephi file: {error}") from None
-    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        raise DataError(f"{path}: damaged .nephi file: {type(error).__name__} {one_line(error)}") from None
+    except (NephiError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise FILE.damaged(path, error) from None
 
 
 def _plain_steps(header: dict[str, Any], grid: Grid, tensors: dict[str, Tensor]) -> tuple[Step, ...]:

@@ -21,7 +21,8 @@ def from_table(kind: type[T], table: Any, path: str = "") -> T:
     """
     if not isinstance(table, Mapping):
         raise UsageError(f"{path.rstrip('.') or 'settings'}: expected a table, got {table!r}")
-    hints = typing.get_type_hints(kind)
+    all_hints = typing.get_type_hints(kind)
+    hints = {field.name: all_hints[field.name] for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(table) - set(hints))
     if unknown:
         raise UsageError(f"unknown setting {path}{unknown[0]}; known are {', '.join(path + name for name in hints)}")

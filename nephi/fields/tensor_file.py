@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nephi.errors import DataError
+from nephi.errors import DataError, NephiError
 
 KEY = "nephi"
 
@@ -24,13 +24,14 @@ KEY = "nephi"
 class TensorFile:
     """A kind of file: its `format` in the text, the `versions` that are read, the last of which is written.
 
-    `called` is its name in messages (`a model`), `writer` what writes it.
+    `called` is its name in messages (`model`), `writer` what writes it, `advice` what to do about a damaged one.
     """
 
     format: str
     versions: tuple[int, ...]
     called: str
     writer: str
+    advice: str = ""
 
     def to_bytes(self, header: Mapping[str, Any], tensors: dict[str, Tensor], version: int | None = None) -> bytes:
         """Return the content of a file, of the last version unless another is told."""
@@ -48,30 +49,41 @@ class TensorFile:
         from safetensors import SafetensorError, safe_open
 
         if not path.is_file():
-            raise DataError(f"{path}: no such file; expected {self.called}, as {self.writer} writes it")
+            raise DataError(f"{path}: no such file; expected a {self.called}, as {self.writer} writes it")
         try:
             with safe_open(str(path), framework="pt") as handle:
                 header = json.loads((handle.metadata() or {}).get(KEY, "null"))
                 tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no mapping)
         except (SafetensorError, OSError, ValueError, RecursionError) as error:
-            raise DataError(f"{path}: not {self.called}, or cut short ({one_line(error)})") from None
+            raise DataError(f"{path}: not a {self.called}, or cut short ({one_line(error)}){self._then}") from None
         if not isinstance(header, dict) or header.get("format") != self.format:
-            raise DataError(f"{path}: a safetensors file, but not {self.called}; expected one that {self.writer} wrote")
+            raise DataError(
+                f"{path}: a safetensors file, but not a {self.called}; expected one that {self.writer} wrote"
+            )
         if header.get("version") not in self.versions:
             known = " and ".join(map(str, self.versions))
-            raise DataError(
-                f"{path}: {self.called} of version {header.get('version')}, this nephi reads {known}; update nephi"
-            )
+            found = f"{self.called} of version {header.get('version')}"
+            raise DataError(f"{path}: {found}, this nephi reads {known}; update nephi")
         return header, tensors
 
+    def require_finite(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
+        """Raise `DataError` naming a tensor that holds NaN or infinite values."""
+        for name, tensor in tensors.items():
+            if not bool(torch.isfinite(tensor).all()):
+                raise self.damaged(path, f"{name} holds NaN or infinite values")
 
-def require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Raise `DataError` naming a tensor that holds NaN or infinite values."""
-    for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise DataError(f"{path}: damaged: {name} holds NaN or infinite values")
+    def damaged(self, path: str | Path, what: Exception | str) -> DataError:
+        """Return the error for a file whose content does not fit together."""
+        said = f"{type(what).__name__} {what}" if isinstance(what, Exception) else what
+        if isinstance(what, NephiError):
+            said = str(what)
+        return DataError(f"{path}: damaged {self.called}: {one_line(said)}{self._then}")
+
+    @property
+    def _then(self) -> str:
+        return f"; {self.advice}" if self.advice else ""
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: Exception | str) -> str:
     """Return what an error says, without line breaks and not at length."""
     return " ".join(str(error).split())[:300]

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError, NephiError
-from nephi.fields import FieldPair, TensorFile, from_table, latent_grids, one_line, require_finite
+from nephi.fields import FieldPair, TensorFile, from_table, latent_grids
 from nephi.io import replacing, write_durably
 from nephi.learning.frame import FrameSettings, frame_grid
 from nephi.learning.model import ModelSettings, System, build_system
 from nephi.learning.objectives import ObjectiveSettings
 
-FILE = TensorFile("nephi-model", (1,), "a model", "nephi train")
+FILE = TensorFile("nephi-model", (1,), "model", "nephi train")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,17 +58,15 @@ def read_model(path: str | Path) -> StoredModel:
     tensors do not fit its settings.
     """
     header, tensors = FILE.read(Path(path))
-    require_finite(Path(path), tensors)
+    FILE.require_finite(Path(path), tensors)
     try:
         settings = from_table(ModelSettings, header["model"], "model.")
         frame = from_table(FrameSettings, header["frame"], "frame.")
         objective = from_table(ObjectiveSettings, header["objective"], "objective.")
         about = dict(header["about"])
         system = _system(settings, frame, tensors)
-    except NephiError as error:
-        raise DataError(f"{path}: damaged model: {error}") from None
-    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
-        raise DataError(f"{path}: damaged model: {type(error).__name__} {one_line(error)}") from None
+    except (NephiError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+        raise FILE.damaged(path, error) from None
     return StoredModel(settings, frame, objective, system, about)
 
 

@@ -83,7 +83,7 @@ def predict(
             "threads": torch.get_num_threads(),
             "model": model_digest(stored),
             "refinement": vars(refinement),
-            "settings_digest": settings_digest(chosen),
+            "settings_digest": settings_digest(chosen, refinement),
         }
     return Registration(
         _stored(inputs, steps, about), inputs.pair, inputs.settings, seed, history, usage, peak_gpu_memory_mb(where)
@@ -95,10 +95,14 @@ def model_digest(model: StoredModel) -> str:
     return hashlib.sha256(model_bytes(model)).hexdigest()[:16]
 
 
-def settings_digest(settings: Settings) -> str:
-    """Return what tells settings of predictions from others, before they are suited to a pair; not by their threads."""
-    table = settings_table(settings)
-    told = {name: value for name, value in table.items() if name not in ("threads", "affine")}  # there is no search
+def settings_digest(settings: Settings, refinement: Refinement) -> str:
+    """Return what tells the settings of predictions from others, as far as results depend on them.
+
+    The settings are those before they are suited to a pair. Without a refinement those of the images alone count; there
+    is no affine search, and threads change nothing.
+    """
+    without = ("threads", "affine", *(() if refinement.steps else ("field", "fit", "regularity", "levels")))
+    told = {name: value for name, value in settings_table(settings).items() if name not in without}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -74,10 +74,16 @@ def test_goes_on_where_it_ended(call: Call, succeed: Call, path: Path, table: Pa
     again = {p: p.stat().st_mtime_ns for p in out.rglob("transform.nephi")}
     assert [p.parent.name for p in first if first[p] != again[p]] == ["moving--fixed"]
     assert (out / "summary.csv").read_bytes().splitlines()[1] == before.splitlines()[1]
+    older = out / "moving--fixed" / "report.json"
+    report = json.loads(older.read_text())
+    older.write_text(json.dumps({name: value for name, value in report.items() if name != "settings_digest"}))
+    outcome = call("predict", path, table, "-o", out, *SAVE)
+    assert outcome.code == 3 and "moving--fixed: holds a result of other settings; give --overwrite" in outcome.err
+    older.write_text(json.dumps(report))
     outcome = call("predict", path, table, "-o", out, *SAVE, "--refine", 4)
     assert outcome.code == 3 and "holds a result whose refinement is {'steps': 0, 'what': 'all'}" in outcome.err
-    outcome = call("predict", path, table, "-o", out, *SAVE, "--preset", "ct")
-    assert outcome.code == 3 and "holds a result whose settings_digest is" in outcome.err
+    outcome = call("predict", path, table, "-o", out, *SAVE, "--preset", "lung-ct")
+    assert outcome.code == 3 and "holds a result of other settings; give --overwrite" in outcome.err
     succeed("predict", path, table, "-o", out, *SAVE, "--threads", 2)  # changes nothing
     succeed("predict", path, table, "-o", out, *SAVE, "--refine", 4, "--overwrite")
     report = json.loads((out / "fixed--moving" / "report.json").read_text())

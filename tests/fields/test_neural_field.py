@@ -190,7 +190,7 @@ def test_cells_are_those_between_whose_planes_it_is_smooth(grid, small_settings,
     assert on[1] < on[0] / 6 and off[1] > 3 * on[1]
 
 
-APART = {"spacings": (3.0, 2.0)}  # cells of 2 mm do not divide those of 3
+APART = {"spacings": (3.5, 2.0)}  # their planes do not meet, halved or not
 OTHERS = [
     {"encoding": "dense", **APART},
     {"encoding": "hash", **APART},

@@ -36,6 +36,7 @@ def test_names_tell_pairs_apart(tmp_path: Path) -> None:
         ("fixed,colour\na,b\n", "unknown column 'colour'; expected some of name, fixed"),
         ("fixed,moving\na,\n", "line 2: expected a file under 'moving', found nothing"),
         ("fixed\na\n", "line 2: expected a file under 'moving', found nothing"),
+        ("fixed,moving\na,b,c\n", "line 2: expected 2 cells as in the header, found more"),
         ("fixed,moving\na,b\na,b,c\n", "line 3: expected 2 cells as in the header, found more"),
         ("fixed,moving\na,b\na,b\n", "line 2: 2 pairs are called 'a--b'; give each a name of its own"),
         ("fixed,moving,name\na,b,../c\n", "line 2: name: expected letters, .* found '../c'"),

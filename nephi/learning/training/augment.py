@@ -27,14 +27,14 @@ class View(NamedTuple):
 
 
 def augmented(
-    fixed: View, moving: View, grid: Grid, settings: AugmentSettings, generator: torch.Generator
+    fixed: View, moving: View, grid: Grid, settings: AugmentSettings, generator: torch.Generator, both: torch.Generator
 ) -> tuple[View, View]:
     """Return both images of a pair on `grid`, values from 0 to 1, changed as `settings` say.
 
-    Masks and landmarks go where their images go.
+    Masks and landmarks go where their images go. The map that both share is drawn from a generator of its own, `both`.
     """
     turned = _turn(grid.dimension, settings, generator)
-    shared = _warp(grid, settings.both, generator)
+    shared = _warp(grid, settings.both, both)
     views = []
     for view in (fixed, moving):
         own = _warp(grid, settings, generator)

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from nephi.errors import DataError, UsageError
+from nephi.fields import from_table
 from nephi.io import image_grid, read_point_pairs
 from nephi.learning.index import DatasetIndex
 from nephi.learning.index_file import read_dataset_index
@@ -120,9 +121,10 @@ def identity(settings: TrainSettings, index: DatasetIndex, model: StoredModel | 
 
 def check_identity(saved: dict[str, Any], run: dict[str, Any]) -> None:
     """Raise `UsageError` naming what differs between the run that is resumed and what is given."""
-    name = difference(saved.get("settings", {}), run["settings"])
+    settings = _completed(saved.get("settings", {}))
+    name = difference(settings, run["settings"])
     if name is not None:
-        before, now = value_at(saved.get("settings", {}), name), value_at(run["settings"], name)
+        before, now = value_at(settings, name), value_at(run["settings"], name)
         raise UsageError(
             f"{name}: the run was started with {before}, the configuration has {now}; set it back, or start a run anew"
         )
@@ -139,3 +141,11 @@ def check_identity(saved: dict[str, Any], run: dict[str, Any]) -> None:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _completed(table: dict[str, Any]) -> dict[str, Any]:
+    """Return settings that were saved, with the defaults of those that there were not yet."""
+    try:
+        return lasting_table(from_table(TrainSettings, table))
+    except UsageError:
+        return table

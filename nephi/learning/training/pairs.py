@@ -79,12 +79,14 @@ class TrainingPairs(Dataset[Drawn | NephiError]):
     def __getitem__(self, place: Place) -> Drawn | NephiError:
         """Return the pair drawn there, or what is wrong with it: raised, it would come as a page."""
         number = self.number(place)
-        generator = generator_of("augment", self.settings.train.seed, *place)
+        generator, both = (
+            generator_of(purpose, self.settings.train.seed, *place) for purpose in ("augment", "augment both")
+        )
         try:
             views = self._views(self.pairs[number], generator)
         except NephiError as error:
             return error
-        return Drawn(place, number, *augmented(*views, self.grid, self.settings.augment, generator))
+        return Drawn(place, number, *augmented(*views, self.grid, self.settings.augment, generator, both))
 
     def _views(self, pair: DatasetPair, generator: torch.Generator) -> tuple[View, View]:
         sides = [self.seen[id] for id in (pair.fixed, pair.moving)]

@@ -15,7 +15,7 @@ from nephi.io import replacing, write_durably
 from nephi.learning.model import System
 from nephi.learning.model_file import model_tensors
 
-FILE = TensorFile("nephi-training", (1,), "a training's state", "nephi train")
+FILE = TensorFile("nephi-training", (1,), "training's state", "nephi train", "start anew")
 MODEL, OPTIMIZER = "model.", "optimizer."
 
 
@@ -73,7 +73,7 @@ def read_state(path: Path) -> SavedState:
         counters = Counters(**header["counters"])
         return SavedState(counters, dict(header["run"]), dict(header["scaler"]), tensors)
     except (LookupError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: damaged state: {type(error).__name__} {error}") from None
+        raise FILE.damaged(path, error) from None
 
 
 def restore(saved: SavedState, system: System, optimizer: Optimizer) -> None:

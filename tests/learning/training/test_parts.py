@@ -1,5 +1,6 @@
 """What a training is made of, without Fabric: step sizes, draws, augmentation, cache, tables."""
 
+import copy
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,10 +14,12 @@ from nephi.geometry import Grid
 from nephi.learning.training import AugmentSettings, LoopSettings, TrainSettings, WarpSettings
 from nephi.learning.training.augment import View, augmented
 from nephi.learning.training.cache import SeenImages
+from nephi.learning.training.checks import check_identity
 from nephi.learning.training.draws import generator_of
 from nephi.learning.training.log import CsvTable
 from nephi.learning.training.pairs import Place, Places, TrainingPairs
 from nephi.learning.training.schedule import learning_rate
+from nephi.learning.training.settings_file import lasting_table
 
 from .conftest import with_loop
 
@@ -32,6 +35,10 @@ STRONG = AugmentSettings(
     brightness=0.2,
     noise=0.1,
 )
+
+
+def changed(fixed: View, moving: View, grid: Grid, settings: AugmentSettings, seed: int) -> tuple[View, View]:
+    return augmented(fixed, moving, grid, settings, *(generator_of(each, seed) for each in ("augment", "both")))
 
 
 def test_the_step_size_warms_up_and_falls() -> None:
@@ -78,9 +85,9 @@ def test_augmentation(d: int) -> None:
     shape = (12, 10, 8)[:d]
     grid = Grid.from_spacing(shape, (1.0, 2.0, 3.0)[:d])
     images = [View(torch.rand(1, *shape, generator=generator_of("test", k))) for k in range(2)]
-    same = augmented(*images, grid, AugmentSettings(), generator_of("augment", 0))
+    same = changed(*images, grid, AugmentSettings(), 0)
     assert all(torch.equal(a.values, b.values) for a, b in zip(images, same, strict=True))
-    first, again, other = (augmented(*images, grid, STRONG, generator_of("augment", seed)) for seed in (0, 0, 1))
+    first, again, other = (changed(*images, grid, STRONG, seed) for seed in (0, 0, 1))
     assert all(torch.equal(a.values, b.values) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0].values, other[0].values)
     for image, *_ in first:
@@ -93,8 +100,8 @@ def test_axes_are_turned_of_both_images_alike() -> None:
     image = torch.rand(1, 9, 9, 9, generator=generator_of("test", 0))
     seen = set()
     for seed in range(40):
-        (one, *_), (other, *_) = augmented(
-            View(image), View(image + 1), grid, AugmentSettings(flip=True, permute=True), generator_of("augment", seed)
+        (one, *_), (other, *_) = changed(
+            View(image), View(image + 1), grid, AugmentSettings(flip=True, permute=True), seed
         )
         torch.testing.assert_close(one + 1, other, atol=1e-5, rtol=0)
         torch.testing.assert_close(one.flatten().sort()[0], image.flatten().sort()[0], atol=1e-4, rtol=0)
@@ -108,14 +115,11 @@ def test_either_image_has_an_affine_map_of_its_own() -> None:
     image = (distance < 10).float()[None]
     view = View(image)
     shifted = AugmentSettings(shift=5.0)
-    (first, *_), (second, *_) = augmented(view, view, grid, shifted, generator_of("augment", 3))
+    (first, *_), (second, *_) = changed(view, view, grid, shifted, 3)
     assert not torch.allclose(first, second)
     for each in (first, second):
         assert float(each.sum()) == pytest.approx(float(image.sum()), rel=0.02)  # moved, not cut
-    sizes = [
-        float(augmented(view, view, grid, AugmentSettings(scale=0.5), generator_of("augment", k))[0].values.sum())
-        for k in range(30)
-    ]
+    sizes = [float(changed(view, view, grid, AugmentSettings(scale=0.5), k)[0].values.sum()) for k in range(30)]
     assert min(sizes) < 0.7 * float(image.sum()) and max(sizes) > 1.3 * float(image.sum())
 
 
@@ -132,7 +136,7 @@ def test_masks_and_landmarks_go_with_their_image(d: int) -> None:
     )  # fmt: skip
     corners: list[float] = []
     for seed in range(5):
-        for values, mask, landmarks, _ in augmented(view, view, grid, strong, generator_of("augment", seed)):
+        for values, mask, landmarks, _ in changed(view, view, grid, strong, seed):
             voxel = grid.world_to_voxel_points(landmarks[0].double()).round().long().tolist()
             assert mask[(0, *voxel)] == 1 and values[(0, *voxel)] > 0.9
             assert float(landmarks[0].double().dist(grid.centre_world())) > 3
@@ -150,7 +154,7 @@ def test_a_map_of_both_images_leaves_them_alike() -> None:
     shared = WarpSettings(rotation=20, scale=0.2, shear=0.1, shift=3, elastic=2.0, elastic_spacing=20.0)
     for own in (0.0, 2.0):
         settings = AugmentSettings(both=shared, shift=own)
-        fixed, moving = augmented(view, view, grid, settings, generator_of("augment", 1))
+        fixed, moving = changed(view, view, grid, settings, 1)
         assert torch.equal(fixed.values, moving.values) == (own == 0)
         assert not torch.allclose(fixed.values, view.values, atol=0.05)
 
@@ -204,3 +208,14 @@ def test_a_table_is_cut_back_to_what_it_had(tmp_path: Path) -> None:
 def test_settings_that_cannot_be(settings: TrainSettings, table: str, change: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         replace(getattr(settings, table), **change)
+
+
+def test_a_run_from_before_a_setting_existed_is_resumed() -> None:
+    settings = TrainSettings(augment=AugmentSettings(scale=0.1))
+    run = {"settings": lasting_table(settings), "data": "", "start": "", "processes": 1}
+    saved = copy.deepcopy(run)
+    del saved["settings"]["augment"]["both"]
+    check_identity(saved, run)
+    run["settings"]["augment"]["both"]["scale"] = 0.2
+    with pytest.raises(UsageError, match=r"augment\.both\.scale: the run was started with 0\.0, the configuration has"):
+        check_identity(saved, run)

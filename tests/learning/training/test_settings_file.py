@@ -33,6 +33,7 @@ def test_the_index_lies_relative_to_the_configuration(tmp_path: Path) -> None:
     [
         ("", "c.toml: data.index: expected the path of a data set's index, found nothing"),
         ("[train]\nepochs = 3\n", "c.toml: unknown setting train.epochs; known are"),
+        ("[augment]\ntable = 'x'\n", "c.toml: unknown setting augment.table; known are augment.rotation, "),
         ("[train]\nsteps = 1.5\n", "c.toml: train.steps: expected a whole number, got 1.5"),
         ('[frame]\nshape = "cube"\n', "c.toml: frame.shape: expected a list"),
         ("[model.encoder]\nfilters = [4, 0]\n", "c.toml: encoder: expected filters"),

@@ -20,7 +20,7 @@ import nephi
 from nephi import TrainSettings
 from nephi.errors import DataError, UsageError
 from nephi.learning import PairBatch, read_model, write_model
-from nephi.learning.training import AugmentSettings
+from nephi.learning.training import AugmentSettings, WarpSettings
 from nephi.learning.training.log import TrainingLog
 from nephi.learning.training.pairs import PlacedBatch
 from nephi.learning.training.schedule import learning_rate
@@ -280,6 +280,9 @@ def test_an_auto_decoder_is_resumed_exactly(settings: TrainSettings, tmp_path: P
     decoder = replace(settings.model, system="auto-decoder", pairs=count)
     with pytest.raises(UsageError, match="an auto-decoder keeps values of each pair as it is"):
         nephi.train(replace(settings, model=decoder, augment=AugmentSettings(flip=True)), tmp_path / "other")
+    with pytest.raises(UsageError, match=r"augment\.both\.scale: an auto-decoder keeps"):
+        both = AugmentSettings(both=WarpSettings(scale=0.1))
+        nephi.train(replace(settings, model=decoder, augment=both), tmp_path / "other")
     settings = with_loop(replace(settings, model=decoder, augment=AugmentSettings(gamma=0.2)), steps=6)
     whole = nephi.train(settings, tmp_path / "whole")
 
