@@ -2,10 +2,9 @@
 
     python benchmarks/learned_lungs.py [DATA] [--score SCORE.py] [-o FOLDER]
 
-DATA holds `lung_ct/`, which the model never saw. It is trained by `nephi train benchmarks/training/lungs.toml` and
-`nephi finetune` with `lungs_varied.toml` into `benchmarks/work/learned/`; a run that is finished is not repeated, one
-that was interrupted goes on. Every registration is a process of its own. Writes `learned_lungs.md` and
-`learned_lungs.json`.
+DATA holds `lung_ct/`, which the model never saw. It is trained by `nephi train benchmarks/training/lungs.toml` into
+`benchmarks/work/learned/`; a run that is finished is not repeated, one that was interrupted goes on. Every
+registration is a process of its own. Writes `learned_lungs.md` and `learned_lungs.json`.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from process import measured
 
 HERE = Path(__file__).parent
 WORK = HERE / "work" / "learned"
-FIRST, RUN = WORK / "runs" / "lungs", WORK / "runs" / "lungs_varied"
+RUN = WORK / "runs" / "lungs"
 REFINE = (80, 150)  # steps
 PHANTOMS = 8  # of the split test
 COLUMNS = {
@@ -60,13 +59,9 @@ def train() -> None:
     """Write the data set and train, where that is not done yet."""
     if not (WORK / "lungs" / "dataset.json").is_file():
         subprocess.run([sys.executable, HERE / "lung_set.py", WORK / "lungs"], check=True)
-    _brought_to_an_end(FIRST, "train", HERE / "training" / "lungs.toml")
-    _brought_to_an_end(RUN, "finetune", FIRST / "last.safetensors", HERE / "training" / "lungs_varied.toml")
-
-
-def _brought_to_an_end(run: Path, *words: str | Path) -> None:
-    begun = ["--resume"] if run.exists() else []
-    subprocess.run([sys.executable, "-m", "nephi.cli", *words, "-o", run, "-q", *begun], check=True)
+    begun = ["--resume"] if RUN.exists() else []
+    config = HERE / "training" / "lungs.toml"
+    subprocess.run([sys.executable, "-m", "nephi.cli", "train", config, "-o", RUN, "-q", *begun], check=True)
 
 
 def pairs(data: Path | None) -> list[Pair]:
