@@ -71,6 +71,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--fresh", action="store_true", help="measure again what was measured before")
     parser.add_argument("--score", type=Path, help="a second scorer, to check ours")
     parser.add_argument("--threads", type=int, default=1, help="for every method")
+    parser.add_argument(
+        "--repeats", type=int, default=1, help="runs of a row, of which the one with the middle CPU time counts"
+    )
     parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds a row")
     parser.add_argument("--work", type=lambda text: Path(text).resolve(), default=HERE / "work")
     parser.add_argument("-o", "--output", type=Path, default=HERE / "results")
