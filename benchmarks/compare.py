@@ -5,7 +5,8 @@
 DATA holds `lung_ct/` and `brain_mri/`; phantoms are made first. Every row is a process of its own, from files to a
 displacement field, one at a time, with the same number of threads; `scoring.py` judges all fields. Rows are kept in
 the work folder: a run that stopped goes on where it was, `--fresh` measures the chosen rows again, and `--methods none`
-only writes the results anew. Peers are installed by `python benchmarks/peers/install.py`. Writes `comparison.md`,
+only writes the results anew. Of a row that `--repeats` runs several times the middle CPU time counts, with the field of
+the last run. Peers are installed by `python benchmarks/peers/install.py`. Writes `comparison.md`,
 `comparison.json` and `comparison.png` (the picture needs matplotlib).
 """
 
@@ -71,9 +72,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--fresh", action="store_true", help="measure again what was measured before")
     parser.add_argument("--score", type=Path, help="a second scorer, to check ours")
     parser.add_argument("--threads", type=int, default=1, help="for every method")
-    parser.add_argument(
-        "--repeats", type=int, default=1, help="runs of a row, of which the one with the middle CPU time counts"
-    )
+    parser.add_argument("--repeats", type=int, choices=range(1, 10), default=1, metavar="N", help="runs of a row")
     parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds a row")
     parser.add_argument("--work", type=lambda text: Path(text).resolve(), default=HERE / "work")
     parser.add_argument("-o", "--output", type=Path, default=HERE / "results")

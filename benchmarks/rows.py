@@ -38,7 +38,7 @@ def run(method: Method, pair: Pair, args: argparse.Namespace) -> dict[str, Any]:
     # A shared machine has slow and fast minutes: short rows are run several times, and the middle one counts.
     costs = [measured(command, folder / "log", args.limit, environment) for _ in range(args.repeats)]
     cost = sorted(costs, key=lambda each: each.cpu_s)[len(costs) // 2]
-    row |= {"command": shown(command, args), "version": version(method)} | numbers(cost)
+    row |= {"command": shown(command, args), "version": version(method), "repeats": args.repeats} | numbers(cost)
     if cost.timed_out:
         row["error"] = f"stopped after {args.limit / 60:g} minutes"
     elif cost.code:

@@ -61,8 +61,7 @@ def dividing_counts(least: Sequence[int]) -> list[int]:
     `least` does not fall. `.nephi` files hold no lattices: how they come about is a part of the format.
     """
     *others, last = least
-    # Below twice the last there is one: every count rounded up to a multiple of the one before. Nothing better was ever
-    # found beyond.
+    # Below twice the last there is one: every count rounded up to a multiple of the one before. A test looks beyond.
     found = [[*(_divisor(2 * of, need) for need in others), of] for of in range(last, 2 * last)]
     return min(found, key=sum)
 

@@ -34,7 +34,8 @@ def nephi_bytes(stored: StoredTransform) -> bytes:
         "about": stored.about,
     }
     tensors = {"affine": stored.affine.matrix.contiguous()}
-    if _is_plain(stored):
+    version = 1 if _is_plain(stored) else 2
+    if version == 1:
         field_settings = [asdict(step.settings) for step in stored.steps if isinstance(step, FieldStep)]
         header["field"] = field_settings[0] if field_settings else None
         prefixes = ["pair."]
@@ -43,7 +44,7 @@ def nephi_bytes(stored: StoredTransform) -> bytes:
         prefixes = [f"steps.{i}." for i in range(len(stored.steps))]
     for prefix, step in zip(prefixes, stored.steps, strict=False):
         tensors |= {prefix + name: value for name, value in _step_tensors(step).items()}
-    return FILE.to_bytes(header, tensors, version=1 if _is_plain(stored) else 2)
+    return FILE.to_bytes(header, tensors, version)
 
 
 def _is_plain(stored: StoredTransform) -> bool:

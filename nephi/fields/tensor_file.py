@@ -70,20 +70,18 @@ class TensorFile:
         """Raise `DataError` naming a tensor that holds NaN or infinite values."""
         for name, tensor in tensors.items():
             if not bool(torch.isfinite(tensor).all()):
-                raise self.damaged(path, f"{name} holds NaN or infinite values")
+                raise self.damaged(path, DataError(f"{name} holds NaN or infinite values"))
 
-    def damaged(self, path: str | Path, what: Exception | str) -> DataError:
+    def damaged(self, path: str | Path, why: Exception) -> DataError:
         """Return the error for a file whose content does not fit together."""
-        said = f"{type(what).__name__} {what}" if isinstance(what, Exception) else what
-        if isinstance(what, NephiError):
-            said = str(what)
-        return DataError(f"{path}: damaged {self.called}: {one_line(said)}{self._then}")
+        kind = "" if isinstance(why, NephiError) else f"{type(why).__name__} "  # ours say enough
+        return DataError(f"{path}: damaged {self.called}: {kind}{one_line(why)}{self._then}")
 
     @property
     def _then(self) -> str:
         return f"; {self.advice}" if self.advice else ""
 
 
-def one_line(error: Exception | str) -> str:
+def one_line(error: Exception) -> str:
     """Return what an error says, without line breaks and not at length."""
     return " ".join(str(error).split())[:300]
