@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from machine import machine
-from methods import DEFAULT_PRESET, HERE, PAPER_PRESETS, PEERS, Method, known_presets, nephi_methods
+from methods import DEFAULT_PRESET, FIELD_ALONE, HERE, PAPER_PRESETS, PEERS, Method, known_presets, nephi_methods
 from page import page
 from pairs import Pair, all_pairs
 from rows import floors, run
 
 LIMIT_S = 30 * 60
-USUAL_PRESETS = ("fast", DEFAULT_PRESET, "best", *PAPER_PRESETS)
+USUAL_PRESETS = ("fast", DEFAULT_PRESET, FIELD_ALONE, "best", *PAPER_PRESETS)
 
 
 def kept(path: Path, fresh: bool) -> dict[str, Any] | None:
@@ -66,7 +66,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = {"type": lambda text: [part for part in text.split(",") if part], "metavar": "A,B"}
     parser.add_argument("data", type=lambda text: Path(text).resolve())
-    parser.add_argument("--presets", default=[DEFAULT_PRESET], **names, help="of nephi; `default`: what fits the pair")
+    presets = "of nephi; default fits the pair, and field writes the field alone"
+    parser.add_argument("--presets", default=[DEFAULT_PRESET], **names, help=presets)
     parser.add_argument("--only", default=[], **names, help="measure these pairs")
     parser.add_argument("--methods", default=[], **names, help="measure methods whose names begin so, in any case")
     parser.add_argument("--fresh", action="store_true", help="measure again what was measured before")

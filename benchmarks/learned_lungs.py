@@ -1,6 +1,6 @@
 """Train on lung phantoms and register unseen ones, and a real pair: predicted, refined, and fitted from scratch.
 
-    python benchmarks/learned_lungs.py [DATA] [--score SCORE.py] [-o FOLDER]
+    python benchmarks/learned_lungs.py [DATA] [--score SCORE.py] [-o FOLDER] [--devices 2]
 
 DATA holds `lung_ct/`, which the model never saw. It is trained by `nephi train benchmarks/training/lungs.toml` into
 `benchmarks/work/learned/`; a run that is finished is not repeated, one that was interrupted goes on. Every
@@ -55,13 +55,14 @@ class Pair:
         return ["--landmarks", f"{self.landmarks}", "--mask", f"{self.fixed_mask}"]
 
 
-def train() -> None:
-    """Write the data set and train, where that is not done yet."""
+def train(devices: int) -> None:
+    """Write the data set and train in so many processes, where that is not done yet."""
     if not (WORK / "lungs" / "dataset.json").is_file():
         subprocess.run([sys.executable, HERE / "lung_set.py", WORK / "lungs"], check=True)
     begun = ["--resume"] if RUN.exists() else []
     config = HERE / "training" / "lungs.toml"
-    subprocess.run([sys.executable, "-m", "nephi.cli", "train", config, "-o", RUN, "-q", *begun], check=True)
+    command = [sys.executable, "-m", "nephi.cli", "train", config, "-o", RUN, "-q", "--devices", devices, *begun]
+    subprocess.run([str(part) for part in command], check=True)
 
 
 def pairs(data: Path | None) -> list[Pair]:
@@ -155,8 +156,9 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--score", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=HERE / "results")
+    parser.add_argument("--devices", type=int, default=2, help="processes that train, each with pairs of its own")
     chosen = parser.parse_args()
-    train()
+    train(chosen.devices)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for pair in pairs(chosen.data):

@@ -14,7 +14,9 @@ import torch
 import nephi
 
 SHAPE = (68, 50, 54)  # voxels of about 5 mm
-MOST = 25.0  # mm
+LEAST, MOST = 5.0, 25.0  # mm
+THIN, THICK = 0.4, 1.1  # of vessels
+DARK, BRIGHT = -940.0, -830.0  # HU of tissue
 SEEDS = {"train": 0, "val": 5000, "test": 10_000}
 SIDES = {"both": 0, "left": -1, "right": 1}  # of x, world mm
 
@@ -29,13 +31,24 @@ def write_lungs(folder: Path, counts: dict[str, int]) -> None:
         pairs: list[nephi.DatasetPair] = []
         subjects = []
         for seed in range(SEEDS[split], SEEDS[split] + count):
-            share = float(torch.rand(1, generator=torch.Generator().manual_seed(seed)))
-            phantom = nephi.lung_phantom(seed, MOST if split != "train" else 5 + (MOST - 5) * share, shape=SHAPE)
+            phantom = _varied(seed) if split == "train" else nephi.lung_phantom(seed, MOST, shape=SHAPE)
             subjects.append(f"p{seed}")
             for side in SIDES if split == "train" else ("both",):
                 pairs += _written(folder, phantom, f"p{seed}", side, images)
         splits[split] = nephi.DatasetSplit(tuple(subjects), tuple(pairs))
     nephi.write_dataset_index(nephi.DatasetIndex("lung phantoms", 3, tuple(images), splits), folder)
+
+
+def _varied(seed: int) -> nephi.PhantomPair:
+    """Return a phantom of any motion, whose vessels are thinner or thicker and whose tissue is darker or brighter."""
+    motion, vessels, tissue = torch.rand(3, generator=torch.Generator().manual_seed(seed)).tolist()
+    return nephi.lung_phantom(
+        seed,
+        LEAST + (MOST - LEAST) * motion,
+        vessels=THIN + (THICK - THIN) * vessels,
+        tissue=DARK + (BRIGHT - DARK) * tissue,
+        shape=SHAPE,
+    )
 
 
 def _written(

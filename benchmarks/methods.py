@@ -14,6 +14,7 @@ from pairs import Pair
 HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = HERE.parent / ".peers"
 DEFAULT_PRESET = "default"  # stands for the preset that fits a pair
+FIELD_ALONE = "field"  # the same, which writes what peers write: the displacement field
 PAPER_PRESETS = ("idir", "nephi-eccv2024")
 
 
@@ -80,7 +81,7 @@ class Method:
         for option, mask in (("--fixed-mask", pair.fixed_mask), ("--moving-mask", pair.moving_mask)):
             command += [option, mask] if mask else []
         similarity = ["--similarity", "mind"] if pair.multimodal and self.preset != pair.preset else []
-        tail = ["--seed", "0", "--threads", str(threads), "-q", "--overwrite", "-o", folder / "out"]
+        tail = [*self.options, "--seed", "0", "--threads", str(threads), "-q", "--overwrite", "-o", folder / "out"]
         return [*command, "--preset", self.preset, *similarity, *tail]
 
 
@@ -111,16 +112,17 @@ PEERS = (
 def nephi_methods(pair: Pair, wanted: Iterable[str], known: Sequence[str]) -> list[Method]:
     """Return a method for every wanted preset that exists for the pair.
 
-    `default` is the pair's own preset (brain-mri where there is none for other contrasts); `fast` means
-    `<its own>-fast` where such a preset exists.
+    `default` is the pair's own preset (brain-mri where there is none for other contrasts), and so is `field`, which
+    writes the displacement field alone; `fast` means `<its own>-fast` where such a preset exists.
     """
     own = pair.preset if pair.preset in known else "brain-mri"
     result = []
     for name in wanted:
-        choices = [own] if name == DEFAULT_PRESET else [f"{own}-{name}", name]
+        choices = [own] if name in (DEFAULT_PRESET, FIELD_ALONE) else [f"{own}-{name}", name]
         for preset in [choice for choice in choices if choice in known][:1]:
             label = "nephi" if name == DEFAULT_PRESET else f"nephi {name}"
-            result.append(Method(label, has_inverse=True, preset=preset))
+            saved = ("--save", "warp") if name == FIELD_ALONE else ()
+            result.append(Method(label, has_inverse=not saved, preset=preset, options=saved))
     return result
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from nephi.errors import UsageError
 from nephi.fields import LatentBatch
 from nephi.learning.blocks import SLOPE, block, convolution, initialise
+from nephi.learning.forces import forces
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,15 @@ class EncoderSettings:
         most of the work is spent there.
     pooled: cells along each axis to which the coarsest map is averaged for the global code.
     features: width of the layer between these and the code.
+    forces: show the first convolution the demons' forces of the two images as well, what a voxel alone can tell of its
+        motion: learning begins sooner, and depends less on what the images show.
     """
 
     filters: tuple[int, ...] = (8, 16, 32, 64, 128, 256)
     finest: int = 0
     pooled: int = 4
     features: int = 256
+    forces: bool = False
 
     def __post_init__(self) -> None:
         if not self.filters or min([*self.filters, self.pooled, self.features]) < 1:
@@ -71,7 +75,8 @@ class PairEncoder(nn.Module):
         d = len(shape)
         filters = settings.filters
         self.mode = "bilinear" if d == 2 else "trilinear"
-        self.down = nn.ModuleList(block(d, before, after, stride=2) for before, after in pairwise([2, *filters]))
+        shown = 2 + d if settings.forces else 2
+        self.down = nn.ModuleList(block(d, before, after, stride=2) for before, after in pairwise([shown, *filters]))
         every = [lattice for levels in self.lattices for lattice in levels]
         self.level_of = {each: max(settings.finest, _level(each.shape, shape, len(filters))) for each in every}
         finest = min(self.level_of.values(), default=len(filters) - 1)
@@ -95,7 +100,8 @@ class PairEncoder(nn.Module):
 
     def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> LatentBatch:
         """Return the latent values for images `(B, 1, *shape)`, of this shape or another, of any pairs."""
-        features = torch.cat([fixed, moving], dim=1)
+        parts = [fixed, moving, *([forces(fixed, moving)] if self.settings.forces else [])]
+        features = torch.cat(parts, dim=1)
         maps = []
         for down in self.down:
             features = down(features)

@@ -24,16 +24,18 @@ AIR, PARENCHYMA, BLOOD, FAT, MUSCLE, BONE = -1000.0, -840.0, 40.0, -100.0, 45.0,
 class Chest:
     """CT-like chest, breathed out: two lungs with vessels, mediastinum, ribs, spine, fat and the air around.
 
-    `texture` holds two functions, of the lung tissue and of soft tissue.
+    `texture` holds two functions, of the lung tissue and of soft tissue; `tissue` are the former's mean HU.
     """
 
     vessels: Vessels
     texture: PlaneWaves
+    tissue: float = PARENCHYMA
 
     @classmethod
-    def random(cls, generator: torch.Generator) -> Chest:
-        """Draw vessels and texture; the organs are the same in every chest."""
-        return cls(Vessels.random(generator), PlaneWaves.random(12, 2, 3, (7.0, 21.0), generator))
+    def random(cls, generator: torch.Generator, thickness: float = 1.0, tissue: float = PARENCHYMA) -> Chest:
+        """Draw vessels of that `thickness`, and texture; the organs are the same in every chest."""
+        vessels = Vessels.random(generator, thickness)
+        return cls(vessels, PlaneWaves.random(12, 2, 3, (7.0, 21.0), generator), tissue)
 
     def __call__(self, points: Tensor, density: Tensor) -> Tensor:
         """Return HU `(N,)` at moving points `(N, 3)`, world mm.
@@ -44,7 +46,7 @@ class Chest:
         values = self._body(points)
         lung = (depth > -5 * EDGE).nonzero().squeeze(1)
         inside = points[lung]
-        tissue = (PARENCHYMA - AIR + 35 * self.texture(inside)[:, 0]) * density[lung] + AIR
+        tissue = (self.tissue - AIR + 35 * self.texture(inside)[:, 0]) * density[lung] + AIR
         tissue = torch.lerp(tissue, torch.full_like(tissue, BLOOD), self.vessels(inside))
         values[lung] = torch.lerp(values[lung], tissue, torch.sigmoid(depth[lung] / (0.5 * EDGE)))
         return values

@@ -28,14 +28,15 @@ BLUR = 1.3  # mm: standard deviation of a scanner's point spread; thin vessels a
 
 @dataclass(frozen=True, eq=False)
 class Vessels:
-    """Trees of tubes of 1.5 to 5 mm radius that fill the lungs, with some 10 mm between neighbours."""
+    """Trees of tubes of 1.5 to 5 mm radius, times `thickness`, that fill the lungs, some 10 mm between neighbours."""
 
     scales: tuple[PlaneWaves, ...]
+    thickness: float = 1.0
 
     @classmethod
-    def random(cls, generator: torch.Generator) -> Vessels:
+    def random(cls, generator: torch.Generator, thickness: float = 1.0) -> Vessels:
         """Draw the functions whose zeros the vessels are."""
-        return cls(tuple(PlaneWaves.random(WAVES, 2, 3, lengths, generator) for lengths in SCALES))
+        return cls(tuple(PlaneWaves.random(WAVES, 2, 3, lengths, generator) for lengths in SCALES), thickness)
 
     def __call__(self, points: Tensor) -> Tensor:
         """Return how much vessel there is at world points `(N, 3)`, 0 to 1 `(N,)`: a Gaussian around each line."""
@@ -54,7 +55,7 @@ class Vessels:
         for a, b, radius in TREES:
             product = (slopes[a] * slopes[b]).sum(dim=0)
             distance = _squared_distance(values[a], values[b], squares[a], squares[b], product) / shrink**2
-            width = radius**2 * shrink  # vessels taper on their way out
+            width = (self.thickness * radius) ** 2 * shrink  # vessels taper on their way out
             blurred = width + 2 * BLUR**2
             tissue *= 1 - torch.exp(-distance / blurred) * (width / blurred)
         return 1 - tissue

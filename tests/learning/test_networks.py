@@ -22,6 +22,7 @@ from nephi.learning import (
 )
 
 ENCODER = EncoderSettings(filters=(4, 8, 8), features=16)
+FORCED = replace(ENCODER, forces=True)
 Images = tuple[Tensor, Tensor]
 
 
@@ -29,9 +30,9 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(2)
 
 
-def network(settings: FieldSettings, grid: Grid) -> NephiNetwork:
+def network(settings: FieldSettings, grid: Grid, encoder: EncoderSettings = ENCODER) -> NephiNetwork:
     """One whose last layers are away from zero, as if it were trained."""
-    found = NephiNetwork(settings, ENCODER, grid, generator())
+    found = NephiNetwork(settings, encoder, grid, generator())
     with torch.no_grad():
         for field in (found.fields.forward_field, found.fields.inverse_field):
             field.decoder.last.weight.copy_(0.05 * torch.randn(field.decoder.last.weight.shape, generator=generator()))
@@ -52,8 +53,15 @@ def settings(request: pytest.FixtureRequest, field_settings: FieldSettings) -> F
     return replace(field_settings, **request.param)
 
 
-def test_latent_values_of_any_kind(settings: FieldSettings, grid: Grid, images: Images) -> None:
-    found = NephiNetwork(settings, ENCODER, grid, generator())
+@pytest.fixture(params=[ENCODER, FORCED], ids=["images", "forces"])
+def encoder(request: pytest.FixtureRequest) -> EncoderSettings:
+    return request.param
+
+
+def test_latent_values_of_any_kind(
+    settings: FieldSettings, encoder: EncoderSettings, grid: Grid, images: Images
+) -> None:
+    found = NephiNetwork(settings, encoder, grid, generator())
     latent = found.encoder(*images)
     assert latent.everywhere.shape == (3, settings.global_codes)
     assert [table.shape[1:] for table in latent.tables] == [g.table.shape for g in latent_grids(found.fields)]
@@ -82,9 +90,11 @@ def test_starts_as_the_identity(settings: FieldSettings, grid: Grid, images: Ima
     assert torch.equal(unet(*images), torch.zeros(3, grid.dimension, *grid.shape))
 
 
-def test_pairs_of_a_batch_do_not_meet(field_settings: FieldSettings, grid: Grid, images: Images) -> None:
+def test_pairs_of_a_batch_do_not_meet(
+    field_settings: FieldSettings, encoder: EncoderSettings, grid: Grid, images: Images
+) -> None:
     """And so a batch of one works."""
-    found = network(field_settings, grid)
+    found = network(field_settings, grid, encoder)
     points = grid.voxel_centres().float().reshape(1, -1, grid.dimension)[:, ::7].expand(3, -1, -1)
     together = found(*images)[0](points)
     assert float((together[0] - together[1]).detach().abs().max()) > 1e-4
@@ -100,9 +110,9 @@ def test_the_direction_matters(field_settings: FieldSettings, grid: Grid, images
 
 
 def test_gradients_reach_every_parameter_but_the_predicted_ones(
-    settings: FieldSettings, grid: Grid, images: Images
+    settings: FieldSettings, encoder: EncoderSettings, grid: Grid, images: Images
 ) -> None:
-    found = network(settings, grid)
+    found = network(settings, grid, encoder)
     points = grid.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
     sum((phi(points) ** 2).sum() for phi in found(*images)).backward()
     for name, parameter in found.named_parameters():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from nephi.errors import UsageError
 from nephi.geometry import Grid, determinant
 from nephi.images import Image, find_lungs, resample
 from nephi.phantoms import Breathing, PhantomPair, lung_phantom
@@ -135,6 +136,25 @@ def test_the_breath_darkens_lung_tissue_as_much_as_it_expands(quiet_lungs: Phant
     dark = plain.fixed.data < -850
     assert ((once.fixed.data + 1000.0) / (plain.fixed.data + 1000.0))[dark].mean() < 0.9
     assert torch.equal(plain.moving.data, twice.moving.data)
+
+
+def test_lung_tissue_has_the_density_asked_for_and_vessels_theirs() -> None:
+    spot = around(torch.tensor([62.0, 5.0, -40.0]), 20, 1.5)  # within the right lung
+    grids = {"fixed_grid": spot, "moving_grid": spot, "noise": 0.0}
+    bare, dark, thin, thick = (
+        lung_phantom(3, tissue=tissue, vessels=vessels, **grids).moving.data.float()
+        for tissue, vessels in ((-840.0, 0.0), (-920.0, 0.0), (-840.0, 0.5), (-840.0, 1.0))
+    )
+    assert bare.mean() == pytest.approx(-840, abs=15) and bare.std() < 60
+    assert ((bare - dark) - 80).abs().max() <= 1
+    shares = [(image > -600).float().mean() for image in (bare, thin, thick)]
+    assert shares[0] == 0 < shares[1] < 0.5 * shares[2]
+
+
+@pytest.mark.parametrize("wrong", [{"vessels": -0.1}, {"tissue": -1001.0}, {"tissue": 50.0}])
+def test_vessels_and_tissue_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        lung_phantom(0, **wrong)
 
 
 def test_noise_has_the_size_asked_for_and_differs_between_the_images() -> None:
