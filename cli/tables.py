@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 
 def print_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
     """Print two columns under a title, without cutting anything in a pipe."""
+    from rich.console import Console  # here: commands that print nothing need not wait for it
+    from rich.table import Table
+
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

@@ -57,7 +57,7 @@ class VectorCode:
 
     def encode(self, displacement_world: Tensor, grid: Grid, start: int, stop: int) -> Tensor:
         """Return the tool's vectors `(..., D)` of the displacements in slices `start:stop` of `grid`'s last axis."""
-        linear = self.moving[:-1, :-1].T.to(displacement_world)
+        linear = self.moving[:-1, :-1].T.to(displacement_world).contiguous()  # twice as fast as the transposed one
         vectors = displacement_world @ linear
         return vectors if self._one_frame else vectors + self._gap(grid, start, stop).to(vectors)
 
