@@ -2,9 +2,9 @@
 
     python benchmarks/learned_lungs.py [DATA] [--score SCORE.py] [-o FOLDER] [--devices 2]
 
-DATA holds `lung_ct/`, which the model never saw. It is trained by `nephi train benchmarks/training/lungs.toml` into
-`benchmarks/work/learned/`; a run that is finished is not repeated, one that was interrupted goes on. Every
-registration is a process of its own. Writes `learned_lungs.md` and `learned_lungs.json`.
+DATA holds `lung_ct/`, which the model never saw. It is trained by `nephi train benchmarks/training/lungs.toml
+--device cpu --devices 2` into `benchmarks/work/learned/`; a run that is finished is not repeated, one that was
+interrupted goes on. Every registration is a process of its own. Writes `learned_lungs.md` and `learned_lungs.json`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from process import measured
 
 HERE = Path(__file__).parent
 WORK = HERE / "work" / "learned"
-RUN = WORK / "runs" / "lungs"
+LUNGS = WORK / "varied_lungs"
+RUN = WORK / "runs" / "varied_lungs"
 REFINE = (80, 150)  # steps
 PHANTOMS = 8  # of the split test
 COLUMNS = {
@@ -57,23 +58,24 @@ class Pair:
 
 def train(devices: int) -> None:
     """Write the data set and train in so many processes, where that is not done yet."""
-    if not (WORK / "lungs" / "dataset.json").is_file():
-        subprocess.run([sys.executable, HERE / "lung_set.py", WORK / "lungs"], check=True)
+    if not (LUNGS / "dataset.json").is_file():
+        subprocess.run([sys.executable, HERE / "lung_set.py", LUNGS], check=True)
     begun = ["--resume"] if RUN.exists() else []
     config = HERE / "training" / "lungs.toml"
-    command = [sys.executable, "-m", "nephi.cli", "train", config, "-o", RUN, "-q", "--devices", devices, *begun]
+    command = [sys.executable, "-m", "nephi.cli", "train", config, "-o", RUN, "-q", *begun]
+    command += ["--device", "cpu", "--devices", devices]
     subprocess.run([str(part) for part in command], check=True)
 
 
 def pairs(data: Path | None) -> list[Pair]:
     """Return the pairs to register: phantoms, then the real one."""
-    index = json.loads((WORK / "lungs" / "dataset.json").read_text())
+    index = json.loads((LUNGS / "dataset.json").read_text())
     images = {image["id"]: image for image in index["images"]}
     listed = index["splits"]["test"]["pairs"][: 2 * PHANTOMS : 2]
     found = []
     for pair in listed:
         files = [images[pair[side]][kind] for kind in ("image", "mask") for side in ("fixed", "moving")]
-        found.append(Pair(pair["fixed"].split("-")[0], *(WORK / "lungs" / f for f in [*files, pair["landmarks"]])))
+        found.append(Pair(pair["fixed"].split("-")[0], *(LUNGS / f for f in [*files, pair["landmarks"]])))
     if data is not None:
         names = ("fixed.mha", "moving.mha", "fixed_mask.mha", "moving_mask.mha", "landmarks.csv")
         found.append(Pair("lung_ct", *(data / "lung_ct" / name for name in names)))

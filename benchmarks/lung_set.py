@@ -1,7 +1,8 @@
 """Write lung phantoms as a data set: `python benchmarks/lung_set.py FOLDER [--train 160]`.
 
 Each phantom gives three pairs: of both lungs, and of either one, by masks of their own, with landmarks inside these;
-each is there from breathed in to breathed out and back. Training phantoms move by 5 to 25 mm, the others by 25.
+each is there from breathed in to breathed out and back. Training phantoms move by 5 to 25 mm, with vessels
+thinner or thicker and tissue darker or brighter than usual; the others by 25 mm, as usual.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from pairs import Pair
 HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = HERE.parent / ".peers"
 DEFAULT_PRESET = "default"  # stands for the preset that fits a pair
-FIELD_ALONE = "field"  # the same, which writes what peers write: the displacement field
+FIELD_ALONE = "field"  # the same, which writes what most peers write: the displacement field
 PAPER_PRESETS = ("idir", "nephi-eccv2024")
 
 
@@ -122,7 +122,7 @@ def nephi_methods(pair: Pair, wanted: Iterable[str], known: Sequence[str]) -> li
         for preset in [choice for choice in choices if choice in known][:1]:
             label = "nephi" if name == DEFAULT_PRESET else f"nephi {name}"
             saved = ("--save", "warp") if name == FIELD_ALONE else ()
-            result.append(Method(label, has_inverse=not saved, preset=preset, options=saved))
+            result.append(Method(label, has_inverse=True, preset=preset, options=saved))
     return result
 
 

@@ -33,10 +33,10 @@ def verdicts(rows: list[dict[str, Any]]) -> list[str]:
         fast = min(alike, key=lambda row: row["cpu_s"])
         share = own["cpu_s"] / fast["cpu_s"]
         lines.append(f"- time: nephi {share:.2f} of {fast['method']}, the fastest peer of at most 1.1 times its error")
-        alone = next((row for row in rows if row["method"] == f"nephi {FIELD_ALONE}" and "cpu_s" in row), None)
+        alone = next((row for row in rows if row["method"] == f"nephi {FIELD_ALONE}" and error(row) is not None), None)
         if alone:
             share = alone["cpu_s"] / fast["cpu_s"]
-            lines[-1] += f"; {share:.2f} where it writes what peers write, one displacement field"
+            lines[-1] += f"; {share:.2f} where it writes one displacement field and nothing else"
     else:
         lines.append("- time: no peer has at most 1.1 times nephi's error")
     small = min(peers, key=lambda row: row["peak_mb"])

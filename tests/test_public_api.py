@@ -181,6 +181,10 @@ print("torch._dynamo" in sys.modules)
     assert run_python(code).strip() == "False"
 
 
+def test_a_command_that_prints_nothing_does_not_load_what_prints() -> None:
+    assert run_python("import sys, nephi.cli.main; print('rich' in sys.modules)").strip() == "False"
+
+
 def test_import_star_gives_the_surface() -> None:
     names: dict[str, object] = {}
     exec("from nephi import *", names)

@@ -25,7 +25,7 @@ class EncoderSettings:
     pooled: cells along each axis to which the coarsest map is averaged for the global code.
     features: width of the layer between these and the code.
     forces: show the first convolution the demons' forces of the two images as well, what a voxel alone can tell of its
-        motion: learning begins sooner, and depends less on what the images show.
+        motion: learning begins sooner.
     """
 
     filters: tuple[int, ...] = (8, 16, 32, 64, 128, 256)

@@ -12,8 +12,8 @@ def forces(fixed: Tensor, moving: Tensor) -> Tensor:
     """Return the demons' forces `(B, D, *shape)` of images `(B, 1, *shape)`, in voxels along each axis, at most 1 long.
 
     To first order `fixed(x) = moving(x + u)` asks for u along the slope g of the images' mean, and says nothing of what
-    is across it: `u = (fixed - moving) g / (|g|^2 + (fixed - moving)^2 / 4)`. The symmetric force of Vercauteren et al.
-    (NeuroImage 2009), after Thirion (Medical Image Analysis 1998).
+    is across it: `u = (fixed - moving) g / (|g|^2 + (fixed - moving)^2 / 4 + FLAT)`. The symmetric force of Vercauteren
+    et al. (NeuroImage 2009), after Thirion (Medical Image Analysis 1998). Axes have two voxels or more.
     """
     difference = fixed - moving
     slopes = torch.gradient((fixed + moving) / 2, dim=list(range(2, fixed.ndim)))

@@ -56,13 +56,18 @@ def plan_prediction(
 
 
 def _features(model: StoredModel) -> int:
-    """Return how many features the network has on its way down, at all resolutions of its finest step."""
+    """Return how many features the network has on its way down, at all resolutions of its finest step.
+
+    The forces of two images take, while they are made, as much as one for each axis of every voxel.
+    """
     if model.settings.system == "auto-decoder":  # has no network for images
         return 0
     halved = isinstance(model.system, NephiSystem)  # already by its first convolution
     filters = model.settings.encoder.filters if halved else model.settings.unet.filters
     shapes = [tuple(-(-n // 2 ** (level + halved)) for n in model.frame.shape) for level in range(len(filters))]
-    return sum(count * math.prod(shape) for count, shape in zip(filters, shapes, strict=True))
+    forced = halved and model.settings.encoder.forces
+    made = model.frame.dimension * math.prod(model.frame.shape) if forced else 0
+    return made + sum(count * math.prod(shape) for count, shape in zip(filters, shapes, strict=True))
 
 
 def _made_of(model: StoredModel) -> tuple[tuple[tuple[int, ...], ...], int]:

@@ -46,7 +46,7 @@ def blurred(images: Tensor, coarse: Grid, fine: Grid) -> Tensor:
     """
     widths = [2 * round(n / (2 * m)) + 1 for n, m in zip(fine.shape, coarse.shape, strict=True)]  # odd: nothing moves
     pool = nn.functional.avg_pool2d if fine.dimension == 2 else nn.functional.avg_pool3d
-    for axis, width in enumerate(widths):  # one after the other: 3 times 5 voxels instead of 125
+    for axis, width in enumerate(widths):  # one after the other: 15 voxels instead of 125 for a width of 5
         along = [width if each == axis else 1 for each in range(fine.dimension)]
         images = pool(images, along, stride=1, padding=[w // 2 for w in along], count_include_pad=False)
     return images

@@ -24,7 +24,7 @@ AIR, PARENCHYMA, BLOOD, FAT, MUSCLE, BONE = -1000.0, -840.0, 40.0, -100.0, 45.0,
 class Chest:
     """CT-like chest, breathed out: two lungs with vessels, mediastinum, ribs, spine, fat and the air around.
 
-    `texture` holds two functions, of the lung tissue and of soft tissue; `tissue` are the former's mean HU.
+    `texture` holds two functions, of the lung tissue and of soft tissue; `tissue` is the former's mean, HU.
     """
 
     vessels: Vessels
@@ -33,7 +33,7 @@ class Chest:
 
     @classmethod
     def random(cls, generator: torch.Generator, thickness: float = 1.0, tissue: float = PARENCHYMA) -> Chest:
-        """Draw vessels of that `thickness`, and texture; the organs are the same in every chest."""
+        """Draw vessels of that `thickness` and texture about `tissue` HU; the organs are the same in every chest."""
         vessels = Vessels.random(generator, thickness)
         return cls(vessels, PlaneWaves.random(12, 2, 3, (7.0, 21.0), generator), tissue)
 

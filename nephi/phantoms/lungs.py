@@ -57,7 +57,8 @@ def lung_phantom(
     vessels
         Thickness of the vessels, 1 for radii of 1.5 to 5 mm; with thinner ones fewer are seen.
     tissue
-        Mean HU of the moving image's lung tissue between its vessels, -1000 to 40.
+        Mean HU of the moving image's lung tissue between its vessels, -1000 to 40. To that a texture of some 35 HU
+        (root mean square) is added, so that very dark tissue falls below air here and there.
     shape
         Voxels of the fixed image (about as many in the moving one); the field of view stays.
     fixed_grid, moving_grid
@@ -68,9 +69,10 @@ def lung_phantom(
     UsageError
         When a number is out of range, or `motion` is too large to be free of folds.
     """
-    if motion <= 0 or min(local, noise, density, vessels) < 0:
+    sizes = (local, noise, density, vessels)
+    if not 0 < motion < math.inf or not all(0 <= size < math.inf for size in sizes):
         raise UsageError(
-            "motion must be positive, and local, noise, density and vessels 0 or more; "
+            "motion must be positive, and local, noise, density and vessels 0 or more, all finite; "
             f"got {motion:g}, {local:g}, {noise:g}, {density:g} and {vessels:g}"
         )
     if not AIR <= tissue <= BLOOD:

@@ -50,7 +50,7 @@ class AffineTransform(Transform):
     def __call__(self, points: Tensor) -> Tensor:
         """Return `A x + b` for points `(..., D)`."""
         linear, shift = self.matrix[:-1, :-1].T.to(points).contiguous(), self.matrix[:-1, -1].to(points)
-        return torch.addmm(shift, points.reshape(-1, self.dimension), linear).reshape(points.shape)
+        return torch.addmm(shift, points.reshape(-1, points.shape[-1]), linear).reshape(points.shape)
 
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return `A x + b`, and A expanded to `(..., D, D)`."""

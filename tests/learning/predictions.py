@@ -27,7 +27,7 @@ ENCODER = EncoderSettings((4, 8, 8), 2, 8)
 SYSTEMS = {
     "dense": ModelSettings(field=DENSE, encoder=ENCODER),
     "coded": ModelSettings(field=replace(CODED, code_spacing=15.0), encoder=ENCODER),
-    "steps": ModelSettings(thinning=(2, 1), field=DENSE, encoder=ENCODER),
+    "steps": ModelSettings(thinning=(2, 1), field=DENSE, encoder=replace(ENCODER, forces=True)),
     "auto": ModelSettings("auto-decoder", pairs=2, field=DENSE),
     "unet": ModelSettings("unet", unet=UNetSettings((4, 4, 8))),
 }

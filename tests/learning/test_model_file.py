@@ -29,6 +29,7 @@ FIELD = FieldSettings(spacings=(12.0, 6.0), channels=2, hidden=8, global_codes=3
 ENCODER = EncoderSettings(filters=(4, 8), pooled=2, features=8)
 MODELS = {
     "nephi": ModelSettings("nephi", (2, 1), field=FIELD, encoder=ENCODER),
+    "forces": ModelSettings("nephi", (2, 1), field=FIELD, encoder=replace(ENCODER, forces=True)),
     "fourier": ModelSettings(field=replace(FIELD, encoding="fourier", frequencies=4), encoder=ENCODER),
     "auto-decoder": ModelSettings("auto-decoder", pairs=5, field=FIELD),
     "unet": ModelSettings("unet", unet=UNetSettings((4, 4))),

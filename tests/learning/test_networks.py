@@ -82,6 +82,18 @@ def test_fields_of_their_own_for_one_pair(settings: FieldSettings, grid: Grid, i
     assert torch.equal(found(*images)[0](every), phi(every))
 
 
+def test_an_encoder_with_forces_looks_at_them(field_settings: FieldSettings, grid: Grid, images: Images) -> None:
+    """Without their weights it says something else, of two images; of one image twice there are no forces."""
+    found = network(field_settings, grid, FORCED)
+    same = images[0], images[0]
+    before = [found.encoder(*pair).everywhere.detach() for pair in (images, same)]
+    with torch.no_grad():
+        found.encoder.down[0][0].weight[:, 2:] = 0
+    after = [found.encoder(*pair).everywhere.detach() for pair in (images, same)]
+    assert float((after[0] - before[0]).abs().max()) > 1e-3
+    torch.testing.assert_close(after[1], before[1])
+
+
 def test_starts_as_the_identity(settings: FieldSettings, grid: Grid, images: Images) -> None:
     points = grid.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
     for phi in NephiNetwork(settings, ENCODER, grid, generator())(*images):

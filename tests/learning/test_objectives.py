@@ -133,6 +133,15 @@ def test_thinned_images_do_not_alias(dimension: int) -> None:
     assert torch.equal(blurred(board, fine, fine), board)
 
 
+def test_each_axis_is_blurred_as_far_as_it_is_thinned() -> None:
+    """The same as one box of unequal sides, which counts voxels inside only."""
+    fine = Grid.from_spacing((9, 7, 12), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    coarse = Grid.from_spacing((5, 7, 3), (2.0, 1.0, 5.5), (0.0, 0.0, 0.0))
+    image = torch.rand(2, 1, *fine.shape, generator=torch.Generator().manual_seed(0))
+    box = torch.nn.functional.avg_pool3d(image, (3, 1, 5), 1, (1, 0, 2), count_include_pad=False)
+    torch.testing.assert_close(blurred(image, coarse, fine), box)
+
+
 def test_training_lowers_the_loss(field_settings: FieldSettings, grid: Grid) -> None:
     """A pair that differs by a shift: a few steps bring network and U-Net closer."""
     points = grid.voxel_centres().float()

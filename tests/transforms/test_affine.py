@@ -62,3 +62,17 @@ def test_tiny_units_are_not_singular() -> None:
 def test_impossible_matrices_are_refused(values, complaint) -> None:
     with pytest.raises(DataError, match=complaint):
         AffineTransform(values)
+
+
+@pytest.mark.parametrize("shape", [(3,), (0, 3), (4, 5, 3), (2, 0, 3)])
+def test_points_of_any_shape_go_through(shape) -> None:
+    transform = AffineTransform(torch.tensor([[1.0, 2, 0, 3], [0, 1, 0, 4], [0, 0, 2, 5], [0, 0, 0, 1]]))
+    points = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    expected = points @ transform.matrix[:3, :3].float().T + transform.matrix[:3, 3].float()
+    torch.testing.assert_close(transform(points), expected)
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (6,), (3, 4)])
+def test_points_of_another_dimension_do_not_go_through(shape) -> None:
+    with pytest.raises(RuntimeError):
+        AffineTransform.identity(3)(torch.zeros(shape))
