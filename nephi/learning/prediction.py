@@ -57,7 +57,7 @@ def predict(
     model never changes. Its similarity, regularity and levels, and how intensities are compared, come from `settings`
     or a `preset`; without either from `generic`, with the window and the mask of the model's frame. Of a model of
     several steps, refined with all its parameters, the deformation is first read into one field of the settings.
-    Images, masks and what comes back are as those of `register`.
+    Images, masks and what comes back are as those of `register`, but that masks may lie on grids of their own.
 
     Raises `DataError` for unsuitable images and files that are no model, `UsageError` for an unknown preset or device,
     for settings that are not of a deformable registration, and to refine what has no codes.

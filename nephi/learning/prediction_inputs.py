@@ -8,11 +8,12 @@ from pathlib import Path
 
 from nephi.errors import UsageError
 from nephi.fields import can_seed
+from nephi.images import Image, resample
 from nephi.learning.frame import Seen, bring
 from nephi.learning.model import NephiSystem
 from nephi.learning.model_file import StoredModel, read_model
 from nephi.learning.refinement import Refinement, shortened
-from nephi.optimize import Pair, Settings, Source, prepare
+from nephi.optimize import Pair, Settings, Source, as_image, prepare
 from nephi.optimize import preset as preset_settings
 
 Masks = tuple[Source | None, Source | None]
@@ -65,17 +66,21 @@ def prediction_inputs(
 ) -> PredictionInputs:
     """Read and check images and masks, fixed and moving, and bring them to what the model sees.
 
-    The settings then have the fields that will be stored, and the schedule of the refinement.
+    The settings then have the fields that will be stored, and the schedule of the refinement. A mask may lie on a grid
+    of its own, as in a data set: the model sees it as it is, the rest by nearest neighbour on its image's grid.
 
     Raises `DataError` for files that cannot be read, and images that suit neither each other nor the model.
     """
-    pair, settings = prepare(*images, *masks, settings)
+    fixed, moving = map(as_image, images)
+    given = [None if mask is None else as_image(mask) for mask in masks]
+    there = _on_grid(given[0], fixed), _on_grid(given[1], moving)
+    pair, settings = prepare(fixed, moving, *there, settings)
     if isinstance(model.system, NephiSystem) and not joins(model, settings, refinement):
         # Whose lengths are in mm whatever unit the others count in.
         settings = replace(settings, field=model.settings.field)
     if refinement.steps:
         settings = shortened(settings, refinement)
-    return PredictionInputs(model, pair, _seen(pair, masks, settings, model), settings)
+    return PredictionInputs(model, pair, _seen(pair, given, settings, model), settings)
 
 
 def joins(model: StoredModel, settings: Settings, refinement: Refinement) -> bool:
@@ -89,9 +94,16 @@ def joins(model: StoredModel, settings: Settings, refinement: Refinement) -> boo
     return several and all_of_it and can_seed(settings.field, model.frame.dimension)
 
 
-def _seen(pair: Pair, given: Sequence[Source | None], settings: Settings, model: StoredModel) -> tuple[Seen, Seen]:
+def _on_grid(mask: Image | None, image: Image) -> Image | None:
+    """Return a mask on the grid of its image; one of another dimension as it is, for others to refuse."""
+    if mask is None or mask.dimension != image.dimension or mask.grid.same_as(image.grid):
+        return mask
+    return resample(mask, image.grid, lambda points: points, "nearest")
+
+
+def _seen(pair: Pair, given: Sequence[Image | None], settings: Settings, model: StoredModel) -> tuple[Seen, Seen]:
     # A mask that was found for the fit is the network's, too, if it was found by the same rule: lungs take a second.
     same = settings.image.mask == model.frame.mask
     found = pair.fixed_mask, pair.moving_mask
-    masks = [mask if told is not None or same else None for told, mask in zip(given, found, strict=True)]
+    masks = [told or (mask if same else None) for told, mask in zip(given, found, strict=True)]
     return bring(pair.fixed, masks[0], model.frame), bring(pair.moving, masks[1], model.frame)

@@ -14,7 +14,7 @@ from nephi.optimize.planning import (
     planned_memory_mb,
     planned_sides,
 )
-from nephi.optimize.preparation import Source, prepare
+from nephi.optimize.preparation import Source, as_image, prepare
 from nephi.optimize.progress import Progress, ProgressCallback, silent
 from nephi.optimize.registration import Registration, register, versions
 from nephi.optimize.settings import LevelSettings, Settings
@@ -46,6 +46,7 @@ __all__ = [
     "Settings",
     "Source",
     "Usage",
+    "as_image",
     "check_output_folder",
     "choose_device",
     "cpu_threads",

@@ -20,11 +20,12 @@ def prepare(
 
     Raises `DataError` for files that cannot be read and images that do not suit each other.
     """
-    one, other = _image(fixed), _image(moving)
-    masks = [None if mask is None else _image(mask) for mask in (fixed_mask, moving_mask)]
+    one, other = as_image(fixed), as_image(moving)
+    masks = [None if mask is None else as_image(mask) for mask in (fixed_mask, moving_mask)]
     settings = in_millimetres(settings, one.grid)
     return make_pair(one, other, masks[0], masks[1], settings.image, settings.detail), settings
 
 
-def _image(source: Source) -> Image:
+def as_image(source: Source) -> Image:
+    """Return the image, read where it is a file. Raises `DataError` for a file that cannot be read."""
     return source if isinstance(source, Image) else read_image(source)

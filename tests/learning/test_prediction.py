@@ -145,6 +145,24 @@ def test_masks_bring_their_centres_together(dimension: int) -> None:
     assert float((centres[1] - moving.grid.centre_world()).mean()) == pytest.approx(6.0, abs=1.0)
 
 
+def test_masks_may_lie_on_grids_of_their_own(dimension: int) -> None:
+    """As in a training: the model sees the mask as it is; voxels of the fit take the nearest of the mask's."""
+    stored, (fixed, moving) = model("dense", dimension, mask="given", centre="mask"), pair(dimension)
+    masks = []
+    for image, apart in ((fixed, 0.7), (moving, 2.3)):
+        middle = image.grid.centre_world()
+        grid = Grid.from_spacing((40,) * dimension, (apart,) * dimension, (middle - 20 * apart).tolist())
+        inside = (grid.voxel_centres().double() - middle - 2).norm(dim=-1) < 12
+        masks.append(Image(inside.to(torch.uint8), grid, name="mask"))
+    result = predict(fixed, moving, model=stored, fixed_mask=masks[0], moving_mask=masks[1], device="cpu")
+    centres = [bring(i, m, stored.frame).centre for i, m in zip((fixed, moving), masks, strict=True)]
+    torch.testing.assert_close(result.stored.affine.matrix[:-1, -1], centres[1] - centres[0])
+    fitted = result.pair.fixed_mask
+    assert fitted is not None and fitted.grid.same_as(fixed.grid)
+    away = (fixed.grid.voxel_centres().double() - fixed.grid.centre_world() - 2).norm(dim=-1)
+    assert bool((fitted.data[away < 10] == 1).all()) and bool((fitted.data[away > 14] == 0).all())
+
+
 @pytest.mark.parametrize("what", ["codes", "all"])
 @pytest.mark.parametrize("name", FIELDS)
 def test_refining_improves_and_never_changes_the_model(name: str, what: str) -> None:
