@@ -1,10 +1,12 @@
 """Measure the peak memory of one training step and of one refinement against the size of the images.
 
-    python benchmarks/learned_memory.py [--sizes 96 128 160 192] [-o FOLDER]
+    python benchmarks/learned_memory.py [--sizes 96 128 160 192] [--device cuda] [-o FOLDER]
 
 Every number is a process of its own on one thread: `nephi` (an encoder predicts dense fields, the loss is sampled off
 the grid) and `U-Net` (a displacement for every voxel, compared at all of them; to refine it is to train it on one
-pair). Random images: nothing here depends on what they show. Writes `learned_memory.md` and `learned_memory.json`.
+pair). Random images: nothing here depends on what they show. Resident memory of the process, or with `--device cuda`
+(sizes up to 512, then) what torch has allocated of the GPU's. Writes `learned_memory.md` and `learned_memory.json`, for
+a GPU `learned_memory_cuda.*`.
 """
 
 from __future__ import annotations
@@ -17,22 +19,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
-SIZES = (96, 128, 160, 192)
+SIZES = {"cpu": (96, 128, 160, 192), "cuda": (96, 128, 160, 192, 256, 384, 512)}
 TASKS = ("imports", "nephi train", "U-Net train", "nephi refine", "U-Net refine")
 
 
-def one(task: str, size: int) -> None:
-    """Do one task on images of `size` cubed and print the peak memory of this process, MB."""
+def one(task: str, size: int, device: str) -> None:
+    """Do one task on images of `size` cubed and print the peak memory it took, MB."""
     import torch
 
     torch.set_num_threads(1)
     import nephi.learning  # noqa: F401
 
     if task.endswith("train") or task == "U-Net refine":
-        _training_step(task.split()[0], size)
+        _training_step(task.split()[0], size, device)
     elif task == "nephi refine":
-        _refinement(size)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
+        _refinement(size, device)
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print((torch.cuda.max_memory_allocated() if device == "cuda" else resident) / 1e6)
 
 
 def _model(system: str) -> Any:
@@ -51,15 +54,16 @@ def _frame(size: int) -> Any:
     return FrameSettings((size,) * 3, (spacing,) * 3, window=(0.0, 1.0))
 
 
-def _training_step(system: str, size: int) -> None:
+def _training_step(system: str, size: int, device: str) -> None:
     import torch
 
     from nephi.learning import ObjectiveSettings, PairBatch, build_system, frame_grid
 
     generator = torch.Generator().manual_seed(0)
-    network = build_system(_model(system), frame_grid(_frame(size)), generator)
+    network = build_system(_model(system), frame_grid(_frame(size)), generator).to(device)
     adam = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], 1e-4)
     batch = PairBatch(*(torch.rand(1, 1, size, size, size, generator=generator) for _ in range(2)))
+    batch = batch.to(torch.device(device))
     objective = ObjectiveSettings(similarity="ncc + lncc2", points=500, radius=1, regular_points=500)
     for _ in range(2):  # Adam's moments are there from the second step on
         adam.zero_grad()
@@ -67,7 +71,7 @@ def _training_step(system: str, size: int) -> None:
         adam.step()
 
 
-def _refinement(size: int) -> None:
+def _refinement(size: int, device: str) -> None:
     import torch
 
     import nephi
@@ -89,13 +93,13 @@ def _refinement(size: int) -> None:
         fixed_mask=mask,
         moving_mask=mask,
         refinement=nephi.Refinement(20),
-        device="cpu",
+        device=device,
     )
 
 
-def measured(task: str, size: int) -> float | None:
+def measured(task: str, size: int, device: str) -> float | None:
     """Return the peak of a task in a process of its own, MB; None where it did not end well."""
-    command = [sys.executable, __file__, "--one", task, "--sizes", str(size)]
+    command = [sys.executable, __file__, "--one", task, "--sizes", str(size), "--device", device]
     found = subprocess.run(command, text=True, stdout=subprocess.PIPE, check=False)
     return float(found.stdout.split()[-1]) if found.returncode == 0 else None
 
@@ -104,7 +108,7 @@ def page(about: dict[str, Any], peaks: dict[str, dict[int, float | None]]) -> st
     """Return the results in Markdown."""
     sizes = list(next(iter(peaks.values())))
     lines = ["# Memory of learning", "", *(f"- {name}: {value}" for name, value in about.items()), ""]
-    lines += [" ".join(__doc__.split("\n\n")[2].split()), "", "Peak resident memory, MB:", ""]
+    lines += [" ".join(__doc__.split("\n\n")[2].split()), "", "Peak memory, MB:", ""]
     lines += [f"| | {' | '.join(f'{size}^3' for size in sizes)} |", "|" + "---|" * (len(sizes) + 1)]
     for task, row in peaks.items():
         cells = ["failed" if row[size] is None else f"{row[size]:.0f}" for size in sizes]
@@ -120,28 +124,40 @@ def _times(peaks: dict[str, dict[int, float | None]], what: str, size: int) -> s
     return "" if ours is None or theirs is None or floor is None else f"{(theirs - floor) / (ours - floor):.0f} times"
 
 
+def _gpu() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        sys.exit("--device cuda: expected a GPU, found none; leave the option out to measure on the CPU")
+    return torch.cuda.get_device_name()
+
+
 def main() -> None:
     """Measure everything and write the page."""
     from machine import machine
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--sizes", type=int, nargs="+")
+    parser.add_argument("--device", choices=SIZES, default="cpu")
     parser.add_argument("--one", metavar="TASK", choices=TASKS, help=argparse.SUPPRESS)
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results")
     chosen = parser.parse_args()
     if chosen.one:
-        one(chosen.one, chosen.sizes[0])
+        one(chosen.one, chosen.sizes[0], chosen.device)
         return
+    about = machine()
+    if chosen.device == "cuda":
+        about["device"] = _gpu()
     peaks: dict[str, dict[int, float | None]] = {}
     for task in TASKS:
         peaks[task] = {}
-        for size in chosen.sizes:
-            peaks[task][size] = measured(task, size)
+        for size in chosen.sizes or SIZES[chosen.device]:
+            peaks[task][size] = measured(task, size, chosen.device)
             print(task, size, peaks[task][size], flush=True)
     chosen.output.mkdir(parents=True, exist_ok=True)
-    about = machine()
-    (chosen.output / "learned_memory.json").write_text(json.dumps({"about": about, "peaks_mb": peaks}, indent=2) + "\n")
-    (chosen.output / "learned_memory.md").write_text(page(about, peaks))
+    name = "learned_memory_cuda" if chosen.device == "cuda" else "learned_memory"
+    (chosen.output / f"{name}.json").write_text(json.dumps({"about": about, "peaks_mb": peaks}, indent=2) + "\n")
+    (chosen.output / f"{name}.md").write_text(page(about, peaks))
 
 
 if __name__ == "__main__":
