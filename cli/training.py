@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from nephi import StoredModel, TrainSettings
 
 INTERRUPTED = 130
+CHATTER = ("lightning_fabric.utilities.distributed", "lightning_fabric.utilities.rank_zero")  # who joins, and how
 
 
 def training_options(command: Command) -> Command:
@@ -65,6 +68,10 @@ def run_training(
     """Train with a progress bar and say what came of it; end with code 130 when it was interrupted."""
     import nephi
 
+    for name in CHATTER:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # What torch has to say to Lightning is nothing that users of nephi could change.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="lightning_fabric")
     # Of several processes one speaks.
     quiet = quiet or os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) != "0"
     if verbose and not quiet:
