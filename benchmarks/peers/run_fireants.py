@@ -2,9 +2,11 @@
 
     run_fireants.py FIXED MOVING none|FIXED_MASK none|MOVING_MASK OUT_FIELD [--similarity S] [--threads N]
 
-Affine on cross-correlation, started at the image centres; then the warp on cross-correlation of width 7
-(`--similarity mi`: mutual information for both), 200x100x50 iterations at a quarter, half and full resolution, as in
-its tutorial. Masks are not used. FireANTs composes affine and warp itself.
+Affine on cross-correlation, started at the image centres, 200x100 iterations at a quarter and half resolution; then
+the warp, 200x100x50 iterations, full resolution last. Cross-correlation is of width 7 (`--similarity mi`: mutual
+information for both). The tutorial's affine has width 5 and 50 iterations at full resolution, too: heads without a
+skull, in front of nothing, drift away there (`brain_mri`: det A = 1.35 after 400 CPU s; width 3 is worse). Masks are
+not used. FireANTs composes affine and warp itself.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from fireants.registration.greedy import GreedyRegistration
 
 SCALES = [4, 2, 1]
 ITERATIONS = [200, 100, 50]
+AFFINE = slice(0, 2)  # scales of the affine step
 
 
 def main() -> None:
@@ -26,11 +29,11 @@ def main() -> None:
     torch.set_num_threads(job.threads)
     fixed, moving = (BatchedImages(Image.load_file(str(path), device="cpu")) for path in (job.fixed, job.moving))
     loss = "mi" if job.similarity == SIMILARITY_MI else "cc"
-    shared = {"loss_type": loss, "progress_bar": False}
-    affine = AffineRegistration(SCALES, ITERATIONS, fixed, moving, init_rigid="cof", **shared)
+    shared = {"loss_type": loss, "cc_kernel_size": 7, "progress_bar": False}
+    affine = AffineRegistration(SCALES[AFFINE], ITERATIONS[AFFINE], fixed, moving, init_rigid="cof", **shared)
     affine.optimize()
     found = affine.get_affine_matrix().detach()
-    warp = GreedyRegistration(SCALES, ITERATIONS, fixed, moving, cc_kernel_size=7, init_affine=found, **shared)
+    warp = GreedyRegistration(SCALES, ITERATIONS, fixed, moving, init_affine=found, **shared)
     sitk.WriteImage(displacement(warp, fixed, moving), job.field)  # of the affine, in case the rest is stopped
     warp.optimize()
     sitk.WriteImage(displacement(warp, fixed, moving), job.field)
