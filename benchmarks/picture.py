@@ -23,6 +23,8 @@ from verdicts import error
 COLUMNS = 3
 COLOURS = {"nephi": "#c1272d", "elastix": "#1f77b4", "greedy": "#2ca02c", "ConvexAdam": "#9467bd"}
 COLOURS |= {"ANTs": "#8c564b", "FireANTs": "#7f7f7f"}
+# Of methods beside whose points another one often lies: points right and up of theirs, and the side that begins there.
+PLACES = {f"nephi {FIELD_ALONE}": ((5, -10), "left"), "elastix 250": ((-3, -10), "right")}
 
 
 def panel(axes: Axes, name: str, rows: list[dict[str, Any]]) -> None:
@@ -31,8 +33,8 @@ def panel(axes: Axes, name: str, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         colour = COLOURS.get(row["method"].split()[0], "black")
         axes.plot(row["cpu_s"], error(row), "o", color=colour, markersize=6)
-        place = (5, -10) if row["method"] == f"nephi {FIELD_ALONE}" else (5, 4)  # as far down as nephi's own
-        axes.annotate(row["method"], (row["cpu_s"], error(row)), place, textcoords="offset points", fontsize=7)
+        place, side = PLACES.get(row["method"], ((5, 4), "left"))
+        axes.annotate(row["method"], (row["cpu_s"], error(row)), place, textcoords="offset points", fontsize=7, ha=side)
     own = [row for row in rows if row["method"].startswith("nephi") and row.get("preset") not in PAPER_PRESETS]
     own = [row for row in own if row["method"] != f"nephi {FIELD_ALONE}"]  # the same result, sooner
     own.sort(key=lambda row: row["cpu_s"])
