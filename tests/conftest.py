@@ -54,6 +54,24 @@ def grid(request: pytest.FixtureRequest, grids: dict[int, Grid]) -> Grid:
     return grids[int(request.param[0])]
 
 
+@pytest.fixture(scope="session")
+def grid_2d(grids: dict[int, Grid]) -> Grid:
+    return grids[2]
+
+
+@pytest.fixture(scope="session")
+def grid_3d(grids: dict[int, Grid]) -> Grid:
+    return grids[3]
+
+
+@pytest.fixture(scope="session")
+def sheared_grid(grid_3d: Grid) -> Grid:
+    """What few formats can hold."""
+    affine = grid_3d.affine.clone()
+    affine[:3, 2] += 0.2 * affine[:3, 0]
+    return Grid(grid_3d.shape, affine)
+
+
 @pytest.fixture(scope="session", params=[2, 3], ids=["2-D", "3-D"])
 def dimension(request: pytest.FixtureRequest) -> int:
     """For tests that need no grid, or choose one from `grids`."""

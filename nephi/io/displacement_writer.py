@@ -115,7 +115,7 @@ def require_slab(path: Path, grid: Grid, start: int, stop: int, displacement_wor
             f"{path}: slices {start}:{stop} of {grid.shape[-1]} need displacements of shape {expected}, "
             f"got {tuple(displacement_world.shape)}"
         )
-    if not all(map(math.isfinite, map(float, displacement_world.aminmax()))):  # in one pass; NaN goes through
+    if not all(map(math.isfinite, map(float, displacement_world.detach().aminmax()))):  # in one pass; NaN goes through
         raise DataError(f"{path}: expected finite displacements, found NaN or infinity in {start}:{stop}")
 
 
