@@ -51,12 +51,13 @@ def apply(
     \b
     nephi apply -t result/transform.nephi -i labels.nii.gz -r fixed.nii.gz -o warped.nii.gz --interpolation label
     nephi apply -t result/transform.nephi --inverse -i fixed.nii.gz -r moving.nii.gz -o back.nii.gz
+    nephi apply -t identity -i mask.nii.gz -r fixed.nii.gz -o mask_on_its_grid.nii.gz --interpolation label
     """
     import nephi
 
     series = nephi.read_series(image)
     grid = nephi.read_image(reference).grid
-    transform = read_chain(transforms, inverse, fields.convention())
+    transform = read_chain(transforms, inverse, grid.dimension, fields.convention())
     for name, dimension in ((image, series.grid.dimension), (reference, grid.dimension)):
         require_dimension(name, "voxels", dimension, transform.dimension)
 

@@ -73,7 +73,7 @@ def export(
     import nephi
 
     grid = nephi.read_image(reference).grid
-    transform = read_chain(transforms, inverse, fields.convention())
+    transform = read_chain(transforms, inverse, grid.dimension, fields.convention())
     require_dimension(reference, "voxels", grid.dimension, transform.dimension)
     target = None
     if kind in IN_VOXELS:

@@ -38,7 +38,7 @@ def jacobian(
     import nephi
 
     grid = nephi.read_image(reference).grid
-    transform = read_chain(transforms, inverse, fields.convention())
+    transform = read_chain(transforms, inverse, grid.dimension, fields.convention())
     require_dimension(reference, "voxels", grid.dimension, transform.dimension)
     image = nephi.jacobian_image(transform, grid)
     nephi.write_image(image.with_data(image.data.clamp(min=1e-9).log()) if logarithm else image, output)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nephi import FieldConvention, Transform
 
 FILE = click.Path(path_type=Path)
+IDENTITY = Path("identity")  # ANTs' word, too
 Command = Callable[..., Any]
 device_option = click.option(
     "--device", metavar="auto|cpu|cuda[:N]", default="auto", show_default=True, help="Where to compute."
@@ -28,8 +29,8 @@ def transform_option(command: Command) -> Command:
         multiple=True,
         required=True,
         metavar="TRANSFORM",
-        help=".nephi, or a field, affine or chain of ITK, ANTs, elastix, ... Several go in ANTs' order: points pass "
-        "through the first one first (-t warp -t affine).",
+        help=".nephi; a field, affine or chain of ITK, ANTs, elastix, ...; or `identity`. Several go in ANTs' order: "
+        "points pass through the first one first (-t warp -t affine).",
     )(command)
     return click.option("--inverse", is_flag=True, help="Use the inverse of the whole chain.")(command)
 
@@ -57,13 +58,18 @@ def announce(verbose: bool, quiet: bool, text: str) -> None:
         click.echo(text)
 
 
-def read_chain(paths: tuple[Path, ...], inverse: bool, convention: FieldConvention | None = None) -> Transform:
-    """Read the transforms of `-t -t ...` as one: `-t A -t B` takes points through A first, then B, as ANTs does."""
-    from nephi import Composite, DataError, read_inverse, read_transform
+def read_chain(
+    paths: tuple[Path, ...], inverse: bool, dimension: int, convention: FieldConvention | None = None
+) -> Transform:
+    """Read the transforms of `-t -t ...` as one: `-t A -t B` takes points through A first, then B, as ANTs does.
+
+    `identity` stands for the one of that dimension.
+    """
+    from nephi import AffineTransform, Composite, DataError, read_inverse, read_transform
 
     # The inverse of "A, then B" is "B back, then A back".
     read, ordered = (read_inverse, tuple(reversed(paths))) if inverse else (read_transform, paths)
-    members = [read(path, convention) for path in ordered]
+    members = [AffineTransform.identity(dimension) if path == IDENTITY else read(path, convention) for path in ordered]
     dimensions = [m.dimension for m in (reversed(members) if inverse else members)]
     if len(set(dimensions)) > 1:
         found = ", ".join(f"{path} ({d}-D)" for path, d in zip(paths, dimensions, strict=True))

@@ -50,7 +50,7 @@ def points(
     import nephi
 
     given = reader.read(source)
-    transform = read_chain(transforms, inverse, fields.convention())
+    transform = read_chain(transforms, inverse, given.dimension, fields.convention())
     require_dimension(source, "points", given.dimension, transform.dimension)
     nephi.write_points(output, given.mapped(transform), reader.frame)
     announce(verbose, quiet, f"{output}: {len(given)} points of {source}, {reader.frame.upper()} mm")

@@ -70,22 +70,27 @@ def make_pair(
     for image in (fixed, moving):
         image.require_finite()
         image.require_contrast()
-    masks = [_mask(i, m, settings.mask) for i, m in ((fixed, fixed_mask), (moving, moving_mask))]
+    for image, mask, other in ((fixed, fixed_mask, moving), (moving, moving_mask, fixed)):
+        if mask is not None:
+            _require_grid(mask, image, other)
+            _require_something_in(mask, image)
+    masks = [m or found_mask(i, settings.mask) for i, m in ((fixed, fixed_mask), (moving, moving_mask))]
     windows = [intensity_window(i, m, settings) for i, m in zip((fixed, moving), masks, strict=True)]
     levels = Pyramid(fixed, windows[0], detail), Pyramid(moving, windows[1], detail)
     return Pair(fixed, moving, masks[0], masks[1], windows[0], windows[1], *levels)
 
 
-def _mask(image: Image, mask: Image | None, default: str) -> Image | None:
-    if mask is not None:
-        if not mask.grid.same_as(image.grid):
-            raise DataError(
-                f"{mask.name}: expected a mask on the grid of {image.name} ({_grid_text(image.grid)}), found "
-                f"{_grid_text(mask.grid)}; resample it with `nephi apply --interpolation label`"
-            )
-        _require_something_in(mask, image)
-        return mask
-    return found_mask(image, default)
+def _require_grid(mask: Image, image: Image, other: Image) -> None:
+    if mask.grid.same_as(image.grid):
+        return
+    command = f"nephi apply -t identity -i {mask.name} -r {image.name} --interpolation label -o MASK"
+    advice = f"bring it there with `{command}`"
+    if mask.grid.same_as(other.grid):
+        advice = f"it lies on that of {other.name}: have the two masks changed places?"
+    raise DataError(
+        f"{mask.name}: expected a mask on the grid of {image.name} ({_grid_text(image.grid)}), found "
+        f"{_grid_text(mask.grid)}; {advice}"
+    )
 
 
 def found_mask(image: Image, kind: str) -> Image | None:

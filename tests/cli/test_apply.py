@@ -86,6 +86,34 @@ def test_the_first_transform_acts_first(
     assert np.quantile(np.abs(voxels(out).T - theirs), 0.9) > 5
 
 
+def test_the_identity_only_brings_an_image_onto_the_grid(
+    succeed: Call, solid: Path, smooth: Path, tmp_path: Path
+) -> None:
+    """As SimpleITK resamples by its own."""
+    fixed, out = solid / "fixed.nii.gz", tmp_path / "out.nii.gz"
+    succeed("apply", "-t", "identity", "-i", smooth, "-r", fixed, "-o", out)
+    theirs = itk_resample(smooth, fixed, sitk.Transform(), sitk.sitkLinear, 0.0)
+    assert theirs.std() > 100
+    assert np.quantile(np.abs(voxels(out).T - theirs), 0.999) < 0.05
+
+
+def test_a_mask_is_brought_to_its_image_as_the_error_says(call: Call, solid: Path, tmp_path: Path) -> None:
+    mask, brought = tmp_path / "mask.nii.gz", tmp_path / "brought.nii.gz"
+    grid = nephi.read_image(solid / "fixed.nii.gz").grid
+    finer = nephi.Grid.from_spacing((90, 70, 80), tuple(0.6 * s for s in grid.spacing.tolist()), grid.origin.tolist())
+    inside = (finer.voxel_centres() - finer.centre_world()).norm(dim=-1) < 80
+    nephi.write_image(nephi.Image(inside.to(torch.uint8), finer), mask)
+    arguments = ["register", "-f", solid / "fixed.nii.gz", "-m", solid / "moving.nii.gz", "--dry-run", "-o", "out"]
+    refused = call(*arguments, "--fixed-mask", mask)
+    assert refused.code == 3
+    advised = refused.err.split("`")[1].replace("-o MASK", f"-o {brought}").split()
+    assert advised[0] == "nephi" and call(*advised[1:]).code == 0
+    assert call(*arguments, "--fixed-mask", brought).code == 0
+    around = (grid.voxel_centres() - finer.centre_world()).norm(dim=-1)
+    found = nephi.read_image(brought).data
+    assert bool((found[around < 70] == 1).all()) and bool((found[around > 90] == 0).all())
+
+
 def test_inverse_brings_the_fixed_image_back(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
     """With the trained inverse of a .nephi, Newton's of a warp, and the exported inverse warp: all alike."""
     outs = []

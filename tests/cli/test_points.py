@@ -31,6 +31,19 @@ def test_fixed_points_go_to_the_moving_image(succeed: Call, flat: Path, flat_res
     assert distance(read(out), read(fixed)) < 0.8
 
 
+@pytest.mark.parametrize("inverse", [[], ["--inverse"]])
+def test_the_identity_changes_nothing(inverse: list[str], succeed: Call, solid: Path, tmp_path: Path) -> None:
+    """Alone it copies points, from one format to another if need be; in a chain it is as if it were not there."""
+    points, once, twice = solid / "fixed_points.csv", tmp_path / "once.csv", tmp_path / "twice.csv"
+    succeed("points", "-t", "identity", *inverse, "-i", points, "-o", tmp_path / "once.fcsv")
+    succeed("points", "-t", "identity", *inverse, "-i", tmp_path / "once.fcsv", "-o", once)
+    np.testing.assert_allclose(read(once), read(points), atol=1e-3)
+    transform = solid / "result" / "transform.nephi"
+    succeed("points", "-t", transform, *inverse, "-i", points, "-o", once)
+    succeed("points", "-t", "identity", "-t", transform, *inverse, "-i", points, "-o", twice)
+    np.testing.assert_allclose(read(twice), read(once), atol=1e-9)
+
+
 def test_images_go_the_other_way(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
     """A blob in the moving image; its place in the warped image, sent through `points`, is where it came from."""
     grid = nephi.read_image(flat / "moving.nii.gz").grid

@@ -85,6 +85,13 @@ def test_masks_lie_on_their_images_grid(image: Image, how: str) -> None:
             make_pair(image, image, *masks, EVERYWHERE)
 
 
+def test_masks_that_have_changed_places_are_told_as_such(image: Image) -> None:
+    there = replace(image, grid=other_grids(image.grid)["moved"], name="b.nii")
+    masks = [Image(torch.ones(i.grid.shape, dtype=torch.uint8), i.grid, name="mask.nii") for i in (there, image)]
+    with pytest.raises(DataError, match=r"mask\.nii: .*it lies on that of b\.nii: have the two masks changed places"):
+        make_pair(image, there, *masks, EVERYWHERE)
+
+
 def test_a_header_rounded_to_float32_is_the_same_grid(image: Image) -> None:
     grid = Grid(image.grid.shape, image.grid.affine.float().double())
     mask = Image(torch.ones(grid.shape, dtype=torch.uint8), grid)
