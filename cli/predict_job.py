@@ -1,0 +1,93 @@
+"""What `nephi predict` does with every pair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .point_options import read_landmarks
+from .predict_summary import Row, failed_row, finished_row, row_of_report
+
+if TYPE_CHECKING:
+    from nephi import Image, PairFiles, Refinement, Settings, StoredModel
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model, how its predictions are refined, and which results are written, as `command` asked for."""
+
+    model: StoredModel
+    settings: Settings
+    refinement: Refinement
+    seed: int
+    device: str
+    frame: str
+    save: tuple[str, ...]
+    command: str
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What a report has to say for its result to be one of this job."""
+        import nephi
+
+        return {
+            "model": nephi.model_digest(self.model),
+            "refinement": vars(self.refinement),
+            "settings_digest": nephi.settings_digest(self.settings, self.refinement),
+            "seed": self.seed,
+        }
+
+    def row(self, case: PairFiles, folder: Path, overwrite: bool) -> Row:
+        """Register a pair, unless its result is there; return what was measured, or what went wrong."""
+        import nephi
+
+        try:
+            if not overwrite and (row := finished_row(case, folder, self.save, self.about)) is not None:
+                return row
+            return self._registered(case, folder)
+        except nephi.DataError as error:
+            return failed_row(case, str(error))
+        except OSError as error:
+            return failed_row(case, f"{error.filename or 'system'}: {error.strerror or error}")
+
+    def kept(self, case: PairFiles, folder: Path) -> Row | None:
+        """Return the row of a pair that an interruption left to an earlier call."""
+        import nephi
+
+        try:
+            return finished_row(case, folder, self.save, self.about)
+        except nephi.DataError:
+            return None
+
+    def _registered(self, case: PairFiles, folder: Path) -> Row:
+        import nephi
+
+        images = [nephi.read_image(path) for path in (case.fixed, case.moving)]
+        for image in images:
+            nephi.require_exportable(image)
+        landmarks, labels = read_landmarks(case.landmarks, self.frame, images[0].dimension), _labels(case)
+        result = nephi.predict(
+            images[0],
+            images[1],
+            model=self.model,
+            settings=self.settings,
+            fixed_mask=case.fixed_mask,
+            moving_mask=case.moving_mask,
+            refinement=self.refinement,
+            seed=self.seed,
+            device=self.device,
+        )
+        report = result.save(folder, True, landmarks, [name for name in self.save if name != "page"], labels)
+        if "page" in self.save:
+            nephi.write_report(result, folder, command=self.command, landmarks=landmarks)
+        return row_of_report(case, report)
+
+
+def _labels(case: PairFiles) -> tuple[Image, Image] | None:
+    import nephi
+
+    if case.fixed_labels is None or case.moving_labels is None:
+        return None
+    return nephi.read_image(case.fixed_labels), nephi.read_image(case.moving_labels)
