@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from nephi.geometry import Grid
-from nephi.learning.training.settings import AugmentSettings, WarpSettings
+from nephi.learning.training.random_maps import RandomMap, joined, random_map, random_turn, uniform
+from nephi.learning.training.settings import AugmentSettings
 from nephi.transforms import DisplacementField
 
 VISITS = 20  # slopes of bumps are well below 1, so that each visit leaves a part of the error
@@ -33,86 +34,18 @@ def augmented(
 
     Masks and landmarks go where their images go. The map that both share is drawn from a generator of its own, `both`.
     """
-    turned = _turn(grid.dimension, settings, generator)
-    shared = _warp(grid, settings.both, both)
+    turned = random_turn(grid.dimension, settings, generator)
+    shared = random_map(grid, settings.both, both)
     views = []
     for view in (fixed, moving):
-        own = _warp(grid, settings, generator)
-        view = _carried(view, grid, _after(shared, own, turned))
+        own = random_map(grid, settings, generator)
+        view = _carried(view, grid, joined(own, shared, turned))
         view = view._replace(values=_toned(view.values, settings, generator))
         views.append(view._replace(values=_noisy(view.values, settings, generator)))
     return views[0], views[1]
 
 
-class _Warp(NamedTuple):
-    """A map of points: `matrix @ (x + sum of bumps at x) + shift`, about the middle of the grid, in mm."""
-
-    matrix: Tensor
-    shift: Tensor
-    bumps: tuple[DisplacementField, ...]
-
-    @property
-    def still(self) -> bool:
-        return not self.bumps and bool((self.matrix == torch.eye(len(self.matrix))).all() and not self.shift.any())
-
-
-def _warp(grid: Grid, settings: WarpSettings, generator: torch.Generator) -> _Warp:
-    matrix, shift = _affine(grid.dimension, settings, generator)
-    bumps = _bumps(grid, settings, generator)
-    return _Warp(matrix, shift, (bumps,) if settings.elastic else ())
-
-
-def _after(shared: _Warp, own: _Warp, turned: Tensor) -> _Warp:
-    """Return what takes points through an image's own map, then through the one that both share.
-
-    Bumps of both are added where the points are at first, so that one lookup does for all of it.
-    """
-    shift = shared.matrix @ own.shift + shared.shift
-    return _Warp(shared.matrix @ own.matrix @ turned, shift, own.bumps + shared.bumps)
-
-
-def _uniform(count: int, generator: torch.Generator) -> Tensor:
-    return 2 * torch.rand(count, generator=generator, dtype=torch.float64) - 1
-
-
-def _turn(dimension: int, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
-    """Return a matrix that exchanges axes and turns them over."""
-    order = torch.randperm(dimension, generator=generator)
-    signs = torch.randint(2, (dimension,), generator=generator) * 2 - 1
-    matrix = torch.eye(dimension, dtype=torch.float64)
-    if settings.permute:
-        matrix = matrix[order]
-    return matrix * signs if settings.flip else matrix
-
-
-def _affine(dimension: int, settings: WarpSettings, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return rotation, shear and scale as one matrix, and a shift in mm."""
-    d = dimension
-    above = torch.triu_indices(d, d, 1)
-    axis = torch.randn(len(above[0]), generator=generator, dtype=torch.float64)
-    axis = axis / axis.norm()  # in 2-D: 1 or -1
-    angle = torch.deg2rad(settings.rotation * _uniform(1, generator))
-    slopes = settings.shear * _uniform(len(axis), generator)
-    scales = (settings.scale * _uniform(d, generator)).exp()
-    shift = settings.shift * _uniform(d, generator)
-    turning = torch.zeros(d, d, dtype=torch.float64)
-    turning[above[0], above[1]] = angle * axis
-    shear = torch.eye(d, dtype=torch.float64)
-    shear[above[0], above[1]] = slopes
-    return torch.linalg.matrix_exp(turning - turning.T) @ shear @ scales.diag(), shift
-
-
-def _bumps(grid: Grid, settings: WarpSettings, generator: torch.Generator) -> DisplacementField:
-    """Return a random displacement, linear between nodes about `elastic_spacing` apart."""
-    extent = (torch.tensor(grid.shape) - 1) * grid.spacing
-    shape = tuple(max(2, int(float(length) / settings.elastic_spacing) + 1) for length in extent)
-    scale = [(n - 1) / (m - 1) for n, m in zip(grid.shape, shape, strict=True)]
-    coarse = Grid(shape, grid.affine @ torch.diag(torch.tensor([*scale, 1.0], dtype=torch.float64)))
-    heights = settings.elastic * torch.randn(*shape, grid.dimension, generator=generator)
-    return DisplacementField(heights, coarse)
-
-
-def _carried(view: View, grid: Grid, warp: _Warp) -> View:
+def _carried(view: View, grid: Grid, warp: RandomMap) -> View:
     """Return the view looked up where `warp` takes the voxels of `grid`."""
     if warp.still:
         return view
@@ -130,7 +63,7 @@ def _carried(view: View, grid: Grid, warp: _Warp) -> View:
     return View(found[:1] + view.beyond, mask, landmarks, view.beyond)
 
 
-def _unit_cube(grid: Grid, warp: _Warp, offset: Tensor) -> Tensor:
+def _unit_cube(grid: Grid, warp: RandomMap, offset: Tensor) -> Tensor:
     """Return where voxels are looked up as `grid_sample` takes it, `(1, *shape, D)` in [-1, 1], the last axis first."""
     d = grid.dimension
     world = torch.eye(d + 1, dtype=torch.float64)
@@ -159,7 +92,7 @@ def _before(bumps: tuple[DisplacementField, ...], points: Tensor) -> Tensor:
 
 
 def _toned(image: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
-    gamma, contrast, brightness = _uniform(3, generator).tolist()
+    gamma, contrast, brightness = uniform(3, generator).tolist()
     if not (settings.gamma or settings.contrast or settings.brightness):
         return image
     bent = image ** float(torch.tensor(settings.gamma * gamma).exp())
