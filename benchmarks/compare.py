@@ -1,13 +1,13 @@
 """Compare nephi with its peers, side by side: error, regularity, time and memory on the same pairs and machine.
 
-    python benchmarks/compare.py DATA [--presets default,fast] [--only PAIR,PAIR] [--methods nephi,greedy] [--fresh]
+    python benchmarks/compare.py DATA [--only PAIR,PAIR] [--methods nephi,greedy] [--repeats 3] [--fresh]
 
 DATA holds `lung_ct/` and `brain_mri/`; phantoms are made first. Every row is a process of its own, from files to a
 displacement field, one at a time, with the same number of threads; `scoring.py` judges all fields. Rows are kept in
 the work folder: a run that stopped goes on where it was, `--fresh` measures the chosen rows again, and `--methods none`
-only writes the results anew. Of a row that `--repeats` runs several times the middle CPU time counts, with the field of
-the last run. Peers are installed by `python benchmarks/peers/install.py`. Writes `comparison.md`,
-`comparison.json` and `comparison.png` (the picture needs matplotlib).
+only writes the results anew. Of a row that `--repeats` runs several times the one with the middle CPU time counts, and
+all are kept. Peers are installed by `python benchmarks/peers/install.py`. Writes `comparison.md`, `comparison.json` and
+`comparison.png` (the picture needs matplotlib).
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from pairs import Pair, all_pairs
 from rows import floors, run
 
 LIMIT_S = 30 * 60
-USUAL_PRESETS = ("fast", DEFAULT_PRESET, FIELD_ALONE, "best", *PAPER_PRESETS)
+USUAL_PRESETS = (DEFAULT_PRESET, FIELD_ALONE, "fast", "best")
 
 
-def kept(path: Path, fresh: bool) -> dict[str, Any] | None:
-    """Return a row measured before; one whose peer was not installed then is tried again."""
-    if fresh or not path.is_file():
+def kept(path: Path, wanted: bool, fresh: bool) -> dict[str, Any] | None:
+    """Return a row measured before. One that is wanted is tried again if its peer was not installed, or if `fresh`."""
+    if not path.is_file() or (wanted and fresh):
         return None
-    row = json.loads(path.read_text())
-    return None if "cpu_s" not in row else row
+    row: dict[str, Any] = json.loads(path.read_text())
+    return None if wanted and "cpu_s" not in row else row
 
 
 def selected(pairs: list[Pair], args: argparse.Namespace) -> list[tuple[Pair, Method, bool]]:
@@ -44,10 +44,17 @@ def selected(pairs: list[Pair], args: argparse.Namespace) -> list[tuple[Pair, Me
     if strangers := set(args.only) - {pair.name for pair in pairs}:
         sys.exit(f"no such pair: {', '.join(sorted(strangers))}; there are {', '.join(pair.name for pair in pairs)}")
     starts = tuple(name.lower() for name in args.methods) or ("",)
+    names = ["none", "nephi", *(method.name.lower() for method in PEERS)]
+    if strangers := {
+        start for start in starts if not any(name.startswith(start.split()[0]) for name in names if start)
+    }:
+        sys.exit(f"no such method: {', '.join(sorted(strangers))}; there are {', '.join(names[1:])}, or none")
     result = []
     for pair in pairs:
         now = [method.name for method in nephi_methods(pair, args.presets, known)]
-        before = nephi_methods(pair, dict.fromkeys([*args.presets, *USUAL_PRESETS]), known)  # rows kept are shown
+        before = nephi_methods(
+            pair, dict.fromkeys([*args.presets, *USUAL_PRESETS, *PAPER_PRESETS]), known
+        )  # rows kept are shown
         for method in (*before, *PEERS):
             asked = pair.name in (args.only or [pair.name]) and method.name.lower().startswith(starts)
             result.append((pair, method, asked and (method in PEERS or method.name in now)))
@@ -66,8 +73,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = {"type": lambda text: [part for part in text.split(",") if part], "metavar": "A,B"}
     parser.add_argument("data", type=lambda text: Path(text).resolve())
-    presets = "of nephi; default fits the pair, and field writes the field alone"
-    parser.add_argument("--presets", default=[DEFAULT_PRESET], **names, help=presets)
+    presets = "of nephi; default fits the pair, and field writes the field alone; those of papers take long"
+    parser.add_argument("--presets", default=[*USUAL_PRESETS], **names, help=presets)
     parser.add_argument("--only", default=[], **names, help="measure these pairs")
     parser.add_argument("--methods", default=[], **names, help="measure methods whose names begin so, in any case")
     parser.add_argument("--fresh", action="store_true", help="measure again what was measured before")
@@ -88,12 +95,14 @@ def main() -> None:
     (args.work / "rows").mkdir(parents=True, exist_ok=True)
     for pair, method, wanted in selected(all_pairs(args.data, args.work / "pairs"), args):
         path = args.work / "rows" / f"{pair.name}-{method.name.replace(' ', '_')}.json"
-        row = kept(path, args.fresh and wanted)
+        row = kept(path, wanted, args.fresh)
         if row is None and wanted:
             prepared(pair, args)
             row = run(method, pair, args)
             path.write_text(json.dumps(row, indent=1) + "\n")
             print(json.dumps({k: v for k, v in row.items() if k not in ("errors_mm", "command")}), flush=True)
+        if row is None and method in PEERS:
+            row = {"pair": pair.name, "method": method.name, "preset": "", "error": "not measured yet"}
         if row is not None:
             rows.append(row)
     about = machine() | {"threads": args.threads, "floors": floors(args)}

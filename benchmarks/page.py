@@ -25,21 +25,24 @@ Every row is a process of its own, from image files to a displacement field, one
 of all its threads; `affine + fit` is the part of it that nephi reports for these two steps alone. All fields are
 scored by the same code (`benchmarks/scoring.py`); TRE is unrounded; J and inverse error are taken inside the fixed
 mask (of heads: inside the labels), J from central differences of the exported field. Settings of the peers are in
-`benchmarks/peers/run_*.py`. Seconds vary by machine and load: only ratios from one run count.
-A run can be resumed, so rows may stem from different hours.
+`benchmarks/peers/run_*.py`; what is not said there is each tool's default (greedy: double precision). Widening masks is
+a part of a peer's time, reading and writing of everyone's. Of a row that was run several times the run with the middle
+CPU time is shown, in brackets the least and the most of all. Seconds vary by machine and load: only ratios from one run
+count. A run can be resumed, so rows may stem from different hours; nephi's settings were chosen by measuring on these
+pairs and others.
 """
 
 
 def page(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """Return the whole page in Markdown."""
     facts = [f"- {name}: {value}" for name, value in about.items() if name != "floors"]
-    dates = sorted({row["date"] for row in rows})
+    dates = sorted({row["date"] for row in rows if "date" in row})
     facts.append(f"- rows measured: {' to '.join(sorted({dates[0], dates[-1]}))}" if dates else "- no rows yet")
     facts += [f"- {name}: {version}" for name, version in _versions(rows).items()]
     lines = ["# nephi beside its peers", "", *facts, NOTES, *bare_imports(about["floors"])]
     for pair in dict.fromkeys(row["pair"] for row in rows):
         mine = [row for row in rows if row["pair"] == pair]
-        lines += [f"## {pair}", "", _before(mine), *table(mine), "", *verdicts(mine), ""]
+        lines += [f"## {pair}", "", _before(mine), *table(mine), "", *verdicts(pair, rows, about["floors"]), ""]
     return "\n".join([*lines, *commands(rows)])
 
 
@@ -89,4 +92,8 @@ def _versions(rows: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def _cell(row: dict[str, Any], key: str) -> str:
-    return f"{row[key]:.{DIGITS.get(key, 3)}f}" if key in row else ""
+    if key not in row:
+        return ""
+    text = f"{row[key]:.{DIGITS.get(key, 3)}f}"
+    all_runs = [run[key] for run in row.get("runs", ()) if key == "cpu_s"]
+    return f"{text} ({min(all_runs):.1f} to {max(all_runs):.1f})" if len(all_runs) > 1 else text

@@ -32,7 +32,8 @@ def panel(axes: Axes, name: str, rows: list[dict[str, Any]]) -> None:
     rows = [row for row in rows if error(row) is not None and "cpu_s" in row]
     for row in rows:
         colour = COLOURS.get(row["method"].split()[0], "black")
-        axes.plot(row["cpu_s"], error(row), "o", color=colour, markersize=6)
+        face = "none" if "error" in row else colour  # hollow: stopped, or failed after it wrote its field
+        axes.plot(row["cpu_s"], error(row), "o", color=colour, markerfacecolor=face, markersize=6)
         place, side = PLACES.get(row["method"], ((5, 4), "left"))
         axes.annotate(row["method"], (row["cpu_s"], error(row)), place, textcoords="offset points", fontsize=7, ha=side)
     own = [row for row in rows if row["method"].startswith("nephi") and row.get("preset") not in PAPER_PRESETS]

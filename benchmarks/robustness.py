@@ -113,7 +113,7 @@ def measured_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = {run: folder / f"{run.name}.json" for run in runs(args)}
     wanted = [run for run in paths if run.pair.name in (args.only or [run.pair.name])]
-    rows = {run: kept(path, args.fresh and run in wanted) for run, path in paths.items()}
+    rows = {run: kept(path, run in wanted, args.fresh) for run, path in paths.items()}
     missing = [run for run in wanted if rows[run] is None]
     for pair in dict.fromkeys(run.pair for run in missing):
         prepared(pair, args)

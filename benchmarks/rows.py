@@ -25,32 +25,49 @@ SHOWN_ERROR = 300  # last characters of a failed command's output
 
 
 def run(method: Method, pair: Pair, args: argparse.Namespace) -> dict[str, Any]:
-    """Measure and score one row."""
+    """Measure and score one row; of several runs the one with the middle CPU time counts, with its own field."""
     row: dict[str, Any] = {"pair": pair.name, "method": method.name, "preset": method.preset}
     row["date"] = date.today().isoformat()
     if method.missing:
         return row | {"error": method.missing}
-    folder = args.work / "run"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    command = method.command(pair, folder, args.threads, args.limit)
-    environment = {name: str(args.threads) for name in THREAD_VARIABLES}
-    # A shared machine has slow and fast minutes: short rows are run several times, and the middle one counts.
-    costs = [measured(command, folder / "log", args.limit, environment) for _ in range(args.repeats)]
-    cost = sorted(costs, key=lambda each: each.cpu_s)[len(costs) // 2]
-    row |= {"command": shown(command, args), "version": version(method), "repeats": args.repeats} | numbers(cost)
-    if cost.timed_out:
-        row["error"] = f"stopped after {args.limit / 60:g} minutes"
-    elif cost.code:
-        row["error"] = f"failed: {cost.output.strip()[-SHOWN_ERROR:]}"
-    if method.field(folder).is_file():
-        row |= scored(method, pair, folder, args.score)
+    shutil.rmtree(args.work / "run", ignore_errors=True)
+    folders = [args.work / "run" / str(number) for number in range(args.repeats)]
+    costs = [measured_in(folder, method, pair, args) for folder in folders]
+    cost, folder = sorted(zip(costs, folders, strict=True), key=lambda each: each[0].cpu_s)[args.repeats // 2]
+    row |= {"command": shown(method.command(pair, folder, args.threads, args.limit), args), "version": version(method)}
+    row |= numbers(cost) | {"runs": [numbers(each) for each in costs]}
+    errors = [found for each in costs if (found := trouble(each, args.limit))]
     if (cut := folder / "out" / "cut.txt").is_file():
-        row["error"] = f"stopped to keep within {args.limit / 60:g} minutes, after {cut.read_text().strip()}"
+        errors.append(f"stopped to keep within {args.limit / 60:g} minutes, after {cut.read_text().strip()}")
+    if method.field(folder).is_file():
+        found = scored(method, pair, folder, args.score)
+        errors += [found.pop("error")] if "error" in found else []
+        row |= found
+    if errors:
+        row["error"] = "; ".join(dict.fromkeys(errors))
     report = folder / "out" / "report.json"
     if report.is_file():
         row["fit_cpu_s"] = json.loads(report.read_text())["usage"]["affine_and_fit_cpu_s"]
     return row
+
+
+def measured_in(folder: Path, method: Method, pair: Pair, args: argparse.Namespace) -> Cost:
+    """Run a method once, everything it writes going into `folder`."""
+    folder.mkdir(parents=True)
+    command = method.command(pair, folder, args.threads, args.limit)
+    return measured(command, folder / "log", args.limit, threads_variables(args.threads))
+
+
+def trouble(cost: Cost, limit_s: float) -> str:
+    """Return what went wrong with a run; empty when nothing did."""
+    if cost.timed_out:
+        return f"stopped after {limit_s / 60:g} minutes; what is shown is of what it had written"
+    return f"failed: {cost.output.strip()[-SHOWN_ERROR:]}" if cost.code else ""
+
+
+def threads_variables(threads: int) -> dict[str, str]:
+    """Return the environment that gives every library so many threads."""
+    return {name: str(threads) for name in THREAD_VARIABLES}
 
 
 def numbers(cost: Cost) -> dict[str, float]:
@@ -89,11 +106,13 @@ def _json_of(command: list[Any]) -> dict[str, Any]:
 
 
 def floors(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure, for every method, a process that only imports what it stands on."""
+    """Measure, for every method, a process that only imports what it stands on: the middle of three warm runs."""
     methods = {method.environment: method for method in (*PEERS, Method("nephi"))}
     rows = []
     for method in methods.values():
         if not method.missing:
-            cost = measured([method.python, "-c", method.imports], args.work / "log")
+            command = [method.python, "-c", method.imports]
+            costs = [measured(command, args.work / "log", env=threads_variables(args.threads)) for _ in range(4)]
+            cost = sorted(costs[1:], key=lambda each: each.cpu_s)[1]  # the first one reads the files from the disk
             rows.append({"method": method.name.split()[0], "command": f'python -c "{method.imports}"'} | numbers(cost))
     return rows[::-1]

@@ -30,7 +30,8 @@ from methods import DEFAULT_PRESET, HERE, PEERS, Method, known_presets, nephi_me
 from page import commands
 from pairs import Pair, all_pairs
 from process import measured
-from rows import SHOWN_ERROR, THREAD_VARIABLES, numbers, shown
+from rows import SHOWN_ERROR, numbers, shown, threads_variables
+from verdicts import met
 
 SIZES = (128, 256, 384, 512)
 FLOOR = "bare imports"
@@ -76,7 +77,7 @@ def volumes_py(*words: Any) -> str:
 def run(method: Method, pair: Pair, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Measure one method on one pair, and score it; of a failure, tell what it took until then."""
     command = method.command(pair, folder, 1)
-    cost = measured(command, folder / "log", args.limit, dict.fromkeys(THREAD_VARIABLES, "1"))
+    cost = measured(command, folder / "log", args.limit, threads_variables(1))
     row = {"command": shown(command, args), "version": version(method)} | numbers(cost)
     if cost.timed_out:
         return row | {"error": f"stopped after {args.limit / 60:g} minutes"}
@@ -118,12 +119,12 @@ def measured_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
         for size in sorted({*SIZES, *args.sizes}):
             path = folder / f"{method.name}-{size}.json"
             wanted = size in args.sizes and method.name in args.methods
-            row = kept(path, args.fresh and wanted)
+            row = kept(path, wanted, args.fresh)
             if row is None and wanted:
                 row = sized_row(method, size, args)
                 path.write_text(json.dumps(row, indent=1) + "\n")
                 print(json.dumps({k: v for k, v in row.items() if k not in ("errors_mm", "command")}), flush=True)
-            found += [row] if row else []
+            found.append(row or {"method": method.name, "size": size, "voxels": size**3, "error": "not measured yet"})
     return found
 
 
@@ -172,11 +173,6 @@ def limits(rows: list[dict[str, Any]]) -> list[str]:
         f"- {met(growth <= LIMIT_GROWTH)}: affine + fit at {max(SIZES)} cubed {growth:.2f} <= {LIMIT_GROWTH:g} times "
         f"that at {min(SIZES)} cubed",
     ]
-
-
-def met(holds: bool) -> str:
-    """Return the word for a limit that was kept, or was not."""
-    return "met" if holds else "**missed**"
 
 
 def arguments() -> argparse.Namespace:
