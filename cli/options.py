@@ -63,13 +63,16 @@ def read_chain(
 ) -> Transform:
     """Read the transforms of `-t -t ...` as one: `-t A -t B` takes points through A first, then B, as ANTs does.
 
-    `identity` stands for the one of that dimension.
+    `identity` changes nothing; alone it is of the `dimension` of what it is asked for.
     """
     from nephi import AffineTransform, Composite, DataError, read_inverse, read_transform
 
+    paths = tuple(path for path in paths if path != IDENTITY)
+    if not paths:
+        return AffineTransform.identity(dimension)
     # The inverse of "A, then B" is "B back, then A back".
     read, ordered = (read_inverse, tuple(reversed(paths))) if inverse else (read_transform, paths)
-    members = [AffineTransform.identity(dimension) if path == IDENTITY else read(path, convention) for path in ordered]
+    members = [read(path, convention) for path in ordered]
     dimensions = [m.dimension for m in (reversed(members) if inverse else members)]
     if len(set(dimensions)) > 1:
         found = ", ".join(f"{path} ({d}-D)" for path, d in zip(paths, dimensions, strict=True))

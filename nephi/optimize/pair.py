@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 
 import torch
@@ -83,10 +84,15 @@ def make_pair(
 def _require_grid(mask: Image, image: Image, other: Image) -> None:
     if mask.grid.same_as(image.grid):
         return
-    command = f"nephi apply -t identity -i {mask.name} -r {image.name} --interpolation label -o MASK"
-    advice = f"bring it there with `{command}`"
-    if mask.grid.same_as(other.grid):
+    if mask.dimension != image.dimension:
+        advice = "give one of as many dimensions"
+    elif mask.grid.same_as(other.grid):
         advice = f"it lies on that of {other.name}: have the two masks changed places?"
+    else:
+        names = (shlex.quote(each.name) for each in (mask, image))
+        advice = "bring it there with `{}`".format(
+            "nephi apply -t identity -i {} -r {} --interpolation label -o MASK".format(*names)
+        )
     raise DataError(
         f"{mask.name}: expected a mask on the grid of {image.name} ({_grid_text(image.grid)}), found "
         f"{_grid_text(mask.grid)}; {advice}"

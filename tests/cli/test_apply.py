@@ -1,5 +1,6 @@
 """`nephi apply`: against SimpleITK, both ways, on volumes, labels and series."""
 
+import shlex
 from pathlib import Path
 
 import nibabel
@@ -98,7 +99,7 @@ def test_the_identity_only_brings_an_image_onto_the_grid(
 
 
 def test_a_mask_is_brought_to_its_image_as_the_error_says(call: Call, solid: Path, tmp_path: Path) -> None:
-    mask, brought = tmp_path / "mask.nii.gz", tmp_path / "brought.nii.gz"
+    mask, brought = tmp_path / "my mask.nii.gz", tmp_path / "brought.nii.gz"
     grid = nephi.read_image(solid / "fixed.nii.gz").grid
     finer = nephi.Grid.from_spacing((90, 70, 80), tuple(0.6 * s for s in grid.spacing.tolist()), grid.origin.tolist())
     inside = (finer.voxel_centres() - finer.centre_world()).norm(dim=-1) < 80
@@ -106,7 +107,7 @@ def test_a_mask_is_brought_to_its_image_as_the_error_says(call: Call, solid: Pat
     arguments = ["register", "-f", solid / "fixed.nii.gz", "-m", solid / "moving.nii.gz", "--dry-run", "-o", "out"]
     refused = call(*arguments, "--fixed-mask", mask)
     assert refused.code == 3
-    advised = refused.err.split("`")[1].replace("-o MASK", f"-o {brought}").split()
+    advised = shlex.split(refused.err.split("`")[1].replace("-o MASK", f"-o {brought}"))
     assert advised[0] == "nephi" and call(*advised[1:]).code == 0
     assert call(*arguments, "--fixed-mask", brought).code == 0
     around = (grid.voxel_centres() - finer.centre_world()).norm(dim=-1)
