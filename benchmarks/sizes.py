@@ -1,11 +1,12 @@
 """Measure cost against size: `lung_ct` resampled to more and more voxels, nephi beside greedy.
 
-    python benchmarks/sizes.py DATA [--sizes 128,256,384,512] [--methods nephi,greedy] [--fresh]
+    python benchmarks/sizes.py DATA [--sizes 128,256,384,512] [--methods nephi,greedy] [--repeats 3] [--fresh]
 
 Both images and masks are resampled to a cube of voxels in the same box: linear and int16, masks by nearest neighbour,
 uncompressed. Every row is a process of its own, from files to a displacement field, one at a time; it is stopped at
 `--limit` seconds, and no process may take more than `--memory` GB of address space. Only the landmarks score a field.
-Rows are kept in the work folder: a run that stopped goes on where it was, `--fresh` measures the chosen rows again.
+Rows are kept in the work folder: a run that stopped goes on where it was, `--fresh` measures the chosen rows again. Of
+a row that `--repeats` runs several times the one with the middle affine and fit counts (else the middle process).
 greedy is installed by `python benchmarks/peers/install.py greedy`. Writes `sizes.md`, `sizes.json` and, with
 matplotlib, `sizes.png`.
 """
@@ -42,7 +43,8 @@ LIMIT_GROWTH = 1.3  # nephi's affine + fit, from the smallest of SIZES to the la
 NOTES = """
 Every row is a process of its own with one thread, from two int16 volumes and their masks to a displacement field
 (nephi: also the inverse field and the warped image, all compressed). CPU is user + system time; `affine + fit` is the
-part of it that nephi reports for these two steps alone. In brackets: the ratio to the smallest size of the same method.
+part of it that nephi reports for these two steps alone. In brackets: the ratio to the smallest size of the same method;
+in square ones all runs, where there were several. greedy runs in its default, double precision.
 """
 
 
@@ -96,11 +98,16 @@ def sized_row(method: Method, size: int, args: argparse.Namespace) -> dict[str, 
     if method.missing:
         return row | {"error": method.missing}
     pair, folder = resampled(lung_ct(args), size, args.work / "pairs" / f"lung_ct_{size}"), args.work / "run"
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        return row | run(method, pair, folder, args)
-    finally:
-        shutil.rmtree(folder)
+    found = []
+    for _ in range(args.repeats):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            found.append(run(method, pair, folder, args))
+        finally:
+            shutil.rmtree(folder)
+    key = "fit_cpu_s" if all("fit_cpu_s" in each for each in found) else "cpu_s"
+    middle = sorted(found, key=lambda each: each[key])[len(found) // 2]
+    return row | middle | {"runs": [{name: each[name] for name in COLUMNS if name in each} for each in found]}
 
 
 def floor(method: Method, args: argparse.Namespace) -> dict[str, Any]:
@@ -158,7 +165,9 @@ def cell(row: dict[str, Any], key: str, base: dict[str, Any]) -> str:
     if key not in row:
         return ""
     ratio = f" ({row[key] / base[key]:.2f})" if key in base and row["size"] != FLOOR else ""
-    return f"{row[key]:.{DIGITS[key]}f}{ratio}"
+    runs = [f"{run[key]:.{DIGITS[key]}f}" for run in row.get("runs", ()) if key in run]
+    every = f" [{', '.join(sorted(runs, key=float))}]" if key == "fit_cpu_s" and len(runs) > 1 else ""
+    return f"{row[key]:.{DIGITS[key]}f}{ratio}{every}"
 
 
 def limits(rows: list[dict[str, Any]]) -> list[str]:
@@ -183,6 +192,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", type=lambda text: [int(part) for part in text.split(",")], default=SIZES, **parts)
     parser.add_argument("--methods", type=lambda text: text.split(","), default=["nephi", "greedy"], **parts)
     parser.add_argument("--fresh", action="store_true", help="measure again what was measured before")
+    parser.add_argument("--repeats", type=int, choices=range(1, 10), default=1, metavar="N", help="runs of a row")
     parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds a row")
     parser.add_argument("--memory", type=float, default=18, help="GB of address space a process")
     parser.add_argument("--work", type=lambda text: Path(text).resolve(), default=HERE / "work" / "sizes")
