@@ -98,9 +98,9 @@ def main() -> None:
         row = kept(path, wanted, args.fresh)
         if row is None and wanted:
             prepared(pair, args)
-            row = run(method, pair, args)
+            row = run(method, pair, args) | {"run_by": machine()["command"]}
             path.write_text(json.dumps(row, indent=1) + "\n")
-            print(json.dumps({k: v for k, v in row.items() if k not in ("errors_mm", "command")}), flush=True)
+            print(json.dumps({k: v for k, v in row.items() if k not in ("errors_mm", "command", "run_by")}), flush=True)
         if row is None and method in PEERS:
             row = {"pair": pair.name, "method": method.name, "preset": "", "error": "not measured yet"}
         if row is not None:

@@ -35,7 +35,10 @@ pairs and others.
 
 def page(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """Return the whole page in Markdown."""
-    facts = [f"- {name}: {value}" for name, value in about.items() if name != "floors"]
+    facts = [f"- {name}: {value}" for name, value in about.items() if name not in ("floors", "command")]
+    facts += [
+        f"- rows measured by: `{command}`" for command in dict.fromkeys(row.get("run_by") for row in rows) if command
+    ]
     dates = sorted({row["date"] for row in rows if "date" in row})
     facts.append(f"- rows measured: {' to '.join(sorted({dates[0], dates[-1]}))}" if dates else "- no rows yet")
     facts += [f"- {name}: {version}" for name, version in _versions(rows).items()]
