@@ -92,10 +92,12 @@ ELASTIX = Method(
     "import SimpleITK, itk; itk.ElastixRegistrationMethod",
     ("--iterations", "250"),
 )
+GREEDY = Method("greedy", "greedy", "picsl-greedy", "import SimpleITK, picsl_greedy")
 PEERS = (
     ELASTIX,
     replace(ELASTIX, name="elastix 1000", options=("--iterations", "1000")),
-    Method("greedy", "greedy", "picsl-greedy", "import SimpleITK, picsl_greedy"),
+    GREEDY,
+    replace(GREEDY, name="greedy single", options=("--single",)),
     Method(
         "ConvexAdam",
         "convexadam",

@@ -25,6 +25,7 @@ COLOURS = {"nephi": "#c1272d", "elastix": "#1f77b4", "greedy": "#2ca02c", "Conve
 COLOURS |= {"ANTs": "#8c564b", "FireANTs": "#7f7f7f"}
 # Of methods beside whose points another one often lies: points right and up of theirs, and the side that begins there.
 PLACES = {f"nephi {FIELD_ALONE}": ((5, -10), "left"), "elastix 250": ((-3, -10), "right")}
+PLACES["greedy single"] = ((-5, 4), "right")
 
 
 def panel(axes: Axes, name: str, rows: list[dict[str, Any]]) -> None:

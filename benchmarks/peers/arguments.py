@@ -21,6 +21,7 @@ class Job:
     inverse: Path | None
     iterations: int | None
     similarity: str
+    single: bool
     threads: int
 
 
@@ -35,6 +36,7 @@ def parsed(description: str | None) -> Job:
     parser.add_argument("--inverse", type=Path, help="field of the inverse, on the moving grid")
     parser.add_argument("--iterations", type=int, help="of the deformable stage, where the peer has one such number")
     parser.add_argument("--similarity", choices=["cc", SIMILARITY_MI], default="cc")
+    parser.add_argument("--single", action="store_true", help="single precision, where the peer lets one choose")
     parser.add_argument("--threads", type=int, default=1)
     return Job(**vars(parser.parse_args()))
 

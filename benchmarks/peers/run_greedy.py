@@ -1,6 +1,6 @@
 """Register one pair with greedy: affine, then a diffeomorphic warp.
 
-    run_greedy.py FIXED MOVING FIXED_MASK|none MOVING_MASK|none OUT_FIELD [--similarity S] [--threads N]
+    run_greedy.py FIXED MOVING FIXED_MASK|none MOVING_MASK|none OUT_FIELD [--similarity S] [--single] [--threads N]
 
 Affine on normalised correlation of radius 2, started at the image centres; then the deformation on normalised
 correlation of radius 4 (`--similarity mi`: normalised mutual information for both), 100x50x10 iterations, smoothing
@@ -15,16 +15,18 @@ from pathlib import Path
 import SimpleITK as sitk
 from arguments import SIMILARITY_MI, Job, parsed
 from masks import widened
-from picsl_greedy import Greedy2D, Greedy3D
+from picsl_greedy import Greedy2D, Greedy3D, GreedyFloat2D, GreedyFloat3D
 
 ITERATIONS = "100x50x10"
+# By dimension, and whether in single precision; double is greedy's default.
+CLASSES = {(2, False): Greedy2D, (3, False): Greedy3D, (2, True): GreedyFloat2D, (3, True): GreedyFloat3D}
 
 
 def register(job: Job, folder: Path) -> None:
     """Run greedy's three steps on in-memory images; the composed field goes to `job.field`."""
     fixed, moving = (sitk.ReadImage(path, sitk.sitkFloat32) for path in (job.fixed, job.moving))
     dimension = fixed.GetDimension()
-    greedy = Greedy3D() if dimension == 3 else Greedy2D()
+    greedy = CLASSES[dimension, job.single]()
     mutual = job.similarity == SIMILARITY_MI
     images = {"fixed": fixed, "moving": moving}
     gate = ""
