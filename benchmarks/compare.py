@@ -43,22 +43,23 @@ def selected(pairs: list[Pair], args: argparse.Namespace) -> list[tuple[Pair, Me
     known = known_presets()
     if strangers := set(args.only) - {pair.name for pair in pairs}:
         sys.exit(f"no such pair: {', '.join(sorted(strangers))}; there are {', '.join(pair.name for pair in pairs)}")
-    starts = tuple(name.lower() for name in args.methods) or ("",)
-    names = ["none", "nephi", *(method.name.lower() for method in PEERS)]
-    if strangers := {
-        start for start in starts if not any(name.startswith(start.split()[0]) for name in names if start)
-    }:
-        sys.exit(f"no such method: {', '.join(sorted(strangers))}; there are {', '.join(names[1:])}, or none")
     result = []
     for pair in pairs:
         now = [method.name for method in nephi_methods(pair, args.presets, known)]
-        before = nephi_methods(
-            pair, dict.fromkeys([*args.presets, *USUAL_PRESETS, *PAPER_PRESETS]), known
-        )  # rows kept are shown
-        for method in (*before, *PEERS):
-            asked = pair.name in (args.only or [pair.name]) and method.name.lower().startswith(starts)
+        shown = dict.fromkeys([*args.presets, *USUAL_PRESETS, *PAPER_PRESETS])  # rows kept are shown, too
+        for method in (*nephi_methods(pair, shown, known), *PEERS):
+            asked = pair.name in (args.only or [pair.name]) and begins_so(method, args.methods)
             result.append((pair, method, asked and (method in PEERS or method.name in now)))
+    names = dict.fromkeys(method.name for _, method, _ in result)
+    for start in args.methods:
+        if start != "none" and not any(name.lower().startswith(start.lower()) for name in names):
+            sys.exit(f"no such method: {start}; there are {', '.join(names)}; or none")
     return result
+
+
+def begins_so(method: Method, starts: list[str]) -> bool:
+    """Tell whether a method's name begins in one of these ways, in any case; without any, all do."""
+    return not starts or method.name.lower().startswith(tuple(start.lower() for start in starts))
 
 
 def prepared(pair: Pair, args: argparse.Namespace) -> None:

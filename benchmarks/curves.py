@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 from picture import COLOURS
-from sizes import COLUMNS, FLOOR
+from sizes_page import COLUMNS, FLOOR
 
 STYLES = {"peak_mb": "o-", "cpu_s": "o-", "fit_cpu_s": "s--"}
 PANELS = {"memory": ("peak_mb",), "time": ("cpu_s", "fit_cpu_s")}

@@ -25,12 +25,11 @@ Every row is a process of its own, from image files to a displacement field, one
 of all its threads; `affine + fit` is the part of it that nephi reports for these two steps alone. All fields are
 scored by the same code (`benchmarks/scoring.py`); TRE is unrounded; J and inverse error are taken inside the fixed
 mask (of heads: inside the labels), J from central differences of the exported field. Settings of the peers are in
-`benchmarks/peers/run_*.py`; what is not said there is each tool's default (greedy: double precision, of which
-`greedy single` is the variant). Widening masks is
-a part of a peer's time, reading and writing of everyone's. Of a row that was run several times the run with the middle
-CPU time is shown, in brackets the least and the most of all. Seconds vary by machine and load: only ratios from one run
-count. A run can be resumed, so rows may stem from different hours; nephi's settings were chosen by measuring on these
-pairs and others.
+`benchmarks/peers/run_*.py`; what is not said there is each tool's default (greedy: double precision; `greedy single` is
+the variant). Widening masks is a part of a peer's time, reading and writing of everyone's. Of a row that was run
+several times the run with the middle CPU time is shown, in brackets the least and the most of all. Seconds vary by
+machine and load: only ratios from one run count. A run can be resumed, so rows may stem from different hours. nephi's
+settings were chosen by measuring on these pairs and others.
 """
 
 

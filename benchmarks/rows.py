@@ -55,7 +55,7 @@ def measured_in(folder: Path, method: Method, pair: Pair, args: argparse.Namespa
     """Run a method once, everything it writes going into `folder`."""
     folder.mkdir(parents=True)
     command = method.command(pair, folder, args.threads, args.limit)
-    return measured(command, folder / "log", args.limit, threads_variables(args.threads))
+    return measured(command, folder / "log", args.limit, thread_variables(args.threads))
 
 
 def trouble(cost: Cost, limit_s: float) -> str:
@@ -65,7 +65,7 @@ def trouble(cost: Cost, limit_s: float) -> str:
     return f"failed: {cost.output.strip()[-SHOWN_ERROR:]}" if cost.code else ""
 
 
-def threads_variables(threads: int) -> dict[str, str]:
+def thread_variables(threads: int) -> dict[str, str]:
     """Return the environment that gives every library so many threads."""
     return {name: str(threads) for name in THREAD_VARIABLES}
 
@@ -112,7 +112,7 @@ def floors(args: argparse.Namespace) -> list[dict[str, Any]]:
     for method in methods.values():
         if not method.missing:
             command = [method.python, "-c", method.imports]
-            costs = [measured(command, args.work / "log", env=threads_variables(args.threads)) for _ in range(4)]
+            costs = [measured(command, args.work / "log", env=thread_variables(args.threads)) for _ in range(4)]
             cost = sorted(costs[1:], key=lambda each: each.cpu_s)[1]  # the first one reads the files from the disk
             rows.append({"method": method.name.split()[0], "command": f'python -c "{method.imports}"'} | numbers(cost))
     return rows[::-1]

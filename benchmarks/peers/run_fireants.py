@@ -6,8 +6,8 @@ Affine on cross-correlation, started at the image centres, 200x100 iterations at
 the warp, 200x100x50 iterations, full resolution last. Cross-correlation is of width 7 (`--similarity mi`: mutual
 information for both), rates are the package's own. The tutorial's affine has rate 3e-3, width 5 and 50 iterations at
 full resolution, too: heads without a skull, in front of nothing, drift away there (`brain_mri`: det A = 1.05 after half
-resolution, 1.35 after 400 CPU s of full resolution), and millimetres of shift are far at that rate. Masks are not used.
-FireANTs composes affine and warp itself.
+resolution, 1.35 after 400 CPU s of full resolution), and at its rate the affine leaves 6.6 mm on `lung_ct` where the
+package's own leaves 5.5. Masks are not used. FireANTs composes affine and warp itself.
 """
 
 from __future__ import annotations

@@ -85,14 +85,12 @@ def _require_grid(mask: Image, image: Image, other: Image) -> None:
     if mask.grid.same_as(image.grid):
         return
     if mask.dimension != image.dimension:
-        advice = "give one of as many dimensions"
+        advice = f"give a {image.dimension}-D one"
     elif mask.grid.same_as(other.grid):
         advice = f"it lies on that of {other.name}: have the two masks changed places?"
     else:
-        names = (shlex.quote(each.name) for each in (mask, image))
-        advice = "bring it there with `{}`".format(
-            "nephi apply -t identity -i {} -r {} --interpolation label -o MASK".format(*names)
-        )
+        given = f"-i {shlex.quote(mask.name)} -r {shlex.quote(image.name)}"
+        advice = f"bring it there with `nephi apply -t identity {given} --interpolation label -o MASK`"
     raise DataError(
         f"{mask.name}: expected a mask on the grid of {image.name} ({_grid_text(image.grid)}), found "
         f"{_grid_text(mask.grid)}; {advice}"

@@ -28,6 +28,8 @@ def test_an_affines_determinant_is_everywhere_the_same(
     np.testing.assert_allclose(voxels(out), np.log(determinant), rtol=1e-4)
     succeed("jacobian", "-t", solid_affine, "-t", solid_affine, "-r", fixed, "-o", out)
     np.testing.assert_allclose(voxels(out), determinant**2, rtol=1e-5)
+    succeed("jacobian", "-t", "identity", "-r", fixed, "-o", out)
+    np.testing.assert_array_equal(voxels(out), 1)
 
 
 def test_a_turned_grid_changes_nothing(succeed: Call, solid: Path, solid_affine: Path, tmp_path: Path) -> None:

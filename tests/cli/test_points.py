@@ -37,7 +37,7 @@ def test_the_identity_changes_nothing(inverse: list[str], succeed: Call, solid: 
     points, once, twice = solid / "fixed_points.csv", tmp_path / "once.csv", tmp_path / "twice.csv"
     succeed("points", "-t", "identity", *inverse, "-i", points, "-o", tmp_path / "once.fcsv")
     succeed("points", "-t", "identity", *inverse, "-i", tmp_path / "once.fcsv", "-o", once)
-    np.testing.assert_allclose(read(once), read(points), atol=1e-3)
+    np.testing.assert_allclose(read(once), read(points), atol=1e-6)
     transform = solid / "result" / "transform.nephi"
     succeed("points", "-t", transform, *inverse, "-i", points, "-o", once)
     succeed("points", "-t", "identity", "-t", transform, *inverse, "-i", points, "-o", twice)

@@ -92,6 +92,12 @@ def test_masks_that_have_changed_places_are_told_as_such(image: Image) -> None:
         make_pair(image, there, *masks, EVERYWHERE)
 
 
+def test_a_mask_of_another_dimension_cannot_be_resampled(image: Image, grids: dict[int, Grid]) -> None:
+    mask = Image(torch.ones(grids[3].shape, dtype=torch.uint8), grids[3], name="mask.nii")
+    with pytest.raises(DataError, match=r"mask\.nii: .*; give a 2-D one$"):
+        make_pair(image, image, mask, None, EVERYWHERE)
+
+
 def test_a_header_rounded_to_float32_is_the_same_grid(image: Image) -> None:
     grid = Grid(image.grid.shape, image.grid.affine.float().double())
     mask = Image(torch.ones(grid.shape, dtype=torch.uint8), grid)

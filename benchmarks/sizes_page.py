@@ -1,0 +1,70 @@
+"""The page of cost against size: a table a method, then the limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from page import commands
+from verdicts import met
+
+SIZES = (128, 256, 384, 512)
+FLOOR = "bare imports"
+COLUMNS = {"fit_cpu_s": "affine + fit CPU s", "cpu_s": "process CPU s", "peak_mb": "peak MB"}
+DIGITS = {"fit_cpu_s": 2, "cpu_s": 1, "peak_mb": 0}
+LIMIT_MB = 1600.0  # nephi at the largest of SIZES
+LIMIT_GROWTH = 1.3  # nephi's affine + fit, from the smallest of SIZES to the largest
+NOTES = """
+Every row is a process of its own with one thread, from two int16 volumes and their masks to a displacement field
+(nephi: also the inverse field and the warped image, all compressed). CPU is user + system time; `affine + fit` is the
+part of it that nephi reports for these two steps alone. In brackets: the ratio to the smallest size of the same method;
+in square ones all runs, where there were several. greedy runs in its default, double precision.
+"""
+
+
+def page(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """Return the page in Markdown: a table a method, then the limits."""
+    lines = ["# Cost against size", "", *(f"- {name}: {value}" for name, value in about.items()), NOTES]
+    for name in dict.fromkeys(row["method"] for row in rows):
+        mine = [row for row in rows if row["method"] == name]
+        versions = sorted({row["version"] for row in mine if "version" in row})
+        lines += [f"## {' '.join([name, *versions])}", "", *table(mine), ""]
+    return "\n".join([*lines, "## Limits", "", *limits(rows), "", *commands(rows)])
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the table of one method: the columns that it fills."""
+    columns = [key for key in COLUMNS if any(key in row for row in rows)]
+    titles = ["size", "voxels", *(COLUMNS[key] for key in columns), "mean TRE, mm", "note"]
+    lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
+    base = next((row for row in rows if "tre_mean_mm" in row), {})
+    for row in rows:
+        size = row["size"] if row["size"] == FLOOR else f"{row['size']} cubed"
+        cells = [size, f"{row['voxels'] / 1e6:.1f} M" if "voxels" in row else ""]
+        cells += [cell(row, key, base) for key in columns]
+        cells += [f"{row['tre_mean_mm']:.3f}" if "tre_mean_mm" in row else "", row.get("error", "")]
+        lines.append(f"| {' | '.join(' '.join(text.replace('|', '/').split()) for text in cells)} |")
+    return lines
+
+
+def cell(row: dict[str, Any], key: str, base: dict[str, Any]) -> str:
+    """Return a number, and its ratio to that of the smallest size."""
+    if key not in row:
+        return ""
+    ratio = f" ({row[key] / base[key]:.2f})" if key in base and row["size"] != FLOOR else ""
+    runs = [f"{run[key]:.{DIGITS[key]}f}" for run in row.get("runs", ()) if key in run]
+    every = f" [{', '.join(sorted(runs, key=float))}]" if key == "fit_cpu_s" and len(runs) > 1 else ""
+    return f"{row[key]:.{DIGITS[key]}f}{ratio}{every}"
+
+
+def limits(rows: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each limit that nephi has to keep."""
+    own = {row["size"]: row for row in rows if row["method"] == "nephi" and "tre_mean_mm" in row}
+    least, most = own.get(min(SIZES)), own.get(max(SIZES))
+    if least is None or most is None:
+        return [f"Not known: it takes nephi's rows at {min(SIZES)} and {max(SIZES)} cubed."]
+    growth = most["fit_cpu_s"] / least["fit_cpu_s"]
+    return [
+        f"- {met(most['peak_mb'] <= LIMIT_MB)}: peak at {max(SIZES)} cubed {most['peak_mb']:.0f} MB <= {LIMIT_MB:g} MB",
+        f"- {met(growth <= LIMIT_GROWTH)}: affine + fit at {max(SIZES)} cubed {growth:.2f} <= {LIMIT_GROWTH:g} times "
+        f"that at {min(SIZES)} cubed",
+    ]
