@@ -1,13 +1,37 @@
-"""The one step of the build that pyproject.toml cannot express: fetching the viewer's NiiVue."""
+"""The two steps of the build that pyproject.toml cannot express: kernels for several processors, and NiiVue."""
 
 import runpy
 import sys
+from glob import glob
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 from setuptools.command.build_py import build_py
 
 NIIVUE = Path(__file__).parent / "nephi" / "report" / "viewer" / "niivue.py"
+# What the compiler may use, by the name of the library (`nephi/kernels/library.py` chooses among them).
+PROCESSORS = {
+    "_native": [],
+    "_native_avx2": ["-mavx2", "-mfma"],
+    "_native_avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma"],
+}
+COMPILE = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi"]
+
+
+def kernels(name: str, processor: list[str]) -> Extension:
+    """Describe one library of compiled twins of the hottest functions: plain C without torch's headers.
+
+    Optional: without a compiler, or with one for other processors, nephi installs all the same, and computes in torch.
+    """
+    return Extension(
+        f"nephi.kernels.{name}",
+        sorted(glob("nephi/kernels/*.c")),
+        depends=sorted(glob("nephi/kernels/*.h")),
+        define_macros=[("NATIVE", name)],
+        extra_compile_args=[*COMPILE, *processor],
+        py_limited_api=True,
+        optional=True,
+    )
 
 
 class BuildWithNiivue(build_py):
@@ -23,4 +47,7 @@ class BuildWithNiivue(build_py):
         super().run()
 
 
-setup(cmdclass={"build_py": BuildWithNiivue})
+setup(
+    cmdclass={"build_py": BuildWithNiivue},
+    ext_modules=[kernels(name, processor) for name, processor in PROCESSORS.items()],
+)

@@ -11,7 +11,7 @@ typedef struct {
 } AdamStep;
 
 /* Move `count` parameters; their running means of gradient and squared gradient are brought up to date. */
-EXPORT EVERY_PROCESSOR void nephi_adam(const AdamStep *s, int64_t count, float *restrict parameter,
+EXPORT void nephi_adam(const AdamStep *s, int64_t count, float *restrict parameter,
                                        const float *restrict gradient, float *restrict mean, float *restrict square) {
     for (int64_t i = 0; i < count; i++) {
         const float g = gradient[i];

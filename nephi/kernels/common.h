@@ -1,13 +1,22 @@
-/* What the kernels share: vectors of lanes, and copies of a function for several processors.
+/* What the kernels share: vectors of lanes, as wide as the registers of the processor that the compiler is told of.
  *
- * GCC's and Clang's vector extension; where a compiler lacks it nephi is built without kernels and computes in torch. */
+ * GCC's and Clang's vector extension; where a compiler lacks it nephi is built without kernels and computes in torch.
+ * setup.py builds the kernels for several processors; library.py loads the one that suits. */
 #ifndef NEPHI_COMMON_H
 #define NEPHI_COMMON_H
 
 #include <stdint.h>
 #include <string.h>
 
-#define LANES 16 /* points that are worked on side by side: one AVX-512 register of floats, two of AVX2, four of SSE */
+/* Points that are worked on side by side: one register of floats. Wider vectors than registers are legal C, but GCC
+ * compares, converts and blends them number by number: six times as slow. */
+#if defined(__AVX512F__)
+#define LANES 16
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
 #define MAX_DIMENSION 3
 
 typedef float lanes __attribute__((vector_size(4 * LANES)));
@@ -16,15 +25,6 @@ typedef float quad __attribute__((vector_size(16), aligned(4))); /* four channel
 
 #define INLINE static inline __attribute__((always_inline))
 #define EXPORT __attribute__((visibility("default")))
-
-/* One binary for all x86-64: the loader picks the copy that the processor understands. */
-#if defined(__x86_64__) && defined(__linux__) && !defined(__clang__) && __GNUC__ >= 12
-#define EVERY_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#elif defined(__x86_64__) && defined(__linux__) && !defined(__clang__)
-#define EVERY_PROCESSOR __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define EVERY_PROCESSOR
-#endif
 
 INLINE lanes filled(float value) { return value - (lanes){0.0f}; }
 

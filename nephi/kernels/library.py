@@ -1,4 +1,4 @@
-"""The compiled library, and running it on several threads."""
+"""The compiled libraries, and running them on several threads."""
 
 from __future__ import annotations
 
@@ -11,12 +11,26 @@ from importlib.util import find_spec
 import torch
 
 WORTH_A_THREAD = 16_384  # points; fewer are done before a second thread has woken up
+# The libraries that a processor understands, best first, by torch's word for it; setup.py builds them.
+LIBRARIES = {
+    "AVX512": ("_native_avx512", "_native_avx2", "_native"),
+    "AVX2": ("_native_avx2", "_native"),
+}
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """Return the compiled library; None where nephi was installed without a compiler."""
-    found = find_spec("nephi.kernels._native")
+    """Return the compiled library for this processor; None where nephi was installed without a compiler."""
+    for name in LIBRARIES.get(torch.backends.cpu.get_cpu_capability(), ("_native",)):
+        found = load(name)
+        if found is not None:
+            return found
+    return None
+
+
+def load(name: str) -> ctypes.CDLL | None:
+    """Return one of the libraries; None where it is not there, or does not fit this version of nephi."""
+    found = find_spec(f"nephi.kernels.{name}")
     if found is None or found.origin is None:
         return None
     try:

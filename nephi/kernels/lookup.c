@@ -107,7 +107,7 @@ INLINE void look_all(const Volume *v, const int D, int64_t count, const float *p
 }
 
 /* Values (N) and, unless NULL, gradients (N, D) by voxel coordinates, at voxel points (N, D). */
-EXPORT EVERY_PROCESSOR void nephi_lookup(const Volume *v, int64_t count, const float *points, float *values,
+EXPORT void nephi_lookup(const Volume *v, int64_t count, const float *points, float *values,
                                          float *gradients) {
     if (v->dimension == 3) look_all(v, 3, count, points, values, gradients);
     else look_all(v, 2, count, points, values, gradients);
@@ -170,7 +170,7 @@ INLINE void look_at_patches(const Volume *v, const Patches *p, const int D, int6
 }
 
 /* Values (P, K) and, unless NULL, gradients (P, D, K) by voxel coordinates and whether centres are inside (P). */
-EXPORT EVERY_PROCESSOR int nephi_patches(const Volume *v, const Patches *p, int64_t count, const float *centres,
+EXPORT int nephi_patches(const Volume *v, const Patches *p, int64_t count, const float *centres,
                                          const float *matrices, float *values, float *gradients, float *inside) {
     const size_t blocks = (size_t)(p->samples + LANES - 1) / LANES;
     Cells *cells = aligned_alloc(sizeof(lanes), 2 * blocks * sizeof(Cells));
@@ -206,7 +206,7 @@ INLINE void pull_patches(const Patches *p, const int D, int64_t count, const flo
 }
 
 /* Gradients of centres (P, D) and, unless NULL, matrices (P, D, D), from the values' and what nephi_patches kept. */
-EXPORT EVERY_PROCESSOR void nephi_patches_gradient(const Patches *p, int64_t dimension, int64_t count,
+EXPORT void nephi_patches_gradient(const Patches *p, int64_t dimension, int64_t count,
                                                    const float *gradients, const float *by_values, float *by_centres,
                                                    float *by_matrices) {
     if (dimension == 3) pull_patches(p, 3, count, gradients, by_values, by_centres, by_matrices);

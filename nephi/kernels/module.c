@@ -1,9 +1,15 @@
-/* Makes the kernels' library something that packaging tools know how to build and ship; it has no Python functions. */
+/* Makes the kernels' libraries something that packaging tools know how to build and ship; they have no Python functions.
+ * NATIVE is the name of the one that is built. */
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
 
+#define JOINED(a, b) a##b
+#define INIT(name) JOINED(PyInit_, name)
+#define TEXT(name) #name
+#define QUOTED(name) TEXT(name)
+
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "_native", "Compiled kernels, called through ctypes.", 0, 0, 0, 0, 0, 0,
+    PyModuleDef_HEAD_INIT, QUOTED(NATIVE), "Compiled kernels, called through ctypes.", 0, 0, 0, 0, 0, 0,
 };
 
-PyMODINIT_FUNC PyInit__native(void) { return PyModule_Create(&definition); }
+PyMODINIT_FUNC INIT(NATIVE)(void) { return PyModule_Create(&definition); }

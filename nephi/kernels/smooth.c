@@ -69,7 +69,7 @@ static int64_t overlap(const Band *band) {
 
 /* A volume whose axes are given slowest first, the last one without gaps, to outputs (slow, middle, fast), contiguous;
  * bands in the same order. Returns 1 when memory runs out. */
-EXPORT EVERY_PROCESSOR int nephi_smooth(const Volume *v, const Band *bands, float *outputs) {
+EXPORT int nephi_smooth(const Volume *v, const Band *bands, float *outputs) {
     const Band *slow = bands, *middle = bands + 1, *fast = bands + 2;
     const int64_t length = v->shape[2], plane = middle->count * length, kept = overlap(slow);
     float *memory = malloc(sizeof(float) * (size_t)(length + (1 + kept) * plane));

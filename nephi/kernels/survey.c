@@ -33,7 +33,7 @@ INLINE int64_t count_row(const Volume *v, int64_t start, int32_t *places) {
 
 /* `counts` holds the slices of the slowest axis, of the middle one, of the fastest one, one after the other; it comes
  * filled with zeros. A slice is added up in 32 bits before it joins. Returns 1 when memory runs out. */
-EXPORT EVERY_PROCESSOR int nephi_survey(const Volume *v, int64_t *counts) {
+EXPORT int nephi_survey(const Volume *v, int64_t *counts) {
     int64_t *slow = counts, *middle = slow + v->shape[0], *fast = middle + v->shape[1];
     int32_t *places = malloc(sizeof(int32_t) * (size_t)v->shape[2]);
     if (!places) return 1;

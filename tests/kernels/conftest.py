@@ -1,9 +1,22 @@
+from collections.abc import Iterator
+
 import pytest
+import torch
 
 from nephi import kernels
+from nephi.kernels import library as loading
+
+PROCESSOR = torch.backends.cpu.get_cpu_capability()
 
 
-@pytest.fixture(autouse=True)
-def built() -> None:
+@pytest.fixture(autouse=True, params=loading.LIBRARIES.get(PROCESSOR, ("_native",)))
+def built(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every library that this processor understands, in turn."""
     if not kernels.available():
         pytest.skip("the kernels were not built: no compiler at installation")
+    if loading.load(request.param) is None:
+        pytest.skip(f"{request.param} was not built: the compiler does not know this processor")
+    monkeypatch.setattr(loading, "LIBRARIES", {PROCESSOR: (request.param,)})
+    loading.library.cache_clear()
+    yield
+    loading.library.cache_clear()
