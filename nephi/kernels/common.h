@@ -21,7 +21,6 @@
 
 typedef float lanes __attribute__((vector_size(4 * LANES)));
 typedef int32_t whole_lanes __attribute__((vector_size(4 * LANES)));
-typedef float quad __attribute__((vector_size(16), aligned(4))); /* four channels of a table's row */
 
 #define INLINE static inline __attribute__((always_inline))
 #define EXPORT __attribute__((visibility("default")))
@@ -34,15 +33,19 @@ INLINE lanes chosen(whole_lanes mask, lanes yes, lanes no) {
 
 /* Every `stride`-th number from `from` on, `count` of them; the other lanes are 0. */
 INLINE lanes column(const float *from, int64_t stride, int64_t count) {
-    float values[LANES] = {0.0f};
-    lanes result;
-    for (int64_t lane = 0; lane < count; lane++) values[lane] = from[lane * stride];
-    memcpy(&result, values, sizeof result);
+    lanes result = {0.0f};
+    if (count == LANES) /* known beforehand: no loop, no way through memory */
+        for (int lane = 0; lane < LANES; lane++) result[lane] = from[lane * stride];
+    else
+        for (int lane = 0; lane < count; lane++) result[lane] = from[lane * stride];
     return result;
 }
 
 INLINE void put_column(float *to, int64_t stride, int64_t count, lanes values) {
-    for (int64_t lane = 0; lane < count; lane++) to[lane * stride] = values[lane];
+    if (count == LANES)
+        for (int lane = 0; lane < LANES; lane++) to[lane * stride] = values[lane];
+    else
+        for (int lane = 0; lane < count; lane++) to[lane * stride] = values[lane];
 }
 
 INLINE float sum_of(lanes values) {

@@ -1,24 +1,33 @@
 /* The neural field and its gradient at many points.
  *
  * The Python twin is fields/neural_field.py; tests hold values, Jacobians and all gradients against it. */
-#include "field_blocks.h"
+#include "field_network.h"
 
-#define UNITS 4
-
-INLINE void locate_block(const Field *f, const int D, const float *points, int64_t count, Place *place) {
+/* Find where block `block` of the points lies, if there is one, and ask for the memory of its features: as long as the
+ * block before is worked on, scattered points' features are on their way from main memory. */
+INLINE void find_block(const Field *f, const int D, const float *points, int64_t count, int64_t block,
+                       const Scratch *scratch) {
+    const int64_t start = block * LANES, size = count - start < LANES ? count - start : LANES;
+    Place *place = scratch->places + block % 2;
+    Cells *cells = scratch->cells + block % 2 * f->levels;
     lanes x[MAX_DIMENSION];
-    for (int k = 0; k < D; k++) x[k] = column(points + k, D, count);
+    if (size <= 0) return;
+    for (int k = 0; k < D; k++) x[k] = column(points + start * D + k, D, size);
     locate(f, D, x, place);
+    for (int64_t level = 0; level < f->levels; level++) {
+        find_cells(f, D, level, place, cells + level);
+        fetch(f, D, cells + level, f->table, 0);
+    }
 }
 
 INLINE void evaluate(const Field *f, const int D, const int rows, int64_t count, const float *points,
                      float *displacement, float *jacobian, Scratch scratch) {
-    for (int64_t start = 0; start < count; start += LANES) {
-        const int64_t size = count - start < LANES ? count - start : LANES;
-        Place place;
+    find_block(f, D, points, count, 0, &scratch);
+    for (int64_t block = 0; block * LANES < count; block++) {
+        const int64_t start = block * LANES, size = count - start < LANES ? count - start : LANES;
+        find_block(f, D, points, count, block + 1, &scratch);
         lanes outputs[MAX_ROWS * MAX_DIMENSION];
-        locate_block(f, D, points + start * D, size, &place);
-        encode(f, D, rows, &place, scratch.features);
+        encode(f, D, rows, scratch.places + block % 2, scratch.cells + block % 2 * f->levels, scratch.features);
         decode(f, D, rows, scratch, outputs);
         for (int i = 0; i < D; i++) {
             lanes world[MAX_ROWS] = {{0.0f}}; /* coordinate i of the displacement, its derivatives by the unit cube's */
@@ -50,87 +59,6 @@ INLINE void pull_outputs(const Field *f, const int D, const int rows, int64_t co
     }
 }
 
-/* Back through the activation of hidden unit h: the gradients `down` of what goes into it; adds up those of the weights
- * behind it and of its bias. */
-INLINE void pull_unit(const Field *f, const int D, const int rows, int64_t h, const lanes *outputs, Scratch scratch,
-                      lanes *down) {
-    const int64_t H = f->hidden;
-    const lanes x = scratch.hidden[h], s = sigmoid(x), active = x * s, slope = s + active * (1.0f - s);
-    const lanes bend = s * (1.0f - s) * (2.0f + x * (1.0f - 2.0f * s)); /* second derivative of x sigmoid(x) */
-    lanes read[MAX_ROWS] = {{0.0f}};
-    for (int o = 0; o < D; o++) {
-        lanes product = active * outputs[o];
-        for (int row = 0; row < rows; row++) {
-            read[row] += f->last[o * H + h] * outputs[row * D + o];
-            if (row) product += slope * scratch.hidden[row * H + h] * outputs[row * D + o];
-        }
-        scratch.last_gradient[o * H + h] += product;
-    }
-    down[0] = read[0] * slope;
-    for (int row = 1; row < rows; row++) {
-        down[0] += read[row] * scratch.hidden[row * H + h] * bend;
-        down[row] = read[row] * slope;
-    }
-    scratch.first_bias_gradient[h] += down[0];
-}
-
-/* Back through both layers: from the outputs' gradients to those of the features, adding up the weights'. `units` hidden
- * units are worked on side by side, so that features and their gradients are fetched once for all of them. */
-INLINE void pull_units(const Field *f, const int D, const int rows, const int units, int64_t h, const lanes *outputs,
-                       Scratch scratch) {
-    const int64_t K = f->levels * f->channels;
-    lanes down[MAX_UNITS][MAX_ROWS];
-    for (int u = 0; u < units; u++) pull_unit(f, D, rows, h + u, outputs, scratch, down[u]);
-    for (int64_t k = 0; k < K; k++) {
-        lanes sums[MAX_UNITS];
-        for (int u = 0; u < units; u++) sums[u] = scratch.first_gradient[(h + u) * K + k];
-        for (int row = 0; row < rows; row++) {
-            const lanes feature = scratch.features[row * K + k];
-            lanes back = scratch.features_gradient[row * K + k];
-            for (int u = 0; u < units; u++) {
-                sums[u] += down[u][row] * feature;
-                back += f->first[(h + u) * K + k] * down[u][row];
-            }
-            scratch.features_gradient[row * K + k] = back;
-        }
-        for (int u = 0; u < units; u++) scratch.first_gradient[(h + u) * K + k] = sums[u];
-    }
-}
-
-INLINE void pull_network(const Field *f, const FieldGradient *g, const int D, const int rows, const lanes *outputs,
-                         Scratch scratch) {
-    int64_t h = 0;
-    memset(scratch.features_gradient, 0, sizeof(lanes) * (size_t)(rows * f->levels * f->channels));
-    for (int o = 0; o < D; o++) g->last_bias[o] += sum_of(outputs[o]);
-    for (; h + UNITS <= f->hidden; h += UNITS) pull_units(f, D, rows, UNITS, h, outputs, scratch);
-    for (; h < f->hidden; h++) pull_units(f, D, rows, 1, h, outputs, scratch);
-}
-
-/* Back through the grids into their table. */
-INLINE void pull_table(const Field *f, const FieldGradient *g, const int D, const int rows, int64_t count,
-                       const Place *place, lanes *features_gradient) {
-    const int64_t Q = f->channels / 4, K = f->levels * f->channels;
-    for (int64_t level = 0; level < f->levels; level++) {
-        Cells found;
-        find_cells(f, D, level, place, rows, &found);
-        for (int64_t q = 0; q < Q; q++) {
-            quad up[MAX_ROWS][LANES];
-            for (int row = 0; row < rows; row++) {
-                lanes *channels = features_gradient + row * K + (level * Q + q) * 4;
-                if (row) rescale(f, D, level, place, row, channels);
-                for (int lane = 0; lane < LANES; lane++)
-                    up[row][lane] = (quad){channels[0][lane], channels[1][lane], channels[2][lane], channels[3][lane]};
-            }
-            for (int64_t lane = 0; lane < count; lane++)
-                for (int c = 0; c < 1 << D; c++) {
-                    quad sum = found.weight[c][0][lane] * up[0][lane];
-                    for (int row = 1; row < rows; row++) sum += found.weight[c][row][lane] * up[row][lane];
-                    ((quad *)g->table)[(int64_t)found.entry[c][lane] * Q + q] += sum;
-                }
-        }
-    }
-}
-
 /* Back to the points, (count, D) in world mm: the features' derivatives are known. */
 INLINE void pull_points(const Field *f, const int D, const int rows, int64_t count, Scratch scratch, float *by_points) {
     const int64_t K = f->levels * f->channels;
@@ -151,18 +79,21 @@ INLINE void pull_points(const Field *f, const int D, const int rows, int64_t cou
 INLINE void pull(const Field *f, const FieldGradient *g, const int D, const int rows, int64_t count,
                  const float *points, const float *by_displacement, const float *by_jacobian, float *by_points,
                  Scratch scratch) {
-    for (int64_t start = 0; start < count; start += LANES) {
-        const int64_t size = count - start < LANES ? count - start : LANES;
-        Place place;
+    find_block(f, D, points, count, 0, &scratch);
+    for (int64_t block = 0; block * LANES < count; block++) {
+        const int64_t start = block * LANES, size = count - start < LANES ? count - start : LANES;
+        const Place *place = scratch.places + block % 2;
+        const Cells *cells = scratch.cells + block % 2 * f->levels;
         lanes outputs[MAX_ROWS * MAX_DIMENSION];
-        locate_block(f, D, points + start * D, size, &place);
-        encode(f, D, by_points ? 1 + D + D * (D - 1) / 2 : rows, &place, scratch.features);
+        for (int64_t level = 0; level < f->levels; level++) fetch(f, D, cells + level, g->table, 1);
+        find_block(f, D, points, count, block + 1, &scratch);
+        encode(f, D, by_points ? 1 + D + D * (D - 1) / 2 : rows, place, cells, scratch.features);
         decode(f, D, rows, scratch, outputs); /* again: cheaper than keeping it */
         pull_outputs(f, D, rows, size, by_displacement ? by_displacement + start * D : 0,
                      rows > 1 ? by_jacobian + start * D * D : 0, outputs);
         pull_network(f, g, D, rows, outputs, scratch);
         if (by_points) pull_points(f, D, rows, size, scratch, by_points + start * D);
-        pull_table(f, g, D, rows, size, &place, scratch.features_gradient);
+        pull_table(f, g, D, rows, size, place, cells, scratch.features_gradient);
     }
 }
 
@@ -191,10 +122,7 @@ EXPORT int nephi_field_gradient(const Field *f, const FieldGradient *g, int64_t 
     else if (f->dimension == 3) pull(f, g, 3, 1, count, points, by_displacement, by_jacobian, by_points, scratch);
     else if (by_jacobian) pull(f, g, 2, 3, count, points, by_displacement, by_jacobian, by_points, scratch);
     else pull(f, g, 2, 1, count, points, by_displacement, by_jacobian, by_points, scratch);
-    const int64_t H = f->hidden;
-    for (int64_t i = 0; i < H * f->levels * f->channels; i++) g->first[i] += sum_of(scratch.first_gradient[i]);
-    for (int64_t h = 0; h < H; h++) g->first_bias[h] += sum_of(scratch.first_bias_gradient[h]);
-    for (int64_t i = 0; i < H * f->dimension; i++) g->last[i] += sum_of(scratch.last_gradient[i]);
+    add_up(f, g, scratch);
     free(scratch.features);
     return 0;
 }

@@ -2,7 +2,7 @@
 #ifndef NEPHI_FIELD_H
 #define NEPHI_FIELD_H
 
-#include "common.h"
+#include "quads.h"
 
 typedef struct {
     int64_t dimension, levels, channels, hidden; /* D, L, C, H; the network has K = L * C inputs */

@@ -5,7 +5,7 @@
  * Python twin, fields/inverse.py, starts every point afresh. */
 #include <math.h>
 
-#include "field_blocks.h"
+#include "field_network.h"
 
 #define STRIP 64 /* points: long enough to learn from, short enough that all lanes read the same part of the tables */
 #define RUNAWAY 16.0f /* a squared residual that grew by this will not come back */
@@ -49,10 +49,10 @@ INLINE void forget(Search *s, const int D, int lane) {
 /* What is missing to phi(y + v) = y: -v - u(y + v), u the displacement. */
 INLINE void visit(const Field *f, const int D, const Search *s, Scratch scratch, lanes *residual) {
     lanes x[MAX_DIMENSION], outputs[MAX_DIMENSION];
-    Place place;
     for (int i = 0; i < D; i++) x[i] = s->target[i] + s->found[i];
-    locate(f, D, x, &place);
-    encode(f, D, 1, &place, scratch.features);
+    locate(f, D, x, scratch.places);
+    for (int64_t level = 0; level < f->levels; level++) find_cells(f, D, level, scratch.places, scratch.cells + level);
+    encode(f, D, 1, scratch.places, scratch.cells, scratch.features);
     decode(f, D, 1, scratch, outputs);
     for (int i = 0; i < D; i++) {
         residual[i] = -s->found[i];

@@ -6,12 +6,12 @@
 
 /* The cells that hold the lanes' points: first voxel of each, place within it, 0 where the point was moved inside. */
 typedef struct {
-    int64_t first[LANES];
+    whole_lanes first; /* volumes of 2^31 voxels and more are not for these kernels */
     lanes fraction[MAX_DIMENSION], inside[MAX_DIMENSION];
 } Cells;
 
 INLINE void find_cells(const Volume *v, const int D, const lanes *points, Cells *cells) {
-    memset(cells->first, 0, sizeof cells->first);
+    cells->first = (whole_lanes){0};
     for (int i = 0; i < D; i++) {
         const lanes x = points[i], last = filled((float)(v->shape[i] - 1));
         const lanes bounded = chosen(x < 0.0f, filled(0.0f), chosen(x > last, last, x)); /* NaN stays NaN */
@@ -21,7 +21,7 @@ INLINE void find_cells(const Volume *v, const int D, const lanes *points, Cells 
         base = (base & (base < most)) | (most & ~(base < most));
         cells->fraction[i] = bounded - __builtin_convertvector(base, lanes);
         cells->inside[i] = chosen(bounded == x, filled(1.0f), filled(0.0f));
-        for (int64_t lane = 0; lane < LANES; lane++) cells->first[lane] += base[lane] * v->stride[i];
+        cells->first += base * (int32_t)v->stride[i];
     }
 }
 
@@ -33,12 +33,10 @@ INLINE int64_t corner_shift(const Volume *v, const int D, int c) {
 }
 
 #define DEFINE_READ(name, type)                                                                              \
-    INLINE void name(const Volume *v, const int D, const Cells *cells, int64_t count, lanes *corners) {      \
+    INLINE void name(const Volume *v, const int D, const Cells *cells, lanes *corners) {                     \
         for (int c = 0; c < 1 << D; c++) {                                                                   \
             const type *voxels = (const type *)v->voxels + corner_shift(v, D, c);                            \
-            float values[LANES] = {0.0f};                                                                    \
-            for (int64_t lane = 0; lane < count; lane++) values[lane] = (float)voxels[cells->first[lane]];   \
-            memcpy(corners + c, values, sizeof *corners);                                                    \
+            for (int lane = 0; lane < LANES; lane++) corners[c][lane] = (float)voxels[cells->first[lane]];   \
         }                                                                                                    \
     }
 DEFINE_READ(read_float, float)
@@ -47,33 +45,33 @@ DEFINE_READ(read_uint8, uint8_t)
 DEFINE_READ(read_int16, int16_t)
 DEFINE_READ(read_int32, int32_t)
 
-/* The voxels at the corners of `count` cells. */
-INLINE void read(const Volume *v, const int D, const Cells *cells, int64_t count, lanes *corners) {
+/* The voxels at the corners of the cells; idle lanes have one somewhere, too. */
+INLINE void read(const Volume *v, const int D, const Cells *cells, lanes *corners) {
     switch (v->type) {
-        case 0: read_float(v, D, cells, count, corners); break;
-        case 1: read_double(v, D, cells, count, corners); break;
-        case 2: read_uint8(v, D, cells, count, corners); break;
-        case 3: read_int16(v, D, cells, count, corners); break;
-        default: read_int32(v, D, cells, count, corners);
+        case 0: read_float(v, D, cells, corners); break;
+        case 1: read_double(v, D, cells, corners); break;
+        case 2: read_uint8(v, D, cells, corners); break;
+        case 3: read_int16(v, D, cells, corners); break;
+        default: read_int32(v, D, cells, corners);
     }
 }
 
-/* Ask for the memory of the cells' corners, to be read a little later. */
-INLINE void fetch(const Volume *v, const int D, const Cells *cells, int64_t count) {
+/* Ask for the memory of the cells, to be read a little later. */
+INLINE void fetch(const Volume *v, const int D, const Cells *cells) {
     static const int64_t bytes[] = {4, 8, 1, 2, 4};
     const int64_t size = bytes[v->type];
+    const int fast = v->stride[0] == 1 ? 0 : D - 1; /* neighbours along the axis of stride 1 share their line */
     for (int c = 0; c < 1 << D; c++) {
         const char *voxels = (const char *)v->voxels + size * corner_shift(v, D, c);
-        const int i = v->stride[0] == 1 ? 0 : D - 1; /* neighbours along the axis of stride 1 share their line */
-        if (c >> i & 1) continue;
-        for (int64_t lane = 0; lane < count; lane++) __builtin_prefetch(voxels + size * cells->first[lane]);
+        if (c >> fast & 1) continue;
+        for (int lane = 0; lane < LANES; lane++) __builtin_prefetch(voxels + size * cells->first[lane]);
     }
 }
 
-/* Values in `count` cells, and with `slopes` the gradient: every fourth place of `gradient`, one an axis. */
-INLINE lanes look(const Volume *v, const int D, const Cells *cells, int64_t count, const int slopes, lanes *gradient) {
+/* Values in the cells, and with `slopes` the gradient: every fourth place of `gradient`, one an axis. */
+INLINE lanes look(const Volume *v, const int D, const Cells *cells, const int slopes, lanes *gradient) {
     lanes corners[8];
-    read(v, D, cells, count, corners);
+    read(v, D, cells, corners);
     for (int i = 0; i < D; i++) { /* contract one axis after the other; slopes of the axes already done go along */
         const int half = 1 << (D - 1 - i);
         for (int j = 0; j < i && slopes; j++)
@@ -101,7 +99,7 @@ INLINE void look_all(const Volume *v, const int D, int64_t count, const float *p
         Cells cells;
         for (int i = 0; i < D; i++) x[i] = column(points + start * D + i, D, size);
         find_cells(v, D, x, &cells);
-        put_column(values + start, 1, size, look(v, D, &cells, size, gradients != 0, gradient));
+        put_column(values + start, 1, size, look(v, D, &cells, gradients != 0, gradient));
         for (int i = 0; i < D && gradients; i++) put_column(gradients + start * D + i, D, size, gradient[i * 4]);
     }
 }
@@ -120,10 +118,32 @@ typedef struct {
     const float *offsets;           /* (K, D) */
 } Patches;
 
+/* Memory of one call: offsets of the samples in blocks of LANES, and the cells of this patch and the next. */
+typedef struct {
+    int64_t blocks;
+    lanes *offsets; /* [blocks][D] */
+    Cells *cells;   /* [2][blocks] */
+} Scratch;
+
+/* Returns 0 where there is no memory; else release with free(scratch->cells). */
+INLINE int allocate(const Patches *p, const int D, Scratch *s) {
+    s->blocks = (p->samples + LANES - 1) / LANES;
+    const size_t blocks = (size_t)s->blocks, cells = 2 * blocks * sizeof(Cells);
+    s->cells = aligned_alloc(sizeof(lanes), cells + blocks * (size_t)D * sizeof(lanes));
+    if (!s->cells) return 0;
+    s->offsets = (lanes *)((char *)s->cells + cells);
+    for (int64_t block = 0; block < s->blocks; block++)
+        for (int i = 0; i < D; i++) {
+            const int64_t start = block * LANES, left = p->samples - start;
+            s->offsets[block * D + i] = column(p->offsets + start * D + i, D, left < LANES ? left : LANES);
+        }
+    return 1;
+}
+
 /* The cells of one patch's samples, in blocks of LANES. Returns 1 if its centre lies in the image, half a voxel of border
  * included, else 0. */
 INLINE float find_patch(const Volume *v, const Patches *p, const int D, const float *centre, const float *matrix,
-                        Cells *cells) {
+                        const Scratch *scratch, Cells *cells) {
     float middle[MAX_DIMENSION], step[MAX_DIMENSION][MAX_DIMENSION], inside = 1.0f;
     for (int i = 0; i < D; i++) {
         middle[i] = p->origin[i];
@@ -134,35 +154,36 @@ INLINE float find_patch(const Volume *v, const Patches *p, const int D, const fl
         }
         if (!(middle[i] >= -0.5f && middle[i] <= (float)v->shape[i] - 0.5f)) inside = 0.0f;
     }
-    for (int64_t start = 0; start < p->samples; start += LANES) {
-        const int64_t size = p->samples - start < LANES ? p->samples - start : LANES;
+    for (int64_t block = 0; block < scratch->blocks; block++) {
         lanes x[MAX_DIMENSION];
         for (int i = 0; i < D; i++) {
             x[i] = filled(middle[i]);
-            for (int j = 0; j < D; j++) x[i] += step[i][j] * column(p->offsets + start * D + j, D, size);
+            for (int j = 0; j < D; j++) x[i] += step[i][j] * scratch->offsets[block * D + j];
         }
-        find_cells(v, D, x, cells + start / LANES);
-        fetch(v, D, cells + start / LANES, size);
+        find_cells(v, D, x, cells + block);
+        fetch(v, D, cells + block);
     }
     return inside;
 }
 
 /* A patch is looked up while the memory of the next one is on its way: scattered patches are never in the cache. */
 INLINE void look_at_patches(const Volume *v, const Patches *p, const int D, int64_t count, const float *centres,
-                            const float *matrices, float *values, float *gradients, float *inside, Cells *cells) {
-    const int64_t K = p->samples, blocks = (K + LANES - 1) / LANES;
+                            const float *matrices, float *values, float *gradients, float *inside,
+                            const Scratch *scratch) {
+    const int64_t K = p->samples;
     for (int64_t patch = 0; patch <= count; patch++) {
         if (patch < count) {
             const float *matrix = matrices ? matrices + patch * D * D : 0;
-            const float found = find_patch(v, p, D, centres + patch * D, matrix, cells + patch % 2 * blocks);
+            Cells *cells = scratch->cells + patch % 2 * scratch->blocks;
+            const float found = find_patch(v, p, D, centres + patch * D, matrix, scratch, cells);
             if (inside) inside[patch] = found;
         }
         const int64_t ready = patch - 1;
         for (int64_t start = 0; start < K && ready >= 0; start += LANES) {
             const int64_t size = K - start < LANES ? K - start : LANES;
             lanes gradient[4 * MAX_DIMENSION];
-            const Cells *found = cells + ready % 2 * blocks + start / LANES;
-            put_column(values + ready * K + start, 1, size, look(v, D, found, size, gradients != 0, gradient));
+            const Cells *found = scratch->cells + ready % 2 * scratch->blocks + start / LANES;
+            put_column(values + ready * K + start, 1, size, look(v, D, found, gradients != 0, gradient));
             for (int i = 0; i < D && gradients; i++)
                 put_column(gradients + (ready * D + i) * K + start, 1, size, gradient[i * 4]);
         }
@@ -170,14 +191,13 @@ INLINE void look_at_patches(const Volume *v, const Patches *p, const int D, int6
 }
 
 /* Values (P, K) and, unless NULL, gradients (P, D, K) by voxel coordinates and whether centres are inside (P). */
-EXPORT int nephi_patches(const Volume *v, const Patches *p, int64_t count, const float *centres,
-                                         const float *matrices, float *values, float *gradients, float *inside) {
-    const size_t blocks = (size_t)(p->samples + LANES - 1) / LANES;
-    Cells *cells = aligned_alloc(sizeof(lanes), 2 * blocks * sizeof(Cells));
-    if (!cells) return 1;
-    if (v->dimension == 3) look_at_patches(v, p, 3, count, centres, matrices, values, gradients, inside, cells);
-    else look_at_patches(v, p, 2, count, centres, matrices, values, gradients, inside, cells);
-    free(cells);
+EXPORT int nephi_patches(const Volume *v, const Patches *p, int64_t count, const float *centres, const float *matrices,
+                         float *values, float *gradients, float *inside) {
+    Scratch scratch;
+    if (!allocate(p, (int)v->dimension, &scratch)) return 1;
+    if (v->dimension == 3) look_at_patches(v, p, 3, count, centres, matrices, values, gradients, inside, &scratch);
+    else look_at_patches(v, p, 2, count, centres, matrices, values, gradients, inside, &scratch);
+    free(scratch.cells);
     return 0;
 }
 

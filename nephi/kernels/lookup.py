@@ -12,6 +12,9 @@ from nephi.kernels.library import library, over_points
 from nephi.kernels.volume import Window, is_readable, volume_of
 
 
+MOST_VOXELS = 2**31  # the kernels count them in 32 bits
+
+
 class _Patches(ctypes.Structure):
     """`Patches` of lookup.c."""
 
@@ -43,7 +46,8 @@ class PatchFrame:
 
 def can_look_up(data: Tensor, points_voxel: Tensor) -> bool:
     """Tell whether the kernel serves these voxels and points."""
-    fits = points_voxel.dtype == torch.float32 and data.ndim == points_voxel.shape[-1]
+    last = sum((size - 1) * step for size, step in zip(data.shape, data.stride(), strict=True))
+    fits = points_voxel.dtype == torch.float32 and data.ndim == points_voxel.shape[-1] and last < MOST_VOXELS
     return fits and is_readable(data) and library() is not None
 
 
