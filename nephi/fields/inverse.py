@@ -38,12 +38,23 @@ class PolishedInverse(NumericalInverse):
         """Return x with `phi(x) = points`, shape `(..., D)`, mm; points that phi does not reach keep the best found."""
         target = points.reshape(-1, self.dimension)
         start = -self.field.displacement(target) if self.trained is None else self.trained.displacement(target)
+        return self._search(target, start).reshape(points.shape)
+
+    @torch.no_grad()
+    def near(self, points: Tensor, guess: Tensor) -> Tensor:
+        """Return the same, beginning at `guess` instead of the trained inverse."""
+        target = points.reshape(-1, self.dimension)
+        start = (guess - points).reshape(-1, self.dimension)
+        return self._search(target, start.to(self.field.amplitude.dtype)).reshape(points.shape)
+
+    def _search(self, target: Tensor, start: Tensor) -> Tensor:
         found, error = solve_displacement(self.field, target, start, self.tolerance)
         x = target + found.to(target.dtype)
         lost = ~(error <= self.tolerance)
         if bool(lost.any()):
-            x[lost] = super().__call__(target[lost])
-        return x.reshape(points.shape)
+            hard = target[lost]
+            x[lost] = super().near(hard, hard if self.trained is None else self.trained(hard))
+        return x
 
 
 def solve_displacement(

@@ -18,7 +18,7 @@ from nephi.io.frames import require_perpendicular
 from nephi.io.itk import itk_warnings, place, simpleitk
 from nephi.io.itk_affine import affine_for_itk
 from nephi.io.transforms import HDF5_SUFFIXES, TEXT_SUFFIXES
-from nephi.transforms import AffineTransform, Transform
+from nephi.transforms import AffineTransform, Transform, displacement_slabs
 
 COMPOSITE_SUFFIXES = (*HDF5_SUFFIXES, *TEXT_SUFFIXES)
 
@@ -53,9 +53,7 @@ def _field(path: Path, transform: Transform, grid: Grid) -> Any:
     code, quantum = vector_code("itk", grid), rounding_step(grid)
     vectors = np.empty((*reversed(grid.shape), grid.dimension), np.float64)
     order = (*reversed(range(grid.dimension)), grid.dimension)
-    for start, stop in grid.slabs():
-        points = grid.voxel_centres(start, stop)
-        displacement = transform(points) - points
+    for start, stop, displacement in displacement_slabs(transform, grid):
         require_slab(path, grid, start, stop, displacement)
         lps = code.encode(displacement.cpu(), grid, start, stop)
         vectors[start:stop] = rounded(lps, quantum).permute(*order).numpy()

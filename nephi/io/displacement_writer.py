@@ -21,6 +21,7 @@ from nephi.io.foreign import NIFTI_SUFFIXES, suffix_of
 from nephi.io.frames import require_perpendicular
 from nephi.io.gzipped import open_output
 from nephi.io.nifti_header import header_bytes
+from nephi.transforms import displacement_slabs
 
 FLOAT = np.dtype("<f4")
 HEADER = 352  # bytes in front of the voxels
@@ -143,6 +144,5 @@ def write_displacement(
     image's grid. The file and the errors are those of `DisplacementWriter`.
     """
     with DisplacementWriter(path, grid, convention, moving) as writer:
-        for start, stop in grid.slabs():
-            points = grid.voxel_centres(start, stop)
-            writer.write(start, stop, transform(points) - points)
+        for start, stop, displacement in displacement_slabs(transform, grid):
+            writer.write(start, stop, displacement)

@@ -20,6 +20,7 @@ from nephi.io.displacement_writer import FLOAT, require_slab, rounded, rounding_
 from nephi.io.foreign import suffix_of
 from nephi.io.frames import flip_matrix, require_perpendicular
 from nephi.io.gzipped import open_output
+from nephi.transforms import displacement_slabs
 
 INTERLEAVED_SUFFIXES = (".nrrd", ".mha")
 
@@ -38,9 +39,7 @@ def write_interleaved(path: str | Path, transform: PointMap, grid: Grid) -> None
     require_perpendicular(grid, path, "a displacement field")
     code, quantum = vector_code("itk", grid), rounding_step(grid)
     with _open_field(path, grid) as append:
-        for start, stop in grid.slabs():
-            points = grid.voxel_centres(start, stop)
-            displacement = transform(points) - points
+        for start, stop, displacement in displacement_slabs(transform, grid):
             require_slab(path, grid, start, stop, displacement)
             vectors = rounded(code.encode(displacement.cpu(), grid, start, stop), quantum)
             order = (*reversed(range(grid.dimension)), grid.dimension)

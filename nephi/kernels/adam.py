@@ -31,9 +31,9 @@ def adam_step(
     rate: float,
     epsilon: float,
 ) -> None:
-    """Move `flat` by one step of Adam, in place as both running means; all are contiguous float32 vectors.
+    """Move `flat` by one step of Adam, in place as both running means, and set `gradient` to 0.
 
-    `shares` are `1 - beta^t`, the part of each running mean that does not stem from its start at 0.
+    All are contiguous float32 vectors. `shares` are `1 - beta^t`, the part of each running mean that does not stem from its start at 0.
     """
     native = library()
     assert native is not None

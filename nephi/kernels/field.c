@@ -99,8 +99,7 @@ INLINE void pull(const Field *f, const FieldGradient *g, const int D, const int 
 
 /* Each dimension gets code of its own, with all short loops unrolled. */
 /* Displacement (N, D) and, unless NULL, Jacobian (N, D, D) of x + displacement, at world points (N, D). */
-EXPORT int nephi_field(const Field *f, int64_t count, const float *points, float *displacement,
-                                       float *jacobian) {
+EXPORT int nephi_field(const Field *f, int64_t count, const float *points, float *displacement, float *jacobian) {
     Scratch scratch;
     if (!allocate(f, jacobian ? 1 + (int)f->dimension : 1, 0, &scratch)) return 1;
     if (f->dimension == 3 && jacobian) evaluate(f, 3, 4, count, points, displacement, jacobian, scratch);
@@ -112,9 +111,8 @@ EXPORT int nephi_field(const Field *f, int64_t count, const float *points, float
 }
 
 /* The gradient of nephi_field, added to `g`; `by_displacement`, `by_jacobian` and `by_points` may be NULL. */
-EXPORT int nephi_field_gradient(const Field *f, const FieldGradient *g, int64_t count,
-                                                const float *points, const float *by_displacement,
-                                                const float *by_jacobian, float *by_points) {
+EXPORT int nephi_field_gradient(const Field *f, const FieldGradient *g, int64_t count, const float *points,
+                                const float *by_displacement, const float *by_jacobian, float *by_points) {
     Scratch scratch;
     if (!allocate(f, by_jacobian ? 1 + (int)f->dimension : 1, 1, &scratch)) return 1;
     if (f->dimension == 3 && by_jacobian)

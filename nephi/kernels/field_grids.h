@@ -67,55 +67,62 @@ INLINE void fetch(const Field *f, const int D, const Cells *cells, const float *
 INLINE int pair_of(int i, int j) { return i + j - 1; }
 
 /* One point's quad of features: value, derivatives by place within the cell and, for as many rows, mixed ones. One axis
- * after the other is contracted; what was found by the axes before goes along. */
+ * after the other is contracted; what was found by the axes before goes along. Neighbours along the last axis stay a
+ * pair until then. */
 INLINE void interpolate(const Field *f, const int D, const int rows, const Cells *cells, int lane, int64_t q, quad *out) {
     const int64_t Q = f->channels / 4, first = cells->first[lane];
-    quad value[MAX_CORNERS], slope[MAX_DIMENSION][MAX_CORNERS / 2], mixed[MAX_MIXED][MAX_CORNERS / 4];
-    for (int c = 0; c < 1 << D; c++) value[c] = ((const quad *)f->table)[(first + cells->shift[c]) * Q + q];
-    for (int i = 0; i < D; i++) {
-        const float t = cells->fraction[i][lane];
-        for (int c = 0; c < 1 << (D - 1 - i); c++) {
-            for (int k = 1; k < i && rows > 1 + D; k++)
-                for (int j = 0; j < k; j++) {
-                    quad *m = mixed[pair_of(j, k)];
-                    m[c] = m[2 * c] + t * (m[2 * c + 1] - m[2 * c]);
-                }
+    const int last = D - 1;
+    const float t = cells->fraction[last][lane];
+    quads2 value[MAX_CORNERS / 2], slope[MAX_DIMENSION - 1][MAX_CORNERS / 4], mixed = {0.0f};
+    for (int c = 0; c < 1 << last; c++) value[c] = neighbours((const quad *)f->table + (first + cells->shift[c]) * Q + q, Q);
+    for (int i = 0; i < last; i++) {
+        const float u = cells->fraction[i][lane];
+        for (int c = 0; c < 1 << (last - 1 - i); c++) {
             for (int j = 0; j < i && rows > 1; j++) {
-                const quad rise = slope[j][2 * c + 1] - slope[j][2 * c];
-                if (rows > 1 + D) mixed[pair_of(j, i)][c] = rise;
-                slope[j][c] = slope[j][2 * c] + t * rise;
+                const quads2 rise = slope[j][2 * c + 1] - slope[j][2 * c];
+                mixed = rise;
+                slope[j][c] = slope[j][2 * c] + u * rise;
             }
-            const quad rise = value[2 * c + 1] - value[2 * c];
+            const quads2 rise = value[2 * c + 1] - value[2 * c];
             slope[i][c] = rise;
-            value[c] = value[2 * c] + t * rise;
+            value[c] = value[2 * c] + u * rise;
         }
     }
-    out[0] = value[0];
-    for (int i = 0; i < D && rows > 1; i++) out[1 + i] = slope[i][0];
-    for (int p = 0; p < D * (D - 1) / 2 && rows > 1 + D; p++) out[1 + D + p] = mixed[p][0];
+    const quad rise = half_of(value[0], 1) - half_of(value[0], 0);
+    out[0] = half_of(value[0], 0) + t * rise;
+    if (rows > 1) out[1 + last] = rise;
+    for (int j = 0; j < last && rows > 1; j++) {
+        const quad bend = half_of(slope[j][0], 1) - half_of(slope[j][0], 0);
+        out[1 + j] = half_of(slope[j][0], 0) + t * bend;
+        if (rows > 1 + D) out[1 + D + pair_of(j, last)] = bend;
+    }
+    if (D == 3 && rows > 1 + D) out[1 + D + pair_of(0, 1)] = half_of(mixed, 0) + t * (half_of(mixed, 1) - half_of(mixed, 0));
 }
 
 /* The way back: add what the gradients of a point's rows mean for its corners to the table's gradient. */
 INLINE void spread(const Field *f, const int D, const int rows, const Cells *cells, int lane, int64_t q, const quad *up,
                    float *table) {
     const int64_t Q = f->channels / 4, first = cells->first[lane];
-    quad value[MAX_CORNERS], slope[MAX_DIMENSION][MAX_CORNERS];
-    value[0] = up[0];
-    for (int i = 0; i < D && rows > 1; i++) slope[i][0] = up[1 + i];
-    for (int i = D - 1; i >= 0; i--) {
-        const float t = cells->fraction[i][lane];
-        for (int c = (1 << (D - 1 - i)) - 1; c >= 0; c--) {
+    const int last = D - 1;
+    const float t = cells->fraction[last][lane];
+    quads2 value[MAX_CORNERS / 2], slope[MAX_DIMENSION - 1][MAX_CORNERS / 2];
+    const quad high = rows > 1 ? up[1 + last] + t * up[0] : t * up[0];
+    value[0] = joined(up[0] - high, high);
+    for (int j = 0; j < last && rows > 1; j++) slope[j][0] = joined(up[1 + j] - t * up[1 + j], t * up[1 + j]);
+    for (int i = last - 1; i >= 0; i--) {
+        const float u = cells->fraction[i][lane];
+        for (int c = (1 << (last - 1 - i)) - 1; c >= 0; c--) {
             for (int j = 0; j < i && rows > 1; j++) {
-                const quad high = t * slope[j][c];
-                slope[j][2 * c] = slope[j][c] - high;
-                slope[j][2 * c + 1] = high;
+                const quads2 above = u * slope[j][c];
+                slope[j][2 * c] = slope[j][c] - above;
+                slope[j][2 * c + 1] = above;
             }
-            const quad high = rows > 1 ? slope[i][c] + t * value[c] : t * value[c];
-            value[2 * c] = value[c] - high;
-            value[2 * c + 1] = high;
+            const quads2 above = rows > 1 ? slope[i][c] + u * value[c] : u * value[c];
+            value[2 * c] = value[c] - above;
+            value[2 * c + 1] = above;
         }
     }
-    for (int c = 0; c < 1 << D; c++) ((quad *)table)[(first + cells->shift[c]) * Q + q] += value[c];
+    for (int c = 0; c < 1 << last; c++) add_neighbours((quad *)table + (first + cells->shift[c]) * Q + q, Q, value[c]);
 }
 
 /* Turn derivatives by cell into those by the unit cube's coordinates: multiply, for all four channels. */

@@ -116,8 +116,8 @@ INLINE void solve(const Field *f, const int D, int64_t count, const float *point
 
 /* Displacement (N, D) of the inverse at world points (N, D), from a start to within `tolerance` mm, and a bound of the
  * error (N) that is left: above the tolerance where `visits` were not enough or the search ran away. */
-EXPORT int nephi_invert(const Field *f, int64_t count, const float *points, float *displacement,
-                                        float *error, float tolerance, int64_t visits) {
+EXPORT int nephi_invert(const Field *f, int64_t count, const float *points, float *displacement, float *error,
+                        float tolerance, int64_t visits) {
     Scratch scratch;
     if (!allocate(f, 1, 0, &scratch)) return 1;
     if (f->dimension == 3) solve(f, 3, count, points, displacement, error, tolerance, visits, scratch);

@@ -105,8 +105,7 @@ INLINE void look_all(const Volume *v, const int D, int64_t count, const float *p
 }
 
 /* Values (N) and, unless NULL, gradients (N, D) by voxel coordinates, at voxel points (N, D). */
-EXPORT void nephi_lookup(const Volume *v, int64_t count, const float *points, float *values,
-                                         float *gradients) {
+EXPORT void nephi_lookup(const Volume *v, int64_t count, const float *points, float *values, float *gradients) {
     if (v->dimension == 3) look_all(v, 3, count, points, values, gradients);
     else look_all(v, 2, count, points, values, gradients);
 }
@@ -226,9 +225,8 @@ INLINE void pull_patches(const Patches *p, const int D, int64_t count, const flo
 }
 
 /* Gradients of centres (P, D) and, unless NULL, matrices (P, D, D), from the values' and what nephi_patches kept. */
-EXPORT void nephi_patches_gradient(const Patches *p, int64_t dimension, int64_t count,
-                                                   const float *gradients, const float *by_values, float *by_centres,
-                                                   float *by_matrices) {
+EXPORT void nephi_patches_gradient(const Patches *p, int64_t dimension, int64_t count, const float *gradients,
+                                   const float *by_values, float *by_centres, float *by_matrices) {
     if (dimension == 3) pull_patches(p, 3, count, gradients, by_values, by_centres, by_matrices);
     else pull_patches(p, 2, count, gradients, by_values, by_centres, by_matrices);
 }

@@ -11,7 +11,6 @@ from torch import Tensor
 from nephi.kernels.library import library, over_points
 from nephi.kernels.volume import Window, is_readable, volume_of
 
-
 MOST_VOXELS = 2**31  # the kernels count them in 32 bits
 
 

@@ -6,6 +6,31 @@
 
 typedef float quad __attribute__((vector_size(16), aligned(4))); /* four channels of a table's row */
 
+typedef float quads2 __attribute__((vector_size(32), aligned(4))); /* two of them, of neighbours */
+
+INLINE quad half_of(quads2 pair, int half) {
+    quad result;
+    memcpy(&result, (const char *)&pair + half * sizeof(quad), sizeof result);
+    return result;
+}
+
+INLINE quads2 joined(quad first, quad second) {
+    quads2 result;
+    memcpy(&result, &first, sizeof first);
+    memcpy((char *)&result + sizeof first, &second, sizeof second);
+    return result;
+}
+
+/* The quads of two rows of a table one after the other, which has Q of them a row. */
+INLINE quads2 neighbours(const quad *row, int64_t Q) {
+    return Q == 1 ? *(const quads2 *)row : joined(row[0], row[Q]);
+}
+
+INLINE void add_neighbours(quad *row, int64_t Q, quads2 pair) {
+    if (Q == 1) *(quads2 *)row += pair;
+    else row[0] += half_of(pair, 0), row[Q] += half_of(pair, 1);
+}
+
 /* The quads of a block of points: that of a lane in the slot where `transpose` wants it. */
 typedef union {
     lanes all[4];

@@ -70,8 +70,7 @@ INLINE void round_trip(const RoundTrip *r, const int D, double *terms, float *by
 
 /* The weighted terms gradicon, icon, folding and diffusion, each a mean over the points, and the gradients of their sum:
  * with respect to `back` (N, D), `first` and `second` (N, D, D). */
-EXPORT void nephi_round_trip(const RoundTrip *r, double *terms, float *by_back, float *by_first,
-                                             float *by_second) {
+EXPORT void nephi_round_trip(const RoundTrip *r, double *terms, float *by_back, float *by_first, float *by_second) {
     if (r->dimension == 3) round_trip(r, 3, terms, by_back, by_first, by_second);
     else round_trip(r, 2, terms, by_back, by_first, by_second);
 }

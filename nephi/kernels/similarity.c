@@ -57,8 +57,8 @@ INLINE void set_shares(Moments *all, int64_t count, const float *weights) {
 
 /* Weights (P) or NULL. The sum of the measures, and unless NULL its gradient with respect to `moving`, (P, K).
  * Returns 1 when memory runs out. */
-EXPORT int nephi_similarity(const Measure *s, const float *fixed, const float *moving,
-                                            const float *weights, double *sum, float *by_moving) {
+EXPORT int nephi_similarity(const Measure *s, const float *fixed, const float *moving, const float *weights,
+                            double *sum, float *by_moving) {
     const int64_t P = s->patches, K = s->samples;
     Moments *all = malloc(sizeof(Moments) * (size_t)P);
     if (!all) return 1;

@@ -38,16 +38,11 @@ class Adam:
 
     def minimise(self, loss: Tensor) -> None:
         """Take one step down the gradient of `loss`."""
-        self.clear()
         loss.backward()  # accumulates into the flat vector
         self.step()
 
-    def clear(self) -> None:
-        """Set all gradients to 0."""
-        self._gradient.zero_()
-
     def step(self) -> None:
-        """Take one step down the gradients that the parameters have."""
+        """Take one step down the gradients that the parameters have, and set these to 0."""
         self._steps += 1
         first, second = BETAS
         shares = 1 - first**self._steps, 1 - second**self._steps
@@ -59,3 +54,4 @@ class Adam:
         self._square.mul_(second).addcmul_(self._gradient, self._gradient, value=1 - second)
         spread = (self._square / shares[1]).sqrt_().add_(EPSILON)
         self._flat.addcdiv_(self._mean, spread, value=-self.rate / shares[0])
+        self._gradient.zero_()

@@ -50,7 +50,6 @@ def fit_fields(
         level = _level(seen, level_settings, settings.fit)
         for draw in _draws(pair, settings, level_settings.steps, generator):
             share, optimiser.rate = schedule.begin(number)
-            optimiser.clear()
             terms: Mapping[str, Tensor | float]
             try:
                 if compiled is not None and compiled.serves(level, draw):

@@ -15,7 +15,7 @@ from nephi.geometry import Grid
 from nephi.images import Resampler
 from nephi.io import DisplacementWriter, slab_writer
 from nephi.metrics import PassingField, PassingInverse, slab_inside
-from nephi.transforms import Transform
+from nephi.transforms import Transform, displacement_slabs
 
 if TYPE_CHECKING:
     from nephi.optimize.registration import Registration
@@ -74,6 +74,5 @@ def _write_forward(registration: Registration, warp: Path | None, warped: Path |
 
 def _write_inverse(inverse: Transform, grid: Grid, path: Path) -> None:
     with DisplacementWriter(path, grid, quantum=INVERSE_QUANTUM) as writer, torch.no_grad():
-        for start, stop in grid.slabs():
-            points = grid.voxel_centres(start, stop)
-            writer.write(start, stop, inverse(points) - points)
+        for start, stop, displacement in displacement_slabs(inverse, grid):
+            writer.write(start, stop, displacement)

@@ -7,6 +7,7 @@ from nephi.transforms.displacement import ContinuedDisplacement, DisplacementFie
 from nephi.transforms.fitting import FittingGrid, fitting_grid
 from nephi.transforms.inverse import NumericalInverse, invert
 from nephi.transforms.transform import Transform
+from nephi.transforms.voxels import displacement_slabs
 
 __all__ = [
     "AffineTransform",
@@ -18,6 +19,7 @@ __all__ = [
     "NumericalInverse",
     "Transform",
     "as_affine",
+    "displacement_slabs",
     "fitting_grid",
     "invert",
 ]

@@ -37,6 +37,17 @@ class Composite(Transform):
         first, *others = self.transforms
         return first.cells if all(as_affine(other) is not None for other in others) else None
 
+    @property
+    def searches(self) -> bool:
+        """That of the last transform: a guess of the chain's values is one of its values."""
+        return self.transforms[-1].searches
+
+    def near(self, points: Tensor, guess: Tensor) -> Tensor:
+        """Return where the chain takes the points `(..., D)`, in mm; the last transform begins at `guess`."""
+        for transform in self.transforms[:-1]:
+            points = transform(points)
+        return self.transforms[-1].near(points, guess)
+
     def __call__(self, points: Tensor) -> Tensor:
         """Return where the chain takes the points `(..., D)`, in mm."""
         for transform in self.transforms:

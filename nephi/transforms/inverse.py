@@ -35,12 +35,21 @@ class NumericalInverse(Transform):
         """Number of coordinates D, 2 or 3."""
         return self.transform.dimension
 
-    @torch.no_grad()
+    @property
+    def searches(self) -> bool:
+        """It does."""
+        return True
+
     def __call__(self, points: Tensor) -> Tensor:
         """Return x with `phi(x) = points`, shape `(..., D)`, mm."""
+        return self.near(points, points if self.guess is None else self.guess(points))
+
+    @torch.no_grad()
+    def near(self, points: Tensor, guess: Tensor) -> Tensor:
+        """Return x with `phi(x) = points`, shape `(..., D)`, mm, beginning at `guess`."""
         target = points.reshape(-1, self.dimension)
         # Both are written to below: clones, as maps may return their input, or one matrix for all points.
-        x = (target if self.guess is None else self.guess(target)).clone()
+        x = guess.reshape(-1, self.dimension).clone()
         value, jacobian = self.transform.value_and_jacobian(x)
         jacobian = jacobian.clone()
         residual = target - value

@@ -30,6 +30,15 @@ class Transform(abc.ABC):
         """
         return None
 
+    @property
+    def searches(self) -> bool:
+        """Tell whether values are found by a search, which `near` shortens."""
+        return False
+
+    def near(self, points: Tensor, guess: Tensor) -> Tensor:
+        """Return where the points `(..., D)` go, in mm; a search begins at `guess`, of the same shape."""
+        return self(points)
+
     @abc.abstractmethod
     def __call__(self, points: Tensor) -> Tensor:
         """Return where the points `(..., D)` go, in mm."""
