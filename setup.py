@@ -1,20 +1,21 @@
 """The two steps of the build that pyproject.toml cannot express: kernels for several processors, and NiiVue."""
 
+import platform
 import runpy
 import sys
 from glob import glob
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 NIIVUE = Path(__file__).parent / "nephi" / "report" / "viewer" / "niivue.py"
 # What the compiler may use, by the name of the library (`nephi/kernels/library.py` chooses among them).
-PROCESSORS = {
-    "_native": [],
-    "_native_avx2": ["-mavx2", "-mfma"],
-    "_native_avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma"],
-}
+PROCESSORS: dict[str, list[str]] = {"_native": []}
+if platform.machine().lower() in ("x86_64", "amd64"):
+    PROCESSORS["_native_avx2"] = ["-mavx2", "-mfma"]
+    PROCESSORS["_native_avx512"] = ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma"]
 COMPILE = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi"]
 
 
@@ -34,6 +35,14 @@ def kernels(name: str, processor: list[str]) -> Extension:
     )
 
 
+class BuildOneByOne(build_ext):
+    """Builds one library after the other: side by side they would overwrite each other's object files."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = None
+
+
 class BuildWithNiivue(build_py):
     """Fetches NiiVue into the sources first, so that it is package data like any other file.
 
@@ -48,6 +57,6 @@ class BuildWithNiivue(build_py):
 
 
 setup(
-    cmdclass={"build_py": BuildWithNiivue},
+    cmdclass={"build_ext": BuildOneByOne, "build_py": BuildWithNiivue},
     ext_modules=[kernels(name, processor) for name, processor in PROCESSORS.items()],
 )

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2"}  # flags of the processor
 PACKAGES = ("nephi", "torch", "numpy", "SimpleITK")
 
 
@@ -18,7 +19,7 @@ def machine() -> dict[str, Any]:
     script, *words = (Path(word).name for word in sys.argv)
     return {
         "date": date.today().isoformat(),
-        "machine": f"{_processor()}, {_memory_gb():.0f} GB memory",
+        "machine": description(),
         "python": platform.python_version(),
         "versions": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
         "command": " ".join(
@@ -27,11 +28,15 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def description() -> str:
+    """Return the processors, the widest vectors that they compute with, and the memory."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{os.cpu_count()} x {names[0] if names else platform.processor() or platform.machine()}"
+    lines = [line.split(":", 1) for line in info.read_text().splitlines() if ":" in line] if info.is_file() else []
+    facts = {name.strip(): value.strip() for name, value in lines}
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    words = facts.get("flags", "").split()
+    vectors = next((f" ({shown})" for flag, shown in VECTORS.items() if flag in words), "")
+    return f"{os.cpu_count()} x {name}{vectors}, {_memory_gb():.0f} GB memory"
 
 
 def _memory_gb() -> float:

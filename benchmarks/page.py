@@ -21,15 +21,16 @@ COLUMNS = {
 }
 DIGITS = {"cpu_s": 1, "fit_cpu_s": 1, "wall_s": 0, "peak_mb": 0, "folding_percent": 4}
 NOTES = """
-Every row is a process of its own, from image files to a displacement field, one at a time. CPU is user + system time
-of all its threads; `affine + fit` is the part of it that nephi reports for these two steps alone. All fields are
-scored by the same code (`benchmarks/scoring.py`); TRE is unrounded; J and inverse error are taken inside the fixed
-mask (of heads: inside the labels), J from central differences of the exported field. Settings of the peers are in
+Every row is a process of its own, from image files to a displacement field, one at a time. CPU is user + system time of
+all its threads; `affine + fit` is the part of it that nephi reports for these two steps alone. All fields are scored by
+the same code (`benchmarks/scoring.py`); TRE is unrounded; J and inverse error are taken inside the fixed mask (of
+heads: inside the labels), J from central differences of the exported field. Settings of the peers are in
 `benchmarks/peers/run_*.py`; what is not said there is each tool's default (greedy: double precision; `greedy single` is
-the variant). Widening masks is a part of a peer's time, reading and writing of everyone's. Of a row that was run
-several times the run with the middle CPU time is shown, in brackets the least and the most of all. Seconds vary by
-machine and load: only ratios from one run count. A run can be resumed, so rows may stem from different hours. nephi's
-settings were chosen by measuring on these pairs and others.
+the variant). On small pairs (fewer than 1.5 million voxels) memory is held against the bare imports, as the limit says:
+at most 150 MB above them. Widening masks is a part of a peer's time, reading and writing of everyone's. Of a row that
+was run several times the run with the middle CPU time is shown, in brackets the least and the most of all. Seconds vary
+by machine and load: only ratios from one run count. A run can be resumed, so rows may stem from different hours.
+nephi's settings were chosen by measuring on these pairs and others.
 """
 
 
@@ -41,6 +42,7 @@ def page(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     ]
     dates = sorted({row["date"] for row in rows if "date" in row})
     facts.append(f"- rows measured: {' to '.join(sorted({dates[0], dates[-1]}))}" if dates else "- no rows yet")
+    facts += _elsewhere(rows, about["machine"])
     facts += [f"- {name}: {version}" for name, version in _versions(rows).items()]
     lines = ["# nephi beside its peers", "", *facts, NOTES, *bare_imports(about["floors"])]
     for pair in dict.fromkeys(row["pair"] for row in rows):
@@ -87,6 +89,15 @@ def commands(rows: list[dict[str, Any]]) -> list[str]:
 def _before(rows: list[dict[str, Any]]) -> str:
     found = [row["tre_before_mm"] for row in rows if "tre_before_mm" in row]
     return f"Mean distance of the landmarks before: {found[0]:.2f} mm.\n" if found else ""
+
+
+def _elsewhere(rows: list[dict[str, Any]], machine: str) -> list[str]:
+    """Return what was measured on other machines: there only the errors can be compared."""
+    others: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.get("machine", machine) != machine:
+            others.setdefault(row["machine"], {})[f"{row['method']} ({row['pair']})"] = None
+    return [f"- measured on another machine, {name}: {', '.join(what)}" for name, what in others.items()]
 
 
 def _versions(rows: list[dict[str, Any]]) -> dict[str, str]:

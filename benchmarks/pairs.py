@@ -14,6 +14,7 @@ from pathlib import Path
 LUNG_PHANTOMS = {f"lung_phantom_{motion}mm_{seed}": (seed, motion) for motion in (25, 60) for seed in range(3)}
 SHAPES = "shapes_2d"
 MULTIMODAL = "brain_multimodal"
+SMALL = (*LUNG_PHANTOMS, SHAPES)  # fewer than 1.5 million voxels
 
 
 @dataclass(frozen=True)

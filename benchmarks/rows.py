@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from machine import description
 from methods import HERE, PEERS, Method, version
 from pairs import Pair
 from process import Cost, measured
@@ -27,7 +28,7 @@ SHOWN_ERROR = 300  # last characters of a failed command's output
 def run(method: Method, pair: Pair, args: argparse.Namespace) -> dict[str, Any]:
     """Measure and score one row; of several runs the one with the middle CPU time counts, with its own field."""
     row: dict[str, Any] = {"pair": pair.name, "method": method.name, "preset": method.preset}
-    row["date"] = date.today().isoformat()
+    row |= {"date": date.today().isoformat(), "machine": description()}
     if method.missing:
         return row | {"error": method.missing}
     shutil.rmtree(args.work / "run", ignore_errors=True)

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 from methods import FIELD_ALONE
-from pairs import MULTIMODAL, SHAPES
+from pairs import MULTIMODAL, SMALL
 
 Row = dict[str, Any]
 RESAMPLES = 2000
@@ -15,7 +15,7 @@ LIMIT_GAP_MM = 0.02  # to the best peer
 LIMIT_SHARE = 0.25  # of a peer's CPU time
 LIMIT_DICE, LIMIT_DICE_GAP = 0.67, 0.02  # of one contrast; of another contrast, to that of one
 LIMIT_FAST, LIMIT_FAST_S = 1.15, 6.0  # times the best peer's error; affine + fit
-LIMIT_ABOVE_MB = 150.0  # of the bare imports, on 2-D pairs
+LIMIT_ABOVE_MB = 150.0  # of the bare imports, on small and 2-D pairs
 
 
 def error(row: Row) -> float | None:
@@ -28,7 +28,7 @@ def error(row: Row) -> float | None:
 def verdicts(pair: str, rows: list[Row], floors: list[Row]) -> list[str]:
     """Hold nephi's own row of a pair against its peers' and the limits; `rows` are those of all pairs.
 
-    Rows with an error (stopped, failed) do not compete.
+    Rows with an error (stopped, failed) do not compete; those of another machine do, but for the time.
     """
     sound = {
         row["method"]: row for row in rows if row["pair"] == pair and "error" not in row and error(row) is not None
@@ -77,12 +77,16 @@ def _beside_one_contrast(own: Row, other: Row) -> str:
 
 def _time(pair: str, own: Row, sound: dict[str, Row], peers: list[Row]) -> str:
     alike = [row for row in peers if _error(row) <= COMPARABLE * _error(own)]
+    here = [row for row in alike if row.get("machine") == own.get("machine")]
     if pair == "lung_ct" and "greedy" in sound:
         peer = sound["greedy"]
         words = f"greedy, at an error {_error(own) - _error(peer):+.3f} mm from greedy's"
-    elif alike:
-        peer = min(alike, key=lambda row: row["cpu_s"])
+    elif here:
+        peer = min(here, key=lambda row: row["cpu_s"])
         words = f"{peer['method']}, the fastest peer of at most {COMPARABLE:g} times its error"
+    elif alike:
+        names = ", ".join(row["method"] for row in alike)
+        return f"- not known: of at most {COMPARABLE:g} times nephi's error is {names}, measured on another machine"
     else:
         return f"- met: no peer has at most {COMPARABLE:g} times nephi's error, whatever time it takes"
     share = own["cpu_s"] / peer["cpu_s"]
@@ -104,10 +108,10 @@ def _fast(fast: Row, best: Row) -> str:
 def _memory(pair: str, own: Row, peers: list[Row], floors: list[Row]) -> str:
     small = min(peers, key=lambda row: row["peak_mb"])
     line = f"memory: {own['peak_mb'] / small['peak_mb']:.2f} of {small['method']}, the smallest peer"
-    if pair != SHAPES:
+    if pair not in SMALL:
         return f"- {met(own['peak_mb'] < small['peak_mb'])}: {line}"
     above = own["peak_mb"] - next(row["peak_mb"] for row in floors if row["method"] == "nephi")
-    return f"- {met(above <= LIMIT_ABOVE_MB)}: {line}; {above:.0f} MB above the bare imports"
+    return f"- {met(above <= LIMIT_ABOVE_MB)}: {line}; a small pair: {above:.0f} MB above the bare imports"
 
 
 def interval(one: Row, other: Row) -> tuple[float, float] | None:

@@ -52,8 +52,7 @@ class PolishedInverse(NumericalInverse):
         x = target + found.to(target.dtype)
         lost = ~(error <= self.tolerance)
         if bool(lost.any()):
-            hard = target[lost]
-            x[lost] = super().near(hard, hard if self.trained is None else self.trained(hard))
+            x[lost] = self._afresh(target[lost])[0]
         return x
 
 

@@ -33,7 +33,8 @@ def adam_step(
 ) -> None:
     """Move `flat` by one step of Adam, in place as both running means, and set `gradient` to 0.
 
-    All are contiguous float32 vectors. `shares` are `1 - beta^t`, the part of each running mean that does not stem from its start at 0.
+    All are contiguous float32 vectors. `shares` are `1 - beta^t`, the part of each running mean that does not stem
+    from its start at 0.
     """
     native = library()
     assert native is not None

@@ -18,6 +18,7 @@
 #define LANES 4
 #endif
 #define MAX_DIMENSION 3
+#define INTERFACE 2 /* raised whenever a function is called or behaves in another way; the same in library.py */
 
 typedef float lanes __attribute__((vector_size(4 * LANES)));
 typedef int32_t whole_lanes __attribute__((vector_size(4 * LANES)));

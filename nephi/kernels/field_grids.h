@@ -54,13 +54,16 @@ INLINE void find_cells(const Field *f, const int D, int64_t level, const Place *
     }
 }
 
-/* Ask for the memory of the cells' corners in a table, to be read or (`change`) added to a little later. Neighbours
- * along the last axis share their line. */
+/* Ask for the memory of the cells' corners in a table, to be read or (`change`) added to a little later. With four channels
+ * most neighbours along the last axis share their line. */
 INLINE void fetch(const Field *f, const int D, const Cells *cells, const float *table, const int change) {
     const int64_t Q = f->channels / 4;
     for (int c = 0; c < 1 << (D - 1); c++)
-        for (int lane = 0; lane < LANES; lane++)
-            __builtin_prefetch((const quad *)table + (cells->first[lane] + cells->shift[c]) * Q, change);
+        for (int lane = 0; lane < LANES; lane++) {
+            const quad *row = (const quad *)table + (cells->first[lane] + cells->shift[c]) * Q;
+            if (change) __builtin_prefetch(row, 1); /* Clang wants the constant as such */
+            else __builtin_prefetch(row, 0);
+        }
 }
 
 /* Which mixed derivative is that by axes i < j. */

@@ -51,9 +51,9 @@ INLINE int allocate(const Field *f, int rows, int backward, Scratch *s) {
     const size_t K = (size_t)(f->levels * f->channels), D = (size_t)f->dimension, R = (size_t)rows;
     const size_t H = ((size_t)f->hidden + GROUP - 1) / GROUP * GROUP, weights = H * (K + 1 + D);
     const size_t features = (backward ? ALL_ROWS : R) * K, sums = R * H;
-    const size_t gradients = backward ? R * K + weights : 0, numbers = features + sums + H + gradients + weights;
-    const size_t cells = 2 * (size_t)f->levels * sizeof(Cells);
-    s->features = aligned_alloc(sizeof(lanes), numbers * sizeof(lanes) + cells + 2 * sizeof(Place));
+    const size_t gradients = backward ? R * K + weights : 0, numbers = features + sums + H + gradients;
+    const size_t cells = 2 * (size_t)f->levels * sizeof(Cells), packed = (weights / LANES + 1) * sizeof(lanes);
+    s->features = aligned_alloc(sizeof(lanes), numbers * sizeof(lanes) + 2 * sizeof(Place) + cells + packed);
     if (!s->features) return 0;
     s->hidden = (int64_t)H;
     s->sums = s->features + features;
@@ -63,11 +63,11 @@ INLINE int allocate(const Field *f, int rows, int backward, Scratch *s) {
     s->bias_gradient = s->first_gradient + H * K;
     s->last_gradient = s->bias_gradient + H;
     if (backward) memset(s->first_gradient, 0, weights * sizeof(lanes));
-    s->first = (float *)(s->sigmoids + H + gradients);
-    s->bias = s->first + H * K;
-    s->last = s->bias + H;
     s->places = (Place *)(s->features + numbers);
     s->cells = (Cells *)(s->places + 2);
+    s->first = (float *)(s->cells + 2 * f->levels);
+    s->bias = s->first + H * K;
+    s->last = s->bias + H;
     pack(f, s);
     return 1;
 }

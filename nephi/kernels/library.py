@@ -10,6 +10,7 @@ from importlib.util import find_spec
 
 import torch
 
+INTERFACE = 2  # that of common.h
 WORTH_A_THREAD = 16_384  # points; fewer are done before a second thread has woken up
 # The libraries that a processor understands, best first, by torch's word for it; setup.py builds them.
 LIBRARIES = {
@@ -47,9 +48,9 @@ def load(name: str) -> ctypes.CDLL | None:
         native.nephi_similarity.argtypes = [address, address, address, address, address, address]
         native.nephi_smooth.argtypes = [address, address, address]
         native.nephi_survey.argtypes = [address, address]
+        return native if native.nephi_interface() == INTERFACE else None
     except (OSError, AttributeError):  # built for another machine, or for another version of nephi
         return None
-    return native
 
 
 def available() -> bool:

@@ -40,16 +40,30 @@ class NumericalInverse(Transform):
         """It does."""
         return True
 
+    @torch.no_grad()
     def __call__(self, points: Tensor) -> Tensor:
         """Return x with `phi(x) = points`, shape `(..., D)`, mm."""
-        return self.near(points, points if self.guess is None else self.guess(points))
+        return self._afresh(points.reshape(-1, self.dimension))[0].reshape(points.shape)
 
     @torch.no_grad()
     def near(self, points: Tensor, guess: Tensor) -> Tensor:
-        """Return x with `phi(x) = points`, shape `(..., D)`, mm, beginning at `guess`."""
+        """Return the same, beginning at `guess`; where that leads nowhere, from the usual start."""
         target = points.reshape(-1, self.dimension)
+        x, error = self._solved(target, guess.reshape(-1, self.dimension))
+        lost = (~(error <= self.tolerance)).nonzero().squeeze(-1)
+        if len(lost):
+            again, left = self._afresh(target[lost])
+            better = (left < error[lost]) | error[lost].isnan()
+            x[lost[better]] = again[better]
+        return x.reshape(points.shape)
+
+    def _afresh(self, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Solve for target points `(N, D)` from the usual start; return x and what is left of the residuals `(N,)`."""
+        return self._solved(target, target if self.guess is None else self.guess(target))
+
+    def _solved(self, target: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         # Both are written to below: clones, as maps may return their input, or one matrix for all points.
-        x = guess.reshape(-1, self.dimension).clone()
+        x = start.clone()
         value, jacobian = self.transform.value_and_jacobian(x)
         jacobian = jacobian.clone()
         residual = target - value
@@ -68,7 +82,7 @@ class NumericalInverse(Transform):
             chosen = index[better]
             x[chosen], jacobian[chosen] = trial[better], tried[better]
             residual[chosen], error[chosen] = left[better], left[better].norm(dim=-1)
-        return x.reshape(points.shape)
+        return x, error
 
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return x and the inverse of phi's Jacobian at x (inverse function theorem)."""

@@ -17,14 +17,15 @@ def displacement_slabs(transform: Callable[[Tensor], Tensor], grid: Grid) -> Ite
     A transform that searches for its values does so at every other voxel along each axis first: halfway between them
     the mean of their displacements is a start from which a search needs a third less than from anywhere else.
     """
-    searching = transform if isinstance(transform, Transform) and transform.searches else None
-    between = None if searching is None else _Between(searching, grid)
+    if not (isinstance(transform, Transform) and transform.searches):
+        for start, stop in grid.slabs():
+            points = grid.voxel_centres(start, stop)
+            yield start, stop, transform(points) - points
+        return
+    between = _Between(transform, grid)
     for start, stop in grid.slabs():
         points = grid.voxel_centres(start, stop)
-        if searching is None or between is None:
-            yield start, stop, transform(points) - points
-        else:
-            yield start, stop, searching.near(points, points + between(start, stop)) - points
+        yield start, stop, transform.near(points, points + between(start, stop)) - points
 
 
 class _Between:

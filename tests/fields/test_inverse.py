@@ -112,6 +112,20 @@ def test_a_folding_field_is_inverted_wherever_it_can_be(place: Callable[[FieldPa
     assert bool((left <= (field(trained(points)) - points).norm(dim=-1) + 1.1e-3).all())
 
 
+def test_a_search_begun_near_by_ends_there_and_a_bad_guess_does_no_harm(
+    place: Callable[[FieldPair], FieldPair],
+) -> None:
+    pair, grid = pair_of(3, 0.6)
+    pair = place(pair)
+    inverse = PolishedInverse(pair.forward_field, pair.inverse_field)
+    points = around(grid, 100)
+    guess = inverse(points) + 0.1
+    guess[::3] = torch.nan
+    guess[1::3] = 1e6
+    gap = pair.forward_field(inverse.near(points, guess)) - points
+    assert float(gap.norm(dim=-1).max()) < 1.05e-3
+
+
 def test_it_is_an_inverse_that_can_be_inverted() -> None:
     pair, _ = pair_of(2, 0.3)
     inverse = PolishedInverse(pair.forward_field, pair.inverse_field)

@@ -42,6 +42,12 @@ def test_a_library_that_cannot_be_loaded_is_no_library(monkeypatch: pytest.Monke
     assert loading.library.__wrapped__() is None
 
 
+def test_a_library_of_another_version_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loading.library.__wrapped__() is not None
+    monkeypatch.setattr(loading, "INTERFACE", loading.INTERFACE + 1)
+    assert loading.library.__wrapped__() is None
+
+
 def test_it_installs_without_a_compiler(tmp_path: Path) -> None:
     environment = {**os.environ, "CC": "no-such-compiler"}
     command = [

@@ -31,6 +31,15 @@ def test_jacobian_is_the_central_difference(dimension, points, waves) -> None:
         torch.testing.assert_close(jacobian[..., j], difference, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("bad", [float("nan"), 1e6])
+def test_a_bad_guess_does_no_harm(dimension, points, waves, bad) -> None:
+    inverse = NumericalInverse(waves(dimension, 0.7), iterations=12)
+    guess = inverse(points) + 0.1
+    guess[::3] = bad
+    gap = inverse.transform(inverse.near(points, guess)) - points
+    assert gap.norm(dim=-1).max() < 1e-3
+
+
 def test_any_number_of_point_axes(dimension, points, waves) -> None:
     inverse = NumericalInverse(waves(dimension, 0.5))
     expected = inverse(points)
