@@ -92,12 +92,16 @@ def _before(rows: list[dict[str, Any]]) -> str:
 
 
 def _elsewhere(rows: list[dict[str, Any]], machine: str) -> list[str]:
-    """Return what was measured on other machines: there only the errors can be compared."""
-    others: dict[str, dict[str, None]] = {}
+    """Return what was measured on other machines: of that only the errors can be compared."""
+    places: dict[str, dict[str, list[str]]] = {}  # pairs by method and machine
     for row in rows:
-        if row.get("machine", machine) != machine:
-            others.setdefault(row["machine"], {})[f"{row['method']} ({row['pair']})"] = None
-    return [f"- measured on another machine, {name}: {', '.join(what)}" for name, what in others.items()]
+        places.setdefault(row["method"], {}).setdefault(row.get("machine", machine), []).append(row["pair"])
+    others: dict[str, list[str]] = {}
+    for method, found in places.items():
+        for place, pairs in found.items():
+            if place != machine:
+                others.setdefault(place, []).append(method if len(found) == 1 else f"{method} ({', '.join(pairs)})")
+    return [f"- measured on another machine, {place}: {'; '.join(what)}" for place, what in others.items()]
 
 
 def _versions(rows: list[dict[str, Any]]) -> dict[str, str]:
