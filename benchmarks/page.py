@@ -21,16 +21,17 @@ COLUMNS = {
 }
 DIGITS = {"cpu_s": 1, "fit_cpu_s": 1, "wall_s": 0, "peak_mb": 0, "folding_percent": 4}
 NOTES = """
-Every row is a process of its own, from image files to a displacement field, one at a time. CPU is user + system time of
-all its threads; `affine + fit` is the part of it that nephi reports for these two steps alone. All fields are scored by
-the same code (`benchmarks/scoring.py`); TRE is unrounded; J and inverse error are taken inside the fixed mask (of
-heads: inside the labels), J from central differences of the exported field. Settings of the peers are in
-`benchmarks/peers/run_*.py`; what is not said there is each tool's default (greedy: double precision; `greedy single` is
-the variant). On small pairs (fewer than 1.5 million voxels) memory is held against the bare imports, as the limit says:
-at most 150 MB above them. Widening masks is a part of a peer's time, reading and writing of everyone's. Of a row that
-was run several times the run with the middle CPU time is shown, in brackets the least and the most of all. Seconds vary
-by machine and load: only ratios from one run count. A run can be resumed, so rows may stem from different hours.
-nephi's settings were chosen by measuring on these pairs and others.
+Every row is a process of its own, from image files to a displacement field, one at a time. CPU is user + system time
+of all its threads; `affine + fit` is the part of it that nephi reports for these two steps alone. All fields are
+scored by the same code (`benchmarks/scoring.py`); TRE is unrounded; J and inverse error are taken inside the fixed
+mask (of heads: inside the labels), J from central differences of the exported field. Settings of the peers are in
+`benchmarks/peers/run_*.py`; what is not said there is each tool's default (greedy: double precision; `greedy single`
+is the variant). On small pairs (fewer than 1.5 million voxels) memory is held against the bare imports, as the limit
+says: at most 150 MB above them. Widening masks is a part of a peer's time, reading and writing of everyone's. Of a
+row that was run several times the run with the middle CPU time is shown, in brackets the least and the most of all.
+Seconds vary by machine and load: only ratios from one run count, and of rows marked `elsewhere` only the errors. A
+run can be resumed, so rows may stem from different hours. nephi's settings were chosen by measuring on these pairs
+and others.
 """
 
 
@@ -47,7 +48,15 @@ def page(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     lines = ["# nephi beside its peers", "", *facts, NOTES, *bare_imports(about["floors"])]
     for pair in dict.fromkeys(row["pair"] for row in rows):
         mine = [row for row in rows if row["pair"] == pair]
-        lines += [f"## {pair}", "", _before(mine), *table(mine), "", *verdicts(pair, rows, about["floors"]), ""]
+        lines += [
+            f"## {pair}",
+            "",
+            _before(mine),
+            *table(mine, about["machine"]),
+            "",
+            *verdicts(pair, rows, about["floors"]),
+            "",
+        ]
     return "\n".join([*lines, *commands(rows)])
 
 
@@ -64,7 +73,7 @@ def bare_imports(floors: list[dict[str, Any]]) -> list[str]:
     return [*lines, ""]
 
 
-def table(rows: list[dict[str, Any]]) -> list[str]:
+def table(rows: list[dict[str, Any]], machine: str) -> list[str]:
     """Return one table: the columns that any row fills, and a note where a row has one."""
     columns = {key: title for key, title in COLUMNS.items() if any(key in row for row in rows)}
     noted = any("error" in row for row in rows)
@@ -72,7 +81,8 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for row in rows:
         note = [" ".join(row.get("error", "").replace("|", "/").split())] if noted else []
-        lines.append(f"| {' | '.join([row['method'], *(_cell(row, key) for key in columns), *note])} |")
+        name = row["method"] + ("" if row.get("machine", machine) == machine else " (elsewhere)")
+        lines.append(f"| {' | '.join([name, *(_cell(row, key) for key in columns), *note])} |")
     return lines
 
 
@@ -101,7 +111,7 @@ def _elsewhere(rows: list[dict[str, Any]], machine: str) -> list[str]:
         for place, pairs in found.items():
             if place != machine:
                 others.setdefault(place, []).append(method if len(found) == 1 else f"{method} ({', '.join(pairs)})")
-    return [f"- measured on another machine, {place}: {'; '.join(what)}" for place, what in others.items()]
+    return [f"- elsewhere, on {place}: {'; '.join(what)}" for place, what in others.items()]
 
 
 def _versions(rows: list[dict[str, Any]]) -> dict[str, str]:

@@ -28,13 +28,14 @@ PLACES = {f"nephi {FIELD_ALONE}": ((5, -10), "left"), "elastix 250": ((-3, -10),
 PLACES["greedy single"] = ((-5, 4), "right")
 
 
-def panel(axes: Axes, name: str, rows: list[dict[str, Any]]) -> None:
-    """Draw one pair: a labelled point a method, a line through nephi's presets from fast to best."""
+def panel(axes: Axes, name: str, rows: list[dict[str, Any]], machine: str) -> None:
+    """Draw one pair: a labelled point a method (a cross: elsewhere), a line through nephi's presets."""
     rows = [row for row in rows if error(row) is not None and "cpu_s" in row]
     for row in rows:
         colour = COLOURS.get(row["method"].split()[0], "black")
         face = "none" if "error" in row else colour  # hollow: stopped, or failed after it wrote its field
-        axes.plot(row["cpu_s"], error(row), "o", color=colour, markerfacecolor=face, markersize=6)
+        mark = "o" if row.get("machine", machine) == machine else "x"
+        axes.plot(row["cpu_s"], error(row), mark, color=colour, markerfacecolor=face, markersize=6)
         place, side = PLACES.get(row["method"], ((5, 4), "left"))
         axes.annotate(row["method"], (row["cpu_s"], error(row)), place, textcoords="offset points", fontsize=7, ha=side)
     own = [row for row in rows if row["method"].startswith("nephi") and row.get("preset") not in PAPER_PRESETS]
@@ -52,12 +53,13 @@ def panel(axes: Axes, name: str, rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Read the results, write the picture."""
-    rows = json.loads(Path(sys.argv[1]).read_text())["rows"]
+    results = json.loads(Path(sys.argv[1]).read_text())
+    rows, machine = results["rows"], results["about"]["machine"]
     names = list(dict.fromkeys(row["pair"] for row in rows))
     count = max(1, math.ceil(len(names) / COLUMNS))
     figure, grid = plt.subplots(count, COLUMNS, figsize=(5 * COLUMNS, 3.8 * count), squeeze=False, layout="constrained")
     for axes, name in zip(grid.flat, names, strict=False):
-        panel(axes, name, [row for row in rows if row["pair"] == name])
+        panel(axes, name, [row for row in rows if row["pair"] == name], machine)
     for axes in list(grid.flat)[len(names) :]:
         axes.set_visible(False)
     figure.savefig(sys.argv[2], dpi=110)

@@ -9,15 +9,21 @@ from verdicts import met
 
 SIZES = (128, 256, 384, 512)
 FLOOR = "bare imports"
-COLUMNS = {"fit_cpu_s": "affine + fit CPU s", "cpu_s": "process CPU s", "peak_mb": "peak MB"}
-DIGITS = {"fit_cpu_s": 2, "cpu_s": 1, "peak_mb": 0}
+COLUMNS = {
+    "fit_alone_cpu_s": "fit CPU s",
+    "fit_cpu_s": "affine + fit CPU s",
+    "cpu_s": "process CPU s",
+    "peak_mb": "peak MB",
+}
+DIGITS = {"fit_alone_cpu_s": 2, "fit_cpu_s": 2, "cpu_s": 1, "peak_mb": 0}
 LIMIT_MB = 1600.0  # nephi at the largest of SIZES
-LIMIT_GROWTH = 1.3  # nephi's affine + fit, from the smallest of SIZES to the largest
+LIMIT_GROWTH = 1.3  # nephi's fit alone, from the smallest of SIZES to the largest
 NOTES = """
 Every row is a process of its own with one thread, from two int16 volumes and their masks to a displacement field
-(nephi: also the inverse field and the warped image, all compressed). CPU is user + system time; `affine + fit` is the
-part of it that nephi reports for these two steps alone. In brackets: the ratio to the smallest size of the same method;
-in square ones all runs, where there were several. greedy runs in its default, double precision.
+(nephi: also the inverse field and the warped image, all compressed). CPU is user + system time; `fit` and
+`affine + fit` are the parts of it that nephi reports for these steps alone. The affine step is the first to look at the
+images: large ones are read as a whole and thinned there. In brackets: the ratio to the smallest size of the same
+method; in square ones all runs, where there were several. greedy runs in its default, double precision.
 """
 
 
@@ -62,9 +68,9 @@ def limits(rows: list[dict[str, Any]]) -> list[str]:
     least, most = own.get(min(SIZES)), own.get(max(SIZES))
     if least is None or most is None:
         return [f"Not known: it takes nephi's rows at {min(SIZES)} and {max(SIZES)} cubed."]
-    growth = most["fit_cpu_s"] / least["fit_cpu_s"]
+    growth, with_affine = (most[key] / least[key] for key in ("fit_alone_cpu_s", "fit_cpu_s"))
     return [
         f"- {met(most['peak_mb'] <= LIMIT_MB)}: peak at {max(SIZES)} cubed {most['peak_mb']:.0f} MB <= {LIMIT_MB:g} MB",
-        f"- {met(growth <= LIMIT_GROWTH)}: affine + fit at {max(SIZES)} cubed {growth:.2f} <= {LIMIT_GROWTH:g} times "
-        f"that at {min(SIZES)} cubed",
+        f"- {met(growth <= LIMIT_GROWTH)}: the fit at {max(SIZES)} cubed {growth:.2f} <= {LIMIT_GROWTH:g} times that "
+        f"at {min(SIZES)} cubed (affine and fit {with_affine:.2f} times)",
     ]
