@@ -6,7 +6,7 @@ the kernels were not built (no compiler at installation) or do not apply. Import
 
 from nephi.kernels.adam import adam_step, can_step
 from nephi.kernels.field import FieldArrays, field_gradient, field_inverse, field_values
-from nephi.kernels.library import available
+from nephi.kernels.library import available, built_for
 from nephi.kernels.lookup import PatchFrame, can_look_up, look_up, look_up_patches, patches_gradient
 from nephi.kernels.regularity import PENALTIES, round_trip
 from nephi.kernels.similarity import MEASURES, MOST_SAMPLES, can_compare, compare
@@ -22,6 +22,7 @@ __all__ = [
     "PatchFrame",
     "adam_step",
     "available",
+    "built_for",
     "can_compare",
     "can_look_up",
     "can_read_through",

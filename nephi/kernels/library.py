@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 
@@ -17,6 +18,7 @@ LIBRARIES = {
     "AVX512": ("_native_avx512", "_native_avx2", "_native"),
     "AVX2": ("_native_avx2", "_native"),
 }
+VECTORS = {"_native_avx512": "AVX-512", "_native_avx2": "AVX2", "_native": "any processor"}
 
 
 @cache
@@ -56,6 +58,12 @@ def load(name: str) -> ctypes.CDLL | None:
 def available() -> bool:
     """Tell whether the kernels were built."""
     return library() is not None
+
+
+def built_for() -> str | None:
+    """Return what the loaded kernels were built for, in words; None without kernels."""
+    native = library()
+    return None if native is None else VECTORS[Path(native._name).name.split(".")[0]]
 
 
 def over_points(work: Callable[[int, int], None], points: int) -> None:

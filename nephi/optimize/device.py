@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from nephi.errors import UsageError
-from nephi.kernels import available
+from nephi.kernels import built_for
 
 
 def choose_device(name: str) -> torch.device:
@@ -30,10 +30,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def device_summary() -> str:
-    """Return what `auto` would compute on, in words: a GPU by its name, or the processor and whether kernels serve."""
+    """Return what `auto` would compute on, in words: a GPU by its name, or the processor and which kernels serve."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    kernels = "compiled kernels" if available() else "no compiled kernels: built without a compiler"
+    kind = built_for()
+    kernels = f"compiled kernels for {kind}" if kind else "no compiled kernels: install nephi again, with a compiler"
     return f"cpu, {os.cpu_count()} cores, {kernels}"
 
 

@@ -10,7 +10,7 @@ PROCESSOR = torch.backends.cpu.get_cpu_capability()
 
 
 @pytest.fixture(autouse=True, params=loading.LIBRARIES.get(PROCESSOR, ("_native",)))
-def built(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def built(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Every library that this processor understands, in turn."""
     if not kernels.available():
         pytest.skip("the kernels were not built: no compiler at installation")
@@ -18,5 +18,5 @@ def built(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         pytest.skip(f"{request.param} was not built: the compiler does not know this processor")
     monkeypatch.setattr(loading, "LIBRARIES", {PROCESSOR: (request.param,)})
     loading.library.cache_clear()
-    yield
+    yield request.param
     loading.library.cache_clear()

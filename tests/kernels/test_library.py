@@ -42,6 +42,10 @@ def test_a_library_that_cannot_be_loaded_is_no_library(monkeypatch: pytest.Monke
     assert loading.library.__wrapped__() is None
 
 
+def test_it_is_told_what_the_kernels_were_built_for(built: str) -> None:
+    assert kernels.built_for() == loading.VECTORS[built]
+
+
 def test_a_library_of_another_version_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loading.library.__wrapped__() is not None
     monkeypatch.setattr(loading, "INTERFACE", loading.INTERFACE + 1)
