@@ -75,7 +75,6 @@ def run(method: Method, pair: Pair, folder: Path, args: argparse.Namespace) -> d
     if report.is_file():
         usage = json.loads(report.read_text())["usage"]
         row |= {"fit_cpu_s": usage["affine_and_fit_cpu_s"], "stages": usage["stages"]}
-        row["fit_alone_cpu_s"] = usage["stages"]["fit"]["cpu_s"]
     return row | json.loads(volumes_py("score", method.field(folder), pair.landmarks))
 
 

@@ -29,12 +29,18 @@ method; in square ones all runs, where there were several. greedy runs in its de
 
 def page(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """Return the page in Markdown: a table a method, then the limits."""
+    rows = [with_fit(row) for row in rows]
     lines = ["# Cost against size", "", *(f"- {name}: {value}" for name, value in about.items()), NOTES]
     for name in dict.fromkeys(row["method"] for row in rows):
         mine = [row for row in rows if row["method"] == name]
         versions = sorted({row["version"] for row in mine if "version" in row})
         lines += [f"## {' '.join([name, *versions])}", "", *table(mine), ""]
     return "\n".join([*lines, "## Limits", "", *limits(rows), "", *commands(rows)])
+
+
+def with_fit(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with the seconds of the fit alone, where its stages are known."""
+    return row | {"fit_alone_cpu_s": row["stages"]["fit"]["cpu_s"]} if "stages" in row else row
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
