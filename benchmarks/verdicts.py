@@ -78,8 +78,9 @@ def _beside_one_contrast(own: Row, other: Row) -> str:
 def _time(pair: str, own: Row, sound: dict[str, Row], peers: list[Row]) -> str:
     alike = [row for row in peers if _error(row) <= COMPARABLE * _error(own)]
     here = [row for row in alike if row.get("machine") == own.get("machine")]
-    if pair == "lung_ct" and "greedy" in sound:
-        peer = sound["greedy"]
+    greedy = sound.get("greedy")
+    if pair == "lung_ct" and greedy is not None and greedy.get("machine") == own.get("machine"):
+        peer = greedy
         words = f"greedy, at an error {_error(own) - _error(peer):+.3f} mm from greedy's"
     elif here:
         peer = min(here, key=lambda row: row["cpu_s"])
