@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
-from nephi import NephiError
+from nephi import DataWarning, NephiError
 
 from .apply import apply
 from .completion import completion
@@ -71,6 +75,25 @@ for command in (
     cli.add_command(command)
 
 
+@contextmanager
+def _printed_warnings() -> Iterator[None]:
+    """Print the text of each `DataWarning` once on standard error, as soon as it is issued."""
+    printed: set[str] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DataWarning)
+        show_others = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *place: Any, **options: Any) -> None:
+            if not issubclass(category, DataWarning):
+                show_others(message, category, *place, **options)
+            elif (text := str(message)) not in printed:
+                printed.add(text)
+                click.echo(f"nephi: warning: {text}", err=True)
+
+        warnings.showwarning = show
+        yield
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 wrong usage, 3 wrong data, 130 interrupted."""
     # Fields are evaluated in blocks too small to share: a second thread doubles the CPU time and gains little.
@@ -79,7 +102,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         given = sys.argv[1:] if arguments is None else arguments
         command = shlex.join(["nephi", *given])
-        code = cli.main(given, prog_name="nephi", standalone_mode=False, obj=command)
+        with _printed_warnings():
+            code = cli.main(given, prog_name="nephi", standalone_mode=False, obj=command)
     except click.ClickException as error:
         error.show()
         code = error.exit_code

@@ -48,7 +48,7 @@ def frame_option(command: Command) -> Command:
 
 def verbosity_options(command: Command) -> Command:
     """Add `-q` and `-v`."""
-    command = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")(command)
+    command = click.option("-q", "--quiet", is_flag=True, help="Print nothing but warnings and errors.")(command)
     return click.option("-v", "--verbose", is_flag=True, help="Print more.")(command)
 
 

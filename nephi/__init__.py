@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from nephi.errors import DataError, NephiError, UsageError
+from nephi.errors import DataError, DataWarning, NephiError, UsageError, collected_warnings
 
 if TYPE_CHECKING:
     from nephi.fields import StoredTransform, read_nephi
@@ -206,6 +206,7 @@ __all__ = [
     "AffineTransform",
     "Composite",
     "DataError",
+    "DataWarning",
     "DatasetImage",
     "DatasetIndex",
     "DatasetPair",
@@ -236,6 +237,7 @@ __all__ = [
     "UsageError",
     "Viewer",
     "check_output_folder",
+    "collected_warnings",
     "describe_transform",
     "device_summary",
     "evaluate",

@@ -1,6 +1,15 @@
-"""The few exceptions a caller can catch, each with the exit code the command line ends with."""
+"""The few exceptions a caller can catch, each with the exit code the command line ends with, and warnings.
+
+Imports nothing of nephi. A warning is one line of text for the user, issued by `warn` in two ways at once: as Python's
+own warning of category `DataWarning`, and into every list that `collected_warnings` has open.
+"""
 
 from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 
 class NephiError(Exception):
@@ -19,3 +28,35 @@ class DataError(NephiError):
     """The data is wrong: a missing, damaged or unsuitable file, image, mask, transform or setting."""
 
     exit_code = 3
+
+
+class DataWarning(UserWarning):
+    """Data that contradicts itself or leaves something open, and how nephi decided; or an implausible input or result.
+
+    The text names the file or argument.
+    """
+
+
+_collectors: ContextVar[tuple[list[str], ...]] = ContextVar("collectors", default=())
+
+
+def warn(text: str) -> None:
+    """Issue a `DataWarning`, and append its text to every list of `collected_warnings` that does not hold it yet."""
+    for texts in _collectors.get():
+        if text not in texts:
+            texts.append(text)
+    warnings.warn(DataWarning(text), stacklevel=3)
+
+
+@contextmanager
+def collected_warnings() -> Iterator[list[str]]:
+    """Collect the texts of all `warn` calls inside the block: a list in their order, each text once.
+
+    Blocks nest, and every one of them gets all texts. Other threads collect for themselves.
+    """
+    texts: list[str] = []
+    token = _collectors.set((*_collectors.get(), texts))
+    try:
+        yield texts
+    finally:
+        _collectors.reset(token)

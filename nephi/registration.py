@@ -19,7 +19,8 @@ class Registration(optimize.Registration):
     """The result of `register` or `predict`; in a notebook, checkerboards before and after.
 
     `stored` is what goes into `transform.nephi`; `history` has for each step a row of the level (counted from 0), the
-    loss and its terms; `usage` the seconds of each stage.
+    loss and its terms; `usage` the seconds of each stage; `warnings` the texts of every `DataWarning` about the images,
+    their masks and the result.
     """
 
     def _repr_html_(self) -> str:

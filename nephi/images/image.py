@@ -32,7 +32,8 @@ class Image:
 
     Integer data stays integer (int16 CT takes two bytes a voxel until it is looked up); either memory order is
     fine. `stored_type` names the type the voxels had in their file ("uint16", ...), where torch has no such type
-    or it was widened, so that results can be written in it. `name` is what error messages call the image.
+    or it was widened, so that results can be written in it. `name` is what error messages call the image; `warnings`
+    are the texts of what its reader warned of.
 
     Raises `DataError` when data and grid do not fit.
     """
@@ -41,6 +42,7 @@ class Image:
     grid: Grid
     stored_type: str | None = None
     name: str = "image"
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if tuple(self.data.shape) != self.grid.shape:

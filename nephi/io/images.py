@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from nephi.errors import DataError, UsageError
+from nephi.errors import DataError, UsageError, collected_warnings
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io.dicom import read_dicom
@@ -26,13 +26,16 @@ def read_image(path: str | Path, name: str | None = None) -> Image:
 
     Integer types stay as small as the values allow and floats become float32; `Image.voxel_type` remembers what the
     file had. NIfTI scaling by whole numbers gives integers. An uncompressed NIfTI file is mapped, not loaded.
+    Where a file contradicts itself or leaves something open, a `DataWarning` says what was used; `Image.warnings`
+    keeps its text.
 
     Raises `DataError` naming the file when it is missing, damaged or of unknown format, is not one volume of one real
     number a voxel, or its header places the voxels nowhere.
     """
     path = Path(path)
-    image = _read(path)
-    return replace(image, name=name) if name else image
+    with collected_warnings() as found:
+        image = _read(path)
+    return replace(image, name=name or image.name, warnings=tuple(found))
 
 
 def _read(path: Path) -> Image:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from nephi.errors import collected_warnings
 from nephi.fields import ChainPair, FieldStep, Step, StoredTransform, seeded_fields
 from nephi.learning.model_file import StoredModel, model_bytes
 from nephi.learning.predicted import predicted_steps
@@ -32,6 +33,7 @@ from nephi.optimize import (
     settings_table,
     silent,
     versions,
+    warnings_about,
 )
 from nephi.transforms import AffineTransform
 
@@ -64,7 +66,7 @@ def predict(
     """
     stored, where = refinable_model(model, refinement), choose_device(device)
     chosen, usage = prediction_settings(stored, preset, settings), Usage()
-    with cpu_threads(chosen.threads):
+    with collected_warnings() as found, cpu_threads(chosen.threads):
         with usage.stage("prepare"):
             inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen, refinement)
         with usage.stage("predict"):
@@ -86,7 +88,14 @@ def predict(
             "settings_digest": settings_digest(chosen, refinement),
         }
     return Registration(
-        _stored(inputs, steps, about), inputs.pair, inputs.settings, seed, history, usage, peak_gpu_memory_mb(where)
+        _stored(inputs, steps, about),
+        inputs.pair,
+        inputs.settings,
+        seed,
+        history,
+        usage,
+        peak_gpu_memory_mb(where),
+        warnings_about(inputs.pair, found),
     )
 
 

@@ -16,7 +16,7 @@ from nephi.optimize.planning import (
 )
 from nephi.optimize.preparation import Source, as_image, prepare
 from nephi.optimize.progress import Progress, ProgressCallback, silent
-from nephi.optimize.registration import Registration, register, versions
+from nephi.optimize.registration import Registration, register, versions, warnings_about
 from nephi.optimize.settings import LevelSettings, Settings
 from nephi.optimize.settings_changes import with_similarity
 from nephi.optimize.settings_file import (
@@ -74,5 +74,6 @@ __all__ = [
     "silent",
     "toml_table",
     "versions",
+    "warnings_about",
     "with_similarity",
 ]

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from nephi.errors import DataError, UsageError
+from nephi.errors import DataError, UsageError, collected_warnings
 from nephi.geometry import PointPairs
 from nephi.images import Image
 from nephi.io import require_perpendicular
@@ -84,7 +84,7 @@ def save_registration(
     _require_dimension(registration, landmarks, labels)
     for image in (pair.fixed, pair.moving):
         require_exportable(image)
-    with _workspace(folder) as work:
+    with _workspace(folder) as work, collected_warnings() as found:
         with registration.usage.stage("export"), cpu_threads(registration.settings.threads):
             measured = write_results(registration, {name: work / OUTPUTS[name] for name in outputs})
         if landmarks is not None:
@@ -92,7 +92,7 @@ def save_registration(
         if labels is not None:
             after, before = dice(*labels, registration.transform), dice(*labels, lambda points: points)
             measured |= Evaluation(dice=after, dice_before=before).table()
-        report = _report(registration, measured)
+        report = _report(registration, measured, found)
         if "report" in outputs:
             (work / OUTPUTS["report"]).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         for stale in {*OUTPUTS.values(), PAGE} - {OUTPUTS[name] for name in outputs}:
@@ -116,12 +116,13 @@ def _require_dimension(
         )
 
 
-def _report(registration: Registration, measured: Mapping[str, Any]) -> dict[str, Any]:
+def _report(registration: Registration, measured: Mapping[str, Any], found: Iterable[str]) -> dict[str, Any]:
     """Return the content of report.json; equal runs differ in `usage` alone."""
     stages = registration.usage.stages
     fitted = [stages[name] for name in ("affine", "predict", "fit") if name in stages]
     return {
         **registration.stored.about,
+        "warnings": list(dict.fromkeys([*registration.warnings, *found])),
         "fixed": registration.pair.fixed.name,
         "moving": registration.pair.moving.name,
         "affine_matrix_ras": registration.stored.affine.matrix.tolist(),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from nephi.errors import UsageError
+from nephi.errors import UsageError, collected_warnings
 from nephi.fields import FieldPair, FieldStep, StoredTransform, build_fields
 from nephi.geometry import PointPairs
 from nephi.images import Image, resample
@@ -34,7 +34,8 @@ class Registration:
     """The result of `register`, or of a prediction.
 
     `stored` is what goes into `transform.nephi`; `history` has for each step a row of the level (counted from 0), the
-    loss and its terms; `usage` the seconds of each stage.
+    loss and its terms; `usage` the seconds of each stage; `warnings` the texts of every `DataWarning` about the images,
+    their masks and the result.
     """
 
     stored: StoredTransform
@@ -44,6 +45,7 @@ class Registration:
     history: list[dict[str, float]] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     gpu_memory_mb: float | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def transform(self) -> Transform:
@@ -111,7 +113,7 @@ def register(
     chosen = settings or preset_settings(preset)
     where = choose_device(device)
     usage = Usage()
-    with cpu_threads(chosen.threads):
+    with collected_warnings() as found, cpu_threads(chosen.threads):
         with usage.stage("prepare"):
             pair, chosen = prepare(fixed, moving, fixed_mask, moving_mask, chosen)
         generator = torch.Generator().manual_seed(seed)
@@ -127,7 +129,16 @@ def register(
                 history = fit_fields(aligned, fields, chosen, generator, progress, affine_steps, total)
                 fields = fields.cpu().requires_grad_(False)
         stored = _stored(pair, affine, fields, chosen, seed, where)
-    return Registration(stored, pair, chosen, seed, history, usage, peak_gpu_memory_mb(where))
+    return Registration(
+        stored, pair, chosen, seed, history, usage, peak_gpu_memory_mb(where), warnings_about(pair, found)
+    )
+
+
+def warnings_about(pair: Pair, found: Iterable[str]) -> tuple[str, ...]:
+    """Return the warnings of the pair's images and masks, then those `found` on the way, each once."""
+    images = (pair.fixed, pair.moving, pair.fixed_mask, pair.moving_mask)
+    read = [text for image in images if image is not None for text in image.warnings]
+    return tuple(dict.fromkeys([*read, *found]))
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,46 @@
+"""Warnings: Python's own, and collected where somebody wants their texts."""
+
+import threading
+
+import pytest
+
+from nephi.errors import DataWarning, collected_warnings, warn
+
+
+def test_a_warning_is_pythons_own_and_points_to_the_readers_caller() -> None:
+    def read() -> None:
+        warn("scan.nii: two positions")
+
+    with pytest.warns(DataWarning, match="^scan.nii: two positions$") as found:
+        read()
+    assert found[0].filename == __file__
+
+
+@pytest.mark.filterwarnings("ignore::nephi.errors.DataWarning")
+def test_blocks_collect_each_text_once_and_in_order() -> None:
+    with collected_warnings() as outer:
+        warn("a")
+        with collected_warnings() as inner:
+            warn("b")
+            warn("a")
+            warn("b")
+        warn("c")
+    warn("d")
+    assert (outer, inner) == (["a", "b", "c"], ["b", "a"])
+
+
+@pytest.mark.filterwarnings("ignore::nephi.errors.DataWarning")
+def test_a_block_ends_with_an_error() -> None:
+    with pytest.raises(ValueError), collected_warnings() as found:
+        raise ValueError
+    warn("later")
+    assert found == []
+
+
+@pytest.mark.filterwarnings("ignore::nephi.errors.DataWarning")
+def test_threads_collect_for_themselves() -> None:
+    with collected_warnings() as found:
+        other = threading.Thread(target=warn, args=["from another thread"])
+        other.start()
+        other.join()
+    assert found == []
