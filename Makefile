@@ -9,11 +9,11 @@ SOURCES := $(wildcard nephi/kernels/*.[ch]) setup.py nephi/report/viewer/niivue.
 SNAKEMAKE := snakemake==9.27.1
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test lint docs clean
+.PHONY: help demo test lint docs verified clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.nephi-installed ## run `nephi demo`
 	$(BIN)/nephi demo
@@ -30,10 +30,19 @@ docs: $(VENV)/.docs-installed ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict
 	@echo "Open site/index.html"
 
+verified: $(VENV)/.hashes-verified ## install everything but torch after comparing hashes, as CI does
+
 clean: ## remove the virtual environment, build outputs and caches
 	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f nephi/report/viewer/static/niivue.umd.js
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Every file is compared before any of it runs. pip has no hash for nephi itself, which is installed in place, and torch's
+# builds differ from machine to machine: the targets below add both, and find the rest installed.
+$(VENV)/.hashes-verified: hashes.txt
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r hashes.txt
+	@touch $@
 
 # Three stamps, so that a demo does not wait for the development tools.
 $(VENV)/.nephi-installed: pyproject.toml constraints.txt $(SOURCES)

@@ -135,3 +135,14 @@ def test_every_package_is_pinned_once() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = [line.split("==")[0].strip() for line in lines if line and not line.startswith("#")]
     assert sorted(pins) == sorted(set(pins))
+
+
+def pinned(name: str) -> set[str]:
+    """The `package==version` of each line of a requirements file."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return {line.split(";")[0].split("\\")[0].strip() for line in lines if "==" in line and line[0].isalnum()}
+
+
+def test_every_pinned_version_has_its_hashes() -> None:
+    versions = {line for line in pinned("constraints.txt") if not line.startswith("torch==")}
+    assert pinned("hashes.txt") == versions
