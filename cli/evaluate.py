@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @click.command(short_help="Measure a transform.")
 @click.option("-t", "--transform", type=FILE, required=True, metavar="TRANSFORM", help="The transform to measure.")
 @click.option("--landmarks", type=FILE, help="CSV: id,fixed_x,fixed_y[,fixed_z],moving_x,... Or the fixed points.")
-@click.option("--moving-landmarks", type=FILE, help="The moving points, in the same order, when in a second file.")
+@click.option(
+    "--moving-landmarks", type=FILE, help="The moving points, when in a second file; paired by id, else by order."
+)
 @point_options
 @click.option("--moving-points-reference", type=FILE, help="The same for moving points, when not the same image.")
 @click.option("--fixed-labels", type=FILE, help="Label map on the fixed side.")

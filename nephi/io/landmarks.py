@@ -11,9 +11,9 @@ from torch import Tensor
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid, PointPairs, Points
 from nephi.io.atomic import replacing
+from nephi.io.delimited import Table, read_table
 from nephi.io.foreign import reading, require_file
 from nephi.io.frames import points_from
-from nephi.io.numbers import finite
 from nephi.io.plain_points import read_dirlab, read_elastix_points, write_elastix_points
 from nephi.io.slicer_points import read_fcsv, read_markups, write_fcsv, write_markups
 
@@ -25,7 +25,8 @@ AXES = ("x", "y", "z")
 def read_point_pairs(path: str | Path, frame: str = "lps") -> PointPairs:
     """Read corresponding points: columns `[id,]fixed_x,fixed_y[,fixed_z],moving_x,moving_y[,moving_z]`, in mm.
 
-    `frame` is the file's, `lps` (ITK, ANTs) or `ras`; the points come back in RAS. Other columns are ignored.
+    `frame` is the file's, `lps` (ITK, ANTs) or `ras`; the returned points are RAS. Columns may be separated by commas,
+    semicolons or tabs (the header decides), numbers may have a decimal comma; other columns are ignored.
 
     Raises `DataError` naming the file, row and column when a column is missing or a cell is no finite number, when
     there is no point, or the file is not CSV; `UsageError` for an unknown frame.
@@ -39,7 +40,8 @@ def read_points(
 ) -> Points:
     """Read points of one image, in world mm, RAS. `format` is one of these, told by suffix and contents if not given:
 
-    - `csv`: columns `[id,]x,y[,z]`, in mm, in `frame` (`lps` or `ras`);
+    - `csv`: columns `[id,]x,y[,z]`, in mm, in `frame` (`lps` or `ras`); separated as in `read_point_pairs`; without
+      `id` a column `label` or `name` that differs from point to point names the points;
     - `mrk.json`, `fcsv`: 3-D Slicer's, the frame stands in the file;
     - `elastix`: `point` or `index`, a count, and the points (LPS mm, or voxels from 0 of `reference`);
     - `dirlab`: lines of three voxels counted from 1 in `reference`, those of the axes in `flip` (`"z"`) from its end.
@@ -127,28 +129,25 @@ def _write_table(path: str | Path, header: list[str], ids: tuple[str, ...], bloc
 
 def _read_table(path: Path, prefixes: tuple[str, ...]) -> tuple[tuple[str, ...], list[Tensor]]:
     """Return ids (empty without such a column) and, for each prefix, the columns `prefix + x, y[, z]` as `(N, D)`."""
-    require_file(path)
-    with reading(path, "a CSV file"), open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, skipinitialspace=True)
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
-    if not rows:
-        raise DataError(f"{path}: the file is empty; expected a header and one line for each point")
-    header = [name.lower() for name in rows[0][1]]
-    axes = AXES if any(prefix + "z" in header for prefix in prefixes) else AXES[:2]
+    table = read_table(path, [prefix + axis for prefix in prefixes for axis in AXES])
+    axes = AXES if any(prefix + "z" in table.header for prefix in prefixes) else AXES[:2]
     wanted = [prefix + axis for prefix in prefixes for axis in axes]
-    missing = [name for name in wanted if name not in header]
+    missing = [name for name in wanted if name not in table.header]
     if missing:
         raise DataError(
-            f"{path}: expected the columns {','.join(wanted)}, separated by commas, found {','.join(header)}; "
-            f"missing: {','.join(missing)}"
+            f"{path}: expected the columns {','.join(wanted)}, separated by {table.separator}, found "
+            f"{','.join(table.header)}; missing: {','.join(missing)}"
         )
-    if len(rows) == 1:
+    if not table.rows:
         raise DataError(f"{path}: expected one line for each point, found only the header")
-    columns = [header.index(name) for name in wanted]
-    values = [
-        [finite(path, f"line {line}, column {header[c]}", row[c] if c < len(row) else "") for c in columns]
-        for line, row in rows[1:]
-    ]
-    table = torch.tensor(values, dtype=torch.float64)
-    ids = tuple(row[header.index("id")] for _, row in rows[1:]) if "id" in header else ()
-    return ids, list(table.split(len(axes), dim=1))
+    values = torch.tensor(table.numbers(wanted), dtype=torch.float64)
+    return _ids(table), list(values.split(len(axes), dim=1))
+
+
+def _ids(table: Table) -> tuple[str, ...]:
+    """Return the column `id`, else `label` or `name` where that names every point differently, else none."""
+    ids = table.column("id")
+    if any(ids):
+        return ids
+    named = (table.column(name) for name in ("label", "name"))
+    return next((cells for cells in named if cells and all(cells) and len(set(cells)) == len(cells)), ())

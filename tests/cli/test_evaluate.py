@@ -157,3 +157,33 @@ def test_wrong_use(call: Call, flat: Path, solid: Path, flat_result: Path, solid
     outcome = call("evaluate", "-t", solid_affine)
     assert (outcome.code, outcome.out) == (2, "") and "--landmarks" in outcome.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_lists_with_ids_in_another_order_are_paired_by_id(
+    call: Call, measured: Any, solid: Path, tmp_path: Path
+) -> None:
+    """Two CSV files, and two lists of 3-D Slicer: the error is that of the table of pairs."""
+    pairs = nephi.read_point_pairs(solid / "landmarks.csv")
+    names = [f"L{i}" for i in range(len(pairs))]
+    reverse = list(range(len(pairs)))[::-1]
+    for suffix in (".csv", ".mrk.json", ".fcsv"):
+        files = tmp_path / f"fixed{suffix}", tmp_path / f"moving{suffix}"
+        nephi.write_points(files[0], nephi.Points(pairs.fixed.coordinates, names))
+        nephi.write_points(files[1], nephi.Points(pairs.moving.coordinates[reverse], [names[i] for i in reverse]))
+        options = ["-t", solid / "result" / "transform.nephi", "--landmarks"]
+        given = measured(*options, solid / "landmarks.csv")["tre_mm"]
+        numbers = tmp_path / "by_id.json"
+        outcome = call("evaluate", *options, files[0], "--moving-landmarks", files[1], "--json", numbers, "-q")
+        assert outcome.code == 0 and "another order" in outcome.err
+        assert json.loads(numbers.read_text())["tre_mm"]["each"] == pytest.approx(given["each"], abs=1e-9)
+
+
+def test_lists_with_other_ids_are_refused(call: Call, solid: Path, tmp_path: Path) -> None:
+    pairs = nephi.read_point_pairs(solid / "landmarks.csv")
+    nephi.write_points(tmp_path / "f.csv", nephi.Points(pairs.fixed.coordinates[:3], ("a", "b", "c")))
+    nephi.write_points(tmp_path / "m.csv", nephi.Points(pairs.moving.coordinates[:3], ("a", "b", "d")))
+    options = ["--landmarks", tmp_path / "f.csv", "--moving-landmarks", tmp_path / "m.csv"]
+    outcome = call("evaluate", "-t", solid / "result" / "transform.nephi", *options)
+    assert outcome.code == 3
+    assert f"{tmp_path / 'f.csv'}, {tmp_path / 'm.csv'}: " in outcome.err
+    assert "missing: c among the moving points; d among the fixed points" in outcome.err

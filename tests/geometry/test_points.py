@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nephi.errors import DataError
+from nephi.errors import DataError, DataWarning
 from nephi.geometry import PointPairs, Points
 
 
@@ -42,3 +42,60 @@ def test_unequal_pairs_are_refused(moving) -> None:
 def test_pairs_share_ids() -> None:
     pairs = PointPairs.from_coordinates(torch.zeros(2, 3), torch.ones(2, 3), ["a", "b"])
     assert pairs.fixed.ids == pairs.moving.ids == ("a", "b") and len(pairs) == 2
+
+
+ROWS = torch.arange(12.0, dtype=torch.float64).reshape(4, 3)
+NAMES = ("apex", "base", "hilum", "dome")
+
+
+def test_lists_with_ids_are_paired_by_id() -> None:
+    order = [2, 0, 3, 1]
+    shuffled = Points(ROWS[order] + 1, [NAMES[i] for i in order])
+    with pytest.warns(DataWarning, match="landmarks: the moving points list their ids in another order"):
+        pairs = PointPairs(Points(ROWS, NAMES), shuffled)
+    assert pairs.fixed.ids == pairs.moving.ids == NAMES
+    assert torch.equal(pairs.moving.coordinates, ROWS + 1)
+
+
+def test_the_same_order_needs_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+    pairs = PointPairs(Points(ROWS, NAMES), Points(ROWS + 1, NAMES))
+    assert torch.equal(pairs.moving.coordinates, ROWS + 1) and not recwarn.list
+
+
+@pytest.mark.parametrize("side", ["fixed", "moving"])
+def test_points_without_ids_are_paired_by_order(side: str, recwarn: pytest.WarningsRecorder) -> None:
+    """Also where the ids of the other list happen to be numbers from 0, in another order."""
+    ids = ("2", "0", "3", "1")
+    given = {name: Points(ROWS, ids if name == side else ()) for name in ("fixed", "moving")}
+    pairs = PointPairs(given["fixed"], given["moving"])
+    assert torch.equal(pairs.fixed.coordinates, pairs.moving.coordinates) and not recwarn.list
+    assert pairs.fixed.ids == pairs.moving.ids == ids
+    moved = given["fixed"].mapped(lambda x: x + 1)
+    assert moved.has_ids == given["fixed"].has_ids
+
+
+@pytest.mark.parametrize(
+    ("fixed", "moving", "complaint"),
+    [
+        (NAMES, NAMES[:3], "missing: dome among the moving points"),
+        (NAMES[:3], NAMES, "missing: dome among the fixed points"),
+        (NAMES, (*NAMES[:3], "Dome"), "missing: dome among the moving points; Dome among the fixed points"),
+        (NAMES, ("apex", "base", "apex", "dome"), "the id 'apex' stands for several moving points"),
+        (("a", "a", "b", "c"), ("a", "a", "b", "c"), "the id 'a' stands for several fixed points"),
+    ],
+)
+def test_ids_that_do_not_match_are_refused(fixed: tuple[str, ...], moving: tuple[str, ...], complaint: str) -> None:
+    with pytest.raises(DataError, match=complaint):
+        PointPairs(Points(ROWS[: len(fixed)], fixed), Points(ROWS[: len(moving)], moving))
+
+
+def test_names_of_two_lists_without_any_in_common() -> None:
+    """As 3-D Slicer's default labels, which begin with the name of the list."""
+    with pytest.warns(DataWarning, match="no id of the fixed points .*F-0.* occurs among the moving .*M-0"):
+        pairs = PointPairs(*(Points(ROWS, [f"{side}-{i}" for i in range(4)]) for side in "FM"))
+    assert pairs.moving.ids == ("F-0", "F-1", "F-2", "F-3") and torch.equal(pairs.moving.coordinates, ROWS)
+
+
+def test_rows_of_one_table_are_pairs_whatever_their_ids() -> None:
+    pairs = PointPairs.from_coordinates(ROWS, ROWS + 1, ["lesion"] * 4)
+    assert pairs.moving.ids == ("lesion",) * 4 and torch.equal(pairs.moving.coordinates, ROWS + 1)

@@ -1,5 +1,6 @@
 """Landmark files."""
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nephi.errors import DataError, UsageError
+from nephi.errors import DataError, DataWarning, UsageError
 from nephi.geometry import PointPairs, Points
 from nephi.io import read_point_pairs, read_points, write_point_pairs, write_points
 
@@ -45,6 +46,16 @@ def test_2d_flips_both_axes(tmp_path: Path) -> None:
         ('id,x,y,z,note\na,1,2,3,"one, two"\n', "utf-8"),
         ('note, id, x, y, z\n "one, two", a, 1, 2, 3\n', "utf-8"),
         ("id,x,y,z\na,1e0,2.0,+3", "utf-8"),
+        ("id,x,y,z,note\na,1,2,3\n", "utf-8"),
+        ("id,x,y,z\na,1,2,3,,\n", "utf-8"),
+        ("id;x;y;z\na;1;2;3\n", "utf-8-sig"),
+        ("id ; x; y ;z\r\n a ; 1,0 ; 2;3,00 \r\n", "utf-8"),
+        ("sep=;\nid;x;y;z\na;1;2,0;3\n", "utf-8"),
+        ("id\tx\ty\tz\na\t1\t2\t3\n", "utf-8"),
+        ("label,id\tx\ty\tz\tid\n,\t1,0\t2,0\t3,0\ta\n", "utf-8"),
+        ('"id";"x";"y";"z";"one, two"\n"a";"1,0";"2,00";"3";"4, 5"\n', "utf-8"),
+        ('id,x,y,z\na,"1,0","2,00",3\n', "utf-8"),
+        ("label;x;y;z\na;1;2;3\n", "utf-8"),
     ],
 )
 def test_dialects_that_are_understood(tmp_path: Path, text: str, encoding: str) -> None:
@@ -60,7 +71,13 @@ def test_dialects_that_are_understood(tmp_path: Path, text: str, encoding: str) 
         ("\n\n", "the file is empty"),
         ("id,x,y\n", "found only the header"),
         ("id,x\n1,2\n", "expected the columns x,y, separated by commas, found id,x; missing: y"),
-        ("id;x;y\n1;2;3\n", "found id;x;y; missing: x,y"),
+        ("id;x\n1;2\n", "expected the columns x,y, separated by semicolons, found id,x; missing: y"),
+        ("id x y\n1 2 3\n", "expected the columns x,y, separated by commas, found id x y; missing: x,y"),
+        ("id,x,y\na,1,5,2,5\n", "expected 3 cells in line 2 as in the header, found 5; numbers with a decimal comma"),
+        ("id;x;y\na;1,5;2.5\n", "found '1,5'"),
+        ("id;x;y\na;1.234,5;2\n", "found '1.234,5'"),
+        ("id;x;y\na;1,234,5;2\n", "found '1,234,5'"),
+        ("id,x,y,x\na,1,2,3\n", "expected one column x, found 2"),
         ("id,x,y,z\n1,2,3,4\n2,2,three,4\n", "expected a finite number in line 3, column y, found 'three'"),
         ("id,x,y\n1,2,nan\n", "in line 2, column y, found 'nan'"),
         ("id,x,y\n1,2,inf\n", "in line 2, column y, found 'inf'"),
@@ -74,6 +91,39 @@ def test_errors_name_the_place(tmp_path: Path, text: str, message: str) -> None:
         read_points(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert message in str(caught.value)
+
+
+def test_decimal_commas_that_could_separate_thousands_are_read_with_a_warning(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "id;x;y\na;1,234;-12,500\n")
+    with pytest.warns(DataWarning, match=r"a\.csv: read numbers such as 1,234 with a decimal comma, as 1\.234"):
+        points = read_points(path, "ras")
+    assert points.coordinates.tolist() == [[1.234, -12.5]]
+    clear = write(tmp_path / "b.csv", "id;x;y\na;1,234;0,500\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_points(clear, "ras").coordinates.tolist() == [[1.234, 0.5]]
+
+
+def test_pairs_in_a_table_with_semicolons(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "id;fixed_x;fixed_y;moving_x;moving_y\n7;1,5;2;3;-4,25\n")
+    pairs = read_point_pairs(path)
+    assert pairs.fixed.coordinates.tolist() == [[-1.5, -2]] and pairs.moving.coordinates.tolist() == [[-3, 4.25]]
+    assert pairs.fixed.ids == ("7",)
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("label,x,y\nb,1,2\na,3,4\n", ("b", "a")),
+        ("label,x,y\n1,1,2\n1,3,4\n", None),
+        ("name,label,x,y\nb,1,1,2\na,1,3,4\n", ("b", "a")),
+        ("id,label,x,y\n,b,1,2\n,a,3,4\n", ("b", "a")),
+        ("id,x,y\n,1,2\n,3,4\n", None),
+    ],
+)
+def test_columns_that_name_points(tmp_path: Path, text: str, ids: tuple[str, ...] | None) -> None:
+    points = read_points(write(tmp_path / "a.csv", text))
+    assert points.has_ids == (ids is not None) and points.ids == (ids or ("0", "1"))
 
 
 def test_pairs_need_both_sides_in_one_dimension(tmp_path: Path) -> None:
