@@ -50,9 +50,10 @@ def field_options(command: Command) -> Command:
 
     with_format = click.option(
         "--transform-format",
-        type=click.Choice(["itk", "slicer", "learn2reg", "fsl"]),
-        help="What the vectors of a NIfTI field mean, when its header does not tell: LPS mm (itk), RAS mm (slicer), "
-        "voxels (learn2reg), scaled voxels (fsl).",
+        type=click.Choice(["itk", "slicer", "learn2reg", "fsl", "spm", "niftyreg", "greedy"]),
+        help="Convention of a NIfTI field, when its header does not state it: displacements in LPS mm (itk, greedy), "
+        "RAS mm (slicer), voxels (learn2reg) or scaled voxels (fsl), positions in RAS mm (spm), or what "
+        "NiftyReg's header states (niftyreg).",
     )
     with_fixed = click.option(
         "--transform-fixed", type=FILE, help="Image that the field lies on, when the field's own header is wrong."

@@ -6,7 +6,11 @@ and stores `C_moving phi(x) - C_fixed x`:
 - `itk`: LPS millimetres (ITK, SimpleITK, ANTs, greedy; NIfTI intent 1007);
 - `slicer`: RAS millimetres (3-D Slicer; NIfTI intent 1006);
 - `learn2reg`: voxels;
-- `fsl`: voxels times spacing, the first axis reversed where the image's affine has a positive determinant.
+- `fsl`: voxels times spacing, the first axis reversed where the image's affine has a positive determinant;
+- `spm`: RAS millimetres, and `C_fixed` is 0: the vectors are the positions `phi(x)` themselves (SPM's `y_*.nii`,
+  NiftyReg's deformation fields).
+
+`greedy` and `niftyreg` name tools: greedy's fields are ITK's, NiftyReg's header holds the kind of its fields.
 """
 
 from __future__ import annotations
@@ -20,17 +24,17 @@ from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
 from nephi.io.frames import flip_matrix
 
-CONVENTIONS = ("itk", "slicer", "learn2reg", "fsl")
-"""What the vectors of a NIfTI field can mean: the names that `FieldConvention` takes."""
+CONVENTIONS = ("itk", "slicer", "learn2reg", "fsl", "spm", "niftyreg", "greedy")
+"""Conventions of the vectors of a NIfTI field and of affine maps in text: the names that `FieldConvention` takes."""
 INTENTS = {"itk": 1007, "slicer": 1006, "learn2reg": 0, "fsl": 2006}
 """NIfTI intent codes that are written; 1007 and 1006 alone tell a reader all it has to know."""
 
 
 @dataclass(frozen=True, eq=False)
 class FieldConvention:
-    """How to read a displacement field whose header does not tell: `name` is itk, slicer, learn2reg or fsl.
+    """How to read a field, or an affine map in text, that does not state its convention: one of `CONVENTIONS`.
 
-    `fixed` is the grid that the field lies on (default: what its header says); `moving` that of the moving image
+    `fixed` is the grid of the fixed image (default: that in the field's header); `moving` that of the moving image
     (default: the fixed grid). They matter to `learn2reg` and `fsl` alone, whose vectors are in the images' own axes.
 
     Raises `UsageError` for an unknown name.
@@ -78,7 +82,8 @@ class VectorCode:
 
 def vector_code(name: str, fixed: Grid, moving: Grid | None = None) -> VectorCode:
     """Return how the convention `name` stores vectors between two images; `moving` is the fixed grid if not given."""
-    return VectorCode(_coordinates(name, fixed), _coordinates(name, moving or fixed))
+    target = coordinates(name, moving or fixed)
+    return VectorCode(torch.zeros_like(target) if name == "spm" else coordinates(name, fixed), target)
 
 
 def require_possible(name: str, path: object, fixed: Grid, moving: Grid | None) -> None:
@@ -101,9 +106,9 @@ def _told(grid: Grid) -> str:
     return f"{shape} voxels of {spacing} mm at ({origin})"
 
 
-def _coordinates(name: str, grid: Grid) -> Tensor:
-    """Return the matrix that takes world points to the coordinates that the tool measures in."""
-    if name == "slicer":
+def coordinates(name: str, grid: Grid) -> Tensor:
+    """Return the matrix `(D + 1, D + 1)` from world points (mm, RAS) to the coordinates that a tool measures in."""
+    if name in ("slicer", "spm"):
         return torch.eye(grid.dimension + 1, dtype=torch.float64)
     if name == "itk":
         return flip_matrix(grid.dimension)

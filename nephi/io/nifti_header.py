@@ -33,6 +33,9 @@ class NiftiFile:
     affine: NDArray[np.float64]
     unit: str
     intent: int
+    intent_name: str
+    intent_p1: float
+    description: str
     time_step: float
     time_unit: str
 
@@ -80,6 +83,9 @@ def read_header(path: str | Path) -> NiftiFile:
             affine=affine,
             unit=unit,
             intent=int(header["intent_code"]),
+            intent_name=_text(header["intent_name"]),
+            intent_p1=float(header["intent_p1"]),
+            description=_text(header["descrip"]),
             time_step=float(header["pixdim"][4]),
             time_unit=time_unit,
         )
@@ -87,6 +93,11 @@ def read_header(path: str | Path) -> NiftiFile:
         kind = "complex" if found.dtype.kind == "c" else "colour"
         raise DataError(f"{path}: expected one real number a voxel, found {kind} voxels; extract one channel first")
     return found
+
+
+def _text(field: Any) -> str:
+    """Return a fixed-length text field of a header up to its first zero byte."""
+    return bytes(field).split(b"\0")[0].decode("latin-1").strip()
 
 
 def header_bytes(

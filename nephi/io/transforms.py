@@ -23,6 +23,7 @@ from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, naming, reading, reas
 from nephi.io.frames import flip_points
 from nephi.io.itk import grid_of, itk_warnings, shared_voxels, simpleitk
 from nephi.io.itk_affine import affine_for_itk, affine_of
+from nephi.io.nifti_field import read_nifti_field
 from nephi.transforms import AffineTransform, BSplineField, Composite, Transform
 
 TEXT_SUFFIXES = (".tfm", ".txt")
@@ -46,8 +47,10 @@ def read_foreign_transform(path: str | Path, convention: FieldConvention | None 
     """
     path = Path(path)
     suffix = suffix_of(path)
-    if suffix in NIFTI_SUFFIXES + ITK_SUFFIXES:
-        return read_displacement(path, convention)
+    if suffix in NIFTI_SUFFIXES:
+        return read_nifti_field(path, convention)
+    if suffix in ITK_SUFFIXES:
+        return read_displacement(path)
     if suffix not in (*AFFINE_SUFFIXES, ".xfm"):
         known = ", ".join((*NIFTI_SUFFIXES, *ITK_SUFFIXES, *AFFINE_SUFFIXES, ".xfm"))
         raise DataError(f"{path}: expected a transform ({known}), found {suffix or 'no suffix'}")

@@ -1,0 +1,64 @@
+"""Vectors of fields that need a second look: undefined ones, and positions in the place of displacements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nephi.errors import DataError, warn
+from nephi.geometry import Grid
+from nephi.transforms import DisplacementField
+
+SAMPLES_PER_AXIS = 16
+SLOPE_TOLERANCE = 0.25
+
+
+def fill_undefined(displacement: Tensor, grid: Grid, path: Path) -> None:
+    """Replace displacements `(*grid.shape, D)` that are NaN or infinite by that of the nearest voxel in mm, in place.
+
+    SPM writes NaN where its deformations are undefined. Warns of the share of such voxels; raises `DataError` when no
+    voxel is left.
+    """
+    undefined = ~torch.isfinite(displacement).all(dim=-1)
+    count = int(undefined.sum())
+    if count == 0:
+        return
+    if count == undefined.numel():
+        raise DataError("the field holds no finite vector")
+    from scipy.ndimage import distance_transform_edt
+
+    nearest = distance_transform_edt(
+        undefined.numpy(), sampling=grid.spacing.tolist(), return_distances=False, return_indices=True
+    )
+    places = np.nonzero(undefined.numpy())
+    sources = tuple(torch.from_numpy(axis[places].astype(np.int64)) for axis in nearest)
+    displacement[tuple(torch.from_numpy(axis) for axis in places)] = displacement[sources]
+    warn(
+        f"{path}: {count / undefined.numel():.2%} of the voxels have no vector (NaN); points there move as the nearest "
+        "voxel that has one"
+    )
+
+
+def warn_of_positions(field: DisplacementField, path: Path) -> None:
+    """Warn when what was read as displacements grows with position as absolute positions do.
+
+    A least-squares line of each component over its own coordinate has the slope 1 (or -1, in the other frame) for
+    positions; displacements with such slopes on all axes would double the image, or shrink it to a point.
+    """
+    if min(field.grid.shape) < 2:
+        return
+    axes = [torch.linspace(0, n - 1, min(n, SAMPLES_PER_AXIS)).round().long() for n in field.grid.shape]
+    voxel = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+    u = field.displacement[tuple(voxel.unbind(-1))].reshape(-1, field.dimension).double()
+    x = field.grid.voxel_to_world_points(voxel.double()).reshape(-1, field.dimension)
+    x, u = x - x.mean(dim=0), u - u.mean(dim=0)
+    slopes = (x * u).sum(dim=0) / (x * x).sum(dim=0)
+    if bool(((slopes.abs() - 1).abs() < SLOPE_TOLERANCE).all()):
+        listed = ", ".join(f"{slope:.2f}" for slope in slopes.tolist())
+        warn(
+            f"{path}: read as displacements, but the vectors look like positions (they change by {listed} mm per mm "
+            "along the axes); if they are positions in RAS mm, give --transform-format spm"
+        )

@@ -1,0 +1,79 @@
+"""Vector fields in NIfTI: displacements, positions, and control points of B-splines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nephi.errors import DataError
+from nephi.geometry import Grid
+from nephi.io.conventions import FieldConvention, vector_code
+from nephi.io.field_header import field_reading
+from nephi.io.field_values import fill_undefined, warn_of_positions
+from nephi.io.foreign import naming, reading
+from nephi.io.gzipped import open_input
+from nephi.io.nifti import check_end, read_block
+from nephi.io.nifti_header import NiftiFile, read_header
+from nephi.io.voxels import converted, slabs
+from nephi.transforms import BSplineField, ContinuedDisplacement, DisplacementField
+
+
+def read_nifti_field(path: Path, named: FieldConvention | None) -> DisplacementField | BSplineField:
+    """Read the transform of a vector field, as `field_reading` decides; see `read_displacement`.
+
+    Raises `DataError` naming the file when it is missing or damaged, or no field of a known convention.
+    """
+    file = read_header(path)
+    how = field_reading(file, named)
+    grid = _field_grid(file, how.convention)
+    data = _read_vectors(file, grid)
+    code = vector_code(how.convention.name, grid, how.convention.moving)
+    for start, stop in grid.slabs():
+        data[..., start:stop, :] = code.decode(data[..., start:stop, :], grid, start, stop)
+    with naming(path):
+        if how.cubic:
+            return BSplineField(data, grid)
+        if how.continued:
+            fill_undefined(data, grid, path)
+            return ContinuedDisplacement(data, grid)
+        field = DisplacementField(data, grid)
+    warn_of_positions(field, path)
+    return field
+
+
+def _read_vectors(file: NiftiFile, grid: Grid) -> Tensor:
+    """Return the vectors `(*grid.shape, D)` as stored, scaled by the header's slope and intercept, in float32."""
+    components = file.shape[-1]
+    # Channels last in memory, the order that lookups read in place; the file has one component after the other.
+    field = np.empty((*reversed(grid.shape), components), np.float32)
+    with reading(file.path, "a displacement field"), open_input(file.path) as stream:
+        stream.seek(file.offset)
+        for c in range(components):
+            for start, stop in slabs(grid.shape):
+                block = read_block(stream, file, (*grid.shape[:-1], stop - start))
+                field[start:stop, ..., c] = converted(block, np.dtype("f4"), file.scaling).T
+        check_end(stream)
+    return torch.from_numpy(field).permute(*reversed(range(grid.dimension)), grid.dimension)
+
+
+def _field_grid(file: NiftiFile, convention: FieldConvention) -> Grid:
+    """Return the grid a field lies on; raise `DataError` when its shape, or that of the images named, does not fit."""
+    shape = file.shape
+    flat = len(shape) == 5 and shape[2:] == (1, 1, 2)
+    if not flat and not (len(shape) == 4 and shape[3] == 3) and not (len(shape) == 5 and shape[3:] == (1, 3)):
+        raise DataError(
+            f"{file.path}: expected a displacement field of shape (X, Y, Z, 3), (X, Y, Z, 1, 3) or (X, Y, 1, 1, 2), "
+            f"found {shape}; give a field, or another --transform-format"
+        )
+    if flat and convention.name in ("learn2reg", "fsl"):
+        raise DataError(f"{file.path}: expected a 3-D field, as {convention.name} fields are, found a 2-D one")
+    own = file.grid if flat else file.grid_3d
+    for grid, name in ((convention.fixed, "fixed"), (convention.moving, "moving")):
+        if grid is not None and (grid.dimension != own.dimension or (name == "fixed" and grid.shape != own.shape)):
+            raise DataError(
+                f"{file.path}: expected a {name} image to match the field's {own.shape}, found {grid.shape}"
+            )
+    return convention.fixed or own
