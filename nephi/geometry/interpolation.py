@@ -65,9 +65,9 @@ def lookup_majority(data: Tensor, points_voxel: Tensor) -> Tensor:
     """Return the label with the largest multilinear weight among the 2^D corners of each point `(..., D)`.
 
     The same as the arg-max of linearly interpolated one-hot maps, at a cost that does not depend on the number of
-    labels. Labels come back in the points' dtype.
+    labels. Labels come back in `data`'s own dtype, exact; NaN counts as a label.
     """
-    corners, fractions, _ = _corners(data, points_voxel)
+    corners, fractions, _ = _corners(data, points_voxel, data.dtype)
     d = len(fractions)
     labels = corners.reshape(2**d, *corners.shape[d:])
     weights = []
@@ -75,8 +75,15 @@ def lookup_majority(data: Tensor, points_voxel: Tensor) -> Tensor:
         parts = [f if take else 1 - f for f, take in zip(fractions, corner, strict=True)]
         weights.append(torch.stack(parts).prod(dim=0))
     weight = torch.stack(weights)
-    score = torch.stack([(weight * (labels == label)).sum(dim=0) for label in labels])
+    gaps = labels.isnan() if labels.is_floating_point() else None
+    score = torch.stack([(weight * _same(labels, gaps, corner)).sum(dim=0) for corner in range(2**d)])
     return labels.gather(0, score.argmax(dim=0, keepdim=True)).squeeze(0)
+
+
+def _same(labels: Tensor, gaps: Tensor | None, corner: int) -> Tensor:
+    """Return at which corners `(2^D, ...)` the label is that of one of them; `gaps` says where it is NaN."""
+    same = labels == labels[corner]
+    return same if gaps is None else same | (gaps & gaps[corner])
 
 
 class _Lookup(torch.autograd.Function):
@@ -116,8 +123,13 @@ def _windowed_with_gradient(
     return raw.clamp(0, 1), gradient * kept.unsqueeze(-1)
 
 
-def _corners(data: Tensor, points_voxel: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """Read the 2^D corners around each point: `(2,) * D + points (+ C)`, fractions and inside flags per axis."""
+def _corners(
+    data: Tensor, points_voxel: Tensor, dtype: torch.dtype | None = None
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Read the 2^D corners around each point: `(2,) * D + points (+ C)`, fractions and inside flags per axis.
+
+    The corners have `dtype`, by default that of the points.
+    """
     d = points_voxel.shape[-1]
     flat, strides = _flatten(data, d)
     integer = torch.int32 if data.numel() < 2**31 else torch.int64
@@ -137,7 +149,7 @@ def _corners(data: Tensor, points_voxel: Tensor) -> tuple[Tensor, list[Tensor], 
     moved = torch.tensor(steps, dtype=integer, device=index.device)
     every = moved.reshape([2] * d + [1] * index.ndim) + index
     values = flat.index_select(0, every.reshape(-1)).reshape(every.shape + flat.shape[1:])
-    return values.to(points_voxel.dtype), fractions, inside
+    return values.to(dtype or points_voxel.dtype), fractions, inside
 
 
 def multilinear(corners: Tensor, fractions: Sequence[Tensor]) -> Tensor:

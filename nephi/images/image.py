@@ -9,9 +9,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nephi.errors import DataError
+from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
 from nephi.kernels import can_read_through, survey
+
+VOXEL_TYPES = (
+    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+)
+"""The types that an image's voxels are held in."""
+STORED_TYPES = (
+    *("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
+    *("float16", "bfloat16", "float32", "float64", "longdouble", "float128"),
+)
 
 
 class Foreground(NamedTuple):
@@ -30,12 +40,13 @@ class Foreground(NamedTuple):
 class Image:
     """Scalar voxels `data` of shape `grid.shape`, axis i of the array along axis i of the grid.
 
-    Integer data stays integer (int16 CT takes two bytes a voxel until it is looked up); either memory order is
-    fine. `stored_type` names the type the voxels had in their file ("uint16", ...), where torch has no such type
-    or it was widened, so that results can be written in it. `name` is what error messages call the image; `warnings`
-    are the texts of what its reader warned of.
+    `data` has one of the `VOXEL_TYPES`: bool, uint8, signed integers, floats of 16 to 64 bits. Integer data stays
+    integer (int16 CT takes two bytes a voxel until it is looked up); either memory order is fine. `stored_type` names
+    the type the voxels had in their file ("uint16", ...), where torch has no such type or it was widened, so that
+    results can be written in it. `name` is what error messages call the image; `warnings` are the texts of what its
+    reader warned of.
 
-    Raises `DataError` when data and grid do not fit.
+    Raises `DataError` when data and grid do not fit, `UsageError` for voxels or a `stored_type` of another type.
     """
 
     data: Tensor
@@ -45,6 +56,15 @@ class Image:
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        found = self.data.dtype if isinstance(self.data, Tensor) else type(self.data).__name__
+        if found not in VOXEL_TYPES:
+            known = ", ".join(str(t).removeprefix("torch.") for t in VOXEL_TYPES)
+            raise UsageError(
+                f"{self.name}: expected voxels as a tensor of {known}, found {found}; convert them (unsigned integers "
+                'to a wider signed type, with stored_type="uint16", ...)'
+            )
+        if self.stored_type not in (None, *STORED_TYPES):
+            raise UsageError(f"{self.name}: unknown stored_type {self.stored_type!r}: choose one of {STORED_TYPES}")
         if tuple(self.data.shape) != self.grid.shape:
             raise DataError(f"{self.name}: voxels of shape {tuple(self.data.shape)} on a grid of {self.grid.shape}")
 
@@ -82,14 +102,15 @@ class Image:
         return placed
 
     def require_finite(self) -> None:
-        """Raise `DataError` when a voxel is NaN or infinite, telling how many and where the first is."""
+        """Raise `DataError` when a voxel is NaN, infinite or beyond float32, with their number and the first one."""
         if not self.data.dtype.is_floating_point:
             return
-        bad = ~torch.isfinite(self.data)
+        bad = ~torch.isfinite(self.data.float())
         if bool(bad.any()):
             first = tuple(bad.nonzero()[0].tolist())
+            kind = "NaN or infinite" if bool((~torch.isfinite(self.data[bad])).all()) else "NaN or beyond 3.4e38"
             raise DataError(
-                f"{self.name}: expected finite voxels, found {int(bad.sum())} NaN or infinite, the first at {first}; "
+                f"{self.name}: expected finite voxels, found {int(bad.sum())} {kind}, the first at {first}; "
                 "replace them by the value of the background"
             )
 

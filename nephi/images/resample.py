@@ -3,45 +3,60 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from nephi.errors import UsageError
-from nephi.geometry import Grid, PointMap, lookup, lookup_majority, lookup_nearest
+from nephi.errors import UsageError, warn
+from nephi.geometry import Grid, PointMap
 from nephi.images.image import Image
-
-INTERPOLATIONS = ("linear", "nearest", "bspline", "label")
-"""The interpolations of `resample`."""
+from nephi.images.interpolators import EXACT, interpolator
 
 
 class Resampler:
     """Voxels of an image at world points, in the image's own type; see `resample`.
 
-    Raises `UsageError` for an unknown interpolation, or an `outside` that the image's type cannot hold.
+    A value `outside` that the type in the image's file cannot hold is rounded and clamped to it, with a `DataWarning`.
+    Raises `UsageError` for an unknown interpolation, or a NaN or infinite `outside` of an image of whole numbers.
     """
 
     def __init__(self, image: Image, interpolation: str, outside: float) -> None:
         if not math.isfinite(outside) and not image.data.dtype.is_floating_point:
             raise UsageError(f"{image.name}: expected a finite value outside an image of whole numbers, got {outside}")
         self.image = image
-        self._outside = _as_type(torch.tensor(outside, dtype=torch.float64), image)
-        self._look = _lookup_of(image, interpolation)
+        self._type = _result_type(image, outside)
+        self._outside = self._as_type(torch.tensor(outside, dtype=torch.float64))
+        used = float(self._outside)
+        if not self._type.is_floating_point and used != outside:
+            warn(
+                f"{image.name}: expected a value outside the image that its type {image.voxel_type} holds, got "
+                f"{outside:g}: used {used:g}"
+            )
+        self._interpolate = interpolator(image, interpolation)
 
     @torch.no_grad()
     def __call__(self, points_world: Tensor) -> Tensor:
         """Return voxels `(...)` at world points `(..., D)`; integers are rounded and clamped to their range."""
         points = self.image.grid.world_to_voxel_points(points_world)
-        values = _as_type(self._look(points), self.image)
-        return torch.where(self.image.grid.contains_voxel_points(points), values, self._outside)
+        inside = self.image.grid.contains_voxel_points(points)
+        points = torch.where(inside.unsqueeze(-1), points, 0.0)  # NaN and infinite ones have no voxel
+        return torch.where(inside, self._as_type(self._interpolate(points)), self._outside)
 
     def empty(self, reference: Grid) -> Image:
         """Return an image of this type on `reference`, not filled yet."""
         axes = range(reference.dimension)
-        data = torch.empty(tuple(reversed(reference.shape)), dtype=self.image.data.dtype).permute(*reversed(axes))
+        data = torch.empty(tuple(reversed(reference.shape)), dtype=self._type).permute(*reversed(axes))
         return replace(self.image, data=data, grid=reference)
+
+    def _as_type(self, values: Tensor) -> Tensor:
+        if self._type.is_floating_point or not values.dtype.is_floating_point:
+            return values.to(self._type)
+        if self._type == torch.bool:
+            return values > 0.5
+        low, high = _limits(self.image.voxel_type, self._type)
+        return values.double().round().clamp(low, high).to(self._type)
 
 
 def resample(
@@ -51,7 +66,9 @@ def resample(
 
     `transform` takes reference points to the image's world (mm, RAS). `interpolation` is `linear`; `nearest`;
     `bspline` (cubic, prefiltered); or `label`: the label whose linearly interpolated indicator is largest, for label
-    maps. Points outside the image (beyond half a voxel of its border) get `outside`. Voxels keep the image's type.
+    maps. Points outside the image (beyond half a voxel of its border) get `outside`. Voxels keep the image's type;
+    whole numbers are exact with `nearest` and `label`, whatever their size. Voxels that are NaN or infinite stay
+    local, as `linear` has it; `bspline` puts the nearest finite value in their places to compute its coefficients.
     Works slab by slab, so that memory stays flat.
 
     Raises `UsageError` for an unknown interpolation.
@@ -64,40 +81,26 @@ def resample(
     return result
 
 
-def _lookup_of(image: Image, interpolation: str) -> Callable[[Tensor], Tensor]:
-    match interpolation:
-        case "linear":
-            return lambda points: lookup(image.data, points)
-        case "nearest":
-            return lambda points: lookup_nearest(image.data, points)
-        case "bspline":
-            return _bspline(image.data)
-        case "label":
-            return lambda points: lookup_majority(image.data, points.double())  # holds labels beyond 2^24, too
-    raise UsageError(f"unknown interpolation {interpolation!r}: choose one of {', '.join(INTERPOLATIONS)}")
+def _result_type(image: Image, outside: float) -> torch.dtype:
+    """Return the type of resampled voxels: the image's, or a wider one if the type in its file holds `outside`."""
+    held, stored = image.data.dtype, image.stored_type
+    if stored is None or not math.isfinite(outside):
+        return held
+    if held == torch.float32 and stored == "float64":
+        kept = float(torch.tensor(outside, dtype=torch.float32)) == outside
+        return held if kept or (abs(outside) < EXACT) else torch.float64
+    for wider in (torch.int16, torch.int32, torch.int64):
+        low, high = _limits(stored, wider)
+        if not held.is_floating_point and wider.itemsize > held.itemsize and low <= outside <= high:
+            ours = _limits(stored, held)
+            return held if ours[0] <= outside <= ours[1] else wider
+    return held
 
 
-def _bspline(data: Tensor) -> Callable[[Tensor], Tensor]:
-    from scipy import ndimage
-
-    coefficients = ndimage.spline_filter(data.numpy(), order=3, output="float32", mode="nearest")
-
-    def look(points: Tensor) -> Tensor:
-        values = ndimage.map_coordinates(
-            coefficients, points.movedim(-1, 0).numpy(), order=3, mode="nearest", prefilter=False, output="float32"
-        )
-        return torch.from_numpy(values)
-
-    return look
-
-
-def _as_type(values: Tensor, image: Image) -> Tensor:
-    if image.data.dtype.is_floating_point or values.dtype == image.data.dtype:
-        return values.to(image.data.dtype)
-    if image.data.dtype == torch.bool:
-        return values > 0.5
-    limits = torch.iinfo(image.data.dtype)
-    low, high = limits.min, limits.max
-    if image.stored_type in ("uint16", "uint32"):
-        low, high = 0, min(high, 2**16 - 1 if image.stored_type == "uint16" else 2**32 - 1)
-    return values.double().round().clamp(low, high).to(image.data.dtype)
+def _limits(stored: str, held: torch.dtype) -> tuple[float, float]:
+    """Return the least and largest double that both integer types hold."""
+    own = torch.iinfo(held)
+    limits = np.iinfo(stored) if np.dtype(stored).kind in "iu" else own
+    low, high = float(max(own.min, limits.min)), min(own.max, limits.max)
+    # 2^63 - 1 is no double, and 2^63 would wrap.
+    return low, float(high) if int(float(high)) <= high else math.nextafter(float(high), 0)

@@ -24,8 +24,9 @@ def read_image(path: str | Path, name: str | None = None) -> Image:
     The array's axes are the voxel indices (i, j, k), as nibabel has them; a NIfTI volume with one axial slice is 2-D.
     `name` is what error messages call the image later, the path if not given.
 
-    Integer types stay as small as the values allow and floats become float32; `Image.voxel_type` remembers what the
-    file had. NIfTI scaling by whole numbers gives integers. An uncompressed NIfTI file is mapped, not loaded.
+    Integer types stay as small as the values allow. float64 becomes float32, which rounds intensities to seven digits,
+    but stays where that would change a whole number (labels beyond 2^24). `Image.voxel_type` remembers what the file
+    had. NIfTI scaling by whole numbers gives integers. An uncompressed NIfTI file is mapped, not loaded.
     Where a file contradicts itself or leaves something open, a `DataWarning` says what was used; `Image.warnings`
     keeps its text.
 
@@ -68,12 +69,13 @@ def image_grid(path: str | Path) -> Grid:
 def write_image(image: Image, path: str | Path) -> None:
     """Write an image in `image.voxel_type` as `.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd` or `.nhdr`.
 
-    Values beyond an integer type's range are clamped to it. NIfTI: sform and qform with code 1, in mm; a sheared grid
+    Where that is an integer type, voxels are rounded and clamped to its range, with a `DataWarning` if that changes a
+    value. NIfTI: sform and qform with code 1, in mm; a sheared grid
     is held by the sform alone (qform code 0). `.nii.gz` holds no time stamp: equal images give equal bytes.
     The file appears when it is complete.
 
-    Raises `UsageError` for another suffix, `DataError` when the file cannot be written or a sheared grid is to be
-    written in a format of ITK.
+    Raises `UsageError` for another suffix, `DataError` when the file cannot be written, a sheared grid is to be
+    written in a format of ITK, or NaN in an integer type.
     """
     path = Path(path)
     suffix = suffix_of(path)

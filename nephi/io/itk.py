@@ -15,9 +15,10 @@ from nephi.errors import DataError
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io.atomic import replacing
+from nephi.io.encoding import encoded, file_type
 from nephi.io.foreign import naming, reading, reason_of, require_file
 from nephi.io.frames import flip_matrix, require_perpendicular
-from nephi.io.voxels import Array, encoded, file_type, held_voxels
+from nephi.io.voxels import Array, held_voxels
 
 # ITK has one logger a process. Threads that set and restore it out of order leave it pointing to one that is gone:
 # the next warning then ends the process (seen with four threads). SimpleITK holds the interpreter's lock while it
@@ -78,7 +79,8 @@ def image_of(foreign: Any, path: Path) -> Image:
         found = f"{components} (a colour or vector image)" if components > 1 else kind
         raise DataError(f"{path}: expected one real number a voxel, found {found}; extract one channel first")
     grid = grid_of(foreign, path)
-    data, stored_type = held_voxels(shared_voxels(foreign).T)
+    with naming(path):
+        data, stored_type = held_voxels(shared_voxels(foreign).T)
     return Image(data, grid, stored_type=stored_type, name=str(path))
 
 
@@ -142,6 +144,6 @@ def write_scalar_itk(image: Image, path: Path) -> None:
     """Write a `.mha`, `.mhd`, `.nrrd` or `.nhdr` file in `image.voxel_type`; raise `DataError` for a sheared grid."""
     sitk = simpleitk()
     require_perpendicular(image.grid, path, f"the {path.suffix} format")
-    foreign = sitk.GetImageFromArray(encoded(image.data, file_type(image.voxel_type)).T)
+    foreign = sitk.GetImageFromArray(encoded(image.data, file_type(image.voxel_type), str(path)).T)
     place(foreign, image.grid)
     write_itk(foreign, path)

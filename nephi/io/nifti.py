@@ -14,10 +14,11 @@ from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io.atomic import replacing
-from nephi.io.foreign import reading
+from nephi.io.encoding import encoded, file_type
+from nephi.io.foreign import naming, reading
 from nephi.io.gzipped import open_input, open_output
 from nephi.io.nifti_header import NiftiFile, header_bytes, read_header
-from nephi.io.voxels import Array, encoded, file_type, held_voxels, slabs
+from nephi.io.voxels import Array, held_voxels, slabs
 
 CHUNK = 2**22  # bytes; gzip's readinto makes a copy of what it is asked for
 
@@ -38,7 +39,8 @@ def read_nifti(path: Path) -> Image:
         with reading(path, "a NIfTI file"):
             # Mode "c": changes stay in memory. (torch does not accept read-only arrays without a warning.)
             stored = np.memmap(path, file.dtype, "c", file.offset, shape, order="F")
-    data, stored_type = held_voxels(stored.reshape(grid.shape, order="F"), file.scaling)
+    with naming(path):
+        data, stored_type = held_voxels(stored.reshape(grid.shape, order="F"), file.scaling)
     return Image(data, grid, stored_type=stored_type, name=str(path))
 
 
@@ -105,7 +107,7 @@ def slab_writer(path: str | Path, grid: Grid, voxel_type: str) -> Iterator[Calla
 
         def append(slab: Tensor) -> None:
             nonlocal written
-            stream.write(encoded(slab, dtype).tobytes(order="F"))
+            stream.write(encoded(slab, dtype, str(path)).tobytes(order="F"))
             written += slab.shape[-1]
 
         yield append
@@ -113,10 +115,10 @@ def slab_writer(path: str | Path, grid: Grid, voxel_type: str) -> Iterator[Calla
             raise UsageError(f"{path}: expected {grid.shape[-1]} slices, {written} were written")
 
 
-def write_block(stream: BinaryIO, image: Image, dtype: np.dtype[np.generic]) -> None:
-    """Append the voxels in NIfTI's order, the first axis fastest."""
+def write_block(stream: BinaryIO, image: Image, dtype: np.dtype[np.generic], path: Path) -> None:
+    """Append the voxels to the file `path` in NIfTI's order, the first axis fastest."""
     for start, stop in slabs(image.grid.shape):
-        stream.write(encoded(image.data[..., start:stop], dtype).tobytes(order="F"))
+        stream.write(encoded(image.data[..., start:stop], dtype, str(path)).tobytes(order="F"))
 
 
 def _incomplete(file: NiftiFile, expected: int, found: int) -> DataError:

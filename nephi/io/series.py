@@ -7,18 +7,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io.atomic import replacing
-from nephi.io.foreign import NIFTI_SUFFIXES, reading, suffix_of
+from nephi.io.encoding import file_type
+from nephi.io.foreign import NIFTI_SUFFIXES, naming, reading, suffix_of
 from nephi.io.gzipped import open_input, open_output
 from nephi.io.images import read_image
 from nephi.io.nifti import check_end, read_block, require_length, require_one_volume, write_block
 from nephi.io.nifti_header import NiftiFile, header_bytes, read_header
-from nephi.io.voxels import Array, converted, file_type, held_type
+from nephi.io.voxels import Array, held_slab
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,16 +74,10 @@ def _volumes(file: NiftiFile) -> Iterator[Image]:
 
 
 def _volume(file: NiftiFile, grid: Grid, stored: Array, index: int) -> Image:
-    """Hold a volume in the type that fits all numbers its stored type can have: the same for every volume."""
-    import torch
-
-    native = file.dtype.newbyteorder("=")
-    limits = np.iinfo(native) if native.kind in "iu" else None
-    low, high = (limits.min, limits.max) if limits else (0, 0)
-    held = held_type(file.dtype, low, high, file.scaling)
-    widened = native.name if held != native and file.scaling.is_identity else None
-    data = torch.from_numpy(converted(stored, held, file.scaling))
-    return Image(data, grid, stored_type=widened, name=f"{file.path}, volume {index}")
+    name = f"{file.path}, volume {index}"
+    with naming(name):
+        data, widened = held_slab(stored, file.scaling)
+    return Image(data, grid, stored_type=widened, name=name)
 
 
 def write_series(path: str | Path, volumes: Iterable[Image], count: int, like: Series | None = None) -> None:
@@ -113,7 +106,7 @@ def write_series(path: str | Path, volumes: Iterable[Image], count: int, like: S
                 raise DataError(f"{volume.name}: expected the grid of the first volume of {path}, found another")
             if written == count:
                 raise UsageError(f"{path}: expected {count} volumes, got more")
-            write_block(stream, volume, dtype)
+            write_block(stream, volume, dtype, path)
             written += 1
         if written != count:
             raise UsageError(f"{path}: expected {count} volumes, got {written}")

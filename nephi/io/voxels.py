@@ -1,6 +1,7 @@
 """Voxel types: what torch has no type for, or what would take too much memory, is held in another one.
 
-Conversions go slab by slab, so that beside the two arrays nothing large is made.
+Whole numbers are always held exactly: they may be labels. Conversions go slab by slab, so that beside the two arrays
+nothing large is made.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nephi.errors import DataError
+
 Array = NDArray[Any]
 
 KEPT = tuple(map(np.dtype, ("uint8", "int8", "int16", "int32")))  # held as they are
 SIGNED = tuple(map(np.dtype, ("int16", "int32", "int64")))
+FLOAT32, FLOAT64 = np.dtype("float32"), np.dtype("float64")
+EXACT = 2**24  # float32 holds every whole number up to here
 SLAB_VOXELS = 1_000_000
 
 
@@ -36,18 +41,28 @@ class Scaling:
     @property
     def is_whole(self) -> bool:
         """Whether whole numbers stay whole: the common CT header of slope 1, intercept -1024."""
-        return self.slope == round(self.slope) and self.intercept == round(self.intercept)
+        factors = (self.slope, self.intercept)
+        return all(abs(f) < 2**53 and f == round(f) for f in factors)
 
 
 UNSCALED = Scaling()
 
 
 def held_type(stored: np.dtype[Any], low: int, high: int, scaling: Scaling) -> np.dtype[Any]:
-    """Return the type to hold stored numbers between `low` and `high` in: an integer that fits, else float32."""
+    """Return the smallest type that holds stored numbers between `low` and `high` exactly.
+
+    An integer type for whole numbers, if one is wide enough. Otherwise float32, or float64 where whole numbers beyond
+    2^24 are possible: for integers that follows from `low` and `high`; floats count as if they held such numbers.
+
+    Raises `DataError` for whole numbers of 2^63 and more, which no type of torch holds.
+    """
     if stored.kind == "b":
         return np.dtype("uint8")
-    if stored.kind not in "iu" or not scaling.is_whole:
-        return np.dtype("float32")
+    if stored.kind not in "iu":
+        return FLOAT32 if scaling.is_identity and stored.itemsize <= 4 else FLOAT64
+    if not scaling.is_whole:
+        reach = max(abs(scaling.slope * end + scaling.intercept) for end in (low, high))
+        return FLOAT32 if reach <= EXACT else FLOAT64
     ends = [int(scaling.slope) * end + int(scaling.intercept) for end in (low, high)]
     native = stored.newbyteorder("=")
     wide = [t for t in SIGNED if t.itemsize >= min(stored.itemsize, 4)]
@@ -55,22 +70,62 @@ def held_type(stored: np.dtype[Any], low: int, high: int, scaling: Scaling) -> n
         limits = np.iinfo(candidate)
         if limits.min <= min(ends) and max(ends) <= limits.max:
             return candidate
-    return np.dtype("float32")
+    if scaling.is_identity:
+        raise DataError(f"expected whole numbers below 2^63, found {max(ends)}; give such voxels another number")
+    return FLOAT64
 
 
 def held_voxels(stored: Array, scaling: Scaling = UNSCALED) -> tuple[Tensor, str | None]:
     """Return stored numbers as a tensor, and the name of their type in the file where it is another one.
 
     Types that torch computes with stay; uint16 becomes int16 or int32, wider integers int32 or int64, whichever
-    holds the values; floats become float32. Scaled whole numbers stay integers; scaled voxels count as having the
-    type they are held in. Memory is shared with `stored` where the type allows, and `stored` may be overwritten.
+    holds the values; float64 becomes float32, unless that changes a whole number (labels beyond 2^24) or makes a
+    finite one infinite. Scaled whole numbers stay integers; scaled voxels count as having the type they are held in.
+    Memory is shared with `stored` where the type allows, and `stored` may be overwritten.
+
+    Raises `DataError` for whole numbers of 2^63 and more.
     """
     native = stored.dtype.newbyteorder("=")
     keep = native in KEPT and scaling.is_identity
     low, high = (0, 0) if keep or native.kind not in "iu" else (int(stored.min()), int(stored.max()))
     held = native if keep else held_type(stored.dtype, low, high, scaling)
-    widened = None if held == native or not scaling.is_identity or native.kind == "b" else native.name
+    voxels = _held_floats(stored, scaling) if held == FLOAT64 else converted(stored, held, scaling)
+    widened = None if voxels.dtype == native or not scaling.is_identity or native.kind == "b" else native.name
+    return torch.from_numpy(voxels), widened
+
+
+def held_slab(stored: Array, scaling: Scaling) -> tuple[Tensor, str | None]:
+    """Return one of several arrays of one file, as `held_voxels` does, in a type that depends on their type alone."""
+    native = stored.dtype.newbyteorder("=")
+    limits = np.iinfo(native) if native.kind in "iu" else None
+    low, high = (int(limits.min), int(limits.max)) if limits else (0, 0)
+    if native == np.uint64 and scaling.is_identity:
+        high = max(int(stored.max()), 2**63 - 1)
+    held = held_type(stored.dtype, low, high, scaling)
+    widened = native.name if held != native and scaling.is_identity and native.kind != "b" else None
     return torch.from_numpy(converted(stored, held, scaling)), widened
+
+
+def _held_floats(stored: Array, scaling: Scaling) -> Array:
+    """Return scaled voxels as float32, or as float64 where float32 changes a whole number or a finite one to infinity.
+
+    Other numbers are rounded to the seven digits of float32: intensities, of which images take half the memory so.
+    """
+    narrow: Array = np.empty(stored.shape, FLOAT32, order="F")
+    for start, stop in slabs(stored.shape):
+        values = _scaled(stored[..., start:stop], scaling)
+        with np.errstate(over="ignore", under="ignore"):
+            narrow[..., start:stop] = values
+        changed = (narrow[..., start:stop] != values) & np.isfinite(values)
+        exact = values[changed]
+        if np.any((exact == np.rint(exact)) | (np.abs(exact) > np.finfo(FLOAT32).max)):
+            return converted(stored, FLOAT64, scaling)
+    return narrow
+
+
+def _scaled(stored: Array, scaling: Scaling) -> Array:
+    values = stored.astype(FLOAT64)
+    return values if scaling.is_identity else values * scaling.slope + scaling.intercept
 
 
 def converted(stored: Array, held: np.dtype[Any], scaling: Scaling) -> Array:
@@ -84,28 +139,12 @@ def converted(stored: Array, held: np.dtype[Any], scaling: Scaling) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
         for start, stop in slabs(stored.shape):
             values = stored[..., start:stop]
-            if not scaling.is_identity:
-                values = values.astype(np.float64) * scaling.slope + scaling.intercept
+            if held.kind == "i" and not scaling.is_identity:  # float64 is exact up to 2^53 only
+                values = values.astype(np.int64) * int(scaling.slope) + int(scaling.intercept)
+            elif not scaling.is_identity:
+                values = _scaled(values, scaling)
             out[..., start:stop] = values
     return out
-
-
-def file_type(voxel_type: str) -> np.dtype[Any]:
-    """Return the numpy type that voxels called `voxel_type` are written in: bool as uint8, half floats as float32."""
-    return np.dtype({"bool": "uint8", "float16": "float32", "bfloat16": "float32"}.get(voxel_type, voxel_type))
-
-
-def encoded(data: Tensor, dtype: np.dtype[Any]) -> Array:
-    """Return the voxels as a numpy array of `dtype`, rounded and clamped to its range where it is an integer."""
-    values: Array = (data.float() if data.dtype in (torch.float16, torch.bfloat16) else data).detach().cpu().numpy()
-    if values.dtype == dtype:
-        return values
-    if dtype.kind in "iu" and values.dtype.kind != "b":
-        if values.dtype.kind == "f":
-            values = np.rint(values.astype(np.float64))
-        limits, own = np.iinfo(dtype), np.iinfo(values.dtype if values.dtype.kind in "iu" else np.int64)
-        values = np.clip(values, max(limits.min, own.min), min(limits.max, own.max))
-    return values.astype(dtype)
 
 
 def slabs(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:

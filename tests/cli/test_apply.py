@@ -43,13 +43,13 @@ def test_an_exported_warp_is_applied_as_simpleitk_does(
     elif interpolation == "linear":
         assert np.quantile(difference[both], 0.999) < 0.05  # contrast is about 1000
     else:
-        # Splines differ near the image's border, beyond which ITK mirrors the voxels and nephi repeats the last.
+        # Between the outermost voxels and the border nephi repeats the voxels and ITK mirrors them.
         grid = nephi.read_image(smooth).grid
         moved = nephi.read_transform(warp)(nephi.read_image(fixed).grid.voxel_centres())
         place = grid.world_to_voxel_points(moved)
         depth = torch.minimum(place, torch.tensor(grid.shape) - 1 - place).amin(dim=-1).numpy().T
-        assert (depth > 8).mean() > 0.1
-        assert difference[depth > 8].max() < 0.1
+        assert (depth > 0).mean() > 0.5
+        assert difference[depth > 0].max() < 0.5
     assert ((ours == -1024) != (theirs == -1024)).mean() < 1e-3
 
 

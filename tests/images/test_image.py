@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from nephi.errors import DataError
+from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
 from nephi.images import Image
 
@@ -31,6 +31,27 @@ def test_constant_images_are_refused(dtype) -> None:
     data[0, 0] = 0
     Image(data, GRID).require_contrast()
     Image(data, GRID).require_finite()
+
+
+def test_voxels_beyond_float32_are_not_finite() -> None:
+    data = torch.zeros(GRID.shape, dtype=torch.float64)
+    data[1, 2] = 1e300
+    with pytest.raises(DataError, match=r"found 1 NaN or beyond 3\.4e38, the first at \(1, 2\)"):
+        Image(data, GRID).require_finite()
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "float8_e4m3fn", "float8_e5m2", "uint16", "uint32", "uint64"])
+def test_types_that_nothing_computes_with_are_refused(dtype) -> None:
+    data = torch.empty(GRID.shape, dtype=getattr(torch, dtype))
+    with pytest.raises(UsageError, match=rf"liver: expected voxels as a tensor of bool, .*, found torch\.{dtype};"):
+        Image(data, GRID, name="liver")
+
+
+def test_arrays_and_unknown_stored_types_are_refused() -> None:
+    with pytest.raises(UsageError, match="found ndarray"):
+        Image(torch.zeros(GRID.shape).numpy(), GRID)
+    with pytest.raises(UsageError, match="unknown stored_type 'short'"):
+        Image(torch.zeros(GRID.shape), GRID, stored_type="short")
 
 
 def test_voxel_type_is_that_of_the_file() -> None:

@@ -1,21 +1,24 @@
 """Resampling: whole-voxel shifts, scipy, and what becomes of integers."""
 
+import warnings
+
 import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from nephi.errors import UsageError
+from nephi.errors import DataWarning, UsageError
 from nephi.geometry import Grid
 from nephi.images import INTERPOLATIONS, Image, resample
 
 every_interpolation = pytest.mark.parametrize("interpolation", INTERPOLATIONS)
-SCIPY = {"linear": (1, "nearest"), "nearest": (0, "nearest"), "bspline": (3, "reflect")}
+SCIPY = {"linear": (1, "nearest"), "nearest": (0, "nearest"), "bspline": (3, "mirror")}
 
 
 def identity(points: torch.Tensor) -> torch.Tensor:
     return points
 
 
+@pytest.mark.filterwarnings("ignore::nephi.errors.DataWarning")  # random numbers are no labels, -7 is no byte
 @every_interpolation
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int16, torch.int64, torch.float32, torch.float64])
 def test_identity_returns_the_image(grid, random_image, interpolation, dtype) -> None:
@@ -104,7 +107,8 @@ def test_type_of_the_file_bounds_the_values() -> None:
     grid = Grid.from_spacing((6, 6), (1.0, 1.0))
     data = STEP.int() * 257  # 0 to 65535
     image = Image(data, grid, stored_type="uint16")
-    found = resample(image, grid, lambda x: x + torch.tensor([0.0, 0.4]), "bspline", outside=-1000.0)
+    with pytest.warns(DataWarning, match="its type uint16 holds, got -1000: used 0"):
+        found = resample(image, grid, lambda x: x + torch.tensor([0.0, 0.4]), "bspline", outside=-1000.0)
     assert found.voxel_type == "uint16" and found.data.min() == 0 and found.data.max() == 65535
 
 
@@ -112,7 +116,28 @@ def test_type_of_the_file_bounds_the_values() -> None:
 @every_interpolation
 def test_outside_value_is_rounded_and_clamped(interpolation, outside, expected) -> None:
     grid = Grid.from_spacing((6, 6), (1.0, 1.0))
-    assert (resample(Image(STEP, grid), grid, lambda x: x + 100, interpolation, outside).data == expected).all()
+    with pytest.warns(DataWarning, match=rf"image: expected a value .* its type uint8 holds, got .*: used {expected}$"):
+        found = resample(Image(STEP, grid), grid, lambda x: x + 100, interpolation, outside).data
+    assert (found == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("held", "stored", "outside"),
+    [
+        (torch.int16, "uint16", 65535),
+        (torch.int32, "uint32", 2**32 - 1),
+        (torch.int32, "int64", -(2**40)),
+        (torch.int16, "uint64", 2**40),
+        (torch.float32, "float64", 1e300),
+        (torch.float32, "float64", 2**24 + 1),
+    ],
+)
+def test_value_outside_that_only_the_type_of_the_file_holds(held, stored, outside) -> None:
+    image = Image(torch.ones(2, 2, dtype=held), Grid.from_spacing((2, 2), (1.0, 1.0)), stored_type=stored)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = resample(image, image.grid, lambda x: x + 1, outside=outside)
+    assert found.voxel_type == stored and found.data.tolist() == [[1, outside], [outside, outside]]
 
 
 def test_linear_values_are_rounded() -> None:

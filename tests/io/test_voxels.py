@@ -1,4 +1,4 @@
-"""Which type voxels are held in, and which they are written in."""
+"""Which type voxels are held in."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nephi.io.voxels import Scaling, encoded, file_type, held_voxels, slabs
+from nephi.errors import DataError
+from nephi.io.voxels import Scaling, held_slab, held_voxels, slabs
 
 
 @pytest.mark.parametrize(
@@ -24,10 +25,16 @@ from nephi.io.voxels import Scaling, encoded, file_type, held_voxels, slabs
         ("uint32", [0, 2**31], torch.int64, "uint32"),
         ("int64", [-5, 7], torch.int32, "int64"),
         ("int64", [-5, 2**40], torch.int64, None),
-        ("uint64", [0, 2**63], torch.float32, "uint64"),
+        ("uint64", [0, 2**31 - 1], torch.int32, "uint64"),
+        ("uint64", [1, 2**63 - 1], torch.int64, "uint64"),
         ("float32", [0.25, -1e30], torch.float32, None),
         (">f4", [0.25, 3.5], torch.float32, None),
         ("float64", [0.25, 0.5], torch.float32, "float64"),
+        ("float64", [float("nan"), 2**24], torch.float32, "float64"),
+        ("float64", [614_454_277, 614_454_278], torch.float64, None),
+        (">f8", [614_454_277, float("nan")], torch.float64, None),
+        ("float64", [-(2**24) - 1, float("inf")], torch.float64, None),
+        ("float64", [0.5, 1e300], torch.float64, None),
         ("bool", [False, True], torch.uint8, None),
     ],
 )
@@ -50,6 +57,13 @@ def test_held_type(stored: str, values: list[float], held: torch.dtype, remember
         ("int16", [0, 100], Scaling(0.5, 0), torch.float32, [0, 50]),
         ("int16", [0, 100], Scaling(1, 0.25), torch.float32, [0.25, 100.25]),
         ("float64", [0.5, 1], Scaling(2, 1), torch.float32, [2, 3]),
+        ("float32", [614_454_272, 1], Scaling(1, 5), torch.float64, [614_454_277, 6]),
+        ("int32", [614_454_277, 1], Scaling(1, 0.5), torch.float32, [614_454_272, 1.5]),
+        ("int32", [614_454_277, 2], Scaling(0.5, 0.5), torch.float64, [307_227_139, 1.5]),
+        ("int64", [2**60 + 1, 1], Scaling(1, 1), torch.int64, [2**60 + 2, 2]),
+        ("int64", [2**60 + 1, 1], Scaling(-3, 0), torch.int64, [-3 * 2**60 - 3, -3]),
+        ("uint64", [2**63 + 1, 2**63], Scaling(1, -(2**52)), torch.int64, [2**63 + 1 - 2**52, 2**63 - 2**52]),
+        ("uint8", [0, 3], Scaling(2.0**70, 0), torch.float32, [0, 3 * 2.0**70]),
     ],
 )
 def test_scaled_voxels(
@@ -59,6 +73,40 @@ def test_scaled_voxels(
     assert data.dtype == held
     assert name is None
     assert data.tolist() == [expected]
+
+
+def test_intensities_are_rounded_to_float32() -> None:
+    data, name = held_voxels(np.array([0.1, 20_000_000.3]))
+    assert (data.dtype, name) == (torch.float32, "float64")
+
+
+def test_whole_numbers_that_no_type_holds_are_refused() -> None:
+    with pytest.raises(DataError, match=r"below 2\^63, found 18446744073709551615"):
+        held_voxels(np.array([0, 2**64 - 1], "uint64"))
+    with pytest.raises(DataError, match=r"below 2\^63"):
+        held_slab(np.array([0, 2**63], "uint64"), Scaling())
+
+
+@pytest.mark.parametrize(
+    ("stored", "scaling", "held", "remembered"),
+    [
+        ("uint8", Scaling(), torch.uint8, None),
+        ("uint16", Scaling(), torch.int32, "uint16"),
+        ("uint32", Scaling(), torch.int64, "uint32"),
+        ("uint64", Scaling(), torch.int64, "uint64"),
+        ("float32", Scaling(), torch.float32, None),
+        ("float64", Scaling(), torch.float64, None),
+        ("int16", Scaling(1, -1024), torch.int32, None),
+        ("int16", Scaling(0.5, 0), torch.float32, None),
+        ("int32", Scaling(0.5, 0), torch.float64, None),
+    ],
+)
+def test_volumes_of_a_series_have_a_type_for_all_values(
+    stored: str, scaling: Scaling, held: torch.dtype, remembered: str | None
+) -> None:
+    data, name = held_slab(np.array([0, 100], stored), scaling)
+    assert (data.dtype, name) == (held, remembered)
+    assert data.tolist() == [scaling.intercept, 100 * scaling.slope + scaling.intercept]
 
 
 def test_memory_is_shared_where_the_size_is_the_same() -> None:
@@ -76,30 +124,3 @@ def test_slabs_cover_the_last_axis_once(rows: int, last: int) -> None:
 
 def test_slabs_are_about_a_million_voxels() -> None:
     assert list(slabs((1000, 500, 5))) == [(0, 2), (2, 4), (4, 5)]
-
-
-@pytest.mark.parametrize(
-    ("data", "dtype", "expected"),
-    [
-        (torch.tensor([-3, 70000], dtype=torch.int32), "uint16", [0, 65535]),
-        (torch.tensor([-3, 700], dtype=torch.int16), "uint8", [0, 255]),
-        (torch.tensor([-3, 700], dtype=torch.int16), "uint16", [0, 700]),
-        (torch.tensor([-0.6, 1.5, 2.5, 300.0]), "int8", [-1, 2, 2, 127]),
-        (torch.tensor([3e9, -3e9]), "int32", [2**31 - 1, -(2**31)]),
-        (torch.tensor([True, False]), "uint8", [1, 0]),
-        (torch.tensor([0.5], dtype=torch.bfloat16), "float32", [0.5]),
-    ],
-)
-def test_encoding_rounds_and_clamps(data: torch.Tensor, dtype: str, expected: list[float]) -> None:
-    written = encoded(data, np.dtype(dtype))
-    assert written.dtype == dtype
-    assert written.tolist() == expected
-
-
-def test_types_that_files_lack_are_replaced() -> None:
-    assert [file_type(n).name for n in ("bool", "float16", "bfloat16", "uint16")] == [
-        "uint8",
-        "float32",
-        "float32",
-        "uint16",
-    ]

@@ -60,8 +60,39 @@ def test_real_labels_are_rounded() -> None:
     assert dice(near.with_data(near.data - 1e-6), labels(MOVING), stay) == dice(labels(FIXED), labels(MOVING), stay)
 
 
-def test_negative_labels_are_refused() -> None:
-    with pytest.raises(DataError, match="negative"):
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float64])
+def test_ids_beyond_float32_are_not_merged(dtype) -> None:
+    """Eight labels of Allen's atlas: in float32, multiples of 64, those of one region are one."""
+    ids = torch.tensor([0, *range(614_454_277, 614_454_285)]).to(dtype)
+    rows = torch.stack([torch.arange(16) // 2 + 1] * 3)
+    image = Image(ids[rows], Grid.from_spacing((3, 16), (1.0, 1.0)))
+    step = torch.tensor([0.0, 1.0])
+    by_hand = {614_454_277 + label: 0.5 if label else 2 / 3 for label in range(8)}
+    assert dice(image, image, stay) == dict.fromkeys(by_hand, 1.0)
+    assert dice(image, image, lambda x: x + step) == by_hand
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (-1.0, r"found negative ones at 1 voxel\(s\), the first \(-1\) at \(1, 2\); give"),
+        (float("nan"), r"found NaN at 1 voxel\(s\), the first \(nan\) at \(1, 2\); write 0"),
+        (float("-inf"), "found infinite or too large numbers"),
+        (1e30, "found infinite or too large numbers"),
+        (0.37, r"found fractions at 1 voxel\(s\), the first \(0.37\) at \(1, 2\); are these intensities"),
+    ],
+)
+def test_voxels_that_are_no_labels_are_refused(value: float, message: str) -> None:
+    rows = [list(row) for row in MOVING]
+    rows[1][2] = value
+    wrong = Image(labels(rows, torch.float32).data, GRID, name="m.nii")
+    for pair in ((wrong, labels(FIXED)), (labels(FIXED), wrong)):
+        with pytest.raises(DataError, match=rf"m\.nii: expected whole numbers of 0 or more as labels, {message}"):
+            dice(*pair, stay)
+
+
+def test_negative_whole_numbers_are_refused() -> None:
+    with pytest.raises(DataError, match=r"labels: .*negative ones at 12 voxel\(s\)"):
         dice(labels(FIXED, torch.int16), labels([[-1] * 4] * 3, torch.int16), stay)
 
 

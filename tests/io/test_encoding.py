@@ -1,0 +1,86 @@
+"""Which type voxels are written in, and what becomes of those it cannot hold."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nephi.errors import DataError, DataWarning
+from nephi.geometry import Grid
+from nephi.images import Image
+from nephi.io import write_image
+from nephi.io.encoding import encoded, file_type
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype", "expected"),
+    [
+        (torch.tensor([-3, 70000], dtype=torch.int32), "uint16", [0, 65535]),
+        (torch.tensor([-3, 700], dtype=torch.int16), "uint8", [0, 255]),
+        (torch.tensor([-3, 700], dtype=torch.int16), "uint16", [0, 700]),
+        (torch.tensor([-0.6, 1.5, 2.5, 300.0]), "int8", [-1, 2, 2, 127]),
+        (torch.tensor([3e9, -3e9]), "int32", [2**31 - 1, -(2**31)]),
+        (torch.tensor([2.0**70, -1.0]), "int64", [2**63 - 1024, -1]),
+        (torch.tensor([2.0**70, -1.0]), "uint64", [2**64 - 2048, 0]),
+        (torch.tensor([2**62 + 1, -1]), "uint64", [2**62 + 1, 0]),
+    ],
+)
+def test_encoding_rounds_and_clamps(data: torch.Tensor, dtype: str, expected: list[float]) -> None:
+    with pytest.warns(DataWarning, match=rf"x\.nii: expected .* to write as {dtype}, found .*: (rounded|clamped)"):
+        written = encoded(data, np.dtype(dtype), "x.nii")
+    assert written.dtype == dtype
+    assert written.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype", "expected"),
+    [
+        (torch.tensor([True, False]), "uint8", [1, 0]),
+        (torch.tensor([0.5], dtype=torch.bfloat16), "float32", [0.5]),
+        (torch.tensor([614_454_277.0], dtype=torch.float64), "uint32", [614_454_277]),
+        (torch.tensor([2**40 + 1]), "float64", [2**40 + 1]),
+        (torch.tensor([0.1, float("inf")], dtype=torch.float64), "float32", [float(np.float32(0.1)), float("inf")]),
+    ],
+)
+def test_what_the_type_holds_is_written_without_a_warning(
+    data: torch.Tensor, dtype: str, expected: list[float]
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert encoded(data, np.dtype(dtype)).tolist() == expected
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "uint64"])
+def test_nan_is_no_whole_number(value: float, dtype: str) -> None:
+    with pytest.raises(DataError, match=rf"x\.nii: expected finite voxels to write as {dtype}"):
+        encoded(torch.tensor([0.0, value]), np.dtype(dtype), "x.nii")
+
+
+def test_finite_voxels_do_not_become_infinite() -> None:
+    with pytest.raises(DataError, match=r"x\.nii: expected voxels that float32 can hold"):
+        encoded(torch.tensor([1e300], dtype=torch.float64), np.dtype("float32"), "x.nii")
+
+
+def test_whole_numbers_beyond_the_digits_of_a_float_type() -> None:
+    with pytest.warns(DataWarning, match=r"x\.nii: whole numbers beyond the digits of float32"):
+        encoded(torch.tensor([2**24 + 1]), np.dtype("float32"), "x.nii")
+
+
+def test_nothing_of_a_file_that_cannot_hold_the_voxels(tmp_path: Path) -> None:
+    image = Image(torch.full((2, 2), torch.nan), Grid.from_spacing((2, 2), (1.0, 1.0)), stored_type="int16")
+    for name in ("a.nii", "a.nii.gz", "a.mha"):
+        with pytest.raises(DataError, match=rf"{name}: expected finite voxels"):
+            write_image(image, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_types_that_files_lack_are_replaced() -> None:
+    assert [file_type(n).name for n in ("bool", "float16", "bfloat16", "uint16")] == [
+        "uint8",
+        "float32",
+        "float32",
+        "uint16",
+    ]
