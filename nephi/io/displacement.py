@@ -9,12 +9,15 @@ import numpy as np
 import torch
 
 from nephi.errors import DataError, UsageError
+from nephi.geometry import Grid
 from nephi.io.conventions import FieldConvention
 from nephi.io.field_values import warn_of_positions
 from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, naming, suffix_of
 from nephi.io.frames import flip_points, require_perpendicular
-from nephi.io.itk import grid_of, place, read_itk, require_dimension, shared_voxels, simpleitk, write_itk
+from nephi.io.itk import grid_of, place, require_dimension, shared_voxels, simpleitk, write_itk
 from nephi.io.nifti_field import read_nifti_field
+from nephi.io.voxel_image import read_voxel_vectors
+from nephi.io.voxels import Array
 from nephi.transforms import DisplacementField
 
 
@@ -37,7 +40,8 @@ def read_displacement(path: str | Path, convention: FieldConvention | None = Non
             raise DataError(f"{path}: expected a displacement field, found B-splines; read it with read_transform")
         return field
     if suffix in ITK_SUFFIXES:
-        field = field_of(read_itk(path, f"a displacement field in {suffix} format"), path)
+        vectors, file = read_voxel_vectors(path)
+        field = _field_of_lps(vectors, file.grid, path)
         warn_of_positions(field, path)
         return field
     known = ", ".join(NIFTI_SUFFIXES + ITK_SUFFIXES)
@@ -54,11 +58,16 @@ def field_of(foreign: Any, path: Path) -> DisplacementField:
             f"{path}: expected a displacement field with {d} real components a voxel, found {components} of type "
             f"{foreign.GetPixelIDTypeAsString()}"
         )
-    field = vectors.astype(np.float32, copy=False)
-    np.negative(field[..., :2], out=field[..., :2])
-    data = torch.from_numpy(field).permute(*reversed(range(d)), d)
+    return _field_of_lps(vectors.astype(np.float32, copy=False), grid_of(foreign, path), path)
+
+
+def _field_of_lps(vectors: Array, grid: Grid, path: Path) -> DisplacementField:
+    """Return LPS vectors `([z, ]y, x, D)` in float32 as a displacement field; they are changed in place."""
+    d = grid.dimension
+    np.negative(vectors[..., :2], out=vectors[..., :2])
+    data = torch.from_numpy(vectors).permute(*reversed(range(d)), d)
     with naming(path):
-        return DisplacementField(data, grid_of(foreign, path))
+        return DisplacementField(data, grid)
 
 
 def write_displacement_itk(path: str | Path, field: DisplacementField) -> None:

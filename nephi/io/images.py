@@ -13,6 +13,7 @@ from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, suffix_of
 from nephi.io.itk import read_scalar_itk, write_scalar_itk
 from nephi.io.nifti import read_nifti, require_one_volume, write_nifti
 from nephi.io.nifti_header import read_header
+from nephi.io.voxel_image import read_voxel_header, read_voxel_image
 
 FLAT_SUFFIXES = (".png", ".tif", ".tiff")
 
@@ -46,7 +47,7 @@ def _read(path: Path) -> Image:
     if suffix in NIFTI_SUFFIXES:
         return read_nifti(path)
     if suffix in ITK_SUFFIXES:
-        return read_scalar_itk(path)
+        return read_voxel_image(path)
     if suffix in FLAT_SUFFIXES:
         image = read_scalar_itk(path)
         if image.dimension == 3:
@@ -57,12 +58,17 @@ def _read(path: Path) -> Image:
 
 
 def image_grid(path: str | Path) -> Grid:
-    """Return the grid of the image in a file; of NIfTI the header alone is read. Raises `DataError` as `read_image`."""
+    """Return the grid of the image in a file; where the format allows, the header alone is read.
+
+    Raises `DataError` as `read_image`.
+    """
     path = Path(path)
     if not path.is_dir() and suffix_of(path) in NIFTI_SUFFIXES:
         file = read_header(path)
         require_one_volume(file)
         return file.grid
+    if not path.is_dir() and suffix_of(path) in ITK_SUFFIXES:
+        return read_voxel_header(path).grid
     return _read(path).grid
 
 
