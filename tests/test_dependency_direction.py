@@ -36,6 +36,7 @@ LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 OWNER = {
     "SimpleITK": "io",
     "nibabel": "io",
+    "pydicom": "io",
     "tinycudann": "fields",
     "click": "cli",
     "rich": "cli",
@@ -45,7 +46,7 @@ OWNER = {
 }
 
 # Slow to import: never when a module is loaded.
-HEAVY = {"PIL", "SimpleITK", "jinja2", "matplotlib", "nibabel", "scipy"}
+HEAVY = {"PIL", "SimpleITK", "jinja2", "matplotlib", "nibabel", "pydicom", "scipy"}
 
 
 class Import(NamedTuple):

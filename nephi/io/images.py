@@ -8,7 +8,7 @@ from pathlib import Path
 from nephi.errors import DataError, UsageError, collected_warnings
 from nephi.geometry import Grid
 from nephi.images import Image
-from nephi.io.dicom import read_dicom
+from nephi.io.dicom import is_dicom_file, read_dicom
 from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, suffix_of
 from nephi.io.itk import read_scalar_itk, write_scalar_itk
 from nephi.io.nifti import read_nifti, require_one_volume, write_nifti
@@ -53,6 +53,8 @@ def _read(path: Path) -> Image:
         if image.dimension == 3:
             raise DataError(f"{path}: expected one 2-D image, found {image.grid.shape[2]} pages; save it as NIfTI")
         return image
+    if is_dicom_file(path):
+        return read_dicom(path)
     known = ", ".join(NIFTI_SUFFIXES + ITK_SUFFIXES + FLAT_SUFFIXES)
     raise DataError(f"{path}: expected an image ({known}) or a folder of DICOM slices, found {suffix or 'no suffix'}")
 

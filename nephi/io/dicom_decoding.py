@@ -1,0 +1,137 @@
+"""Compressed DICOM frames: decoded by SimpleITK's GDCM, and by pydicom where that cannot."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nephi.errors import DataError
+from nephi.io.dicom_file import UNDEFINED, DicomFile, open_dicom
+from nephi.io.dicom_pixels import PixelFormat, pixel_format
+from nephi.io.foreign import reading, reason_of
+from nephi.io.itk import itk_warnings, simpleitk
+from nephi.io.voxels import Array
+
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # a kind of object whose numbers GDCM does not scale
+LARGE = 2**26  # bytes of a decoded frame
+LARGEST_RATIO = 2000  # of a large frame's size to its compressed one; real images stay far below
+
+
+def compressed_frames(file: DicomFile) -> Iterator[Array]:
+    """Return the stored numbers `(rows, columns)` of each frame of a compressed file, in their order.
+
+    Raises `DataError` for a transfer syntax that neither library decodes, damaged data, a missing frame, and one
+    whose own header contradicts Rows, Columns or BitsAllocated.
+    """
+    from pydicom.encaps import generate_frames
+
+    assert file.pixels is not None
+    count = file.count("NumberOfFrames", 1)
+    if file.pixels.length != UNDEFINED or not file.transfer_syntax:
+        raise DataError(f"{file.path}: expected compressed pixels in items; the header's transfer syntax contradicts")
+    offsets = [file.header.get(f"ExtendedOffsetTable{end}") for end in ("", "Lengths")]
+    found = 0
+    with open_dicom(file.path) as stream, tempfile.TemporaryDirectory(prefix="nephi-") as folder:
+        stream.seek(file.pixels.offset)
+        tables = (offsets[0], offsets[1]) if all(offsets) else None
+        frames = generate_frames(stream, number_of_frames=count, extended_offsets=tables)
+        while found < count:
+            with reading(file.path, "whole compressed frames"):
+                data = next(frames, None)
+            if data is None:
+                raise DataError(f"{file.path}: expected {count} compressed frames, found {found}; copy the file again")
+            found += 1
+            yield _decode(file, data, Path(folder, "frame.dcm"))
+
+
+def _decode(file: DicomFile, data: bytes, scratch: Path) -> Array:
+    """Return one frame, decoded: GDCM reads it from a file of its own, whose header asks for no scaling."""
+    form, shape = pixel_format(file), (file.count("Rows"), file.count("Columns"))
+    _require_consistent(file, data, form, shape)
+    single = _single_frame(file, data, form, shape)
+    single.save_as(scratch, enforce_file_format=True)
+    sitk = simpleitk()
+    try:
+        with itk_warnings():
+            decoded: Array = sitk.GetArrayFromImage(sitk.ReadImage(str(scratch), imageIO="GDCMImageIO")).squeeze()
+    except RuntimeError as error:
+        try:
+            decoded = single.pixel_array
+        except Exception as other:
+            name = single.file_meta.TransferSyntaxUID.name
+            raise DataError(
+                f"{file.path}: could not decode pixels compressed as {name} (GDCM: {reason_of(error)}; pydicom: "
+                f"{reason_of(other)}); the file may be damaged, or decompress it first with gdcmconv --raw"
+            ) from other
+    decoded = decoded.reshape(shape) if decoded.size == shape[0] * shape[1] else decoded
+    if decoded.shape != shape or decoded.dtype.kind not in "iu" or decoded.dtype.itemsize > form.dtype.itemsize:
+        raise DataError(
+            f"{file.path}: expected a frame of {shape[0]} x {shape[1]} pixels, found {decoded.shape} when decoding it"
+        )
+    return decoded.astype(form.dtype, copy=False)
+
+
+def _single_frame(file: DicomFile, data: bytes, form: PixelFormat, shape: tuple[int, int]) -> Any:
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import UID, generate_uid
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = UID(file.transfer_syntax)
+    single = Dataset()
+    single.file_meta = meta
+    single.SOPClassUID = meta.MediaStorageSOPClassUID = UID(SECONDARY_CAPTURE)
+    single.SOPInstanceUID = meta.MediaStorageSOPInstanceUID = generate_uid()
+    single.SamplesPerPixel, single.PhotometricInterpretation = 1, "MONOCHROME2"
+    single.Rows, single.Columns = shape
+    single.BitsAllocated, single.BitsStored, single.HighBit = form.allocated, form.stored, form.high_bit
+    single.PixelRepresentation = int(form.is_signed)
+    single.PixelData = encapsulate([data])
+    single["PixelData"].VR, single["PixelData"].is_undefined_length = "OB", True
+    return single
+
+
+def _require_consistent(file: DicomFile, data: bytes, form: PixelFormat, shape: tuple[int, int]) -> None:
+    """Raise `DataError` when a compressed frame's own header differs from the file's, or it is far too short.
+
+    A decoder that trusts one of them writes beyond the memory it asked for by the other, or asks for gigabytes.
+    """
+    size = shape[0] * shape[1] * form.allocated // 8
+    if size > max(LARGE, LARGEST_RATIO * len(data)):
+        raise DataError(
+            f"{file.path}: expected a compressed frame of {shape[0]} x {shape[1]} pixels, found {len(data)} bytes; "
+            "the header may be damaged"
+        )
+    own = _codestream_header(data)
+    if own is not None and (own[:2] != shape or own[2] != 1 or own[3] > form.allocated):
+        raise DataError(
+            f"{file.path}: expected a frame of {shape[0]} x {shape[1]} pixels of {form.allocated} bits, found one of "
+            f"{own[0]} x {own[1]} with {own[2]} components of {own[3]} bits in the compressed data"
+        )
+
+
+def _codestream_header(data: bytes) -> tuple[int, int, int, int] | None:
+    """Return rows, columns, components and bits of a JPEG, JPEG-LS or JPEG 2000 stream; None for any other."""
+
+    def number(start: int, length: int) -> int:
+        return int.from_bytes(data[start : start + length], "big")
+
+    box = data.find(b"\xff\x4f\xff\x51", 0, 4096)
+    if box >= 0 and (box == 0 or data[4:8] == b"jP  "):  # JPEG 2000, bare or in a JP2 file
+        left, top = number(box + 16, 4), number(box + 20, 4)
+        bits = (number(box + 42, 1) & 0x7F) + 1
+        return number(box + 12, 4) - top, number(box + 8, 4) - left, number(box + 40, 2), bits
+    if data[:2] != b"\xff\xd8":
+        return None
+    start = 2
+    while start + 9 < len(data) and data[start] == 0xFF:
+        marker = data[start + 1]
+        if marker == 0xFF:  # a fill byte
+            start += 1
+        elif (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
+            return number(start + 5, 2), number(start + 7, 2), number(start + 9, 1), number(start + 4, 1)
+        else:
+            start += 2 + number(start + 2, 2)
+    return None

@@ -1,0 +1,230 @@
+"""One DICOM file: its header, and where its pixels are. No length in it is trusted beyond the file's own size."""
+
+from __future__ import annotations
+
+import io
+import math
+import stat
+import zlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from nephi.errors import DataError
+from nephi.io.foreign import reading
+
+PREAMBLE = 128  # bytes before the letters DICM
+DEFLATED = b"1.2.840.10008.1.2.1.99"  # transfer syntax whose header is compressed, too
+EXPLICIT = b"1.2.840.10008.1.2.1\0\0\0"
+INFLATED_LIMIT = 2**30  # bytes; a deflated file may announce a thousand times its size
+FIRST_GROUPS = (2, 8)  # of the first element in a file without a preamble
+FLOAT_PIXELS, DOUBLE_PIXELS, PIXELS = 0x7FE00008, 0x7FE00009, 0x7FE00010
+UNDEFINED = 0xFFFFFFFF  # length of encapsulated (compressed) pixels
+
+# What is read of a header. Everything else is skipped: it costs time and may be damaged without harm.
+KEYWORDS = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "SeriesDescription",
+    "Modality",
+    "ImageType",
+    "FrameOfReferenceUID",
+    "InstanceNumber",
+    "AcquisitionNumber",
+    "TemporalPositionIdentifier",
+    "EchoTime",
+    "InversionTime",
+    "FlipAngle",
+    "DiffusionBValue",
+    "TriggerTime",
+    "NominalPercentageOfCardiacPhase",
+    "AcquisitionDateTime",
+    "AcquisitionTime",
+    "ContentTime",
+    "ReconstructionDiameter",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "NominalScannedPixelSpacing",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "SpacingBetweenSlices",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "ModalityLUTSequence",
+    "DoseGridScaling",
+    "GridFrameOffsetVector",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+)
+
+
+class BoundedReader(io.BufferedReader):
+    """A regular file of which no more than its own size can be asked: `read(2**31)` of 24 kB allocates 24 kB."""
+
+    def __init__(self, path: Path) -> None:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever, a device never ends
+            raise DataError(f"{path}: expected a regular file, found a device or a pipe")
+        super().__init__(io.FileIO(path))
+        self.size = path.stat().st_size
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return the next `size` bytes, or those up to the end of the file."""
+        if size is None or not 0 <= size <= io.DEFAULT_BUFFER_SIZE:
+            size = max(0, min(size if size is not None and size >= 0 else self.size, self.size - self.tell()))
+        return super().read(size)
+
+
+@dataclass(frozen=True)
+class PixelElement:
+    """Where the pixel data of a file begin (`offset`), their `length` (`UNDEFINED` if compressed), tag and VR."""
+
+    tag: int
+    vr: str | None
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, eq=False)
+class DicomFile:
+    """A DICOM file with its header (a pydicom `Dataset` of `KEYWORDS`); `pixels` is None where it has none."""
+
+    path: Path
+    header: Any
+    size: int
+    pixels: PixelElement | None
+
+    @property
+    def transfer_syntax(self) -> str:
+        """UID of the encoding, empty where the file has no meta header."""
+        return str(self.header.file_meta.get("TransferSyntaxUID", ""))
+
+    @property
+    def storage_class(self) -> str:
+        """UID of the kind of object (CT image, ...), empty if missing."""
+        return str(self.header.get("SOPClassUID") or self.header.file_meta.get("MediaStorageSOPClassUID") or "")
+
+    @property
+    def is_little_endian(self) -> bool:
+        """Byte order of header and pixels."""
+        return bool(self.header.original_encoding[1])
+
+    def text(self, keyword: str) -> str:
+        """Return a value of the header as text, empty if missing; several are separated by a backslash."""
+        return text_of(self.header, keyword, self.path)
+
+    def count(self, keyword: str, default: int | None = None) -> int:
+        """Return a whole number of the header; raise `DataError` if it is missing (without `default`) or no number."""
+        values = numbers(self.header, keyword, 1, self.path)
+        if values is None and default is not None:
+            return default
+        if values is None or values[0] != round(values[0]) or not 0 <= values[0] < 2**31:
+            raise DataError(f"{self.path}: expected a whole number as {keyword}, found {values and values[0]}")
+        return int(values[0])
+
+
+def has_dicom_prefix(path: Path) -> bool:
+    """Return whether a regular file has the letters DICM behind its preamble."""
+    if not path.is_file():
+        return False
+    with reading(path, "a file that can be read"), BoundedReader(path) as stream:
+        return stream.read(PREAMBLE + 4)[PREAMBLE:] == b"DICM"
+
+
+def starts_like_dicom(path: Path) -> bool:
+    """Return whether a file has the DICM prefix, or without one begins with an element of a DICOM header."""
+    with reading(path, "a file that can be read"), BoundedReader(path) as stream:
+        head = stream.read(PREAMBLE + 4)
+    if head[PREAMBLE:] == b"DICM":
+        return True
+    group, element = int.from_bytes(head[0:2], "little"), int.from_bytes(head[2:4], "little")
+    explicit = head[4:6].isalpha() and head[4:6].isupper()
+    implicit = int.from_bytes(head[4:8], "little") <= 64  # the first elements are short
+    return len(head) > PREAMBLE and group in FIRST_GROUPS and element <= 0x18 and (explicit or implicit)
+
+
+def open_dicom(path: Path) -> BinaryIO:
+    """Open a DICOM file for `read`, `seek` and `tell`; a deflated one is inflated, up to `INFLATED_LIMIT`."""
+    stream = BoundedReader(path)
+    head = stream.read(1024)
+    stream.seek(0)
+    if DEFLATED not in head or head[PREAMBLE : PREAMBLE + 8] != b"DICM\x02\0\0\0":
+        return stream
+    with stream:
+        # The meta header, which is not compressed, begins with its own length.
+        start = PREAMBLE + 16 + int.from_bytes(head[PREAMBLE + 12 : PREAMBLE + 16], "little")
+        meta, deflated = stream.read(start), stream.read()
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = inflater.decompress(deflated, INFLATED_LIMIT)
+    if inflater.unconsumed_tail:
+        raise DataError(f"{path}: expected at most {INFLATED_LIMIT} bytes, found more when inflating; rewrite the file")
+    if not inflater.eof:
+        raise DataError(f"{path}: expected a whole DICOM slice, the compressed file ends early; copy it again")
+    return io.BytesIO(meta.replace(DEFLATED, EXPLICIT) + inflated)
+
+
+def parse_dicom(path: Path) -> DicomFile:
+    """Read the header of one file; raise `DataError` when it cannot be read.
+
+    Call it inside `library_warnings`: pydicom warns of values that break the standard.
+    """
+    from pydicom.filereader import read_partial
+
+    found: list[PixelElement] = []
+    with reading(path, "a whole DICOM slice"), open_dicom(path) as stream:
+        size = stream.seek(0, io.SEEK_END)
+        stream.seek(0)
+
+        def at_pixels(tag: int, vr: str | None, length: int) -> bool:
+            if tag in (FLOAT_PIXELS, DOUBLE_PIXELS, PIXELS):
+                found.append(PixelElement(int(tag), vr, stream.tell(), length))
+            return bool(found)
+
+        header = read_partial(stream, at_pixels, force=True, specific_tags=list(_tags()))
+    return DicomFile(path, header, size, found[0] if found else None)
+
+
+@cache
+def _tags() -> tuple[int, ...]:
+    from pydicom.datadict import tag_for_keyword
+
+    return tuple(tag for tag in map(tag_for_keyword, KEYWORDS) if tag is not None)
+
+
+def text_of(header: Any, keyword: str, path: Path) -> str:
+    """Return a value of a pydicom `Dataset` as text, empty if missing; several are separated by a backslash."""
+    with reading(path, f"a readable {keyword}"):
+        value = header.get(keyword)
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, str) or not hasattr(value, "__iter__") else "\\".join(map(str, value))
+
+
+def numbers(header: Any, keyword: str, count: int, path: Path) -> tuple[float, ...] | None:
+    """Return `count` finite numbers of a pydicom `Dataset`, None where the element is missing or empty.
+
+    Raises `DataError` for another count, text that is no number, NaN and infinity.
+    """
+    text = text_of(header, keyword, path)
+    if not text:
+        return None
+    try:
+        values = tuple(float(part) for part in text.split("\\"))
+    except ValueError:
+        values = ()
+    if len(values) != count or not all(map(math.isfinite, values)):
+        expected = "one finite number" if count == 1 else f"{count} finite numbers"
+        raise DataError(f"{path}: expected {expected} as {keyword}, found {text!r}; the header may be damaged")
+    return values

@@ -1,0 +1,170 @@
+"""The frames of a DICOM file: one in most files, many in enhanced (multi-frame) ones, each with a place and a scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from nephi.errors import DataError
+from nephi.io.dicom_file import DicomFile, numbers, text_of
+from nephi.io.dicom_pixels import require_pixels
+from nephi.io.voxels import Scaling
+
+# What tells apart frames at one position, in the header of a file, and by the functional group that holds it.
+FILE_MARKS = (
+    "AcquisitionNumber",
+    "TemporalPositionIdentifier",
+    "EchoTime",
+    "InversionTime",
+    "FlipAngle",
+    "DiffusionBValue",
+    "TriggerTime",
+    "NominalPercentageOfCardiacPhase",
+    "ImageType",
+    "SeriesDescription",
+    "AcquisitionDateTime",
+    "AcquisitionTime",
+    "ContentTime",
+)
+FRAME_MARKS = {
+    "StackID": "FrameContentSequence",
+    "TemporalPositionIndex": "FrameContentSequence",
+    "FrameAcquisitionNumber": "FrameContentSequence",
+    "EffectiveEchoTime": "MREchoSequence",
+    "DiffusionBValue": "MRDiffusionSequence",
+    "DiffusionGradientOrientation": "MRDiffusionSequence",
+    "NominalCardiacTriggerDelayTime": "CardiacSynchronizationSequence",
+    "NominalPercentageOfCardiacPhase": "CardiacSynchronizationSequence",
+    "ReferencedSegmentNumber": "SegmentIdentificationSequence",
+}
+FRAME_TYPES = ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence")
+
+
+@dataclass(frozen=True, eq=False)
+class DicomFrame:
+    """Frame `index` of `file`. Lengths in mm, LPS; what the header does not give is None.
+
+    `position` is that of the first pixel's centre; `orientation` the direction of a row and then of a column (the way
+    from one row to the next); `spacing` the distance between rows, then between columns. `scaling` turns stored
+    numbers into values; `marks` are header values that may distinguish frames of one position.
+    """
+
+    file: DicomFile
+    index: int
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    spacing: tuple[float, ...] | None
+    scaling: Scaling
+    has_slope: bool
+    has_intercept: bool
+    slice_spacing: float | None = None
+    marks: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and columns."""
+        return self.file.count("Rows"), self.file.count("Columns")
+
+    @property
+    def label(self) -> str:
+        """File name, and the frame's number where there are several."""
+        several = self.file.count("NumberOfFrames", 1) > 1
+        return f"{self.file.path.name} frame {self.index + 1}" if several else self.file.path.name
+
+
+def frames_of(file: DicomFile) -> list[DicomFrame]:
+    """Return all frames of a file.
+
+    Raises `DataError` when the file has no pixels or too few for its header, or the header is contradictory.
+    """
+    require_pixels(file)
+    count = file.count("NumberOfFrames", 1)
+    groups = _items(file.header, "PerFrameFunctionalGroupsSequence")
+    if groups and len(groups) != count:
+        raise DataError(
+            f"{file.path}: expected a header for each of {count} frames, found {len(groups)} "
+            "(PerFrameFunctionalGroupsSequence); the file may be damaged"
+        )
+    shared = (_items(file.header, "SharedFunctionalGroupsSequence") or [None])[0]
+    offsets = _grid_frame_offsets(file, count)
+    marks = {keyword: file.text(keyword) for keyword in FILE_MARKS}
+    marks |= {keyword: marks[keyword].split(".")[0] for keyword in ("AcquisitionTime", "ContentTime")}
+    if not groups and shared is None and count == 1:
+        return [_frame(file, 0, [file.header], marks, 0.0)]
+    return [
+        _frame(file, n, [*groups[n : n + 1], *([] if shared is None else [shared]), file.header], marks, offsets[n])
+        for n in range(count)
+    ]
+
+
+def _frame(file: DicomFile, index: int, levels: list[Any], marks: dict[str, str], offset: float) -> DicomFrame:
+    """Return a frame from the headers that apply to it: its own, the shared one, the file's; the first that has it."""
+
+    def find(keyword: str, group: str, count: int) -> tuple[float, ...] | None:
+        for level in levels:
+            for holder in [*_items(level, group), *([level] if level is file.header else [])]:
+                values = numbers(holder, keyword, count, file.path)
+                if values is not None:
+                    return values
+        return None
+
+    position = find("ImagePositionPatient", "PlanePositionSequence", 3)
+    orientation = find("ImageOrientationPatient", "PlaneOrientationSequence", 6)
+    if offset and position is not None and orientation is not None:
+        normal = cross(orientation[:3], orientation[3:])
+        position = tuple(p + offset * n for p, n in zip(position, normal, strict=True))
+    spacing = find("PixelSpacing", "PixelMeasuresSequence", 2)
+    if spacing is not None and min(spacing) <= 0:
+        found = " x ".join(f"{s:g}" for s in spacing)
+        raise DataError(f"{file.path}: expected a PixelSpacing above 0 mm, found {found}; correct the header")
+    slope = find("RescaleSlope", "PixelValueTransformationSequence", 1) or numbers(
+        file.header, "DoseGridScaling", 1, file.path
+    )
+    intercept = find("RescaleIntercept", "PixelValueTransformationSequence", 1)
+    between = find("SpacingBetweenSlices", "PixelMeasuresSequence", 1)
+    return DicomFrame(
+        file,
+        index,
+        position,
+        orientation,
+        spacing,
+        Scaling(slope[0] if slope else 1.0, intercept[0] if intercept else 0.0),
+        slope is not None,
+        intercept is not None,
+        between[0] if between else None,
+        marks | _frame_marks(file, levels[:-1]),
+    )
+
+
+def _frame_marks(file: DicomFile, levels: list[Any]) -> dict[str, str]:
+    marks: dict[str, str] = {}
+    pairs = [*FRAME_MARKS.items(), *(("FrameType", group) for group in FRAME_TYPES)]
+    for level in reversed(levels):  # the frame's own header last: it counts
+        for keyword, group in pairs:
+            for item in _items(level, group):
+                for holder in (item, *_items(item, "DiffusionGradientDirectionSequence")):
+                    marks[keyword] = text_of(holder, keyword, file.path) or marks.get(keyword, "")
+    return marks
+
+
+def _items(header: Any, keyword: str) -> list[Any]:
+    """Return the items of a sequence in a pydicom `Dataset`, none where it is missing or no sequence."""
+    value = header.get(keyword)
+    return [item for item in value if hasattr(item, "get")] if value is not None and not isinstance(value, str) else []
+
+
+def _grid_frame_offsets(file: DicomFile, count: int) -> tuple[float, ...]:
+    """Return how far (mm) each frame of a dose grid lies from the first along the slices' normal; 0 for others."""
+    if count == 1 or not file.text("GridFrameOffsetVector"):
+        return (0.0,) * count
+    offsets = numbers(file.header, "GridFrameOffsetVector", count, file.path)
+    assert offsets is not None
+    if offsets[0] != 0:
+        raise DataError(f"{file.path}: expected a GridFrameOffsetVector that begins with 0, found {offsets[0]:g}")
+    return offsets
+
+
+def cross(row: tuple[float, ...], column: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the cross product of two vectors of three numbers."""
+    (a, b, c), (d, e, f) = row, column
+    return b * f - c * e, c * d - a * f, a * e - b * d
