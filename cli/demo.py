@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
 
 from .options import FILE, verbosity_options
+from .printing import echo_line
 from .progress import progress_bar
 from .tables import evaluation_table, print_rows
 
@@ -35,7 +37,7 @@ def demo(output: Path | None, seed: int, overwrite: bool, quiet: bool, verbose: 
     if output is not None:
         nephi.check_output_folder(output, overwrite)
     if not quiet:
-        click.echo("Making a breathing-lung phantom: two CT volumes, about 20 mm of motion ...")
+        echo_line("Making a breathing-lung phantom: two CT volumes, about 20 mm of motion ...")
     phantom = nephi.lung_phantom(seed=seed, motion=20.0)
     with progress_bar(quiet) as progress:
         result = nephi.register(
@@ -60,8 +62,8 @@ def demo(output: Path | None, seed: int, overwrite: bool, quiet: bool, verbose: 
         ("affine and fit took", f"{seconds:.1f} s"),
     ]
     if output is not None:
-        result.save(output, overwrite, phantom.landmarks)
-        nephi.write_report(result, output, landmarks=phantom.landmarks)
+        page = partial(nephi.page_html, result, landmarks=phantom.landmarks)
+        result.save(output, overwrite, phantom.landmarks, page=page)
         for name in ("fixed", "moving", "fixed_mask", "moving_mask"):
             nephi.write_image(getattr(phantom, name), output / f"{name}.nii.gz")
         nephi.write_point_pairs(output / "landmarks.csv", phantom.landmarks, "lps")

@@ -9,6 +9,7 @@ import click
 
 from .info_model import model_rows
 from .options import FILE
+from .printing import echo
 from .tables import print_rows
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def info(file: Path, settings: bool) -> None:
         about = nephi.describe_transform(file)
         if settings:
             try:
-                click.echo(nephi.settings_toml(nephi.settings_from_table(about["settings"], str(file))), nl=False)
+                echo(nephi.settings_toml(nephi.settings_from_table(about["settings"], str(file))).rstrip("\n"))
             except nephi.UsageError as error:  # not the user's doing: another version of nephi, or a damaged file
                 raise nephi.DataError(str(error)) from None
             return

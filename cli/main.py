@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import sys
@@ -24,10 +25,13 @@ from .info import info
 from .jacobian import jacobian
 from .points import points
 from .predict import predict
+from .printing import echo, echo_line
 from .register import register
+from .signals import Terminated, terminated_by_signals
 from .train import train
 from .view import view
 
+UNFINISHED = "files that were not complete were not written"
 VERSION_HELP = "Show the versions of nephi, torch and Python, and what it would compute on."
 
 
@@ -38,7 +42,7 @@ def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
 
     found = nephi.versions()
     parts = ", ".join(f"{name} {found[name]}" for name in ("torch", "python"))
-    click.echo(f"nephi {found['nephi']} ({parts}; {nephi.device_summary()})")
+    echo_line(f"nephi {found['nephi']} ({parts}; {nephi.device_summary()})")
     context.exit()
 
 
@@ -53,7 +57,8 @@ def cli() -> None:
 
     A transform takes points of the fixed image to the moving image; images travel the other way.
 
-    Exit codes: 0 done, 2 wrong usage, 3 wrong data, 130 interrupted. NO_COLOR=1 prints without colours.
+    Exit codes: 0 done, 2 wrong usage, 3 wrong data, 130 interrupted (Ctrl-C), 143 ended by SIGTERM, 129 by SIGHUP,
+    1 done but standard output could not be written. NO_COLOR=1 prints without colours.
     """
 
 
@@ -88,34 +93,39 @@ def _printed_warnings() -> Iterator[None]:
                 show_others(message, category, *place, **options)
             elif (text := str(message)) not in printed:
                 printed.add(text)
-                click.echo(f"nephi: warning: {text}", err=True)
+                echo_line(f"nephi: warning: {text}", err=True)
 
         warnings.showwarning = show
         yield
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 2 wrong usage, 3 wrong data, 130 interrupted."""
+    """Run the command line and exit: 0 done, 2 wrong usage, 3 wrong data, 130 interrupted, 128 + n by signal n."""
     # Fields are evaluated in blocks too small to share: a second thread doubles the CPU time and gains little.
     # `register --threads` overrides it for the fit.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         given = sys.argv[1:] if arguments is None else arguments
         command = shlex.join(["nephi", *given])
-        with _printed_warnings():
+        with terminated_by_signals(), _printed_warnings():
             code = cli.main(given, prog_name="nephi", standalone_mode=False, obj=command)
     except click.ClickException as error:
-        error.show()
+        text = io.StringIO()
+        error.show(text)
+        echo(text.getvalue().rstrip("\n"), err=True)
         code = error.exit_code
     except NephiError as error:
-        click.echo(f"nephi: error: {error}", err=True)
+        echo_line(f"nephi: error: {error}", err=True)
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("nephi: interrupted; files that were not complete were not written", err=True)
+        echo_line(f"nephi: interrupted; {UNFINISHED}", err=True)
         code = 130
+    except Terminated as error:
+        echo_line(f"nephi: ended by {error}; {UNFINISHED}", err=True)
+        code = error.exit_code
     except BrokenPipeError:
         code = 1
     except OSError as error:
-        click.echo(f"nephi: error: {error.filename or 'system'}: {error.strerror or error}", err=True)
+        echo_line(f"nephi: error: {error.filename or 'system'}: {error.strerror or error}", err=True)
         code = 3
     sys.exit(code or 0)

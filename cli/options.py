@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .printing import echo_line
+
 if TYPE_CHECKING:
     from nephi import FieldConvention, Transform
 
@@ -55,7 +57,7 @@ def verbosity_options(command: Command) -> Command:
 def announce(verbose: bool, quiet: bool, text: str) -> None:
     """Print what a command has done; commands that only write a file say it with `-v` alone."""
     if verbose and not quiet:
-        click.echo(text)
+        echo_line(text)
 
 
 def read_chain(

@@ -11,6 +11,7 @@ from .model_options import RefineOptions, refine_options
 from .options import FILE, device_option, frame_option, verbosity_options
 from .predict_job import Job
 from .predict_summary import Row, summary_table, told, write_summary
+from .printing import echo_line
 from .register_methods import chosen_settings
 from .register_options import (
     RESULTS,
@@ -90,9 +91,9 @@ def predict(
         for number, case in enumerate(cases, start=1):
             rows.append(job.row(case, output / case.name, overwrite))
             if (error := rows[-1].get("error")) is not None:
-                click.echo(f"nephi: pair {case.name}: {error}", err=True)
+                echo_line(f"nephi: pair {case.name}: {error}", err=True)
             elif not quiet:
-                click.echo(f"[{number}/{len(cases)}] {told(rows[-1], verbose)}")
+                echo_line(f"[{number}/{len(cases)}] {told(rows[-1], verbose)}")
     finally:
         if rows:  # what was done before an interruption counts
             output.mkdir(parents=True, exist_ok=True)  # where no pair succeeded it is not there yet

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,9 +79,10 @@ class Job:
             seed=self.seed,
             device=self.device,
         )
-        report = result.save(folder, True, landmarks, [name for name in self.save if name != "page"], labels)
+        page = None
         if "page" in self.save:
-            nephi.write_report(result, folder, command=self.command, landmarks=landmarks)
+            page = partial(nephi.page_html, result, command=self.command, landmarks=landmarks)
+        report = result.save(folder, True, landmarks, [name for name in self.save if name != "page"], labels, page)
         return row_of_report(case, report)
 
 

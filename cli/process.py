@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import sys
 
-from .main import main
+from .streams import StandardOutput, open_closed_descriptors, replace_standard_streams
 
 COLLECT_AFTER = 1_000_000  # objects that a collector would look through: more than importing torch leaves behind
+OUTPUT_LOST = 1
 
 
 def run() -> None:
@@ -16,8 +18,27 @@ def run() -> None:
     of, and once more when the process ends: a second in all. Images and fields are no such objects, they go when the
     last reference does, so that here it is called far less often, and at the end not at all.
     """
+    open_closed_descriptors()
+    output, _ = replace_standard_streams()
+    from .main import main  # after that: it loads libraries that open files
+
     gc.set_threshold(COLLECT_AFTER)
     try:
         main()
+    except SystemExit as ended:
+        if not ended.code:
+            _require_written(output)
+        raise
     finally:
         gc.freeze()
+
+
+def _require_written(output: StandardOutput) -> None:
+    """End with code 1 when standard output was lost; the reader of a pipe that has left (`| head`) needs no message."""
+    sys.stdout.flush()
+    if output.failure is None:
+        return
+    if not isinstance(output.failure, BrokenPipeError):
+        reason = output.failure.strerror or output.failure
+        print(f"nephi: error: standard output: {reason}; all else is done", file=sys.stderr)
+    sys.exit(OUTPUT_LOST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from .model_options import RefineOptions, model_option, refine_options
 from .options import FILE, device_option, frame_option, verbosity_options
 from .plan_table import plan_table
 from .point_options import read_landmarks
+from .printing import echo
 from .progress import progress_bar
 from .register_methods import chosen_method
 from .register_options import (
@@ -125,11 +127,10 @@ def register(
     with progress_bar(quiet) as progress:
         result = method.run(images, seed, progress, device=device, **masks)
         progress(nephi.Progress("writing", 1, 1, result.history[-1]["loss"] if result.history else 0.0))
-        measured = result.save(output, overwrite, pairs, [name for name in save if name != "page"])
-        if "page" in save:
-            nephi.write_report(result, output, command=command or "", landmarks=pairs)
+        page = partial(nephi.page_html, result, command=command or "", landmarks=pairs) if "page" in save else None
+        measured = result.save(output, overwrite, pairs, [name for name in save if name != "page"], page=page)
     if verbose and not quiet:
-        click.echo(nephi.settings_toml(method.settings))
+        echo(nephi.settings_toml(method.settings))
         stage_table(measured)
     if not quiet:
         registration_table(measured, output)

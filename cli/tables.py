@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nephi.errors import printable
+
 
 def print_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
     """Print two columns under a title, without cutting anything in a pipe."""
@@ -16,11 +18,11 @@ def print_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(name, value)
+        table.add_row(printable(name), printable(value))
     console = Console(highlight=False, markup=False)
     # In a pipe rich assumes 80 columns and would fold long paths; the table would fold its title to its own width.
     console.width = console.width if console.is_terminal else 10_000
-    console.print(title, style="italic", soft_wrap=True)
+    console.print(printable(title), style="italic", soft_wrap=True)
     console.print(table)
 
 

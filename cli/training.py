@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .options import FILE, Command, device_option, verbosity_options
+from .printing import echo
 from .progress import progress_bar
 from .tables import print_rows
 
@@ -75,7 +76,7 @@ def run_training(
     # Of several processes one speaks.
     quiet = quiet or os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) != "0"
     if verbose and not quiet:
-        click.echo(nephi.train_settings_toml(settings))
+        echo(nephi.train_settings_toml(settings))
     with progress_bar(quiet) as progress:
         result = nephi.train(
             settings,

@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from .options import FILE, frame_option
+from .printing import echo, echo_line
 
 
 @click.command(short_help="Look at results in the browser.")
@@ -55,11 +56,12 @@ def view(
     pairs = None if landmarks is None else nephi.read_point_pairs(landmarks, frame)
     with nephi.Viewer(folder, fixed=fixed, moving=moving, landmarks=pairs, port=port) as viewer:
         try:
-            click.echo(f"{folder} is shown at {viewer.url}\nCtrl-C ends it.")
+            echo_line(f"{folder} is shown at {viewer.url}")
+            echo_line("Ctrl-C ends it.")
             with _opened(viewer.url) if browser and _has_screen() else nullcontext():
                 viewer.serve()
         except KeyboardInterrupt:
-            click.echo("\nStopped.")
+            echo("\nStopped.")
 
 
 @contextmanager

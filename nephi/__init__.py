@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     from nephi.phantoms import PhantomPair, lung_phantom, shapes_phantom
     from nephi.prediction import predict
     from nephi.registration import Registration, register
-    from nephi.report import Viewer, overlay, write_report
+    from nephi.report import Viewer, overlay, page_html, write_report
     from nephi.transform_files import (
         describe_transform,
         exported_pair,
@@ -174,7 +174,7 @@ _HOMES = {
     "nephi.phantoms": ("PhantomPair", "lung_phantom", "shapes_phantom"),
     "nephi.prediction": ("predict",),
     "nephi.registration": ("Registration", "register"),
-    "nephi.report": ("Viewer", "overlay", "write_report"),
+    "nephi.report": ("Viewer", "overlay", "page_html", "write_report"),
     "nephi.transform_files": (
         "describe_transform",
         "exported_pair",
@@ -251,6 +251,7 @@ __all__ = [
     "lung_phantom",
     "model_digest",
     "overlay",
+    "page_html",
     "plan",
     "plan_prediction",
     "predict",

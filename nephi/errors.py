@@ -6,6 +6,7 @@ own warning of category `DataWarning`, and into every list that `collected_warni
 
 from __future__ import annotations
 
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,3 +61,22 @@ def collected_warnings() -> Iterator[list[str]]:
         yield texts
     finally:
         _collectors.reset(token)
+
+
+def printable(text: str) -> str:
+    r"""Return a text in one line that a terminal shows as it is: what would control it is escaped as in Python.
+
+    File names, labels and headers may hold anything: escape sequences (ESC, C1), line breaks, characters that turn the
+    direction of writing or that cannot be seen, lone surrogates (names that are not UTF-8). Joiners are part of names.
+    """
+    if text.isprintable():
+        return text
+    return "".join(character if _is_shown(character) else _escaped(character) for character in text)
+
+
+def _is_shown(character: str) -> bool:
+    return character in "\u200c\u200d" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

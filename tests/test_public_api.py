@@ -65,6 +65,7 @@ SURFACE = {
     "lung_phantom",
     "model_digest",
     "overlay",
+    "page_html",
     "plan",
     "plan_prediction",
     "predict",

@@ -1,6 +1,7 @@
 """Foreign files: images, series, transforms and landmarks; the only room that knows LPS, NIfTI or DICOM."""
 
-from nephi.io.atomic import replacing, write_durably, write_text
+from nephi.io.atomic import replacing, replacing_files, write_durably, write_text
+from nephi.io.commit import real_path, settle_abandoned
 from nephi.io.conventions import CONVENTIONS, FieldConvention
 from nephi.io.displacement import read_displacement, write_displacement_itk
 from nephi.io.displacement_writer import DisplacementWriter, write_displacement
@@ -27,8 +28,11 @@ __all__ = [
     "read_point_pairs",
     "read_points",
     "read_series",
+    "real_path",
     "replacing",
+    "replacing_files",
     "require_perpendicular",
+    "settle_abandoned",
     "slab_writer",
     "write_affine",
     "write_displacement",

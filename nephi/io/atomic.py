@@ -1,15 +1,18 @@
-"""Writing a file in full or not at all."""
+"""Writing files in full or not at all."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from nephi.errors import DataError
+from nephi.io.commit import commit, real_path, settle_abandoned
+from nephi.io.temporary import temporary_folder
+
+WRITABLE = "; create it, or choose a folder you may write to"
 
 
 @contextmanager
@@ -18,32 +21,95 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     The temporary file has the final name, in a hidden folder beside `path`: formats that choose by suffix or
     that name a second file (`.mhd` and its `.raw`) come out right, and no copy between disks is needed. Second
-    files found there are moved first. When the block raises, an older file at `path` stays as it was and nothing
-    is left over.
+    files found there are put in place with the first. A `path` that is a symbolic link stays one: the file it points
+    to is replaced. When the block raises, an older file at `path` stays as it was and nothing is left over.
 
     Raises `DataError` naming the file when the folder is missing or not writable, when something that is not a
     file is in the way, or when writing fails (a full disk).
     """
-    target = Path(path).resolve()
-    if target.exists() and not target.is_file():
-        raise DataError(f"{path}: expected a file or nothing there, found a folder or device; choose another name")
+    target = _file_place(Path(path))
+    settle_abandoned(target.parent)
+    with _working(target.parent, f"{path}: cannot write into the folder {target.parent}", WRITABLE) as work:
+        try:
+            yield work / "new" / target.name
+            names = sorted(os.listdir(work / "new"), key=lambda name: (name == target.name, name))
+            if names == [target.name]:
+                os.replace(work / "new" / target.name, target)
+            else:
+                commit(work, target.parent, names)
+        except OSError as error:
+            raise DataError(f"{path}: could not be written ({error.strerror or error})") from error
+
+
+@contextmanager
+def replacing_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    """Yield a temporary folder for new files; when the block ends well they take the place of all `names` in `folder`.
+
+    A folder that is missing appears with its files in one rename. In one that exists, older files of these names go
+    first, the last name before the others; then the new files come, the last name at the end (see `commit`): older and
+    newer files are never mixed, not even when the process is killed, and the next call settles what that left over.
+    When the block raises, everything stays as it was.
+
+    Raises `DataError` naming the folder when it cannot be written.
+    """
+    text = f"{folder}: cannot write the results there"
+    target = real_path(folder)
+    if folder.is_symlink() and not target.parent.is_dir():
+        raise DataError(f"{text}: it is a link to {target}, and the folder {target.parent} does not exist; create it")
+    for each in (target, target.parent):
+        settle_abandoned(each)
+    made = [p for p in target.parents if not p.exists()]
     try:
-        workshop = Path(tempfile.mkdtemp(prefix=".nephi-", dir=target.parent))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        existed = target.exists()
+        with _working(target if existed else target.parent, text) as work:
+            with _final_names(work / "new", folder):
+                yield work / "new"
+            if existed and names:
+                commit(work, target, names)
+            elif not existed and any((work / "new").iterdir()):
+                os.rename(work / "new", target)
     except OSError as error:
-        raise DataError(
-            f"{path}: cannot write into the folder {target.parent} ({error.strerror}); "
-            "create it, or choose a folder you may write to"
-        ) from error
-    try:
-        yield workshop / target.name
-        for companion in workshop.iterdir():
-            if companion.name != target.name:
-                os.replace(companion, target.parent / companion.name)
-        os.replace(workshop / target.name, target)
-    except OSError as error:
-        raise DataError(f"{path}: could not be written ({error.strerror or error})") from error
+        raise DataError(f"{text}: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(workshop, ignore_errors=True)
+        for each in made:
+            with suppress(OSError):
+                each.rmdir()  # refuses where results have arrived
+
+
+@contextmanager
+def _working(parent: Path, text: str, advice: str = "") -> Iterator[Path]:
+    """Yield a temporary folder in `parent` that holds an empty folder `new`; `text` begins the error message."""
+    with ExitStack() as stack:
+        try:
+            work = stack.enter_context(temporary_folder(parent))
+            (work / "new").mkdir()  # unlike its parent with the rights of an ordinary folder: it may become the result
+        except OSError as error:
+            reason = error.strerror or error
+            raise DataError(f"{text}: {reason}{advice}") from error
+        yield work
+
+
+@contextmanager
+def _final_names(temporary: Path, folder: Path) -> Iterator[None]:
+    """Name the files of `folder` in errors about those of the `temporary` folder."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(str(error).replace(str(temporary), str(folder))) from error
+
+
+def _file_place(path: Path) -> Path:
+    """Return where a file goes, links resolved; raise `DataError` where something else lies."""
+    target = real_path(path)
+    try:
+        mode = target.lstat().st_mode
+    except OSError:  # nothing there, or nothing that can be reached: making the temporary folder will show which
+        return target
+    if not stat.S_ISREG(mode):
+        found = "links that lead in a circle" if stat.S_ISLNK(mode) else "a folder or device"
+        raise DataError(f"{path}: expected a file or nothing there, found {found}; choose another name")
+    return target
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -55,6 +121,9 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a UTF-8 text file, whole or not at all; raises `DataError` naming the file when it cannot be written."""
+    """Write a UTF-8 text file, whole or not at all; raises `DataError` naming the file when it cannot be written.
+
+    What UTF-8 does not know (lone surrogates, as file names in other encodings have them) is written as `\\udc..`.
+    """
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))

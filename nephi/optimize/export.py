@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nephi.errors import DataError, UsageError, collected_warnings
 from nephi.geometry import PointPairs
 from nephi.images import Image
-from nephi.io import require_perpendicular
+from nephi.io import real_path, replacing_files, require_perpendicular, settle_abandoned
 from nephi.metrics import Evaluation, dice, landmark_errors
 from nephi.optimize.device import cpu_threads
 from nephi.optimize.results import write_results
@@ -35,26 +32,30 @@ OUTPUTS: Mapping[str, str] = MappingProxyType(
     }
 )
 """What a registration can be saved as, and the files' names."""
-PAGE = "report.html"  # drawn later, by the room `report`
+PAGE = "report.html"  # drawn by the room `report`
+# In the order in which they appear: where report.json is, all the others are.
+NAMES = (*(name for name in OUTPUTS.values() if name != OUTPUTS["report"]), PAGE, OUTPUTS["report"])
 
 
 def check_output_folder(folder: Path, overwrite: bool, inputs: Iterable[str | Path] = ()) -> None:
-    """Raise `DataError` unless results can be written to `folder`: asked before the work, not after it.
+    """Raise `DataError` unless results can be written to `folder`: to be called before the work, not after it.
 
-    None of the `inputs` may lie where a result goes, or an older one is removed: it would be lost.
+    None of the `inputs` may lie where a result goes, or an older one is removed: it would be lost. What killed
+    processes left in the folder is removed.
     """
+    settle_abandoned(folder)
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: expected a folder for the results, found a file")
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise DataError(f"{folder}: the output folder is not empty; choose another, or give --overwrite")
-    taken = [name for name in (*OUTPUTS.values(), PAGE) if (folder / name).is_dir()]
+    taken = [name for name in NAMES if (folder / name).exists() and not (folder / name).is_file()]
     if taken:
-        raise DataError(f"{folder / taken[0]}: expected a place for a result, found a folder; move it away")
-    places = {(folder / name).resolve() for name in (*OUTPUTS.values(), PAGE)}
+        raise DataError(f"{folder / taken[0]}: expected a place for a result, found a folder or device; move it away")
+    places = {real_path(folder / name) for name in NAMES}
     for path in map(Path, inputs):
-        if path.resolve() in places:
+        if real_path(path) in places:
             raise DataError(f"{path}: is given as an input, and lies where a result goes; choose another output folder")
-    with _workspace(folder):
+    with replacing_files(folder, ()):
         pass
 
 
@@ -70,10 +71,12 @@ def save_registration(
     landmarks: PointPairs | None = None,
     outputs: Collection[str] = tuple(OUTPUTS),
     labels: tuple[Image, Image] | None = None,
+    page: Callable[[Mapping[str, Any]], str] | None = None,
 ) -> Mapping[str, Any]:
-    """Write the `outputs` of a registration to `folder`, whole or not at all; return the report.
+    """Write the `outputs` of a registration to `folder`, all together or none; return the report.
 
-    Results of an earlier registration that are not among them are removed: they would not belong to the new ones.
+    `page` computes the text of report.html from the report. Results of an earlier registration that are not among the
+    new ones are removed: they would not belong to them.
     """
     unknown = [name for name in outputs if name not in OUTPUTS]
     if unknown or not outputs:
@@ -84,7 +87,7 @@ def save_registration(
     _require_dimension(registration, landmarks, labels)
     for image in (pair.fixed, pair.moving):
         require_exportable(image)
-    with _workspace(folder) as work, collected_warnings() as found:
+    with replacing_files(folder, NAMES) as work, collected_warnings() as found:
         with registration.usage.stage("export"), cpu_threads(registration.settings.threads):
             measured = write_results(registration, {name: work / OUTPUTS[name] for name in outputs})
         if landmarks is not None:
@@ -95,10 +98,8 @@ def save_registration(
         report = _report(registration, measured, found)
         if "report" in outputs:
             (work / OUTPUTS["report"]).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        for stale in {*OUTPUTS.values(), PAGE} - {OUTPUTS[name] for name in outputs}:
-            (folder / stale).unlink(missing_ok=True)
-        for name in outputs:
-            (work / OUTPUTS[name]).replace(folder / OUTPUTS[name])
+        if page is not None:
+            (work / PAGE).write_bytes(page(report).encode("utf-8", "backslashreplace"))
     return report
 
 
@@ -140,28 +141,3 @@ def _report(registration: Registration, measured: Mapping[str, Any], found: Iter
         if registration.history
         else {},
     }
-
-
-@contextmanager
-def _workspace(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder inside `folder` (made when missing); nothing of either is left behind on failure."""
-    made = [p for p in (folder, *folder.parents) if not p.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
-    except OSError as error:
-        _remove_empty(made)
-        raise DataError(f"{folder}: cannot write the results there: {error.strerror}") from None
-    try:
-        yield work
-    except OSError as error:
-        raise DataError(f"{folder}: cannot write the results there: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-        _remove_empty(made)
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    for folder in folders:
-        with suppress(OSError):
-            folder.rmdir()  # refuses where results have arrived

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,17 +76,22 @@ class Registration:
         landmarks: PointPairs | None = None,
         outputs: Collection[str] = tuple(OUTPUTS),
         labels: tuple[Image, Image] | None = None,
+        page: Callable[[Mapping[str, Any]], str] | None = None,
     ) -> Mapping[str, Any]:
         """Write transform, displacement fields, warped image and report to `folder`; return the report.
 
+        All files appear together: a missing folder in one rename, in an existing one older results go before the first
+        new one comes, and report.json comes last.
+
         `outputs` chooses among them by the names in `nephi.OUTPUTS`; folding and inverse consistency are measured where
         `warp`, `warped` or `report` is chosen. The errors of `landmarks` (world mm, RAS) and the overlap of `labels`
-        (fixed, moving), which measure the result and do not guide it, join the report.
+        (fixed, moving), which measure the result and do not guide it, join the report. `page` computes the text of
+        report.html from the report (`nephi.page_html`), to be written with the others.
 
         Raises `DataError` for a folder that cannot be written, or is not empty and `overwrite` is false, and for
         landmarks or labels of another dimension; `UsageError` for unknown outputs or none.
         """
-        return save_registration(self, Path(folder), overwrite, landmarks, outputs, labels)
+        return save_registration(self, Path(folder), overwrite, landmarks, outputs, labels, page)
 
 
 def register(

@@ -2,7 +2,7 @@
 
 from nephi.report.figures import overlay
 from nephi.report.notebook import notebook_html
-from nephi.report.page import write_report
+from nephi.report.page import page_html, write_report
 from nephi.report.viewer import Viewer
 
-__all__ = ["Viewer", "notebook_html", "overlay", "write_report"]
+__all__ = ["Viewer", "notebook_html", "overlay", "page_html", "write_report"]
