@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .field_options import FieldOptions, field_options
-from .options import FILE, announce, read_chain, require_dimension, transform_option, verbosity_options
+from .options import FILE, IDENTITY, announce, read_chain, require_dimension, transform_option, verbosity_options
 
 if TYPE_CHECKING:
     from nephi import Image, Series
@@ -27,7 +27,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="`label` and `nearest` are the ones for label maps.",
 )
-@click.option("--outside", type=float, default=0.0, show_default=True, help="Value from beyond the image.")
+@click.option(
+    "--outside",
+    type=float,
+    metavar="VALUE",
+    help="Value of voxels from outside the image. Default: 0 with `label` and `nearest`; else the value stored in the "
+    ".nephi that leads to the image (-1024 with the CT presets), 0 with other transforms.",
+)
 @field_options
 @verbosity_options
 def apply(
@@ -37,7 +43,7 @@ def apply(
     reference: Path,
     output: Path,
     interpolation: str,
-    outside: float,
+    outside: float | None,
     fields: FieldOptions,
     quiet: bool,
     verbose: bool,
@@ -61,6 +67,9 @@ def apply(
     for name, dimension in ((image, series.grid.dimension), (reference, grid.dimension)):
         require_dimension(name, "voxels", dimension, transform.dimension)
 
+    if outside is None:
+        outside = _outside(transforms, inverse, interpolation)
+
     def warped(source: Series) -> Iterator[Image]:
         for volume in source:
             yield nephi.resample(volume, grid, transform, interpolation, outside)
@@ -70,3 +79,11 @@ def apply(
     else:
         nephi.write_series(output, warped(series), len(series), series)
     announce(verbose, quiet, f"{output}: {image} on the grid of {reference}, {len(series)} volume(s), {interpolation}")
+
+
+def _outside(transforms: tuple[Path, ...], inverse: bool, interpolation: str) -> float:
+    """Return the value outside that goes with the transform that acts last: its image is the one that is warped."""
+    import nephi
+
+    files = [path for path in transforms if path != IDENTITY]
+    return nephi.outside_value(files[0 if inverse else -1], interpolation) if files else 0.0

@@ -37,7 +37,7 @@ print(f"inverse consistency: {measures['inverse_consistency_mm']:.2f} mm")
 
 # Use: the moving image and its mask on the fixed grid, fixed points in the moving image, volume change.
 warped = result.warp(phantom.moving)
-lungs = result.warp(phantom.moving_mask, interpolation="label", outside=0)
+lungs = result.warp(phantom.moving_mask, interpolation="label")
 points = phantom.landmarks.fixed.mapped(result.transform)
 values, jacobians = result.transform.value_and_jacobian(phantom.landmarks.fixed.coordinates)
 print(f"volume change at landmarks: {jacobians.det().min():.2f} to {jacobians.det().max():.2f}")

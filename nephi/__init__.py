@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from nephi.transform_files import (
         describe_transform,
         exported_pair,
+        outside_value,
         read_inverse,
         read_trained_inverse,
         read_transform,
@@ -178,6 +179,7 @@ _HOMES = {
     "nephi.transform_files": (
         "describe_transform",
         "exported_pair",
+        "outside_value",
         "read_inverse",
         "read_trained_inverse",
         "read_transform",
@@ -250,6 +252,7 @@ __all__ = [
     "landmark_errors",
     "lung_phantom",
     "model_digest",
+    "outside_value",
     "overlay",
     "page_html",
     "plan",

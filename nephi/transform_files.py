@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
+from nephi.errors import DataError
 from nephi.fields import FieldStep, read_nephi
 from nephi.geometry import Grid
+from nephi.images import LABEL_INTERPOLATIONS
 from nephi.io import FieldConvention, read_displacement, read_foreign_transform
 from nephi.transforms import DisplacementField, Transform, invert
 
@@ -71,6 +74,23 @@ def describe_transform(path: str | Path) -> dict[str, Any]:
         "parameters": sum(step.parameters for step in stored.steps),
         "settings": stored.settings,
     }
+
+
+def outside_value(path: str | Path, interpolation: str = "linear") -> float:
+    """Return the value of voxels from outside an image that is warped by the transform in a file.
+
+    0 with the interpolations for labels, `label` and `nearest`. With the others the one a `.nephi` stores, in the
+    units of the images it was made from (`image.outside` of its settings: -1024 of the CT presets); 0 for other files.
+
+    Raises `DataError` for a `.nephi` that cannot be read, or that stores no finite number.
+    """
+    if interpolation in LABEL_INTERPOLATIONS or not _is_nephi(path):
+        return 0.0
+    image = read_nephi(path).settings.get("image", {})
+    value = image.get("outside", 0.0) if isinstance(image, dict) else image
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise DataError(f"{path}: expected a finite number as image.outside of its settings, found {value!r}")
+    return float(value)
 
 
 def _is_nephi(path: str | Path) -> bool:

@@ -64,6 +64,7 @@ SURFACE = {
     "landmark_errors",
     "lung_phantom",
     "model_digest",
+    "outside_value",
     "overlay",
     "page_html",
     "plan",

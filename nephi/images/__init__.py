@@ -1,10 +1,20 @@
 """Images on grids: intensities, lookup, resampling, smoothing, masks."""
 
 from nephi.images.image import Image
-from nephi.images.interpolators import INTERPOLATIONS
+from nephi.images.interpolators import INTERPOLATIONS, LABEL_INTERPOLATIONS
 from nephi.images.lungs import find_lungs
 from nephi.images.pyramid import Pyramid, smoothed
 from nephi.images.resample import Resampler, resample
 from nephi.images.sampler import ImageSampler
 
-__all__ = ["INTERPOLATIONS", "Image", "ImageSampler", "Pyramid", "Resampler", "find_lungs", "resample", "smoothed"]
+__all__ = [
+    "INTERPOLATIONS",
+    "LABEL_INTERPOLATIONS",
+    "Image",
+    "ImageSampler",
+    "Pyramid",
+    "Resampler",
+    "find_lungs",
+    "resample",
+    "smoothed",
+]

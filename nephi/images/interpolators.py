@@ -13,6 +13,7 @@ from nephi.images.image import Image
 
 INTERPOLATIONS = ("linear", "nearest", "bspline", "label")
 """The interpolations of `resample`."""
+LABEL_INTERPOLATIONS = ("nearest", "label")  # the ones for label maps: outside of those is 0
 
 Interpolator = Callable[[Tensor], Tensor]
 EXACT = 2**24  # float32 holds every whole number up to here

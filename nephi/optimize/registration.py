@@ -13,7 +13,7 @@ import torch
 from nephi.errors import UsageError, collected_warnings
 from nephi.fields import FieldPair, FieldStep, StoredTransform, build_fields
 from nephi.geometry import PointPairs
-from nephi.images import Image, resample
+from nephi.images import LABEL_INTERPOLATIONS, Image, resample
 from nephi.optimize.affine import fit_affine, initial_alignment, require_overlap
 from nephi.optimize.device import choose_device, cpu_threads
 from nephi.optimize.export import OUTPUTS, save_registration
@@ -60,14 +60,16 @@ class Registration:
     def warp(self, image: Image, interpolation: str = "linear", outside: float | None = None) -> Image:
         """Return an image from the moving side (the moving image, its labels, ...) on the fixed grid.
 
-        `outside` is the value of voxels from beyond the image; by default the settings' `image.outside`.
+        `outside` is the value of voxels from outside the image; by default 0 with the interpolations for labels,
+        `label` and `nearest`, and the settings' `image.outside` with the others.
         """
         if image.dimension != self.transform.dimension:
             raise UsageError(
                 f"{image.name}: expected a {self.transform.dimension}-D image, got a {image.dimension}-D one"
             )
-        value = self.settings.image.outside if outside is None else outside
-        return resample(image, self.pair.fixed.grid, self.transform, interpolation, value)
+        if outside is None:
+            outside = 0.0 if interpolation in LABEL_INTERPOLATIONS else self.settings.image.outside
+        return resample(image, self.pair.fixed.grid, self.transform, interpolation, outside)
 
     def save(
         self,

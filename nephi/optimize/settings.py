@@ -36,7 +36,8 @@ class ImageSettings:
 
     window: `(low, high)` that becomes (0, 1), values beyond are clamped; empty: taken from each image by `percentiles`
         of its foreground (voxels above the minimum, inside the mask when there is one).
-    outside: value of warped voxels that come from outside the moving image.
+    outside: value of warped voxels that come from outside the moving image; stored with the transform, so that other
+        images of the same units get it, too. Label maps get 0.
     mask: where points are drawn when no mask is given: `lungs` (found by themselves), `foreground` (above the
         minimum), or `none` (everywhere).
     """

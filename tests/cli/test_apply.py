@@ -1,6 +1,7 @@
 """`nephi apply`: against SimpleITK, both ways, on volumes, labels and series."""
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -67,10 +68,10 @@ def test_an_affine_is_applied_as_simpleitk_does(
 
 
 def test_the_nephi_file_gives_the_warped_image(succeed: Call, solid: Path, tmp_path: Path) -> None:
-    """The same bytes as `register` wrote, when the value outside is the preset's."""
+    """The same bytes as `register` wrote: the value outside is the preset's, which the file stores."""
     out = tmp_path / "out.nii.gz"
     files = ["-t", solid / "result" / "transform.nephi", "-i", solid / "moving.nii.gz", "-r", solid / "fixed.nii.gz"]
-    succeed("apply", *files, "-o", out, "--outside", -1024)
+    succeed("apply", *files, "-o", out)
     assert out.read_bytes() == (solid / "result" / "warped.nii.gz").read_bytes()
 
 
@@ -182,6 +183,67 @@ def test_labels_beyond_float32_survive(succeed: Call, flat: Path, flat_result: P
     assert set(np.unique(voxels(out))) == {0, 3, 7, 2**30, 2**30 + 1}
 
 
+class TestOutside:
+    """What stands outside of the image: labels 0, intensities what the transform stores, else what is asked for."""
+
+    @pytest.fixture
+    def far(self, solid: Path, tmp_path: Path) -> Path:
+        """A reference 600 mm away from everything."""
+        grid = nephi.read_image(solid / "fixed.nii.gz").grid
+        path = tmp_path / "far.nii.gz"
+        origin = [600.0 + o for o in grid.origin.tolist()]
+        nephi.write_image(
+            nephi.Image(torch.zeros(3, 4, 2), nephi.Grid.from_spacing((3, 4, 2), (2, 2, 2), origin)), path
+        )
+        return path
+
+    @pytest.fixture
+    def stored(self, succeed: Call, solid: Path, far: Path, tmp_path: Path) -> Callable[..., set[float]]:
+        """Return the values that `nephi apply` gives there."""
+
+        def values(*options: object, image: Path = solid / "moving.nii.gz") -> set[float]:
+            out = tmp_path / "out.nii.gz"
+            succeed("apply", *options, "-i", image, "-r", far, "-o", out)
+            return set(np.unique(voxels(out)).tolist())
+
+        return values
+
+    def test_ct(self, stored: Callable[..., set[float]], solid: Path, tmp_path: Path) -> None:
+        lungs, warp = solid / "result" / "transform.nephi", solid / "result" / "warp.nii.gz"
+        assert stored("-t", lungs) == {-1024}
+        assert stored("-t", lungs, "--interpolation", "bspline") == {-1024}
+        assert stored("-t", lungs, "--inverse") == {-1024}
+        assert stored("-t", lungs, "--outside", 0) == {0}
+        assert stored("-t", lungs, "--outside", -3000) == {-3000}
+        assert stored("-t", warp) == stored("-t", "identity") == {0}
+
+    def test_labels(self, stored: Callable[..., set[float]], solid: Path) -> None:
+        lungs = solid / "result" / "transform.nephi"
+        for interpolation in ("label", "nearest"):
+            for image in (solid / "moving_mask.nii.gz", solid / "moving.nii.gz"):  # the latter has a signed type
+                assert stored("-t", lungs, "--interpolation", interpolation, image=image) == {0}
+        assert stored("-t", lungs, "--interpolation", "label", "--outside", 7) == {7}
+
+    def test_chains(self, stored: Callable[..., set[float]], solid: Path, solid_affine: Path) -> None:
+        """The transform that acts last leads to the image."""
+        lungs = solid / "result" / "transform.nephi"
+        assert stored("-t", solid_affine, "-t", lungs) == stored("-t", lungs, "-t", "identity") == {-1024}
+        assert stored("-t", lungs, "-t", solid_affine) == {0}
+        assert stored("-t", lungs, "-t", solid_affine, "--inverse") == {-1024}
+        assert stored("-t", solid_affine, "-t", lungs, "--inverse") == {0}
+
+    def test_series(self, stored: Callable[..., set[float]], solid: Path, tmp_path: Path) -> None:
+        volume = voxels(solid / "moving.nii.gz")
+        series = write_like(tmp_path / "series.nii", np.stack([volume] * 2, axis=-1), solid / "moving.nii.gz")
+        assert stored("-t", solid / "result" / "transform.nephi", image=series) == {-1024}
+
+    def test_value_that_the_image_cannot_hold(self, call: Call, solid: Path, far: Path, tmp_path: Path) -> None:
+        mask, out = solid / "moving_mask.nii.gz", tmp_path / "out.nii.gz"
+        outcome = call("apply", "-t", solid / "result" / "transform.nephi", "-i", mask, "-r", far, "-o", out)
+        assert outcome.code == 0 and set(np.unique(voxels(out))) == {0}
+        assert f"{mask}: expected a value outside the image that its type uint8 holds, got -1024: used 0" in outcome.err
+
+
 class TestSeries:
     @pytest.fixture
     def series(self, solid: Path, tmp_path: Path) -> Path:
@@ -197,7 +259,7 @@ class TestSeries:
 
     def test_every_volume_is_warped_alike(self, succeed: Call, solid: Path, series: Path, tmp_path: Path) -> None:
         out, single = tmp_path / "out.nii.gz", tmp_path / "single.nii.gz"
-        common = ["-t", solid / "result" / "transform.nephi", "-r", solid / "fixed.nii.gz", "--outside", -1024]
+        common = ["-t", solid / "result" / "transform.nephi", "-r", solid / "fixed.nii.gz"]
         succeed("apply", *common, "-i", series, "-o", out)
         succeed("apply", *common, "-i", solid / "moving.nii.gz", "-o", single)
         result, one = nibabel.load(out), voxels(single)

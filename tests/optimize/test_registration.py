@@ -147,7 +147,11 @@ def test_warp_fills_with_the_settings_value(shapes: PhantomPair, brief: Settings
     corner = result.warp(small).data[0, 0]
     assert corner == -77
     assert result.warp(small, outside=5.0).data[0, 0] == 5
-    assert result.warp(small, "nearest").data.dtype == torch.int16
+    assert result.warp(small, "bspline").data[0, 0] == -77
+    for interpolation in ("nearest", "label"):  # no invented label
+        labels = result.warp(small, interpolation)
+        assert labels.data.dtype == torch.int16 and labels.data[0, 0] == 0
+        assert result.warp(small, interpolation, outside=5.0).data[0, 0] == 5
 
 
 def _cropped(grid: Grid, first: int) -> torch.Tensor:

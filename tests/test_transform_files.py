@@ -1,0 +1,45 @@
+"""What a transform's file says about the images it warps."""
+
+from pathlib import Path
+
+import pytest
+
+import nephi
+from nephi.fields import StoredTransform, nephi_bytes
+
+GRID = nephi.Grid.from_spacing((4, 5), (1.0, 2.0))
+
+
+def save(path: Path, settings: dict[str, object]) -> Path:
+    """Write a `.nephi` of an identity that stores these settings."""
+    stored = StoredTransform(nephi.AffineTransform.identity(2), GRID, GRID, settings=settings)
+    path.write_bytes(nephi_bytes(stored))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"image": {"outside": -1024.0}}, -1024.0),
+        ({"image": {"outside": 3}}, 3.0),
+        ({"image": {}}, 0.0),
+        ({}, 0.0),
+    ],
+)
+def test_value_outside_is_the_stored_one(settings: dict[str, object], expected: float, tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nephi", settings)
+    assert nephi.outside_value(path) == nephi.outside_value(path, "bspline") == expected
+    assert nephi.outside_value(path, "label") == nephi.outside_value(path, "nearest") == 0
+
+
+def test_other_files_store_none(tmp_path: Path) -> None:
+    nephi.write_affine(tmp_path / "a.tfm", nephi.AffineTransform.identity(2))
+    assert nephi.outside_value(tmp_path / "a.tfm") == 0
+
+
+@pytest.mark.parametrize("value", ["-1024", None, float("nan"), [1.0]])
+def test_stored_values_that_are_no_number_are_refused(value: object, tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nephi", {"image": {"outside": value}})
+    with pytest.raises(nephi.DataError, match=r"a\.nephi: expected a finite number as image\.outside"):
+        nephi.outside_value(path)
+    assert nephi.outside_value(path, "label") == 0
