@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,13 +22,23 @@ def suffix_of(path: str | Path) -> str:
 
 
 def require_file(path: str | Path) -> Path:
-    """Return `path`; raise `DataError` when no file is there, or an empty one."""
+    """Return `path`; raise `DataError` when no file is there, an empty one, or a pipe or device.
+
+    Readers look into a file more than once, which a pipe does not allow; it may also never end.
+    """
     path = Path(path)
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder; check the name")
-    if not path.is_file():
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{path}: no such file or folder; check the name") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{str(path)[:300]}: cannot be opened ({reason}); check the name") from error
+    if stat.S_ISDIR(status.st_mode):
         raise DataError(f"{path}: expected a file, found a folder")
-    if path.stat().st_size == 0:
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{path}: expected a file, found a pipe or device; save its contents to a file, and give that")
+    if status.st_size == 0:
         raise DataError(f"{path}: the file is empty; copy or download it again")
     return path
 
@@ -44,9 +55,12 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
     except NephiError:
         raise
     except Exception as error:
-        raise DataError(
-            f"{path}: expected {what}, could not read it ({reason_of(error)}); the file may be damaged or incomplete"
-        ) from error
+        raise unreadable(path, what, reason_of(error)) from error
+
+
+def unreadable(path: str | Path, what: str, reason: str) -> DataError:
+    """Return the error for a file that a library cannot read."""
+    return DataError(f"{path}: expected {what}, could not read it ({reason}); the file may be damaged or incomplete")
 
 
 @contextmanager

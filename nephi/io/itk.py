@@ -1,8 +1,7 @@
-"""Images and grids of SimpleITK, and files it reads and writes (`.mha`, `.mhd`, `.nrrd`, `.nhdr`, pixels of `.png`)."""
+"""Images and grids of SimpleITK, files it reads (`.png`, `.tif`) and writes (`.mha`, `.mhd`, `.nrrd`, `.nhdr`)."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,19 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from nephi.errors import DataError
+from nephi.errors import DataError, NephiError
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io.atomic import replacing
+from nephi.io.captured import LOCK, captured_output
 from nephi.io.encoding import encoded, file_type
-from nephi.io.foreign import naming, reading, reason_of, require_file
+from nephi.io.foreign import naming, reason_of, require_file, unreadable
 from nephi.io.frames import flip_matrix, require_perpendicular
+from nephi.io.messages import damage_in, warn_of
 from nephi.io.voxels import Array, held_voxels
-
-# ITK has one logger a process. Threads that set and restore it out of order leave it pointing to one that is gone:
-# the next warning then ends the process (seen with four threads). SimpleITK holds the interpreter's lock while it
-# reads, so that nothing is slower for this one.
-ITK_LOGGER = threading.RLock()
 
 
 def simpleitk() -> Any:
@@ -35,7 +31,11 @@ def simpleitk() -> Any:
 
 @contextmanager
 def itk_warnings() -> Iterator[list[str]]:
-    """Collect what ITK would print to stderr, and restore its printing afterwards; one thread at a time."""
+    """Collect what ITK, its logger and the libraries below it print in this block; one thread at a time.
+
+    ITK has one logger a process. Threads that set and restore it out of order would leave it pointing to one that is
+    gone, and the next warning would end the process.
+    """
     logger: Any = simpleitk().LoggerBase
 
     class Collector(logger):  # type: ignore[misc]
@@ -48,20 +48,59 @@ def itk_warnings() -> Iterator[list[str]]:
 
         DisplayErrorText = DisplayWarningText = DisplayGenericOutputText = DisplayDebugText = DisplayText
 
-    with ITK_LOGGER:
+    with LOCK:
         collector = Collector()
         previous = collector.SetAsGlobalITKLogger()
+        printed: list[str] = []
         try:
-            yield collector.lines
+            with captured_output() as printed:
+                yield collector.lines
         finally:
             previous.SetAsGlobalITKLogger()
+            collector.lines.extend(printed)
+
+
+@contextmanager
+def itk_reading(path: str | Path, what: str) -> Iterator[list[str]]:
+    """Turn whatever SimpleITK raises while it reads a file, and whatever its libraries print, into errors and warnings.
+
+    Raises `DataError` naming the file when ITK raises, or prints that the file is damaged; anything else it prints is
+    a `DataWarning`. The list that is given holds the messages when the block has ended; the caller may look for some,
+    and take those out that it raises an error of its own for.
+    """
+    messages: list[str] = []
+    try:
+        with itk_warnings() as messages:
+            yield messages
+    except NephiError:
+        raise
+    except Exception as error:
+        reason = reason_of(error)
+        damage = damage_in(messages)
+        reason += f"; {damage}" if damage and damage not in reason else ""
+        raise unreadable(path, what, reason) from error
+    damage = damage_in(messages)
+    if damage:
+        raise unreadable(path, what, damage)
+    warn_of(path, messages)
+
+
+@contextmanager
+def itk_writing(path: str | Path) -> Iterator[None]:
+    """Turn what SimpleITK raises while it writes into a `DataError` naming `path`, what it prints into warnings."""
+    try:
+        with itk_warnings() as messages:
+            yield
+    except RuntimeError as error:
+        raise DataError(f"{path}: could not be written ({reason_of(error)})") from error
+    warn_of(path, messages)
 
 
 def read_itk(path: Path, what: str) -> Any:
     """Return the SimpleITK image in a file; raise `DataError` naming it when it cannot be read."""
     sitk = simpleitk()
     require_file(path)
-    with reading(path, what), itk_warnings():
+    with itk_reading(path, what):
         return sitk.ReadImage(str(path))
 
 
@@ -133,11 +172,8 @@ def place(foreign: Any, grid: Grid) -> None:
 def write_itk(foreign: Any, path: Path) -> None:
     """Write a SimpleITK image, compressed; raise `DataError` naming the file when ITK cannot."""
     sitk = simpleitk()
-    with replacing(path) as temporary, itk_warnings():
-        try:
-            sitk.WriteImage(foreign, str(temporary), useCompression=True, compressionLevel=1)
-        except RuntimeError as error:
-            raise DataError(f"{path}: could not be written ({reason_of(error)})") from error
+    with replacing(path) as temporary, itk_writing(path):
+        sitk.WriteImage(foreign, str(temporary), useCompression=True, compressionLevel=1)
 
 
 def write_scalar_itk(image: Image, path: Path) -> None:
