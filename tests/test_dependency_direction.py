@@ -32,17 +32,17 @@ LEVELS = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 
-# Third-party packages that only one room may import.
+# Third-party packages that only these rooms may import.
 OWNER = {
-    "SimpleITK": "io",
-    "nibabel": "io",
-    "pydicom": "io",
-    "tinycudann": "fields",
-    "click": "cli",
-    "rich": "cli",
-    "PIL": "report",
-    "jinja2": "report",
-    "matplotlib": "report",
+    "SimpleITK": ("io",),
+    "nibabel": ("io",),
+    "pydicom": ("io",),
+    "tinycudann": ("fields",),
+    "click": ("cli",),
+    "rich": ("cli",),
+    "PIL": ("io", "report"),
+    "jinja2": ("report",),
+    "matplotlib": ("report",),
 }
 
 # Slow to import: never when a module is loaded.
@@ -97,8 +97,8 @@ def complaint(here: str, found: Import) -> str | None:
     if found.package != "nephi":
         if here == "data_scripts" and found.package == "click":
             return None  # its own commands
-        if here != OWNER.get(found.package, here):
-            return f"only {OWNER[found.package]} imports {found.package}"
+        if here not in OWNER.get(found.package, (here,)):
+            return f"only {' and '.join(OWNER[found.package])} imports {found.package}"
         if found.package in HEAVY and found.on_load:
             return f"{found.package} is slow to import: do it inside a function"
         return None

@@ -10,9 +10,10 @@ from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io.dicom import is_dicom_file, read_dicom
 from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, suffix_of
-from nephi.io.itk import read_scalar_itk, write_scalar_itk
+from nephi.io.itk import write_scalar_itk
 from nephi.io.nifti import read_nifti, require_one_volume, write_nifti
 from nephi.io.nifti_header import read_header
+from nephi.io.pictures import read_picture
 from nephi.io.voxel_image import read_voxel_header, read_voxel_image
 
 FLAT_SUFFIXES = (".png", ".tif", ".tiff")
@@ -49,10 +50,7 @@ def _read(path: Path) -> Image:
     if suffix in ITK_SUFFIXES:
         return read_voxel_image(path)
     if suffix in FLAT_SUFFIXES:
-        image = read_scalar_itk(path)
-        if image.dimension == 3:
-            raise DataError(f"{path}: expected one 2-D image, found {image.grid.shape[2]} pages; save it as NIfTI")
-        return image
+        return read_picture(path)
     if is_dicom_file(path):
         return read_dicom(path)
     known = ", ".join(NIFTI_SUFFIXES + ITK_SUFFIXES + FLAT_SUFFIXES)

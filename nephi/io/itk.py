@@ -19,7 +19,7 @@ from nephi.io.encoding import encoded, file_type
 from nephi.io.foreign import naming, reason_of, require_file, unreadable
 from nephi.io.frames import flip_matrix, require_perpendicular
 from nephi.io.messages import damage_in, warn_of
-from nephi.io.voxels import Array, held_voxels
+from nephi.io.voxels import Array
 
 
 def simpleitk() -> Any:
@@ -102,25 +102,6 @@ def read_itk(path: Path, what: str) -> Any:
     require_file(path)
     with itk_reading(path, what):
         return sitk.ReadImage(str(path))
-
-
-def read_scalar_itk(path: Path) -> Image:
-    """Read a 2-D or 3-D file of one number a voxel."""
-    return image_of(read_itk(path, f"an image in {path.suffix} format"), path)
-
-
-def image_of(foreign: Any, path: Path) -> Image:
-    """Return a SimpleITK image as ours, sharing its memory; raise `DataError` naming `path` if it is no scalar one."""
-    require_dimension(foreign, path)
-    components = foreign.GetNumberOfComponentsPerPixel()
-    kind = foreign.GetPixelIDTypeAsString()
-    if components > 1 or "complex" in kind or "vector" in kind:
-        found = f"{components} (a colour or vector image)" if components > 1 else kind
-        raise DataError(f"{path}: expected one real number a voxel, found {found}; extract one channel first")
-    grid = grid_of(foreign, path)
-    with naming(path):
-        data, stored_type = held_voxels(shared_voxels(foreign).T)
-    return Image(data, grid, stored_type=stored_type, name=str(path))
 
 
 def require_dimension(foreign: Any, path: Path) -> None:
