@@ -68,5 +68,5 @@ def _decoder(settings: FieldSettings, inputs: int, codes: int, outputs: int, gen
 
 def _amplitude(settings: FieldSettings, domain: Domain) -> Tensor:
     if settings.amplitude_unit == "mm":
-        return settings.amplitude * torch.eye(len(domain.lengths))
+        return settings.amplitude * torch.eye(len(domain.lengths), dtype=torch.float32)
     return settings.amplitude * domain.to_world

@@ -22,7 +22,8 @@ class LatentCodes(nn.Module):
     ) -> None:
         super().__init__()
         self.channels = global_channels + local_channels
-        self.everywhere = nn.Parameter(spread * torch.randn(global_channels, generator=generator))
+        everywhere = torch.randn(global_channels, generator=generator, dtype=torch.float32)
+        self.everywhere = nn.Parameter(spread * everywhere)
         self.local = LatentGrids([shape], local_channels, spread, generator) if local_channels else None
 
     def jet(self, unit: Tensor, directions: int) -> Tensor:

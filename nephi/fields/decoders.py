@@ -20,13 +20,18 @@ class Dense(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, bound: float, generator: torch.Generator) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(outputs, inputs).uniform_(-1, 1, generator=generator) * bound)
+        self.weight = nn.Parameter(_uniform((outputs, inputs), generator) * bound)
         bias_bound = bound and 1 / math.sqrt(inputs)
-        self.bias = nn.Parameter(torch.empty(outputs).uniform_(-1, 1, generator=generator) * bias_bound)
+        self.bias = nn.Parameter(_uniform((outputs,), generator) * bias_bound)
 
     def forward(self, jet: Tensor) -> Tensor:
         """Return the jet of `W h + b`."""
         return jets.linear(jet, self.weight, self.bias)
+
+
+def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw float32 numbers between -1 and 1."""
+    return torch.empty(shape, dtype=torch.float32).uniform_(-1, 1, generator=generator)
 
 
 class Decoder(nn.Module):

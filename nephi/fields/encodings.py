@@ -43,7 +43,8 @@ class FourierFeatures(Encoding):
     def __init__(self, dimension: int, frequencies: int, sigma: float, generator: torch.Generator) -> None:
         super().__init__()
         self.channels = 2 * frequencies
-        self.register_buffer("frequencies", sigma * torch.randn(dimension, frequencies, generator=generator))
+        waves = torch.randn(dimension, frequencies, generator=generator, dtype=torch.float32)
+        self.register_buffer("frequencies", sigma * waves)
 
     def jet(self, unit: Tensor, directions: int) -> Tensor:
         """Return the features and their closed-form derivatives."""

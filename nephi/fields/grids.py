@@ -30,13 +30,15 @@ class LatentGrids(Encoding):
         self.channels = channels * len(self.shapes)
         self.width = channels
         rows = [self._level_rows(shape) for shape in self.shapes]
-        self.table = nn.Parameter(spread * torch.randn(sum(rows), channels, generator=generator))
-        self._buffer("cells_by_level", torch.tensor(self.shapes) - 1)  # (L, D)
+        features = torch.randn(sum(rows), channels, generator=generator, dtype=torch.float32)
+        self.table = nn.Parameter(spread * features)
+        self._buffer("cells_by_level", torch.tensor(self.shapes, dtype=torch.int64) - 1)  # (L, D)
         d = len(self.shapes[0])
         steps = [[math.prod(shape[axis + 1 :]) for shape in self.shapes] for axis in range(d)]
-        self._buffer("_strides", torch.tensor(steps))  # (D, L), in rows
-        self._buffer("first_rows", torch.tensor([0, *itertools.accumulate(rows)][:-1]))  # (L,)
-        self._buffer("_corners", torch.tensor(list(itertools.product((0, 1), repeat=d))))  # (2^D, D)
+        self._buffer("_strides", torch.tensor(steps, dtype=torch.int64))  # (D, L), in rows
+        self._buffer("first_rows", torch.tensor([0, *itertools.accumulate(rows)][:-1], dtype=torch.int64))  # (L,)
+        corners = list(itertools.product((0, 1), repeat=d))
+        self._buffer("_corners", torch.tensor(corners, dtype=torch.int64))  # (2^D, D)
 
     cells_by_level: Tensor
     first_rows: Tensor
@@ -104,7 +106,7 @@ class HashGrids(LatentGrids):
     ) -> None:
         self.table_size = table_size
         super().__init__(shapes, channels, spread, generator)
-        hashed = torch.tensor([math.prod(shape) > table_size for shape in self.shapes])
+        hashed = torch.tensor([math.prod(shape) > table_size for shape in self.shapes], dtype=torch.bool)
         self._buffer("_hashed", hashed)  # (L,)
 
     _hashed: Tensor

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from nephi.fields.neural_field import NeuralField
+from nephi.geometry import identity_like
 from nephi.kernels import field_inverse
 from nephi.transforms import NumericalInverse
 
@@ -72,7 +73,7 @@ def solve_displacement(
     index = torch.arange(len(points), device=points.device)  # points that are still under way, as are the following
     y, v = points, start
     residual, step = torch.zeros_like(y), torch.zeros_like(y)
-    inverse = torch.eye(y.shape[-1]).to(y).repeat(len(y), 1, 1)
+    inverse = identity_like(y).repeat(len(y), 1, 1)
     begun = error.clone()
     for _ in range(visits):
         left = -v - field.displacement(y + v)

@@ -14,7 +14,7 @@ from nephi.fields.decoders import Decoder
 from nephi.fields.domain import Domain
 from nephi.fields.encodings import Encoding
 from nephi.fields.grids import LatentGrids
-from nephi.geometry import Grid
+from nephi.geometry import Grid, identity_like
 from nephi.transforms import Transform
 
 Reading = Callable[[Tensor, int], tuple[Tensor, Tensor | None]]
@@ -108,7 +108,7 @@ class NeuralField(nn.Module, Transform):
         unit, inside = self.domain.unit(points)
         jet = self.decoder(*(read or self._read)(unit, d)) @ self.amplitude.T
         by_unit = jet[1:] * inside.T.unsqueeze(-1)  # (D, N, D): derivative by coordinate j first
-        return jet[0], torch.einsum("jni,jk->nik", by_unit, self.domain.to_unit) + torch.eye(d).to(jet)
+        return jet[0], torch.einsum("jni,jk->nik", by_unit, self.domain.to_unit) + identity_like(jet)
 
     def _read(self, unit: Tensor, directions: int) -> tuple[Tensor, Tensor | None]:
         codes = None if self.codes is None else self.codes.jet(unit, directions)

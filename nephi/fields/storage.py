@@ -135,7 +135,7 @@ def _field_step(settings: FieldSettings, grid: Grid, state: dict[str, Tensor]) -
 
 def _least_size(settings: FieldSettings, grid: Grid) -> float:
     """Return a count that the numbers stored for a pair of these settings surely exceed."""
-    extent = (grid.spacing * (torch.tensor(grid.shape) - 1)).tolist()
+    extent = (grid.spacing * (torch.tensor(grid.shape, dtype=torch.int64) - 1)).tolist()
     codes, hidden = settings.global_codes + settings.local_codes, settings.hidden
     features = grid.dimension if settings.encoding == "coordinates" else 2 * settings.frequencies
     if settings.encoding in ("dense", "nested", "hash"):

@@ -9,7 +9,7 @@ from nephi.geometry.interpolation import (
     multilinear,
     multilinear_with_slopes,
 )
-from nephi.geometry.matrices import determinant, determinant_of_rows
+from nephi.geometry.matrices import determinant, determinant_of_rows, identity_like
 from nephi.geometry.points import PointMap, PointPairs, Points
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Points",
     "determinant",
     "determinant_of_rows",
+    "identity_like",
     "lookup",
     "lookup_majority",
     "lookup_nearest",

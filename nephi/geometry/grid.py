@@ -66,7 +66,7 @@ class Grid:
     @property
     def size(self) -> int:
         """Number of voxels."""
-        return int(torch.tensor(self.shape).prod())
+        return int(torch.tensor(self.shape, dtype=torch.int64).prod())
 
     @property
     def origin(self) -> Tensor:
@@ -115,7 +115,7 @@ class Grid:
 
     def contains_voxel_points(self, points_voxel: Tensor) -> Tensor:
         """Return a bool tensor `(...)`: is the point inside the lattice, half a voxel of border included?"""
-        upper = torch.tensor(self.shape).to(points_voxel) - 0.5
+        upper = torch.tensor(self.shape, dtype=torch.int64).to(points_voxel) - 0.5
         return ((points_voxel >= -0.5) & (points_voxel <= upper)).all(dim=-1)
 
     def voxel_centres(self, start: int = 0, stop: int | None = None) -> Tensor:

@@ -150,7 +150,7 @@ def _fitting(resolution: float | Tensor, grid: Grid) -> list[int]:
 def _block_matrix(size: int, factor: int) -> Axis:
     """Return the means of `factor` voxels side by side, `(size // factor, size)`."""
     count, before = size // factor, size % factor // 2
-    rows = torch.eye(count).repeat_interleave(factor, dim=1) / factor
+    rows = torch.eye(count, dtype=torch.float32).repeat_interleave(factor, dim=1) / factor
     return torch.nn.functional.pad(rows, (before, size - before - count * factor)), before + (factor - 1) / 2
 
 

@@ -25,7 +25,7 @@ class ImageSampler:
         self._linear = affine[:-1, :-1].T.to(image.data.device, torch.float32)
         self._offset = affine[:-1, -1].to(image.data.device, torch.float32)
         self._frame: tuple[Tensor, PatchFrame] | None = None  # of the offsets asked for last
-        self._upper = torch.tensor(image.grid.shape, device=image.data.device) - 0.5
+        self._upper = torch.tensor(image.grid.shape, dtype=torch.float32, device=image.data.device) - 0.5
 
     def __call__(self, points_world: Tensor) -> Tensor:
         """Return the values `(...)`, float32, at world points `(..., D)`; differentiable with respect to the points."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def _spline(path: Path, parameters: Parameters, values: list[float], d: int) -> 
     if (order, cyclic) != ("3", "false"):
         raise DataError(f"{path}: expected cubic B-splines, not cyclic, found order {order}, cyclic {cyclic}")
     shape = [int(n) for n in _numbers(path, parameters, "GridSize", d)]
-    if len(values) != d * torch.tensor(shape).prod():
+    if len(values) != d * math.prod(shape):
         raise DataError(f"{path}: expected {d} TransformParameters for each of {shape} points, found {len(values)}")
     spacing, origin, index = (
         torch.tensor(_numbers(path, parameters, name, d), dtype=torch.float64)

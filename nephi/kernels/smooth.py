@@ -33,10 +33,10 @@ def smooth(data: Tensor, window: Window | None, matrices: Sequence[Tensor]) -> T
     order = memory_order(data)
     bands = [_banded(matrices[axis]) for axis in order]
     if data.ndim == 2:
-        bands.insert(1, (torch.zeros(1, dtype=torch.int64), torch.ones(1, 1)))
+        bands.insert(1, (torch.zeros(1, dtype=torch.int64), torch.ones(1, 1, dtype=torch.float32)))
     source = volume_in_order(data, window, order)
     pieces = (_Band(len(w), w.shape[1], first.data_ptr(), w.data_ptr()) for first, w in bands)
-    outputs = torch.empty([matrices[axis].shape[0] for axis in order])
+    outputs = torch.empty([matrices[axis].shape[0] for axis in order], dtype=torch.float32)
     if native.nephi_smooth(ctypes.byref(source), (_Band * 3)(*pieces), outputs.data_ptr()):
         raise MemoryError("no memory to smooth a volume in")
     return outputs.permute([order.index(axis) for axis in range(data.ndim)])

@@ -37,8 +37,8 @@ def convolution(dimension: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
 
 def block(dimension: int, before: int, after: int, stride: int) -> nn.Sequential:
     """Return a convolution of width 3 from `before` to `after` channels, normalised, with its activation."""
-    layer = convolution(dimension)(before, after, 3, stride=stride, padding=1)
-    return nn.Sequential(layer, nn.GroupNorm(_groups(after), after), nn.LeakyReLU(SLOPE))
+    layer = convolution(dimension)(before, after, 3, stride=stride, padding=1, dtype=torch.float32)
+    return nn.Sequential(layer, nn.GroupNorm(_groups(after), after, dtype=torch.float32), nn.LeakyReLU(SLOPE))
 
 
 def _groups(channels: int) -> int:
@@ -52,7 +52,7 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
         if isinstance(part, nn.Conv2d | nn.Conv3d | nn.Linear):
             inputs = part.weight[0].numel()
             with torch.no_grad():
-                draws = torch.randn(part.weight.shape, generator=generator)
+                draws = torch.randn(part.weight.shape, generator=generator, dtype=torch.float32)
                 part.weight.copy_(draws * (2 / ((1 + SLOPE**2) * inputs)) ** 0.5)
                 if part.bias is not None:
                     part.bias.zero_()

@@ -27,7 +27,7 @@ class CodeBook(nn.Module):
         super().__init__()
 
         def fresh(*shape: int) -> nn.Parameter:
-            return nn.Parameter(SPREAD * torch.randn(pairs, *shape, generator=generator))
+            return nn.Parameter(SPREAD * torch.randn(pairs, *shape, generator=generator, dtype=torch.float32))
 
         rows = [sum(math.prod(lattice.shape) for lattice in levels) for levels in lattices]
         self.everywhere = fresh(global_codes)

@@ -43,7 +43,7 @@ def dense_jacobian(displacement: Tensor, grid: Grid) -> Tensor:
     slopes = [displacement.diff(dim=2 + axis)[_inner(d, axis)] for axis in range(d)]
     by_voxel = torch.stack(slopes, dim=-1).flatten(2, -2).transpose(1, 2)  # (B, M, D, D): derivative by voxel axis last
     to_voxel = grid.inverse_affine[:-1, :-1].to(displacement)
-    return torch.eye(d).to(displacement) + by_voxel @ to_voxel
+    return torch.eye(d, dtype=displacement.dtype, device=displacement.device) + by_voxel @ to_voxel
 
 
 def _inner(dimension: int, axis: int) -> tuple[slice, ...]:

@@ -85,13 +85,14 @@ class PairEncoder(nn.Module):
             for k in reversed(range(finest, len(filters) - 1))
         )
         self.heads = nn.ModuleList(
-            convolution(d)(filters[self.level_of[lattice]], lattice.channels, 3, padding=1) for lattice in every
+            convolution(d)(filters[self.level_of[lattice]], lattice.channels, 3, padding=1, dtype=torch.float32)
+            for lattice in every
         )
         self.everywhere = (
             nn.Sequential(
-                nn.Linear(filters[-1] * settings.pooled**d, settings.features),
+                nn.Linear(filters[-1] * settings.pooled**d, settings.features, dtype=torch.float32),
                 nn.LeakyReLU(SLOPE),
-                nn.Linear(settings.features, global_codes),
+                nn.Linear(settings.features, global_codes, dtype=torch.float32),
             )
             if global_codes
             else None

@@ -106,7 +106,7 @@ def bring(image: Image, mask: Image | None, settings: FrameSettings) -> Seen:
     there = Grid(grid.shape, grid.affine.clone())
     there.affine[:-1, -1] += centre
     sampler = _sampler(image, there, window)
-    values = torch.empty(1, *grid.shape)
+    values = torch.empty(1, *grid.shape, dtype=torch.float32)
     inside = None if mask is None else torch.empty(1, *grid.shape, dtype=torch.uint8)
     for start, stop in there.slabs():
         points = there.voxel_centres(start, stop)
@@ -166,7 +166,7 @@ def _sampler(image: Image, frame: Grid, window: tuple[float, float]) -> ImageSam
 def _around(image: Image, frame: Grid, margin: Tensor) -> Image:
     """Return the part of the image under `frame`, `margin` `(D,)` voxels more at each side; nothing is copied."""
     corners = image.grid.world_to_voxel_points(frame.corners_world())
-    last = torch.tensor(image.grid.shape) - 1
+    last = torch.tensor(image.grid.shape, dtype=torch.int64) - 1
     low = (corners.amin(dim=0) - margin - 1).floor().long().clamp(min=torch.zeros_like(last), max=last)
     high = (corners.amax(dim=0) + margin + 1).ceil().long().clamp(min=low, max=last) + 1
     box = tuple(slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True))

@@ -41,7 +41,7 @@ class DisplacementUNet(nn.Module):
         self.first = block(d, 2, widths[0], stride=1)
         self.down = nn.ModuleList(block(d, a, b, stride=2) for a, b in pairwise(widths))
         self.up = nn.ModuleList(block(d, coarse + fine, fine, stride=1) for coarse, fine in pairwise(widths[::-1]))
-        self.last = convolution(d)(widths[0], d, 3, padding=1)
+        self.last = convolution(d)(widths[0], d, 3, padding=1, dtype=torch.float32)
         self.mode = "bilinear" if d == 2 else "trilinear"
         self.register_buffer("to_world", grid.affine[:-1, :-1].float(), persistent=False)
         initialise(self, generator)

@@ -73,6 +73,10 @@ def _pair_samples(dimension: int, device: torch.device) -> tuple[Tensor, Tensor]
     # Kept for later calls, so it must not be an inference tensor even if the first call is made in inference
     # mode: autograd cannot save those.
     with torch.inference_mode(False):
-        first = torch.tensor([place(a, offset) for a, _ in pairs for offset in offsets], device=device)
-        second = torch.tensor([place(b, offset) for _, b in pairs for offset in offsets], device=device)
+        first = torch.tensor(
+            [place(a, offset) for a, _ in pairs for offset in offsets], dtype=torch.int64, device=device
+        )
+        second = torch.tensor(
+            [place(b, offset) for _, b in pairs for offset in offsets], dtype=torch.int64, device=device
+        )
     return first, second

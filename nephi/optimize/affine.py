@@ -113,9 +113,9 @@ class _Model:
         self.radius = radius  # mm; there a unit of the matrix moves points as far as a unit of the shift does anywhere
         self.start = start
         d = start.dimension
-        self.shift = torch.zeros(d, requires_grad=True)
+        self.shift = torch.zeros(d, dtype=torch.float32, requires_grad=True)
         count = d * d if kind == "affine" else d * (d - 1) // 2
-        self.linear = torch.zeros(count, requires_grad=True)
+        self.linear = torch.zeros(count, dtype=torch.float32, requires_grad=True)
         self.kind = kind
         self.parameters = [self.shift, self.linear]
 
@@ -144,9 +144,9 @@ class _Model:
     def _update(self) -> Tensor:
         d = len(self.shift)
         if self.kind == "affine":
-            return torch.eye(d) + self.linear.view(d, d)
+            return torch.eye(d, dtype=torch.float32) + self.linear.view(d, d)
         upper = torch.triu_indices(d, d, offset=1)
-        skew = torch.zeros(d, d).index_put((upper[0], upper[1]), self.linear)
+        skew = torch.zeros(d, d, dtype=torch.float32).index_put((upper[0], upper[1]), self.linear)
         return torch.matrix_exp(skew - skew.T)
 
 
@@ -158,4 +158,4 @@ def _centre_of_mass(image: Image) -> Tensor:
 
 
 def _longest_edge(grid: Grid) -> float:
-    return float((grid.spacing * torch.tensor(grid.shape)).max())
+    return float((grid.spacing * torch.tensor(grid.shape, dtype=torch.int64)).max())

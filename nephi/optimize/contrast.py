@@ -87,7 +87,7 @@ def _matching_intensities(
 def _redrawn(levels: Pyramid, mask: Image | None, curve: Curve) -> Pyramid:
     """Return the levels of the windowed image with `curve` applied to all but its background."""
     image, (low, high) = levels.image, levels.window
-    tones = (TONES * curve(torch.linspace(0, 1, TONES + 1))).round().short().to(image.data.device)
+    tones = (TONES * curve(torch.linspace(0, 1, TONES + 1, dtype=torch.float32))).round().short().to(image.data.device)
     background = image.data.amin()
     drawn = torch.empty_like(image.data, dtype=torch.int16)
     for start, stop in image.grid.slabs(2_000_000):

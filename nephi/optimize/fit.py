@@ -81,7 +81,7 @@ def fit_fields(
 
 def _row(terms: Mapping[str, Tensor | float]) -> Tensor:
     """Return the loss and its terms."""
-    values = torch.stack([torch.as_tensor(term) for term in terms.values()])
+    values = torch.stack([torch.as_tensor(term, dtype=torch.float32) for term in terms.values()])
     return torch.cat([values.sum()[None], values])
 
 

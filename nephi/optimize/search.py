@@ -54,7 +54,7 @@ def search_rotation(
     channels = [(pair.fixed_levels.at(sigma), pair.moving_levels.at(sigma))]
     if pair.fixed_mask is not None and pair.moving_mask is not None:
         channels.append((_blurred(pair.fixed_mask, sigma), _blurred(pair.moving_mask, sigma)))
-    total = torch.zeros(len(rotations))
+    total = torch.zeros(len(rotations), dtype=torch.float32)
     for fixed, moving in channels:
         here, there = ImageSampler(fixed)(points.float()), ImageSampler(moving)(moved)
         total += torch.stack([loss_of(here[:, None], values[:, None]) for values in there])

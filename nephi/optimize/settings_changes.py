@@ -27,7 +27,7 @@ def with_similarity(settings: Settings, name: str) -> Settings:
 
 def in_millimetres(settings: Settings, grid: Grid) -> Settings:
     """Return the settings for a fixed image on `grid` with every length in mm, that is with `length_unit = 1`."""
-    longest = float((grid.spacing * torch.tensor(grid.shape)).max())
+    longest = float((grid.spacing * torch.tensor(grid.shape, dtype=torch.int64)).max())
     unit = settings.length_unit or longest / 256
     if settings.length_unit == 1:
         return settings

@@ -42,7 +42,7 @@ def unfold(field: NeuralField | FieldChain, image: Image, mask: Image | None, ge
         middles = squeezed[folded]
         middles = middles[torch.randperm(len(middles), generator=generator)[:MOST_FOLDED]]
         for _ in range(STEPS):
-            jitter = torch.rand(middles.shape, generator=generator) - 0.5
+            jitter = torch.rand(middles.shape, generator=generator, dtype=torch.float32) - 0.5
             points = torch.cat([middles, middles + jitter @ edges.T])
             _, jacobians = field.value_and_jacobian(points.to(field.device))
             if bool((determinant(jacobians[: len(middles)].detach()) > (LEAST + AIM) / 2).all()):
@@ -61,7 +61,7 @@ def unfold(field: NeuralField | FieldChain, image: Image, mask: Image | None, ge
 @torch.no_grad()
 def _squeezed(field: NeuralField | FieldChain, image: Image, mask: Image | None) -> Tensor:
     """Return the middles `(N, D)` of the voxels at risk, world mm."""
-    found = [torch.zeros(0, image.dimension)]
+    found = [torch.zeros(0, image.dimension, dtype=torch.float32)]
     every = math.ceil((image.grid.size / MOST_VOXELS) ** (1 / image.dimension))
     for start, stop in image.grid.slabs():
         thinned = (slice(None, None, every),) * (image.dimension - 1) + (slice(-start % every, None, every),)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import UsageError
-from nephi.geometry import determinant
+from nephi.geometry import determinant, identity_like
 from nephi.phantoms.motion import Breathing
 
 BISECTIONS = 12
@@ -79,7 +79,7 @@ class _Parts:
             shape, amplitude=1.0, local=replace(shape.local, amplitude=0.0)
         ).value_and_jacobian(points)
         wave, wave_jacobian = replace(shape.local, amplitude=1.0).value_and_jacobian(points)
-        eye = torch.eye(3).to(points)
+        eye = identity_like(points)
         return cls(breath - points, breath_jacobian - eye, wave - points, wave_jacobian - eye)
 
     def amplitude(self, motion: float, local: float) -> float:
@@ -93,4 +93,4 @@ class _Parts:
     def compression(self, motion: float, local: float) -> float:
         """Return the smallest determinant of the Jacobian at the lung points."""
         gradient = self.amplitude(motion, local) * self.breath_gradient + local * self.wave_gradient
-        return float(determinant(gradient + torch.eye(3).to(gradient)).min())
+        return float(determinant(gradient + identity_like(gradient)).min())

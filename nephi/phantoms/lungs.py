@@ -106,12 +106,16 @@ def _breathing(motion: float, local: float, compression: float, generator: torch
     """Return the motion of a chest whose lungs, breathed out, are those of `lung_depth`."""
     waves = PlaneWaves.random(12, 3, 3, (10.0, 20.0), generator)
     length = max(160.0, 2.7 * motion)  # over which the displacement grows; shorter ones would compress too much
-    centre = torch.tensor([0.0, 0.0, (APEX + BASE - motion) / 2])
-    inner = torch.tensor([122.0, 82.0, 0.55 * (APEX - BASE + motion)])
+    centre = torch.tensor([0.0, 0.0, (APEX + BASE - motion) / 2], dtype=torch.float32)
+    inner = torch.tensor([122.0, 82.0, 0.55 * (APEX - BASE + motion)], dtype=torch.float32)
     shape = Breathing(
         amplitude=motion,
         depth=0.15,
-        window=Window(torch.tensor([0.0, -12.0, 0.0]), torch.tensor([128.0, 96.0, math.inf]), 0.2),
+        window=Window(
+            torch.tensor([0.0, -12.0, 0.0], dtype=torch.float32),
+            torch.tensor([128.0, 96.0, math.inf], dtype=torch.float32),
+            0.2,
+        ),
         rise=Ramp(2, BASE - motion + 30.0 + length, BASE - motion + 30.0, 15.0),
         front=Ramp(1, -70.0, 75.0, 12.0),
         local=WaveMotion(waves, Window(centre, inner, 0.12), 1.0),
@@ -123,13 +127,13 @@ def _breathing(motion: float, local: float, compression: float, generator: torch
 def _fixed_grid(shape: tuple[int, int, int], motion: float) -> Grid:
     """Return an axis-aligned grid that holds the body's cross-section and the fixed lungs."""
     extent = (2 * BODY[0] + 8, 2 * BODY[1] + 8, APEX - BASE + motion + 2 * MARGIN)
-    return field_of_view(shape, extent, (0.0, 0.0, (APEX + BASE - motion) / 2), torch.eye(3))
+    return field_of_view(shape, extent, (0.0, 0.0, (APEX + BASE - motion) / 2), torch.eye(3, dtype=torch.float64))
 
 
 def _moving_grid(shape: tuple[int, int, int]) -> Grid:
     """Return an oblique grid around the moving lungs: axes run forward, down and to the left, with other spacings."""
     counts = (round(1.1 * shape[1]), round(0.9 * shape[2]), shape[0])
     extent = (2 * BODY[1] + 12, APEX - BASE + 2 * MARGIN + 14, 2 * BODY[0] + 8)
-    forward_down_left = torch.tensor([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]).double()
+    forward_down_left = torch.tensor([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]], dtype=torch.float64)
     centre = (3.0, -2.0, (APEX + BASE) / 2)
     return field_of_view(counts, extent, centre, rotation(0.06, -0.04, 0.09) @ forward_down_left)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from nephi.geometry import identity_like
 from nephi.phantoms.waves import PlaneWaves
 from nephi.transforms import Transform
 
@@ -85,7 +86,7 @@ class WaveMotion(Transform):
         window, slope = self.window.value_and_gradient(points)
         waves, gradient = self.waves.value_and_gradient(points)
         jacobian = window[..., None, None] * gradient + waves.unsqueeze(-1) * slope.unsqueeze(-2)
-        eye = torch.eye(self.dimension).to(points)
+        eye = identity_like(points)
         return points + self.amplitude * window.unsqueeze(-1) * waves, eye + self.amplitude * jacobian
 
 

@@ -43,7 +43,7 @@ def render(
     for start, stop in grid.slabs():
         points = grid.voxel_centres(start, stop)
         values = intensity(points.reshape(-1, grid.dimension)).reshape(points.shape[:-1])
-        values = values + noise * torch.randn(values.shape, generator=generator)
+        values = values + noise * torch.randn(values.shape, generator=generator, dtype=torch.float32)
         data[..., start:stop] = values.round().clamp(-32768, 32767).to(torch.int16)
     return Image(data, grid, name=name)
 

@@ -36,12 +36,13 @@ class Shapes:
     @classmethod
     def random(cls, generator: torch.Generator) -> Shapes:
         """Draw blobs, evenly around the disc so that no part of it is empty, and texture."""
-        place = torch.rand(BLOBS, 2, generator=generator)
+        place = torch.rand(BLOBS, 2, generator=generator, dtype=torch.float32)
         angle = 2 * math.pi * (torch.arange(BLOBS) + 0.6 * place[:, 0]) * (math.sqrt(5) - 1) / 2
-        distance = ((torch.arange(BLOBS) + 0.2 + 0.6 * place[:, 1]) / BLOBS).sqrt() * 0.85
-        centres = torch.stack([angle.cos(), angle.sin()], dim=1) * distance[:, None] * torch.tensor(DISC)
-        radii = 6 + 10 * torch.rand(BLOBS, 2, generator=generator)
-        levels = torch.rand(BLOBS, generator=generator) * 300 + 150
+        distance = ((torch.arange(BLOBS, dtype=torch.float32) + 0.2 + 0.6 * place[:, 1]) / BLOBS).sqrt() * 0.85
+        around = torch.stack([angle.cos(), angle.sin()], dim=1)
+        centres = around * distance[:, None] * torch.tensor(DISC, dtype=torch.float32)
+        radii = 6 + 10 * torch.rand(BLOBS, 2, generator=generator, dtype=torch.float32)
+        levels = torch.rand(BLOBS, generator=generator, dtype=torch.float32) * 300 + 150
         levels[1::2] *= -1
         return cls(centres, radii, levels, PlaneWaves.random(16, 1, 2, (8.0, 32.0), generator))
 
@@ -95,7 +96,7 @@ def shapes_phantom(
     generator = torch.Generator().manual_seed(seed)
     shapes = Shapes.random(generator)
     transform = _waves(motion, generator)
-    fixed_grid = fixed_grid or field_of_view(shape, FIELD_OF_VIEW, (0.0, 0.0), torch.eye(2))
+    fixed_grid = fixed_grid or field_of_view(shape, FIELD_OF_VIEW, (0.0, 0.0), torch.eye(2, dtype=torch.float64))
     moving_grid = moving_grid or _moving_grid(shape)
     fixed_mask = render_mask(fixed_grid, lambda points: disc_depth(transform(points)) > 0, "fixed disc")
     return PhantomPair(
@@ -115,8 +116,9 @@ def _waves(motion: float, generator: torch.Generator) -> WaveMotion:
     Raises `UsageError` when they would compress it too much.
     """
     waves = PlaneWaves.random(6, 2, 2, (90.0, 240.0), generator)
-    window = Window(torch.zeros(2), torch.tensor(DISC) * 1.05, 0.35)
-    probes = field_of_view((160, 144), FIELD_OF_VIEW, (0.0, 0.0), torch.eye(2)).voxel_centres().reshape(-1, 2)
+    window = Window(torch.zeros(2, dtype=torch.float32), torch.tensor(DISC, dtype=torch.float32) * 1.05, 0.35)
+    grid = field_of_view((160, 144), FIELD_OF_VIEW, (0.0, 0.0), torch.eye(2, dtype=torch.float64))
+    probes = grid.voxel_centres().reshape(-1, 2)
     unit = WaveMotion(waves, window, 1.0)(probes) - probes
     amplitude = motion / float(unit.norm(dim=-1).max())
     for _ in range(3):  # the fixed disc depends on the amplitude, the amplitude on the displacement in it
@@ -135,4 +137,5 @@ def _moving_grid(shape: tuple[int, int]) -> Grid:
     """Return an oblique, left-handed grid with the axes swapped and other spacings than the fixed one."""
     counts = (round(0.95 * shape[1]), round(1.1 * shape[0]))
     extent = (FIELD_OF_VIEW[1] + 16, FIELD_OF_VIEW[0] + 8)
-    return field_of_view(counts, extent, (3.0, -2.0), rotation(0.25) @ torch.tensor([[0.0, 1.0], [1.0, 0.0]]).double())
+    swapped = torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
+    return field_of_view(counts, extent, (3.0, -2.0), rotation(0.25) @ swapped)

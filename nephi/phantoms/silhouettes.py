@@ -23,8 +23,8 @@ def silhouettes(count: int, generator: torch.Generator, size: int = 128, hollow:
     centre = _uniform((count, 1, 1, 2), CENTRES, generator)
     radius = _uniform((count, 1, 1), RADII, generator)
     turn = _uniform((count, 1, 1), (0.0, 2 * math.pi / 3), generator)
-    triangle = torch.rand(count, 1, 1, generator=generator) < 0.5
-    line = torch.linspace(0, 1, size)
+    triangle = torch.rand(count, 1, 1, generator=generator, dtype=torch.float32) < 0.5
+    line = torch.linspace(0, 1, size, dtype=torch.float32)
     points = torch.stack(torch.meshgrid(line, line, indexing="ij"), dim=-1) - centre
     depth = torch.where(triangle, _triangle_depth(points, radius, turn), radius - points.norm(dim=-1))
     if hollow:
@@ -34,11 +34,12 @@ def silhouettes(count: int, generator: torch.Generator, size: int = 128, hollow:
 
 def _triangle_depth(points: Tensor, radius: Tensor, turn: Tensor) -> Tensor:
     """Return how far inside the nearest side of an equilateral triangle points `(..., 2)` lie; less than 0 outside."""
-    angles = turn.unsqueeze(-1) + torch.tensor([0.0, 2 * math.pi / 3, 4 * math.pi / 3])  # of the sides' normals
+    normals = torch.tensor([0.0, 2 * math.pi / 3, 4 * math.pi / 3], dtype=torch.float32)  # their directions
+    angles = turn.unsqueeze(-1) + normals
     along = points[..., :1] * angles.cos() + points[..., 1:] * angles.sin()
     return radius / 2 - along.amax(dim=-1)
 
 
 def _uniform(shape: tuple[int, ...], bounds: tuple[float, float], generator: torch.Generator) -> Tensor:
     low, high = bounds
-    return low + (high - low) * torch.rand(shape, generator=generator)
+    return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float32)

@@ -52,7 +52,9 @@ def overlay(registration: Registration, position: Sequence[float] | None = None,
 def pictures_at(registration: Registration, position: Sequence[float] | None, side: int) -> list[Pictures]:
     """Return pictures of the planes of each view through a world position; errors as in `overlay`."""
     grid = registration.pair.fixed.grid
-    centre = grid.centre_world() if position is None else torch.tensor([float(p) for p in position]).double()
+    centre = (
+        grid.centre_world() if position is None else torch.tensor([float(p) for p in position], dtype=torch.float64)
+    )
     if len(centre) != grid.dimension:
         raise UsageError(f"position: expected {grid.dimension} coordinates, as the images have, got {len(centre)}")
     return [picture(registration, planes, spacing=1.0) for planes in plane_through(grid, side, centre)]

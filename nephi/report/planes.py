@@ -72,7 +72,7 @@ class Planes:
         if self.view.normal is None:
             return torch.zeros(points_world.shape[:-1], dtype=torch.int64)
         along = points_world[..., self.view.normal, None]
-        return (along - torch.tensor(self.positions).to(along)).abs().argmin(dim=-1)
+        return (along - torch.tensor(self.positions, dtype=torch.float64, device=along.device)).abs().argmin(dim=-1)
 
 
 def planes_of(grid: Grid, side: int, count: int) -> list[Planes]:

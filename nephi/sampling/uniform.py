@@ -29,7 +29,7 @@ class GridPoints:
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Return `(count, D)` float32 world points."""
         shares = torch.rand(count, self.grid.dimension, generator=generator, dtype=torch.float64)
-        return self.grid.voxel_to_world_points(shares * torch.tensor(self.grid.shape) - 0.5).float()
+        return self.grid.voxel_to_world_points(shares * torch.tensor(self.grid.shape, dtype=torch.int64) - 0.5).float()
 
 
 class MaskPoints:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.geometry import Grid
+from nephi.geometry import Grid, identity_like
 from nephi.transforms.transform import Transform
 
 
@@ -63,20 +64,20 @@ class BSplineField(Transform):
                 steep = [*factors[:axis], slopes[axis][step], *factors[axis + 1 :]]
                 gradient[..., axis] += torch.stack(steep).prod(dim=0).unsqueeze(-1) * values
         to_voxel = self.grid.inverse_affine[:-1, :-1].to(points)
-        jacobian = torch.eye(self.dimension).to(points) + gradient @ to_voxel * inside.unsqueeze(-1)
+        jacobian = identity_like(points) + gradient @ to_voxel * inside.unsqueeze(-1)
         return points + total * inside, jacobian
 
     def _cell(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the first of the 4 control points along each axis, how far on from the second, and inside or not."""
         voxel = self.grid.world_to_voxel_points(points)
-        last = torch.tensor(self.grid.shape, device=points.device) - 2
+        last = torch.tensor(self.grid.shape, dtype=torch.int64, device=points.device) - 2
         inside = ((voxel >= 1) & (voxel <= last)).all(dim=-1, keepdim=True)
         first = (voxel.floor().long() - 1).clamp(min=0).minimum(last - 2)
         return first, voxel - (first + 1), inside
 
     def _control_points(self, first: Tensor) -> itertools.starmap[tuple[tuple[int, ...], Tensor]]:
         """Yield the 4^D control points around each point: steps along the axes, and their coefficients."""
-        strides = [int(torch.tensor(self.grid.shape[axis + 1 :]).prod()) for axis in range(self.dimension)]
+        strides = [math.prod(self.grid.shape[axis + 1 :]) for axis in range(self.dimension)]
         flat = self.coefficients.reshape(-1, self.dimension)
         base = sum(first[..., axis] * stride for axis, stride in enumerate(strides))
         assert isinstance(base, Tensor)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.geometry import Grid, lookup, lookup_with_gradient
+from nephi.geometry import Grid, identity_like, lookup, lookup_with_gradient
 from nephi.transforms.transform import Transform
 
 
@@ -50,7 +50,7 @@ class DisplacementField(Transform):
         u, gradient_voxel = lookup_with_gradient(self.displacement, voxel)
         to_voxel = self.grid.inverse_affine[:-1, :-1].to(points)
         gradient = gradient_voxel @ to_voxel * inside.unsqueeze(-1)
-        return points + u * inside, torch.eye(self.dimension).to(points) + gradient
+        return points + u * inside, identity_like(points) + gradient
 
 
 class ContinuedDisplacement(DisplacementField):
@@ -67,4 +67,4 @@ class ContinuedDisplacement(DisplacementField):
         """Return `x + u(x)` and `I + du/dx`, piecewise linear; beyond the grid nothing changes across its border."""
         u, gradient_voxel = lookup_with_gradient(self.displacement, self.grid.world_to_voxel_points(points))
         gradient = gradient_voxel @ self.grid.inverse_affine[:-1, :-1].to(points)
-        return points + u, torch.eye(self.dimension).to(points) + gradient
+        return points + u, identity_like(points) + gradient

@@ -91,4 +91,4 @@ def _between_voxels(grid: Grid) -> Tensor:
     """Return random world points `(POINTS, D)`, float64, between the outermost voxel centres."""
     generator = torch.Generator().manual_seed(0)
     shares = torch.rand(POINTS, grid.dimension, generator=generator, dtype=torch.float64)
-    return grid.voxel_to_world_points(shares * (torch.tensor(grid.shape) - 1))
+    return grid.voxel_to_world_points(shares * (torch.tensor(grid.shape, dtype=torch.int64) - 1))

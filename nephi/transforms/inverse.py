@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.geometry import determinant
+from nephi.geometry import determinant, identity_like
 from nephi.transforms.affine import AffineTransform
 from nephi.transforms.composite import Composite
 from nephi.transforms.displacement import DisplacementField
@@ -109,14 +109,14 @@ def invert(transform: Transform) -> Transform:
 
 def _newton_step(jacobian: Tensor, residual: Tensor) -> Tensor:
     regular = determinant(jacobian).abs() > 1e-3
-    safe = torch.where(regular[:, None, None], jacobian, torch.eye(jacobian.shape[-1]).to(jacobian))
+    safe = torch.where(regular[:, None, None], jacobian, identity_like(jacobian))
     return torch.linalg.solve(safe, residual)
 
 
 def _inverted(jacobian: Tensor) -> Tensor:
     """Invert matrices `(..., D, D)`; the few singular ones by the pseudo-inverse, which is far dearer."""
     singular = determinant(jacobian).abs() < 1e-6
-    safe = torch.where(singular[..., None, None], torch.eye(jacobian.shape[-1]).to(jacobian), jacobian)
+    safe = torch.where(singular[..., None, None], identity_like(jacobian), jacobian)
     result = torch.linalg.inv(safe)
     if bool(singular.any()):
         result[singular] = torch.linalg.pinv(jacobian[singular])

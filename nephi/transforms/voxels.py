@@ -38,7 +38,7 @@ class _Between:
         # Where the last voxel lies halfway, the one after it is needed, too.
         self._thinned = Grid(tuple(n // 2 + 1 for n in grid.shape), grid.affine * twice)
         self._first = 0
-        self._known = torch.zeros(0)  # from slice `_first` of the thinned grid on
+        self._known = torch.zeros(0, dtype=torch.float32)  # from slice `_first` of the thinned grid on
 
     def __call__(self, start: int, stop: int) -> Tensor:
         """Return those of slices `start` to `stop` of the grid; slabs are asked for in their order."""

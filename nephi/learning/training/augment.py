@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -69,7 +70,7 @@ def _unit_cube(grid: Grid, warp: RandomMap, offset: Tensor) -> Tensor:
     world = torch.eye(d + 1, dtype=torch.float64)
     world[:d, :d], world[:d, d] = warp.matrix, offset
     to_cube = torch.zeros(d + 1, d + 1, dtype=torch.float64)  # from voxels
-    to_cube[:d, :d] = torch.diag(2 / (torch.tensor(grid.shape) - 1.0)).flip(0)
+    to_cube[:d, :d] = torch.diag(2 / (torch.tensor(grid.shape, dtype=torch.float64) - 1)).flip(0)
     to_cube[:d, d], to_cube[d, d] = -1, 1
     by_world = to_cube @ grid.inverse_affine @ world
     theta = (by_world @ grid.affine @ torch.linalg.inv(to_cube))[None, :d].float()
@@ -95,12 +96,12 @@ def _toned(image: Tensor, settings: AugmentSettings, generator: torch.Generator)
     gamma, contrast, brightness = uniform(3, generator).tolist()
     if not (settings.gamma or settings.contrast or settings.brightness):
         return image
-    bent = image ** float(torch.tensor(settings.gamma * gamma).exp())
+    bent = image ** math.exp(settings.gamma * gamma)
     return ((1 + settings.contrast * contrast) * bent + settings.brightness * brightness).clamp(0, 1)
 
 
 def _noisy(image: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
     if not settings.noise:
         return image
-    spread = settings.noise * float(torch.rand(1, generator=generator))
-    return (image + spread * torch.randn(image.shape, generator=generator)).clamp(0, 1)
+    spread = settings.noise * float(torch.rand(1, generator=generator, dtype=torch.float32))
+    return (image + spread * torch.randn(image.shape, generator=generator, dtype=torch.float32)).clamp(0, 1)

@@ -85,7 +85,8 @@ class Training:
         return self.counters.step % interval == 0 or self.counters.step == self.settings.train.steps
 
     def _anywhere(self, here: bool) -> bool:
-        found = self.fabric.all_reduce(torch.tensor(float(here), device=self.fabric.device), reduce_op="mean")
+        flag = torch.tensor(float(here), dtype=torch.float32, device=self.fabric.device)
+        found = self.fabric.all_reduce(flag, reduce_op="mean")
         assert isinstance(found, Tensor)
         return bool(found > 0)
 

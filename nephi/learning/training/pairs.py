@@ -103,7 +103,7 @@ class TrainingPairs(Dataset[Drawn | NephiError]):
     ) -> Iterator[Tensor]:
         """Give `count` random ones of a pair's landmarks in either image, NaN where it has none."""
         if pair.landmarks is None:
-            yield from (torch.full((count, self.grid.dimension), torch.nan) for _ in sides)
+            yield from (torch.full((count, self.grid.dimension), torch.nan, dtype=torch.float32) for _ in sides)
             return
         known = self.seen.landmarks(pair.landmarks)
         chosen = torch.randint(len(known.fixed.coordinates), (count,), generator=generator)
@@ -155,7 +155,7 @@ class _Collate:
         fixed, moving = (torch.stack([view.values for view in views]) for views in sides)
         masks = [_stacked([view.mask for view in views]) for views in sides]
         landmarks = [_stacked([view.landmarks for view in views]) for views in sides]
-        which = torch.tensor([item.number for item in good])
+        which = torch.tensor([item.number for item in good], dtype=torch.int64)
         pairs = PairBatch(fixed, moving, masks[0], masks[1], landmarks[0], landmarks[1], which)
         return PlacedBatch(pairs, [item.place for item in good], self.seed)
 

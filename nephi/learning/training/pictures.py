@@ -33,7 +33,7 @@ def _slice(volume: Tensor) -> Tensor:
 
 def _lines(moved: Tensor, grid: Grid) -> Tensor:
     """Return a volume that is dark where phi of a voxel meets a line of a regular grid in the moving image."""
-    pitch = float((grid.spacing * torch.tensor(grid.shape)).max()) / LINES
+    pitch = float((grid.spacing * torch.tensor(grid.shape, dtype=torch.int64)).max()) / LINES
     shown = [0, 1] if grid.dimension == 2 else [0, 2]
     apart = (moved[:, shown] / pitch + 0.5) % 1 - 0.5  # from the nearest line, in pitches
     width = float(grid.spacing.max()) / pitch

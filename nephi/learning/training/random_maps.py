@@ -22,7 +22,8 @@ class RandomMap(NamedTuple):
     @property
     def still(self) -> bool:
         """Whether every point stays where it is."""
-        return not self.bumps and bool((self.matrix == torch.eye(len(self.matrix))).all() and not self.shift.any())
+        straight = torch.equal(self.matrix, torch.eye(len(self.matrix), dtype=self.matrix.dtype))
+        return not self.bumps and straight and not bool(self.shift.any())
 
 
 def random_map(grid: Grid, settings: WarpSettings, generator: torch.Generator) -> RandomMap:
@@ -75,9 +76,9 @@ def _affine(dimension: int, settings: WarpSettings, generator: torch.Generator) 
 
 def _bumps(grid: Grid, settings: WarpSettings, generator: torch.Generator) -> DisplacementField:
     """Return a random displacement, linear between nodes about `elastic_spacing` apart."""
-    extent = (torch.tensor(grid.shape) - 1) * grid.spacing
+    extent = (torch.tensor(grid.shape, dtype=torch.int64) - 1) * grid.spacing
     shape = tuple(max(2, int(float(length) / settings.elastic_spacing) + 1) for length in extent)
     scale = [(n - 1) / (m - 1) for n, m in zip(grid.shape, shape, strict=True)]
     coarse = Grid(shape, grid.affine @ torch.diag(torch.tensor([*scale, 1.0], dtype=torch.float64)))
-    heights = settings.elastic * torch.randn(*shape, grid.dimension, generator=generator)
-    return DisplacementField(heights, coarse)
+    heights = torch.randn(*shape, grid.dimension, generator=generator, dtype=torch.float32)
+    return DisplacementField(settings.elastic * heights, coarse)

@@ -16,7 +16,8 @@ def raise_together(fabric: Fabric, problem: NephiError | None) -> None:
     """Raise `problem` where there is one, and `DataError` in the other processes, if any process has one."""
     if problem is None and fabric.world_size == 1:
         return
-    found = fabric.all_reduce(torch.tensor(float(problem is not None), device=fabric.device), reduce_op="mean")
+    flag = torch.tensor(float(problem is not None), dtype=torch.float32, device=fabric.device)
+    found = fabric.all_reduce(flag, reduce_op="mean")
     if problem is not None:
         raise problem
     if isinstance(found, torch.Tensor) and bool(found > 0):

@@ -68,13 +68,13 @@ def deformation_maps(transform: Transform, fixed_grid: Grid) -> dict[str, Colour
 def map_grid(grid: Grid, most: int) -> Grid:
     """Return a grid over the same box with no more than about `most` voxels, and none smaller than the grid's own."""
     pixel = float(grid.spacing.min())
-    extent = (grid.spacing * torch.tensor(grid.shape)).tolist()
+    extent = (grid.spacing * torch.tensor(grid.shape, dtype=torch.int64)).tolist()
     while True:
         shape = [min(n, max(1, math.ceil(e / pixel - 1e-6))) for n, e in zip(grid.shape, extent, strict=True)]
         if math.prod(shape) <= most:
             break
         pixel *= 1.02
-    factors = torch.tensor(grid.shape, dtype=torch.float64) / torch.tensor(shape)
+    factors = torch.tensor(grid.shape, dtype=torch.float64) / torch.tensor(shape, dtype=torch.float64)
     affine = grid.affine.clone()
     affine[:-1, :-1] *= factors
     affine[:-1, -1] = grid.voxel_to_world_points(factors / 2 - 0.5)  # the box begins half a voxel before the first

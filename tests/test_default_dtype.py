@@ -1,0 +1,227 @@
+"""The program that calls nephi may have set torch's default dtype: nothing depends on it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+import nephi
+from nephi.fields import FieldSettings
+from nephi.learning import (
+    EncoderSettings,
+    FrameSettings,
+    ModelSettings,
+    ObjectiveSettings,
+    StoredModel,
+    UNetSettings,
+    build_system,
+    frame_grid,
+    write_model,
+)
+from nephi.optimize import Settings
+from nephi.optimize.settings import AffineSettings, FitSettings, LevelSettings, RegularitySettings
+
+SOURCES = str(Path(nephi.__file__).parent)
+DEFAULTS = [torch.float64, torch.float16, torch.bfloat16]
+LEVELS = (LevelSettings(8, 3.0, 4.0), LevelSettings(8, 0.0, 3.0))
+BRIEF = Settings(
+    affine=AffineSettings(smoothing=(5.0,), steps=8, points=500, rotations=3),
+    field=FieldSettings(spacings=(48.0, 24.0)),
+    fit=FitSettings(patches=64, radius=1),
+    regularity=RegularitySettings(points=32, everywhere=16),
+    levels=LEVELS,
+)
+WAYS = {  # through every encoding, similarity and kind of settings that a fit has
+    "usual": BRIEF,
+    "contrast": replace(BRIEF, fit=replace(BRIEF.fit, match_contrast=True, similarity="nmi", radius=0)),
+    "mind": replace(
+        BRIEF, fit=replace(BRIEF.fit, similarity="mind", radius=2), affine=replace(BRIEF.affine, kind="rigid")
+    ),
+    "fourier": replace(BRIEF, field=FieldSettings(encoding="fourier", decoder="siren", global_codes=2)),
+    "codes": replace(BRIEF, field=FieldSettings(encoding="hash", decoder="gated-sine", local_codes=2)),
+}
+
+
+class Watch(TorchFunctionMode):
+    """Fail where a call of torch in nephi gives a tensor of the default dtype, bfloat16, that no input had.
+
+    nephi has no use for bfloat16, so that such a tensor has taken its type from the default.
+    """
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = function(*args, **(kwargs or {}))
+        if _has_default(found) and not _has_default([*args, *(kwargs or {}).values()]):
+            frame = sys._getframe(1)
+            while frame is not None and not frame.f_code.co_filename.startswith(SOURCES):
+                frame = frame.f_back  # type: ignore[assignment]
+            where = "outside of nephi" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+            raise AssertionError(f"{where}: {function} takes its type from the default dtype")
+        return found
+
+
+def _has_default(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_has_default, value))
+    return isinstance(value, Tensor) and value.dtype == torch.bfloat16
+
+
+@pytest.fixture(params=DEFAULTS, ids=str)
+def under_default(request: pytest.FixtureRequest) -> Iterator[torch.dtype]:
+    torch.set_default_dtype(request.param)
+    yield request.param
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def watched() -> Iterator[None]:
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with Watch():
+            yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+class Case(NamedTuple):
+    """A pair in files, and what came of it under the usual default."""
+
+    folder: Path
+    points: Tensor
+    result: nephi.Registration
+
+
+def _case(folder: Path, pair: nephi.PhantomPair) -> Case:
+    for name in ("fixed", "moving"):
+        nephi.write_image(getattr(pair, name), folder / f"{name}.nii.gz")
+    result = nephi.register(folder / "fixed.nii.gz", folder / "moving.nii.gz", settings=BRIEF)
+    result.save(folder / "result")
+    return Case(folder, pair.landmarks.fixed.coordinates[:50], result)
+
+
+@pytest.fixture(scope="module", params=["2-D", "3-D"])
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    pair = _pair(request.param)
+    return _case(tmp_path_factory.mktemp(request.param), pair)
+
+
+def _pair(dimension: str) -> nephi.PhantomPair:
+    if dimension == "2-D":
+        return nephi.shapes_phantom(seed=1, motion=6.0, shape=(48, 40))
+    return nephi.lung_phantom(seed=1, motion=15.0, shape=(26, 20, 22))
+
+
+def _values(transform: nephi.Transform, points: Tensor) -> list[Tensor]:
+    found = [transform(points), transform(points.float())]
+    found += [each for p in (points, points.float()) for each in transform.value_and_jacobian(p)]
+    return [each.detach() for each in found]
+
+
+def _same(found: list[Tensor], expected: list[Tensor]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype and torch.equal(one, other)
+
+
+@pytest.mark.parametrize("read", [nephi.read_transform, nephi.read_inverse])
+@pytest.mark.parametrize("file", ["transform.nephi", "warp.nii.gz"])
+def test_stored_transforms(case: Case, read: Callable[..., nephi.Transform], file: str, request) -> None:
+    expected = _values(read(case.folder / "result" / file), case.points)
+    request.getfixturevalue("watched")
+    _same(_values(read(case.folder / "result" / file), case.points), expected)
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "nearest", "bspline", "label"])
+def test_images_resampled(case: Case, interpolation: str, under_default: torch.dtype) -> None:
+    moving = nephi.read_image(case.folder / "moving.nii.gz")
+    fixed = nephi.read_image(case.folder / "fixed.nii.gz")
+    found = nephi.resample(
+        moving, fixed.grid, nephi.read_transform(case.folder / "result" / "transform.nephi"), interpolation
+    )
+    torch.set_default_dtype(torch.float32)
+    expected = nephi.resample(case.result.pair.moving, fixed.grid, case.result.transform, interpolation)
+    assert found.data.dtype == expected.data.dtype and torch.equal(found.data, expected.data)
+
+
+@pytest.mark.parametrize(("name", "format"), [("w.nii.gz", "itk"), ("w.nrrd", "nrrd"), ("w.h5", "h5")])
+def test_exported(case: Case, name: str, format: str, under_default: torch.dtype, tmp_path: Path) -> None:
+    def exported(file: Path) -> list[Tensor]:
+        nephi.export_transform(case.result.transform, case.result.pair.fixed.grid, file, format=format)
+        return _values(nephi.read_transform(file), case.points)
+
+    found = exported(tmp_path / name)
+    torch.set_default_dtype(torch.float32)
+    _same(found, exported(tmp_path / f"usual_{name}"))
+
+
+@pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "torch"])
+def test_registered_again(
+    case: Case, kernels: bool, under_default: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = case.result
+    if not kernels:
+        for module in ("adam", "field", "library", "lookup", "similarity", "volume"):
+            monkeypatch.setattr(f"nephi.kernels.{module}.library", lambda: None)
+        torch.set_default_dtype(torch.float32)
+        expected = nephi.register(case.result.pair.fixed, case.result.pair.moving, settings=BRIEF)
+        torch.set_default_dtype(under_default)
+    found = nephi.register(case.folder / "fixed.nii.gz", case.folder / "moving.nii.gz", settings=BRIEF)
+    _same(_values(found.transform, case.points), _values(expected.transform, case.points))
+    assert found.history == expected.history
+
+
+@pytest.mark.parametrize("dimension", ["2-D", "3-D"])
+@pytest.mark.parametrize("way", WAYS)
+def test_no_step_takes_the_default(dimension: str, way: str, watched: None, tmp_path: Path) -> None:
+    pair = _pair(dimension)
+    masks = {"fixed_mask": pair.fixed_mask, "moving_mask": pair.moving_mask}
+    result = nephi.register(pair.fixed, pair.moving, settings=WAYS[way], **masks)
+    report = result.save(tmp_path / "result", landmarks=pair.landmarks, labels=(pair.fixed_mask, pair.moving_mask))
+    assert "nan" not in str(report["tre_mm"]).lower()
+
+
+MODELS = {
+    "dense": ModelSettings(field=FieldSettings(spacings=(24.0, 12.0), hidden=8), encoder=EncoderSettings((4, 8), 1, 8)),
+    "steps": ModelSettings(
+        thinning=(2, 1),
+        field=FieldSettings(spacings=(24.0,), hidden=8),
+        encoder=EncoderSettings((4, 8), 1, 8, forces=True),
+    ),
+    "auto": ModelSettings("auto-decoder", pairs=2, field=FieldSettings(spacings=(24.0, 12.0), hidden=8)),
+    "unet": ModelSettings("unet", unet=UNetSettings((4, 8))),
+}
+
+
+def _model(name: str, dimension: int) -> StoredModel:
+    frame = FrameSettings((16, 14, 12)[:dimension], (9.0, 9.0, 12.0)[:dimension])
+    system = build_system(MODELS[name], frame_grid(frame), torch.Generator().manual_seed(5))
+    return StoredModel(MODELS[name], frame, ObjectiveSettings(), system, {"seed": 5})
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models(case: Case, name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    paths = case.folder / "fixed.nii.gz", case.folder / "moving.nii.gz"
+    steps = {} if name == "unet" else {"refinement": nephi.Refinement(4)}
+    usual = _model(name, case.points.shape[-1])
+    expected = nephi.predict(*paths, model=usual, device="cpu", **steps)
+    request.getfixturevalue("watched")
+    model = _model(name, case.points.shape[-1])
+    for one, other in zip(model.system.parameters(), usual.system.parameters(), strict=True):
+        assert one.dtype == other.dtype and torch.equal(one, other)
+    write_model(model, tmp_path / "m.safetensors")
+    found = nephi.predict(*paths, model=tmp_path / "m.safetensors", device="cpu", **steps)
+    _same(_values(found.transform, case.points), _values(expected.transform, case.points))
+
+
+def test_phantoms(under_default: torch.dtype) -> None:
+    found = [_pair(dimension) for dimension in ("2-D", "3-D")]
+    torch.set_default_dtype(torch.float32)
+    for one, other in zip(found, [_pair(dimension) for dimension in ("2-D", "3-D")], strict=True):
+        assert torch.equal(one.fixed.data, other.fixed.data) and torch.equal(one.moving.data, other.moving.data)
+        assert torch.equal(one.landmarks.moving.coordinates, other.landmarks.moving.coordinates)
