@@ -50,7 +50,9 @@ def warn_of_positions(field: DisplacementField, path: Path) -> None:
     """
     if min(field.grid.shape) < 2:
         return
-    axes = [torch.linspace(0, n - 1, min(n, SAMPLES_PER_AXIS)).round().long() for n in field.grid.shape]
+    axes = [
+        torch.linspace(0, n - 1, min(n, SAMPLES_PER_AXIS), dtype=torch.float64).round().long() for n in field.grid.shape
+    ]
     voxel = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
     u = field.displacement[tuple(voxel.unbind(-1))].reshape(-1, field.dimension).double()
     x = field.grid.voxel_to_world_points(voxel.double()).reshape(-1, field.dimension)
