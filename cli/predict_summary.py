@@ -67,7 +67,7 @@ def finished_row(case: PairFiles, folder: Path, save: Sequence[str], about: Mapp
         made = {name: report.get(name) for name in about}
         images = {side: Path(report[side]).resolve() for side in ("fixed", "moving")}
         row = row_of_report(case, report)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
     expected = {**about, "fixed": case.fixed.resolve(), "moving": case.moving.resolve()}
     for name, value in {**made, **images}.items():

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # "api" is nephi/__init__.py and every module directly in nephi/ that is not a room of its own.
 LEVELS = (
     {"errors"},
+    {"documents"},
     {"kernels"},
     {"geometry"},
     {"transforms", "images"},

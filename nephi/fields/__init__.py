@@ -14,11 +14,12 @@ from nephi.fields.storage import nephi_bytes, read_nephi
 from nephi.fields.stored import StoredTransform
 from nephi.fields.stored_steps import DisplacementStep, FieldStep, Step
 from nephi.fields.tables import from_table
-from nephi.fields.tensor_file import TensorFile
+from nephi.fields.tensor_file import UNFIT, TensorFile
 
 __all__ = [
     "DECODERS",
     "ENCODINGS",
+    "UNFIT",
     "ChainPair",
     "DisplacementStep",
     "FieldBatch",

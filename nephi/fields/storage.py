@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nephi.errors import DataError, NephiError
+from nephi.errors import DataError
 from nephi.fields.build import build_fields
 from nephi.fields.settings import FieldSettings
 from nephi.fields.stored import StoredTransform
 from nephi.fields.stored_steps import DisplacementStep, FieldStep, Step
 from nephi.fields.tables import from_table
-from nephi.fields.tensor_file import TensorFile
+from nephi.fields.tensor_file import UNFIT, TensorFile
 from nephi.geometry import Grid
 from nephi.transforms import AffineTransform, ContinuedDisplacement
 
@@ -91,7 +91,7 @@ def read_nephi(path: str | Path) -> StoredTransform:
         if tensors:
             raise DataError(f"Unexpected key {next(iter(tensors))}")
         return StoredTransform(affine, fixed_grid, moving_grid, steps, dict(header["settings"]), dict(header["about"]))
-    except (NephiError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+    except UNFIT as error:
         raise FILE.damaged(path, error) from None
 
 

@@ -15,9 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nephi.documents import parse_json
 from nephi.errors import DataError, NephiError
 
 KEY = "nephi"
+# What building anything from a header and tensors raises that do not belong together.
+UNFIT = (NephiError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
+DTYPES = (
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+)
 
 
 @dataclass(frozen=True)
@@ -46,15 +53,16 @@ class TensorFile:
 
         Raises `DataError` in one line for a file that is missing, cut short, of another kind or of an unknown version.
         """
-        from safetensors import SafetensorError, safe_open
+        from safetensors import safe_open
 
-        if not path.is_file():
+        if not _is_file(path):
             raise DataError(f"{path}: no such file; expected a {self.called}, as {self.writer} writes it")
         try:
-            with safe_open(str(path), framework="pt") as handle:
-                header = json.loads((handle.metadata() or {}).get(KEY, "null"))
+            # By its descriptor: safetensors does not open paths that are not UTF-8.
+            with path.open("rb") as file, safe_open(f"/dev/fd/{file.fileno()}", framework="pt") as handle:
+                header = parse_json((handle.metadata() or {}).get(KEY, "null"))
                 tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no mapping)
-        except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        except Exception as error:  # of torch or safetensors, for types and shapes that they do not know
             raise DataError(f"{path}: not a {self.called}, or cut short ({one_line(error)}){self._then}") from None
         if not isinstance(header, dict) or header.get("format") != self.format:
             raise DataError(
@@ -64,6 +72,9 @@ class TensorFile:
             known = " and ".join(map(str, self.versions))
             found = f"{self.called} of version {header.get('version')}"
             raise DataError(f"{path}: {found}, this nephi reads {known}; update nephi")
+        for name, tensor in tensors.items():
+            if tensor.dtype not in DTYPES:
+                raise self.damaged(path, DataError(f"{name} is of type {tensor.dtype}, which no {self.called} holds"))
         return header, tensors
 
     def require_finite(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -80,6 +91,13 @@ class TensorFile:
     @property
     def _then(self) -> str:
         return f"; {self.advice}" if self.advice else ""
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 def one_line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from pathlib import Path
 
 from nephi.errors import DataError
@@ -12,8 +13,8 @@ def finite(path: Path, where: str, cell: object) -> float:
     """Return a cell as a number; raise `DataError` naming file and place when it is no finite one."""
     try:
         value = float(cell) if isinstance(cell, str | int | float) else math.nan
-    except ValueError:
+    except (ValueError, OverflowError):  # a whole number beyond what a float holds
         value = math.nan
     if not math.isfinite(value):
-        raise DataError(f"{path}: expected a finite number in {where}, found {cell!r}")
+        raise DataError(f"{path}: expected a finite number in {where}, found {reprlib.repr(cell)}")
     return value

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from nephi.errors import DataError
+from nephi.documents import is_unicode, read_json
+from nephi.errors import DataError, printable
 from nephi.geometry import Points
 from nephi.io.atomic import write_text
 from nephi.io.foreign import reading, require_file
@@ -28,8 +29,7 @@ def read_markups(path: Path) -> Points:
     or has a point without a position.
     """
     require_file(path)
-    with reading(path, "a markups file of 3-D Slicer"), open(path, encoding="utf-8-sig") as file:
-        tree = json.load(file)
+    tree = read_json(path, "a markups file of 3-D Slicer")
     lists = tree.get("markups") if isinstance(tree, dict) else None
     if not isinstance(lists, list) or len(lists) != 1 or not isinstance(lists[0], dict):
         found = f"{len(lists)} lists" if isinstance(lists, list) else "none"
@@ -44,6 +44,11 @@ def read_markups(path: Path) -> Points:
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: expected points (controlPoints), found none; place some")
     ids = _distinct([str(row.get("label", "")) for row in rows], [str(row.get("id", "")) for row in rows])
+    for name in ids:
+        if not is_unicode(name):
+            raise DataError(
+                f"{path}: expected labels in Unicode, found half of a surrogate pair in {name!r}; rename it"
+            )
     values = [_position(path, i, row) for i, row in enumerate(rows)]
     return Points(points_from(frame, torch.tensor(values, dtype=torch.float64)), ids)
 
@@ -61,6 +66,7 @@ def read_fcsv(path: Path) -> Points:
     require_file(path)
     with reading(path, "a fiducial file of 3-D Slicer"), open(path, encoding="utf-8-sig", newline="") as file:
         lines = [line for line in file.read().splitlines() if line.strip()]
+        cells = list(csv.reader(x for x in lines if not x.startswith("#")))
     told = dict(_comment(line) for line in lines if line.startswith("#"))
     system = told.get("CoordinateSystem", "none")
     if system not in FCSV_FRAMES:
@@ -71,7 +77,7 @@ def read_fcsv(path: Path) -> Points:
     columns = told.get("columns", FCSV_COLUMNS).split(",")
     if not {"x", "y", "z"} <= set(columns):
         raise DataError(f"{path}: expected the columns x, y and z, found {','.join(columns)}")
-    rows = [dict(zip(columns, row, strict=False)) for row in csv.reader(x for x in lines if not x.startswith("#"))]
+    rows = [dict(zip(columns, row, strict=False)) for row in cells]
     if not rows:
         raise DataError(f"{path}: expected one line for each point, found none")
     values = [[finite(path, f"point {i + 1}", row.get(axis, "")) for axis in "xyz"] for i, row in enumerate(rows)]
@@ -115,6 +121,7 @@ def write_fcsv(path: Path, points: Points, frame: str) -> None:
         f"# columns = {FCSV_COLUMNS}",
     ]
     for i, (name, row) in enumerate(zip(points.ids, points_from(frame, points.coordinates).tolist(), strict=True)):
+        name = printable(name)  # one line, and no control characters
         label = '"' + name.replace('"', '""') + '"' if set(name) & set(',"') else name
         lines.append(",".join([str(i + 1), *map(repr, row), "0,0,0,1,1,1,0", label, "", ""]))
     write_text(path, "\n".join(lines) + "\n")

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from nephi.documents import is_unicode, read_json
 from nephi.errors import DataError
 from nephi.learning.index import DatasetImage, DatasetIndex, DatasetPair, DatasetSource, DatasetSplit
 
@@ -84,15 +85,7 @@ def _require_files(index: DatasetIndex) -> None:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; expected a data set's index (see docs/reference/datasets.md)")
-    try:
-        table = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise DataError(f"{path}: expected JSON, found an error in {where} ({error.msg}); is it whole?") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: could not be read as a UTF-8 text ({error})") from None
+    table = read_json(path, "a data set's index (see docs/reference/datasets.md)")
     if not isinstance(table, dict) or table.get("format") != FORMAT:
         found = repr(table.get("format")) if isinstance(table, dict) else f"a {type(table).__name__}"
         raise DataError(f"{path}: expected the index of a data set, with format {FORMAT!r}, found {found}")
@@ -149,6 +142,8 @@ def _require_known(where: str, table: dict[str, Any], known: tuple[str, ...]) ->
 def _text(where: str, value: object) -> str:
     if not isinstance(value, str):
         raise DataError(f"{where}: expected a text, found {_told(value)}")
+    if not is_unicode(value):
+        raise DataError(f"{where}: expected a text in Unicode, found half of a surrogate pair in {_told(value)}")
     return value
 
 

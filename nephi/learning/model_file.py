@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nephi.errors import DataError, NephiError
-from nephi.fields import FieldPair, TensorFile, from_table, latent_grids
+from nephi.errors import DataError
+from nephi.fields import UNFIT, FieldPair, TensorFile, from_table, latent_grids
 from nephi.io import replacing, write_durably
 from nephi.learning.frame import FrameSettings, frame_grid
 from nephi.learning.model import ModelSettings, System, build_system
@@ -65,7 +65,7 @@ def read_model(path: str | Path) -> StoredModel:
         objective = from_table(ObjectiveSettings, header["objective"], "objective.")
         about = dict(header["about"])
         system = _system(settings, frame, tensors)
-    except (NephiError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+    except UNFIT as error:
         raise FILE.damaged(path, error) from None
     return StoredModel(settings, frame, objective, system, about)
 

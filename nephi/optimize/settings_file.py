@@ -9,7 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from nephi.errors import UsageError
+from nephi.documents import read_toml
+from nephi.errors import DataError, UsageError
 from nephi.fields import from_table
 from nephi.optimize.settings import Settings
 
@@ -38,13 +39,11 @@ def read_settings(path: str | Path, base: str | Settings) -> Settings:
 
 
 def toml_table(path: str | Path) -> dict[str, Any]:
-    """Return the content of a TOML file; raise `UsageError` naming the file when it is missing or malformed."""
+    """Return the content of a TOML file; raise `UsageError` naming it when it is missing, malformed or too large."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot read the settings: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a TOML file: {error}") from None
+        return read_toml(Path(path), "settings in TOML")
+    except DataError as error:
+        raise UsageError(str(error)) from None
 
 
 def settings_from_table(table: Mapping[str, Any], source: str) -> Settings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from nephi.documents import read_json
 from nephi.errors import DataError
 from nephi.geometry import PointPairs
 from nephi.io import write_text
@@ -73,10 +73,7 @@ def page_html(
 
 def _saved_report(folder: Path) -> Mapping[str, Any]:
     path = folder / "report.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: expected the report of a saved registration ({error})") from error
+    found = read_json(path, "the report of a saved registration")
     if not isinstance(found, dict) or not {"usage", "versions", "whole_grid"} <= found.keys():
         raise DataError(f"{path}: expected the report of a saved registration, found something else")
     return found

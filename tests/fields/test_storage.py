@@ -1,9 +1,11 @@
 """`.nephi` files: what comes back, and what is refused."""
 
 import json
+import os
 import pickle
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -270,7 +272,7 @@ def test_pickle_is_refused_and_does_not_run(tmp_path, write) -> None:
 def test_settings_larger_than_the_tensors_are_refused_before_allocation(path, monkeypatch, change) -> None:
     monkeypatch.setattr(storage, "build_fields", lambda *args: pytest.fail("fields were built"))
     edit(path, lambda header, tensors: header["field"].update(change))
-    with pytest.raises(DataError, match=r"smaller than its settings say|OverflowError"):
+    with pytest.raises(DataError, match=r"smaller than its settings say|OverflowError|below 2\^53"):
         read_nephi(path)
 
 
@@ -346,3 +348,40 @@ def test_deeply_nested_text(path) -> None:
     path.write_bytes(save({"affine": torch.eye(4)}, metadata={"nephi": nested}))
     with pytest.raises(DataError):
         read_nephi(path)
+
+
+@pytest.mark.parametrize("kind", ["F8_E4M3", "F8_E5M2", "C64", "XYZ"])
+def test_types_that_no_transform_holds(path, kind) -> None:
+    """Half of them are unknown to safetensors, of the others torch knows no `isfinite`."""
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    start, stop = header["affine"]["data_offsets"]
+    header["affine"] |= {"dtype": kind, "shape": [(stop - start) // (8 if kind == "C64" else 1)]}
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+    with pytest.raises(DataError, match=r"pair\.nephi: (damaged|not a) \.nephi transform"):
+        read_nephi(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"seed": ' + "1" * 5000 + "}", '"' + "x" * 100, "[1]"])
+def test_a_hostile_header(path, text) -> None:
+    path.write_bytes(save(load(path.read_bytes()), metadata={"nephi": text}))
+    with pytest.raises(DataError, match=r"pair\.nephi: "):
+        read_nephi(path)
+
+
+@pytest.mark.parametrize("key", ["fixed_grid", "moving_grid", "field", "settings", "about"])
+@pytest.mark.parametrize("value", [None, 3, "x", [], [[]], {"shape": 5}, {"shape": [2, 2], "affine": "x"}], ids=repr)
+def test_any_value_in_the_header(path, key, value) -> None:
+    edit(path, lambda header, tensors: header.update({key: value}))
+    with suppress(DataError):
+        read_nephi(path)
+
+
+def test_names_that_are_not_utf8_or_too_long(path) -> None:
+    odd = path.with_name(os.fsdecode(b"\xff.nephi"))
+    path.rename(odd)
+    assert read_nephi(odd).fixed_grid is not None
+    with pytest.raises(DataError, match="no such file"):
+        read_nephi(path.with_name("n" * 300))

@@ -50,6 +50,10 @@ def test_whole_numbers_serve_as_numbers() -> None:
         ({"pair": [True, 1.0]}, r"pair\[0\]: expected a number, got True"),
         ({"name": 3}, "name: expected a text, got 3"),
         ({"on": 1}, "on: expected true or false, got 1"),
+        ({"pair": [10**4000, 1.0]}, r"pair\[0\]: expected a number, got 1000.*\.\.\..*0$"),
+        ({"inner": {"count": 10**20}}, r"inner\.count: expected a whole number below 2\^53, got 1"),
+        ({"inner": {"sizes": [1.0] * 1001}}, r"inner\.sizes: expected a list of at most 1000 values, got 1001"),
+        ({"name": ["x" * 10**6] * 10**5}, r"name: expected a text, got .{1,300}$"),
     ],
 )
 def test_wrong_tables_are_refused_by_key(table, complaint) -> None:

@@ -150,7 +150,7 @@ def test_a_folder_without_results_is_refused(fitted: Registration, tmp_path: Pat
     for content in (None, "{}", "[1]", "{"):
         if content is not None:
             (tmp_path / "report.json").write_text(content, encoding="utf-8")
-        with pytest.raises(DataError, match=r"report\.json: expected the report of a saved registration"):
+        with pytest.raises(DataError, match=r"report\.json: .*expected the report of a saved registration"):
             write_report(fitted, tmp_path)
         assert not (tmp_path / "report.html").exists()
 
@@ -171,7 +171,7 @@ def test_a_full_disk_leaves_the_older_page(
     def failing(*_: object, **__: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", failing)
+    monkeypatch.setattr(Path, "write_bytes", failing)
     with pytest.raises(DataError, match="No space left"):
         write_report(fitted, tmp_path)
     monkeypatch.undo()

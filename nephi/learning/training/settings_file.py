@@ -35,6 +35,8 @@ def read_train_settings(path: str | Path, model: StoredModel | None = None) -> T
         raise UsageError(f"{path}: {error}") from None
     if not settings.data.index:
         raise UsageError(f"{path}: data.index: expected the path of a data set's index, found nothing")
+    if "\0" in settings.data.index:
+        raise UsageError(f"{path}: data.index: expected a path, found one with a null character")
     index = (Path(path).parent / settings.data.index).resolve()
     return replace(settings, data=replace(settings.data, index=str(index)))
 

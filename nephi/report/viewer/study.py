@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nephi.documents import read_json
 from nephi.errors import DataError
 from nephi.fields import StoredTransform, read_nephi
 from nephi.geometry import Grid, PointPairs, determinant, lookup
@@ -108,9 +108,9 @@ def _names(folder: Path) -> Table:
     """Return the report, for what the images were called when they were registered."""
     path = folder / "report.json"
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot read from it where the images are ({error}); give --fixed, --moving") from None
+        report = read_json(path, "the report of a registration")
+    except DataError as error:
+        raise DataError(f"{error}; give --fixed and --moving") from None
     if not isinstance(report, dict) or not all(isinstance(report.get(n), str) for n in ("fixed", "moving")):
         raise DataError(f"{path}: it does not tell where the images are; give --fixed and --moving")
     return report
