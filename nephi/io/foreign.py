@@ -11,14 +11,33 @@ from pathlib import Path
 from nephi.errors import DataError, NephiError
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
+PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
+MGH_SUFFIXES = (".mgh", ".mgz", ".mgh.gz")
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 
 
 def suffix_of(path: str | Path) -> str:
-    """Return the suffix in lower case, `.nii.gz` in one piece."""
+    """Return the suffix in lower case; `.nii.gz`, `.hdr.gz`, `.img.gz` and `.mgh.gz` in one piece."""
     path = Path(path)
     joint = "".join(path.suffixes[-2:]).lower()
-    return joint if joint == ".nii.gz" else path.suffix.lower()
+    return joint if joint in NIFTI_SUFFIXES + PAIR_SUFFIXES + MGH_SUFFIXES else path.suffix.lower()
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path is a folder; not where it cannot be one (too long a name), which `require_file` reports."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def is_pipe(path: Path) -> bool:
+    """Return whether a path is a pipe, with a name (`mkfifo`) or without (`/dev/fd/63`)."""
+    return stat.S_ISFIFO(_mode(path))
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return 0
 
 
 def require_file(path: str | Path) -> Path:
@@ -36,8 +55,13 @@ def require_file(path: str | Path) -> Path:
         raise DataError(f"{str(path)[:300]}: cannot be opened ({reason}); check the name") from error
     if stat.S_ISDIR(status.st_mode):
         raise DataError(f"{path}: expected a file, found a folder")
+    if stat.S_ISFIFO(status.st_mode):
+        raise DataError(
+            f"{path}: expected a file, found a pipe, which may carry nothing but images in NIfTI; save its contents to "
+            "a file, and give that"
+        )
     if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"{path}: expected a file, found a pipe or device; save its contents to a file, and give that")
+        raise DataError(f"{path}: expected a file, found a device; save its contents to a file, and give that")
     if status.st_size == 0:
         raise DataError(f"{path}: the file is empty; copy or download it again")
     return path

@@ -9,10 +9,10 @@ from nephi.errors import DataError, UsageError, collected_warnings
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io.dicom import is_dicom_file, read_dicom
-from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, suffix_of
+from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, is_folder, suffix_of
+from nephi.io.headers import HEADER_SUFFIXES, read_volume_header
 from nephi.io.itk import write_scalar_itk
-from nephi.io.nifti import read_nifti, require_one_volume, write_nifti
-from nephi.io.nifti_header import read_header
+from nephi.io.nifti import image_of_file, write_nifti
 from nephi.io.pictures import read_picture
 from nephi.io.voxel_image import read_voxel_header, read_voxel_image
 
@@ -22,7 +22,8 @@ FLAT_SUFFIXES = (".png", ".tif", ".tiff")
 def read_image(path: str | Path, name: str | None = None) -> Image:
     """Read a scalar image in 2-D or 3-D, placed in the RAS world in mm.
 
-    `.nii`, `.nii.gz`; `.mha`, `.mhd`, `.nrrd`, `.nhdr`; 2-D grey `.png`, `.tif`; or a folder with one DICOM series.
+    `.nii`, `.nii.gz`; NIfTI and Analyze pairs (`.hdr` or `.img`); FreeSurfer's `.mgz`, `.mgh`; `.mha`, `.mhd`, `.nrrd`,
+    `.nhdr`; 2-D grey `.png`, `.tif`; a folder with one DICOM series; or a pipe or `/dev/stdin` that carries NIfTI.
     The array's axes are the voxel indices (i, j, k), as nibabel has them; a NIfTI volume with one axial slice is 2-D.
     `name` is what error messages call the image later, the path if not given.
 
@@ -43,17 +44,18 @@ def read_image(path: str | Path, name: str | None = None) -> Image:
 
 def _read(path: Path) -> Image:
     suffix = suffix_of(path)
-    if path.is_dir():
+    if is_folder(path):
         return read_dicom(path)
-    if suffix in NIFTI_SUFFIXES:
-        return read_nifti(path)
+    file = read_volume_header(path)
+    if file is not None:
+        return image_of_file(file)
     if suffix in ITK_SUFFIXES:
         return read_voxel_image(path)
     if suffix in FLAT_SUFFIXES:
         return read_picture(path)
     if is_dicom_file(path):
         return read_dicom(path)
-    known = ", ".join(NIFTI_SUFFIXES + ITK_SUFFIXES + FLAT_SUFFIXES)
+    known = ", ".join(HEADER_SUFFIXES + ITK_SUFFIXES + FLAT_SUFFIXES)
     raise DataError(f"{path}: expected an image ({known}) or a folder of DICOM slices, found {suffix or 'no suffix'}")
 
 
@@ -63,11 +65,11 @@ def image_grid(path: str | Path) -> Grid:
     Raises `DataError` as `read_image`.
     """
     path = Path(path)
-    if not path.is_dir() and suffix_of(path) in NIFTI_SUFFIXES:
-        file = read_header(path)
-        require_one_volume(file)
+    file = read_volume_header(path)
+    if file is not None:
+        file.require_one_volume()
         return file.grid
-    if not path.is_dir() and suffix_of(path) in ITK_SUFFIXES:
+    if not is_folder(path) and suffix_of(path) in ITK_SUFFIXES:
         return read_voxel_header(path).grid
     return _read(path).grid
 

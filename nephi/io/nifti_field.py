@@ -14,9 +14,8 @@ from nephi.io.conventions import FieldConvention, vector_code
 from nephi.io.field_header import field_reading
 from nephi.io.field_values import fill_undefined, warn_of_positions
 from nephi.io.foreign import naming, reading
-from nephi.io.gzipped import open_input
-from nephi.io.nifti import check_end, read_block
 from nephi.io.nifti_header import NiftiFile, read_header
+from nephi.io.stored_volume import check_end
 from nephi.io.voxels import converted, slabs
 from nephi.transforms import BSplineField, ContinuedDisplacement, DisplacementField
 
@@ -27,6 +26,7 @@ def read_nifti_field(path: Path, named: FieldConvention | None) -> DisplacementF
     Raises `DataError` naming the file when it is missing or damaged, or no field of a known convention.
     """
     file = read_header(path)
+    file.require_scalars()
     how = field_reading(file, named)
     grid = _field_grid(file, how.convention)
     data = _read_vectors(file, grid)
@@ -46,14 +46,14 @@ def read_nifti_field(path: Path, named: FieldConvention | None) -> DisplacementF
 
 def _read_vectors(file: NiftiFile, grid: Grid) -> Tensor:
     """Return the vectors `(*grid.shape, D)` as stored, scaled by the header's slope and intercept, in float32."""
+    file.require_length()
     components = file.shape[-1]
     # Channels last in memory, the order that lookups read in place; the file has one component after the other.
     field = np.empty((*reversed(grid.shape), components), np.float32)
-    with reading(file.path, "a displacement field"), open_input(file.path) as stream:
-        stream.seek(file.offset)
+    with reading(file.path, "a displacement field"), file.open_voxels() as stream:
         for c in range(components):
             for start, stop in slabs(grid.shape):
-                block = read_block(stream, file, (*grid.shape[:-1], stop - start))
+                block = file.read_block(stream, (*grid.shape[:-1], stop - start))
                 field[start:stop, ..., c] = converted(block, np.dtype("f4"), file.scaling).T
         check_end(stream)
     return torch.from_numpy(field).permute(*reversed(range(grid.dimension)), grid.dimension)

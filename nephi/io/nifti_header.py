@@ -1,103 +1,185 @@
-"""What a NIfTI header says, and the headers nephi writes."""
+"""Headers of NIfTI-1, NIfTI-2 and Analyze 7.5 files, and the headers nephi writes.
+
+Headers are read field by field and checked here, because NIfTI's libraries disagree on what they mend without a word.
+"""
 
 from __future__ import annotations
 
 import io
+import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from nephi.errors import DataError
+from nephi.errors import DataError, warn
 from nephi.geometry import Grid
-from nephi.io.flat import flat_grid
-from nephi.io.foreign import naming, reading, require_file
+from nephi.io.foreign import PAIR_SUFFIXES, reading, suffix_of
 from nephi.io.frames import is_sheared
-from nephi.io.voxels import Scaling
+from nephi.io.gzipped import content_of
+from nephi.io.nifti_pair import pair_of
+from nephi.io.nifti_position import analyze_matrix, world_matrix
+from nephi.io.stored_volume import StoredVolume
+from nephi.io.voxels import UNSCALED, Scaling
 
-MILLIMETRES = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
+NIFTI_2 = (b"n+2\x00\r\n\x1a\n", b"ni2\x00\r\n\x1a\n")
+NIFTI_1 = (b"n+1\x00", b"ni1\x00")
+LONGEST = 540  # bytes of a header of NIfTI-2
+ANALYZE = 348  # first number in a header of Analyze, which has no magic word
+SPACE_UNITS = {0: "unknown", 1: "meter", 2: "mm", 3: "micron"}
+TIME_UNITS = {8: "sec", 16: "msec", 24: "usec", 32: "hz", 40: "ppm", 48: "rads"}
 
 
 @dataclass(frozen=True, eq=False)
-class NiftiFile:
-    """Header of a NIfTI file: where the voxels are, how they are stored, and where they lie in the world."""
+class NiftiFile(StoredVolume):
+    """Header of a NIfTI file; `unit` is what its positions were stored in (`affine` is in mm)."""
 
-    path: Path
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    offset: int
-    scaling: Scaling
-    affine: NDArray[np.float64]
     unit: str
     intent: int
     intent_name: str
     intent_p1: float
     description: str
-    time_step: float
-    time_unit: str
-
-    @property
-    def grid(self) -> Grid:
-        """Grid of the first three axes, or of the first two when the third has length 1.
-
-        Raises `DataError` when a single slice is not axial: in 2-D, nephi's world is the x-y plane.
-        """
-        spatial = (*self.shape, 1, 1, 1)[:3]
-        if spatial[2] > 1:
-            return self.grid_3d
-        return flat_grid(spatial[:2], torch.from_numpy(self.affine), self.path)
-
-    @property
-    def grid_3d(self) -> Grid:
-        """Grid of the first three axes, whatever their lengths."""
-        with naming(self.path):
-            return Grid((*self.shape, 1, 1, 1)[:3], torch.from_numpy(self.affine))
 
 
 def read_header(path: str | Path) -> NiftiFile:
-    """Read the header of a `.nii` or `.nii.gz` file; the affine is in mm, sform before qform before pixdim.
+    """Read the header of a NIfTI or Analyze file, whose voxels may be in a file of their own (`.hdr`, `.img`).
 
-    Raises `DataError` when the file is missing, damaged, no NIfTI-1 or NIfTI-2, or of complex or colour voxels.
+    Position: see `world_matrix`. Raises `DataError` when a file is missing, damaged, neither NIfTI nor Analyze, or
+    announces what cannot be. The voxels may have any type; `require_scalars` allows real numbers only.
     """
-    import nibabel
+    path = Path(path)
+    content, voxels = pair_of(path) if suffix_of(path) in PAIR_SUFFIXES else (content_of(path),) * 2
+    with reading(path, "a NIfTI file"), content.open() as stream:
+        block = stream.read(LONGEST)
+    with reading(path, "a NIfTI header"):
+        header, magic = _parse(block, path)
+    single = magic.startswith(b"n+")
+    _require_files(path, magic, single, content is voxels)
+    for part in {content, voxels}:
+        part.warn_of_suffix()
+    dtype = _voxel_type(header, path)
+    unit = int(header["xyzt_units"]) if magic else 2
+    return NiftiFile(
+        path=path,
+        content=voxels,
+        shape=_shape(header, path),
+        dtype=dtype,
+        offset=_offset(header, path, len(header.tobytes()) if single else 0),
+        scaling=_scaling(header, path) if magic else UNSCALED,
+        place=lambda: world_matrix(header, path) if magic else analyze_matrix(header, path),
+        unit=SPACE_UNITS.get(unit & 7, "unknown"),
+        intent=int(header["intent_code"]) if magic else 0,
+        intent_name=_text(header["intent_name"]) if magic else "",
+        intent_p1=float(header["intent_p1"]) if magic else 0.0,
+        description=_text(header["descrip"]),
+        time_step=float(step) if math.isfinite(step := float(header["pixdim"][4])) else 0.0,
+        time_unit=TIME_UNITS.get(unit & 0x38, "unknown"),
+    )
 
-    path = require_file(path)
-    with reading(path, "a NIfTI file"):
-        image = nibabel.load(path)
-        if not isinstance(image, nibabel.Nifti1Image):
-            raise DataError(f"{path}: expected a NIfTI image, found {type(image).__name__}; convert it to NIfTI")
-        header = image.header
-        voxels: Any = image.dataobj
-        unit, time_unit = header.get_xyzt_units()
-        affine = np.array(header.get_best_affine(), dtype=np.float64)
-        affine[:3] *= MILLIMETRES[unit]
-        found = NiftiFile(
-            path=path,
-            shape=tuple(int(n) for n in header.get_data_shape()),
-            dtype=header.get_data_dtype(),
-            offset=int(voxels.offset),
-            scaling=Scaling(float(voxels.slope), float(voxels.inter)),
-            affine=affine,
-            unit=unit,
-            intent=int(header["intent_code"]),
-            intent_name=_text(header["intent_name"]),
-            intent_p1=float(header["intent_p1"]),
-            description=_text(header["descrip"]),
-            time_step=float(header["pixdim"][4]),
-            time_unit=time_unit,
+
+def _parse(block: bytes, path: Path) -> tuple[Any, bytes]:
+    """Return the header's fields and its magic word, empty for Analyze."""
+    from nibabel.analyze import header_dtype as analyze
+    from nibabel.nifti1 import header_dtype as nifti1
+    from nibabel.nifti2 import header_dtype as nifti2
+
+    if block[4:12] in NIFTI_2:
+        kind, magic = nifti2, block[4:12]
+    elif block[344:348] in NIFTI_1:
+        kind, magic = nifti1, block[344:348]
+    elif block[:4] in (ANALYZE.to_bytes(4, "little"), ANALYZE.to_bytes(4, "big")):
+        kind, magic = analyze, b""
+    else:
+        raise DataError(f"{path}: expected a NIfTI file, could not read it: found other contents; was it renamed?")
+    if len(block) < kind.itemsize:
+        raise DataError(f"{path}: expected a header of {kind.itemsize} bytes, found {len(block)}; it is incomplete")
+    orders: tuple[Literal["<", ">"], ...] = ("<", ">")
+    for order in orders:
+        header: Any = np.frombuffer(block, kind.newbyteorder(order), 1)[0]
+        if 1 <= header["dim"][0] <= 7:
+            break
+    else:
+        raise DataError(f"{path}: expected 1 to 7 axes (dim[0]), found {header['dim'][0]}; the header is damaged")
+    if int(header["sizeof_hdr"]) != kind.itemsize:
+        warn(
+            f"{path}: expected a sizeof_hdr of {kind.itemsize}, found {int(header['sizeof_hdr'])}; it is not used, but "
+            "other tools may refuse the file"
         )
-    if found.dtype.kind not in "iuf":
-        kind = "complex" if found.dtype.kind == "c" else "colour"
-        raise DataError(f"{path}: expected one real number a voxel, found {kind} voxels; extract one channel first")
-    return found
+    return header, magic
 
 
-def _text(field: Any) -> str:
+def _require_files(path: Path, magic: bytes, single: bool, named_single: bool) -> None:
+    """Raise `DataError` when suffix and magic word disagree on whether the voxels are in a file of their own."""
+    if single and not named_single:
+        raise DataError(f"{path}: expected a pair of .hdr and .img, found header and voxels in one file; name it .nii")
+    if named_single and not single:
+        found = "one whose voxels are in another file (.img); name it .hdr" if magic else "none that NIfTI begins with"
+        raise DataError(f"{path}: expected a NIfTI header, could not read it: found {found}")
+
+
+def _shape(header: Any, path: Path) -> tuple[int, ...]:
+    shape = tuple(int(n) for n in header["dim"][1 : 1 + int(header["dim"][0])])
+    if min(shape) < 1:
+        raise DataError(f"{path}: expected axes of at least one voxel, found {shape}; the header is damaged")
+    return shape
+
+
+def _voxel_type(header: Any, path: Path) -> np.dtype[Any]:
+    from nibabel.nifti1 import data_type_codes
+
+    code = int(header["datatype"])
+    types: Any = data_type_codes.dtype
+    dtype: np.dtype[Any] = np.dtype(types.get(code, "V0"))
+    if dtype.itemsize == 0:
+        raise DataError(f"{path}: expected a voxel type that NIfTI defines, found the code {code}; convert the file")
+    if int(header["bitpix"]) != 8 * dtype.itemsize:
+        warn(
+            f"{path}: expected {8 * dtype.itemsize} bits a voxel (bitpix) of the type {dtype.name}, found "
+            f"{int(header['bitpix'])}; the type is used, as in ITK"
+        )
+    swapped = header.dtype["sizeof_hdr"].byteorder not in ("=", "<" if sys.byteorder == "little" else ">")
+    return dtype.newbyteorder("S" if swapped else "=")
+
+
+def _offset(header: Any, path: Path, lowest: int) -> int:
+    value = float(header["vox_offset"])
+    if value == 0 and lowest:
+        warn(
+            f"{path}: expected the start of the voxels in vox_offset, found 0; {lowest + 4} is used, as in nibabel and "
+            "FSL; ITK and ANTs read other voxels, 4 bytes earlier"
+        )
+        return lowest + 4
+    if not math.isfinite(value) or value < lowest:
+        raise DataError(
+            f"{path}: expected voxels behind the header of {lowest} bytes, found a vox_offset of {value:g}; the header "
+            "is damaged"
+        )
+    return int(header["vox_offset"])
+
+
+def _scaling(header: Any, path: Path) -> Scaling:
+    """Return slope and intercept; a slope of 0 or NaN means that stored numbers are the values, as NIfTI has it."""
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if math.isfinite(slope) and slope != 0:
+        if math.isfinite(intercept):
+            return Scaling(slope, intercept)
+        warn(f"{path}: expected a finite scl_inter, found {intercept:g}; 0 is used, as in ITK")
+        return Scaling(slope, 0.0)
+    if math.isinf(slope):
+        warn(f"{path}: expected a finite scl_slope, found {slope:g}; the values are not scaled, as in ITK")
+    elif math.isfinite(intercept) and intercept != 0:
+        warn(
+            f"{path}: the header has an scl_inter of {intercept:g} without slope (scl_slope {slope:g}): the values are "
+            "not scaled, as NIfTI defines; ITK adds scl_inter. If they are to be shifted, set scl_slope to 1"
+        )
+    return UNSCALED
+
+
+def _text(value: bytes) -> str:
     """Return a fixed-length text field of a header up to its first zero byte."""
-    return bytes(field).split(b"\0")[0].decode("latin-1").strip()
+    return bytes(value).split(b"\x00")[0].decode("latin-1").strip()
 
 
 def header_bytes(

@@ -13,10 +13,12 @@ from nephi.images import Image
 from nephi.io.atomic import replacing
 from nephi.io.encoding import file_type
 from nephi.io.foreign import NIFTI_SUFFIXES, naming, reading, suffix_of
-from nephi.io.gzipped import open_input, open_output
+from nephi.io.gzipped import open_output
+from nephi.io.headers import read_volume_header
 from nephi.io.images import read_image
-from nephi.io.nifti import check_end, read_block, require_length, require_one_volume, write_block
-from nephi.io.nifti_header import NiftiFile, header_bytes, read_header
+from nephi.io.nifti import image_of_file, write_block
+from nephi.io.nifti_header import header_bytes
+from nephi.io.stored_volume import StoredVolume, check_end
 from nephi.io.voxels import Array, held_slab
 
 
@@ -42,38 +44,37 @@ class Series:
 
 
 def read_series(path: str | Path) -> Series:
-    """Open a 4-D NIfTI file as a series; any file that `read_image` reads is a series of length 1.
+    """Open a 4-D NIfTI, Analyze or MGH file as a series; any file that `read_image` reads is a series of length 1.
 
     All volumes come in one voxel type, fit for every value their type in the file can have. Raises `DataError` as
     `read_image` does; what is damaged further in is found while iterating.
     """
     path = Path(path)
-    if suffix_of(path) in NIFTI_SUFFIXES and not path.is_dir():
-        file = read_header(path)
-        if len(file.shape) > 3 and file.shape[3] > 1 and all(n == 1 for n in file.shape[4:]):
-            return Series(str(path), file.grid, file.shape[3], file.time_step, file.time_unit, lambda: _volumes(file))
-        require_one_volume(file)
-    image = read_image(path)
-    return Series(str(path), image.grid, 1, 0.0, "unknown", lambda: iter([image]))
+    file = read_volume_header(path)
+    if file is None:
+        image = read_image(path)
+        return Series(str(path), image.grid, 1, 0.0, "unknown", lambda: iter([image]))
+    file.require_scalars()
+    if not file.is_series:
+        image = image_of_file(file)
+        return Series(str(path), image.grid, 1, 0.0, "unknown", lambda: iter([image]))
+    return Series(str(path), file.grid, file.shape[3], file.time_step, file.time_unit, lambda: _volumes(file))
 
 
-def _volumes(file: NiftiFile) -> Iterator[Image]:
+def _volumes(file: StoredVolume) -> Iterator[Image]:
     grid = file.grid
-    if file.path.suffix.lower() != ".gz":
-        require_length(file)
     with ExitStack() as stack:
-        with reading(file.path, "a NIfTI file"):
-            stream = stack.enter_context(open_input(file.path))
-            stream.seek(file.offset)
+        with reading(file.path, "a series"):
+            stream = stack.enter_context(file.open_voxels())
         for index in range(file.shape[3]):
-            with reading(file.path, "a NIfTI file"):
-                stored = read_block(stream, file, file.shape[:3])
+            with reading(file.path, "a series"):
+                stored = file.read_block(stream, file.shape[:3])
                 if index == file.shape[3] - 1:
                     check_end(stream)
             yield _volume(file, grid, stored.reshape(grid.shape, order="F"), index)
 
 
-def _volume(file: NiftiFile, grid: Grid, stored: Array, index: int) -> Image:
+def _volume(file: StoredVolume, grid: Grid, stored: Array, index: int) -> Image:
     name = f"{file.path}, volume {index}"
     with naming(name):
         data, widened = held_slab(stored, file.scaling)

@@ -1,0 +1,136 @@
+"""Files of voxels behind a header: where the voxels are, how they are stored, and where they lie in the world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nephi.errors import DataError
+from nephi.geometry import Grid
+from nephi.io.flat import flat_grid
+from nephi.io.foreign import naming
+from nephi.io.gzipped import Content
+from nephi.io.voxels import Array, Scaling
+
+CHUNK = 2**22  # bytes; gzip's readinto makes a copy of what it is asked for
+
+
+@dataclass(frozen=True, eq=False)
+class StoredVolume:
+    """Header of a file: `shape` voxels of type `dtype` start `offset` bytes into `content`, the first axis fastest.
+
+    `place` computes the 4x4 voxel-to-world matrix of the first three axes (RAS, mm), and warns when the header leaves
+    it open; `affine` is this matrix, computed when it is first needed. `time_step` is the distance between volumes in
+    `time_unit` (`sec`, `msec`, ..., `unknown`), 0 if not given. Errors name `path`.
+    """
+
+    path: Path
+    content: Content
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    offset: int
+    scaling: Scaling
+    place: Callable[[], NDArray[np.float64]]
+    time_step: float
+    time_unit: str
+
+    @cached_property
+    def affine(self) -> NDArray[np.float64]:
+        """Voxel-to-world matrix, 4x4, of the first three axes (RAS, mm)."""
+        return self.place()
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of the first three axes, or of the first two when the third has length 1.
+
+        Raises `DataError` when a single slice is not axial: in 2-D, nephi's world is the x-y plane.
+        """
+        spatial = (*self.shape, 1, 1, 1)[:3]
+        if spatial[2] > 1:
+            return self.grid_3d
+        return flat_grid(spatial[:2], torch.from_numpy(self.affine), self.path)
+
+    @property
+    def grid_3d(self) -> Grid:
+        """Grid of the first three axes, whatever their lengths."""
+        with naming(self.path):
+            return Grid((*self.shape, 1, 1, 1)[:3], torch.from_numpy(self.affine))
+
+    @property
+    def is_series(self) -> bool:
+        """Whether the fourth axis, and none beyond it, holds several volumes."""
+        return len(self.shape) > 3 and self.shape[3] > 1 and all(n == 1 for n in self.shape[4:])
+
+    @property
+    def end(self) -> int:
+        """Number of bytes up to the end of the last voxel."""
+        count = 1
+        for n in self.shape:
+            count *= n
+        return self.offset + count * self.dtype.itemsize
+
+    def require_scalars(self) -> None:
+        """Raise `DataError` unless the voxels are real numbers."""
+        if self.dtype.kind not in "iuf":
+            kind = "complex" if self.dtype.kind == "c" else "colour"
+            raise DataError(
+                f"{self.path}: expected one real number a voxel, found {kind} voxels; extract one channel first"
+            )
+
+    def require_one_volume(self) -> None:
+        """Raise `DataError` unless all axes beyond the third have length 1."""
+        extra = self.shape[3:]
+        if all(n == 1 for n in extra):
+            return
+        if all(n == 1 for n in extra[1:]):
+            found, advice = f"a 4-D series of {extra[0]} volumes", "pick one, or use nephi apply for series"
+        elif extra[0] == 1 and all(n == 1 for n in extra[2:]):
+            found, advice = f"vectors of {extra[1]} components", "give an image, not a displacement field"
+        else:
+            found, advice = f"an array of shape {self.shape}", "extract one volume"
+        raise DataError(f"{self.path}: expected one 2-D or 3-D volume, found {found}; {advice}")
+
+    def require_length(self) -> None:
+        """Raise `DataError` when the voxels announced cannot be in the file, before memory is allocated for them."""
+        if self.content.capacity < self.end:
+            raise self.incomplete(self.end, self.content.capacity)
+
+    def open_voxels(self) -> BinaryIO:
+        """Open the file at its first voxel; raise `DataError` when it cannot hold those that are announced."""
+        self.require_length()
+        stream = self.content.open()
+        stream.seek(self.offset)
+        return stream
+
+    def read_block(self, stream: BinaryIO, shape: tuple[int, ...]) -> Array:
+        """Read the next `shape` voxels, as stored. Raises `DataError` when the file ends early."""
+        block: Array = np.empty(shape, self.dtype, order="F")
+        target = block.reshape(-1, order="F").view(np.uint8).data
+        filled = 0
+        while filled < len(target):
+            count = stream.readinto(target[filled : filled + CHUNK])  # type: ignore[attr-defined]
+            if not count:
+                raise self.incomplete(len(target), filled)
+            filled += count
+        return block
+
+    def incomplete(self, expected: int, found: int) -> DataError:
+        """Return the error about voxels that are missing."""
+        place = "" if self.content.path == self.path else f" in {self.content.path}"
+        most = "at most " if self.content.packed and found == self.content.capacity else ""
+        return DataError(
+            f"{self.path}: expected {expected} bytes of voxels{place}, found {most}{found}; the file is incomplete, "
+            "copy it again"
+        )
+
+
+def check_end(stream: BinaryIO) -> None:
+    """Look beyond the last voxel: that is where gzip compares its checksum, and raises when the data is damaged."""
+    stream.read(1)
