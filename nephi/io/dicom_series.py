@@ -73,7 +73,10 @@ def find_series(folder: Path, messages: LibraryWarnings) -> list[DicomFile]:
     found = "; ".join(_described(uid, files) for uid, files in list(series.items())[:LISTED])
     if len(series) > LISTED:
         found += f"; and {len(series) - LISTED} more"
-    advice = f" ({found}); move each series into its own folder" if series else _advice_for_none(folder)
+    if len(series) > 2 and len(series) == len(images):
+        advice = f" ({found}); every file has a SeriesInstanceUID of its own, as some anonymizers write: make it one"
+    else:
+        advice = f" ({found}); move each series into its own folder" if series else _advice_for_none(folder)
     raise DataError(f"{folder}: expected a folder with one DICOM series, found {len(series) or 'none'}{advice}")
 
 
