@@ -10,8 +10,9 @@ from nephi.images import Image
 from nephi.io.dicom_file import DicomFile, has_dicom_prefix, parse_dicom
 from nephi.io.dicom_frames import DicomFrame, frames_of
 from nephi.io.dicom_geometry import arrange
-from nephi.io.dicom_series import DICOM_SUFFIXES, DIRECTORY, LibraryWarnings, find_series
+from nephi.io.dicom_series import DICOM_SUFFIXES, DIRECTORY, find_series
 from nephi.io.dicom_values import read_values
+from nephi.io.dicom_warnings import LibraryWarnings
 from nephi.io.foreign import require_file, suffix_of
 
 SIBLINGS = 100  # entries of a folder that are looked at for other slices

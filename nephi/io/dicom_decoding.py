@@ -1,4 +1,4 @@
-"""Compressed DICOM frames: decoded by SimpleITK's GDCM, and by pydicom where that cannot."""
+"""Compressed DICOM frames, decoded by SimpleITK's GDCM or by pydicom."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from nephi.errors import DataError
-from nephi.io.dicom_file import UNDEFINED, DicomFile, open_dicom
+from nephi.io.dicom_file import DicomFile, open_dicom
 from nephi.io.dicom_pixels import PixelFormat, pixel_format
-from nephi.io.foreign import reading, reason_of
-from nephi.io.itk import itk_warnings, simpleitk
+from nephi.io.dicom_warnings import LibraryWarnings
+from nephi.io.foreign import reading
+from nephi.io.itk import itk_reading, simpleitk
 from nephi.io.voxels import Array
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # a kind of object whose numbers GDCM does not scale
+# JPEG (lossy with 8 and 12 bits, lossless), JPEG-LS and JPEG 2000.
+GDCM_SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 57, 70, 80, 81, 90, 91))
+# RLE, of which GDCM refuses odd numbers of pixels and divides by the number of segments; with a plugin, HTJ2K.
+PYDICOM_SYNTAXES = ("1.2.840.10008.1.2.5", *(f"1.2.840.10008.1.2.4.{end}" for end in (201, 202, 203)))
 LARGE = 2**26  # bytes of a decoded frame
 LARGEST_RATIO = 2000  # of a large frame's size to its compressed one; real images stay far below
 
@@ -29,8 +34,11 @@ def compressed_frames(file: DicomFile) -> Iterator[Array]:
 
     assert file.pixels is not None
     count = file.count("NumberOfFrames", 1)
-    if file.pixels.length != UNDEFINED or not file.transfer_syntax:
-        raise DataError(f"{file.path}: expected compressed pixels in items; the header's transfer syntax contradicts")
+    if file.transfer_syntax not in GDCM_SYNTAXES + PYDICOM_SYNTAXES:
+        raise DataError(
+            f"{file.path}: expected pixels that are not compressed, or as JPEG, JPEG-LS, JPEG 2000 or RLE, found "
+            f"transfer syntax {file.transfer_syntax or 'none'}; decompress it first, with gdcmconv --raw for example"
+        )
     offsets = [file.header.get(f"ExtendedOffsetTable{end}") for end in ("", "Lengths")]
     found = 0
     with open_dicom(file.path) as stream, tempfile.TemporaryDirectory(prefix="nephi-") as folder:
@@ -50,21 +58,17 @@ def _decode(file: DicomFile, data: bytes, scratch: Path) -> Array:
     """Return one frame, decoded: GDCM reads it from a file of its own, whose header asks for no scaling."""
     form, shape = pixel_format(file), (file.count("Rows"), file.count("Columns"))
     _require_consistent(file, data, form, shape)
-    single = _single_frame(file, data, form, shape)
-    single.save_as(scratch, enforce_file_format=True)
-    sitk = simpleitk()
-    try:
-        with itk_warnings():
+    single, what = _single_frame(file, data, form, shape), "compressed pixels of a DICOM slice"
+    if file.transfer_syntax in GDCM_SYNTAXES:
+        sitk = simpleitk()
+        single.save_as(scratch, enforce_file_format=True)
+        with itk_reading(file.path, what):
             decoded: Array = sitk.GetArrayFromImage(sitk.ReadImage(str(scratch), imageIO="GDCMImageIO")).squeeze()
-    except RuntimeError as error:
-        try:
-            decoded = single.pixel_array
-        except Exception as other:
-            name = single.file_meta.TransferSyntaxUID.name
-            raise DataError(
-                f"{file.path}: could not decode pixels compressed as {name} (GDCM: {reason_of(error)}; pydicom: "
-                f"{reason_of(other)}); the file may be damaged, or decompress it first with gdcmconv --raw"
-            ) from other
+    else:
+        messages = LibraryWarnings()
+        with reading(file.path, what):
+            decoded = messages.collect(lambda data: data.pixel_array, single, file.path)
+        messages.issue()
     decoded = decoded.reshape(shape) if decoded.size == shape[0] * shape[1] else decoded
     if decoded.shape != shape or decoded.dtype.kind not in "iu" or decoded.dtype.itemsize > form.dtype.itemsize:
         raise DataError(

@@ -6,6 +6,7 @@ import io
 import math
 import stat
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -109,12 +110,13 @@ class DicomFile:
     @property
     def transfer_syntax(self) -> str:
         """UID of the encoding, empty where the file has no meta header."""
-        return str(self.header.file_meta.get("TransferSyntaxUID", ""))
+        return text_of(self.header.file_meta, "TransferSyntaxUID", self.path)
 
     @property
     def storage_class(self) -> str:
         """UID of the kind of object (CT image, ...), empty if missing."""
-        return str(self.header.get("SOPClassUID") or self.header.file_meta.get("MediaStorageSOPClassUID") or "")
+        meta = text_of(self.header.file_meta, "MediaStorageSOPClassUID", self.path)
+        return meta or self.text("SOPClassUID")
 
     @property
     def is_little_endian(self) -> bool:
@@ -193,6 +195,9 @@ def parse_dicom(path: Path) -> DicomFile:
             return bool(found)
 
         header = read_partial(stream, at_pixels, force=True, specific_tags=list(_tags()))
+        for keyword in KEYWORDS:  # pydicom converts a value, and warns of it, when it is first looked at
+            with suppress(Exception):  # raised again, with the file's name, where the value is needed
+                header.get(keyword)
     return DicomFile(path, header, size, found[0] if found else None)
 
 
@@ -210,6 +215,13 @@ def text_of(header: Any, keyword: str, path: Path) -> str:
     if value is None:
         return ""
     return str(value) if isinstance(value, str) or not hasattr(value, "__iter__") else "\\".join(map(str, value))
+
+
+def items_of(header: Any, keyword: str, path: Path) -> list[Any]:
+    """Return the items of a sequence in a pydicom `Dataset`, none where it is missing or no sequence."""
+    with reading(path, f"a readable {keyword}"):
+        value = header.get(keyword)
+    return [item for item in value if hasattr(item, "get")] if value is not None and not isinstance(value, str) else []
 
 
 def numbers(header: Any, keyword: str, count: int, path: Path) -> tuple[float, ...] | None:

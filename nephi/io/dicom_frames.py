@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nephi.errors import DataError
-from nephi.io.dicom_file import DicomFile, numbers, text_of
+from nephi.io.dicom_file import DicomFile, items_of, numbers, text_of
 from nephi.io.dicom_pixels import require_pixels
 from nephi.io.voxels import Scaling
 
@@ -79,13 +79,13 @@ def frames_of(file: DicomFile) -> list[DicomFrame]:
     """
     require_pixels(file)
     count = file.count("NumberOfFrames", 1)
-    groups = _items(file.header, "PerFrameFunctionalGroupsSequence")
+    groups = items_of(file.header, "PerFrameFunctionalGroupsSequence", file.path)
     if groups and len(groups) != count:
         raise DataError(
             f"{file.path}: expected a header for each of {count} frames, found {len(groups)} "
             "(PerFrameFunctionalGroupsSequence); the file may be damaged"
         )
-    shared = (_items(file.header, "SharedFunctionalGroupsSequence") or [None])[0]
+    shared = (items_of(file.header, "SharedFunctionalGroupsSequence", file.path) or [None])[0]
     offsets = _grid_frame_offsets(file, count)
     marks = {keyword: file.text(keyword) for keyword in FILE_MARKS}
     marks |= {keyword: marks[keyword].split(".")[0] for keyword in ("AcquisitionTime", "ContentTime")}
@@ -102,7 +102,7 @@ def _frame(file: DicomFile, index: int, levels: list[Any], marks: dict[str, str]
 
     def find(keyword: str, group: str, count: int) -> tuple[float, ...] | None:
         for level in levels:
-            for holder in [*_items(level, group), *([level] if level is file.header else [])]:
+            for holder in [*items_of(level, group, file.path), *([level] if level is file.header else [])]:
                 values = numbers(holder, keyword, count, file.path)
                 if values is not None:
                     return values
@@ -141,16 +141,10 @@ def _frame_marks(file: DicomFile, levels: list[Any]) -> dict[str, str]:
     pairs = [*FRAME_MARKS.items(), *(("FrameType", group) for group in FRAME_TYPES)]
     for level in reversed(levels):  # the frame's own header last: it counts
         for keyword, group in pairs:
-            for item in _items(level, group):
-                for holder in (item, *_items(item, "DiffusionGradientDirectionSequence")):
+            for item in items_of(level, group, file.path):
+                for holder in (item, *items_of(item, "DiffusionGradientDirectionSequence", file.path)):
                     marks[keyword] = text_of(holder, keyword, file.path) or marks.get(keyword, "")
     return marks
-
-
-def _items(header: Any, keyword: str) -> list[Any]:
-    """Return the items of a sequence in a pydicom `Dataset`, none where it is missing or no sequence."""
-    value = header.get(keyword)
-    return [item for item in value if hasattr(item, "get")] if value is not None and not isinstance(value, str) else []
 
 
 def _grid_frame_offsets(file: DicomFile, count: int) -> tuple[float, ...]:

@@ -230,6 +230,8 @@ def _step(frames: list[DicomFrame], positions: Vectors, path: Path) -> Vectors:
 def _warn_of_contradictions(frames: list[DicomFrame], step: Vectors, height: float, path: Path) -> None:
     """Warn of a SpacingBetweenSlices that the positions contradict, and of several frames of reference."""
     given = next((abs(frame.slice_spacing) for frame in frames if frame.slice_spacing), None)
+    if given == 1 and frames[0].file.header.file_meta.get("ImplementationVersionName", "").startswith("GDCM"):
+        given = None  # what ITK writes for every slice
     distances = float(np.linalg.norm(step)), abs(height)
     if given is not None and all(abs(given - distance) > DISTANCE_TOLERANCE * distance for distance in distances):
         warn(

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from nephi.errors import DataError
-from nephi.io.dicom_file import DOUBLE_PIXELS, FLOAT_PIXELS, UNDEFINED, DicomFile, open_dicom
+from nephi.io.dicom_file import DOUBLE_PIXELS, FLOAT_PIXELS, UNDEFINED, DicomFile, items_of, open_dicom
 from nephi.io.foreign import reading
 from nephi.io.voxels import Array
 
@@ -33,7 +33,10 @@ class PixelFormat:
 
     @property
     def limits(self) -> tuple[int, int]:
-        """Lowest and highest number that the stored bits can hold."""
+        """Lowest and highest whole number that the stored bits can hold; of floats, those without a gap below."""
+        if self.is_float:
+            bits = np.finfo(self.dtype).nmant + 1
+            return -(1 << bits), 1 << bits
         return (-(1 << self.stored - 1), (1 << self.stored - 1) - 1) if self.is_signed else (0, (1 << self.stored) - 1)
 
 
@@ -86,9 +89,9 @@ def require_whole(file: DicomFile) -> None:
 def require_pixels(file: DicomFile) -> None:
     """Raise `DataError` when a file has no grey pixels, or fewer than its header needs."""
     require_whole(file)
-    rows, columns, frames = file.count("Rows"), file.count("Columns"), file.count("NumberOfFrames", 1)
     if file.pixels is None:
         raise DataError(f"{file.path}: expected a whole DICOM slice, found a header without pixel data; copy it again")
+    rows, columns, frames = file.count("Rows"), file.count("Columns"), file.count("NumberOfFrames", 1)
     if min(rows, columns, frames) < 1:
         raise DataError(f"{file.path}: expected rows, columns and frames, found {rows}, {columns} and {frames}")
     samples, kind = file.count("SamplesPerPixel", 1), file.text("PhotometricInterpretation") or "MONOCHROME2"
@@ -97,7 +100,7 @@ def require_pixels(file: DicomFile) -> None:
             f"{file.path}: expected one grey value a pixel (MONOCHROME2), found {samples} samples of {kind}; "
             "extract one channel first"
         )
-    if file.header.get("ModalityLUTSequence"):
+    if items_of(file.header, "ModalityLUTSequence", file.path):
         raise DataError(
             f"{file.path}: expected values given by a slope and intercept, found a look-up table "
             "(ModalityLUTSequence); convert the file with dcm2niix or 3-D Slicer first"

@@ -2,59 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
-from nephi.errors import DataError, warn
+from nephi.errors import DataError
 from nephi.io.dicom_file import DicomFile, has_dicom_prefix, parse_dicom, starts_like_dicom
 from nephi.io.dicom_pixels import require_whole
-
-S = TypeVar("S")
-T = TypeVar("T")
+from nephi.io.dicom_warnings import LibraryWarnings
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 DIRECTORY = "1.2.840.10008.1.3.10"  # storage class of a DICOMDIR
 LISTED = 12  # series in an error
-# Python's warning filters belong to the process, so that only one thread may replace them at a time.
-WARNING_FILTERS = threading.RLock()
-
-
-class LibraryWarnings(logging.Handler):
-    """Texts that pydicom warns of, with the files they are about; each text is issued once for all of them."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.files: dict[str, list[Path]] = {}
-        self.texts: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line that pydicom logs."""
-        self.texts.append(record.getMessage())
-
-    def collect(self, call: Callable[[S], T], argument: S, path: Path) -> T:
-        """Return `call(argument)`, keeping what pydicom warns of meanwhile as about the file `path`."""
-        logger = logging.getLogger("pydicom")
-        self.texts.clear()
-        with WARNING_FILTERS, warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            logger.addHandler(self)
-            try:
-                return call(argument)
-            finally:
-                logger.removeHandler(self)
-                for text in dict.fromkeys([*(str(each.message) for each in caught), *self.texts]):
-                    self.files.setdefault(" ".join(text.split()), []).append(path)
-
-    def issue(self) -> None:
-        """Pass all texts on as nephi's warnings."""
-        for text, paths in self.files.items():
-            others = f" (and {len(paths) - 1} more files)" if len(paths) > 1 else ""
-            warn(f"{paths[0]}{others}: pydicom: {text}")
-        self.files.clear()
 
 
 def find_series(folder: Path, messages: LibraryWarnings) -> list[DicomFile]:

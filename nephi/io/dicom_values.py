@@ -14,8 +14,8 @@ from nephi.io.dicom_decoding import compressed_frames
 from nephi.io.dicom_file import UNDEFINED, DicomFile
 from nephi.io.dicom_frames import DicomFrame
 from nephi.io.dicom_pixels import native_frames, pixel_format, significant_bits
-from nephi.io.foreign import reading
-from nephi.io.voxels import Array, Scaling, held_voxels
+from nephi.io.foreign import naming, reading
+from nephi.io.voxels import EXACT, FLOAT32, FLOAT64, Array, Scaling, held_voxels
 
 WHOLE_TYPES = tuple(map(np.dtype, ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64")))
 
@@ -24,8 +24,8 @@ def read_values(frames: list[DicomFrame], path: Path) -> tuple[Tensor, str | Non
     """Return the values `(X, Y, Z)` of frames in the order given, and the type they are stored with if it is another.
 
     A value is `slope * stored + intercept` of its own frame; values of MONOCHROME1 are not inverted. Whole numbers
-    are held in the smallest integer type for what the headers allow, anything else in float32. One frame at a time is
-    read beside the volume.
+    are held in the smallest integer type for what the headers allow, anything else in float32 (float64 where that would
+    change whole numbers). One frame at a time is read beside the volume.
     """
     _warn_of_values(frames, path)
     with reading(path, f"{len(frames)} frames that fit into memory"):
@@ -45,7 +45,8 @@ def read_values(frames: list[DicomFrame], path: Path) -> tuple[Tensor, str | Non
                 f"{file.path}: pixels have bits set outside of the {form.stored} that BitsStored announces (an "
                 "overlay, or a wrong header); they were ignored, as GDCM does"
             )
-    return held_voxels(volume.T)
+    with naming(path):
+        return held_voxels(volume.T)
 
 
 def _stored_frames(file: DicomFile) -> Iterator[Array]:
@@ -55,18 +56,19 @@ def _stored_frames(file: DicomFile) -> Iterator[Array]:
 
 def _volume_type(frames: list[DicomFrame]) -> np.dtype[Any]:
     """Return the type that holds every value that the frames' formats and scales allow."""
-    ends: list[int] = []
-    size = 1
-    for form, scaling in {(pixel_format(frame.file), frame.scaling) for frame in frames}:
-        if form.is_float or not scaling.is_whole:
-            return np.dtype("float32")
-        ends += [int(scaling.slope) * end + int(scaling.intercept) for end in form.limits]
-        size = max(size, form.dtype.itemsize)
+    kinds = {(pixel_format(frame.file), frame.scaling) for frame in frames}
+    reach = max(abs(scaling.slope * end + scaling.intercept) for form, scaling in kinds for end in form.limits)
+    # In float64 at first, where float32 may change whole numbers; `held_voxels` sees whether it does.
+    fractional = FLOAT32 if reach <= EXACT and all(form.allocated < 64 for form, _ in kinds) else FLOAT64
+    if any(form.is_float or not scaling.is_whole for form, scaling in kinds):
+        return fractional
+    ends = [int(scaling.slope) * end + int(scaling.intercept) for form, scaling in kinds for end in form.limits]
+    size = max(form.dtype.itemsize for form, _ in kinds)
     for candidate in WHOLE_TYPES:
         limits = np.iinfo(candidate)
         if candidate.itemsize >= size and limits.min <= min(ends) and max(ends) <= limits.max:
             return candidate
-    return np.dtype("float32")
+    return fractional
 
 
 def _scale_into(target: Array, numbers: Array, frame: DicomFrame) -> None:
