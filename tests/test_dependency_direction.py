@@ -38,6 +38,7 @@ OWNER = {
     "SimpleITK": ("io",),
     "nibabel": ("io",),
     "pydicom": ("io",),
+    "h5py": ("io",),
     "tinycudann": ("fields",),
     "click": ("cli",),
     "rich": ("cli",),
@@ -47,7 +48,7 @@ OWNER = {
 }
 
 # Slow to import: never when a module is loaded.
-HEAVY = {"PIL", "SimpleITK", "jinja2", "matplotlib", "nibabel", "pydicom", "scipy"}
+HEAVY = {"PIL", "SimpleITK", "h5py", "jinja2", "matplotlib", "nibabel", "pydicom", "scipy"}
 
 
 class Import(NamedTuple):

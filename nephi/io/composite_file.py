@@ -17,7 +17,7 @@ from nephi.io.foreign import reason_of, suffix_of
 from nephi.io.frames import require_perpendicular
 from nephi.io.itk import itk_warnings, place, simpleitk
 from nephi.io.itk_affine import affine_for_itk
-from nephi.io.transforms import HDF5_SUFFIXES, TEXT_SUFFIXES
+from nephi.io.itk_transform import HDF5_SUFFIXES, TEXT_SUFFIXES
 from nephi.transforms import AffineTransform, Transform, displacement_slabs
 
 COMPOSITE_SUFFIXES = (*HDF5_SUFFIXES, *TEXT_SUFFIXES)

@@ -2,147 +2,155 @@
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 
 from nephi.errors import DataError
 from nephi.geometry import Grid
-from nephi.io.foreign import naming, require_file
+from nephi.io.elastix_file import ElastixFile, is_elastix
+from nephi.io.foreign import naming, suffix_of
 from nephi.io.frames import flip_matrix, flip_points
-from nephi.io.itk import simpleitk
-from nephi.io.itk_affine import affine_of
-from nephi.io.numbers import finite
-from nephi.transforms import BSplineField, Composite, Transform
+from nephi.io.itk_member import MemberType, verified_member
+from nephi.io.itk_transform import TRANSFORM_SUFFIXES, affine_from_itk, read_itk_transform
+from nephi.transforms import AffineTransform, BSplineField, Composite, Transform
 
-LINE = re.compile(r"^\s*\((\w+)\s+(.*?)\)\s*(?://.*)?$", re.MULTILINE)
-WORD = re.compile(r'"([^"]*)"|(\S+)')
-KINDS = "Translation, Euler, Similarity, Affine and BSpline"
-Parameters = dict[str, list[str]]
+LINEAR_KINDS = {
+    "Translation": {2: "TranslationTransform", 3: "TranslationTransform"},
+    "Euler": {2: "Euler2DTransform", 3: "Euler3DTransform"},
+    "Similarity": {2: "Similarity2DTransform", 3: "Similarity3DTransform"},
+    "Affine": {2: "AffineTransform", 3: "AffineTransform"},
+}
+"""ITK's classes of elastix' linear transforms, by dimension."""
+KINDS = "Translation, Euler, Similarity, Affine, BSpline and File"
+INITIAL_NAMES = ("InitialTransformParametersFileName", "InitialTransformParameterFileName")  # of elastix 4 and 5
+NO_INITIAL = "NoInitialTransform"
+MAX_CHAIN = 256
+"""Files that a chain of initial transforms may have."""
 
 
-def is_elastix(path: Path) -> bool:
-    """Tell whether a text file is one of elastix' transforms."""
-    require_file(path)
-    return (
-        re.search(r'^\s*\(Transform\s+"', path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE) is not None
-    )
-
-
-def read_elastix(path: Path, seen: tuple[Path, ...] = ()) -> Transform:
+def read_elastix(path: Path) -> Transform:
     """Read a transform of elastix and those it starts from (world mm, RAS): the initial one acts first.
 
+    As elastix has it, a missing name of the initial transform is none; a number names the transform of that index of
+    the same series (`0`: `TransformParameters.0.txt`); `(Transform "File")`, and an initial transform that is no
+    parameter file, are files of ITK.
+
     Raises `DataError` naming the file when it is damaged or cut, of another kind than Translation, Euler, Similarity,
-    Affine and (cubic) BSpline, when transforms are to be added instead of composed, or an initial one is missing.
+    Affine and (cubic) BSpline, when transforms are to be added instead of composed, when an initial one is missing, and
+    when the chain has more than 256 files.
     """
-    parameters = _parameters(path)
-    kind = _word(path, parameters, "Transform").removesuffix("Transform")
-    dimension = len(_numbers(path, parameters, "Size")) if "Size" in parameters else 0
-    dimension = int(parameters.get("FixedImageDimension", [str(dimension)])[0])
-    if dimension not in (2, 3):
-        raise DataError(f"{path}: expected a transform in 2-D or 3-D, found {dimension}-D")
-    if _word(path, parameters, "UseDirectionCosines", "true") != "true":
-        raise DataError(f"{path}: expected UseDirectionCosines true, found false: the images' frame was left out")
-    values = _numbers(path, parameters, "TransformParameters")
-    announced = parameters.get("NumberOfParameters", [str(len(values))])[0]
-    if announced != str(len(values)):
-        raise DataError(f"{path}: expected {announced} TransformParameters, found {len(values)}; the file is damaged")
+    members: list[Transform] = []
+    seen: set[Path] = set()
+    following: Path | None = path
+    while following is not None:
+        seen.add(following.resolve())
+        if following != path and not (suffix_of(following) == ".txt" and is_elastix(following)):
+            members.append(_itk_file(following))
+            break
+        file = ElastixFile(following)
+        members.append(_own_transform(file))
+        following = _initial(file)
+        if following is not None and following.resolve() in seen:
+            raise DataError(
+                f"{file.path}: expected a chain of transforms, found that {following.name} starts from itself"
+            )
+        if following is not None and len(members) >= MAX_CHAIN:
+            raise DataError(f"{path}: expected a chain of at most {MAX_CHAIN} transforms, found a longer one")
+    return members[0] if len(members) == 1 else Composite(_same_dimension(path, members[::-1]))
+
+
+def _same_dimension(path: Path, members: list[Transform]) -> list[Transform]:
+    dimensions = sorted({member.dimension for member in members})
+    if len(dimensions) > 1:
+        raise DataError(f"{path}: expected a chain of transforms of one dimension, found 2-D and 3-D ones")
+    return members
+
+
+def _itk_file(path: Path) -> Transform:
+    if suffix_of(path) not in TRANSFORM_SUFFIXES:
+        raise DataError(
+            f"{path}: expected a transform ({', '.join(TRANSFORM_SUFFIXES)}), found {path.suffix or 'none'}"
+        )
+    return read_itk_transform(path)
+
+
+def _own_transform(file: ElastixFile) -> Transform:
+    kind = file.word("Transform").removesuffix("Transform")
+    if kind == "File":
+        return _itk_file(file.beside(file.word("TransformFileName"), "TransformFileName"))
+    dimension = len(file.numbers("Size")) if "Size" in file else 0
+    announced = file.word("FixedImageDimension", str(dimension))
+    if announced not in ("2", "3"):
+        raise DataError(f"{file.path}: expected a transform in 2-D or 3-D, found {announced[:40]}-D")
+    dimension = int(announced)
+    if file.word("UseDirectionCosines", "true") != "true":
+        raise DataError(f"{file.path}: expected UseDirectionCosines true, found false: the images' frame was left out")
+    values = file.parameters()
     if kind in ("BSpline", "RecursiveBSpline"):
-        own: Transform = _spline(path, parameters, values, dimension)
-    else:
-        own = affine_of(_linear(path, parameters, kind, values, dimension), path)
-    initial = _initial(path, parameters, (*seen, path.resolve()))
-    return own if initial is None else Composite([initial, own])
+        return _spline(file, values, dimension)
+    return _linear(file, kind, values, dimension)
 
 
-def _parameters(path: Path) -> Parameters:
-    """Return the words of each line `(Name word word ...)`."""
-    text = require_file(path).read_text(encoding="utf-8", errors="replace")
-    return {name: [a or b for a, b in WORD.findall(rest)] for name, rest in LINE.findall(text)}
-
-
-def _word(path: Path, parameters: Parameters, name: str, default: str | None = None) -> str:
-    words = parameters.get(name, [default] if default is not None else [])
-    if len(words) != 1:
-        raise DataError(f"{path}: expected one word for {name}, found {len(words)}; is the file whole?")
-    return words[0]
-
-
-def _numbers(path: Path, parameters: Parameters, name: str, count: int | None = None) -> list[float]:
-    words = parameters.get(name, [])
-    if not words or (count is not None and len(words) != count):
+def _linear(file: ElastixFile, kind: str, values: list[float], d: int) -> AffineTransform:
+    if kind not in LINEAR_KINDS:
         raise DataError(
-            f"{path}: expected {count or 'some'} numbers for {name}, found {len(words)}; is the file whole?"
+            f"{file.path}: expected a transform of the kinds {KINDS}, found {kind[:80]}; write its field with "
+            "transformix (-def all), and give that"
         )
-    return [finite(path, name, word) for word in words]
+    fixed = [] if kind == "Translation" else file.numbers("CenterOfRotationPoint", d)
+    if kind == "Euler" and d == 3:
+        fixed.append(float(file.word("ComputeZYX", "false") == "true"))
+    member_type = MemberType(LINEAR_KINDS[kind][d], d)
+    return affine_from_itk(file.path, verified_member(file.path, member_type, np.array(values), np.array(fixed)))
 
 
-def _linear(path: Path, parameters: Parameters, kind: str, values: list[float], dimension: int) -> Any:
-    """Return a linear transform as SimpleITK's."""
-    sitk = simpleitk()
-    flat = dimension == 2
-    classes = {
-        "Translation": sitk.TranslationTransform,
-        "Euler": sitk.Euler2DTransform if flat else sitk.Euler3DTransform,
-        "Similarity": sitk.Similarity2DTransform if flat else sitk.Similarity3DTransform,
-        "Affine": sitk.AffineTransform,
-    }
-    if kind not in classes:
-        raise DataError(
-            f"{path}: expected a transform of the kinds {KINDS}, found {kind}; write its field with transformix "
-            "(-def all), and give that"
-        )
-    foreign = classes[kind](dimension) if kind in ("Translation", "Affine") else classes[kind]()
-    if kind != "Translation":
-        foreign.SetCenter(_numbers(path, parameters, "CenterOfRotationPoint", dimension))
-    if kind == "Euler" and not flat:
-        foreign.SetComputeZYX(_word(path, parameters, "ComputeZYX", "false") == "true")
-    if len(values) != foreign.GetNumberOfParameters():
-        raise DataError(f"{path}: expected {foreign.GetNumberOfParameters()} TransformParameters, found {len(values)}")
-    foreign.SetParameters(values)
-    return foreign
-
-
-def _spline(path: Path, parameters: Parameters, values: list[float], d: int) -> BSplineField:
-    order = _word(path, parameters, "BSplineTransformSplineOrder", "3")
-    cyclic = _word(path, parameters, "UseCyclicTransform", "false")
+def _spline(file: ElastixFile, values: list[float], d: int) -> BSplineField:
+    order = file.word("BSplineTransformSplineOrder", "3")
+    cyclic = file.word("UseCyclicTransform", "false")
     if (order, cyclic) != ("3", "false"):
-        raise DataError(f"{path}: expected cubic B-splines, not cyclic, found order {order}, cyclic {cyclic}")
-    shape = [int(n) for n in _numbers(path, parameters, "GridSize", d)]
-    if len(values) != d * math.prod(shape):
-        raise DataError(f"{path}: expected {d} TransformParameters for each of {shape} points, found {len(values)}")
+        raise DataError(f"{file.path}: expected cubic B-splines, not cyclic, found order {order}, cyclic {cyclic}")
+    size = file.numbers("GridSize", d)
+    if not all(1 <= n < 2**31 and n == int(n) for n in size):
+        raise DataError(f"{file.path}: expected whole, positive numbers for GridSize, found {size}")
+    shape = [int(n) for n in size]
+    if len(values) != d * int(np.prod(shape, dtype=object)):
+        raise DataError(
+            f"{file.path}: expected {d} TransformParameters for each of {shape} points, found {len(values)}"
+        )
     spacing, origin, index = (
-        torch.tensor(_numbers(path, parameters, name, d), dtype=torch.float64)
-        for name in ("GridSpacing", "GridOrigin", "GridIndex")
+        torch.tensor(file.numbers(name, d), dtype=torch.float64) for name in ("GridSpacing", "GridOrigin", "GridIndex")
     )
     # Stored column after column.
-    direction = torch.tensor(_numbers(path, parameters, "GridDirection", d * d), dtype=torch.float64).reshape(d, d).T
+    direction = torch.tensor(file.numbers("GridDirection", d * d), dtype=torch.float64).reshape(d, d).T
     lps = torch.eye(d + 1, dtype=torch.float64)
     lps[:d, :d] = direction * spacing
     lps[:d, d] = origin + lps[:d, :d] @ index
     # One component after the other, x fastest.
-    blocks = torch.tensor(values, dtype=torch.float32).reshape(d, *reversed(shape))
-    with naming(path):
+    blocks = torch.tensor(values, dtype=torch.float64).float().reshape(d, *reversed(shape))
+    with naming(file.path):
         coefficients = flip_points(blocks.permute(*range(d, 0, -1), 0)).contiguous()
         return BSplineField(coefficients, Grid(tuple(shape), flip_matrix(d) @ lps))
 
 
-def _initial(path: Path, parameters: Parameters, seen: tuple[Path, ...]) -> Transform | None:
-    """Return the transform that acts before this one."""
-    older = "InitialTransformParametersFileName"
-    name = _word(path, parameters, older if older in parameters else "InitialTransformParameterFileName")
-    if name == "NoInitialTransform":
+def _initial(file: ElastixFile) -> Path | None:
+    """Return the file of the transform that acts before this one."""
+    older, newer = INITIAL_NAMES
+    name = file.word(older if older in file else newer, NO_INITIAL)
+    if name in (NO_INITIAL, ""):
         return None
-    if _word(path, parameters, "HowToCombineTransforms", "Compose") != "Compose":
-        raise DataError(f"{path}: expected transforms to be composed, found HowToCombineTransforms Add; compose them")
-    # Results move, and elastix may write the whole path: then the file of that name beside this one is meant.
-    candidates = (path.parent / name, path.parent / re.split(r"[\\/]", name)[-1])
-    found = next((each for each in candidates if each.is_file()), None)
-    if found is None:
-        raise DataError(f"{path}: its initial transform {name} is missing; put it beside this file")
-    if found.resolve() in seen:
-        raise DataError(f"{path}: expected a chain of transforms, found that {found.name} starts from itself")
-    return read_elastix(found, seen)
+    if file.word("HowToCombineTransforms", "Compose") != "Compose":
+        raise DataError(
+            f"{file.path}: expected transforms to be composed, found HowToCombineTransforms Add; compose them"
+        )
+    if re.fullmatch(r"[0-9]{1,4}", name):
+        series = re.fullmatch(r"(.*?)([0-9]+)(\.[A-Za-z]+)", file.path.name)
+        if series is None:
+            raise DataError(
+                f"{file.path}: its initial transform is number {name} of a series, found no number in this name; "
+                f"set {newer} to the name of a file, or to {NO_INITIAL}"
+            )
+        name = f"{series[1]}{int(name)}{series[3]}"
+    return file.beside(name, "initial transform")

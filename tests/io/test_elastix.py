@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def test_splines(tmp_path: Path) -> None:
         (
             "EulerTransform",
             "AffineLogTransform",
-            "expected .* Similarity, Affine and BSpline, found AffineLog; write",
+            "expected .* Similarity, Affine, BSpline and File, found AffineLog; write",
         ),
         ("(NumberOfParameters 6)", "(NumberOfParameters 7)", "expected 7 TransformParameters, found 6"),
         ("1 2 3)", "1 2)", "expected 6 TransformParameters, found 5"),
@@ -120,11 +121,6 @@ def test_splines(tmp_path: Path) -> None:
         ('"true"', '"false"', "expected UseDirectionCosines true"),
         ("NoInitialTransform", "gone.txt", "its initial transform gone.txt is missing; put it beside"),
         ("NoInitialTransform", "TransformParameters.0.txt", "starts from itself"),
-        (
-            '(InitialTransformParameterFileName "NoInitialTransform")',
-            "",
-            "one word for InitialTransformParameterFileName",
-        ),
     ],
 )
 def test_what_cannot_be_read(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -162,3 +158,97 @@ def test_splines_that_cannot_be_read(tmp_path: Path, old: str, new: str, message
         text = text.replace('UseCyclicTransform "false"', 'UseCyclicTransform "true"')
     with pytest.raises(DataError, match=rf"TransformParameters\.0\.txt: .*{message}"):
         read_foreign_transform(write(tmp_path, text))
+
+
+def test_a_missing_initial_transform_is_none(tmp_path: Path) -> None:
+    text = translation("-1 0 0").replace('(InitialTransformParameterFileName "NoInitialTransform")\n', "")
+    assert moved(read_foreign_transform(write(tmp_path, text)), 0, 0, 0) == [1, 0, 0]
+    assert moved(read_foreign_transform(write(tmp_path, translation("-1 0 0", ""))), 0, 0, 0) == [1, 0, 0]
+
+
+def test_a_number_names_a_transform_of_the_series(tmp_path: Path) -> None:
+    """As itk-elastix writes parameter objects: the index of the parameter map that acts before."""
+    write(tmp_path, translation("-1 0 0"), "TransformParameters.0.txt")
+    write(tmp_path, translation("-2 0 0", "0"), "TransformParameters.1.txt")
+    last = write(tmp_path, translation("-4 0 0", "1"), "TransformParameters.2.txt")
+    assert moved(read_foreign_transform(last), 0, 0, 0) == [7, 0, 0]
+    alone = write(tmp_path, translation("-4 0 0", "0"), "result.txt")
+    with pytest.raises(
+        DataError, match=r"result\.txt: its initial transform is number 0 .*InitialTransformParameterFile"
+    ):
+        read_foreign_transform(alone)
+    itself = write(tmp_path, translation("-4 0 0", "0"), "other.0.txt")
+    with pytest.raises(DataError, match=r"other\.0\.txt: .*starts from itself"):
+        read_foreign_transform(itself)
+    gone = write(tmp_path, translation("-4 0 0", "7"), "other.1.txt")
+    with pytest.raises(DataError, match=r"other\.1\.txt: its initial transform other\.7\.txt is missing"):
+        read_foreign_transform(gone)
+
+
+@pytest.mark.parametrize("name", ["a.tfm", "/results/of/then/a.tfm"])
+def test_transforms_in_files_of_itk(tmp_path: Path, name: str) -> None:
+    theirs = sitk.Euler3DTransform((10.5, -20, 30), 0.1, -0.2, 0.3, (1, 2, 3))
+    sitk.WriteTransform(theirs, str(tmp_path / "a.tfm"))
+    x, y, z = theirs.TransformPoint((5.0, 6.0, 7.0))
+    file = write(tmp_path, f'(Transform "File")\n(TransformFileName "{name}")\n', "file.txt")
+    assert moved(read_foreign_transform(file), -5, -6, 7) == pytest.approx([-x, -y, z])
+    after = write(tmp_path, translation("-1 0 0", name), "after.txt")
+    assert moved(read_foreign_transform(after), -5, -6, 7) == pytest.approx([-x + 1, -y, z])
+    through = write(tmp_path, translation("-1 0 0", "file.txt"), "through.txt")
+    assert moved(read_foreign_transform(through), -5, -6, 7) == pytest.approx([-x + 1, -y, z])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gone.tfm", r"file\.txt: its TransformFileName gone\.tfm is missing"),
+        ("a.nii", r"a\.nii: expected a transform \(\.tfm, .*\), found \.nii"),
+        ("flat.tfm", r"flat\.tfm: .*found other text"),
+        ("x" * 5000, r"file\.txt: its TransformFileName x{80} is missing"),
+        ("nul\0l", r"file\.txt: its TransformFileName"),
+    ],
+)
+def test_files_of_itk_that_cannot_be_read(tmp_path: Path, name: str, message: str) -> None:
+    for other in ("a.nii", "flat.tfm"):
+        (tmp_path / other).write_text("#")
+    with pytest.raises(DataError, match=message):
+        read_foreign_transform(write(tmp_path, f'(Transform "File")\n(TransformFileName "{name}")\n', "file.txt"))
+
+
+def test_parameters_in_a_binary_file(tmp_path: Path) -> None:
+    text = EULER.replace('TransformationParameters "false"', 'TransformationParameters "true"')
+    text = text.replace("(TransformParameters 0.1 -0.2 0.3 1 2 3)", '(TransformParameters "/then/e.dat")')
+    path = write(tmp_path, text, "e.txt")
+    torch.tensor([0.1, -0.2, 0.3, 1, 2, 3], dtype=torch.float64).numpy().tofile(tmp_path / "e.dat")
+    one, other = read_foreign_transform(path), read_foreign_transform(write(tmp_path))
+    assert moved(one, 5, 6, 7) == moved(other, 5, 6, 7)
+    (tmp_path / "e.dat").write_bytes(bytes(47))
+    with pytest.raises(DataError, match=r"e\.txt: expected 6 TransformParameters, found 5\.875"):
+        read_foreign_transform(path)
+
+
+def chain(folder: Path, count: int) -> Path:
+    names = ["NoInitialTransform", *(f"{index}.txt" for index in range(count))]
+    for before, own in itertools.pairwise(names):
+        write(folder, translation("-1 0 0", before), own)
+    return folder / names[-1]
+
+
+def test_long_chains(tmp_path: Path) -> None:
+    assert moved(read_foreign_transform(chain(tmp_path, 256)), 0, 0, 0) == [256, 0, 0]
+    with pytest.raises(DataError, match=r"1199\.txt: expected a chain of at most 256 transforms, found a longer one"):
+        read_foreign_transform(chain(tmp_path, 1200))
+
+
+def test_chains_of_two_dimensions(tmp_path: Path) -> None:
+    sitk.WriteTransform(sitk.TranslationTransform(2, (1, 2)), str(tmp_path / "flat.tfm"))
+    with pytest.raises(DataError, match=r"a\.txt: expected a chain of transforms of one dimension, found 2-D and 3-D"):
+        read_foreign_transform(write(tmp_path, translation("0 0 0", "flat.tfm"), "a.txt"))
+
+
+def test_comments_and_brackets(tmp_path: Path) -> None:
+    text = EULER.replace("(ComputeZYX", '// (ComputeZYX "true")\n  (ComputeZYX').replace("30)", "30) // the (centre)")
+    text = text.replace('Parameters "false")', 'Parameters "false") // "x')
+    one = read_foreign_transform(write(tmp_path, text, "commented.txt"))
+    other = read_foreign_transform(write(tmp_path, EULER, "plain.txt"))
+    assert moved(one, 1, 2, 3) == moved(other, 1, 2, 3)
