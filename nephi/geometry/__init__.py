@@ -1,6 +1,6 @@
 """Grids and points, their frames, and the lookup of arrays at points."""
 
-from nephi.geometry.grid import Grid
+from nephi.geometry.grid import Grid, Plane
 from nephi.geometry.interpolation import (
     lookup,
     lookup_majority,
@@ -14,6 +14,7 @@ from nephi.geometry.points import PointMap, PointPairs, Points
 
 __all__ = [
     "Grid",
+    "Plane",
     "PointMap",
     "PointPairs",
     "Points",

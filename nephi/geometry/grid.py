@@ -15,6 +15,18 @@ from nephi.errors import DataError
 ROUNDING = 1e-4  # voxels
 
 
+@dataclass(frozen=True)
+class Plane:
+    """Where a 2-D grid lies in the 3-D space of the file it comes from: the axial plane at `height` mm.
+
+    `step` is the way to the next slice along z in mm, negative where the file's third axis points down; None where
+    the file has no third axis.
+    """
+
+    height: float
+    step: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Grid:
     """Voxel lattice of an image in 2-D or 3-D.
@@ -25,11 +37,14 @@ class Grid:
     Points and vectors go through different methods; both take and return tensors of shape `(..., D)` and keep
     their dtype and device; integers (voxel indices) count as float64.
 
+    A 2-D grid may have a `plane`: files are written at its height. It changes no result; None counts as height 0.
+
     Raises `DataError` for a shape that is not 2-D or 3-D, or an affine that is not finite, homogeneous and invertible.
     """
 
     shape: tuple[int, ...]
     affine: Tensor
+    plane: Plane | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
@@ -143,7 +158,7 @@ class Grid:
         """
         steps = [max(1, n - 1) / count for n, count in zip(self.shape, cells, strict=True)]
         scale = torch.tensor([*steps, 1.0], dtype=torch.float64)
-        return Grid(tuple(count + 1 for count in cells), self.affine * scale)
+        return Grid(tuple(count + 1 for count in cells), self.affine * scale, self.plane)
 
     def covering(self, other: Grid) -> Grid:
         """Return this lattice, cut or continued by whole steps until it just holds all voxel centres of `other`."""
@@ -152,11 +167,21 @@ class Grid:
         high = high.maximum(low)
         affine = self.affine.clone()
         affine[:-1, -1] = self.voxel_to_world_points(low)
-        return Grid(tuple(int(n) + 1 for n in high - low), affine)
+        return Grid(tuple(int(n) + 1 for n in high - low), affine, self.plane)
 
     def transformed(self, matrix: Tensor) -> Grid:
         """Return the grid carried along by a homogeneous world matrix `(D + 1, D + 1)`: same voxels, elsewhere."""
-        return Grid(self.shape, torch.as_tensor(matrix, dtype=torch.float64) @ self.affine)
+        return Grid(self.shape, torch.as_tensor(matrix, dtype=torch.float64) @ self.affine, self.plane)
+
+    def in_space(self) -> Grid:
+        """Return this grid in 3-D: a 2-D one as a single slice in its plane."""
+        if self.dimension == 3:
+            return self
+        plane = self.plane or Plane(0.0)
+        affine = torch.eye(4, dtype=torch.float64)
+        affine[:2, :2], affine[:2, 3] = self.affine[:2, :2], self.affine[:2, 2]
+        affine[2, 2], affine[2, 3] = plane.step or 1.0, plane.height
+        return Grid((*self.shape, 1), affine)
 
     def same_as(self, other: Grid, tolerance: float = 1e-3) -> bool:
         """Tell whether both lattices have the same shape and coincide to `tolerance` voxels at every corner."""

@@ -95,7 +95,7 @@ def _single_grid(frame: DicomFrame, path: Path) -> Grid:
         axes, position = np.eye(3)[:2], np.zeros(3)
     else:
         axes, position = _axes([frame], path), np.array(frame.position)
-    return flat_grid((columns, rows), _affine(axes, spacing, np.cross(*axes), position), path)
+    return flat_grid((columns, rows, 1), _affine(axes, spacing, np.cross(*axes), position), path)
 
 
 def _detector_spacing(frame: DicomFrame, path: Path) -> tuple[float, ...]:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.geometry import Grid
+from nephi.geometry import Grid, Plane
 from nephi.io.foreign import naming
 
 AXIAL_TOLERANCE = 1e-4  # sine of the angle between an axis and the x-y plane
 
 
 def flat_grid(shape: tuple[int, ...], affine: Tensor, path: Path) -> Grid:
-    """Return the 2-D grid of a slice of `shape` `(X, Y)` from its 4x4 voxel-to-world matrix; its height is dropped.
+    """Return the 2-D grid of a slice of `shape` `(X, Y)`, or `(X, Y, 1)` in a file of three axes, in its plane.
 
-    Raises `DataError` naming `path` when the slice does not lie in the world's x-y plane.
+    `affine` is the 4x4 voxel-to-world matrix. Raises `DataError` naming `path` when the slice does not lie in the
+    world's x-y plane.
     """
     climb = affine[2, :2].abs() / affine[:3, :2].norm(dim=0).clamp(min=1e-300)
     if bool((climb > AXIAL_TOLERANCE).any()):
@@ -25,6 +27,20 @@ def flat_grid(shape: tuple[int, ...], affine: Tensor, path: Path) -> Grid:
             f"{path}: expected the axes of a 2-D image in the world's x-y plane, found a single slice in another "
             "orientation; rewrite its header as an axial one, or give a volume of several slices"
         )
-    plane = torch.tensor([0, 1, 3], dtype=torch.int64)
+    axes = torch.tensor([0, 1, 3])
     with naming(path):
-        return Grid(shape, affine[plane][:, plane])
+        return Grid(shape[:2], affine[axes][:, axes], _plane_of(affine, has_third_axis=len(shape) > 2))
+
+
+def _plane_of(affine: Tensor, has_third_axis: bool) -> Plane | None:
+    height, step = float(affine[2, 3]), float(affine[2, 2])
+    if not math.isfinite(height):
+        raise DataError("the voxel-to-world affine holds NaN or infinite values")
+    if has_third_axis:
+        return Plane(height, step if math.isfinite(step) and step != 0 else 1.0)
+    return Plane(height) if height else None
+
+
+def flattened(grid: Grid, path: Path) -> Grid:
+    """Return a 3-D grid of one slice as the 2-D grid it is, others as they are; errors as those of `flat_grid`."""
+    return flat_grid(grid.shape, grid.affine, path) if grid.dimension == 3 and grid.shape[2] == 1 else grid

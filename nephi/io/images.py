@@ -9,6 +9,7 @@ from nephi.errors import DataError, UsageError, collected_warnings
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io.dicom import is_dicom_file, read_dicom
+from nephi.io.flat import flattened
 from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, is_folder, suffix_of
 from nephi.io.headers import HEADER_SUFFIXES, read_volume_header
 from nephi.io.itk import write_scalar_itk
@@ -24,7 +25,8 @@ def read_image(path: str | Path, name: str | None = None) -> Image:
 
     `.nii`, `.nii.gz`; NIfTI and Analyze pairs (`.hdr` or `.img`); FreeSurfer's `.mgz`, `.mgh`; `.mha`, `.mhd`, `.nrrd`,
     `.nhdr`; 2-D grey `.png`, `.tif`; a folder with one DICOM series; or a pipe or `/dev/stdin` that carries NIfTI.
-    The array's axes are the voxel indices (i, j, k), as nibabel has them; a NIfTI volume with one axial slice is 2-D.
+    The array's axes are the voxel indices (i, j, k), as nibabel has them. A volume of one axial slice is 2-D, whatever
+    its format; `Grid.plane` keeps its height, at which results are written.
     `name` is what error messages call the image later, the path if not given.
 
     Integer types stay as small as the values allow. float64 becomes float32, which rounds intensities to seven digits,
@@ -70,7 +72,7 @@ def image_grid(path: str | Path) -> Grid:
         file.require_one_volume()
         return file.grid
     if not is_folder(path) and suffix_of(path) in ITK_SUFFIXES:
-        return read_voxel_header(path).grid
+        return flattened(read_voxel_header(path).grid, path)
     return _read(path).grid
 
 

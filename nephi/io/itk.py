@@ -161,6 +161,9 @@ def write_scalar_itk(image: Image, path: Path) -> None:
     """Write a `.mha`, `.mhd`, `.nrrd` or `.nhdr` file in `image.voxel_type`; raise `DataError` for a sheared grid."""
     sitk = simpleitk()
     require_perpendicular(image.grid, path, f"the {path.suffix} format")
-    foreign = sitk.GetImageFromArray(encoded(image.data, file_type(image.voxel_type), str(path)).T)
-    place(foreign, image.grid)
+    voxels, grid = encoded(image.data, file_type(image.voxel_type), str(path)), image.grid
+    if grid.plane is not None and grid.plane.step is not None:  # it was read from a file of three axes
+        voxels, grid = voxels[..., None], grid.in_space()
+    foreign = sitk.GetImageFromArray(voxels.T)
+    place(foreign, grid)
     write_itk(foreign, path)

@@ -193,17 +193,18 @@ def header_bytes(
     """Return the 352 bytes in front of the voxels: the grid's axes, then axes of the lengths `extra`.
 
     sform has code 1, and so has an equal qform, except for a sheared grid, which no qform can hold: code 0.
-    Units are mm. A 2-D grid lies in the plane z = 0. Raises `DataError` naming `path` when an axis is too long.
+    Units are mm. A 2-D grid has the height of its plane, 0 without, and a third axis where its file had one.
+
+    Raises `DataError` naming `path` when an axis is too long.
     """
     import nibabel
 
-    shape = (*grid.shape, *(1,) * (3 - grid.dimension if extra else 0), *extra)
+    space = grid.in_space()
+    flat = grid.dimension == 2 and not extra and (grid.plane is None or grid.plane.step is None)
+    shape = grid.shape if flat else (*space.shape, *extra)
     if max(shape) > 32767:
         raise DataError(f"{path}: NIfTI-1 holds at most 32767 voxels an axis, found {shape}; write .mha or .nrrd")
-    d = grid.dimension
-    affine = np.eye(4)
-    affine[:d, :d] = grid.affine[:d, :d].numpy()
-    affine[:d, 3] = grid.affine[:d, d].numpy()
+    affine = space.affine.numpy()
     header = nibabel.Nifti1Header()
     header.set_data_shape(shape)
     header.set_data_dtype(dtype)

@@ -55,7 +55,9 @@ class StoredVolume:
         spatial = (*self.shape, 1, 1, 1)[:3]
         if spatial[2] > 1:
             return self.grid_3d
-        return flat_grid(spatial[:2], torch.from_numpy(self.affine), self.path)
+        return flat_grid(
+            self.shape[:3] if len(self.shape) > 1 else spatial[:2], torch.from_numpy(self.affine), self.path
+        )
 
     @property
     def grid_3d(self) -> Grid:

@@ -8,6 +8,7 @@ import numpy as np
 
 from nephi.errors import DataError
 from nephi.images import Image
+from nephi.io.flat import flattened
 from nephi.io.foreign import suffix_of
 from nephi.io.meta_header import read_meta_header
 from nephi.io.nrrd_header import read_nrrd_header
@@ -28,8 +29,8 @@ def read_voxel_image(path: Path) -> Image:
             f"{path}: expected one real number a voxel, found {file.channels} (a colour or vector image); extract one "
             "channel first"
         )
-    grid = file.grid
-    data, stored_type = held_voxels(file.read().T)
+    grid = flattened(file.grid, path)
+    data, stored_type = held_voxels(file.read().T.reshape(grid.shape))
     return Image(data, grid, stored_type=stored_type, name=str(path))
 
 
