@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from nephi.errors import DataError, warn
+from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io.dicom_file import DicomFile, has_dicom_prefix, parse_dicom
 from nephi.io.dicom_frames import DicomFrame, frames_of
@@ -13,14 +14,14 @@ from nephi.io.dicom_geometry import arrange
 from nephi.io.dicom_series import DICOM_SUFFIXES, DIRECTORY, find_series
 from nephi.io.dicom_values import read_values
 from nephi.io.dicom_warnings import LibraryWarnings
-from nephi.io.foreign import require_file, suffix_of
+from nephi.io.foreign import is_folder, reading, require_file, suffix_of
 
 SIBLINGS = 100  # entries of a folder that are looked at for other slices
 
 
-def is_dicom_file(path: Path) -> bool:
-    """Return whether a file is DICOM by its suffix or by its first bytes."""
-    return path.is_file() and (suffix_of(path) in DICOM_SUFFIXES or has_dicom_prefix(path))
+def is_dicom(path: Path) -> bool:
+    """Return whether a file is DICOM by its suffix or first bytes; it need not exist to be so by its suffix."""
+    return suffix_of(path) in DICOM_SUFFIXES or has_dicom_prefix(path)
 
 
 def read_dicom(path: Path) -> Image:
@@ -32,15 +33,25 @@ def read_dicom(path: Path) -> Image:
     Raises `DataError` when a folder holds no series or several (with their UIDs), a file is damaged or has no
     grey pixels, geometry is missing or contradictory, or slices are missing, unevenly spaced or at one position.
     """
-    messages = LibraryWarnings()
-    files = find_series(path, messages) if path.is_dir() else [_single_file(path, messages)]
-    frames = [frame for file in files for frame in messages.collect(frames_of, file, file.path)]
-    messages.issue()
-    if not path.is_dir():
-        _warn_of_siblings(path, frames)
-    frames, grid = arrange(frames, path)
+    frames, grid = _arranged(path)
     data, stored_type = read_values(frames, path)
     return Image(data.reshape(grid.shape), grid, stored_type=stored_type, name=str(path))
+
+
+def dicom_grid(path: Path) -> Grid:
+    """Return the grid of a series or file from its headers; raise `DataError` as `read_dicom`."""
+    return _arranged(path)[1]
+
+
+def _arranged(path: Path) -> tuple[list[DicomFrame], Grid]:
+    """Return the frames of a folder or file in the order of the third axis, and their grid."""
+    messages = LibraryWarnings()
+    files = find_series(path, messages) if is_folder(path) else [_single_file(path, messages)]
+    frames = [frame for file in files for frame in messages.collect(frames_of, file, file.path)]
+    messages.issue()
+    if not is_folder(path):
+        _warn_of_siblings(path, frames)
+    return arrange(frames, path)
 
 
 def _single_file(path: Path, messages: LibraryWarnings) -> DicomFile:
@@ -56,6 +67,7 @@ def _warn_of_siblings(path: Path, frames: list[DicomFrame]) -> None:
     """Warn when one slice of a cross-sectional series was given, and its folder holds more."""
     if len(frames) > 1 or frames[0].position is None:
         return
-    others = (other for other in islice(path.parent.iterdir(), SIBLINGS) if other.name != path.name)
+    with reading(path.parent, "a folder that can be listed"):
+        others = [other for other in islice(path.parent.iterdir(), SIBLINGS) if other.name != path.name]
     if any(has_dicom_prefix(other) for other in others):
         warn(f"{path}: read as one slice in 2-D; give the folder {path.parent} to read the series as a volume")

@@ -60,6 +60,7 @@ KEYWORDS = (
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "SpacingBetweenSlices",
+    "SliceThickness",
     "RescaleSlope",
     "RescaleIntercept",
     "ModalityLUTSequence",

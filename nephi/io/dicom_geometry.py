@@ -95,7 +95,9 @@ def _single_grid(frame: DicomFrame, path: Path) -> Grid:
         axes, position = np.eye(3)[:2], np.zeros(3)
     else:
         axes, position = _axes([frame], path), np.array(frame.position)
-    return flat_grid((columns, rows, 1), _affine(axes, spacing, np.cross(*axes), position), path)
+    thickness = numbers(frame.file.header, "SliceThickness", 1, frame.file.path)
+    step = np.cross(*axes) * (thickness[0] if thickness and thickness[0] > 0 else 1.0)
+    return flat_grid((columns, rows, 1), _affine(axes, spacing, step, position), path)
 
 
 def _detector_spacing(frame: DicomFrame, path: Path) -> tuple[float, ...]:

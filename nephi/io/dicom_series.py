@@ -8,6 +8,7 @@ from nephi.errors import DataError
 from nephi.io.dicom_file import DicomFile, has_dicom_prefix, parse_dicom, starts_like_dicom
 from nephi.io.dicom_pixels import require_whole
 from nephi.io.dicom_warnings import LibraryWarnings
+from nephi.io.foreign import reading
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 DIRECTORY = "1.2.840.10008.1.3.10"  # storage class of a DICOMDIR
@@ -53,7 +54,9 @@ def _advice_for_none(folder: Path) -> str:
 def _entries(folder: Path) -> list[Path]:
     """Return the regular files of a folder by name; raise `DataError` for a device, a pipe or a link to nothing."""
     paths = []
-    for path in sorted(folder.iterdir()):
+    with reading(folder, "a folder that can be listed"):
+        entries = sorted(folder.iterdir())
+    for path in entries:
         if path.is_dir():
             continue
         if not path.exists():

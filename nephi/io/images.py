@@ -8,9 +8,9 @@ from pathlib import Path
 from nephi.errors import DataError, UsageError, collected_warnings
 from nephi.geometry import Grid
 from nephi.images import Image
-from nephi.io.dicom import is_dicom_file, read_dicom
+from nephi.io.dicom import dicom_grid, is_dicom, read_dicom
 from nephi.io.flat import flattened
-from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, is_folder, suffix_of
+from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, is_folder, require_file, suffix_of
 from nephi.io.headers import HEADER_SUFFIXES, read_volume_header
 from nephi.io.itk import write_scalar_itk
 from nephi.io.nifti import image_of_file, write_nifti
@@ -24,7 +24,8 @@ def read_image(path: str | Path, name: str | None = None) -> Image:
     """Read a scalar image in 2-D or 3-D, placed in the RAS world in mm.
 
     `.nii`, `.nii.gz`; NIfTI and Analyze pairs (`.hdr` or `.img`); FreeSurfer's `.mgz`, `.mgh`; `.mha`, `.mhd`, `.nrrd`,
-    `.nhdr`; 2-D grey `.png`, `.tif`; a folder with one DICOM series; or a pipe or `/dev/stdin` that carries NIfTI.
+    `.nhdr`; 2-D grey `.png`, `.tif`; a folder with one DICOM series, or a DICOM file of one slice or many frames; or a
+    pipe or `/dev/stdin` that carries NIfTI.
     The array's axes are the voxel indices (i, j, k), as nibabel has them. A volume of one axial slice is 2-D, whatever
     its format; `Grid.plane` keeps its height, at which results are written.
     `name` is what error messages call the image later, the path if not given.
@@ -55,10 +56,11 @@ def _read(path: Path) -> Image:
         return read_voxel_image(path)
     if suffix in FLAT_SUFFIXES:
         return read_picture(path)
-    if is_dicom_file(path):
+    if is_dicom(path):
         return read_dicom(path)
+    require_file(path)
     known = ", ".join(HEADER_SUFFIXES + ITK_SUFFIXES + FLAT_SUFFIXES)
-    raise DataError(f"{path}: expected an image ({known}) or a folder of DICOM slices, found {suffix or 'no suffix'}")
+    raise DataError(f"{path}: expected an image ({known}) or DICOM (a folder or a file), found {suffix or 'no suffix'}")
 
 
 def image_grid(path: str | Path) -> Grid:
@@ -73,6 +75,8 @@ def image_grid(path: str | Path) -> Grid:
         return file.grid
     if not is_folder(path) and suffix_of(path) in ITK_SUFFIXES:
         return flattened(read_voxel_header(path).grid, path)
+    if is_folder(path) or is_dicom(path):
+        return dicom_grid(path)
     return _read(path).grid
 
 

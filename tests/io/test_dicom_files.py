@@ -20,7 +20,7 @@ from pydicom.uid import (
 )
 
 from nephi.errors import DataError, DataWarning
-from nephi.io import read_image
+from nephi.io import image_grid, read_image
 
 from .dicom_writer import base, placed, ramp, save, write_enhanced, write_slices
 
@@ -268,6 +268,17 @@ def test_files_without_a_preamble(tmp_path: Path) -> None:
         file.write_bytes(file.read_bytes()[132:])
     image = read_image(folder)
     assert np.array_equal(image.data.numpy(), ramp())
+
+
+@pytest.mark.parametrize("name", ["missing.dcm", "missing"])
+def test_no_such_file(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=f"{name}: no such file or folder"):
+        read_image(tmp_path / name)
+
+
+def test_a_grid_is_read_without_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nephi.io.dicom.read_values", None)
+    assert placed(image_grid(write_slices(tmp_path / "scan.mha", ramp())))
 
 
 def test_slices_in_a_folder_below(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from pydicom.dataset import Dataset
 
 from nephi.errors import DataError, DataWarning
-from nephi.io import read_image
+from nephi.io import image_grid, read_image
 
 from .dicom_writer import (
     COUNT,
@@ -47,6 +47,7 @@ def test_frames_in_any_order(tmp_path: Path, storage: str, order: list[int], nam
         assert image.data.dtype == torch.int32
         assert placed(image.grid)
         assert image.name == str(path)
+        assert placed(image_grid(path))
 
 
 def test_a_tilted_gantry_is_a_shear(tmp_path: Path) -> None:

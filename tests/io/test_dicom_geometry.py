@@ -10,6 +10,7 @@ import torch
 from pydicom.dataset import Dataset
 
 from nephi.errors import DataError, DataWarning
+from nephi.geometry import Plane
 from nephi.io import read_image
 
 from .dicom_writer import COUNT, SERIES, SHAPE, lps_affine, placed, ramp, ras_affine, text, write_slices
@@ -230,7 +231,8 @@ PLACE = ("ImagePositionPatient", "ImageOrientationPatient")
 
 
 def test_one_slice_lies_where_its_header_says(tmp_path: Path) -> None:
-    image = read_image(write_one(tmp_path / "ct"))
+    image = read_image(write_one(tmp_path / "ct", SliceThickness="2.5"))
+    assert image.grid.plane == Plane(33.0, 2.5)
     assert image.grid.shape == SHAPE[:2]
     assert np.array_equal(image.data.numpy(), ramp()[..., 0])
     torch.testing.assert_close(image.grid.affine, torch.tensor([[-0.7, 0, 120], [0, -0.7, 80], [0, 0, 1]]).double())
