@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 VENV := .venv
+N ?= 20000
 BIN := $(VENV)/bin
 SOURCES := $(wildcard nephi/kernels/*.[ch]) setup.py nephi/report/viewer/niivue.py
 # In an environment of its own: it needs an older packaging than ours.
@@ -20,6 +21,9 @@ demo: $(VENV)/.nephi-installed ## run `nephi demo`
 
 test: lint ## lint, then run every test
 	$(BIN)/python -m pytest -q -n auto --dist loadfile
+
+fuzz: $(VENV)/.dev-installed ## read N mutated files (make fuzz N=20000)
+	$(BIN)/python -m tests.fuzz $(N)
 
 lint: $(VENV)/.dev-installed ## check style, formatting and types
 	$(BIN)/ruff check .

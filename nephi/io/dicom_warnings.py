@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from nephi.errors import warn
+from nephi.io.messages import WARNING_FILTERS
 
 S = TypeVar("S")
 T = TypeVar("T")
-
-# Python's warning filters belong to the process, so that only one thread may replace them at a time.
-WARNING_FILTERS = threading.RLock()
 
 
 class LibraryWarnings(logging.Handler):

@@ -1,11 +1,17 @@
-"""Messages of foreign libraries: which of them mean that a file is damaged."""
+"""Messages of foreign libraries: which of them mean that a file is damaged, and the others as warnings."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
-from nephi.errors import warn
+from nephi.errors import DataWarning, warn
+
+# Python's warning filters belong to the process, so that only one thread may replace them at a time.
+WARNING_FILTERS = threading.RLock()
 
 # ITK: "WARNING: In /path/itkName.cxx, line 12\nName (0x1234): text"
 ITK_PREFIX = re.compile(r"(?:WARNING|ERROR|Warning|Error): In \S+, line \d+\s+(?:\w+ ?\(0x[0-9a-f]+\): )?")
@@ -35,6 +41,19 @@ def warn_of(path: object, lines: Iterable[str]) -> None:
     """Issue a `DataWarning` for each different message about a file, for the first few of many."""
     for text in list(dict.fromkeys(map(_one_line, lines)))[:MOST]:
         warn(f"{path}: {text}")
+
+
+@contextmanager
+def python_warnings(path: object) -> Iterator[None]:
+    """Turn what Python libraries warn of in this block into `DataWarning`s about a file, when the block ends well."""
+    with WARNING_FILTERS, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for each in caught:
+        if isinstance(each.message, DataWarning):
+            warnings.warn(each.message, stacklevel=3)
+        else:
+            warn_of(path, [str(each.message)])
 
 
 def _one_line(text: str) -> str:

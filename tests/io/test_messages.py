@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from nephi.errors import DataError, DataWarning
 from nephi.io import read_image
 from nephi.io.itk import itk_reading
-from nephi.io.messages import damage_in, warn_of
+from nephi.io.messages import damage_in, python_warnings, warn_of
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,16 @@ def test_what_is_printed_decides(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(DataError, match="mine"), itk_reading("a.x", "a file"):
         os.write(2, b"bad\n")
         raise DataError("mine")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_warnings_of_python_libraries(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.warns(DataWarning) as caught, python_warnings("a.x"):
+        warnings.warn("odd\nvalue", stacklevel=1)
+        warnings.warn(DataWarning("ours"), stacklevel=1)
+    assert [str(w.message) for w in caught] == ["a.x: odd value", "ours"]
+    with pytest.raises(ValueError, match="x"), python_warnings("a.x"):
+        raise ValueError("x")
     assert capfd.readouterr() == ("", "")
 
 
