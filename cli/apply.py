@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 @click.command(short_help="Warp an image through transforms.")
 @transform_option
 @click.option("-i", "--image", type=FILE, required=True, help="Image to warp: 2-D, 3-D, or a 4-D series.")
-@click.option("-r", "--reference", type=FILE, required=True, help="Image whose grid the result lies on.")
+@click.option(
+    "-r",
+    "--reference",
+    type=FILE,
+    required=True,
+    help="File on whose grid the result lies: an image, a 4-D series or a field.",
+)
 @click.option("-o", "--output", type=FILE, required=True, metavar="OUT", help="File for the warped image.")
 @click.option(
     "--interpolation",
@@ -62,7 +68,7 @@ def apply(
     import nephi
 
     series = nephi.read_series(image)
-    grid = nephi.read_image(reference).grid
+    grid = nephi.read_grid(reference)
     transform = read_chain(transforms, inverse, grid.dimension, fields.convention())
     for name, dimension in ((image, series.grid.dimension), (reference, grid.dimension)):
         require_dimension(name, "voxels", dimension, transform.dimension)

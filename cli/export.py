@@ -72,12 +72,12 @@ def export(
     """
     import nephi
 
-    grid = nephi.read_image(reference).grid
+    grid = nephi.read_grid(reference)
     transform = read_chain(transforms, inverse, grid.dimension, fields.convention())
     require_dimension(reference, "voxels", grid.dimension, transform.dimension)
     target = None
     if kind in IN_VOXELS:
-        target = nephi.read_image(moving).grid if moving else _target_grid(transforms, inverse)
+        target = nephi.read_grid(moving) if moving else _target_grid(transforms, inverse)
     place = f"on the grid of {reference}"
     if tolerance is not None:
         grid, place = _fitting(transform, grid, kind, tolerance)

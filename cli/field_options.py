@@ -31,7 +31,7 @@ class FieldOptions:
             if self.fixed or self.moving:
                 raise nephi.UsageError("--transform-fixed and --transform-moving go with --transform-format")
             return None
-        fixed, moving = (nephi.read_image(path).grid if path else None for path in (self.fixed, self.moving))
+        fixed, moving = (nephi.read_grid(path) if path else None for path in (self.fixed, self.moving))
         return nephi.FieldConvention(self.name, fixed, moving)
 
 

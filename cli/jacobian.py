@@ -37,7 +37,7 @@ def jacobian(
     """
     import nephi
 
-    grid = nephi.read_image(reference).grid
+    grid = nephi.read_grid(reference)
     transform = read_chain(transforms, inverse, grid.dimension, fields.convention())
     require_dimension(reference, "voxels", grid.dimension, transform.dimension)
     image = nephi.jacobian_image(transform, grid)

@@ -29,7 +29,7 @@ class PointOptions:
         import nephi
 
         image = reference or self.reference
-        grid = nephi.read_image(image).grid if image else None
+        grid = nephi.read_grid(image) if image else None
         return nephi.read_points(path, self.frame, self.format, grid, self.flip)
 
 

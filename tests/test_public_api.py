@@ -73,6 +73,7 @@ SURFACE = {
     "preset",
     "preset_names",
     "read_dataset_index",
+    "read_grid",
     "read_image",
     "read_inverse",
     "read_model",

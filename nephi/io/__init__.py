@@ -7,7 +7,7 @@ from nephi.io.displacement import read_displacement, write_displacement_itk
 from nephi.io.displacement_writer import DisplacementWriter, write_displacement
 from nephi.io.export import FORMATS, export_transform
 from nephi.io.frames import require_perpendicular
-from nephi.io.images import image_grid, read_image, write_image
+from nephi.io.images import image_grid, read_grid, read_image, write_image
 from nephi.io.landmarks import POINT_FORMATS, read_point_pairs, read_points, write_point_pairs, write_points
 from nephi.io.nifti import slab_writer
 from nephi.io.series import Series, read_series, write_series
@@ -24,6 +24,7 @@ __all__ = [
     "image_grid",
     "read_displacement",
     "read_foreign_transform",
+    "read_grid",
     "read_image",
     "read_point_pairs",
     "read_points",

@@ -80,6 +80,22 @@ def image_grid(path: str | Path) -> Grid:
     return _read(path).grid
 
 
+def read_grid(path: str | Path) -> Grid:
+    """Read the grid that results shall lie on from a file: an image, a series, a displacement field.
+
+    Of a series it is the grid of each volume, of a field that of its vectors; voxels may be of any type. Where the
+    format allows, the header alone is read. Raises `DataError` naming the file when it is missing, damaged or of
+    unknown format.
+    """
+    path = Path(path)
+    file = read_volume_header(path)
+    if file is not None:
+        return file.grid
+    if not is_folder(path) and suffix_of(path) in ITK_SUFFIXES:
+        return flattened(read_voxel_header(path).grid, path)
+    return _read(path).grid
+
+
 def write_image(image: Image, path: str | Path) -> None:
     """Write an image in `image.voxel_type` as `.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd` or `.nhdr`.
 

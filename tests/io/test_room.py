@@ -18,6 +18,7 @@ def test_public_names() -> None:
         "image_grid",
         "read_displacement",
         "read_foreign_transform",
+        "read_grid",
         "read_image",
         "read_point_pairs",
         "read_points",
