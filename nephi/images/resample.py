@@ -19,7 +19,8 @@ class Resampler:
     """Voxels of an image at world points, in the image's own type; see `resample`.
 
     A value `outside` that the type in the image's file cannot hold is rounded and clamped to it, with a `DataWarning`.
-    Raises `UsageError` for an unknown interpolation, or a NaN or infinite `outside` of an image of whole numbers.
+    Raises `UsageError` for an unknown interpolation, a NaN or infinite `outside` of an image of whole numbers, and one
+    that its float type makes infinite.
     """
 
     def __init__(self, image: Image, interpolation: str, outside: float) -> None:
@@ -29,6 +30,8 @@ class Resampler:
         self._type = _result_type(image, outside)
         self._outside = self._as_type(torch.tensor(outside, dtype=torch.float64))
         used = float(self._outside)
+        if math.isfinite(outside) and not math.isfinite(used):
+            raise UsageError(f"{image.name}: expected a value outside that {image.voxel_type} holds, got {outside:g}")
         if not self._type.is_floating_point and used != outside:
             warn(
                 f"{image.name}: expected a value outside the image that its type {image.voxel_type} holds, got "
@@ -41,7 +44,8 @@ class Resampler:
         """Return voxels `(...)` at world points `(..., D)`; integers are rounded and clamped to their range."""
         points = self.image.grid.world_to_voxel_points(points_world)
         inside = self.image.grid.contains_voxel_points(points)
-        points = torch.where(inside.unsqueeze(-1), points, 0.0)  # NaN and infinite ones have no voxel
+        if not bool(points.sum().isfinite()):
+            points = torch.where(inside.unsqueeze(-1), points, 0.0)  # NaN and infinite ones have no voxel
         return torch.where(inside, self._as_type(self._interpolate(points)), self._outside)
 
     def empty(self, reference: Grid) -> Image:

@@ -9,7 +9,7 @@ import numpy as np
 from nephi.errors import DataError
 from nephi.images import Image
 from nephi.io.flat import flattened
-from nephi.io.foreign import suffix_of
+from nephi.io.foreign import naming, suffix_of
 from nephi.io.meta_header import read_meta_header
 from nephi.io.nrrd_header import read_nrrd_header
 from nephi.io.voxel_file import VoxelFile
@@ -30,7 +30,9 @@ def read_voxel_image(path: Path) -> Image:
             "channel first"
         )
     grid = flattened(file.grid, path)
-    data, stored_type = held_voxels(file.read().T.reshape(grid.shape))
+    stored = file.read().T.reshape(grid.shape)
+    with naming(path):
+        data, stored_type = held_voxels(stored)
     return Image(data, grid, stored_type=stored_type, name=str(path))
 
 

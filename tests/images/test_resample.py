@@ -140,6 +140,13 @@ def test_value_outside_that_only_the_type_of_the_file_holds(held, stored, outsid
     assert found.voxel_type == stored and found.data.tolist() == [[1, outside], [outside, outside]]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_value_outside_that_would_become_infinite(dtype) -> None:
+    image = Image(torch.ones(2, 2, dtype=dtype), Grid.from_spacing((2, 2), (1.0, 1.0)), name="m.nii")
+    with pytest.raises(UsageError, match=r"m\.nii: expected a value outside that float\d\d holds, got 1e\+40"):
+        resample(image, image.grid, identity, outside=1e40)
+
+
 def test_linear_values_are_rounded() -> None:
     image = Image(torch.tensor([[0, 10]] * 2, dtype=torch.int16), Grid.from_spacing((2, 2), (1.0, 1.0)))
     reference = Grid.from_spacing((1, 3), (1.0, 0.08), (0.0, 0.2))

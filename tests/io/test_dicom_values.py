@@ -134,6 +134,18 @@ def test_floating_point_pixels(tmp_path: Path) -> None:
     assert np.array_equal(image.data.numpy(), values.astype(np.float32))
 
 
+def test_whole_numbers_beyond_float32_are_exact(tmp_path: Path) -> None:
+    values = ramp() + 614_454_277.0
+
+    def store(data: Dataset, k: int) -> None:
+        del data.PixelData, data.BitsStored, data.HighBit, data.PixelRepresentation
+        data.BitsAllocated = 64
+        data.DoubleFloatPixelData = np.ascontiguousarray(values[..., k].T.astype("<f8")).tobytes()
+
+    image = read_image(write_slices(tmp_path / "map", np.zeros(SHAPE), change=store))
+    assert np.array_equal(image.data.numpy(), values)
+
+
 def test_inverted_display_is_no_inverted_value(tmp_path: Path) -> None:
     def invert(data: Dataset, k: int) -> None:
         data.PhotometricInterpretation = "MONOCHROME1"
