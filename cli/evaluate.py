@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .field_options import FieldOptions, field_options
-from .options import FILE, require_dimension, verbosity_options
+from .options import FILE, inverted, read_one, require_dimension, verbosity_options
 from .point_options import PointOptions, point_options
 from .tables import evaluation_table
 
@@ -62,7 +62,9 @@ def evaluate(
         raise nephi.UsageError("--fixed-labels and --moving-labels go together: give both or neither")
 
     convention = fields.convention()
-    measured, grid = nephi.read_transform(transform, convention), nephi.transform_grid(transform, convention)
+    file, is_inverse = inverted(transform)
+    measured = read_one(transform, convention=convention)
+    grid = None if is_inverse else nephi.transform_grid(file, convention)
     if (grid, landmarks, fixed_labels, mask) == (None,) * 4:
         raise nephi.UsageError(f"{transform}: nothing to measure it at; give --landmarks, --mask or label maps")
 
@@ -83,9 +85,9 @@ def evaluate(
         fixed_labels=image(fixed_labels),
         moving_labels=image(moving_labels),
         mask=image(mask),
-        inverse=nephi.read_inverse(transform, convention),
-        trained_inverse=nephi.read_trained_inverse(transform),
-        exported=nephi.exported_pair(transform),
+        inverse=read_one(transform, True, convention),
+        trained_inverse=None if is_inverse else nephi.read_trained_inverse(file),
+        exported=None if is_inverse else nephi.exported_pair(file),
     ).table()
     if not quiet:
         evaluation_table(measures, verbose)

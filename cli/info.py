@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Rows = list[tuple[str, str]]
 POINT_SUFFIXES = (".csv", ".json", ".fcsv", ".pts")
-AFFINE_SUFFIXES = (".tfm", ".txt", ".mat", ".xfm", ".h5", ".hdf5")
+AFFINE_SUFFIXES = (".tfm", ".txt", ".mat", ".xfm", ".h5", ".hdf5", ".lta")
 
 
 @click.command(short_help="Say what a file is.")
@@ -84,7 +84,8 @@ def _image(file: Path) -> tuple[str, Rows]:
             field = nephi.read_transform(file)
         except nephi.DataError:
             raise scalar from None
-        assert isinstance(field, nephi.DisplacementField)
+        if not isinstance(field, nephi.DisplacementField):
+            return f"{file}: transform", [("kind", type(field).__name__)]
         longest = field.displacement.norm(dim=-1).max().item()
         return f"{file}: displacement field", [("longest", f"{longest:.2f} mm"), *_grid_rows("grid", field.grid)]
     rows = _grid_rows("grid", series.grid)

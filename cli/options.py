@@ -32,7 +32,7 @@ def transform_option(command: Command) -> Command:
         required=True,
         metavar="TRANSFORM",
         help=".nephi; a field, affine or chain of ITK, ANTs, elastix, ...; or `identity`. Several go in ANTs' order: "
-        "points pass through the first one first (-t warp -t affine).",
+        "points pass through the first one first (-t warp -t affine). '[FILE,1]' is the inverse of FILE.",
     )(command)
     return click.option("--inverse", is_flag=True, help="Use the inverse of the whole chain.")(command)
 
@@ -60,21 +60,46 @@ def announce(verbose: bool, quiet: bool, text: str) -> None:
         echo_line(text)
 
 
+def inverted(path: Path) -> tuple[Path, bool]:
+    """Parse ANTs' `[FILE,1]` and `[FILE,0]`: return the file, and whether its inverse is meant.
+
+    Any other name, and that of a file that exists, is returned as it is. Raises `UsageError` for other brackets.
+    """
+    from nephi import UsageError
+
+    text = str(path)
+    if not (text.startswith("[") and text.endswith("]")) or path.exists():
+        return path, False
+    name, comma, flag = (part.strip() for part in text[1:-1].rpartition(","))
+    if not (name and comma and flag in ("0", "1")):
+        raise UsageError(f"{text}: expected [FILE,1] for the inverse of a transform, or [FILE,0] for itself")
+    return Path(name), flag == "1"
+
+
+def read_one(path: Path, inverse: bool = False, convention: FieldConvention | None = None) -> Transform:
+    """Read a transform, or its inverse; `path` may be ANTs' `[FILE,1]`, whose inverse is the file's transform."""
+    from nephi import read_inverse, read_transform
+
+    file, flag = inverted(path)
+    return (read_inverse if inverse != flag else read_transform)(file, convention)
+
+
 def read_chain(
     paths: tuple[Path, ...], inverse: bool, dimension: int, convention: FieldConvention | None = None
 ) -> Transform:
     """Read the transforms of `-t -t ...` as one: `-t A -t B` takes points through A first, then B, as ANTs does.
 
-    `identity` changes nothing; alone it is of the `dimension` of what it is asked for.
+    `[A,1]` is the inverse of A, as in ANTs. `identity` changes nothing; alone it is of the `dimension` of the images
+    or points that it is applied to.
     """
-    from nephi import AffineTransform, Composite, DataError, read_inverse, read_transform
+    from nephi import AffineTransform, Composite, DataError
 
-    paths = tuple(path for path in paths if path != IDENTITY)
+    paths = tuple(path for path in paths if inverted(path)[0] != IDENTITY)
     if not paths:
         return AffineTransform.identity(dimension)
     # The inverse of "A, then B" is "B back, then A back".
-    read, ordered = (read_inverse, tuple(reversed(paths))) if inverse else (read_transform, paths)
-    members = [read(path, convention) for path in ordered]
+    ordered = tuple(reversed(paths)) if inverse else paths
+    members = [read_one(path, inverse, convention) for path in ordered]
     dimensions = [m.dimension for m in (reversed(members) if inverse else members)]
     if len(set(dimensions)) > 1:
         found = ", ".join(f"{path} ({d}-D)" for path, d in zip(paths, dimensions, strict=True))

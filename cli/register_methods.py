@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .model_options import RefineOptions
+from .options import read_one
 
 if TYPE_CHECKING:
     from nephi import Image, Plan, Progress, Refinement, Registration, Settings, StoredModel, Transform
@@ -110,7 +112,7 @@ def _initial(value: str | None) -> str | Transform | None:
         return value
     import nephi
 
-    transform = nephi.read_transform(value)
+    transform = read_one(Path(value))
     if not _is_affine(transform):
         raise nephi.DataError(f"{value}: expected an affine transform to start from, found a deformation")
     return transform

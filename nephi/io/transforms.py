@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nephi.errors import DataError, UsageError
+from nephi.io.affine_text import is_matrix_text, read_matrix_text
 from nephi.io.atomic import replacing
 from nephi.io.conventions import FieldConvention
 from nephi.io.displacement import read_displacement
@@ -14,14 +15,16 @@ from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, reason_of, require_fi
 from nephi.io.itk import itk_warnings, simpleitk
 from nephi.io.itk_affine import affine_for_itk
 from nephi.io.itk_transform import HDF5_SUFFIXES, TEXT_SUFFIXES, TRANSFORM_SUFFIXES, read_itk_transform
+from nephi.io.lta import read_lta
 from nephi.io.nifti_field import read_nifti_field
 from nephi.transforms import AffineTransform, Transform
 
+MATRIX_SUFFIXES = (".mat", ".txt")
 AFFINE_SUFFIXES = (*TEXT_SUFFIXES, ".mat", *HDF5_SUFFIXES)
 
 
 def read_foreign_transform(path: str | Path, convention: FieldConvention | None = None) -> Transform:
-    """Read a transform of ITK, SimpleITK, ANTs, SPM, NiftyReg or elastix, as a map of world points (mm, RAS).
+    """Read a transform of ITK, ANTs, elastix, SPM, NiftyReg, FSL, greedy or FreeSurfer, as a map of points (mm, RAS).
 
     `.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`: displacement fields, as `read_displacement` reads them, and
     NiftyReg's control points as a `BSplineField`; a `convention` counts before the header of a NIfTI file.
@@ -29,7 +32,8 @@ def read_foreign_transform(path: str | Path, convention: FieldConvention | None 
     displacement field transforms a `DisplacementField`, cubic B-splines a `BSplineField`, chains of these a `Composite`
     of the same order of action (ITK's last acts first). An `.xfm` has to come from ITK, whose frame it then has;
     MINC's own are refused.
-    `.txt` may also be elastix' `TransformParameters`, read with the transforms it starts from.
+    `.txt` may also be elastix' `TransformParameters`, read with the transforms it starts from. `.mat` and `.txt` may be
+    a matrix in text, of the tool that the `convention` names (`read_matrix_text`). `.lta`: FreeSurfer's affine maps.
 
     Raises `DataError` naming the file when it is missing, damaged or incomplete, of unknown format, singular, or
     of a kind that nephi does not have (velocity fields, thin plates, ...).
@@ -40,13 +44,16 @@ def read_foreign_transform(path: str | Path, convention: FieldConvention | None 
         return read_nifti_field(path, convention)
     if suffix in ITK_SUFFIXES:
         return read_displacement(path)
+    if suffix == ".lta":
+        return read_lta(path)
     if suffix not in TRANSFORM_SUFFIXES:
-        known = ", ".join((*NIFTI_SUFFIXES, *ITK_SUFFIXES, *TRANSFORM_SUFFIXES))
+        known = ", ".join((*NIFTI_SUFFIXES, *ITK_SUFFIXES, *TRANSFORM_SUFFIXES, ".lta"))
         raise DataError(f"{path}: expected a transform ({known}), found {suffix or 'no suffix'}")
-    require_file(path)
     if suffix == ".txt" and is_elastix(path):
         return read_elastix(path)
-    return read_itk_transform(path)
+    if suffix in MATRIX_SUFFIXES and is_matrix_text(path):
+        return read_matrix_text(path, convention)
+    return read_itk_transform(require_file(path))
 
 
 def write_affine(path: str | Path, affine: AffineTransform) -> None:

@@ -80,3 +80,111 @@ def test_mistakes_are_one_line(elastix: Path, tmp_path: Path, call: Call) -> Non
     outcome = call("points", "-t", elastix, "-i", tmp_path / "fixed.csv", "-o", tmp_path / "moved.csv")
     assert (outcome.code, outcome.out) == (3, "")
     assert outcome.err.startswith(f"nephi: error: {elastix}: its initial transform") and outcome.err.count("\n") == 1
+
+
+@pytest.fixture
+def turn(tmp_path: Path) -> Path:
+    """A quarter turn and a shift."""
+    nephi.write_affine(
+        tmp_path / "turn.mat",
+        nephi.AffineTransform(torch.tensor([[0.0, 1, 2], [-1, 0, 3], [0, 0, 1]], dtype=torch.float64)),
+    )
+    return tmp_path / "turn.mat"
+
+
+def moved(tmp_path: Path, succeed: Call, *transforms: object) -> list[float]:
+    nephi.write_points(tmp_path / "in.csv", nephi.Points(torch.tensor([[4.0, 5.0]], dtype=torch.float64)))
+    succeed("points", *transforms, "-i", tmp_path / "in.csv", "-o", tmp_path / "out.csv")
+    return [round(x, 6) for x in nephi.read_points(tmp_path / "out.csv").coordinates[0].tolist()]
+
+
+def test_inverses_in_the_way_of_ants(turn: Path, elastix: Path, tmp_path: Path, succeed: Call) -> None:
+    assert moved(tmp_path, succeed, "-t", turn) == [7, -1]
+    assert moved(tmp_path, succeed, "-t", f"[{turn},0]") == [7, -1]
+    assert moved(tmp_path, succeed, "-t", f"[{turn},1]") == [-2, 2]
+    assert moved(tmp_path, succeed, "-t", f"[{turn}, 1]", "--inverse") == [7, -1]
+    assert moved(tmp_path, succeed, "-t", turn, "-t", f"[{turn},1]") == [4, 5]
+    assert moved(tmp_path, succeed, "-t", f"[{turn},1]", "-t", f"[{elastix},1]") == [-5, 4]
+    assert moved(tmp_path, succeed, "-t", f"[{elastix},1]", "-t", f"[{turn},1]", "--inverse") == [10, -3]
+    assert moved(tmp_path, succeed, "-t", "[identity,1]") == [4, 5]
+
+
+def test_inverses_to_measure_and_to_start_from(turn: Path, flat: Path, tmp_path: Path, succeed: Call) -> None:
+    there, back = torch.tensor([[4.0, 5.0]], dtype=torch.float64), torch.tensor([[-2.0, 2.0]], dtype=torch.float64)
+    nephi.write_point_pairs(tmp_path / "pairs.csv", nephi.PointPairs.from_coordinates(there, back))
+    given = ("--landmarks", tmp_path / "pairs.csv", "--json", tmp_path / "m.json", "-q")
+    succeed("evaluate", "-t", f"[{turn},1]", *given)
+    assert max(json.loads((tmp_path / "m.json").read_text())["tre_mm"]["each"]) < 1e-6
+    images = ("-f", flat / "fixed.nii.gz", "-m", flat / "moving.nii.gz")
+    nephi.write_affine(tmp_path / "shift.tfm", nephi.AffineTransform.translation(torch.tensor([-3.0, 2.0])))
+    brief = ("--config", flat / "brief.toml", "--transform", "affine", "-q")
+    succeed("register", *images, "-o", tmp_path / "out", "--initial", f"[{tmp_path / 'shift.tfm'},1]", *brief)
+    start = nephi.read_transform(tmp_path / "out" / "transform.nephi")(torch.zeros(1, 2, dtype=torch.float64))
+    assert (start - torch.tensor([[3.0, -2.0]], dtype=torch.float64)).norm() < 3
+
+
+@pytest.mark.parametrize("name", ["[x.mat]", "[x.mat,2]", "[,1]", "[x.mat,]", "[]"])
+def test_brackets_that_are_none(name: str, tmp_path: Path, call: Call) -> None:
+    nephi.write_points(tmp_path / "in.csv", nephi.Points(torch.zeros(1, 2)))
+    outcome = call("points", "-t", name, "-i", tmp_path / "in.csv", "-o", tmp_path / "out.csv")
+    assert outcome.code == 2 and "expected [FILE,1] for the inverse" in outcome.err
+
+
+def test_a_file_with_brackets_in_its_name(
+    turn: Path, tmp_path: Path, succeed: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn.rename(tmp_path / "[turn,1].mat")
+    assert moved(tmp_path, succeed, "-t", tmp_path / "[turn,1].mat") == [7, -1]
+
+
+@pytest.fixture
+def flirt(tmp_path: Path) -> tuple[Path, ...]:
+    """FLIRT's shift of a moving image, 2 mm a voxel, whose first voxel lies elsewhere than that of the fixed one."""
+    for name, corner in (("fixed", 0.0), ("moving", 10.0)):
+        grid = nephi.Grid.from_spacing((9, 8, 7), (2.0, 2.0, 2.0), (corner, corner, corner))
+        nephi.write_image(nephi.Image(torch.zeros(grid.shape), grid), tmp_path / f"{name}.nii.gz")
+    (tmp_path / "flirt.mat").write_text("1 0 0 3\n0 1 0 4\n0 0 1 5\n0 0 0 1\n")
+    nephi.write_points(tmp_path / "in.csv", nephi.Points(torch.zeros(1, 3, dtype=torch.float64)))
+    return tmp_path / "flirt.mat", tmp_path / "fixed.nii.gz", tmp_path / "moving.nii.gz"
+
+
+@pytest.mark.parametrize("options", [("--fsl-fixed", "--fsl-moving"), ("--transform-fixed", "--transform-moving")])
+def test_a_matrix_of_flirt(flirt: tuple[Path, ...], tmp_path: Path, succeed: Call, options: tuple[str, str]) -> None:
+    matrix, fixed, moving = flirt
+    named = () if options[0].startswith("--fsl") else ("--transform-format", "fsl")
+    given = ("-t", matrix, options[0], fixed, options[1], moving, *named)
+    succeed("points", *given, "-i", tmp_path / "in.csv", "-o", tmp_path / "out.csv")
+    # The axes run to the right: FSL reverses the first. Its (16, 0, 0) is world 0; less the shift, (13, -4, -5).
+    assert nephi.read_points(tmp_path / "out.csv").coordinates.tolist() == [[13.0, 6.0, 5.0]]
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "message"),
+    [
+        ((), 3, "flirt.mat: expected a transform that states its convention"),
+        (("--fsl-fixed", "fixed"), 2, "needs both images: give --fsl-fixed (FLIRT's -ref) and --fsl-moving (its -in)"),
+        (("--transform-format", "fsl"), 2, "needs both images"),
+        (("--fsl-fixed", "fixed", "--transform-format", "spm"), 2, "--fsl-fixed and --fsl-moving stand for"),
+        (("--fsl-fixed", "fixed", "--transform-fixed", "fixed"), 2, "--fsl-fixed and --fsl-moving stand for"),
+        (("--fsl-moving", "moving", "--transform-moving", "moving"), 2, "--fsl-fixed and --fsl-moving stand for"),
+    ],
+)
+def test_images_of_flirt(
+    flirt: tuple[Path, ...], tmp_path: Path, call: Call, given: tuple[str, ...], code: int, message: str
+) -> None:
+    matrix, fixed, moving = flirt
+    paths = {"fixed": fixed, "moving": moving}
+    outcome = call(
+        "points", "-t", matrix, *(paths.get(g, g) for g in given), "-i", tmp_path / "in.csv", "-o", tmp_path / "o.csv"
+    )
+    assert outcome.code == code and message in outcome.err and outcome.err.count("\n") == 1
+
+
+def test_what_info_prints_of_spline_grids(tmp_path: Path, succeed: Call) -> None:
+    import nibabel
+
+    image = nibabel.Nifti1Image(torch.zeros(5, 6, 7, 1, 3).numpy(), torch.eye(4).numpy())
+    image.header.set_intent(1007, name="NREG_TRANS")
+    image.header["intent_p1"] = 2
+    nibabel.save(image, tmp_path / "cpp.nii")
+    assert "BSplineField" in succeed("info", tmp_path / "cpp.nii").out
