@@ -3,6 +3,7 @@
 from nephi.images.image import Image
 from nephi.images.interpolators import INTERPOLATIONS, LABEL_INTERPOLATIONS
 from nephi.images.lungs import find_lungs
+from nephi.images.mapping import Mapping
 from nephi.images.pyramid import Pyramid, smoothed
 from nephi.images.resample import Resampler, resample
 from nephi.images.sampler import ImageSampler
@@ -12,6 +13,7 @@ __all__ = [
     "LABEL_INTERPOLATIONS",
     "Image",
     "ImageSampler",
+    "Mapping",
     "Pyramid",
     "Resampler",
     "find_lungs",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
+from nephi.images.mapping import Mapping, Voxels
 from nephi.kernels import can_read_through, survey
 
 VOXEL_TYPES = (
@@ -54,6 +55,7 @@ class Image:
     stored_type: str | None = None
     name: str = "image"
     warnings: tuple[str, ...] = ()
+    mapping: Mapping | None = None
 
     def __post_init__(self) -> None:
         found = self.data.dtype if isinstance(self.data, Tensor) else type(self.data).__name__
@@ -67,6 +69,10 @@ class Image:
             raise UsageError(f"{self.name}: unknown stored_type {self.stored_type!r}: choose one of {STORED_TYPES}")
         if tuple(self.data.shape) != self.grid.shape:
             raise DataError(f"{self.name}: voxels of shape {tuple(self.data.shape)} on a grid of {self.grid.shape}")
+
+    def __getstate__(self) -> dict[str, object]:
+        """Return what is pickled: the voxels themselves, not the file that they are mapped from."""
+        return {**self.__dict__, "mapping": None}
 
     @property
     def dimension(self) -> int:
@@ -119,6 +125,9 @@ class Image:
         low, high = self.data.amin(), self.data.amax()
         if bool(low == high):
             raise DataError(f"{self.name}: expected an image with contrast, found the constant {low.item():g}")
+
+
+Image.data = Voxels()  # type: ignore[assignment]  # a field like the others, but verified at each access
 
 
 def _survey(data: Tensor) -> list[Tensor]:

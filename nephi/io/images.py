@@ -32,7 +32,8 @@ def read_image(path: str | Path, name: str | None = None) -> Image:
 
     Integer types stay as small as the values allow. float64 becomes float32, which rounds intensities to seven digits,
     but stays where that would change a whole number (labels beyond 2^24). `Image.voxel_type` remembers what the file
-    had. NIfTI scaling by whole numbers gives integers. An uncompressed NIfTI file is mapped, not loaded.
+    had. NIfTI scaling by whole numbers gives integers. An uncompressed NIfTI file of 64 MiB or more is mapped, not
+    loaded; `Image.data` raises `DataError` if it is shortened meanwhile.
     Where a file contradicts itself or leaves something open, a `DataWarning` says what was used; `Image.warnings`
     keeps its text.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,34 +13,45 @@ from torch import Tensor
 
 from nephi.errors import UsageError
 from nephi.geometry import Grid
-from nephi.images import Image
+from nephi.images import Image, Mapping
 from nephi.io.atomic import replacing
 from nephi.io.encoding import encoded, file_type
 from nephi.io.foreign import naming, reading
 from nephi.io.gzipped import open_output
 from nephi.io.nifti_header import header_bytes
 from nephi.io.stored_volume import StoredVolume, check_end
-from nephi.io.voxels import held_voxels, slabs
+from nephi.io.voxels import Array, held_voxels, slabs
+
+MAPPED_FROM = 2**26  # bytes of a file; smaller ones are read: nothing can happen to them then
 
 
 def image_of_file(file: StoredVolume) -> Image:
-    """Read the one 2-D or 3-D volume of a file. An uncompressed one is mapped into memory where its type allows."""
+    """Read the one 2-D or 3-D volume of a file; a large uncompressed one is mapped where its type allows."""
     file.require_scalars()
     file.require_one_volume()
     grid = file.grid
     file.require_length()
     shape = (*file.shape, 1, 1, 1)[:3]
+    mapping: Mapping | None = None
     with reading(file.path, "an image"):
-        if file.content.packed or file.content.held is not None:
+        if file.content.packed or file.content.held is not None or file.end < MAPPED_FROM:
             with file.open_voxels() as stream:
                 stored = file.read_block(stream, shape)
                 check_end(stream)
         else:
-            # Mode "c": changes stay in memory. (torch does not accept read-only arrays without a warning.)
-            stored = np.memmap(file.content.path, file.dtype, "c", file.offset, shape, order="F")
+            stored, mapping = _mapped(file, shape)
     with naming(file.path):
         data, stored_type = held_voxels(stored.reshape(grid.shape, order="F"), file.scaling)
-    return Image(data, grid, stored_type=stored_type, name=str(file.path))
+    return Image(data, grid, stored_type=stored_type, name=str(file.path), mapping=mapping)
+
+
+def _mapped(file: StoredVolume, shape: tuple[int, ...]) -> tuple[Array, Mapping]:
+    """Map the voxels of a file; changes of the array stay in memory (torch does not accept read-only arrays)."""
+    with open(file.content.path, "rb") as opened:
+        mapped = mmap.mmap(opened.fileno(), file.end, access=mmap.ACCESS_COPY)
+    stored: Array = np.ndarray(shape, file.dtype, mapped, file.offset, order="F")
+    address = int(stored.__array_interface__["data"][0]) - file.offset
+    return stored, Mapping(str(file.path), address, file.end, mapped.size)
 
 
 def write_nifti(image: Image, path: Path) -> None:

@@ -1,6 +1,9 @@
 """Reading NIfTI headers of all kinds."""
 
 import gzip
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,8 @@ import torch
 
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
-from nephi.images import Image
-from nephi.io import read_image, slab_writer
+from nephi.images import Image, resample
+from nephi.io import read_image, slab_writer, write_image
 from nephi.io.nifti import write_nifti
 
 OBLIQUE = np.array([[0.0, -1.2, 0.5, 10.0], [0.9, 0.0, 0.0, -20.0], [0.0, 0.3, 2.0, 30.0], [0.0, 0.0, 0.0, 1.0]])
@@ -71,14 +74,54 @@ def test_fractional_scaling_becomes_float32(tmp_path: Path) -> None:
     np.testing.assert_allclose(read.data.numpy(), voxels(4, 5, 6) * 0.5 + 0.25)
 
 
-def test_an_uncompressed_file_is_mapped_and_never_changed(tmp_path: Path) -> None:
+def test_a_large_uncompressed_file_is_mapped_and_never_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "a.nii", voxels(4, 5, 6))
     before = path.read_bytes()
+    small = read_image(path)
+    assert small.mapping is None
+    monkeypatch.setattr("nephi.io.nifti.MAPPED_FROM", 0)
     image = read_image(path)
     with open("/proc/self/maps") as maps:
         assert str(path) in maps.read()
+    assert torch.equal(image.data, small.data)
     image.data.zero_()
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("mapped_from", [0, 2**26])
+def test_a_file_that_is_cut_while_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapped_from: int) -> None:
+    """Reading on would kill the process: what is mapped is verified at each access, what is small was read."""
+    monkeypatch.setattr("nephi.io.nifti.MAPPED_FROM", mapped_from)
+    path = save(tmp_path / "a.nii", voxels(40, 50, 60))
+    image = read_image(path)
+    copied, held = image.with_data(image.data.clone()), pickle.loads(pickle.dumps(image))
+    uses: list[Callable[[Image], object]] = [
+        lambda i: i.data,
+        lambda i: resample(i, i.grid, lambda points: points),
+        lambda i: i.foreground,
+        lambda i: i.require_contrast(),
+        lambda i: write_image(i, tmp_path / "b.nii"),
+        lambda i: replace(i, name="another").data,
+    ]
+    with open(path, "r+b") as file:
+        file.truncate(5000)
+    for use in uses:
+        use(copied)
+        use(held)
+        if mapped_from:
+            use(image)
+            continue
+        with pytest.raises(DataError, match=r"a\.nii: expected a file of 240352 bytes, found 5000: it was shortened"):
+            use(image)
+
+
+def test_a_file_that_is_replaced_while_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nephi.io.nifti.MAPPED_FROM", 0)
+    path = save(tmp_path / "a.nii", voxels(4, 5, 6))
+    image = read_image(path)
+    path.unlink()
+    path.write_bytes(b"short")
+    np.testing.assert_array_equal(image.data.numpy(), voxels(4, 5, 6))
 
 
 def test_big_endian_and_nifti2(tmp_path: Path) -> None:
