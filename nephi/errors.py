@@ -18,6 +18,10 @@ class NephiError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        """Return the text in one printable line: it may quote what stands in a file."""
+        return printable(super().__str__())
+
 
 class UsageError(NephiError):
     """The call is wrong: an unknown name, arguments that do not go together, a shape that cannot be."""

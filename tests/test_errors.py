@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from nephi.errors import DataWarning, collected_warnings, warn
+from nephi.errors import DataError, DataWarning, collected_warnings, warn
 
 
 def test_a_warning_is_pythons_own_and_points_to_the_readers_caller() -> None:
@@ -44,3 +44,11 @@ def test_threads_collect_for_themselves() -> None:
         other.start()
         other.join()
     assert found == []
+
+
+def test_an_error_is_one_printable_line() -> None:
+    """Whatever it quotes: escapes are not escaped once more where one error quotes another."""
+    first = DataError("a.csv: found 'x\n\x1b[31m\u202e'")
+    assert str(first) == "a.csv: found 'x\\n\\x1b[31m\\u202e'"
+    assert str(DataError(f"pairs.csv: {first}")) == f"pairs.csv: {first}"
+    assert str(DataError("fixé: ä")) == "fixé: ä"

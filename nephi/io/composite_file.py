@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from nephi.errors import DataError, UsageError
+from nephi.errors import UsageError
 from nephi.geometry import Grid
 from nephi.io.atomic import replacing
 from nephi.io.conventions import vector_code
 from nephi.io.displacement_writer import require_slab, rounded, rounding_step
-from nephi.io.foreign import reason_of, suffix_of
+from nephi.io.foreign import suffix_of
 from nephi.io.frames import require_perpendicular
-from nephi.io.itk import itk_warnings, place, simpleitk
+from nephi.io.itk import itk_writing, place, simpleitk
 from nephi.io.itk_affine import affine_for_itk
 from nephi.io.itk_transform import HDF5_SUFFIXES, TEXT_SUFFIXES
 from nephi.transforms import AffineTransform, Transform, displacement_slabs
@@ -39,11 +39,8 @@ def write_composite(path: str | Path, transform: Transform, grid: Grid) -> None:
     member = affine_for_itk(transform) if isinstance(transform, AffineTransform) else _field(path, transform, grid)
     foreign = sitk.CompositeTransform(transform.dimension)
     foreign.AddTransform(member)
-    with replacing(path) as temporary, itk_warnings():
-        try:
-            sitk.WriteTransform(foreign, str(temporary))
-        except RuntimeError as error:
-            raise DataError(f"{path}: could not be written ({reason_of(error)})") from error
+    with replacing(path) as temporary, itk_writing(path):
+        sitk.WriteTransform(foreign, str(temporary))
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ HDF5_END = {0: 40, 1: 44, 2: 28, 3: 28}  # byte where each version's superblock,
 GROUP = "TransformGroup"
 PREFIXES = ("Transform", "Tranform")  # ITK 4 had the second
 MAX_MEMBERS = 1000
+LONGEST_NAME = 1000  # bytes of the name of a class
 MAX_RATIO = 1100  # deflate packs up to 1032 equal bytes into one
 
 
@@ -73,10 +74,35 @@ def _text(path: Path, group: Any) -> str:
 
     entry = _own(path, group, "TransformType", h5py.Dataset)
     _require_inside(path, entry)
-    if entry.size != 1 or h5py.check_string_dtype(entry.dtype) is None:
+    text_type = h5py.check_string_dtype(entry.dtype)
+    if entry.size != 1 or text_type is None or (text_type.length or 0) > LONGEST_NAME:
         raise DataError(f"{path}: expected one class name in {entry.name}, found {entry.size} of type {entry.dtype}")
+    if text_type.length is None:
+        _require_text_inside(path, entry)
     value = np.asarray(entry[()]).reshape(-1)[0]
     return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _require_text_inside(path: Path, entry: Any) -> None:
+    """Raise `DataError` unless a text of variable length lies in the file: HDF5 allocates whatever its length says.
+
+    Its data set holds the length (4 bytes) and the address (8) of a global heap, which states its own size.
+    Source: HDF5 File Format Specification 3.0, III.E and IV.A.2.
+    """
+    place, size = entry.id.get_offset(), path.stat().st_size
+    heap = length = heap_size = 0
+    if place is not None:
+        with open(path, "rb") as file:
+            file.seek(place)
+            reference = file.read(12)
+            length, heap = (int.from_bytes(part, "little") for part in (reference[:4], reference[4:]))
+            file.seek(min(heap, size))
+            start = file.read(16)
+            heap_size = int.from_bytes(start[8:], "little") if start.startswith(b"GCOL") else size
+    if place is None or length > LONGEST_NAME or heap + heap_size > size:
+        raise DataError(
+            f"{path}: expected a class name in {entry.name}, found no text in the file; the file is damaged"
+        )
 
 
 def _numbers(path: Path, group: Any, what: str) -> Any:

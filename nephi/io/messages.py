@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from nephi.errors import DataWarning, warn
+from nephi.errors import DataWarning, printable, warn
 
 # Python's warning filters belong to the process, so that only one thread may replace them at a time.
 WARNING_FILTERS = threading.RLock()
@@ -58,4 +58,4 @@ def python_warnings(path: object) -> Iterator[None]:
 
 def _one_line(text: str) -> str:
     words = " ".join(ITK_PREFIX.sub("", text).split())
-    return "".join(c if c.isprintable() else "?" for c in words[:LONGEST])
+    return printable(words[:LONGEST])

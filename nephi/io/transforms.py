@@ -11,8 +11,8 @@ from nephi.io.conventions import FieldConvention
 from nephi.io.displacement import read_displacement
 from nephi.io.elastix import read_elastix
 from nephi.io.elastix_file import is_elastix
-from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, reason_of, require_file, suffix_of
-from nephi.io.itk import itk_warnings, simpleitk
+from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, require_file, suffix_of
+from nephi.io.itk import itk_writing, simpleitk
 from nephi.io.itk_affine import affine_for_itk
 from nephi.io.itk_transform import HDF5_SUFFIXES, TEXT_SUFFIXES, TRANSFORM_SUFFIXES, read_itk_transform
 from nephi.io.lta import read_lta
@@ -67,8 +67,5 @@ def write_affine(path: str | Path, affine: AffineTransform) -> None:
         found = suffix_of(path) or "without suffix"
         raise UsageError(f"{path}: affine transforms are written as {', '.join(AFFINE_SUFFIXES)}, not {found}")
     foreign = affine_for_itk(affine)
-    with replacing(path) as temporary, itk_warnings():
-        try:
-            sitk.WriteTransform(foreign, str(temporary))
-        except RuntimeError as error:
-            raise DataError(f"{path}: could not be written ({reason_of(error)})") from error
+    with replacing(path) as temporary, itk_writing(path):
+        sitk.WriteTransform(foreign, str(temporary))

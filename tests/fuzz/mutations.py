@@ -34,6 +34,7 @@ STRINGS = (
 )
 TOKEN = re.compile(rb"[-+]?\d[\d.eE+-]*")
 WORD = re.compile(rb"[A-Za-z_]{2,}")
+LARGEST = 2**22  # bytes that a repetition may take
 Change = Callable[[bytes, random.Random], bytes]
 
 
@@ -181,7 +182,11 @@ def _drop_line(lines: list[bytes], chance: random.Random) -> list[bytes]:
 
 def _repeat_line(lines: list[bytes], chance: random.Random) -> list[bytes]:
     place = chance.randrange(len(lines))
-    return lines[:place] + [lines[place]] * chance.choice((2, 3, 3000)) + lines[place + 1 :]
+    return lines[:place] + _repeated(lines[place], chance.choice((2, 3, 3000))) + lines[place + 1 :]
+
+
+def _repeated(part: bytes, count: int) -> list[bytes]:
+    return [part] * min(count, max(2, LARGEST // (len(part) + 1)))
 
 
 def _swap_lines(lines: list[bytes], chance: random.Random) -> list[bytes]:
@@ -191,11 +196,11 @@ def _swap_lines(lines: list[bytes], chance: random.Random) -> list[bytes]:
 
 
 def _repeat_word(lines: list[bytes], chance: random.Random) -> list[bytes]:
-    """Drop or repeat a word of a line: a number too few, a hundred thousand too many."""
+    """Drop or repeat a word of a line: a number too few, a million too many."""
     place = chance.randrange(len(lines))
     words = lines[place].rstrip(b"\n").split(b" ")
     index = chance.randrange(len(words))
-    words[index : index + 1] = [words[index][:1000]] * chance.choice((0, 2, 2, 5000, 100_000))
+    words[index : index + 1] = _repeated(words[index], chance.choice((0, 2, 2, 5000, 1_000_000)))
     return [*lines[:place], b" ".join(words) + b"\n", *lines[place + 1 :]]
 
 

@@ -189,6 +189,12 @@ def test_vectors(tmp_path: Path, d: int, order: str) -> None:
     torch.testing.assert_close(field.grid.voxel_to_world_points(torch.tensor(index).double()), place)
 
 
+def test_whole_numbers_that_torch_cannot_hold(tmp_path: Path) -> None:
+    data = np.full(24, 2**63, dtype="<u8").tobytes()
+    with pytest.raises(DataError, match=r"a\.mha: "):
+        read_image(write(tmp_path / "a.mha", data, ElementType="MET_ULONG_LONG"))
+
+
 def test_one_volume_of_a_series_is_a_volume(tmp_path: Path) -> None:
     sitk.WriteImage(sitk.JoinSeries(sitk.GetImageFromArray(VOXELS.reshape(4, 3, 2))), str(tmp_path / "a.mha"))
     assert read_image(tmp_path / "a.mha").grid.shape == (2, 3, 4)
