@@ -51,6 +51,8 @@ def compressed_frames(file: DicomFile) -> Iterator[Array]:
             if data is None:
                 raise DataError(f"{file.path}: expected {count} compressed frames, found {found}; copy the file again")
             found += 1
+            if found == count and next(frames, None) is not None:
+                raise DataError(f"{file.path}: expected {count} compressed frames, found more; NumberOfFrames is wrong")
             yield _decode(file, data, Path(folder, "frame.dcm"))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import stat
 import zlib
 from contextlib import suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from nephi.errors import DataError
+from nephi.io.dicom_elements import numbers, text_of
 from nephi.io.foreign import reading
 
 PREAMBLE = 128  # bytes before the letters DICM
@@ -32,7 +32,6 @@ KEYWORDS = (
     "Modality",
     "ImageType",
     "FrameOfReferenceUID",
-    "InstanceNumber",
     "AcquisitionNumber",
     "TemporalPositionIdentifier",
     "EchoTime",
@@ -44,7 +43,6 @@ KEYWORDS = (
     "AcquisitionDateTime",
     "AcquisitionTime",
     "ContentTime",
-    "ReconstructionDiameter",
     "Rows",
     "Columns",
     "NumberOfFrames",
@@ -66,6 +64,11 @@ KEYWORDS = (
     "ModalityLUTSequence",
     "DoseGridScaling",
     "GridFrameOffsetVector",
+    "FrameIncrementPointer",
+    "SliceVector",
+    "DetectorInformationSequence",
+    "PixelAspectRatio",
+    "SequenceOfUltrasoundRegions",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
     "ExtendedOffsetTable",
@@ -207,37 +210,3 @@ def _tags() -> tuple[int, ...]:
     from pydicom.datadict import tag_for_keyword
 
     return tuple(tag for tag in map(tag_for_keyword, KEYWORDS) if tag is not None)
-
-
-def text_of(header: Any, keyword: str, path: Path) -> str:
-    """Return a value of a pydicom `Dataset` as text, empty if missing; several are separated by a backslash."""
-    with reading(path, f"a readable {keyword}"):
-        value = header.get(keyword)
-    if value is None:
-        return ""
-    return str(value) if isinstance(value, str) or not hasattr(value, "__iter__") else "\\".join(map(str, value))
-
-
-def items_of(header: Any, keyword: str, path: Path) -> list[Any]:
-    """Return the items of a sequence in a pydicom `Dataset`, none where it is missing or no sequence."""
-    with reading(path, f"a readable {keyword}"):
-        value = header.get(keyword)
-    return [item for item in value if hasattr(item, "get")] if value is not None and not isinstance(value, str) else []
-
-
-def numbers(header: Any, keyword: str, count: int, path: Path) -> tuple[float, ...] | None:
-    """Return `count` finite numbers of a pydicom `Dataset`, None where the element is missing or empty.
-
-    Raises `DataError` for another count, text that is no number, NaN and infinity.
-    """
-    text = text_of(header, keyword, path)
-    if not text:
-        return None
-    try:
-        values = tuple(float(part) for part in text.split("\\"))
-    except ValueError:
-        values = ()
-    if len(values) != count or not all(map(math.isfinite, values)):
-        expected = "one finite number" if count == 1 else f"{count} finite numbers"
-        raise DataError(f"{path}: expected {expected} as {keyword}, found {text!r}; the header may be damaged")
-    return values

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nephi.errors import DataError
-from nephi.io.dicom_file import DicomFile, items_of, numbers, text_of
+from nephi.io.dicom_elements import items_of, numbers, text_of
+from nephi.io.dicom_file import DicomFile
 from nephi.io.dicom_pixels import require_pixels
 from nephi.io.voxels import Scaling
 
@@ -37,6 +38,7 @@ FRAME_MARKS = {
     "NominalPercentageOfCardiacPhase": "CardiacSynchronizationSequence",
     "ReferencedSegmentNumber": "SegmentIdentificationSequence",
 }
+SLICE_VECTOR = "(0054,0080)"  # as FrameIncrementPointer: frames differ in nothing but their slice
 FRAME_TYPES = ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence")
 
 
@@ -86,8 +88,8 @@ def frames_of(file: DicomFile) -> list[DicomFrame]:
             "(PerFrameFunctionalGroupsSequence); the file may be damaged"
         )
     shared = (items_of(file.header, "SharedFunctionalGroupsSequence", file.path) or [None])[0]
-    offsets = _grid_frame_offsets(file, count)
-    marks = {keyword: file.text(keyword) for keyword in FILE_MARKS}
+    offsets = _offsets(file, count)
+    marks = {keyword: _mark(file.header, keyword, file) for keyword in FILE_MARKS}
     marks |= {keyword: marks[keyword].split(".")[0] for keyword in ("AcquisitionTime", "ContentTime")}
     if not groups and shared is None and count == 1:
         return [_frame(file, 0, [file.header], marks, 0.0)]
@@ -109,31 +111,36 @@ def _frame(file: DicomFile, index: int, levels: list[Any], marks: dict[str, str]
         return None
 
     position = find("ImagePositionPatient", "PlanePositionSequence", 3)
+    position = position or find("ImagePositionPatient", "DetectorInformationSequence", 3)
     orientation = find("ImageOrientationPatient", "PlaneOrientationSequence", 6)
+    orientation = orientation or find("ImageOrientationPatient", "DetectorInformationSequence", 6)
     if offset and position is not None and orientation is not None:
         normal = cross(orientation[:3], orientation[3:])
         position = tuple(p + offset * n for p, n in zip(position, normal, strict=True))
-    spacing = find("PixelSpacing", "PixelMeasuresSequence", 2)
-    if spacing is not None and min(spacing) <= 0:
-        found = " x ".join(f"{s:g}" for s in spacing)
-        raise DataError(f"{file.path}: expected a PixelSpacing above 0 mm, found {found}; correct the header")
-    slope = find("RescaleSlope", "PixelValueTransformationSequence", 1) or numbers(
-        file.header, "DoseGridScaling", 1, file.path
-    )
+    slope = find("RescaleSlope", "PixelValueTransformationSequence", 1)
+    slope = slope or numbers(file.header, "DoseGridScaling", 1, file.path)
     intercept = find("RescaleIntercept", "PixelValueTransformationSequence", 1)
     between = find("SpacingBetweenSlices", "PixelMeasuresSequence", 1)
     return DicomFrame(
-        file,
-        index,
-        position,
-        orientation,
-        spacing,
-        Scaling(slope[0] if slope else 1.0, intercept[0] if intercept else 0.0),
-        slope is not None,
-        intercept is not None,
-        between[0] if between else None,
-        marks | _frame_marks(file, levels[:-1]),
+        file=file,
+        index=index,
+        position=position,
+        orientation=orientation,
+        spacing=_positive(find("PixelSpacing", "PixelMeasuresSequence", 2), file),
+        scaling=Scaling(slope[0] if slope else 1.0, intercept[0] if intercept else 0.0),
+        has_slope=slope is not None,
+        has_intercept=intercept is not None,
+        slice_spacing=between[0] if between else None,
+        marks=marks | _frame_marks(file, levels[:-1]),
     )
+
+
+def _positive(spacing: tuple[float, ...] | None, file: DicomFile) -> tuple[float, ...] | None:
+    """Return `spacing`; raise `DataError` when it is not above 0."""
+    if spacing is not None and min(spacing) <= 0:
+        found = " x ".join(f"{s:g}" for s in spacing)
+        raise DataError(f"{file.path}: expected a PixelSpacing above 0 mm, found {found}; correct the header")
+    return spacing
 
 
 def _frame_marks(file: DicomFile, levels: list[Any]) -> dict[str, str]:
@@ -143,19 +150,40 @@ def _frame_marks(file: DicomFile, levels: list[Any]) -> dict[str, str]:
         for keyword, group in pairs:
             for item in items_of(level, group, file.path):
                 for holder in (item, *items_of(item, "DiffusionGradientDirectionSequence", file.path)):
-                    marks[keyword] = text_of(holder, keyword, file.path) or marks.get(keyword, "")
+                    marks[keyword] = _mark(holder, keyword, file) or marks.get(keyword, "")
     return marks
 
 
-def _grid_frame_offsets(file: DicomFile, count: int) -> tuple[float, ...]:
-    """Return how far (mm) each frame of a dose grid lies from the first along the slices' normal; 0 for others."""
-    if count == 1 or not file.text("GridFrameOffsetVector"):
-        return (0.0,) * count
-    offsets = numbers(file.header, "GridFrameOffsetVector", count, file.path)
-    assert offsets is not None
-    if offsets[0] != 0:
-        raise DataError(f"{file.path}: expected a GridFrameOffsetVector that begins with 0, found {offsets[0]:g}")
-    return offsets
+def _mark(header: Any, keyword: str, file: DicomFile) -> str:
+    """Return a value as text, empty if it is missing or damaged: it serves messages only."""
+    try:
+        return text_of(header, keyword, file.path)
+    except DataError:
+        return ""
+
+
+def _offsets(file: DicomFile, count: int) -> tuple[float, ...]:
+    """Return how far (mm) each frame lies from the file's position along the slices' normal, 0 if they have their own.
+
+    Dose grids list these offsets. Slices of a reconstruction in nuclear medicine are stacked by SpacingBetweenSlices,
+    whose sign is that of the direction (DICOM PS3.3 C.8.4.15).
+    """
+    if count > 1 and file.text("GridFrameOffsetVector"):
+        offsets = numbers(file.header, "GridFrameOffsetVector", count, file.path)
+        assert offsets is not None
+        if offsets[0] != 0:
+            raise DataError(f"{file.path}: expected a GridFrameOffsetVector that begins with 0, found {offsets[0]:g}")
+        return offsets
+    if count > 1 and file.text("FrameIncrementPointer") == SLICE_VECTOR and file.text("SliceVector"):
+        slices = numbers(file.header, "SliceVector", count, file.path)
+        between = numbers(file.header, "SpacingBetweenSlices", 1, file.path)
+        assert slices is not None
+        if between is None or between[0] == 0:
+            raise DataError(
+                f"{file.path}: expected the distance of {count} slices as SpacingBetweenSlices, it is missing"
+            )
+        return tuple((number - 1) * between[0] for number in slices)
+    return (0.0,) * count
 
 
 def cross(row: tuple[float, ...], column: tuple[float, ...]) -> tuple[float, ...]:

@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from nephi.errors import DataError
-from nephi.io.dicom_file import DOUBLE_PIXELS, FLOAT_PIXELS, UNDEFINED, DicomFile, items_of, open_dicom
+from nephi.io.dicom_elements import items_of
+from nephi.io.dicom_file import DOUBLE_PIXELS, FLOAT_PIXELS, UNDEFINED, DicomFile, open_dicom
 from nephi.io.foreign import reading
 from nephi.io.voxels import Array
 
@@ -105,6 +106,11 @@ def require_pixels(file: DicomFile) -> None:
             f"{file.path}: expected values given by a slope and intercept, found a look-up table "
             "(ModalityLUTSequence); convert the file with dcm2niix or 3-D Slicer first"
         )
+    if "MOSAIC" in file.text("ImageType").split("\\"):
+        raise DataError(
+            f"{file.path}: expected a slice, found a mosaic of slices side by side (ImageType MOSAIC); convert the "
+            "series with dcm2niix first"
+        )
     bits = pixel_format(file).allocated
     if file.pixels.length == UNDEFINED:
         # A frame takes an item of at least 8 bytes and a few more.
@@ -115,6 +121,11 @@ def require_pixels(file: DicomFile) -> None:
         raise DataError(
             f"{file.path}: expected at least {needed} bytes of pixels ({frames} frames of {rows} x {columns}, {bits} "
             f"bits each), found {found}; the file is incomplete or its header damaged"
+        )
+    if file.pixels.length != UNDEFINED and found >= 2 * needed:
+        raise DataError(
+            f"{file.path}: expected {needed} bytes of pixels ({frames} frames of {rows} x {columns}, {bits} bits "
+            f"each), found {found}; Rows, Columns, BitsAllocated or NumberOfFrames may be wrong"
         )
 
 

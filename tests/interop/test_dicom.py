@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from nephi.errors import DataError
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io import read_image, write_image
+
+from ..io.dicom_writer import ramp, write_slices
 
 UID = "1.2.826.0.1.3680043.2.1125.1.{}"
 
@@ -69,6 +72,20 @@ def test_a_series_comes_back_in_place(tmp_path: Path, right_handed: Grid) -> Non
     assert torch.equal(back.data.int(), image.data.int())
     torch.testing.assert_close(back.grid.affine, right_handed.affine, rtol=0, atol=1e-4)
     assert back.name == str(tmp_path / "ct")
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_a_series_lies_where_itk_places_it(tmp_path: Path, signed: bool, syntax: str) -> None:
+    """Written with pydicom, read by GDCM: values, position, spacing and direction."""
+    folder = write_slices(tmp_path / "ct", ramp(), slope=2, intercept=-1024, signed=signed, bits=13, syntax=syntax)
+    theirs = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)))
+    ours = read_image(folder)
+    assert np.array_equal(ours.data.numpy(), sitk.GetArrayFromImage(theirs).T)
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(theirs.GetDirection(), (3, 3)) * theirs.GetSpacing()
+    affine[:3, 3] = theirs.GetOrigin()
+    np.testing.assert_allclose(ours.grid.affine.numpy(), np.diag([-1, -1, 1, 1]) @ affine, rtol=0, atol=1e-5)
 
 
 def test_a_tilted_gantry_is_a_sheared_grid(tmp_path: Path, right_handed: Grid) -> None:

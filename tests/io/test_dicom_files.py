@@ -182,6 +182,47 @@ def test_more_pixels_than_the_file_has(tmp_path: Path, keyword: str, value: int)
         read_image(tmp_path / "ct")
 
 
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+def test_more_frames_than_the_header_says(tmp_path: Path, syntax: str) -> None:
+    def change(data: Dataset, k: int) -> None:
+        if syntax == RLELossless:
+            data.NumberOfFrames, data.PixelData = 2, data.PixelData * 2
+        else:
+            data.Rows = 2
+
+    folder = write_slices(tmp_path / "ct", ramp((7, 4, 2)), syntax=syntax, change=change)
+    if syntax == RLELossless:
+        for file in folder.iterdir():
+            edit(file, lambda data: setattr(data, "NumberOfFrames", 1))
+    with pytest.raises(DataError, match=r"000.dcm: expected .*found (more|\d+); .*NumberOfFrames"):
+        read_image(folder)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("stored_signed", [True, False])
+@pytest.mark.parametrize("bits", [12, 16])
+def test_the_header_says_whether_a_stream_is_signed(
+    tmp_path: Path, signed: bool, stored_signed: bool, bits: int
+) -> None:
+    """JPEG 2000 has a sign of its own, which scanners write at random."""
+    values = (np.arange(80) * 47 - 1800).reshape(8, 10)
+    unsigned = values & ((1 << bits) - 1)
+    writer = sitk.ImageFileWriter()
+    writer.SetFileName(str(tmp_path / "frame.dcm"))
+    writer.UseCompressionOn()
+    writer.SetCompressor("JPEG2000")
+    writer.Execute(sitk.GetImageFromArray(values.astype("int16") if stored_signed else unsigned.astype("uint16")))
+    written = pydicom.dcmread(tmp_path / "frame.dcm")
+
+    def change(data: Dataset, k: int) -> None:
+        data.file_meta.TransferSyntaxUID = written.file_meta.TransferSyntaxUID
+        data.PixelData = written.PixelData
+        data["PixelData"].VR, data["PixelData"].is_undefined_length = "OB", True
+
+    image = read_image(write_slices(tmp_path / "ct", np.zeros((10, 8, 2)), signed=signed, bits=bits, change=change))
+    assert np.array_equal(image.data[..., 1].numpy().T, values if signed else unsigned)
+
+
 @pytest.mark.parametrize("length", [0x7FFFFFF0, 0xFFFFFFFE, 0xFFFFFFFF])
 @pytest.mark.parametrize("syntax", SYNTAXES[:4], ids=lambda uid: uid.name)
 @pytest.mark.filterwarnings("default::nephi.errors.DataWarning")

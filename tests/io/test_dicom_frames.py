@@ -171,7 +171,7 @@ def test_frames_without_a_position(tmp_path: Path, removed: str) -> None:
         read_image(tmp_path / "x.dcm")
 
 
-@pytest.mark.parametrize("count", [COUNT - 1, COUNT + 1, 1, 10**9])
+@pytest.mark.parametrize("count", [1, COUNT - 1, COUNT + 1, 10**9])
 def test_a_wrong_number_of_frames(tmp_path: Path, count: int) -> None:
     write_enhanced(tmp_path / "x.dcm", ramp(), change=lambda data: setattr(data, "NumberOfFrames", count))
     with pytest.raises(DataError, match=r"x.dcm: expected .* frames"):
@@ -203,6 +203,54 @@ def test_a_dose_grid(tmp_path: Path) -> None:
     image = read_image(tmp_path / "dose.dcm")
     np.testing.assert_allclose(image.data.numpy(), (ramp() + 500) * 0.0025, rtol=1e-6)
     assert placed(image.grid)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("holder", ["DetectorInformationSequence", None])
+def test_a_reconstruction_in_nuclear_medicine(tmp_path: Path, sign: int, holder: str | None) -> None:
+    """Slices by SpacingBetweenSlices, whose sign counts (dcm2niix#885), from the detector's position."""
+    affine = lps_affine()
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    data = base(*SHAPE[:2], "1.2.840.10008.5.1.4.1.1.20")
+    data.NumberOfFrames = COUNT
+    data.ImageType = ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"]
+    data.PixelSpacing = text([spacing[1], spacing[0]])
+    data.SpacingBetweenSlices, data.FrameIncrementPointer = sign * spacing[2], 0x00540080
+    data.SliceVector = list(range(1, COUNT + 1))
+    first = affine[:3, 3] + (affine[:3, 2] * (COUNT - 1) if sign < 0 else 0)
+    place = item(
+        ImagePositionPatient=text(first),
+        ImageOrientationPatient=text([*affine[:3, 0] / spacing[0], *affine[:3, 1] / spacing[1]]),
+    )
+    if holder:
+        setattr(data, holder, [place])
+    else:
+        data.update(place)
+    set_pixels(data, np.moveaxis(ramp(), -1, 0).swapaxes(1, 2)[::sign], signed=True)
+    save(data, tmp_path / "spect.dcm")
+    image = read_image(tmp_path / "spect.dcm")
+    assert np.array_equal(image.data.numpy(), ramp())
+    assert placed(image.grid)
+    del data.SpacingBetweenSlices
+    save(data, tmp_path / "spect.dcm")
+    with pytest.raises(DataError, match="expected the distance of 6 slices as SpacingBetweenSlices"):
+        read_image(tmp_path / "spect.dcm")
+
+
+def test_a_mosaic_is_no_slice(tmp_path: Path) -> None:
+    def change(data: Dataset, k: int) -> None:
+        data.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
+
+    with pytest.raises(DataError, match=r"000.dcm: expected a slice, found a mosaic"):
+        read_image(write_slices(tmp_path / "mr", ramp(), change=change))
+
+
+def test_a_damaged_mark_does_not_matter(tmp_path: Path) -> None:
+    def change(data: Dataset, k: int) -> None:
+        data.EchoTime = "1"
+        data["EchoTime"]._value = "none"
+
+    assert placed(read_image(write_slices(tmp_path / "mr", ramp(), change=change)).grid)
 
 
 def test_one_slice_of_a_series(tmp_path: Path) -> None:

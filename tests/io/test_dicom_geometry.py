@@ -13,7 +13,7 @@ from nephi.errors import DataError, DataWarning
 from nephi.geometry import Plane
 from nephi.io import read_image
 
-from .dicom_writer import COUNT, SERIES, SHAPE, lps_affine, placed, ramp, ras_affine, text, write_slices
+from .dicom_writer import COUNT, SERIES, SHAPE, item, lps_affine, placed, ramp, ras_affine, text, write_slices
 
 pytestmark = pytest.mark.filterwarnings("error::nephi.errors.DataWarning")  # a test that names none has none
 
@@ -269,6 +269,23 @@ def test_a_picture_without_any_geometry(tmp_path: Path) -> None:
         image = read_image(tmp_path / "sc")
     assert any("pixels were taken as 1 mm wide" in str(each.message) for each in caught)
     assert image.grid.spacing.tolist() == [1, 1]
+
+
+def test_the_shape_of_pixels_without_a_size(tmp_path: Path) -> None:
+    write_one(tmp_path / "sc", *PLACE, "PixelSpacing", PixelAspectRatio=["3", "2"])
+    with pytest.warns(DataWarning):
+        image = read_image(tmp_path / "sc")
+    assert image.grid.spacing.tolist() == [1, 1.5]
+
+
+@pytest.mark.parametrize(("unit", "spacing"), [(3, [0.3, 0.2]), (4, [1, 1])])
+def test_an_ultrasound_region(tmp_path: Path, unit: int, spacing: list[float]) -> None:
+    """In centimetres, not in seconds."""
+    region = item(PhysicalUnitsXDirection=unit, PhysicalUnitsYDirection=unit, PhysicalDeltaX=0.03, PhysicalDeltaY=-0.02)
+    write_one(tmp_path / "us", *PLACE, "PixelSpacing", SequenceOfUltrasoundRegions=[region])
+    with pytest.warns(DataWarning):
+        image = read_image(tmp_path / "us")
+    torch.testing.assert_close(image.grid.spacing, torch.tensor(spacing).double())
 
 
 @pytest.mark.parametrize("keyword", [*PLACE, "PixelSpacing"])
