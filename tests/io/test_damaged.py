@@ -184,8 +184,10 @@ def test_vectors_and_series_of_itk_are_no_images(
 def test_complex_and_colour_of_itk_are_no_images(tmp_path: Path) -> None:
     sitk.WriteImage(sitk.Image([4, 5], sitk.sitkComplexFloat32), str(tmp_path / "a.nrrd"))
     assert "found complex" in complaint(read_image, tmp_path / "a.nrrd")
-    sitk.WriteImage(sitk.Image([4, 5], sitk.sitkVectorUInt8, 3), str(tmp_path / "a.png"))
-    assert "colour" in complaint(read_image, tmp_path / "a.png")
+    red = sitk.Image([4, 5], sitk.sitkVectorUInt8, 3)
+    red[1, 2] = (200, 0, 0)
+    sitk.WriteImage(red, str(tmp_path / "a.png"))
+    assert "found 3 colours" in complaint(read_image, tmp_path / "a.png")
 
 
 def test_a_tiff_of_several_pages_is_refused(tmp_path: Path) -> None:
