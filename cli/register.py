@@ -107,7 +107,7 @@ def register(
     report     report.json          settings, versions, times, memory, folding, inverse consistency, loss history
     page       report.html          all of it with pictures before and after; opens in any browser, offline
 
-    Images: NIfTI, mha, mhd, nrrd, or a folder with a DICOM series; 2-D or 3-D.
+    Images: NIfTI, mha, mhd, nrrd, or DICOM (a folder with one series, a file); 2-D or 3-D.
     """
     import nephi
 

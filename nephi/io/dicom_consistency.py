@@ -115,7 +115,8 @@ def require_one_frame_a_position(frames: list[DicomFrame], heights: Vectors, pat
         found = f"which differ in {'; '.join(marks[:3])};" if marks else "whose headers differ in nothing else;"
     raise DataError(
         f"{path}: expected one slice at each position, found {first.label} and {second.label} at one position (and "
-        f"{len(same) - 1} more such pairs), {found} several volumes may share the folder or file: save each by itself"
+        f"{len(same) - 1} more such pairs), {found} several volumes may share the folder or file: save each by itself, "
+        "with dcm2niix for example"
     )
 
 

@@ -11,7 +11,7 @@ from nephi.io.dicom_file import DicomFile
 from nephi.io.dicom_pixels import require_pixels
 from nephi.io.voxels import Scaling
 
-# What tells apart frames at one position, in the header of a file, and by the functional group that holds it.
+# Header values that may distinguish frames at one position; those of frames by the functional group that holds them.
 FILE_MARKS = (
     "AcquisitionNumber",
     "TemporalPositionIdentifier",

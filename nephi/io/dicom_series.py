@@ -96,7 +96,9 @@ def _require_no_image(file: DicomFile, prefixed: bool) -> None:
 
     if file.storage_class == DIRECTORY or not prefixed:
         return
-    if "Image Storage" in UID(file.storage_class).name or not file.storage_class or file.text("Rows"):
+    name = UID(file.storage_class).name
+    is_unknown = name == file.storage_class  # pydicom has no name for it, or the header ends before it
+    if "Image Storage" in name or (is_unknown and (file.text("Rows") or not name)):
         raise DataError(
             f"{file.path}: expected a whole DICOM slice, found a header without pixel data; the file is incomplete "
             "or its header damaged, copy it again"

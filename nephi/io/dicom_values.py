@@ -33,18 +33,19 @@ def read_values(frames: list[DicomFrame], path: Path) -> tuple[Tensor, str | Non
     targets: dict[DicomFile, dict[int, int]] = {}
     for target, frame in enumerate(frames):
         targets.setdefault(frame.file, {})[frame.index] = target
+    extra_bits: list[DicomFile] = []
     for file, wanted in targets.items():
-        form, extra_bits = pixel_format(file), False
+        form = pixel_format(file)
         for index, stored in enumerate(_stored_frames(file)):
             if index in wanted:
                 numbers, outside = significant_bits(stored, form)
-                extra_bits |= outside
+                extra_bits += [file] if outside and file not in extra_bits[-1:] else []
                 _scale_into(volume[wanted[index]], numbers, frames[wanted[index]])
-        if extra_bits:
-            warn(
-                f"{file.path}: pixels have bits set outside of the {form.stored} that BitsStored announces (an "
-                "overlay, or a wrong header); they were ignored, as GDCM does"
-            )
+    if extra_bits:
+        warn(
+            f"{path}: pixels have bits set outside of those that BitsStored announces, in {len(extra_bits)} files "
+            f"({extra_bits[0].path.name}, ...): an overlay, or a wrong header; they were ignored, as GDCM does"
+        )
     with naming(path):
         return held_voxels(volume.T)
 

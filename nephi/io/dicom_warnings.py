@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from nephi.errors import warn
+from nephi.errors import DataWarning, warn
 from nephi.io.messages import WARNING_FILTERS
 
 S = TypeVar("S")
@@ -31,15 +31,21 @@ class LibraryWarnings(logging.Handler):
         """Return `call(argument)`, keeping what pydicom warns of meanwhile as about the file `path`."""
         logger = logging.getLogger("pydicom")
         self.texts.clear()
-        with WARNING_FILTERS, warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            logger.addHandler(self)
-            try:
+        caught: list[warnings.WarningMessage] = []
+        try:
+            with WARNING_FILTERS, warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                logger.addHandler(self)
                 return call(argument)
-            finally:
-                logger.removeHandler(self)
-                for text in dict.fromkeys([*(str(each.message) for each in caught), *self.texts]):
-                    self.files.setdefault(" ".join(text.split()), []).append(path)
+        finally:
+            logger.removeHandler(self)
+            for each in caught:
+                if isinstance(each.message, DataWarning):  # nephi's own, of another thread
+                    warnings.warn(each.message, stacklevel=2)
+                else:
+                    self.texts.append(str(each.message))
+            for text in dict.fromkeys(self.texts):
+                self.files.setdefault(" ".join(text.split()), []).append(path)
 
     def issue(self) -> None:
         """Pass all texts on as nephi's warnings."""
