@@ -57,8 +57,9 @@ def cli() -> None:
 
     A transform takes points of the fixed image to the moving image; images travel the other way.
 
-    Exit codes: 0 done, 2 wrong usage, 3 wrong data, 130 interrupted (Ctrl-C), 143 ended by SIGTERM, 129 by SIGHUP,
-    1 done but standard output could not be written. NO_COLOR=1 prints without colours.
+    Exit codes: 0 done, 2 wrong usage, 3 wrong data, 4 done but not plausible (register --strict), 130 interrupted
+    (Ctrl-C), 143 ended by SIGTERM, 129 by SIGHUP, 1 done but standard output could not be written. NO_COLOR=1 prints
+    without colours.
     """
 
 

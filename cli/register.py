@@ -68,6 +68,11 @@ from .tables import registration_table, stage_table
     default=RESULTS,
     help="Results to write: transform, warp, inverse, warped, report, page.  [default: all of them]",
 )
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Exit with 4 when images or result are not plausible, instead of a warning alone; results are written.",
+)
 @click.option("--dry-run", is_flag=True, help="Read and check everything, print the plan, and stop.")
 @click.option("--overwrite", is_flag=True, help="Write into OUTDIR even if it is not empty; older results there go.")
 @verbosity_options
@@ -85,6 +90,7 @@ def register(
     landmarks: Path | None,
     frame: str,
     save: tuple[str, ...],
+    strict: bool,
     dry_run: bool,
     overwrite: bool,
     refine: RefineOptions,
@@ -108,6 +114,9 @@ def register(
     page       report.html          all of it with pictures before and after; opens in any browser, offline
 
     Images: NIfTI, mha, mhd, nrrd, or DICOM (a folder with one series, a file); 2-D or 3-D.
+
+    Intensities, masks, affine part, folding and agreement are checked, and what is not plausible is warned of; with
+    --strict the exit code then is 4.
     """
     import nephi
 
@@ -115,22 +124,27 @@ def register(
     given = (fixed, moving, fixed_mask, moving_mask, landmarks, *named)
     method = chosen_method(overrides, refine)
     nephi.check_output_folder(output, overwrite, [path for path in given if path is not None])
-    images = [nephi.read_image(path) for path in (fixed, moving)]
-    for image in images:
-        nephi.require_exportable(image)
-    pairs = read_landmarks(landmarks, frame, images[0].dimension)
-    masks = {"fixed_mask": fixed_mask, "moving_mask": moving_mask}
-    if dry_run:
-        plan = method.plan(images, seed, device=device, **masks)
-        plan_table(plan, method.begins, f"{output}: {', '.join(save)}")
-        return
-    with progress_bar(quiet) as progress:
-        result = method.run(images, seed, progress, device=device, **masks)
-        progress(nephi.Progress("writing", 1, 1, result.history[-1]["loss"] if result.history else 0.0))
-        page = partial(nephi.page_html, result, command=command or "", landmarks=pairs) if "page" in save else None
-        measured = result.save(output, overwrite, pairs, [name for name in save if name != "page"], page=page)
-    if verbose and not quiet:
+    with nephi.collected_warnings(nephi.PlausibilityWarning) as doubts:
+        images = [nephi.read_image(path) for path in (fixed, moving)]
+        for image in images:
+            nephi.require_exportable(image)
+        pairs = read_landmarks(landmarks, frame, images[0].dimension)
+        masks = {"fixed_mask": fixed_mask, "moving_mask": moving_mask}
+        if dry_run:
+            plan = method.plan(images, seed, device=device, **masks)
+            plan_table(plan, method.begins, f"{output}: {', '.join(save)}")
+        else:
+            with progress_bar(quiet) as progress:
+                result = method.run(images, seed, progress, device=device, **masks)
+                progress(nephi.Progress("writing", 1, 1, result.history[-1]["loss"] if result.history else 0.0))
+                page = partial(nephi.page_html, result, command=command or "", landmarks=pairs)
+                files = [name for name in save if name != "page"]
+                measured = result.save(output, overwrite, pairs, files, page=page if "page" in save else None)
+    if verbose and not quiet and not dry_run:
         echo(nephi.settings_toml(method.settings))
         stage_table(measured)
-    if not quiet:
-        registration_table(measured, output)
+    if not quiet and not dry_run:
+        registration_table(measured, output, doubts)
+    if strict and doubts:
+        problem = f"images or result are not plausible ({len(doubts)} warnings), the first: {doubts[0]}"
+        raise nephi.PlausibilityError(problem)

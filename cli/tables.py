@@ -26,8 +26,8 @@ def print_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
     console.print(table)
 
 
-def registration_table(report: Mapping[str, Any], folder: Path) -> None:
-    """Print what a registration reached and where it lies."""
+def registration_table(report: Mapping[str, Any], folder: Path, doubts: Sequence[str]) -> None:
+    """Print the measures of a registration and its folder; `doubts` are warnings that it may not be right."""
     usage = report["usage"]
     rows = []
     for name, key in (("inside the mask", "inside_mask"), ("whole grid", "whole_grid")):
@@ -46,7 +46,8 @@ def registration_table(report: Mapping[str, Any], folder: Path) -> None:
     if usage["peak_memory_mb"] is not None:
         rows.append(("peak memory", f"{usage['peak_memory_mb']:.0f} MB"))
     rows.append(("results", str(folder)))
-    print_rows("Registered", rows)
+    title = "Registered" if not doubts else "Finished with warnings: images or result are not plausible, see above"
+    print_rows(title, rows)
 
 
 def stage_table(report: Mapping[str, Any]) -> None:

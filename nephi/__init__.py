@@ -11,7 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from nephi.errors import DataError, DataWarning, NephiError, UsageError, collected_warnings
+from nephi.errors import (
+    DataError,
+    DataWarning,
+    NephiError,
+    PlausibilityError,
+    PlausibilityWarning,
+    UsageError,
+    collected_warnings,
+)
 
 if TYPE_CHECKING:
     from nephi.fields import StoredTransform, read_nephi
@@ -226,6 +234,8 @@ __all__ = [
     "PairFiles",
     "PhantomPair",
     "Plan",
+    "PlausibilityError",
+    "PlausibilityWarning",
     "PointPairs",
     "Points",
     "Progress",

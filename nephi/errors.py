@@ -35,6 +35,12 @@ class DataError(NephiError):
     exit_code = 3
 
 
+class PlausibilityError(NephiError):
+    """Images or result are not plausible, and the caller wants that to be an error (`nephi register --strict`)."""
+
+    exit_code = 4
+
+
 class DataWarning(UserWarning):
     """Data that contradicts itself or leaves something open, and how nephi decided; or an implausible input or result.
 
@@ -42,25 +48,30 @@ class DataWarning(UserWarning):
     """
 
 
-_collectors: ContextVar[tuple[list[str], ...]] = ContextVar("collectors", default=())
+class PlausibilityWarning(DataWarning):
+    """Images, masks or landmarks that do not suit each other or the settings, or a result that is hardly right."""
 
 
-def warn(text: str) -> None:
-    """Issue a `DataWarning`, and append its text to every list of `collected_warnings` that does not hold it yet."""
-    for texts in _collectors.get():
-        if text not in texts:
+Collector = tuple[type[DataWarning], list[str]]
+_collectors: ContextVar[tuple[Collector, ...]] = ContextVar("collectors", default=())
+
+
+def warn(text: str, category: type[DataWarning] = DataWarning) -> None:
+    """Issue a warning, and append its text to every list of `collected_warnings` that does not hold it yet."""
+    for wanted, texts in _collectors.get():
+        if issubclass(category, wanted) and text not in texts:
             texts.append(text)
-    warnings.warn(DataWarning(text), stacklevel=3)
+    warnings.warn(category(text), stacklevel=3)
 
 
 @contextmanager
-def collected_warnings() -> Iterator[list[str]]:
-    """Collect the texts of all `warn` calls inside the block: a list in their order, each text once.
+def collected_warnings(category: type[DataWarning] = DataWarning) -> Iterator[list[str]]:
+    """Collect the texts of all warnings of a `category` that nephi issues inside the block, in order, each text once.
 
     Blocks nest, and every one of them gets all texts. Other threads collect for themselves.
     """
     texts: list[str] = []
-    token = _collectors.set((*_collectors.get(), texts))
+    token = _collectors.set((*_collectors.get(), (category, texts)))
     try:
         yield texts
     finally:

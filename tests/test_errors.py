@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from nephi.errors import DataError, DataWarning, collected_warnings, warn
+from nephi.errors import DataError, DataWarning, PlausibilityWarning, collected_warnings, warn
 
 
 def test_a_warning_is_pythons_own_and_points_to_the_readers_caller() -> None:
@@ -52,3 +52,13 @@ def test_an_error_is_one_printable_line() -> None:
     assert str(first) == "a.csv: found 'x\\n\\x1b[31m\\u202e'"
     assert str(DataError(f"pairs.csv: {first}")) == f"pairs.csv: {first}"
     assert str(DataError("fixé: ä")) == "fixé: ä"
+
+
+@pytest.mark.filterwarnings("ignore::nephi.errors.DataWarning")
+def test_blocks_collect_one_category() -> None:
+    with collected_warnings() as everything, collected_warnings(PlausibilityWarning) as doubts:
+        warn("a header")
+        warn("a fold", PlausibilityWarning)
+    assert (everything, doubts) == (["a header", "a fold"], ["a fold"])
+    with pytest.warns(PlausibilityWarning, match="a fold"):
+        warn("a fold", PlausibilityWarning)

@@ -34,6 +34,8 @@ SURFACE = {
     "PairFiles",
     "PhantomPair",
     "Plan",
+    "PlausibilityError",
+    "PlausibilityWarning",
     "PointPairs",
     "Points",
     "Progress",

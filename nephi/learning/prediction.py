@@ -27,6 +27,7 @@ from nephi.optimize import (
     Settings,
     Source,
     Usage,
+    check_folding,
     choose_device,
     cpu_threads,
     peak_gpu_memory_mb,
@@ -87,8 +88,10 @@ def predict(
             "refinement": vars(refinement),
             "settings_digest": settings_digest(chosen, refinement),
         }
+        result = _stored(inputs, steps, about)
+        check_folding(inputs.pair, result.transform, torch.Generator().manual_seed(seed))
     return Registration(
-        _stored(inputs, steps, about),
+        result,
         inputs.pair,
         inputs.settings,
         seed,

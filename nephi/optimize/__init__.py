@@ -3,7 +3,8 @@
 from nephi.optimize.device import choose_device, cpu_threads, device_summary
 from nephi.optimize.export import OUTPUTS, PAGE, check_output_folder, require_exportable
 from nephi.optimize.fit import fit_fields
-from nephi.optimize.pair import Pair, found_mask, intensity_window
+from nephi.optimize.intensities import intensity_window
+from nephi.optimize.pair import Pair, found_mask
 from nephi.optimize.planning import (
     Plan,
     PlannedLevel,
@@ -17,6 +18,7 @@ from nephi.optimize.planning import (
 from nephi.optimize.preparation import Source, as_image, prepare
 from nephi.optimize.progress import Progress, ProgressCallback, silent
 from nephi.optimize.registration import Registration, register, versions, warnings_about
+from nephi.optimize.result_checks import check_folding
 from nephi.optimize.settings import LevelSettings, Settings
 from nephi.optimize.settings_changes import with_similarity
 from nephi.optimize.settings_file import (
@@ -47,6 +49,7 @@ __all__ = [
     "Source",
     "Usage",
     "as_image",
+    "check_folding",
     "check_output_folder",
     "choose_device",
     "cpu_threads",

@@ -19,6 +19,9 @@ from nephi.optimize.settings import INITIALS, AffineSettings
 from nephi.transforms import AffineTransform, Transform, as_affine
 
 LEAST_OVERLAP = 0.02
+STRETCH = (
+    4.0  # times, at most, and a quarter at least: no step of a fit goes beyond, towards collapse and mirror images
+)
 BATCHES = 25  # of points, which the steps of a stage take in turn: drawing fresh ones would take longer than the steps
 
 
@@ -79,7 +82,8 @@ def fit_affine(
     """Refine `start` by Adam on an intensity measure, coarse to fine; fixed points to moving points (world mm).
 
     The map is `x -> M (x - c) + c + t` around the middle c of the fixed mask, M free or a rotation
-    `exp(skew(w))`; points that leave the moving image do not count.
+    `exp(skew(w))`; points that leave the moving image do not count. M keeps its last value where a step would
+    make a singular value less than 1 / `STRETCH` or more than `STRETCH`, on the way to a collapse or a mirror image.
     """
     source = point_source(pair.fixed, pair.fixed_mask)
     probe = source.draw(4000, generator).double()
@@ -98,7 +102,10 @@ def fit_affine(
             optimiser.rate = settings.rate * (1.05 - done / steps)
             y = model(x)
             loss = loss_of(value[:, None], moving(y)[:, None], moving.contains(y.detach()).float())
+            before = model.linear.detach().clone()
             optimiser.minimise(loss)
+            if kind == "affine" and not model.stretches_within(STRETCH):
+                model.linear.data.copy_(before)
             done += 1
             if done % 20 == 0:
                 progress(Progress("affine", done, total, loss.item()))
@@ -129,6 +136,11 @@ class _Model:
         homogeneous = torch.eye(len(offset) + 1, dtype=torch.float64)
         homogeneous[:-1, :-1], homogeneous[:-1, -1] = matrix, offset
         return AffineTransform(homogeneous)
+
+    def stretches_within(self, most: float) -> bool:
+        """Return whether the singular values of M lie between `1 / most` and `most`."""
+        values = torch.linalg.svdvals(self._update().detach())
+        return bool(values[-1] >= 1 / most) and bool(values[0] <= most)
 
     def _composed(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return matrix and offset of: move about the fixed centre, then the start."""

@@ -11,12 +11,11 @@ from torch import Tensor
 from nephi.errors import DataError
 from nephi.geometry import Grid
 from nephi.images import Image, Pyramid, find_lungs
+from nephi.optimize.intensities import Window, check_intensities, intensity_window
 from nephi.optimize.settings import ImageSettings
 
-Window = tuple[float, float]
-
 RIM = 3  # voxels around a mask that patches reach into
-WINDOW_VOXELS = 300_000  # whose percentiles stand for the image's
+LEAST_VOXELS = 8  # of a mask: an affine map in 3-D needs four points, with something between them
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +60,9 @@ def make_pair(
     """Check two images and their masks, find masks where none are given, and choose the intensity windows.
 
     `detail` (mm) is the finest that will be compared; see `Pyramid`.
-    Raises `DataError` for images of different dimension, non-finite or constant voxels, a mask on another grid, an
-    empty mask, one over nothing but background.
+    Issues a `PlausibilityWarning` for intensities that do not suit window or units of the settings. Raises `DataError`
+    for images of different dimension, non-finite or constant voxels, a window beyond all of them, a mask on another
+    grid, an empty mask, one over nothing but background.
     """
     if fixed.dimension != moving.dimension:
         raise DataError(
@@ -75,6 +75,7 @@ def make_pair(
         if mask is not None:
             _require_grid(mask, image, other)
             _require_something_in(mask, image)
+        check_intensities(image, mask, settings)
     masks = [m or found_mask(i, settings.mask) for i, m in ((fixed, fixed_mask), (moving, moving_mask))]
     windows = [intensity_window(i, m, settings) for i, m in zip((fixed, moving), masks, strict=True)]
     levels = Pyramid(fixed, windows[0], detail), Pyramid(moving, windows[1], detail)
@@ -110,8 +111,13 @@ def found_mask(image: Image, kind: str) -> Image | None:
 
 
 def _require_something_in(mask: Image, image: Image) -> None:
-    """Raise `DataError` for an empty mask, and for one over nothing but background: it is another image's."""
+    """Raise `DataError` for a mask of next to no voxels, and for one over nothing but background, another image's."""
     box = mask.foreground  # an empty one is found out here, where its name is known
+    if box.voxels < LEAST_VOXELS:
+        raise DataError(
+            f"{mask.name}: expected a mask over what is to be aligned, found {box.voxels} voxels above 0; give a "
+            "larger one, or none"
+        )
     least = image.data.amin()
     around = [slice(max(0, low - RIM), high + RIM) for low, high in zip(box.low, box.high, strict=True)]
     if bool(image.data[tuple(around)].amax() > least):
@@ -120,30 +126,6 @@ def _require_something_in(mask: Image, image: Image) -> None:
         f"{mask.name}: expected a mask over what is to be aligned, but {image.name} is {least.item():g}, its least "
         "value, at every voxel inside and around it; check that both belong together"
     )
-
-
-def intensity_window(image: Image, mask: Image | None, settings: ImageSettings) -> Window:
-    """Return the intensities `(low, high)` between which an image is compared: those set, else percentiles of it.
-
-    Percentiles are of the voxels above the smallest value, the background, and inside `mask` (of the image's grid).
-    """
-    if settings.window:
-        low, high = settings.window
-        return low, high
-    # Every n-th voxel along each axis: percentiles need no more.
-    step = max(1, round((image.grid.size / WINDOW_VOXELS) ** (1 / image.dimension)))
-    thinned = (slice(None, None, step),) * image.dimension
-    values = image.data[thinned]
-    kept = values > image.data.amin()
-    if mask is not None and mask.grid.shape == image.grid.shape:
-        kept = kept & (mask.data[thinned] > 0)
-    sample = values[kept].double()
-    if len(sample) == 0:  # the mask is smaller than what was left out
-        return float(image.data.amin()), float(image.data.amax())
-    low, high = torch.quantile(sample, torch.tensor(settings.percentiles, dtype=torch.float64) / 100).tolist()
-    if not low < high:
-        low, high = float(image.data.amin()), float(image.data.amax())
-    return low, high
 
 
 def _grid_text(grid: Grid) -> str:

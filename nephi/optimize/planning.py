@@ -11,7 +11,8 @@ from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.optimize.affine import initial_alignment, require_overlap
 from nephi.optimize.device import choose_device
-from nephi.optimize.pair import Pair, Window
+from nephi.optimize.intensities import Window
+from nephi.optimize.pair import Pair
 from nephi.optimize.preparation import Source, prepare
 from nephi.optimize.settings import LevelSettings, Settings
 from nephi.optimize.settings_file import preset as preset_settings

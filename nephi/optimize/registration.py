@@ -21,6 +21,7 @@ from nephi.optimize.fit import fit_fields
 from nephi.optimize.pair import Pair
 from nephi.optimize.preparation import Source, prepare
 from nephi.optimize.progress import ProgressCallback, silent
+from nephi.optimize.result_checks import check_result
 from nephi.optimize.search import search_rotation
 from nephi.optimize.settings import Settings
 from nephi.optimize.settings_file import preset as preset_settings
@@ -127,7 +128,7 @@ def register(
         affine_steps, field_steps = _planned_steps(chosen)
         total = affine_steps + field_steps
         with usage.stage("affine"):
-            affine = _global_alignment(pair, chosen, initial, where, generator, progress, total)
+            start, affine = _global_alignment(pair, chosen, initial, where, generator, progress, total)
         fields, history = None, []
         if chosen.transform == "deformable":
             with usage.stage("fit"):
@@ -136,6 +137,7 @@ def register(
                 history = fit_fields(aligned, fields, chosen, generator, progress, affine_steps, total)
                 fields = fields.cpu().requires_grad_(False)
         stored = _stored(pair, affine, fields, chosen, seed, where)
+        check_result(pair, start, stored, chosen.affine.smoothing[-1], not isinstance(initial, Transform), seed)
     return Registration(
         stored, pair, chosen, seed, history, usage, peak_gpu_memory_mb(where), warnings_about(pair, found)
     )
@@ -169,18 +171,20 @@ def _global_alignment(
     generator: torch.Generator,
     progress: ProgressCallback,
     total: int,
-) -> AffineTransform:
+) -> tuple[AffineTransform, AffineTransform]:
+    """Return the map that the affine fit starts from, before the search of rotations, and the fitted one."""
     initial = initial if initial is not None else settings.affine.initial
     start = initial_alignment(pair, initial)
     require_overlap(pair, start, generator)
     kind = settings.affine.kind if settings.transform == "deformable" else settings.transform
     if kind == "none":
-        return start
+        return start, start
+    turned = start
     if initial in ("moments", "centers") and settings.affine.rotations > 1:
-        start = search_rotation(pair, start, settings.affine, generator)
-    aligned = fit_affine(pair.to(device), start, settings.affine, kind, generator, progress, total)
+        turned = search_rotation(pair, start, settings.affine, generator)
+    aligned = fit_affine(pair.to(device), turned, settings.affine, kind, generator, progress, total)
     require_overlap(pair, aligned, generator)
-    return aligned
+    return start, aligned
 
 
 def _stored(

@@ -36,6 +36,8 @@ class ImageSettings:
 
     window: `(low, high)` that becomes (0, 1), values beyond are clamped; empty: taken from each image by `percentiles`
         of its foreground (voxels above the minimum, inside the mask when there is one).
+    units: what the numbers of `window` are: `HU`, Hounsfield units of CT, then images in other units are warned of, or
+        empty for any.
     outside: value of warped voxels that come from outside the moving image; stored with the transform, so that other
         images of the same units get it, too. Label maps get 0.
     mask: where points are drawn when no mask is given: `lungs` (found by themselves), `foreground` (above the
@@ -44,6 +46,7 @@ class ImageSettings:
 
     window: tuple[float, ...] = ()
     percentiles: tuple[float, float] = (0.5, 99.5)
+    units: str = ""
     outside: float = 0.0
     mask: str = "none"
 
@@ -52,6 +55,8 @@ class ImageSettings:
             raise UsageError(f"image.window: expected two numbers, low below high, got {self.window}")
         if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
             raise UsageError(f"image.percentiles: expected 0 <= low < high <= 100, got {self.percentiles}")
+        if self.units not in ("", "HU"):
+            raise UsageError(f"image.units: expected HU, or an empty text for any, got {self.units!r}")
         _one_of("image.mask", self.mask, ("lungs", "foreground", "none"))
         if not math.isfinite(self.outside):
             raise UsageError(f"image.outside: expected a finite number, got {self.outside}")

@@ -11,7 +11,7 @@ from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
 from nephi.images import Image, resample
 from nephi.optimize import Settings, register
-from nephi.optimize.affine import fit_affine, initial_alignment, require_overlap
+from nephi.optimize.affine import STRETCH, fit_affine, initial_alignment, require_overlap
 from nephi.optimize.pair import Pair, make_pair
 from nephi.optimize.progress import Progress, silent
 from nephi.optimize.settings import AffineSettings, ImageSettings
@@ -114,6 +114,22 @@ def test_a_rigid_map_is_rigid(dimension: int, shapes: PhantomPair, blobs: Image)
     linear = found.matrix[:-1, :-1]
     torch.testing.assert_close(linear @ linear.T, torch.eye(dimension).double(), rtol=0, atol=1e-6)
     assert torch.linalg.det(linear) > 0
+
+
+@pytest.mark.parametrize("dimension", [2, 3])
+def test_an_affine_map_never_becomes_a_mirror_image(dimension: int, shapes: PhantomPair, blobs: Image) -> None:
+    """Also where the measure asks for it: bright is dark in the other image. A start that mirrors is kept."""
+    fixed = shapes.moving if dimension == 2 else blobs
+    moving = fixed.with_data(fixed.data.amax() - fixed.data)
+    mirror = torch.diag(torch.tensor([-1.0] + [1.0] * dimension).double())
+    for start in (AffineTransform.identity(dimension), AffineTransform(mirror)):
+        there = moving.with_grid(moving.grid.transformed(start.matrix))
+        pair = make_pair(fixed, there, None, None, ImageSettings())
+        settings = replace(SETTINGS, steps=300, rate=3e-2)
+        found = fit_affine(pair, start, settings, "affine", torch.Generator().manual_seed(0), silent, 300)
+        added = torch.linalg.solve(start.matrix, found.matrix)[:-1, :-1]
+        assert torch.linalg.det(added) > 0
+        assert float(torch.linalg.svdvals(added)[-1]) > 1 / STRETCH - 1e-4
 
 
 def test_the_fit_starts_from_what_it_is_given(shapes: PhantomPair) -> None:

@@ -111,6 +111,13 @@ def test_masks_have_voxels_above_0(image: Image, value: int) -> None:
         make_pair(image, image, None, empty, EVERYWHERE)
 
 
+def test_masks_have_more_than_a_few_voxels(image: Image) -> None:
+    few = torch.zeros_like(image.data)
+    few[3, 1:4] = 1
+    with pytest.raises(DataError, match=r"mask\.nii: expected a mask over .* found 3 voxels above 0"):
+        make_pair(image, image, mask_of(image, few), None, EVERYWHERE)
+
+
 @pytest.mark.parametrize("settings", [EVERYWHERE, ImageSettings(window=(0.0, 50.0))])
 def test_a_mask_over_background_is_refused(settings: ImageSettings) -> None:
     """Say, a mask of another patient's: the image is its minimum all over it."""

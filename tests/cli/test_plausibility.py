@@ -1,0 +1,61 @@
+"""`nephi register` of images that do not suit the settings: a warning, and an error with --strict."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nephi
+
+from .conftest import Call
+
+
+@pytest.fixture
+def scaled(solid: Path, tmp_path: Path) -> list[Any]:
+    """Options for the CT phantom in 0 to 1."""
+    options: list[Any] = []
+    for side in ("fixed", "moving"):
+        image = nephi.read_image(solid / f"{side}.nii.gz")
+        path = tmp_path / f"{side}.nii.gz"
+        nephi.write_image(image.with_data((image.data.float().clamp(-1000, 1000) + 1000) / 2000), path)
+        options += [f"--{side}", path, f"--{side}-mask", solid / f"{side}_mask.nii.gz"]
+    config = tmp_path / "quick.toml"
+    config.write_text("[affine]\nsteps = 20\n[[levels]]\nsteps = 10\n")
+    return [*options, "--preset", "lung-ct", "--config", config]
+
+
+def test_a_result_that_is_not_plausible_is_not_called_registered(call: Call, scaled: list[Any], tmp_path: Path) -> None:
+    outcome = call("register", *scaled, "-o", tmp_path / "out")
+    assert outcome.code == 0
+    lines = outcome.err.splitlines()
+    assert len(lines) == len(set(lines)) >= 2 and all(line.startswith("nephi: warning: ") for line in lines)
+    assert f"{tmp_path / 'fixed.nii.gz'}: expected a CT in Hounsfield units" in lines[0]
+    assert outcome.out.startswith("Finished with warnings") and "Registered" not in outcome.out
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [f"nephi: warning: {text}" for text in report["warnings"]] == lines
+    assert "expected a CT in Hounsfield units" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_strict_makes_it_an_error_after_all_is_written(call: Call, scaled: list[Any], tmp_path: Path) -> None:
+    outcome = call("register", *scaled, "-o", tmp_path / "out", "--strict", "-q")
+    assert (outcome.code, outcome.out) == (4, "")
+    assert "nephi: error: images or result are not plausible" in outcome.err.splitlines()[-1]
+    assert len(list((tmp_path / "out").iterdir())) == 6
+    outcome = call("register", *scaled, "-o", tmp_path / "other", "--strict", "--dry-run")
+    assert outcome.code == 4 and not (tmp_path / "other").exists()
+
+
+def test_strict_lets_plausible_results_pass(call: Call, flat: Path, tmp_path: Path) -> None:
+    options = ["-f", flat / "fixed.nii.gz", "-m", flat / "moving.nii.gz", "--config", flat / "quick.toml"]
+    outcome = call("register", *options, "-o", tmp_path / "out", "--save", "report", "--strict")
+    assert (outcome.code, outcome.err) == (0, "") and outcome.out.startswith("Registered")
+
+
+def test_a_window_beyond_the_image(call: Call, flat: Path, tmp_path: Path) -> None:
+    images = ["-f", flat / "fixed.nii.gz", "-m", flat / "moving.nii.gz"]
+    outcome = call("register", *images, "-o", tmp_path / "out", "--window", "20000", "30000")
+    assert outcome.code == 3 and "expected intensities inside the window 20000 to 30000" in outcome.err
+    assert list(tmp_path.iterdir()) == []
