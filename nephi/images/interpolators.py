@@ -28,8 +28,8 @@ def interpolator(image: Image, interpolation: str) -> Interpolator:
     local: `linear` and `bspline` give NaN (or the infinite value, if that is the nearest) where such voxels have more
     than a thousandth of the weight in linear interpolation, and interpolate between the others elsewhere.
 
-    A `DataWarning` says when `label` is asked for and voxels are no whole numbers. Raises `UsageError` for an unknown
-    interpolation.
+    A `DataWarning` says when `label` is asked for and voxels are no whole numbers, and when whole numbers so large that
+    they can only be labels are to be averaged. Raises `UsageError` for an unknown interpolation.
     """
     if interpolation not in INTERPOLATIONS:
         raise UsageError(f"unknown interpolation {interpolation!r}: choose one of {', '.join(INTERPOLATIONS)}")
@@ -39,6 +39,7 @@ def interpolator(image: Image, interpolation: str) -> Interpolator:
     if interpolation == "label":
         _warn_of_fractions(image)
         return lambda points: lookup_majority(data, points.double())
+    _warn_of_labels(image, interpolation)
     if data.dtype.is_floating_point and not bool(data.sum(dtype=torch.float64).isfinite()):
         return _between_gaps(data, interpolation)
     return _linear(data) if interpolation == "linear" else _bspline(data)
@@ -53,6 +54,18 @@ def _warn_of_fractions(image: Image) -> None:
         warn(
             f"{image.name}: expected whole numbers to interpolate as labels, found {fractions[0].item():g}; choose "
             "linear or bspline for intensities"
+        )
+
+
+def _warn_of_labels(image: Image, interpolation: str) -> None:
+    data = image.data
+    if not _needs_double(data):
+        return
+    finite = data[data.isfinite()] if data.dtype.is_floating_point else data
+    if finite.numel() and bool(finite.abs().amax() > EXACT) and bool((finite == finite.round()).all()):
+        warn(
+            f"{image.name}: whole numbers beyond 2^24 are averaged ({interpolation}); if they are labels, choose the "
+            "interpolation label or nearest"
         )
 
 

@@ -88,7 +88,8 @@ def test_labels_are_exact(grid, interpolation, dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.float64])
 def test_large_whole_numbers_keep_their_digits(grid, interpolation, dtype) -> None:
     data = (614_454_277 + torch.arange(grid.size).reshape(grid.shape)).to(dtype)
-    found = resample(Image(data, grid), grid, identity, interpolation).data
+    with pytest.warns(DataWarning, match=rf"image: whole numbers beyond 2\^24 are averaged \({interpolation}\)"):
+        found = resample(Image(data, grid), grid, identity, interpolation).data
     torch.testing.assert_close(found, data, rtol=0, atol=0 if dtype != torch.float64 else 0.01)
 
 
@@ -99,3 +100,6 @@ def test_intensities_interpolated_as_labels_are_warned_of() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         interpolator(Image(torch.tensor([[NAN, 1.0], [1.9999, 2.0]]), grid), "label")
+        interpolator(Image(torch.tensor([[NAN, 1.0], [1.5, 2**25]], dtype=torch.float64), grid), "linear")
+        interpolator(Image(torch.full((2, 2), NAN, dtype=torch.float64), grid), "linear")
+        interpolator(Image(torch.tensor([[0, 1], [5, 2**24]]), grid), "bspline")
