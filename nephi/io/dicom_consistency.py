@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nephi.errors import DataError, warn
+from nephi.io.dicom_elements import text_of
 from nephi.io.dicom_frames import DicomFrame
 
 Vectors = NDArray[np.float64]
@@ -17,6 +18,8 @@ EVENNESS = 0.1  # largest deviation of a slice, as a fraction of the slice dista
 DIRECTION_TOLERANCE = 1e-3  # of direction cosines between slices
 SPACING_TOLERANCE = 1e-3  # relative, of pixel spacings between slices
 DISTANCE_TOLERANCE = 0.02  # relative, of SpacingBetweenSlices to the distance of the positions
+ROUNDING = 1e-3  # mm, of positions written as decimal text
+SAME_POSITION = 0.05  # mm between slices of two volumes at one position
 LISTED = 6  # items of a list in an error
 
 
@@ -95,35 +98,39 @@ def _require_one(frames: list[DicomFrame], path: Path, name: str, kinds: list[st
 def require_one_frame_a_position(frames: list[DicomFrame], heights: Vectors, path: Path) -> None:
     """Raise `DataError` when several frames have one position, listing the header values that distinguish them."""
     gaps = np.diff(heights)
-    wide = gaps[gaps > 1e-3]
-    same = np.flatnonzero(gaps <= (EVENNESS * np.median(wide) if len(wide) else 1e-3))
+    wide = gaps[gaps > ROUNDING]
+    same = np.flatnonzero(gaps <= (min(EVENNESS * np.median(wide), SAME_POSITION) if len(wide) else ROUNDING))
     if not len(same):
         return
     first, second = frames[same[0]], frames[same[0] + 1]
-    instances = [frame.file.text("SOPInstanceUID") for frame in (first, second)]
-    if first.file is not second.file and instances[0] == instances[1] != "":
-        found = "which are the same instance (SOPInstanceUID): delete the copies; else"
-    else:
-        distinct = {
-            key: {frame.marks.get(key, "") for frame in frames} for key in first.marks.keys() | second.marks.keys()
-        }
-        marks = [
-            f"{key} {', '.join(sorted(values)[:LISTED])}{', ...' if len(values) > LISTED else ''}"
-            for key, values in sorted(distinct.items(), key=lambda item: (len(item[1]), item[0]))
-            if len(values) > 1 and first.marks.get(key) != second.marks.get(key)
-        ]
-        found = f"which differ in {'; '.join(marks[:3])};" if marks else "whose headers differ in nothing else;"
     raise DataError(
         f"{path}: expected one slice at each position, found {first.label} and {second.label} at one position (and "
-        f"{len(same) - 1} more such pairs), {found} several volumes may share the folder or file: save each by itself, "
-        "with dcm2niix for example"
+        f"{len(same) - 1} more such pairs), {_difference(first, second, frames)} several volumes may share the folder "
+        "or file: save each by itself, with dcm2niix for example"
     )
+
+
+def _difference(first: DicomFrame, second: DicomFrame, frames: list[DicomFrame]) -> str:
+    """Describe how two frames at one position differ, with the values that all frames have there."""
+    instances = [frame.file.text("SOPInstanceUID") for frame in (first, second)]
+    if first.file is not second.file and instances[0] == instances[1] != "":
+        return "which are the same instance (SOPInstanceUID): delete the copies; else"
+    listed = []
+    for key in sorted(first.marks.keys() | second.marks.keys()):
+        values = sorted({frame.marks.get(key, "") for frame in frames}, key=lambda value: (len(value), value))
+        if first.marks.get(key) != second.marks.get(key):
+            text = ", ".join(values[:LISTED]) + (", ..." if len(values) > LISTED else "")
+            listed.append((len(values), f"{key} {text}"))
+    if not listed:
+        return "whose headers differ in nothing else;"
+    return f"which differ in {'; '.join(text for _, text in sorted(listed)[:3])};"
 
 
 def warn_of_contradictions(frames: list[DicomFrame], step: Vectors, height: float, path: Path) -> None:
     """Warn of a SpacingBetweenSlices that the positions contradict, and of several frames of reference."""
     given = next((abs(frame.slice_spacing) for frame in frames if frame.slice_spacing), None)
-    if given == 1 and frames[0].file.header.file_meta.get("ImplementationVersionName", "").startswith("GDCM"):
+    file = frames[0].file
+    if given == 1 and text_of(file.header.file_meta, "ImplementationVersionName", file.path).startswith("GDCM"):
         given = None  # what ITK writes for every slice
     distances = float(np.linalg.norm(step)), abs(height)
     if given is not None and all(abs(given - distance) > DISTANCE_TOLERANCE * distance for distance in distances):

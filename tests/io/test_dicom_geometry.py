@@ -189,6 +189,15 @@ def test_a_gap_is_located(tmp_path: Path) -> None:
         read_image(tmp_path / "ct")
 
 
+def test_close_slices_are_no_copies(tmp_path: Path) -> None:
+    def change(data: Dataset, k: int) -> None:
+        data.ImagePositionPatient = text([0, 0, 30.0 * k - (29 if k == 3 else 0)])
+        data.ImageOrientationPatient = text([1, 0, 0, 0, 1, 0])
+
+    with pytest.raises(DataError, match=r"evenly spaced slices, found distances from 1.000 to 59.000 mm .* 003.dcm to"):
+        read_image(write_slices(tmp_path / "ct", ramp(), change=change))
+
+
 @pytest.mark.parametrize("copied", ["002.dcm", "*.dcm"])
 def test_copies_of_files_are_named(tmp_path: Path, copied: str) -> None:
     folder = write_slices(tmp_path / "ct", ramp())
