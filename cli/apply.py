@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 import click
 
 from .field_options import FieldOptions, field_options
-from .options import FILE, IDENTITY, announce, read_chain, require_dimension, transform_option, verbosity_options
+from .options import (
+    FILE,
+    IDENTITY,
+    announce,
+    read_chain,
+    require_dimension,
+    require_other_file,
+    transform_option,
+    verbosity_options,
+)
 
 if TYPE_CHECKING:
     from nephi import Image, Series
@@ -67,6 +76,7 @@ def apply(
     """
     import nephi
 
+    require_other_file(output, image, reference, *transforms)
     series = nephi.read_series(image)
     grid = nephi.read_grid(reference)
     transform = read_chain(transforms, inverse, grid.dimension, fields.convention())

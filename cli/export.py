@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from .field_options import FieldOptions, field_options
-from .options import FILE, announce, read_chain, require_dimension, transform_option, verbosity_options
+from .options import (
+    FILE,
+    announce,
+    read_chain,
+    require_dimension,
+    require_other_file,
+    transform_option,
+    verbosity_options,
+)
 
 if TYPE_CHECKING:
     from nephi import Grid, Transform
@@ -72,6 +80,7 @@ def export(
     """
     import nephi
 
+    require_other_file(output, reference, *transforms)
     grid = nephi.read_grid(reference)
     transform = read_chain(transforms, inverse, grid.dimension, fields.convention())
     require_dimension(reference, "voxels", grid.dimension, transform.dimension)

@@ -7,7 +7,15 @@ from pathlib import Path
 import click
 
 from .field_options import FieldOptions, field_options
-from .options import FILE, announce, read_chain, require_dimension, transform_option, verbosity_options
+from .options import (
+    FILE,
+    announce,
+    read_chain,
+    require_dimension,
+    require_other_file,
+    transform_option,
+    verbosity_options,
+)
 
 
 @click.command(short_help="Write the map of local volume change.")
@@ -37,6 +45,7 @@ def jacobian(
     """
     import nephi
 
+    require_other_file(output, reference, *transforms)
     grid = nephi.read_grid(reference)
     transform = read_chain(transforms, inverse, grid.dimension, fields.convention())
     require_dimension(reference, "voxels", grid.dimension, transform.dimension)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,15 @@ def announce(verbose: bool, quiet: bool, text: str) -> None:
     """Print what a command has done; commands that only write a file say it with `-v` alone."""
     if verbose and not quiet:
         echo_line(text)
+
+
+def require_other_file(output: Path, *inputs: Path) -> None:
+    """Raise `DataError` when the output is one of the inputs, also through links: it would be lost."""
+    from nephi import DataError
+
+    places = {os.path.realpath(path) for path in inputs if path != IDENTITY}
+    if os.path.realpath(output) in places:
+        raise DataError(f"{output}: is given as an input, too; choose another name for the output")
 
 
 def inverted(path: Path) -> tuple[Path, bool]:

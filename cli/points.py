@@ -12,6 +12,7 @@ from .options import (
     announce,
     read_chain,
     require_dimension,
+    require_other_file,
     transform_option,
     verbosity_options,
 )
@@ -49,6 +50,7 @@ def points(
     """
     import nephi
 
+    require_other_file(output, source, *transforms)
     given = reader.read(source)
     transform = read_chain(transforms, inverse, given.dimension, fields.convention())
     require_dimension(source, "points", given.dimension, transform.dimension)

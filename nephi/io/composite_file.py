@@ -18,6 +18,7 @@ from nephi.io.frames import require_perpendicular
 from nephi.io.itk import itk_writing, place, simpleitk
 from nephi.io.itk_affine import affine_for_itk
 from nephi.io.itk_transform import HDF5_SUFFIXES, TEXT_SUFFIXES
+from nephi.io.utf8_paths import writable_path
 from nephi.transforms import AffineTransform, Transform, displacement_slabs
 
 COMPOSITE_SUFFIXES = (*HDF5_SUFFIXES, *TEXT_SUFFIXES)
@@ -39,8 +40,8 @@ def write_composite(path: str | Path, transform: Transform, grid: Grid) -> None:
     member = affine_for_itk(transform) if isinstance(transform, AffineTransform) else _field(path, transform, grid)
     foreign = sitk.CompositeTransform(transform.dimension)
     foreign.AddTransform(member)
-    with replacing(path) as temporary, itk_writing(path):
-        sitk.WriteTransform(foreign, str(temporary))
+    with replacing(path) as temporary, writable_path(temporary) as utf8, itk_writing(path):
+        sitk.WriteTransform(foreign, str(utf8))
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ from nephi.io.encoding import encoded, file_type
 from nephi.io.foreign import naming, reason_of, require_file, unreadable
 from nephi.io.frames import flip_matrix, require_perpendicular
 from nephi.io.messages import damage_in, warn_of
+from nephi.io.utf8_paths import readable_path, writable_path
 from nephi.io.voxels import Array
 
 
@@ -100,8 +101,8 @@ def read_itk(path: Path, what: str) -> Any:
     """Return the SimpleITK image in a file; raise `DataError` naming it when it cannot be read."""
     sitk = simpleitk()
     require_file(path)
-    with itk_reading(path, what):
-        return sitk.ReadImage(str(path))
+    with itk_reading(path, what), readable_path(path) as utf8:
+        return sitk.ReadImage(str(utf8))
 
 
 def require_dimension(foreign: Any, path: Path) -> None:
@@ -153,8 +154,8 @@ def place(foreign: Any, grid: Grid) -> None:
 def write_itk(foreign: Any, path: Path) -> None:
     """Write a SimpleITK image, compressed; raise `DataError` naming the file when ITK cannot."""
     sitk = simpleitk()
-    with replacing(path) as temporary, itk_writing(path):
-        sitk.WriteImage(foreign, str(temporary), useCompression=True, compressionLevel=1)
+    with replacing(path) as temporary, writable_path(temporary) as utf8, itk_writing(path):
+        sitk.WriteImage(foreign, str(utf8), useCompression=True, compressionLevel=1)
 
 
 def write_scalar_itk(image: Image, path: Path) -> None:

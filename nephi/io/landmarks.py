@@ -122,9 +122,11 @@ def write_point_pairs(path: str | Path, pairs: PointPairs, frame: str = "lps") -
 def _write_table(path: str | Path, header: list[str], ids: tuple[str, ...], blocks: list[Tensor]) -> None:
     rows = torch.cat(blocks, dim=1).tolist()
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows([i, *map(repr, row)] for i, row in zip(ids, rows, strict=True))
+        plain = csv.writer(file, lineterminator="\n")
+        quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)  # Python < 3.13 leaves "\r" unquoted
+        plain.writerow(header)
+        for i, row in zip(ids, rows, strict=True):
+            (quoted if "\r" in i else plain).writerow([i, *map(repr, row)])
 
 
 def _read_table(path: Path, prefixes: tuple[str, ...]) -> tuple[tuple[str, ...], list[Tensor]]:

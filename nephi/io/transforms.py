@@ -17,6 +17,7 @@ from nephi.io.itk_affine import affine_for_itk
 from nephi.io.itk_transform import HDF5_SUFFIXES, TEXT_SUFFIXES, TRANSFORM_SUFFIXES, read_itk_transform
 from nephi.io.lta import read_lta
 from nephi.io.nifti_field import read_nifti_field
+from nephi.io.utf8_paths import writable_path
 from nephi.transforms import AffineTransform, Transform
 
 MATRIX_SUFFIXES = (".mat", ".txt")
@@ -67,5 +68,5 @@ def write_affine(path: str | Path, affine: AffineTransform) -> None:
         found = suffix_of(path) or "without suffix"
         raise UsageError(f"{path}: affine transforms are written as {', '.join(AFFINE_SUFFIXES)}, not {found}")
     foreign = affine_for_itk(affine)
-    with replacing(path) as temporary, itk_writing(path):
-        sitk.WriteTransform(foreign, str(temporary))
+    with replacing(path) as temporary, writable_path(temporary) as utf8, itk_writing(path):
+        sitk.WriteTransform(foreign, str(utf8))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nephi.documents import read_json
-from nephi.errors import DataError
+from nephi.errors import DataError, printable
 from nephi.geometry import PointPairs
 from nephi.io import write_text
 from nephi.optimize import PAGE, Registration, cpu_threads, settings_toml
@@ -55,8 +55,8 @@ def page_html(
             marks = landmark_page(registration.transform, landmarks, [view.planes for view in views.each])
     return rendered(
         "report.html",
-        fixed=registration.pair.fixed.name,
-        moving=registration.pair.moving.name,
+        fixed=printable(registration.pair.fixed.name),
+        moving=printable(registration.pair.moving.name),
         dimension=dimension,
         views=views,
         legend=_legend(views),
@@ -67,7 +67,7 @@ def page_html(
         settings=settings_toml(registration.settings),
         versions={**report["versions"], **_further_versions()},
         system=platform.platform(),
-        command=command,
+        command=printable(command),
     )
 
 
