@@ -62,12 +62,15 @@ def announce(verbose: bool, quiet: bool, text: str) -> None:
 
 
 def require_other_file(output: Path, *inputs: Path) -> None:
-    """Raise `DataError` when the output is one of the inputs, also through links: it would be lost."""
+    """Raise `DataError` when the output is one of the inputs through links; one named as the input itself is meant."""
     from nephi import DataError
 
-    places = {os.path.realpath(path) for path in inputs if path != IDENTITY}
-    if os.path.realpath(output) in places:
-        raise DataError(f"{output}: is given as an input, too; choose another name for the output")
+    for path in inputs:
+        same = os.path.realpath(output) == os.path.realpath(path)
+        if path != IDENTITY and same and os.path.abspath(output) != os.path.abspath(path):
+            raise DataError(
+                f"{output}: leads through links to the input {path}, which would be lost; choose another name"
+            )
 
 
 def inverted(path: Path) -> tuple[Path, bool]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from .journal import Journal, Row
 from .model_options import RefineOptions, refine_options
 from .options import FILE, device_option, frame_option, verbosity_options
 from .predict_job import Job
-from .predict_summary import Row, summary_table, told, write_summary
+from .predict_summary import summary_table, told, write_summary
 from .printing import echo_line
 from .register_methods import chosen_settings
 from .register_options import (
@@ -21,6 +23,9 @@ from .register_options import (
     seed_option,
     threads_option,
 )
+
+if TYPE_CHECKING:
+    from nephi import PairFiles
 
 SUMMARY = "summary.csv"
 
@@ -69,8 +74,9 @@ def predict(
     PAIRS is the index of a data set (dataset.json, or its folder) or a CSV table with the columns fixed and moving, and
     if you like name, fixed_mask, moving_mask, fixed_labels, moving_labels and landmarks; its paths are relative to it.
 
-    A second call goes on where the first one ended. A pair that fails is told, the others are done all the same; the
-    exit code then is 3.
+    A second call goes on where the first one ended. A pair that fails is reported, the others are done all the same;
+    the exit code then is 3. A pair whose files crash a library fails like any other: pairs are registered in a process
+    of their own, which is started again after a crash.
 
     \b
     nephi predict lungs.safetensors datasets/dirlab_copd -o predicted
@@ -81,15 +87,24 @@ def predict(
     stored = nephi.read_model(model)
     settings = chosen_settings(overrides, nephi.settings_for(stored))
     wanted = tuple(name for name in RESULTS if name in save or name == "report")
-    job = Job(stored, settings, refine.refinement(), seed, device, frame, wanted, command or "")
+    journal = Journal.inherited()
+    job = Job(stored, settings, refine.refinement(), seed, device, frame, wanted, command or "", journal)
     cases = nephi.read_pairs(pairs, split)
     nephi.check_output_folder(output, True)
+    _require_places(output, cases)
     if (output / SUMMARY).resolve() == pairs.resolve():
         raise nephi.DataError(f"{pairs}: is given as an input, and lies where a result goes; choose another folder")
+    known = journal.rows()
+    for name in known:  # a crash may have come in the middle of writing
+        nephi.check_output_folder(output / name, True)
     rows: list[Row] = []
     try:
         for number, case in enumerate(cases, start=1):
+            if case.name in known:  # from the process before this one
+                rows.append(known[case.name])
+                continue
             rows.append(job.row(case, output / case.name, overwrite))
+            journal.finish(rows[-1])
             if (error := rows[-1].get("error")) is not None:
                 echo_line(f"nephi: pair {case.name}: {error}", err=True)
             elif not quiet:
@@ -104,3 +119,16 @@ def predict(
     failed = [row for row in rows if "error" in row]
     if failed:
         raise nephi.DataError(f"{len(failed)} of {len(cases)} pairs failed, see {output / 'summary.csv'}")
+
+
+def _require_places(output: Path, cases: Sequence[PairFiles]) -> None:
+    """Raise `DataError` where something else lies in the place of a pair's folder or of the summary."""
+    from nephi import DataError
+
+    for case in cases:
+        if (output / case.name).exists() and not (output / case.name).is_dir():
+            raise DataError(
+                f"{output / case.name}: expected the folder of a pair's results, found a file; move it away"
+            )
+    if (output / SUMMARY).exists() and not (output / SUMMARY).is_file():
+        raise DataError(f"{output / SUMMARY}: expected a file or nothing there, found something else; move it away")

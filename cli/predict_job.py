@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .journal import Journal, Row
 from .point_options import read_landmarks
-from .predict_summary import Row, failed_row, finished_row, row_of_report
+from .predict_summary import failed_row, finished_row, named, row_of_report
 
 if TYPE_CHECKING:
     from nephi import Image, PairFiles, Refinement, Settings, StoredModel
@@ -26,6 +28,7 @@ class Job:
     frame: str
     save: tuple[str, ...]
     command: str
+    journal: Journal
 
     @cached_property
     def about(self) -> dict[str, Any]:
@@ -64,10 +67,16 @@ class Job:
     def _registered(self, case: PairFiles, folder: Path) -> Row:
         import nephi
 
-        images = [nephi.read_image(path) for path in (case.fixed, case.moving)]
+        def step(text: str) -> None:
+            self.journal.begin(named(case), text)
+
+        images = [_read_image(path, step) for path in (case.fixed, case.moving)]
         for image in images:
             nephi.require_exportable(image)
-        landmarks, labels = read_landmarks(case.landmarks, self.frame, images[0].dimension), _labels(case)
+        if case.landmarks is not None:
+            step(f"reading {case.landmarks}")
+        landmarks, labels = read_landmarks(case.landmarks, self.frame, images[0].dimension), _labels(case, step)
+        step("reading the masks or registering")
         result = nephi.predict(
             images[0],
             images[1],
@@ -82,13 +91,19 @@ class Job:
         page = None
         if "page" in self.save:
             page = partial(nephi.page_html, result, command=self.command, landmarks=landmarks)
+        step(f"writing {folder}")
         report = result.save(folder, True, landmarks, [name for name in self.save if name != "page"], labels, page)
         return row_of_report(case, report)
 
 
-def _labels(case: PairFiles) -> tuple[Image, Image] | None:
-    import nephi
-
+def _labels(case: PairFiles, step: Callable[[str], None]) -> tuple[Image, Image] | None:
     if case.fixed_labels is None or case.moving_labels is None:
         return None
-    return nephi.read_image(case.fixed_labels), nephi.read_image(case.moving_labels)
+    return _read_image(case.fixed_labels, step), _read_image(case.moving_labels, step)
+
+
+def _read_image(path: Path, step: Callable[[str], None]) -> Image:
+    import nephi
+
+    step(f"reading {path}")
+    return nephi.read_image(path)

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .journal import Row
 from .register_options import FILES
 from .tables import print_rows
 
 if TYPE_CHECKING:
     from nephi import PairFiles
 
-Row = dict[str, Any]
 MEASURES = {
     "tre_before_mm": "landmark error before",
     "tre_mm": "landmark error",
@@ -45,12 +45,12 @@ def row_of_report(case: PairFiles, report: Mapping[str, Any]) -> Row:
         "seconds": sum(stage["wall_s"] for stage in stages),
         "cpu_seconds": sum(stage["cpu_s"] for stage in stages),
     }
-    return _named(case) | {name: value for name, value in found.items() if value is not None}
+    return named(case) | {name: value for name, value in found.items() if value is not None}
 
 
 def failed_row(case: PairFiles, error: str) -> Row:
     """Return the row of a pair that could not be registered."""
-    return _named(case) | {"error": error}
+    return named(case) | {"error": error}
 
 
 def finished_row(case: PairFiles, folder: Path, save: Sequence[str], about: Mapping[str, Any]) -> Row | None:
@@ -105,5 +105,6 @@ def summary_table(rows: Sequence[Row], folder: Path) -> None:
     print_rows("Predicted", [*lines, ("results", str(folder))])
 
 
-def _named(case: PairFiles) -> Row:
+def named(case: PairFiles) -> Row:
+    """Return the first cells of a pair's row."""
     return {"pair": case.name, "fixed": str(case.fixed), "moving": str(case.moving)}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
+from .journal import VARIABLE
 from .streams import StandardOutput, open_closed_descriptors, replace_standard_streams
+from .supervision import end_with_parent, is_supervised, supervise
 
 COLLECT_AFTER = 1_000_000  # objects that a collector would look through: more than importing torch leaves behind
 OUTPUT_LOST = 1
@@ -20,6 +23,10 @@ def run() -> None:
     """
     open_closed_descriptors()
     output, _ = replace_standard_streams()
+    if is_supervised(sys.argv[1:]):
+        sys.exit(supervise(sys.argv[1:]))
+    if VARIABLE in os.environ:
+        end_with_parent()
     from .main import main  # after that: it loads libraries that open files
 
     gc.set_threshold(COLLECT_AFTER)

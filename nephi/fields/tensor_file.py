@@ -7,6 +7,7 @@ They are safetensors files: numbers and text, nothing that could run code. The t
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ class TensorFile:
         """
         from safetensors import safe_open
 
-        if not _is_file(path):
+        if not os.path.isfile(path):
             raise DataError(f"{path}: no such file; expected a {self.called}, as {self.writer} writes it")
         try:
             # By its descriptor: safetensors does not open paths that are not UTF-8.
@@ -91,13 +92,6 @@ class TensorFile:
     @property
     def _then(self) -> str:
         return f"; {self.advice}" if self.advice else ""
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that is too long
-        return False
 
 
 def one_line(error: Exception) -> str:

@@ -7,11 +7,13 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from nephi.errors import DataError
+from nephi.learning.pair_names import LONGEST, RESERVED
 from nephi.learning.pair_rules import RULES
 
 if TYPE_CHECKING:
     from nephi.learning.index import DatasetImage, DatasetIndex, DatasetPair, DatasetSplit
 
+LONGEST_ID = LONGEST // 2 - 2  # two of them name a pair
 SPLITS = ("train", "val", "test")
 ID = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9._]|-(?=[A-Za-z0-9._]))*"
@@ -36,6 +38,7 @@ def check_index(index: DatasetIndex) -> None:
 
 def _check_images(images: tuple[DatasetImage, ...]) -> None:
     seen: dict[str, int] = {}
+    folded: dict[str, int] = {}
     for position, image in enumerate(images):
         entry = f"images[{position}]"
         for key in ("id", "subject"):
@@ -44,6 +47,17 @@ def _check_images(images: tuple[DatasetImage, ...]) -> None:
                     f"{entry}.{key}: expected letters, digits, '.', '_' or single '-', the first a letter or digit, "
                     f"found {getattr(image, key)!r}; it becomes part of file names"
                 )
+        if RESERVED.fullmatch(image.id) or image.id.endswith(".") or len(image.id) > LONGEST_ID:
+            raise DataError(
+                f"{entry}.id: expected at most {LONGEST_ID} characters, the last no '.', and no name of a device of "
+                f"Windows, found {image.id[:LONGEST_ID]!r}; it becomes part of file names"
+            )
+        like = folded.setdefault(image.id.casefold(), position)
+        if like != position and images[like].id != image.id:
+            raise DataError(
+                f"{entry}.id: {image.id!r} differs from {images[like].id!r} (images[{like}]) only in case, which some "
+                "file systems ignore; rename one of them"
+            )
         if image.id in seen:
             raise DataError(f"{entry}.id: {image.id!r} is that of images[{seen[image.id]}], too; give each its own")
         seen[image.id] = position

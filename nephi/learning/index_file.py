@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -77,7 +78,7 @@ def _given(entry: DatasetSource | DatasetImage | DatasetPair) -> dict[str, str]:
 
 
 def _require_files(index: DatasetIndex) -> None:
-    missing = [(entry, relative) for entry, relative in index.files() if not index.path(relative).is_file()]
+    missing = [(entry, relative) for entry, relative in index.files() if not os.path.isfile(index.path(relative))]
     if missing:
         entry, relative = missing[0]
         more = f" ({len(missing) - 1} more are missing)" if len(missing) > 1 else ""

@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from nephi.errors import DataError, UsageError
 from nephi.learning.index import DatasetIndex, DatasetPair
 from nephi.learning.index_file import read_dataset_index
+from nephi.learning.pair_names import check_pair_names
 
 REQUIRED = ("fixed", "moving")
 FILES = (*REQUIRED, "fixed_mask", "moving_mask", "fixed_labels", "moving_labels", "landmarks")
@@ -49,13 +51,22 @@ def read_pairs(path: str | Path, split: str | None = None) -> list[PairFiles]:
     path = Path(path)
     if path.suffix.lower() != ".csv":
         index = read_dataset_index(path)
-        return [_of_index(index, pair) for pair in index.pairs(split or "test")]
+        split = split or "test"
+        pairs = [_of_index(index, pair) for pair in index.pairs(split)]
+        try:
+            check_pair_names([pair.name for pair in pairs], lambda number: f"splits.{split}.pairs[{number}]")
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        return pairs
     if split is not None:
         raise UsageError(f"{path}: a table has no splits; leave --split out")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, skipinitialspace=True))
-            return _named(list(_of_table(rows, path.parent)), path.parent)
+            reader = csv.DictReader(file, skipinitialspace=True)
+            rows = [(reader.line_num, row) for row in reader]  # a cell may have several lines
+            pairs = _named(list(_of_table(rows, path.parent)), path.parent)
+        check_pair_names([pair.name for pair in pairs], lambda number: f"line {rows[number][0]}")
+        return pairs
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: expected a table of pairs, could not read it ({error})") from None
     except DataError as error:
@@ -77,13 +88,13 @@ def _of_index(index: DatasetIndex, pair: DatasetPair) -> PairFiles:
     return PairFiles(f"{pair.fixed}--{pair.moving}", **found)
 
 
-def _of_table(rows: Sequence[dict[str | None, str | None]], folder: Path) -> Iterator[PairFiles]:
+def _of_table(rows: Sequence[tuple[int, dict[str | Any, str | Any]]], folder: Path) -> Iterator[PairFiles]:
     if not rows:
         raise DataError(f"expected the columns {', '.join(REQUIRED)} and at least one row, found none")
-    unknown = [key for key in rows[0] if key is not None and key not in (*FILES, "name")]
+    unknown = [key for key in rows[0][1] if key is not None and key not in (*FILES, "name")]
     if unknown:
         raise DataError(f"unknown column {unknown[0]!r}; expected some of name, {', '.join(FILES)}")
-    for number, row in enumerate(rows, start=2):  # the header is line 1
+    for number, row in rows:
         if None in row:
             raise DataError(f"line {number}: expected {len(row) - 1} cells as in the header, found more")
         given = {str(key): cell.strip() for key, cell in row.items() if cell and cell.strip()}
@@ -99,12 +110,6 @@ def _named(pairs: list[PairFiles], folder: Path) -> list[PairFiles]:
     alike = Counter(short)
     distinct = [brief if alike[brief] == 1 else full for brief, full in zip(short, long, strict=True)]
     names = [pair.name or name for pair, name in zip(pairs, distinct, strict=True)]
-    taken = Counter(names)
-    for number, name in enumerate(names, start=2):
-        if not re.fullmatch(r"[\w-][\w.-]*", name):
-            raise DataError(f"line {number}: name: expected letters, digits, '.', '_' and '-', found {name!r}")
-        if taken[name] > 1:
-            raise DataError(f"line {number}: {taken[name]} pairs are called {name!r}; give each a name of its own")
     return [replace(pair, name=name) for pair, name in zip(pairs, names, strict=True)]
 
 

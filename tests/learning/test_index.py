@@ -167,6 +167,18 @@ def test_pairs_of_a_rule_are_not_held() -> None:
         ),
         (lambda t: t["splits"]["test"]["pairs"][0].update(moving="c-in"), "expected two images, found 'c-in' twice"),
         (lambda t: t["splits"]["test"]["pairs"].append(t["splits"]["test"]["pairs"][0]), "is listed before"),
+        (
+            lambda t: t["images"][1].update(id=t["images"][0]["id"].upper()),
+            r"images\[1\].id: .* only in case",
+        ),
+        (lambda t: t["images"][1].update(id="x" * 99), r"images\[1\].id: expected at most 98 characters"),
+        (lambda t: t["images"][1].update(id="nul.nii"), r"images\[1\].id: .* no name of a device"),
+        (lambda t: t.update(name="\ud800"), r"name: expected a text in Unicode, found half of a surrogate pair"),
+        (lambda t: t["images"][1].update(modality="\udcff"), r"images\[1\].modality: expected a text in Unicode"),
+        (lambda t: t.update(name=[[[[[]]]]] * 1000), "name: expected a text, found .{1,70}$"),
+        (lambda t: t.update(dimension=int("9" * 400)), "at most 300 digits"),
+        (lambda t: t["images"][1].update(image="x" * 300 + ".nii"), r"images\[1\].image: no file x{300}"),
+        (lambda t: t["images"][1].update(image="x\0y.nii"), r"images\[1\].image: no file x"),
         (lambda t: t["splits"]["test"]["pairs"][0].update(landmarks="x.csv"), r"pairs\[0\].landmarks: no file x.csv"),
     ],
 )

@@ -40,6 +40,37 @@ def test_names_tell_pairs_apart(tmp_path: Path) -> None:
         ("fixed,moving\na,b\na,b,c\n", "line 3: expected 2 cells as in the header, found more"),
         ("fixed,moving\na,b\na,b\n", "line 2: 2 pairs are called 'a--b'; give each a name of its own"),
         ("fixed,moving,name\na,b,../c\n", "line 2: name: expected letters, .* found '../c'"),
+        ("fixed,moving,name\n\na,b,c/d\n", "line 3: name: expected letters"),
+        ('fixed,moving,name\n"a\n",b,x\na,b,c\\d\n', "line 4: name: expected letters"),
+        ("fixed,moving,name\na,b,x\na,b,.hidden\n", "line 3: name: expected letters"),
+        ("fixed,moving,name\na,b,e\u202ed\n", "line 2: name: expected letters"),
+        *(
+            (f"fixed,moving,name\na,b,x\na,b,{name}\n", f"line 3: name: expected {what}")
+            for name, what in (
+                ("summary.csv", "another than summary.csv"),
+                ("Summary.CSV", "another than summary.csv"),
+                ("con", "one that Windows does not reserve"),
+                ("NUL.x", "one that Windows does not reserve"),
+                ("COM1.nii.gz", "one that Windows does not reserve"),
+                ("LPT²", "one that Windows does not reserve"),
+                ("x.", r"a name that does not end in '\.'"),
+                ("x..", r"a name that does not end in '\.'"),
+                ("n" * 300, "at most 200 bytes, found 300"),
+                ("é" * 80, "at most 200 bytes, found 240"),
+                ("漢" * 70, "at most 200 bytes, found 210"),
+            )
+        ),
+        (
+            "fixed,moving,name\na,b,Ada\na,c,x\na,b,ada\n",
+            "line 4: name: 'ada' differs from 'Ada' .line 2. only in case",
+        ),
+        ("fixed,moving,name\na,b,\u00e9\na,b,e\u0301\n", "line 3: name: "),
+        ("fixed,moving,name\na,b,straße\na,b,STRASSE\n", "line 3: name: 'STRASSE' differs from 'straße'"),
+        ("fixed,moving,name\na,b,\u00c5\na,b,\u212b\n", "line 3: name: .* Unicode normalization"),
+        (
+            f"fixed,moving\n{'f' * 150}.nii,{'m' * 150}.nii\n",
+            "line 2: name: at most|line 2: name: expected at most 200",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, said: str) -> None:
@@ -55,3 +86,9 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text("{}", encoding="utf-8")
     with pytest.raises(DataError, match="expected the index of a data set"):
         read_pairs(tmp_path / "other.json")
+
+
+def test_ordinary_names_stay_allowed(tmp_path: Path) -> None:
+    names = ["case-01", "_x", "Größe", "console", "com", "com10x", "nullx", "x.nii", "n" * 200, "漢字", "2"]
+    rows = "".join(f"a,b,{name}\n" for name in names)
+    assert [pair.name for pair in read_pairs(table(tmp_path, f"fixed,moving,name\n{rows}"))] == names
