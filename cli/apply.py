@@ -83,12 +83,12 @@ def apply(
     for name, dimension in ((image, series.grid.dimension), (reference, grid.dimension)):
         require_dimension(name, "voxels", dimension, transform.dimension)
 
-    if outside is None:
-        outside = _outside(transforms, inverse, interpolation)
-
     def warped(source: Series) -> Iterator[Image]:
+        value = outside
         for volume in source:
-            yield nephi.resample(volume, grid, transform, interpolation, outside)
+            if value is None:
+                value = _outside(transforms, inverse, interpolation, volume)
+            yield nephi.resample(volume, grid, transform, interpolation, value)
 
     if len(series) == 1:
         nephi.write_image(next(warped(series)), output)
@@ -97,9 +97,9 @@ def apply(
     announce(verbose, quiet, f"{output}: {image} on the grid of {reference}, {len(series)} volume(s), {interpolation}")
 
 
-def _outside(transforms: tuple[Path, ...], inverse: bool, interpolation: str) -> float:
+def _outside(transforms: tuple[Path, ...], inverse: bool, interpolation: str, image: Image) -> float:
     """Return the value outside that goes with the transform that acts last: its image is the one that is warped."""
     import nephi
 
     files = [path for path in transforms if path != IDENTITY]
-    return nephi.outside_value(files[0 if inverse else -1], interpolation) if files else 0.0
+    return nephi.outside_value(files[0 if inverse else -1], interpolation, image) if files else 0.0

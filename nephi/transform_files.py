@@ -9,7 +9,7 @@ from typing import Any
 from nephi.errors import DataError
 from nephi.fields import FieldStep, read_nephi
 from nephi.geometry import Grid
-from nephi.images import LABEL_INTERPOLATIONS
+from nephi.images import LABEL_INTERPOLATIONS, Image, warn_of_units
 from nephi.io import FieldConvention, read_displacement, read_foreign_transform
 from nephi.transforms import DisplacementField, Transform, invert
 
@@ -76,20 +76,23 @@ def describe_transform(path: str | Path) -> dict[str, Any]:
     }
 
 
-def outside_value(path: str | Path, interpolation: str = "linear") -> float:
+def outside_value(path: str | Path, interpolation: str = "linear", image: Image | None = None) -> float:
     """Return the value of voxels from outside an image that is warped by the transform in a file.
 
     0 with the interpolations for labels, `label` and `nearest`. With the others the one a `.nephi` stores, in the
     units of the images it was made from (`image.outside` of its settings: -1024 of the CT presets); 0 for other files.
+    A `DataWarning` says when that value is far from all voxels of `image`, the one to be warped.
 
     Raises `DataError` for a `.nephi` that cannot be read, or that stores no finite number.
     """
     if interpolation in LABEL_INTERPOLATIONS or not _is_nephi(path):
         return 0.0
-    image = read_nephi(path).settings.get("image", {})
-    value = image.get("outside", 0.0) if isinstance(image, dict) else image
+    table = read_nephi(path).settings.get("image", {})
+    value = table.get("outside", 0.0) if isinstance(table, dict) else table
     if not isinstance(value, int | float) or not math.isfinite(value):
         raise DataError(f"{path}: expected a finite number as image.outside of its settings, found {value!r}")
+    if image is not None:
+        warn_of_units(image, float(value))
     return float(value)
 
 

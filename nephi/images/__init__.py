@@ -5,7 +5,7 @@ from nephi.images.interpolators import INTERPOLATIONS, LABEL_INTERPOLATIONS
 from nephi.images.lungs import find_lungs
 from nephi.images.mapping import Mapping
 from nephi.images.pyramid import Pyramid, smoothed
-from nephi.images.resample import Resampler, resample
+from nephi.images.resample import Resampler, resample, warn_of_units
 from nephi.images.sampler import ImageSampler
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "find_lungs",
     "resample",
     "smoothed",
+    "warn_of_units",
 ]

@@ -85,6 +85,20 @@ def resample(
     return result
 
 
+def warn_of_units(image: Image, outside: float) -> None:
+    """Warn when a value outside that comes from settings is far from all voxels: made for images in other units.
+
+    Far is more than half the image's range away, so -1024 HU suits a CT that is cut off at -1000, and no PET.
+    """
+    low, high = float(image.data.amin()), float(image.data.amax())
+    reach = (high - low) / 2
+    if outside != 0 and not low - reach <= outside <= high + reach and low < high:
+        warn(
+            f"{image.name}: voxels from outside of it become {outside:g}, the value the transform stores, but its own "
+            f"lie between {low:g} and {high:g}; if its units are others, give the value outside"
+        )
+
+
 def _result_type(image: Image, outside: float) -> torch.dtype:
     """Return the type of resampled voxels: the image's, or a wider one if the type in its file holds `outside`."""
     held, stored = image.data.dtype, image.stored_type

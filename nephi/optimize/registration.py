@@ -13,7 +13,7 @@ import torch
 from nephi.errors import UsageError, collected_warnings
 from nephi.fields import FieldPair, FieldStep, StoredTransform, build_fields
 from nephi.geometry import PointPairs
-from nephi.images import LABEL_INTERPOLATIONS, Image, resample
+from nephi.images import LABEL_INTERPOLATIONS, Image, resample, warn_of_units
 from nephi.optimize.affine import fit_affine, initial_alignment, require_overlap
 from nephi.optimize.device import choose_device, cpu_threads
 from nephi.optimize.export import OUTPUTS, save_registration
@@ -70,6 +70,7 @@ class Registration:
             )
         if outside is None:
             outside = 0.0 if interpolation in LABEL_INTERPOLATIONS else self.settings.image.outside
+            warn_of_units(image, outside)
         return resample(image, self.pair.fixed.grid, self.transform, interpolation, outside)
 
     def save(

@@ -237,6 +237,17 @@ class TestOutside:
         series = write_like(tmp_path / "series.nii", np.stack([volume] * 2, axis=-1), solid / "moving.nii.gz")
         assert stored("-t", solid / "result" / "transform.nephi", image=series) == {-1024}
 
+    def test_value_in_other_units(self, call: Call, solid: Path, far: Path, tmp_path: Path) -> None:
+        """A PET of the same session, warped by the CT's transform."""
+        pet = write_like(
+            tmp_path / "pet.nii", voxels(solid / "moving.nii.gz").clip(0) / np.float32(100), solid / "moving.nii.gz"
+        )
+        arguments = ["apply", "-t", solid / "result" / "transform.nephi", "-i", pet, "-r", far]
+        outcome = call(*arguments, "-o", tmp_path / "out.nii")
+        assert outcome.code == 0 and set(np.unique(voxels(tmp_path / "out.nii"))) == {-1024}
+        assert f"{pet}: voxels from outside of it become -1024, the value the transform stores" in outcome.err
+        assert call(*arguments, "-o", tmp_path / "out.nii", "--outside", 0).err == ""
+
     def test_value_that_the_image_cannot_hold(self, call: Call, solid: Path, far: Path, tmp_path: Path) -> None:
         mask, out = solid / "moving_mask.nii.gz", tmp_path / "out.nii.gz"
         outcome = call("apply", "-t", solid / "result" / "transform.nephi", "-i", mask, "-r", far, "-o", out)
