@@ -11,8 +11,9 @@ from nephi.errors import DataError
 from nephi.io.dicom_file import DicomFile, open_dicom
 from nephi.io.dicom_pixels import PixelFormat, pixel_format
 from nephi.io.dicom_warnings import LibraryWarnings
-from nephi.io.foreign import reading
-from nephi.io.itk import itk_reading, simpleitk
+from nephi.io.foreign import reading, reason_of, unreadable
+from nephi.io.itk import itk_warnings, simpleitk
+from nephi.io.messages import damage_in, warn_of
 from nephi.io.voxels import Array
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # a kind of object whose numbers GDCM does not scale
@@ -20,6 +21,8 @@ SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # a kind of object whose number
 GDCM_SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 57, 70, 80, 81, 90, 91))
 # RLE, of which GDCM refuses odd numbers of pixels and divides by the number of segments; with a plugin, HTJ2K.
 PYDICOM_SYNTAXES = ("1.2.840.10008.1.2.5", *(f"1.2.840.10008.1.2.4.{end}" for end in (201, 202, 203)))
+# GDCM tries its decoders for 8, 12 and 16 bits in turn; some writers leave zeros in a field that baseline JPEG ignores.
+HARMLESS = ("Unsupported JPEG data precision", "Invalid SOS parameters for sequential JPEG")
 LARGE = 2**26  # bytes of a decoded frame
 LARGEST_RATIO = 2000  # of a large frame's size to its compressed one; real images stay far below
 
@@ -62,10 +65,8 @@ def _decode(file: DicomFile, data: bytes, scratch: Path) -> Array:
     _require_consistent(file, data, form, shape)
     single, what = _single_frame(file, data, form, shape), "compressed pixels of a DICOM slice"
     if file.transfer_syntax in GDCM_SYNTAXES:
-        sitk = simpleitk()
         single.save_as(scratch, enforce_file_format=True)
-        with itk_reading(file.path, what):
-            decoded: Array = sitk.GetArrayFromImage(sitk.ReadImage(str(scratch), imageIO="GDCMImageIO")).squeeze()
+        decoded = _decode_with_gdcm(scratch, file.path, what)
     else:
         messages = LibraryWarnings()
         with reading(file.path, what):
@@ -77,6 +78,22 @@ def _decode(file: DicomFile, data: bytes, scratch: Path) -> Array:
             f"{file.path}: expected a frame of {shape[0]} x {shape[1]} pixels, found {decoded.shape} when decoding it"
         )
     return decoded.astype(form.dtype, copy=False)
+
+
+def _decode_with_gdcm(scratch: Path, path: Path, what: str) -> Array:
+    """Return the pixels of the file `scratch`; errors and warnings are about `path`."""
+    sitk = simpleitk()
+    try:
+        with itk_warnings() as messages:
+            decoded: Array = sitk.GetArrayFromImage(sitk.ReadImage(str(scratch), imageIO="GDCMImageIO")).squeeze()
+    except RuntimeError as error:
+        raise unreadable(path, what, reason_of(error)) from error
+    messages = [text for text in messages if not any(known in text for known in HARMLESS)]
+    damage = damage_in(messages)
+    if damage:
+        raise unreadable(path, what, damage)
+    warn_of(path, messages)
+    return decoded
 
 
 def _single_frame(file: DicomFile, data: bytes, form: PixelFormat, shape: tuple[int, int]) -> Any:

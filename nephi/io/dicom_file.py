@@ -137,7 +137,8 @@ class DicomFile:
         if values is None and default is not None:
             return default
         if values is None or values[0] != round(values[0]) or not 0 <= values[0] < 2**31:
-            raise DataError(f"{self.path}: expected a whole number as {keyword}, found {values and values[0]}")
+            found = "it is missing" if values is None else f"found {values[0]:g}"
+            raise DataError(f"{self.path}: expected a whole number as {keyword}, {found}; the header may be damaged")
         return int(values[0])
 
 

@@ -87,11 +87,24 @@ def require_whole(file: DicomFile) -> None:
     )
 
 
+def without_pixels(file: DicomFile) -> DataError:
+    """Return the error for a file without pixel data: an incomplete image, or an object of another kind."""
+    from pydicom.uid import UID
+
+    kind = UID(file.storage_class).name
+    if kind and "Image Storage" not in kind and not file.text("Rows"):
+        return DataError(f"{file.path}: expected a DICOM image, found an object without pixels ({kind})")
+    return DataError(
+        f"{file.path}: expected a whole DICOM slice, found a header without pixel data; the file is incomplete or its "
+        "header damaged, copy it again"
+    )
+
+
 def require_pixels(file: DicomFile) -> None:
     """Raise `DataError` when a file has no grey pixels, or fewer than its header needs."""
     require_whole(file)
     if file.pixels is None:
-        raise DataError(f"{file.path}: expected a whole DICOM slice, found a header without pixel data; copy it again")
+        raise without_pixels(file)
     rows, columns, frames = file.count("Rows"), file.count("Columns"), file.count("NumberOfFrames", 1)
     if min(rows, columns, frames) < 1:
         raise DataError(f"{file.path}: expected rows, columns and frames, found {rows}, {columns} and {frames}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nephi.errors import DataError
 from nephi.io.dicom_file import DicomFile, has_dicom_prefix, parse_dicom, starts_like_dicom
-from nephi.io.dicom_pixels import require_whole
+from nephi.io.dicom_pixels import require_whole, without_pixels
 from nephi.io.dicom_warnings import LibraryWarnings
 from nephi.io.foreign import reading
 
@@ -32,7 +32,10 @@ def find_series(folder: Path, messages: LibraryWarnings) -> list[DicomFile]:
     if len(series) > LISTED:
         found += f"; and {len(series) - LISTED} more"
     if len(series) > 2 and len(series) == len(images):
-        advice = f" ({found}); every file has a SeriesInstanceUID of its own, as some anonymizers write: make it one"
+        advice = (
+            f" ({found}); every file has a SeriesInstanceUID of its own: these are separate images, of which one is to "
+            "be given, or slices whose UIDs an anonymizer changed, and which have to be equal"
+        )
     else:
         advice = f" ({found}); move each series into its own folder" if series else _advice_for_none(folder)
     raise DataError(f"{folder}: expected a folder with one DICOM series, found {len(series) or 'none'}{advice}")
@@ -99,7 +102,4 @@ def _require_no_image(file: DicomFile, prefixed: bool) -> None:
     name = UID(file.storage_class).name
     is_unknown = name == file.storage_class  # pydicom has no name for it, or the header ends before it
     if "Image Storage" in name or (is_unknown and (file.text("Rows") or not name)):
-        raise DataError(
-            f"{file.path}: expected a whole DICOM slice, found a header without pixel data; the file is incomplete "
-            "or its header damaged, copy it again"
-        )
+        raise without_pixels(file)

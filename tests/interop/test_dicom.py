@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pydicom.data
 import pytest
 import SimpleITK as sitk
 import torch
@@ -86,6 +87,56 @@ def test_a_series_lies_where_itk_places_it(tmp_path: Path, signed: bool, syntax:
     affine[:3, :3] = np.reshape(theirs.GetDirection(), (3, 3)) * theirs.GetSpacing()
     affine[:3, 3] = theirs.GetOrigin()
     np.testing.assert_allclose(ours.grid.affine.numpy(), np.diag([-1, -1, 1, 1]) @ affine, rtol=0, atol=1e-5)
+
+
+MR_FILES = ("", "_bigendian", "_expb", "_implicit", "_RLE", "_jp2klossless", "_jpeg_ls_lossless", "_padded")
+READ = {
+    **{f"MR_small{name}.dcm": "MR_small.dcm" for name in MR_FILES},
+    "CT_small.dcm": "CT_small.dcm",
+    "rtdose.dcm": "rtdose.dcm",
+    "rtdose_rle.dcm": "rtdose.dcm",
+    "rtdose_expb.dcm": "rtdose.dcm",
+    "image_dfl.dcm": "image_dfl.dcm",
+    "dicomdirtests/77654033/CR1/6154": "dicomdirtests/77654033/CR1/6154",
+}
+
+
+def from_pydicom(name: str) -> Path:
+    """A file of pydicom's own tests, those that come with it."""
+    return Path(pydicom.data.__file__).parent / "test_files" / name
+
+
+@pytest.mark.filterwarnings("ignore::nephi.errors.DataWarning")
+@pytest.mark.parametrize("name", READ)
+def test_files_of_pydicom(name: str) -> None:
+    """Of scanners of many kinds, in all transfer syntaxes: MONOCHROME1, dose, lossless compression."""
+    data = pydicom.dcmread(from_pydicom(READ[name]))
+    slope = float(data.get("RescaleSlope", data.get("DoseGridScaling", 1)))
+    expected = data.pixel_array * slope + float(data.get("RescaleIntercept", 0))
+    np.testing.assert_allclose(read_image(from_pydicom(name)).data.numpy().T, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("MR_truncated.dcm", "expected a whole DICOM slice of 8192 bytes of pixels, found 8130"),
+        ("rtstruct.dcm", r"expected a DICOM image, found an object without pixels \(RT Structure Set Storage\)"),
+        ("badVR.dcm", "NumberOfFrames, found '1A'"),
+        ("examples_palette.dcm", "found 1 samples of PALETTE COLOR"),
+        ("SC_rgb_rle.dcm", "found 3 samples of RGB"),
+        ("liver_1frame.dcm", "convert a segmentation to a label map"),
+        ("dicomdirtests/98892001/CT2N", "expected slices of one orientation, found 2: .*6293.*6924"),
+        ("dicomdirtests/77654033/CT2", r"found distances from 1.250 to 202.500 mm .* from 17106 to 17136"),
+        ("dicomdirtests", "found none and 4 folders"),
+        ("dicomdirtests/DICOMDIR", "a DICOMDIR, an index of files"),
+    ],
+)
+def test_files_of_pydicom_that_are_no_image(name: str, message: str) -> None:
+    path = from_pydicom(name)
+    if not path.exists():
+        pytest.skip(f"{name} does not come with this version of pydicom")
+    with pytest.raises(DataError, match=message):
+        read_image(path)
 
 
 def test_a_tilted_gantry_is_a_sheared_grid(tmp_path: Path, right_handed: Grid) -> None:
