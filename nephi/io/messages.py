@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import warnings
@@ -44,16 +45,36 @@ def warn_of(path: object, lines: Iterable[str]) -> None:
 
 
 @contextmanager
-def python_warnings(path: object) -> Iterator[None]:
-    """Turn what Python libraries warn of in this block into `DataWarning`s about a file, when the block ends well."""
+def python_warnings(path: object, library: str) -> Iterator[None]:
+    """Turn what a Python library warns of or logs in this block into `DataWarning`s, when the block ends well.
+
+    `library` is the name of its logger; without a handler of ours, Python prints what it logs.
+    """
+    logger, handler = logging.getLogger(library), _Kept(logging.WARNING)
     with WARNING_FILTERS, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        yield
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
     for each in caught:
         if isinstance(each.message, DataWarning):
             warnings.warn(each.message, stacklevel=3)
         else:
             warn_of(path, [str(each.message)])
+    warn_of(path, handler.texts)
+
+
+class _Kept(logging.Handler):
+    """Keeps the texts of a logger."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
 
 
 def _one_line(text: str) -> str:

@@ -30,6 +30,7 @@ QFORM, SFORM = "the qform", "the sform"
 SFORM_SPACING = "the sform with the voxel sizes of pixdim"
 
 
+@np.errstate(all="ignore")  # NIfTI-2 may hold 1e300 mm; what is not finite in the end is refused
 def world_matrix(header: Any, path: Path) -> Matrix:
     """Return the 4x4 voxel-to-world matrix (RAS, mm) of the fields of a NIfTI-1 or NIfTI-2 header.
 
@@ -228,7 +229,9 @@ def _matrix_of_itk(header: Any) -> Matrix | None:
 
     d = _dimensions(header)
     fields = np.zeros((), header_dtype)
-    for name in ("pixdim", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"):
+    for name in ("qform_code", "sform_code"):
+        fields[name] = np.clip(header[name], -(2**15), 2**15 - 1)  # NIfTI-2 has wider ones
+    for name in ("pixdim", "quatern_b", "quatern_c", "quatern_d"):
         fields[name] = header[name]
     for name in ("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"):
         fields[name] = header[name]

@@ -79,7 +79,7 @@ def _kind_of(path: Path, what: str) -> PictureKind | None:
 
     suffix = path.suffix.lower()
     try:
-        with reading(path, what), python_warnings(path), Pillow.open(path) as picture:
+        with reading(path, what), python_warnings(path, "PIL"), Pillow.open(path) as picture:
             info: Any = getattr(picture, "tag_v2", {})
             bits = _png_bits(path) if suffix == ".png" else info.get(BITS, 1)  # 1 is TIFF's default
             return PictureKind(
@@ -105,7 +105,7 @@ def _unit_grid(path: Path, what: str) -> Grid:
     """Return the grid of a PNG file: pixels of 1 mm from the origin, as ITK has it."""
     from PIL import Image as Pillow
 
-    with reading(path, what), python_warnings(path), Pillow.open(path) as picture:
+    with reading(path, what), python_warnings(path, "PIL"), Pillow.open(path) as picture:
         return Grid(picture.size, flip_matrix(2) @ torch.eye(3, dtype=torch.float64))
 
 
@@ -122,7 +122,7 @@ def _decoded(path: Path, kind: PictureKind, what: str) -> Array:
 
     if kind.bits > 8 and kind.samples > 1:  # Pillow would cut them to eight
         raise DataError(f"{path}: {kind.bits}-bit grey with alpha is not supported; save the picture without alpha")
-    with reading(path, what), python_warnings(path), Pillow.open(path) as picture:
+    with reading(path, what), python_warnings(path, "PIL"), Pillow.open(path) as picture:
         key = picture.info.get("transparency")
         palette = np.asarray(picture.getpalette() or [], np.uint8).reshape(-1, 3)
         stored: Array = np.array(picture)

@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import h5py
 import nibabel
 import numpy as np
+import pydicom
 import SimpleITK as sitk
 import torch
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
 import nephi
 from nephi.fields import StoredTransform, nephi_bytes
@@ -19,7 +23,7 @@ from nephi.images import Image
 from nephi.io import write_displacement, write_displacement_itk
 from nephi.transforms import AffineTransform, DisplacementField
 from tests.conftest import _oblique
-from tests.io.dicom_writer import ramp, write_slices
+from tests.io.dicom_writer import SERIES, ramp, write_enhanced, write_slices
 from tests.learning.predictions import model
 
 Written = Iterator[tuple[str, str, str]]
@@ -53,6 +57,37 @@ SPLINE = """\
 """
 
 
+LTA = """\
+type      = 1 # LINEAR_RAS_TO_RAS
+nxforms   = 1
+mean      = 0 0 0
+sigma     = 1
+1 4 4
+1 0.1 0 3
+-0.1 1 0 4
+0 0 1 5
+0 0 0 1
+src volume info
+valid = 1  # volume info valid
+filename = m.nii
+volume = 7 5 6
+voxelsize = 1.5 0.8 2.5
+xras   = -1 0 0
+yras   = 0 0 -1
+zras   = 0 1 0
+cras   = 1 2 3
+dst volume info
+valid = 1  # volume info valid
+filename = f.nii
+volume = 7 5 6
+voxelsize = 1.5 0.8 2.5
+xras   = -1 0 0
+yras   = 0 0 -1
+zras   = 0 1 0
+cras   = 1 2 3
+"""
+
+
 @dataclass(frozen=True)
 class Seed:
     """A valid file: the reader called `reader` is given `entry`; `target` is the file that is mutated.
@@ -83,9 +118,9 @@ def make_seeds(folder: Path) -> list[Seed]:
 
 def _sealed(name: str, data: bytes) -> int | None:
     """Return where contents begin that a checksum covers, None where no checksum does."""
-    if name.endswith(".zraw"):
+    if name.endswith((".zraw", ".png")):
         return 0
-    if name.endswith(".gz"):
+    if name.endswith((".gz", ".mgz")):
         return 10  # what stands in gzip's own header does not matter
     if name.endswith(".mha") and b"CompressedData = True" in data:
         return data.index(b"\n", data.index(b"ElementDataFile")) + 1
@@ -116,6 +151,10 @@ def _images(folder: Path) -> Written:
     yield "scaled", "image", "a.nii"
     nibabel.save(nibabel.Nifti1Pair(data, np.eye(4)), _new(folder, "pair") / "a.img")
     yield "pair", "image", "a.hdr"
+    nibabel.save(nibabel.Nifti2Image(data, _grid().affine.numpy()), _new(folder, "nifti 2") / "a.nii")
+    yield "nifti 2", "image", "a.nii"
+    nibabel.save(nibabel.AnalyzeImage(data, None), _new(folder, "analyze") / "a.img")
+    yield "analyze", "image", "a.img"
     nibabel.save(nibabel.MGHImage(data, np.eye(4)), _new(folder, "mgz") / "a.mgz")
     yield "mgz", "image", "a.mgz"
     nephi.write_series(_new(folder, "series") / "a.nii.gz", [image] * 2, 2)
@@ -124,6 +163,11 @@ def _images(folder: Path) -> Written:
     for suffix in ("mha", "nrrd", "mhd", "nhdr"):
         sitk.WriteImage(foreign, str(_new(folder, f"raw {suffix}") / f"a.{suffix}"))
         yield f"raw {suffix}", "image", f"a.{suffix}"
+    lines = [b"NRRD0004", b"type: uchar", b"dimension: 3", b"sizes: 3 2 2", b"encoding: raw", b"data file: LIST"]
+    (_new(folder, "list") / "a.nhdr").write_bytes(b"\n".join([*lines, b"one.raw", b"two.raw"]))
+    for name in ("one.raw", "two.raw"):
+        (folder / "list" / name).write_bytes(b"abcdef")
+    yield "list", "image", "a.nhdr"
     head = b"NRRD0004\ntype: int\ndimension: 2\nsizes: 3 2\nspacings: 1 2\nencoding: ascii\n\n"
     (_new(folder, "text") / "a.nrrd").write_bytes(head + b"1 2 3\n4 5 -6\n")
     yield "text", "image", "a.nrrd"
@@ -138,10 +182,19 @@ def _pictures(folder: Path) -> Written:
 
 
 def _dicom(folder: Path) -> Written:
-    write_slices(_new(folder, "dicom"), ramp())
-    for path in sorted((folder / "dicom").iterdir())[2:]:
-        path.unlink()
-    yield "dicom", "image", ""
+    for name, syntax in (("dicom", ExplicitVRLittleEndian), ("dicom rle", RLELossless)):
+        for path in sorted(write_slices(_new(folder, name), ramp()[..., :2], syntax=syntax).iterdir()):
+            data = pydicom.dcmread(path)
+            _name_slice(data, int(path.stem))
+            data.save_as(path)
+        yield name, "image", ""
+    write_enhanced(_new(folder, "dicom frames") / "a.dcm", ramp(), change=lambda data: _name_slice(data, 0))
+    yield "dicom frames", "image", "a.dcm"
+
+
+def _name_slice(data: Dataset, k: int) -> None:
+    """Give a slice the same identifier in every run."""
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = UID(f"{SERIES}.{k + 3}")
 
 
 def _fields(folder: Path) -> Written:
@@ -159,9 +212,21 @@ def _affines(folder: Path) -> Written:
     matrix[:3] += torch.rand(3, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64) / 5
     for suffix in ("tfm", "mat", "h5"):
         nephi.write_affine(_new(folder, suffix) / f"t.{suffix}", AffineTransform(matrix))
+        if suffix == "h5":
+            _drop_times(folder / "h5" / "t.h5")
         yield suffix, "transform", f"t.{suffix}"
     sitk.WriteTransform(sitk.AffineTransform(3), str(_new(folder, "xfm") / "t.xfm"))
     yield "xfm", "transform", "t.xfm"
+
+
+def _drop_times(path: Path) -> None:
+    """Write an HDF5 file anew, without the times at which its parts were written: the same bytes in every run."""
+    parts: dict[str, h5py.Dataset] = {}
+    with h5py.File(path) as old, h5py.File(path.with_suffix(".new"), "w") as new:
+        old.visititems(lambda name, part: parts.update({name: part} if isinstance(part, h5py.Dataset) else {}))
+        for name, part in parts.items():
+            new.create_dataset(name, data=part[()], dtype=part.dtype, track_times=False)
+    path.with_suffix(".new").replace(path)
 
 
 def _chains(folder: Path) -> Written:
@@ -170,6 +235,8 @@ def _chains(folder: Path) -> Written:
     chain.AddTransform(sitk.BSplineTransformInitializer(sitk.Image([9, 9, 9], sitk.sitkUInt8), [2, 2, 2]))
     for suffix in ("tfm", "h5"):
         sitk.WriteTransform(chain, str(_new(folder, f"chain {suffix}") / f"t.{suffix}"))
+        if suffix == "h5":
+            _drop_times(folder / "chain h5" / "t.h5")
         yield f"chain {suffix}", "transform", f"t.{suffix}"
 
 
@@ -181,6 +248,11 @@ def _texts(folder: Path) -> Written:
     yield "elastix", "transform", "b.txt"
     (_new(folder, "elastix spline") / "s.txt").write_text(SPLINE)
     yield "elastix spline", "transform", "s.txt"
+
+    (_new(folder, "flirt") / "m.mat").write_text("1 0.1 0 3\n-0.1 1 0 4\n0 0 1 5\n0 0 0 1\n")
+    yield "flirt", "greedy", "m.mat"
+    (_new(folder, "lta") / "m.lta").write_text(LTA)
+    yield "lta", "transform", "m.lta"
 
 
 def _points(folder: Path) -> Written:

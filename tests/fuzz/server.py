@@ -33,6 +33,7 @@ READERS: Readers = {
     "image": nephi.read_image,
     "series": lambda path: list(nephi.read_series(path)),
     "transform": nephi.read_transform,
+    "greedy": lambda path: nephi.read_transform(path, nephi.FieldConvention("greedy")),
     "points": nephi.read_points,
     "point pairs": nephi.read_point_pairs,
     "cohort": nephi.read_pairs,

@@ -1,5 +1,6 @@
 """Messages of libraries: damage is an error, the rest a warning, and nothing reaches the terminal."""
 
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -71,11 +72,13 @@ def test_what_is_printed_decides(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_warnings_of_python_libraries(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.warns(DataWarning) as caught, python_warnings("a.x"):
+    with pytest.warns(DataWarning) as caught, python_warnings("a.x", "library"):
         warnings.warn("odd\nvalue", stacklevel=1)
         warnings.warn(DataWarning("ours"), stacklevel=1)
-    assert [str(w.message) for w in caught] == ["a.x: odd value", "ours"]
-    with pytest.raises(ValueError, match="x"), python_warnings("a.x"):
+        logging.getLogger("library.part").error("logged")
+    assert [str(w.message) for w in caught] == ["a.x: odd value", "ours", "a.x: logged"]
+    with pytest.raises(ValueError, match="x"), python_warnings("a.x", "library"):
+        logging.getLogger("library").error("logged")
         raise ValueError("x")
     assert capfd.readouterr() == ("", "")
 

@@ -209,3 +209,13 @@ def test_nifti_2_follows_the_same_rule(tmp_path: Path) -> None:
     nibabel.save(second, tmp_path / "b.nii")
     grid: Grid = read_image(tmp_path / "b.nii").grid
     assert grid.same_as(read_image(tmp_path / "a.nii").grid)
+
+
+@pytest.mark.filterwarnings("error", "ignore::nephi.errors.DataWarning")
+@pytest.mark.parametrize(("field", "value"), [("sform_code", 2**17), ("qform_code", -(2**31)), ("qoffset_x", 1e300)])
+def test_numbers_that_nifti_1_cannot_hold(tmp_path: Path, field: str, value: float) -> None:
+    image = nibabel.Nifti2Image(np.zeros((3, 4, 5), np.float32), matrix(TURNED))
+    image.header.set_qform(matrix(np.eye(3)), code=1)
+    image.header[field] = value
+    nibabel.save(image, tmp_path / "a.nii")
+    assert read_image(tmp_path / "a.nii").grid.shape == (3, 4, 5)
