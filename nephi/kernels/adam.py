@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nephi.kernels.library import library
+from nephi.kernels.memory import address
 
 
 class _Step(ctypes.Structure):
@@ -18,7 +19,7 @@ class _Step(ctypes.Structure):
 
 def can_step(flat: Tensor) -> bool:
     """Tell whether the kernel serves this vector of parameters."""
-    return flat.device.type == "cpu" and flat.dtype == torch.float32 and library() is not None
+    return flat.is_cpu and flat.dtype == torch.float32 and library() is not None
 
 
 def adam_step(
@@ -31,14 +32,20 @@ def adam_step(
     rate: float,
     epsilon: float,
 ) -> None:
-    """Move `flat` by one step of Adam, in place as both running means, and set `gradient` to 0.
+    """Move `flat` `(N,)` by one step of Adam, in place as both running means, and set `gradient` to 0.
 
-    All are contiguous float32 vectors. `shares` are `1 - beta^t`, the part of each running mean that does not stem
-    from its start at 0.
+    All are contiguous float32 vectors of one length. `shares` are `1 - beta^t`, the part of each running mean that does
+    not stem from its start at 0.
     """
     native = library()
     assert native is not None
     step = _Step(*betas, rate / shares[0], shares[1], epsilon)
+    shape = flat.shape[:1]
     native.nephi_adam(
-        ctypes.byref(step), len(flat), flat.data_ptr(), gradient.data_ptr(), mean.data_ptr(), square.data_ptr()
+        ctypes.byref(step),
+        shape[0],
+        address(flat, "flat", shape),
+        address(gradient, "gradient", shape),
+        address(mean, "mean", shape),
+        address(square, "square", shape),
     )

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 from nephi.kernels.library import library, over_points
+from nephi.kernels.memory import Fields, address, allocate, plain
+
+PARAMETERS = ("table", "first", "first_bias", "last", "last_bias")
 
 
 class _Field(ctypes.Structure):
@@ -17,14 +20,14 @@ class _Field(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("dimension", "levels", "channels", "hidden")),
         *((name, ctypes.c_void_p) for name in ("cells", "starts", "to_unit", "offset", "amplitude")),
-        *((name, ctypes.c_void_p) for name in ("table", "first", "first_bias", "last", "last_bias")),
+        *((name, ctypes.c_void_p) for name in PARAMETERS),
     )
 
 
 class _FieldGradient(ctypes.Structure):
     """`FieldGradient` of field.h."""
 
-    _fields_ = tuple((name, ctypes.c_void_p) for name in ("table", "first", "first_bias", "last", "last_bias"))
+    _fields_ = tuple((name, ctypes.c_void_p) for name in PARAMETERS)
 
 
 class FieldArrays:
@@ -45,11 +48,32 @@ class FieldArrays:
         parameters: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
     ) -> None:
         levels, dimension = cells.shape
-        self._fixed = (cells, starts, to_unit, offset, amplitude)  # kept, for their addresses are
+        self.dimension = dimension
         self.parameters = parameters
         self.in_place = False  # see fields.compiled.gradients_in_place
-        sizes = (dimension, levels, parameters[0].shape[1], len(parameters[1]))
-        self._structure = _Field(*sizes, *(tensor.data_ptr() for tensor in self._fixed))
+        rows, channels, hidden = *parameters[0].shape, len(parameters[1])
+        shapes = (rows, channels), (hidden, levels * channels), (hidden,), (dimension, hidden), (dimension,)
+        needed = int((starts + (cells + 1).prod(dim=1)).max())
+        if dimension not in (2, 3) or channels % 4 or rows < needed:
+            raise TypeError(
+                f"table: a kernel expected {needed} rows or more of a multiple of 4 channels in 2-D or 3-D, got "
+                f"{rows} of {channels} in {dimension}-D"
+            )
+        self._fixed = (cells, starts, to_unit, offset, amplitude)  # kept, for their addresses are
+        self._structure = _Field(
+            dimension,
+            levels,
+            channels,
+            hidden,
+            address(cells, "cells", (levels, dimension), torch.int64),
+            address(starts, "starts", (levels,), torch.int64),
+            address(to_unit, "to_unit", (dimension, dimension)),
+            address(offset, "offset", (dimension,)),
+            address(amplitude, "amplitude", (dimension, dimension)),
+        )
+        self._shapes = shapes
+        self._fields = Fields(self._structure, PARAMETERS, shapes)
+        self.structure()
 
     def gradients(self) -> list[Tensor]:
         """Return what gradients are added to: `.grad`, and for a parameter held fixed a tensor nobody reads."""
@@ -57,11 +81,13 @@ class FieldArrays:
 
     def structure(self) -> _Field:
         """Return the structure with the parameters' addresses of now: an optimiser may have moved them."""
-        structure, parameters = self._structure, self.parameters
-        structure.table = parameters[0].data_ptr()
-        structure.first, structure.first_bias = parameters[1].data_ptr(), parameters[2].data_ptr()
-        structure.last, structure.last_bias = parameters[3].data_ptr(), parameters[4].data_ptr()
-        return structure
+        self._fields.fill(self.parameters)
+        return self._structure
+
+    def sums(self, tensors: Sequence[Tensor]) -> _FieldGradient:
+        """Return the structure of the tensors that gradients are added to, each of its parameter's shape."""
+        given = zip(PARAMETERS, tensors, self._shapes, strict=True)
+        return _FieldGradient(*[address(tensor, name, shape) for name, tensor, shape in given])
 
 
 def field_values(field: FieldArrays, points: Tensor, jacobian: bool) -> tuple[Tensor, Tensor | None]:
@@ -71,12 +97,11 @@ def field_values(field: FieldArrays, points: Tensor, jacobian: bool) -> tuple[Te
     """
     native = library()
     assert native is not None
-    points = points.detach().contiguous()
-    count, dimension = points.shape
-    moved = torch.empty_like(points)
-    slopes = points.new_empty(count, dimension, dimension) if jacobian else None
+    points, count, dimension = plain(points), points.shape[0], field.dimension
+    moved, into_moved = allocate(points, (count, dimension))
+    slopes, into_slopes = allocate(points, (count, dimension, dimension)) if jacobian else (None, 0)
     structure = ctypes.byref(field.structure())
-    addresses = points.data_ptr(), moved.data_ptr(), 0 if slopes is None else slopes.data_ptr()
+    addresses = address(points, "points", (count, dimension)), into_moved, into_slopes
     row = 4 * dimension  # bytes of a point
 
     def work(start: int, stop: int) -> None:
@@ -106,12 +131,12 @@ def field_inverse(
     """
     native = library()
     assert native is not None
-    points = points.detach().contiguous()
-    found = start.detach().clone(memory_format=torch.contiguous_format)
-    error = points.new_empty(len(points))
+    points, shape = plain(points), (points.shape[0], field.dimension)
+    found = plain(start).clone()
+    error, into_error = allocate(points, shape[:1])
     structure = ctypes.byref(field.structure())
-    addresses = points.data_ptr(), found.data_ptr(), error.data_ptr()
-    row = 4 * points.shape[1]  # bytes of a point
+    addresses = address(points, "points", shape), address(found, "start", shape), into_error
+    row = 4 * field.dimension  # bytes of a point
 
     def work(begin: int, stop: int) -> None:
         source, into, left = addresses
@@ -138,15 +163,17 @@ def field_gradient(
     """
     native = library()
     assert native is not None
-    points = points.detach().contiguous()
-    by_points = torch.empty_like(points) if of_points else None
-    up = [None if given is None else given.contiguous() for given in (by_displacement, by_jacobian)]
-    if len(points) and native.nephi_field_gradient(
+    points, shape = plain(points), (points.shape[0], field.dimension)
+    by_points, into_points = allocate(points, shape) if of_points else (None, None)
+    moved, slopes = (None if given is None else given.contiguous() for given in (by_displacement, by_jacobian))
+    if shape[0] and native.nephi_field_gradient(
         ctypes.byref(field.structure()),
-        ctypes.byref(_FieldGradient(*(total.data_ptr() for total in sums))),
-        len(points),
-        points.data_ptr(),
-        *(None if given is None else given.data_ptr() for given in (*up, by_points)),
+        ctypes.byref(field.sums(sums)),
+        shape[0],
+        address(points, "points", shape),
+        None if moved is None else address(moved, "by_displacement", shape),
+        None if slopes is None else address(slopes, "by_jacobian", (*shape, field.dimension)),
+        into_points,
     ):
         raise MemoryError("no memory for a block of points")
     return by_points

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from nephi.kernels.library import library, over_points
-from nephi.kernels.volume import Window, is_readable, volume_of
+from nephi.kernels.memory import address, allocate, plain
+from nephi.kernels.volume import Volume, Window, is_readable, volume_of
 
 MOST_VOXELS = 2**31  # the kernels count them in 32 bits
 
@@ -37,17 +38,21 @@ class PatchFrame:
     """Where the samples of patches lie: world mm to voxels, `to_voxel @ x + origin`, and `offsets` `(K, D)` in mm."""
 
     def __init__(self, to_voxel: Tensor, origin: Tensor, offsets: Tensor) -> None:
-        self._kept = tuple(tensor.float().contiguous() for tensor in (to_voxel, origin, offsets))
-        self.samples = len(offsets)
-        first, second, third = (tensor.data_ptr() for tensor in self._kept)
-        self.structure = _Patches(first, second, self.samples, third)
+        to_voxel, origin, offsets = (tensor.float().contiguous() for tensor in (to_voxel, origin, offsets))
+        self._kept = to_voxel, origin, offsets  # for their addresses are
+        self.samples, self.dimension = offsets.shape
+        self.structure = _Patches(
+            address(to_voxel, "to_voxel", (self.dimension, self.dimension)),
+            address(origin, "origin", (self.dimension,)),
+            self.samples,
+            address(offsets, "offsets", (self.samples, self.dimension)),
+        )
 
 
 def can_look_up(data: Tensor, points_voxel: Tensor) -> bool:
-    """Tell whether the kernel serves these voxels and points."""
-    last = sum((size - 1) * step for size, step in zip(data.shape, data.stride(), strict=True))
-    fits = points_voxel.dtype == torch.float32 and data.ndim == points_voxel.shape[-1] and last < MOST_VOXELS
-    return fits and is_readable(data) and library() is not None
+    """Return whether the kernel serves these voxels and points."""
+    usual = points_voxel.dtype == torch.float32 and points_voxel.is_cpu and data.ndim == points_voxel.shape[-1]
+    return usual and library() is not None and is_readable(data) and _last_voxel(data) < MOST_VOXELS
 
 
 def look_up(data: Tensor, points_voxel: Tensor, window: Window | None, gradient: bool) -> tuple[Tensor, Tensor | None]:
@@ -57,17 +62,16 @@ def look_up(data: Tensor, points_voxel: Tensor, window: Window | None, gradient:
     """
     native = library()
     assert native is not None
-    points = points_voxel.detach().contiguous()
-    values = points.new_empty(points.shape[:-1])
-    gradients = torch.empty_like(points) if gradient else None
-    volume = volume_of(data, window, data.shape, data.stride())
-    flat, step = points.data_ptr(), 4 * data.ndim
+    points = plain(points_voxel)
+    shape = *points.shape[:-1], data.ndim
+    values, into_values = allocate(points, shape[:-1])
+    gradients, into_gradients = allocate(points, shape) if gradient else (None, 0)
+    volume = _volume_to_look_up(data, window)
+    flat, step = address(points, "points_voxel", shape), 4 * data.ndim
 
     def work(start: int, stop: int) -> None:
-        into = None if gradients is None else gradients.data_ptr() + step * start
-        native.nephi_lookup(
-            ctypes.byref(volume), stop - start, flat + step * start, values.data_ptr() + 4 * start, into
-        )
+        into = into_gradients + step * start if gradient else None
+        native.nephi_lookup(ctypes.byref(volume), stop - start, flat + step * start, into_values + 4 * start, into)
 
     over_points(work, values.numel())
     return values, gradients
@@ -88,16 +92,24 @@ def look_up_patches(
     """
     native = library()
     assert native is not None
-    centres = centres.detach().contiguous()
-    matrices = None if matrices is None else matrices.detach().contiguous()
-    count, dimension = centres.shape
-    values = centres.new_empty(count, frame.samples)
-    gradients = centres.new_empty(count, dimension, frame.samples) if gradient else None
-    inside = centres.new_empty(count)
-    given = centres, matrices, values, gradients, inside
-    addresses = (None if tensor is None else tensor.data_ptr() for tensor in given)
-    volume, patches = ctypes.byref(volume_of(data, window, data.shape, data.stride())), ctypes.byref(frame.structure)
-    if native.nephi_patches(volume, patches, count, *addresses):
+    if data.ndim != frame.dimension:
+        raise TypeError(f"voxels: a kernel expected a {frame.dimension}-D array, as the patches are, got {data.ndim}-D")
+    centres = plain(centres)
+    matrices = None if matrices is None else plain(matrices)
+    count, dimension = centres.shape[0], data.ndim
+    values, into_values = allocate(centres, (count, frame.samples))
+    gradients, into_gradients = allocate(centres, (count, dimension, frame.samples)) if gradient else (None, None)
+    inside, into_inside = allocate(centres, (count,))
+    if native.nephi_patches(
+        ctypes.byref(_volume_to_look_up(data, window)),
+        ctypes.byref(frame.structure),
+        count,
+        address(centres, "centres", (count, dimension)),
+        None if matrices is None else address(matrices, "matrices", (count, dimension, dimension)),
+        into_values,
+        into_gradients,
+        into_inside,
+    ):
         raise MemoryError("no memory for the cells of a patch")
     return LookedUp(values, gradients, inside)
 
@@ -108,17 +120,28 @@ def patches_gradient(
     """Return the gradients of centres `(P, D)` and, if wanted, matrices `(P, D, D)`, given those of the values."""
     native = library()
     assert native is not None
-    count, dimension, _ = gradients.shape
+    count, dimension, samples = gradients.shape[0], frame.dimension, frame.samples
     by_values = by_values.contiguous()
-    by_centres = gradients.new_empty(count, dimension)
-    by_matrices = gradients.new_empty(count, dimension, dimension) if of_matrices else None
+    by_centres, into_centres = allocate(gradients, (count, dimension))
+    by_matrices, into_matrices = allocate(gradients, (count, dimension, dimension)) if of_matrices else (None, None)
     native.nephi_patches_gradient(
         ctypes.byref(frame.structure),
         dimension,
         count,
-        gradients.data_ptr(),
-        by_values.data_ptr(),
-        by_centres.data_ptr(),
-        None if by_matrices is None else by_matrices.data_ptr(),
+        address(gradients, "gradients", (count, dimension, samples)),
+        address(by_values, "by_values", (count, samples)),
+        into_centres,
+        into_matrices,
     )
     return by_centres, by_matrices
+
+
+def _volume_to_look_up(data: Tensor, window: Window | None) -> Volume:
+    if _last_voxel(data) >= MOST_VOXELS:
+        raise TypeError(f"voxels: a kernel expected fewer than {MOST_VOXELS}, got strides {data.stride()}")
+    return volume_of(data, window)
+
+
+def _last_voxel(data: Tensor) -> int:
+    """Return how many voxels lie between the first and the last one in memory."""
+    return sum((size - 1) * step for size, step in zip(data.shape, data.stride(), strict=True))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from nephi.kernels.library import library
+from nephi.kernels.memory import address, allocate
 
 PENALTIES = ("gradicon", "icon", "folding", "diffusion")  # in the order of regularity.c
 
@@ -44,10 +44,22 @@ def round_trip(
     native = library()
     assert native is not None
     count, dimension = start.shape
-    given = start, back, first, second
-    assert all(tensor.is_contiguous() and tensor.dtype == torch.float32 for tensor in given)
-    trip = _RoundTrip(dimension, count, *(tensor.data_ptr() for tensor in given), *weights, floor)
+    if dimension not in (2, 3):
+        raise TypeError(f"start: a kernel expected points of 2 or 3 coordinates, got {tuple(start.shape)}")
+    points, matrices = (count, dimension), (count, dimension, dimension)
+    trip = _RoundTrip(
+        dimension,
+        count,
+        address(start, "start", points),
+        address(back, "back", points),
+        address(first, "first", matrices),
+        address(second, "second", matrices),
+        *(weight for _, weight in zip(PENALTIES, weights, strict=True)),
+        floor,
+    )
     terms = (ctypes.c_double * len(PENALTIES))()
-    gradients = [torch.empty_like(tensor) for tensor in given[1:]]
-    native.nephi_round_trip(ctypes.byref(trip), terms, *(tensor.data_ptr() for tensor in gradients))
-    return Penalties(list(terms), *gradients)
+    by_back, into_back = allocate(back, points)
+    by_first, into_first = allocate(first, matrices)
+    by_second, into_second = allocate(second, matrices)
+    native.nephi_round_trip(ctypes.byref(trip), terms, into_back, into_first, into_second)
+    return Penalties(list(terms), by_back, by_first, by_second)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nephi.kernels.library import library
+from nephi.kernels.memory import address, allocate, plain
 
 MOST_SAMPLES = 1024  # of a patch
 MEASURES = ("lncc", "lncc2", "pooled", "ncc", "mse")  # in the order of similarity.c
@@ -25,9 +26,9 @@ class _Measure(ctypes.Structure):
 
 
 def can_compare(fixed: Tensor, moving: Tensor, weights: Tensor | None) -> bool:
-    """Tell whether the kernel serves these patches and weights: it adds a patch up in single precision."""
+    """Return whether the kernel serves these patches and weights: it adds a patch up in single precision."""
     given = (t for t in (fixed, moving, weights) if t is not None)
-    usual = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in given)
+    usual = all(t.is_cpu and t.dtype == torch.float32 for t in given)
     return usual and fixed.shape[-1] <= MOST_SAMPLES and library() is not None
 
 
@@ -46,12 +47,21 @@ def compare(
     """
     native = library()
     assert native is not None
-    fixed, moving = fixed.detach().contiguous(), moving.detach().contiguous()
-    weights = None if weights is None else weights.detach().contiguous()
-    result = torch.empty_like(moving) if gradient else None
-    measure = _Measure(*fixed.shape, *(factors.get(name, 0.0) for name in MEASURES), *epsilons)
-    first, second, third, fourth = (None if t is None else t.data_ptr() for t in (fixed, moving, weights, result))
+    fixed, moving = plain(fixed), plain(moving)
+    weights = None if weights is None else plain(weights)
+    patches, samples = fixed.shape
+    if samples > MOST_SAMPLES:
+        raise TypeError(f"fixed: a kernel expected {MOST_SAMPLES} samples a patch or fewer, got {samples}")
+    result, into_result = allocate(moving, (patches, samples)) if gradient else (None, None)
+    measure = _Measure(patches, samples, *(factors.get(name, 0.0) for name in MEASURES), *epsilons)
     loss = ctypes.c_double()
-    if native.nephi_similarity(ctypes.byref(measure), first, second, third, ctypes.byref(loss), fourth):
+    if native.nephi_similarity(
+        ctypes.byref(measure),
+        address(fixed, "fixed", (patches, samples)),
+        address(moving, "moving", (patches, samples)),
+        None if weights is None else address(weights, "weights", (patches,)),
+        ctypes.byref(loss),
+        into_result,
+    ):
         raise MemoryError("no memory to compare patches in")
     return loss.value, result

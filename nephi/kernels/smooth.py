@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nephi.kernels.library import library
+from nephi.kernels.memory import address, allocate
 from nephi.kernels.volume import Window, memory_order, volume_in_order
 
 
@@ -31,15 +32,24 @@ def smooth(data: Tensor, window: Window | None, matrices: Sequence[Tensor]) -> T
     native = library()
     assert native is not None
     order = memory_order(data)
+    inputs = [matrix.shape[1] for matrix in matrices]
+    if inputs != list(data.shape):
+        raise TypeError(f"matrices: a kernel expected one for each of {tuple(data.shape)} voxels, got {inputs} inputs")
     bands = [_banded(matrices[axis]) for axis in order]
     if data.ndim == 2:
         bands.insert(1, (torch.zeros(1, dtype=torch.int64), torch.ones(1, 1, dtype=torch.float32)))
     source = volume_in_order(data, window, order)
-    pieces = (_Band(len(w), w.shape[1], first.data_ptr(), w.data_ptr()) for first, w in bands)
-    outputs = torch.empty([matrices[axis].shape[0] for axis in order], dtype=torch.float32)
-    if native.nephi_smooth(ctypes.byref(source), (_Band * 3)(*pieces), outputs.data_ptr()):
+    outputs, into_outputs = allocate(bands[0][1], tuple(matrices[axis].shape[0] for axis in order))
+    if native.nephi_smooth(ctypes.byref(source), (_Band * 3)(*(_band(*band) for band in bands)), into_outputs):
         raise MemoryError("no memory to smooth a volume in")
     return outputs.permute([order.index(axis) for axis in range(data.ndim)])
+
+
+def _band(first: Tensor, weights: Tensor) -> _Band:
+    count, width = weights.shape
+    return _Band(
+        count, width, address(first, "first", (count,), torch.int64), address(weights, "weights", (count, width))
+    )
 
 
 def _banded(matrix: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from nephi.kernels import memory
 from nephi.kernels.library import library
 
 TYPES = (torch.float32, torch.float64, torch.uint8, torch.int16, torch.int32)  # in the order of volume.h
@@ -29,21 +30,19 @@ class Volume(ctypes.Structure):
     )
 
 
-def volume_of(data: Tensor, window: Window | None, shape: Sequence[int], stride: Sequence[int]) -> Volume:
-    """Return the structure for `data`, its axes told by `shape` and `stride`; it does not keep `data` alive."""
-    low, scale = (0.0, 1.0) if window is None else (window[0], 1 / (window[1] - window[0]))
-    address, kind = data.data_ptr(), TYPES.index(data.dtype)
-    return Volume(len(shape), tuple(shape), tuple(stride), address, kind, low, scale, window is not None)
+def volume_of(data: Tensor, window: Window | None) -> Volume:
+    """Return the structure for `data`, of any strides; it does not keep `data` alive."""
+    return _volume(data, window, data.shape, data.stride())
 
 
 def is_readable(data: Tensor) -> bool:
-    """Tell whether kernels read these voxels: 2-D or 3-D, of a type they know, in main memory."""
-    return data.device.type == "cpu" and data.dtype in TYPES and data.ndim in (2, 3)
+    """Return whether kernels read these voxels: 2-D or 3-D, of one of `TYPES`, in main memory."""
+    return memory.is_readable(data, TYPES)
 
 
 def can_read_through(data: Tensor) -> bool:
-    """Tell whether kernels that read whole volumes serve this one: readable, without gaps along the fastest axis."""
-    return is_readable(data) and min(data.stride()) == 1 and library() is not None
+    """Return whether kernels that read whole volumes serve this one: readable, without gaps along the fastest axis."""
+    return library() is not None and is_readable(data) and data.stride(memory_order(data)[-1]) == 1 and data.numel() > 0
 
 
 def memory_order(data: Tensor) -> list[int]:
@@ -52,9 +51,20 @@ def memory_order(data: Tensor) -> list[int]:
 
 
 def volume_in_order(data: Tensor, window: Window | None, order: Sequence[int]) -> Volume:
-    """Return the structure for `data` with three axes, slowest first; of an image, the middle one has one voxel."""
+    """Return the structure for `data` with three axes, slowest first; of an image, the middle one has one voxel.
+
+    Raises `TypeError` for an array with gaps along the fastest axis.
+    """
     shape, stride = [data.shape[axis] for axis in order], [data.stride(axis) for axis in order]
+    if stride[-1] != 1:
+        raise TypeError(f"voxels: a kernel expected an array without gaps along its fastest axis, got strides {stride}")
     if data.ndim == 2:
         shape.insert(1, 1)
         stride.insert(1, 0)
-    return volume_of(data, window, shape, stride)
+    return _volume(data, window, shape, stride)
+
+
+def _volume(data: Tensor, window: Window | None, shape: Sequence[int], stride: Sequence[int]) -> Volume:
+    low, scale = (0.0, 1.0) if window is None else (window[0], 1 / (window[1] - window[0]))
+    voxels, kind = memory.voxel_address(data, TYPES)
+    return Volume(len(shape), tuple(shape), tuple(stride), voxels, kind, low, scale, window is not None)
