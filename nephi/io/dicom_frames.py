@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from nephi.errors import DataError
@@ -38,6 +39,13 @@ FRAME_MARKS = {
     "NominalPercentageOfCardiacPhase": "CardiacSynchronizationSequence",
     "ReferencedSegmentNumber": "SegmentIdentificationSequence",
 }
+PLACES = (
+    "PlanePositionSequence",
+    "PlaneOrientationSequence",
+    "PixelMeasuresSequence",
+    "PixelValueTransformationSequence",
+    "DetectorInformationSequence",
+)
 SLICE_VECTOR = "(0054,0080)"  # as FrameIncrementPointer: frames differ in nothing but their slice
 FRAME_TYPES = ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence")
 
@@ -87,27 +95,41 @@ def frames_of(file: DicomFile) -> list[DicomFrame]:
             f"{file.path}: expected a header for each of {count} frames, found {len(groups)} "
             "(PerFrameFunctionalGroupsSequence); the file may be damaged"
         )
-    shared = (items_of(file.header, "SharedFunctionalGroupsSequence", file.path) or [None])[0]
+    shared = items_of(file.header, "SharedFunctionalGroupsSequence", file.path)[:1]
+    common = [_groups_in(header, file) for header in (*shared, file.header)]
     offsets = _offsets(file, count)
     marks = {keyword: _mark(file.header, keyword, file) for keyword in FILE_MARKS}
     marks |= {keyword: marks[keyword].split(".")[0] for keyword in ("AcquisitionTime", "ContentTime")}
-    if not groups and shared is None and count == 1:
-        return [_frame(file, 0, [file.header], marks, 0.0)]
     return [
-        _frame(file, n, [*groups[n : n + 1], *([] if shared is None else [shared]), file.header], marks, offsets[n])
+        _frame(file, n, [*(_groups_in(group, file) for group in groups[n : n + 1]), *common], marks, offsets[n])
         for n in range(count)
     ]
 
 
-def _frame(file: DicomFile, index: int, levels: list[Any], marks: dict[str, str], offset: float) -> DicomFrame:
-    """Return a frame from the headers that apply to it: its own, the shared one, the file's; the first that has it."""
+Groups = dict[str, list[Any]]  # functional groups by their keyword
+
+
+def _groups_in(header: Any, file: DicomFile) -> Groups:
+    keywords = _group_keywords()
+    return {keywords[tag]: items_of(header, keywords[tag], file.path) for tag in header.keys() & keywords.keys()}
+
+
+@cache
+def _group_keywords() -> dict[int, str]:
+    from pydicom.datadict import tag_for_keyword
+
+    found = {tag_for_keyword(keyword): keyword for keyword in {*PLACES, *FRAME_MARKS.values(), *FRAME_TYPES}}
+    return {int(tag): keyword for tag, keyword in found.items() if tag is not None}
+
+
+def _frame(file: DicomFile, index: int, levels: list[Groups], marks: dict[str, str], offset: float) -> DicomFrame:
+    """Return a frame from its own functional groups, the shared ones and the file's header; the first that has it."""
 
     def find(keyword: str, group: str, count: int) -> tuple[float, ...] | None:
-        for level in levels:
-            for holder in [*items_of(level, group, file.path), *([level] if level is file.header else [])]:
-                values = numbers(holder, keyword, count, file.path)
-                if values is not None:
-                    return values
+        for holder in (*(item for level in levels for item in level.get(group, ())), file.header):
+            values = numbers(holder, keyword, count, file.path)
+            if values is not None:
+                return values
         return None
 
     position = find("ImagePositionPatient", "PlanePositionSequence", 3)
@@ -131,7 +153,7 @@ def _frame(file: DicomFile, index: int, levels: list[Any], marks: dict[str, str]
         has_slope=slope is not None,
         has_intercept=intercept is not None,
         slice_spacing=between[0] if between else None,
-        marks=marks | _frame_marks(file, levels[:-1]),
+        marks=marks | _frame_marks(file, levels),
     )
 
 
@@ -143,12 +165,12 @@ def _positive(spacing: tuple[float, ...] | None, file: DicomFile) -> tuple[float
     return spacing
 
 
-def _frame_marks(file: DicomFile, levels: list[Any]) -> dict[str, str]:
+def _frame_marks(file: DicomFile, levels: list[Groups]) -> dict[str, str]:
     marks: dict[str, str] = {}
     pairs = [*FRAME_MARKS.items(), *(("FrameType", group) for group in FRAME_TYPES)]
-    for level in reversed(levels):  # the frame's own header last: it counts
+    for level in reversed(levels):  # the frame's own groups last: they count
         for keyword, group in pairs:
-            for item in items_of(level, group, file.path):
+            for item in level.get(group, ()):
                 for holder in (item, *items_of(item, "DiffusionGradientDirectionSequence", file.path)):
                     marks[keyword] = _mark(holder, keyword, file) or marks.get(keyword, "")
     return marks
