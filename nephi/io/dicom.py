@@ -8,7 +8,7 @@ from pathlib import Path
 from nephi.errors import DataError, warn
 from nephi.geometry import Grid
 from nephi.images import Image
-from nephi.io.dicom_file import DicomFile, has_dicom_prefix, parse_dicom
+from nephi.io.dicom_file import DicomFile, has_dicom_prefix, parse_dicom, starts_like_dicom
 from nephi.io.dicom_frames import DicomFrame, frames_of
 from nephi.io.dicom_geometry import arrange
 from nephi.io.dicom_series import DICOM_SUFFIXES, DIRECTORY, find_series
@@ -55,7 +55,11 @@ def _arranged(path: Path) -> tuple[list[DicomFrame], Grid]:
 
 
 def _single_file(path: Path, messages: LibraryWarnings) -> DicomFile:
-    file = messages.collect(parse_dicom, require_file(path), path)
+    if not starts_like_dicom(require_file(path)):
+        raise DataError(
+            f"{path}: expected a DICOM file, found other contents; check the file, or give its right suffix"
+        )
+    file = messages.collect(parse_dicom, path, path)
     if file.storage_class == DIRECTORY:
         raise DataError(
             f"{path}: expected an image, found a DICOMDIR, an index of files; give the folder of one series"

@@ -311,6 +311,12 @@ def test_files_without_a_preamble(tmp_path: Path) -> None:
     assert np.array_equal(image.data.numpy(), ramp())
 
 
+def test_another_file_named_dcm(tmp_path: Path) -> None:
+    (tmp_path / "x.dcm").write_text("a text " * 100)
+    with pytest.raises(DataError, match=r"x.dcm: expected a DICOM file, found other contents"):
+        read_image(tmp_path / "x.dcm")
+
+
 @pytest.mark.parametrize("name", ["missing.dcm", "missing"])
 def test_no_such_file(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=f"{name}: no such file or folder"):
