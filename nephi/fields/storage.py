@@ -72,6 +72,7 @@ def _step_tensors(step: Step) -> dict[str, Tensor]:
     }
 
 
+@torch.inference_mode(False)
 def read_nephi(path: str | Path) -> StoredTransform:
     """Read a `.nephi` file.
 

@@ -1,5 +1,6 @@
 """Grids and points, their frames, and the lookup of arrays at points."""
 
+from nephi.geometry.gradient_mode import gradients_recorded, recordable
 from nephi.geometry.grid import Grid, Plane
 from nephi.geometry.interpolation import (
     lookup,
@@ -20,6 +21,7 @@ __all__ = [
     "Points",
     "determinant",
     "determinant_of_rows",
+    "gradients_recorded",
     "identity_like",
     "lookup",
     "lookup_majority",
@@ -27,4 +29,5 @@ __all__ = [
     "lookup_with_gradient",
     "multilinear",
     "multilinear_with_slopes",
+    "recordable",
 ]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError
+from nephi.geometry.gradient_mode import recordable
 
 ROUNDING = 1e-4  # voxels
 
@@ -48,7 +49,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
-        object.__setattr__(self, "affine", torch.as_tensor(self.affine, dtype=torch.float64).cpu())
+        object.__setattr__(self, "affine", recordable(torch.as_tensor(self.affine, dtype=torch.float64).cpu()))
         d = len(self.shape)
         if d not in (2, 3) or min(self.shape) < 1:
             raise DataError(f"a grid has 2 or 3 axes of at least one voxel, got shape {self.shape}")
@@ -88,17 +89,21 @@ class Grid:
         """World position `(D,)` in mm of the first voxel's centre."""
         return self.affine[:-1, -1]
 
+    # Kept for later, and so computed outside of an inference mode of the caller's.
     @cached_property
+    @torch.inference_mode(False)
     def spacing(self) -> Tensor:
         """Distance in mm between voxel centres along each axis, `(D,)`."""
         return self.affine[:-1, :-1].norm(dim=0)
 
     @cached_property
+    @torch.inference_mode(False)
     def direction(self) -> Tensor:
         """World direction of each voxel axis, unit columns of a `(D, D)` matrix."""
         return self.affine[:-1, :-1] / self.spacing
 
     @cached_property
+    @torch.inference_mode(False)
     def inverse_affine(self) -> Tensor:
         """World-to-voxel matrix `(D + 1, D + 1)`, float64."""
         return torch.linalg.inv(self.affine)

@@ -21,6 +21,7 @@ from nephi.io.voxels import Array
 from nephi.transforms import DisplacementField
 
 
+@torch.inference_mode(False)
 def read_displacement(path: str | Path, convention: FieldConvention | None = None) -> DisplacementField:
     """Read `u(x)` of `phi(x) = x + u(x)` in world mm.
 

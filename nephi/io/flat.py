@@ -27,7 +27,7 @@ def flat_grid(shape: tuple[int, ...], affine: Tensor, path: Path) -> Grid:
             f"{path}: expected the axes of a 2-D image in the world's x-y plane, found a single slice in another "
             "orientation; rewrite its header as an axial one, or give a volume of several slices"
         )
-    axes = torch.tensor([0, 1, 3])
+    axes = torch.tensor([0, 1, 3], dtype=torch.int64)
     with naming(path):
         return Grid(shape[:2], affine[axes][:, axes], _plane_of(affine, has_third_axis=len(shape) > 2))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from nephi.errors import DataError, UsageError, collected_warnings
 from nephi.geometry import Grid
 from nephi.images import Image
@@ -20,6 +22,7 @@ from nephi.io.voxel_image import read_voxel_header, read_voxel_image
 FLAT_SUFFIXES = (".png", ".tif", ".tiff")
 
 
+@torch.inference_mode(False)
 def read_image(path: str | Path, name: str | None = None) -> Image:
     """Read a scalar image in 2-D or 3-D, placed in the RAS world in mm.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from nephi.errors import DataError, UsageError
 from nephi.io.affine_text import is_matrix_text, read_matrix_text
 from nephi.io.atomic import replacing
@@ -24,6 +26,7 @@ MATRIX_SUFFIXES = (".mat", ".txt")
 AFFINE_SUFFIXES = (*TEXT_SUFFIXES, ".mat", *HDF5_SUFFIXES)
 
 
+@torch.inference_mode(False)
 def read_foreign_transform(path: str | Path, convention: FieldConvention | None = None) -> Transform:
     """Read a transform of ITK, ANTs, elastix, SPM, NiftyReg, FSL, greedy or FreeSurfer, as a map of points (mm, RAS).
 

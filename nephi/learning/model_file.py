@@ -51,6 +51,7 @@ def write_model(stored: StoredModel, path: str | Path) -> None:
         write_durably(temporary, model_bytes(stored))
 
 
+@torch.inference_mode(False)
 def read_model(path: str | Path) -> StoredModel:
     """Read a model file; the system is on the CPU, ready to predict.
 

@@ -11,6 +11,7 @@ import torch
 
 from nephi.errors import collected_warnings
 from nephi.fields import ChainPair, FieldStep, Step, StoredTransform, seeded_fields
+from nephi.geometry import gradients_recorded
 from nephi.learning.model_file import StoredModel, model_bytes
 from nephi.learning.predicted import predicted_steps
 from nephi.learning.prediction_inputs import (
@@ -39,6 +40,7 @@ from nephi.optimize import (
 from nephi.transforms import AffineTransform
 
 
+@gradients_recorded()
 def predict(
     fixed: Source,
     moving: Source,

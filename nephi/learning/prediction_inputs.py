@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,8 @@ class PredictionInputs:
 def refinable_model(model: StoredModel | str | Path, refinement: Refinement) -> StoredModel:
     """Return the model, read where it is a file; raise `UsageError` for a refinement of one without codes."""
     stored = model if isinstance(model, StoredModel) else read_model(model)
+    if any(parameter.is_inference() for parameter in stored.system.parameters()):  # made under inference_mode()
+        stored = replace(stored, system=copy.deepcopy(stored.system))
     if refinement.steps and not isinstance(stored.system, NephiSystem):
         raise UsageError(
             f"refine: a model of system {stored.settings.system!r} predicts a displacement for every voxel and no "

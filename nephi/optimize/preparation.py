@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from nephi.geometry import recordable
 from nephi.images import Image
 from nephi.io import read_image
 from nephi.optimize.pair import Pair, make_pair
@@ -28,4 +30,6 @@ def prepare(
 
 def as_image(source: Source) -> Image:
     """Return the image, read where it is a file. Raises `DataError` for a file that cannot be read."""
-    return source if isinstance(source, Image) else read_image(source)
+    if not isinstance(source, Image):
+        return read_image(source)
+    return replace(source, data=recordable(source.data)) if source.data.is_inference() else source

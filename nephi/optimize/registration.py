@@ -12,7 +12,7 @@ import torch
 
 from nephi.errors import UsageError, collected_warnings
 from nephi.fields import FieldPair, FieldStep, StoredTransform, build_fields
-from nephi.geometry import PointPairs
+from nephi.geometry import PointPairs, gradients_recorded
 from nephi.images import LABEL_INTERPOLATIONS, Image, resample, warn_of_units
 from nephi.optimize.affine import fit_affine, initial_alignment, require_overlap
 from nephi.optimize.device import choose_device, cpu_threads
@@ -98,6 +98,7 @@ class Registration:
         return save_registration(self, Path(folder), overwrite, landmarks, outputs, labels, page)
 
 
+@gradients_recorded()
 def register(
     fixed: Source,
     moving: Source,
@@ -115,7 +116,8 @@ def register(
 
     Images and masks are `Image` objects or files. `settings`, when given, take the place of `preset`. `initial` is
     `moments`, `centers`, `none`, or an affine transform that takes fixed to moving points (world mm, RAS);
-    None leaves it to the settings. The same seed, machine and number of threads give the same result.
+    None leaves it to the settings. The same seed, machine and number of threads give the same result, also inside
+    `torch.no_grad()`, `torch.inference_mode()` or `torch.autocast()`, and whatever torch's default dtype is.
 
     Raises `DataError` for unsuitable images, `UsageError` for an unknown preset, device or initial alignment.
     """

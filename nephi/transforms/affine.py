@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError
+from nephi.geometry import recordable
 from nephi.transforms.transform import Transform
 
 
@@ -16,7 +17,7 @@ class AffineTransform(Transform):
     """
 
     def __init__(self, matrix: Tensor) -> None:
-        matrix = torch.as_tensor(matrix, dtype=torch.float64).detach().cpu()
+        matrix = recordable(torch.as_tensor(matrix, dtype=torch.float64).detach().cpu())
         if matrix.ndim != 2 or tuple(matrix.shape) not in ((3, 3), (4, 4)):
             raise DataError(f"an affine transform needs a 3x3 or 4x4 homogeneous matrix, got {tuple(matrix.shape)}")
         if not bool(torch.isfinite(matrix).all()):

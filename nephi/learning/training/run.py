@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nephi.errors import NephiError, UsageError
+from nephi.geometry import gradients_recorded
 from nephi.io import write_text
 from nephi.learning.frame import frame_grid
 from nephi.learning.index import DatasetIndex
@@ -59,6 +60,7 @@ class TrainingResult:
         return self.steps == self.planned
 
 
+@gradients_recorded()
 def train(
     settings: TrainSettings,
     output: str | Path,

@@ -1,0 +1,163 @@
+"""The program that calls nephi may have switched gradients off, or half precision on: results are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import nephi
+from nephi.fields import FieldSettings
+from nephi.geometry import Grid, gradients_recorded, recordable
+from nephi.learning import (
+    EncoderSettings,
+    FrameSettings,
+    ModelSettings,
+    ObjectiveSettings,
+    StoredModel,
+    build_system,
+    frame_grid,
+    write_model,
+)
+from nephi.optimize import Settings
+from nephi.optimize.settings import AffineSettings, FitSettings, LevelSettings, RegularitySettings
+from nephi.transforms import AffineTransform
+
+MODES: dict[str, Callable[[], AbstractContextManager[object]]] = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "autocast": partial(torch.autocast, "cpu", torch.bfloat16),
+}
+BRIEF = Settings(
+    affine=AffineSettings(smoothing=(5.0,), steps=8, points=500),
+    field=FieldSettings(spacings=(48.0, 24.0)),
+    fit=FitSettings(patches=64, radius=1),
+    regularity=RegularitySettings(points=32, everywhere=16),
+    levels=(LevelSettings(8, 3.0, 4.0), LevelSettings(8, 0.0, 3.0)),
+)
+WAYS = {
+    "kernels": BRIEF,
+    "sines": replace(BRIEF, field=FieldSettings(encoding="fourier", decoder="siren", global_codes=2)),
+    "mind": replace(BRIEF, fit=replace(BRIEF.fit, similarity="mind", radius=2)),
+    "contrast": replace(BRIEF, fit=replace(BRIEF.fit, similarity="nmi", match_contrast=True)),
+}
+in_every_mode = pytest.mark.parametrize("mode", MODES)
+
+
+@pytest.fixture(scope="module", params=[2, 3], ids=["2-D", "3-D"])
+def pair(request: pytest.FixtureRequest) -> nephi.PhantomPair:
+    if request.param == 2:
+        return nephi.shapes_phantom(seed=1, motion=6.0, shape=(48, 40))
+    return nephi.lung_phantom(seed=1, motion=15.0, shape=(26, 20, 22))
+
+
+@pytest.fixture(scope="module")
+def files(pair: nephi.PhantomPair, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("files")
+    paths = folder / "fixed.nii.gz", folder / "moving.nii.gz"
+    nephi.write_image(pair.fixed, paths[0])
+    nephi.write_image(pair.moving, paths[1])
+    return paths
+
+
+def remade(image: nephi.Image) -> nephi.Image:
+    """The same image, of tensors made in the mode of now."""
+    return nephi.Image(image.data.clone(), Grid(image.grid.shape, image.grid.affine.clone()))
+
+
+def values(result: nephi.Registration, points: Tensor) -> list[Tensor]:
+    found = [result.transform(points), result.inverse(points), *result.transform.value_and_jacobian(points)]
+    return [each.detach() for each in found]
+
+
+def same(found: nephi.Registration, expected: nephi.Registration, points: Tensor) -> None:
+    for one, other in zip(values(found, points), values(expected, points), strict=True):
+        assert torch.equal(one, other)
+    assert found.history == expected.history
+
+
+@in_every_mode
+@pytest.mark.parametrize("way", WAYS)
+def test_register(pair: nephi.PhantomPair, mode: str, way: str) -> None:
+    start = AffineTransform.translation(torch.full((pair.fixed.dimension,), 1.5, dtype=torch.float64))
+    settings = WAYS[way]
+    expected = nephi.register(pair.fixed, pair.moving, settings=settings, fixed_mask=pair.fixed_mask, initial=start)
+    with MODES[mode]():
+        fixed, moving, mask = remade(pair.fixed), remade(pair.moving), remade(pair.fixed_mask)
+        initial = AffineTransform(start.matrix.clone())
+        found = nephi.register(fixed, moving, settings=settings, fixed_mask=mask, initial=initial)
+        if mode != "autocast":
+            found.warp(moving)
+    same(found, expected, pair.landmarks.fixed.coordinates[:40])
+
+
+@in_every_mode
+def test_what_was_read_in_a_mode_serves_outside_of_it(files: tuple[Path, Path], mode: str, tmp_path: Path) -> None:
+    """Nothing that a grid or an image keeps for later remembers the mode."""
+    expected = nephi.register(*files, settings=BRIEF)
+    expected.save(tmp_path / "result")
+    with MODES[mode]():
+        fixed, moving = map(nephi.read_image, files)
+        stored = nephi.read_transform(tmp_path / "result" / "transform.nephi")
+        for image in (fixed, moving):
+            image.grid.world_to_voxel_points(image.grid.centre_world())
+            assert image.grid.spacing.min() > 0
+    points = fixed.grid.voxel_centres().reshape(-1, fixed.dimension)[::97].double()
+    same(nephi.register(fixed, moving, settings=BRIEF), expected, points)
+    asked = points.clone().requires_grad_()
+    stored(asked).square().sum().backward()
+    assert asked.grad is not None and bool(asked.grad.isfinite().all())
+
+
+def small_model(dimension: int) -> StoredModel:
+    frame = FrameSettings((16, 14, 12)[:dimension], (9.0, 9.0, 12.0)[:dimension])
+    field = FieldSettings(spacings=(24.0, 12.0), hidden=8)
+    settings = ModelSettings(field=field, encoder=EncoderSettings((4, 8), 1, 8))
+    system = build_system(settings, frame_grid(frame), torch.Generator().manual_seed(5))
+    return StoredModel(settings, frame, ObjectiveSettings(), system, {"seed": 5})
+
+
+@in_every_mode
+@pytest.mark.parametrize("steps", [0, 5])
+@pytest.mark.parametrize("by_file", [True, False], ids=["file", "object"])
+def test_predict_and_refine(
+    files: tuple[Path, Path], pair: nephi.PhantomPair, mode: str, steps: int, by_file: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.safetensors"
+    usual = small_model(pair.fixed.dimension)
+    write_model(usual, path)
+    keywords = {"refinement": nephi.Refinement(steps), "device": "cpu"}
+    expected = nephi.predict(*files, model=usual, **keywords)
+    with MODES[mode]():
+        model = path if by_file else small_model(pair.fixed.dimension)
+        found = nephi.predict(*files, model=model, **keywords)
+    same(found, expected, pair.landmarks.fixed.coordinates[:40])
+
+
+@in_every_mode
+def test_the_mode_is_as_before_afterwards(mode: str) -> None:
+    def state() -> tuple[bool, bool, bool]:
+        return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")
+
+    with MODES[mode]():
+        before = state()
+        with gradients_recorded():
+            assert state() == (True, False, False)
+        with pytest.raises(nephi.DataError):
+            nephi.register("missing.nii.gz", "missing.nii.gz")
+        assert state() == before
+
+
+def test_only_what_needs_it_is_copied() -> None:
+    usual = torch.zeros(3)
+    assert recordable(usual) is usual
+    with torch.inference_mode():
+        made = torch.ones(3)
+        copied = recordable(made)
+    assert made.is_inference() and not copied.is_inference() and torch.equal(copied, torch.ones(3))
