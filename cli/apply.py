@@ -13,9 +13,9 @@ from .options import (
     FILE,
     IDENTITY,
     announce,
+    check_output,
     read_chain,
     require_dimension,
-    require_other_file,
     transform_option,
     verbosity_options,
 )
@@ -76,7 +76,7 @@ def apply(
     """
     import nephi
 
-    require_other_file(output, image, reference, *transforms)
+    check_output(output, image, reference, *transforms)
     series = nephi.read_series(image)
     grid = nephi.read_grid(reference)
     transform = read_chain(transforms, inverse, grid.dimension, fields.convention())

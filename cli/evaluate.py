@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .field_options import FieldOptions, field_options
-from .options import FILE, inverted, read_one, require_dimension, require_other_file, verbosity_options
+from .options import FILE, check_output, inverted, read_one, require_dimension, verbosity_options
 from .point_options import PointOptions, point_options
 from .tables import evaluation_table
 
@@ -63,7 +63,7 @@ def evaluate(
 
     if output is not None:
         named = (transform, landmarks, moving_landmarks, fixed_labels, moving_labels, mask)
-        require_other_file(output, *[path for path in named if path is not None])
+        check_output(output, *[path for path in named if path is not None])
     convention = fields.convention()
     file, is_inverse = inverted(transform)
     measured = read_one(transform, convention=convention)

@@ -10,9 +10,9 @@ from .field_options import FieldOptions, field_options
 from .options import (
     FILE,
     announce,
+    check_output,
     read_chain,
     require_dimension,
-    require_other_file,
     transform_option,
     verbosity_options,
 )
@@ -45,7 +45,7 @@ def jacobian(
     """
     import nephi
 
-    require_other_file(output, reference, *transforms)
+    check_output(output, reference, *transforms)
     grid = nephi.read_grid(reference)
     transform = read_chain(transforms, inverse, grid.dimension, fields.convention())
     require_dimension(reference, "voxels", grid.dimension, transform.dimension)

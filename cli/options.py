@@ -61,16 +61,19 @@ def announce(verbose: bool, quiet: bool, text: str) -> None:
         echo_line(text)
 
 
-def require_other_file(output: Path, *inputs: Path) -> None:
-    """Raise `DataError` when the output is one of the inputs through links; one named as the input itself is meant."""
-    from nephi import DataError
+def check_output(output: Path, *inputs: Path) -> None:
+    """Raise `DataError` before the work when the output cannot be written, or is one of the inputs through links.
 
+    An output that has the name of an input itself is meant to replace it.
+    """
+    from nephi import DataError, check_output_file
+
+    if not os.path.isdir(output):  # whose name the writer refuses, for it has no suffix
+        check_output_file(output)
     for path in inputs:
         same = os.path.realpath(output) == os.path.realpath(path)
         if path != IDENTITY and same and os.path.abspath(output) != os.path.abspath(path):
-            raise DataError(
-                f"{output}: leads through links to the input {path}, which would be lost; choose another name"
-            )
+            raise DataError(f"{output}: leads through links to the input {path}; choose another name")
 
 
 def inverted(path: Path) -> tuple[Path, bool]:

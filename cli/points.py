@@ -10,9 +10,9 @@ from .field_options import FieldOptions, field_options
 from .options import (
     FILE,
     announce,
+    check_output,
     read_chain,
     require_dimension,
-    require_other_file,
     transform_option,
     verbosity_options,
 )
@@ -50,7 +50,7 @@ def points(
     """
     import nephi
 
-    require_other_file(output, source, *transforms)
+    check_output(output, source, *transforms)
     given = reader.read(source)
     transform = read_chain(transforms, inverse, given.dimension, fields.convention())
     require_dimension(source, "points", given.dimension, transform.dimension)

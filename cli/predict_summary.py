@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nephi.errors import printable
+
 from .journal import Row
 from .register_options import FILES
 from .tables import print_rows
@@ -27,6 +29,7 @@ MEASURES = {
     "cpu_seconds": "CPU seconds a pair",
 }
 COLUMNS = ("pair", "fixed", "moving", *MEASURES, "error")
+FORMULA = ("=", "+", "-", "@")
 UNITS = {"folding_percent": " %", "tre_before_mm": " mm", "tre_mm": " mm", "inverse_consistency_mm": " mm"}
 
 
@@ -91,8 +94,23 @@ def write_summary(rows: Sequence[Row], path: Path) -> None:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()})
+        writer.writerow({name: _cell(name, value) for name, value in row.items()})
     nephi.write_text(path, text.getvalue())
+
+
+def _cell(column: str, value: Any) -> Any:
+    """Return a value as the table holds it: texts in one line, and none that a spreadsheet takes for a formula.
+
+    (Names of pairs hold letters, digits and a few signs: not enough for one that does anything.)
+    """
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    if column == "pair" or not text.startswith(FORMULA):
+        return text
+    return f"'{text}" if column == "error" else f"./{text}"
 
 
 def summary_table(rows: Sequence[Row], folder: Path) -> None:

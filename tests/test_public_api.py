@@ -52,6 +52,7 @@ SURFACE = {
     "Transform",
     "UsageError",
     "Viewer",
+    "check_output_file",
     "check_output_folder",
     "collected_warnings",
     "describe_transform",

@@ -1,6 +1,6 @@
 """Foreign files: images, series, transforms and landmarks; the only room that knows LPS, NIfTI or DICOM."""
 
-from nephi.io.atomic import replacing, replacing_files, write_durably, write_text
+from nephi.io.atomic import check_output_file, replacing, replacing_files, write_durably, write_text
 from nephi.io.commit import real_path, settle_abandoned
 from nephi.io.conventions import CONVENTIONS, FieldConvention
 from nephi.io.displacement import read_displacement, write_displacement_itk
@@ -20,6 +20,7 @@ __all__ = [
     "DisplacementWriter",
     "FieldConvention",
     "Series",
+    "check_output_file",
     "export_transform",
     "image_grid",
     "read_displacement",

@@ -112,6 +112,19 @@ def _file_place(path: Path) -> Path:
     return target
 
 
+def check_output_file(path: str | Path) -> None:
+    """Raise `DataError` unless a file can be written to `path`: to be called before the work, not after it.
+
+    Nothing is left there. Errors are those of `replacing`, and names that are too long.
+    """
+    target = _file_place(Path(path))
+    with _working(target.parent, f"{path}: cannot write into the folder {target.parent}", WRITABLE) as work:
+        try:
+            (work / "new" / target.name).touch()
+        except OSError as error:
+            raise DataError(f"{path}: could not be written ({error.strerror or error})") from error
+
+
 def write_durably(path: Path, data: bytes) -> None:
     """Write a file and wait until the disk has it: what is resumed after a power cut has to be there."""
     with path.open("wb") as handle:

@@ -164,3 +164,29 @@ def test_what_is_wrong_with_the_call(call: Call, path: Path, table: Path, tmp_pa
         assert outcome.code == code and said in outcome.err, outcome
         assert len(outcome.err.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_table_holds_no_formulas(call: Call, flat: Path, path: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """Names of files may be anything; a path stays one, and errors stay in one line."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(flat / "fixed.nii.gz", "=1+1.nii.gz")
+    Path("pairs.csv").write_text(
+        'name,fixed,moving\na,=1+1.nii.gz,=1+1.nii.gz\nb,"@SUM(1)\x1b.nii",-x\n', encoding="utf-8"
+    )
+    assert call("predict", path, "pairs.csv", "-o", "out", *SAVE).code == 3
+    rows = summary(tmp_path / "out")
+    assert rows["a"]["fixed"] == "./=1+1.nii.gz" and Path(rows["a"]["fixed"]).is_file()
+    assert rows["b"]["moving"] == "./-x" and rows["b"]["fixed"] == r"./@SUM(1)\x1b.nii"
+    assert rows["b"]["error"].startswith(r"'@SUM(1)\x1b.nii: no such file")
+
+
+def test_places_are_refused_before_the_work(call: Call, path: Path, table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for name in ("summary.csv", "fixed--moving"):
+        (out / "summary.csv").mkdir(parents=True) if name == "summary.csv" else out.mkdir()
+        if name != "summary.csv":
+            (out / name).write_text("mine", encoding="utf-8")
+        outcome = call("predict", path, table, "-o", out, *SAVE)
+        assert outcome.code == 3 and str(out / name) in outcome.err and outcome.out == ""
+        assert [p.name for p in out.iterdir()] == [name]
+        shutil.rmtree(out)

@@ -256,3 +256,27 @@ def make_link(tmp_path: Path) -> Callable[[str], Path]:
         return target
 
     return make
+
+
+@pytest.mark.parametrize("name", ["n" * 300 + ".nii.gz", "missing/x.nii.gz"])
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    name: str, call: Call, flat: Path, tmp_path: Path
+) -> None:
+    """Before an input is read, too: none is there."""
+    (tmp_path / "folder").mkdir()
+    none = tmp_path / "none.nii"
+    for arguments in (
+        ["apply", "-t", none, "-i", none, "-r", none, "-o", tmp_path / name],
+        ["jacobian", "-t", none, "-r", none, "-o", tmp_path / name],
+        ["export", "-t", none, "-r", none, "--format", "itk", "-o", tmp_path / name],
+        ["points", "-t", none, "-i", none, "-o", tmp_path / name],
+    ):
+        outcome = call(*arguments)
+        assert outcome.code == 3 and str(tmp_path / name) in outcome.err
+        assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_results_folder_whose_name_is_too_long(call: Call, flat: Path, tmp_path: Path) -> None:
+    none = tmp_path / "none.nii"
+    outcome = call("register", "-f", none, "-m", none, "-o", tmp_path / ("n" * 300))
+    assert outcome.code == 3 and "File name too long" in outcome.err and outcome.err.count("\n") == 1

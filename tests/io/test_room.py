@@ -14,6 +14,7 @@ def test_public_names() -> None:
         "FieldConvention",
         "POINT_FORMATS",
         "Series",
+        "check_output_file",
         "export_transform",
         "image_grid",
         "read_displacement",
