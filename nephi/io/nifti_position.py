@@ -3,14 +3,12 @@
 A header can give two positions, qform and sform, that differ from each other or from the voxel sizes in `pixdim`, or
 none. The rule: the image lies where ITK places it (SimpleITK, ANTs), because that is where the fields written here are
 applied; every contradiction beyond 0.01 voxels is reported by `warn`. ITK takes the axes' directions and the origin
-from sform or qform and the voxel sizes from `pixdim`; which of the two it takes depends on their codes and on numerical
-comparisons within ITK, so it is ITK itself that decides where it matters.
+from sform or qform and the voxel sizes from `pixdim` (`NiftiImageIO::SetImageIOOrientationFromNIfTI` in ITK 5.4).
 """
 
 from __future__ import annotations
 
 import itertools
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nephi.errors import warn
-from nephi.io.foreign import reading
 from nephi.io.frames import SHEAR_TOLERANCE, flip_matrix
-from nephi.io.itk import itk_warnings, simpleitk
+from nephi.io.itk_position import matrix_of_itk
 
 Matrix = NDArray[np.float64]
 
 TOLERANCE = 0.01  # voxels
+EQUAL = 1e-4  # mm; below that ITK takes origins and voxel sizes of two forms for equal
+LIMITS = 1e-6, 1e6  # mm; lengths beyond are no image's
 MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}  # codes of metre, millimetre and micrometre
 QFORM, SFORM = "the qform", "the sform"
 SFORM_SPACING = "the sform with the voxel sizes of pixdim"
@@ -37,6 +36,11 @@ def world_matrix(header: Any, path: Path) -> Matrix:
     Where ITK refuses the header (an sform with shear and no qform), the matrix is the sform. Warns of positions that
     contradict each other, of a header without any, of unusual fields, and of units other than mm.
     """
+    with np.errstate(all="ignore"):  # damaged headers hold numbers of any size
+        return _world_matrix(header, path)
+
+
+def _world_matrix(header: Any, path: Path) -> Matrix:
     _warn_of_fields(header, path)
     scale = np.diag([*[_millimetres(header, path)] * 3, 1.0])
     found = _readings(header)
@@ -45,6 +49,10 @@ def world_matrix(header: Any, path: Path) -> Matrix:
     largest, used, reason = _choose(header, found)
     matrix = scale @ used
     gaps = {name: _gap(header, matrix, scale @ other) for name, other in found.items()}
+    if SFORM in found and _gap(header, found[SFORM], found[SFORM_SPACING]) <= TOLERANCE * _smallest_step(
+        header, [found[SFORM]]
+    ):
+        del gaps[SFORM_SPACING]
     if largest > TOLERANCE and _has_volume(header, matrix):  # others are refused by the grid
         name, other = min(gaps, key=gaps.__getitem__), max(gaps, key=gaps.__getitem__)
         warn(
@@ -63,14 +71,37 @@ def _choose(header: Any, found: dict[str, Matrix]) -> tuple[float, Matrix, str]:
     preferred = found.get(SFORM, found.get(QFORM))
     assert preferred is not None
     if not largest > TOLERANCE:
-        sheared = SFORM in found and QFORM in found and _is_sheared(preferred, header)
+        d = _dimensions(header)
+        sheared = SFORM in found and QFORM in found and _is_sheared(preferred[:d, :d])
         return largest, found[QFORM] if sheared else preferred, ""
-    placed = _matrix_of_itk(header)
-    if placed is None:
-        return largest, preferred, "as in nibabel; ITK and ANTs refuse the file"
-    nearest = min(found.values(), key=lambda reading: _gap(header, placed, reading))
-    close = _gap(header, placed, nearest) <= TOLERANCE * _smallest_step(header, [placed])
-    return largest, nearest if close else placed, "as in ITK and ANTs"
+    if SFORM in found and _sform_counts(header, found):
+        return largest, found[SFORM_SPACING], "as in ITK and ANTs"
+    if QFORM in found:
+        return largest, found[QFORM], "as in ITK and ANTs"
+    return largest, preferred, "as in nibabel; ITK and ANTs refuse the file"
+
+
+def _sform_counts(header: Any, found: dict[str, Matrix]) -> bool:
+    """Return whether ITK takes the sform: with perpendicular axes, and without another qform or with code 1."""
+    sform, qform = found[SFORM], found.get(QFORM)
+    values = np.linalg.svd(sform, compute_uv=False) if np.isfinite(sform).all() else np.zeros(4)
+    if not values.min() > np.finfo(np.float64).eps * values.max() or _is_sheared(sform[:3, :3]):
+        return False
+    return qform is None or header["sform_code"] == 1 or _are_equal_for_itk(header, sform, qform)
+
+
+def _are_equal_for_itk(header: Any, sform: Matrix, qform: Matrix) -> bool:
+    """Return whether ITK takes two forms for equal: it compares origins and part of a singular value decomposition.
+
+    A reversed axis can escape it, depending on the signs that its decomposition gives: there ITK itself is asked.
+    """
+    values = [np.linalg.svd(matrix[:3, :3], compute_uv=False) for matrix in (sform, qform)]
+    if np.abs(sform[:3, 3] - qform[:3, 3]).max() > EQUAL or np.abs(values[0] - values[1]).max() > EQUAL:
+        return False
+    if not (LIMITS[0] < values[0].min() and values[0].max() < LIMITS[1] and np.abs(sform).max() < LIMITS[1]):
+        return False  # ITK's decomposition does not end for some huge numbers
+    placed = matrix_of_itk(header)
+    return placed is not None and _gap(header, placed, sform) < _gap(header, placed, qform)
 
 
 def _readings(header: Any) -> dict[str, Matrix]:
@@ -213,41 +244,6 @@ def _has_volume(header: Any, matrix: Matrix) -> bool:
     return bool(np.isfinite(matrix).all() and abs(np.linalg.det(part)) > 1e-6 * np.linalg.norm(part, axis=0).prod())
 
 
-def _is_sheared(matrix: Matrix, header: Any) -> bool:
-    d = _dimensions(header)
-    part = matrix[:d, :d]
-    directions = part / np.linalg.norm(part, axis=0)
-    return bool(np.abs(directions.T @ directions - np.eye(d)).max() > SHEAR_TOLERANCE)
-
-
-def _matrix_of_itk(header: Any) -> Matrix | None:
-    """Return the matrix at which SimpleITK places an image of this header, in its unit; None where it refuses it.
-
-    SimpleITK reads a file of one voxel that has the fields in question and nothing else of the original.
-    """
-    from nibabel.nifti1 import header_dtype
-
-    d = _dimensions(header)
-    fields = np.zeros((), header_dtype)
-    for name in ("qform_code", "sform_code"):
-        fields[name] = np.clip(header[name], -(2**15), 2**15 - 1)  # NIfTI-2 has wider ones
-    for name in ("pixdim", "quatern_b", "quatern_c", "quatern_d"):
-        fields[name] = header[name]
-    for name in ("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"):
-        fields[name] = header[name]
-    fields["sizeof_hdr"], fields["magic"], fields["vox_offset"] = 348, b"n+1", 352
-    fields["dim"], fields["datatype"], fields["bitpix"], fields["xyzt_units"] = [d, *[1] * 7], 2, 8, 2
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "position.nii"
-        with reading(path, "a position"):
-            path.write_bytes(fields.tobytes() + bytes(5))
-        with itk_warnings():
-            try:
-                foreign = simpleitk().ReadImage(str(path))
-            except RuntimeError:
-                return None
-    matrix = np.eye(4)
-    matrix[:d, :d] = np.reshape(foreign.GetDirection(), (d, d)) * foreign.GetSpacing()
-    matrix[:d, 3] = foreign.GetOrigin()
-    matrix = flip_matrix(3).numpy() @ matrix
-    return matrix if np.isfinite(matrix).all() else None
+def _is_sheared(axes: Matrix) -> bool:
+    directions = axes / np.linalg.norm(axes, axis=0)
+    return not bool(np.abs(directions.T @ directions - np.eye(len(axes))).max() <= SHEAR_TOLERANCE)

@@ -168,6 +168,22 @@ def test_units(tmp_path: Path, code: int) -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore::nephi.errors.DataWarning")
+@pytest.mark.parametrize("value", [1e30, 3e38, -1e20, 1e-30, 1e-40])
+@pytest.mark.parametrize("field", ["pixdim", "srow_x", "qoffset_x", "quatern_b"])
+def test_numbers_of_any_size_come_to_an_end(tmp_path: Path, field: str, value: float) -> None:
+    """ITK's decomposition of such a matrix does not."""
+    path = save(tmp_path / "a.nii", QFORM, QFORM, (1, 2))
+    contents = bytearray(path.read_bytes())
+    start = {"pixdim": 80, "srow_x": 284, "qoffset_x": 268, "quatern_b": 256}[field]
+    contents[start : start + 4] = np.float32(value).tobytes()
+    path.write_bytes(contents)
+    try:
+        assert np.isfinite(read_image(path).grid.affine.numpy()).all()
+    except DataError as error:
+        assert str(error).startswith(f"{path}: ")
+
+
 def test_a_nan_in_the_sform_leaves_the_qform(tmp_path: Path) -> None:
     broken = matrix(TURNED)
     broken[1, 1] = np.nan

@@ -1,0 +1,49 @@
+"""Where SimpleITK places a file with a given NIfTI header."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nephi.io.foreign import reading
+from nephi.io.frames import flip_matrix
+from nephi.io.itk import itk_warnings, simpleitk
+
+Matrix = NDArray[np.float64]
+
+
+def matrix_of_itk(header: Any) -> Matrix | None:
+    """Return the matrix at which SimpleITK places an image of this header, in its unit; None where it refuses it.
+
+    SimpleITK reads a file of one voxel that has the fields in question and nothing else of the original.
+    """
+    from nibabel.nifti1 import header_dtype
+
+    d = max(2, min(3, int(header["dim"][0])))
+    fields = np.zeros((), header_dtype)
+    for name in ("qform_code", "sform_code"):
+        fields[name] = np.clip(header[name], -(2**15), 2**15 - 1)  # NIfTI-2 has wider ones
+    for name in ("pixdim", "quatern_b", "quatern_c", "quatern_d"):
+        fields[name] = header[name]
+    for name in ("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"):
+        fields[name] = header[name]
+    fields["sizeof_hdr"], fields["magic"], fields["vox_offset"] = 348, b"n+1", 352
+    fields["dim"], fields["datatype"], fields["bitpix"], fields["xyzt_units"] = [d, *[1] * 7], 2, 8, 2
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "position.nii"
+        with reading(path, "a position"):
+            path.write_bytes(fields.tobytes() + bytes(5))
+        with itk_warnings():
+            try:
+                foreign = simpleitk().ReadImage(str(path))
+            except RuntimeError:
+                return None
+    matrix = np.eye(4)
+    matrix[:d, :d] = np.reshape(foreign.GetDirection(), (d, d)) * foreign.GetSpacing()
+    matrix[:d, 3] = foreign.GetOrigin()
+    matrix = flip_matrix(3).numpy() @ matrix
+    return matrix if np.isfinite(matrix).all() else None
