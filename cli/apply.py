@@ -21,7 +21,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from nephi import Image, Series
+    from nephi import Grid, Image, Series
 
 
 @click.command(short_help="Warp an image through transforms.")
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     help="File on whose grid the result lies: an image, a 4-D series or a field.",
 )
 @click.option("-o", "--output", type=FILE, required=True, metavar="OUT", help="File for the warped image.")
+@click.option(
+    "--header-from",
+    type=FILE,
+    help="Image whose grid the voxels of -i lie on, instead of that of its own header, which was lost.",
+)
 @click.option(
     "--interpolation",
     type=click.Choice(["linear", "nearest", "bspline", "label"]),
@@ -57,6 +62,7 @@ def apply(
     image: Path,
     reference: Path,
     output: Path,
+    header_from: Path | None,
     interpolation: str,
     outside: float | None,
     fields: FieldOptions,
@@ -73,14 +79,16 @@ def apply(
     nephi apply -t result/transform.nephi -i labels.nii.gz -r fixed.nii.gz -o warped.nii.gz --interpolation label
     nephi apply -t result/transform.nephi --inverse -i fixed.nii.gz -r moving.nii.gz -o back.nii.gz
     nephi apply -t identity -i mask.nii.gz -r fixed.nii.gz -o mask_on_its_grid.nii.gz --interpolation label
+    nephi apply -t identity -i mask.nii.gz --header-from fixed.nii.gz -r fixed.nii.gz -o mask_with_header.nii.gz
     """
     import nephi
 
-    check_output(output, image, reference, *transforms)
+    check_output(output, image, reference, *transforms, *([header_from] if header_from else []))
     series = nephi.read_series(image)
     grid = nephi.read_grid(reference)
+    placed = series.grid if header_from is None else _header(header_from, image, series)
     transform = read_chain(transforms, inverse, grid.dimension, fields.convention())
-    for name, dimension in ((image, series.grid.dimension), (reference, grid.dimension)):
+    for name, dimension in ((image, placed.dimension), (reference, grid.dimension)):
         require_dimension(name, "voxels", dimension, transform.dimension)
 
     def warped(source: Series) -> Iterator[Image]:
@@ -88,13 +96,23 @@ def apply(
         for volume in source:
             if value is None:
                 value = _outside(transforms, inverse, interpolation, volume)
-            yield nephi.resample(volume, grid, transform, interpolation, value)
+            yield nephi.resample(volume.with_grid(placed), grid, transform, interpolation, value)
 
     if len(series) == 1:
         nephi.write_image(next(warped(series)), output)
     else:
         nephi.write_series(output, warped(series), len(series), series)
     announce(verbose, quiet, f"{output}: {image} on the grid of {reference}, {len(series)} volume(s), {interpolation}")
+
+
+def _header(path: Path, image: Path, series: Series) -> Grid:
+    """Return the grid that the voxels of an image with a lost header lie on; raise `DataError` if they do not fit."""
+    import nephi
+
+    grid = nephi.read_grid(path)
+    if grid.shape != series.grid.shape:
+        raise nephi.DataError(f"{image}: expected {grid.shape} voxels as {path} has, found {series.grid.shape}")
+    return grid
 
 
 def _outside(transforms: tuple[Path, ...], inverse: bool, interpolation: str, image: Image) -> float:

@@ -14,7 +14,7 @@ from nephi.learning.frame import Seen, bring
 from nephi.learning.model import NephiSystem
 from nephi.learning.model_file import StoredModel, read_model
 from nephi.learning.refinement import Refinement, shortened
-from nephi.optimize import Pair, Settings, Source, as_image, prepare
+from nephi.optimize import Pair, Settings, Source, as_image, prepare, require_mask_inside
 from nephi.optimize import preset as preset_settings
 
 Masks = tuple[Source | None, Source | None]
@@ -101,6 +101,7 @@ def _on_grid(mask: Image | None, image: Image) -> Image | None:
     """Return a mask on the grid of its image; one of another dimension as it is, for others to refuse."""
     if mask is None or mask.dimension != image.dimension or mask.grid.same_as(image.grid):
         return mask
+    require_mask_inside(mask, image)
     return resample(mask, image.grid, lambda points: points, "nearest")
 
 

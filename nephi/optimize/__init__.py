@@ -4,7 +4,9 @@ from nephi.optimize.device import choose_device, cpu_threads, device_summary
 from nephi.optimize.export import OUTPUTS, PAGE, check_output_folder, require_exportable
 from nephi.optimize.fit import fit_fields
 from nephi.optimize.intensities import intensity_window
-from nephi.optimize.pair import Pair, found_mask
+from nephi.optimize.mask_placement import require_mask_inside
+from nephi.optimize.masks import found_mask
+from nephi.optimize.pair import Pair
 from nephi.optimize.planning import (
     Plan,
     PlannedLevel,
@@ -71,6 +73,7 @@ __all__ = [
     "read_settings",
     "register",
     "require_exportable",
+    "require_mask_inside",
     "settings_from_table",
     "settings_table",
     "settings_toml",

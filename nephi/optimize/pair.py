@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.geometry import Grid
-from nephi.images import Image, Pyramid, find_lungs
+from nephi.images import Image, Pyramid
 from nephi.optimize.intensities import Window, check_intensities, intensity_window
+from nephi.optimize.masks import compare_masks, found_mask, require_usable_mask
 from nephi.optimize.settings import ImageSettings
-
-RIM = 3  # voxels around a mask that patches reach into
-LEAST_VOXELS = 8  # of a mask: an affine map in 3-D needs four points, with something between them
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,62 +69,11 @@ def make_pair(
         image.require_contrast()
     for image, mask, other in ((fixed, fixed_mask, moving), (moving, moving_mask, fixed)):
         if mask is not None:
-            _require_grid(mask, image, other)
-            _require_something_in(mask, image)
+            require_usable_mask(mask, image, other)
         check_intensities(image, mask, settings)
+    if fixed_mask is not None and moving_mask is not None:
+        compare_masks(fixed_mask, moving_mask)
     masks = [m or found_mask(i, settings.mask) for i, m in ((fixed, fixed_mask), (moving, moving_mask))]
     windows = [intensity_window(i, m, settings) for i, m in zip((fixed, moving), masks, strict=True)]
     levels = Pyramid(fixed, windows[0], detail), Pyramid(moving, windows[1], detail)
     return Pair(fixed, moving, masks[0], masks[1], windows[0], windows[1], *levels)
-
-
-def _require_grid(mask: Image, image: Image, other: Image) -> None:
-    if mask.grid.same_as(image.grid):
-        return
-    if mask.dimension != image.dimension:
-        advice = f"give a {image.dimension}-D one"
-    elif mask.grid.same_as(other.grid):
-        advice = f"it lies on that of {other.name}: have the two masks changed places?"
-    else:
-        given = f"-i {shlex.quote(mask.name)} -r {shlex.quote(image.name)}"
-        advice = f"bring it there with `nephi apply -t identity {given} --interpolation label -o MASK`"
-    raise DataError(
-        f"{mask.name}: expected a mask on the grid of {image.name} ({_grid_text(image.grid)}), found "
-        f"{_grid_text(mask.grid)}; {advice}"
-    )
-
-
-def found_mask(image: Image, kind: str) -> Image | None:
-    """Return the mask of an image that comes without: `lungs`, `foreground` (above the minimum) or `none`, None.
-
-    Raises `DataError` when no lungs are found.
-    """
-    if kind == "lungs":
-        return find_lungs(image)
-    if kind == "foreground":
-        return image.with_data((image.data > image.data.amin()).to(torch.uint8))
-    return None
-
-
-def _require_something_in(mask: Image, image: Image) -> None:
-    """Raise `DataError` for a mask of next to no voxels, and for one over nothing but background, another image's."""
-    box = mask.foreground  # an empty one is found out here, where its name is known
-    if box.voxels < LEAST_VOXELS:
-        raise DataError(
-            f"{mask.name}: expected a mask over what is to be aligned, found {box.voxels} voxels above 0; give a "
-            "larger one, or none"
-        )
-    least = image.data.amin()
-    around = [slice(max(0, low - RIM), high + RIM) for low, high in zip(box.low, box.high, strict=True)]
-    if bool(image.data[tuple(around)].amax() > least):
-        return
-    raise DataError(
-        f"{mask.name}: expected a mask over what is to be aligned, but {image.name} is {least.item():g}, its least "
-        "value, at every voxel inside and around it; check that both belong together"
-    )
-
-
-def _grid_text(grid: Grid) -> str:
-    size = "x".join(map(str, grid.shape))
-    spacing = " x ".join(f"{s:.4g}" for s in grid.spacing.tolist())
-    return f"{size} voxels of {spacing} mm from ({', '.join(f'{o:.1f}' for o in grid.origin.tolist())})"

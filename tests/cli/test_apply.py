@@ -1,5 +1,6 @@
 """`nephi apply`: against SimpleITK, both ways, on volumes, labels and series."""
 
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -359,3 +360,23 @@ def test_transforms_of_two_dimensions_are_named(
     outcome = call("apply", *chain, "-i", flat / "moving.nii.gz", "-r", flat / "fixed.nii.gz", "-o", tmp_path / "o.nii")
     assert outcome.code == 3
     assert str(solid_affine) in outcome.err and "3-D" in outcome.err
+
+
+def test_a_lost_header_is_that_of_another_file(call: Call, succeed: Call, solid: Path, tmp_path: Path) -> None:
+    """What `register` advises for a mask without a header, followed word by word, makes the mask that it was."""
+    right = solid / "fixed_mask.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(voxels(right).astype("u1"), np.eye(4)), tmp_path / "lost.nii.gz")
+    images = ["-f", solid / "fixed.nii.gz", "-m", solid / "moving.nii.gz", "-o", tmp_path / "out"]
+    masks = ["--fixed-mask", tmp_path / "lost.nii.gz", "--moving-mask", solid / "moving_mask.nii.gz"]
+    refused = call("register", *images, *masks, "--preset", "lung-ct")
+    assert refused.code == 3
+    command = re.findall("`nephi (.*?)`", refused.err)[0].replace("MASK", str(tmp_path / "mask.nii.gz"))
+    succeed(*shlex.split(command))
+    np.testing.assert_array_equal(voxels(tmp_path / "mask.nii.gz"), voxels(right))
+    np.testing.assert_allclose(nibabel.load(tmp_path / "mask.nii.gz").affine, nibabel.load(right).affine, atol=1e-5)
+    small = tmp_path / "small.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.ones((3, 4, 5), "u1"), np.eye(4)), small)
+    other = call(
+        "apply", "-t", "identity", "-i", small, "-r", right, "--header-from", right, "-o", tmp_path / "x.nii.gz"
+    )
+    assert other.code == 3 and f"{small}: expected " in other.err
