@@ -58,6 +58,7 @@ def read_series(path: str | Path) -> Series:
     if not file.is_series:
         image = image_of_file(file)
         return Series(str(path), image.grid, 1, 0.0, "unknown", lambda: iter([image]))
+    file.require_length()
     return Series(str(path), file.grid, file.shape[3], file.time_step, file.time_unit, lambda: _volumes(file))
 
 

@@ -149,6 +149,11 @@ def _images(folder: Path) -> Written:
     scaled.header.set_slope_inter(0.5, 3)
     nibabel.save(scaled, _new(folder, "scaled") / "a.nii")
     yield "scaled", "image", "a.nii"
+    twice = nibabel.Nifti1Image(data, _grid().affine.numpy())
+    twice.header.set_qform(np.eye(4), 1)
+    twice.header.set_sform(_grid().affine.numpy(), 2)
+    nibabel.save(twice, _new(folder, "two positions") / "a.nii")
+    yield "two positions", "image", "a.nii"
     nibabel.save(nibabel.Nifti1Pair(data, np.eye(4)), _new(folder, "pair") / "a.img")
     yield "pair", "image", "a.hdr"
     nibabel.save(nibabel.Nifti2Image(data, _grid().affine.numpy()), _new(folder, "nifti 2") / "a.nii")
