@@ -126,6 +126,9 @@ def main(arguments: list[str] | None = None) -> None:
         code = error.exit_code
     except BrokenPipeError:
         code = 1
+    except MemoryError:
+        echo_line("nephi: error: not enough memory for these images or settings", err=True)
+        code = 3
     except OSError as error:
         echo_line(f"nephi: error: {error.filename or 'system'}: {error.strerror or error}", err=True)
         code = 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,7 +93,7 @@ def predict(
     cases = nephi.read_pairs(pairs, split)
     nephi.check_output_folder(output, True)
     _require_places(output, cases)
-    if (output / SUMMARY).resolve() == pairs.resolve():
+    if os.path.realpath(output / SUMMARY) == os.path.realpath(pairs):
         raise nephi.DataError(f"{pairs}: is given as an input, and lies where a result goes; choose another folder")
     known = journal.rows()
     for name in known:  # a crash may have come in the middle of writing

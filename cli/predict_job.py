@@ -54,6 +54,12 @@ class Job:
             return failed_row(case, str(error))
         except OSError as error:
             return failed_row(case, f"{error.filename or 'system'}: {error.strerror or error}")
+        except MemoryError:
+            return failed_row(case, "not enough memory")
+        except nephi.NephiError:  # the call is wrong, for all pairs
+            raise
+        except Exception as error:  # a fault of nephi's own, or of a library: it costs this pair, too
+            return failed_row(case, f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:500]}")
 
     def kept(self, case: PairFiles, folder: Path) -> Row | None:
         """Return the row of a pair that an interruption left to an earlier call."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,11 +69,11 @@ def finished_row(case: PairFiles, folder: Path, save: Sequence[str], about: Mapp
     try:
         report = json.loads((folder / FILES["report"]).read_text(encoding="utf-8"))
         made = {name: report.get(name) for name in about}
-        images = {side: Path(report[side]).resolve() for side in ("fixed", "moving")}
+        images = {side: os.path.realpath(report[side]) for side in ("fixed", "moving")}
         row = row_of_report(case, report)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
-    expected = {**about, "fixed": case.fixed.resolve(), "moving": case.moving.resolve()}
+    expected = {**about, "fixed": os.path.realpath(case.fixed), "moving": os.path.realpath(case.moving)}
     for name, value in {**made, **images}.items():
         if value != expected[name]:
             was = "of other settings" if name == "settings_digest" else f"whose {name} is {value}, not {expected[name]}"

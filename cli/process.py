@@ -12,6 +12,7 @@ from .supervision import end_with_parent, is_supervised, supervise
 
 COLLECT_AFTER = 1_000_000  # objects that a collector would look through: more than importing torch leaves behind
 OUTPUT_LOST = 1
+INTERRUPTED = 130
 
 
 def run() -> None:
@@ -27,11 +28,13 @@ def run() -> None:
         sys.exit(supervise(sys.argv[1:]))
     if VARIABLE in os.environ:
         end_with_parent()
-    from .main import main  # after that: it loads libraries that open files
-
     gc.set_threshold(COLLECT_AFTER)
     try:
+        from .main import main  # after that: it loads libraries that open files
+
         main()
+    except KeyboardInterrupt:  # while they are loaded
+        sys.exit(INTERRUPTED)
     except SystemExit as ended:
         if not ended.code:
             _require_written(output)

@@ -86,7 +86,11 @@ def _passing_on(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
 
 
 def end_with_parent() -> None:
-    """Let the system end this process with SIGTERM when the one above it dies (Linux; elsewhere it runs to its end)."""
+    """Let the system end this process with SIGTERM when the one above it dies (Linux; elsewhere it runs to its end).
+
+    In its own group it counts as a background process, which `stty tostop` would stop when it prints: not this one.
+    """
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     if sys.platform != "linux":
         return
     import ctypes

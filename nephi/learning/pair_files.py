@@ -98,6 +98,8 @@ def _of_table(rows: Sequence[tuple[int, dict[str | Any, str | Any]]], folder: Pa
         if None in row:
             raise DataError(f"line {number}: expected {len(row) - 1} cells as in the header, found more")
         given = {str(key): cell.strip() for key, cell in row.items() if cell and cell.strip()}
+        if any("\0" in cell for cell in given.values()):
+            raise DataError(f"line {number}: expected names of files, found one with a null character")
         missing = [key for key in REQUIRED if key not in given]
         if missing:
             raise DataError(f"line {number}: expected a file under {missing[0]!r}, found nothing")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nephi.errors import DataError, UsageError, collected_warnings
 from nephi.geometry import PointPairs
 from nephi.images import Image
-from nephi.io import real_path, replacing_files, require_perpendicular, settle_abandoned
+from nephi.io import check_output_file, real_path, replacing_files, require_perpendicular, settle_abandoned
 from nephi.metrics import Evaluation, dice, landmark_errors
 from nephi.optimize.device import cpu_threads
 from nephi.optimize.results import write_results
@@ -51,6 +51,9 @@ def check_output_folder(folder: Path, overwrite: bool, inputs: Iterable[str | Pa
     taken = [name for name in NAMES if (folder / name).exists() and not (folder / name).is_file()]
     if taken:
         raise DataError(f"{folder / taken[0]}: expected a place for a result, found a folder or device; move it away")
+    for name in NAMES:
+        if (folder / name).is_symlink():
+            check_output_file(folder / name)  # a link may lead to a folder that is missing
     places = {real_path(folder / name) for name in NAMES}
     for path in map(Path, inputs):
         if real_path(path) in places:

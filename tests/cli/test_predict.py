@@ -190,3 +190,27 @@ def test_places_are_refused_before_the_work(call: Call, path: Path, table: Path,
         assert outcome.code == 3 and str(out / name) in outcome.err and outcome.out == ""
         assert [p.name for p in out.iterdir()] == [name]
         shutil.rmtree(out)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("can't allocate\n8 GB"), "unexpected RuntimeError: can't allocate 8 GB"),
+        (MemoryError(), "not enough memory"),
+    ],
+)
+def test_an_unexpected_error_costs_one_pair(
+    error: Exception, said: str, call: Call, path: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, calls = nephi.predict, []
+
+    def failing(*args: Any, **options: Any) -> nephi.Registration:
+        calls.append(args)
+        if len(calls) == 1:
+            raise error
+        return whole(*args, **options)
+
+    monkeypatch.setattr(nephi, "predict", failing)
+    assert call("predict", path, table, "-o", tmp_path / "out", *SAVE).code == 3
+    rows = summary(tmp_path / "out")
+    assert rows["fixed--moving"]["error"] == said and rows["moving--fixed"]["error"] == ""

@@ -40,6 +40,7 @@ def test_names_tell_pairs_apart(tmp_path: Path) -> None:
         ("fixed,moving\na,b\na,b,c\n", "line 3: expected 2 cells as in the header, found more"),
         ("fixed,moving\na,b\na,b\n", "line 2: 2 pairs are called 'a--b'; give each a name of its own"),
         ("fixed,moving,name\na,b,../c\n", "line 2: name: expected letters, .* found '../c'"),
+        ("fixed,moving\na,b\na,x\0y\n", "line 3: expected names of files, found one with a null"),
         ("fixed,moving,name\n\na,b,c/d\n", "line 3: name: expected letters"),
         ('fixed,moving,name\n"a\n",b,x\na,b,c\\d\n', "line 4: name: expected letters"),
         ("fixed,moving,name\na,b,x\na,b,.hidden\n", "line 3: name: expected letters"),

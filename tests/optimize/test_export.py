@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -351,3 +352,25 @@ def test_3d_ct_end_to_end(tmp_path: Path, changed: Change) -> None:
     warped = read_image(tmp_path / "warped.nii.gz")
     assert int(warped.data.min()) >= -1200 and warped.voxel_type == "int16"
     assert result.pair.fixed_mask is not None
+
+
+def test_links_that_lead_to_a_missing_folder_are_found_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "warp.nii.gz").symlink_to("disk/warp.nii.gz")
+    with pytest.raises(DataError, match=r"warp\.nii\.gz: cannot write into the folder .*disk"):
+        check_output_folder(tmp_path, overwrite=True)
+    (tmp_path / "disk").mkdir()
+    check_output_folder(tmp_path, overwrite=True)
+    assert list((tmp_path / "disk").iterdir()) == []
+
+
+def test_the_page_is_written_with_the_results(fitted: Registration, tmp_path: Path) -> None:
+    report = fitted.save(tmp_path / "out", page=lambda report: f"{len(report)} \udcff")
+    assert (tmp_path / "out" / PAGE).read_bytes() == f"{len(report)} \\udcff".encode()
+
+
+def test_names_that_are_not_utf8_are_valid_json(fitted: Registration, tmp_path: Path) -> None:
+    moving = replace(fitted.pair.moving, name="/data/\udcff.nii")
+    result = replace(fitted, pair=replace(fitted.pair, moving=moving))
+    result.save(tmp_path / "out")
+    text = (tmp_path / "out" / "report.json").read_bytes().decode("utf-8")
+    assert json.loads(text)["moving"] == "/data/\udcff.nii"
