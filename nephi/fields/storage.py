@@ -17,7 +17,7 @@ from nephi.fields.stored import StoredTransform
 from nephi.fields.stored_steps import DisplacementStep, FieldStep, Step
 from nephi.fields.tables import from_table
 from nephi.fields.tensor_file import UNFIT, TensorFile
-from nephi.geometry import Grid
+from nephi.geometry import Grid, Plane
 from nephi.transforms import AffineTransform, ContinuedDisplacement
 
 # Version 1: at most one step, fields over the fixed grid, as a fit leaves it; 2: any number, each with its own grid.
@@ -152,8 +152,14 @@ def _least_size(settings: FieldSettings, grid: Grid) -> float:
 
 
 def _grid_table(grid: Grid) -> dict[str, Any]:
-    return {"shape": list(grid.shape), "affine": grid.affine.tolist()}
+    plane = {} if grid.plane is None else {"plane": [grid.plane.height, grid.plane.step]}
+    return {"shape": list(grid.shape), "affine": grid.affine.tolist(), **plane}
 
 
 def _grid(table: dict[str, Any]) -> Grid:
-    return Grid(tuple(table["shape"]), torch.tensor(table["affine"], dtype=torch.float64))
+    """Return a stored grid; `plane` is there only for slices that have one, and ignored by versions before it."""
+    plane = None
+    if "plane" in table:
+        height, step = table["plane"]
+        plane = Plane(float(height), None if step is None else float(step))
+    return Grid(tuple(table["shape"]), torch.tensor(table["affine"], dtype=torch.float64), plane)

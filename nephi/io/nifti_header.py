@@ -67,7 +67,7 @@ def read_header(path: str | Path) -> NiftiFile:
         shape=_shape(header, path),
         dtype=dtype,
         offset=_offset(header, path, len(header.tobytes()) if single else 0),
-        scaling=_scaling(header, path) if magic else UNSCALED,
+        scaling=_scaling(header, path) if magic else _unscaled_analyze(header, path),
         place=lambda: world_matrix(header, path) if magic else analyze_matrix(header, path),
         unit=SPACE_UNITS.get(unit & 7, "unknown"),
         intent=int(header["intent_code"]) if magic else 0,
@@ -173,6 +173,17 @@ def _scaling(header: Any, path: Path) -> Scaling:
         warn(
             f"{path}: the header has an scl_inter of {intercept:g} without slope (scl_slope {slope:g}): the values are "
             "not scaled, as NIfTI defines; ITK adds scl_inter. If they are to be shifted, set scl_slope to 1"
+        )
+    return UNSCALED
+
+
+def _unscaled_analyze(header: Any, path: Path) -> Scaling:
+    """Return no scaling, as ITK; warn where SPM would scale (its own use of a field that Analyze leaves open)."""
+    factor = float(header["funused1"])
+    if math.isfinite(factor) and factor not in (0, 1):
+        warn(
+            f"{path}: the Analyze header holds {factor:g} where SPM keeps a factor of the values; it is not used, as "
+            "in ITK. If SPM wrote the file, convert it to NIfTI with SPM"
         )
     return UNSCALED
 

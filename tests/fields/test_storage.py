@@ -18,7 +18,7 @@ from safetensors.torch import load, save, save_file
 
 from nephi.errors import DataError
 from nephi.fields import DisplacementStep, FieldStep, StoredTransform, nephi_bytes, placed, read_nephi, storage
-from nephi.geometry import Grid
+from nephi.geometry import Grid, Plane
 from nephi.transforms import AffineTransform, ContinuedDisplacement
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -100,6 +100,15 @@ def test_affine_alone(grids, points_in, tmp_path) -> None:
     back = read_nephi(tmp_path / "affine.nephi")
     assert back.steps == ()
     assert_same(back, stored, points_in(grids[3]))
+
+
+@pytest.mark.parametrize("plane", [Plane(81.5, -4.0), Plane(-3.25), None])
+def test_the_plane_of_slices(grids, tmp_path, plane) -> None:
+    grid = replace(grids[2], plane=plane)
+    written = StoredTransform(AffineTransform.identity(2), grid, grid, (), {}, {})
+    (tmp_path / "a.nephi").write_bytes(nephi_bytes(written))
+    back = read_nephi(tmp_path / "a.nephi")
+    assert (back.fixed_grid.plane, back.moving_grid.plane) == (plane, plane)
 
 
 def test_transform_is_the_field_and_then_the_affine(stored, points_in) -> None:

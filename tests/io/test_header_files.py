@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from nephi.errors import DataError, DataWarning
+from nephi.errors import DataError, DataWarning, collected_warnings
 from nephi.io import image_grid, read_image, read_series
 from tests.io.test_nifti_position import affine_of_itk
 
@@ -45,6 +45,19 @@ def test_analyze_lies_where_itk_places_it(tmp_path: Path, dtype: Any, big: bool)
         found = read_image(tmp_path / "a.img")
     np.testing.assert_array_equal(found.data.numpy(), voxels(4, 5, 6, dtype=dtype))
     np.testing.assert_allclose(found.grid.affine, affine_of_itk(tmp_path / "a.hdr"))
+
+
+@pytest.mark.filterwarnings("ignore::nephi.errors.DataWarning")
+def test_a_factor_of_spm_is_not_used_without_a_word(tmp_path: Path) -> None:
+    image = nibabel.Spm2AnalyzeImage(voxels(4, 5, 6), np.diag([-2.0, 3, 2.5, 1]))
+    image.to_filename(tmp_path / "a.img")
+    contents = bytearray((tmp_path / "a.hdr").read_bytes())
+    contents[112:116] = np.float32(0.5).tobytes()
+    (tmp_path / "a.hdr").write_bytes(contents)
+    with collected_warnings() as texts:
+        found = read_image(tmp_path / "a.img")
+    np.testing.assert_array_equal(found.data.numpy(), voxels(4, 5, 6))
+    assert [("holds 0.5 where SPM" in text, "no position" in text) for text in texts] == [(True, False), (False, True)]
 
 
 @pytest.mark.parametrize("suffix", [".mgz", ".mgh"])
