@@ -78,7 +78,9 @@ def image_grid(path: str | Path) -> Grid:
         file.require_one_volume()
         return file.grid
     if not is_folder(path) and suffix_of(path) in ITK_SUFFIXES:
-        return flattened(read_voxel_header(path).grid, path)
+        header = read_voxel_header(path)
+        header.require_one_volume()
+        return flattened(header.grid, path)
     if is_folder(path) or is_dicom(path):
         return dicom_grid(path)
     return _read(path).grid

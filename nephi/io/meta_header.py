@@ -47,16 +47,15 @@ def read_meta_header(path: Path) -> VoxelFile:
     if fields.get("ObjectType", "Image") != "Image":
         raise DataError(f"{path}: expected ObjectType Image, found {fields['ObjectType'][:40]!r}")
     d = integer(path, "NDims", _required(path, fields, "NDims"), 1, 10)
-    shape = sizes(path, "DimSize", _required(path, fields, "DimSize"), d)
-    if d == 4 and shape[3] == 1:  # one volume of a series
-        shape = shape[:3]
+    lengths = sizes(path, "DimSize", _required(path, fields, "DimSize"), d)
+    shape, volumes = (lengths[:3], lengths[3]) if d == 4 else (lengths, 1)
     require_spatial(path, shape)
     channels = integer(path, "ElementNumberOfChannels", fields.get("ElementNumberOfChannels", "1"), 1, 2**20)
     dtype = _element_type(path, fields)
     steps, origin = _placement(path, fields, d, len(shape))
     _warn_of_unused(path, fields)
-    data = _data(path, fields, more, end, shape)
-    return VoxelFile(path, shape, dtype, steps, origin, data, channels)
+    data = _data(path, fields, more, end, lengths)
+    return VoxelFile(path, shape, dtype, steps, origin, data, channels, volumes=volumes)
 
 
 def _fields(path: Path, start: bytes) -> tuple[Fields, list[str], int]:
@@ -95,8 +94,10 @@ def _element_type(path: Path, fields: Fields) -> np.dtype[Any]:
     code = TYPES.get(name.removesuffix("_ARRAY"))
     if code is None:
         raise DataError(f"{path}: expected ElementType to be one of {', '.join(TYPES)}, found {name[:40]!r}")
-    most = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False"))
-    return np.dtype((">" if _is_true(most) else "<") + code)
+    orders = [_is_true(fields[key]) for key in ("BinaryDataByteOrderMSB", "ElementByteOrderMSB") if key in fields]
+    if len(set(orders)) > 1:
+        warn(f"{path}: header has two byte orders; used BinaryDataByteOrderMSB, as ITK does")
+    return np.dtype((">" if orders and orders[0] else "<") + code)
 
 
 def _is_true(word: str) -> bool:

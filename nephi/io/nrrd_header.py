@@ -16,7 +16,7 @@ from nephi.errors import DataError
 from nephi.io.data_files import data_file, numbered_files
 from nephi.io.foreign import reading, require_file
 from nephi.io.header_values import integer, sizes
-from nephi.io.nrrd_space import nrrd_placement
+from nephi.io.nrrd_space import VECTOR, nrrd_placement
 from nephi.io.voxel_data import VoxelData
 from nephi.io.voxel_file import VoxelFile, require_spatial
 
@@ -70,12 +70,16 @@ def read_nrrd_header(path: Path) -> VoxelFile:
     others = [axis for axis in range(dimension) if axis not in domain]
     if len(others) > 1:
         raise DataError(f"{path}: expected one axis beside those of space, found kinds {' '.join(kinds)}")
+    time = _time_axis(fields, kinds, domain)
+    volumes = 1 if time is None else lengths[time]
+    domain = [axis for axis in domain if axis != time]
     shape = tuple(lengths[axis] for axis in domain)
     require_spatial(path, shape)
     channels = lengths[others[0]] if others else 1
-    steps, origin = nrrd_placement(path, fields, shape, dimension, domain, is_vector=channels > 1)
+    steps, origin = nrrd_placement(path, fields, shape, dimension, domain, channels > 1, time is not None)
     data = _data(path, fields, more, end, lengths)
-    return VoxelFile(path, shape, _dtype(path, fields), steps, origin, data, channels, others[0] if others else 0)
+    channel_axis = sum(axis < others[0] for axis in domain) if others else 0
+    return VoxelFile(path, shape, _dtype(path, fields), steps, origin, data, channels, channel_axis, volumes)
 
 
 def _fields(path: Path, start: bytes) -> tuple[Fields, list[str], int]:
@@ -136,6 +140,14 @@ def _kinds(path: Path, fields: Fields, lengths: tuple[int, ...]) -> list[str]:
     if not words and len(lengths) > 3 and without == [0]:
         return ["list"] + ["domain"] * (len(lengths) - 1)
     return words or ["domain"] * len(lengths)
+
+
+def _time_axis(fields: Fields, kinds: list[str], domain: list[int]) -> int | None:
+    """Return the axis of time: of four, that of the kind time or without a direction, else the last; None of fewer."""
+    if len(domain) != 4:
+        return None
+    without = [i for i, (vector, word) in enumerate(VECTOR.findall(fields.get("space directions", ""))) if word]
+    return next((axis for axis in domain if kinds[axis] == "time" or axis in without), domain[-1])
 
 
 def _dtype(path: Path, fields: Fields) -> np.dtype[Any]:

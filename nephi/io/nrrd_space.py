@@ -16,26 +16,35 @@ VECTOR = re.compile(r"\(([^()]*)\)|([^\s()]+)")
 ANATOMICAL = {"rightanteriorsuperior": "ras", "leftanteriorsuperior": "las", "leftposteriorsuperior": "lps"}
 TO_LPS = {"ras": (-1.0, -1.0, 1.0), "las": (1.0, -1.0, 1.0)}
 OTHER_SPACES = ("scannerxyz", "3drighthanded", "3dlefthanded")
+WITH_TIME = ("lpst", "leftposteriorsuperiortime")  # not RAS with time, which ITK does not convert
 Float = NDArray[np.float64]
 
 
 def nrrd_placement(
-    path: Path, fields: dict[str, str], shape: tuple[int, ...], dimension: int, domain: list[int], is_vector: bool
+    path: Path,
+    fields: dict[str, str],
+    shape: tuple[int, ...],
+    dimension: int,
+    domain: list[int],
+    is_vector: bool,
+    is_series: bool,
 ) -> tuple[Float, Float]:
     """Return steps (columns) and origin in LPS mm of a NRRD file with `dimension` axes, of which `domain` are of space.
 
-    Raises `DataError` naming the file for damaged values, and for directions beside spacings, as ITK does; a frame,
-    position or spacing that is left open is a `DataWarning`.
+    The frame of a series may have time as its fourth axis. Raises `DataError` naming the file for damaged values, and
+    for directions beside spacings, as ITK does; a frame, position or spacing that is left open is a `DataWarning`.
     """
     d = len(shape)
-    flip = _flip(path, fields, d)
-    if flip is None:
+    frame, n = _frame(path, fields)
+    if n == 0:
         return _without_space(path, fields, shape, dimension, domain)
-    if "spacings" in fields and any(map(math.isfinite, _per_axis(path, fields, "spacings", dimension))):
-        raise DataError(
-            f"{path}: expected space directions alone in a header with a space, found spacings, too; delete one of them"
-        )
-    directions = _vectors(path, "space directions", fields.get("space directions", ""), d)
+    for name in ("spacings", "axis mins", "axis maxs"):
+        if name in fields and any(map(math.isfinite, _per_axis(path, fields, name, dimension))):
+            raise DataError(
+                f"{path}: expected space directions alone where a space is, found {name}; delete one of them"
+            )
+    flip = _flip(path, frame, n, d, is_series)
+    directions = _vectors(path, "space directions", fields.get("space directions", ""), n, d)
     if directions and len(directions) != dimension:
         raise DataError(f"{path}: expected {dimension} space directions, found {len(directions)}")
     steps = np.eye(d)
@@ -44,36 +53,35 @@ def nrrd_placement(
             steps[:, i] = np.array(directions[axis]) * flip
     if not directions or any(directions[axis] is None for axis in domain):
         warn(f"{path}: header has no direction for an axis of space; used 1 mm along the frame's axis, as ITK does")
-    origins = _vectors(path, "space origin", fields.get("space origin", ""), d)
+    origins = _vectors(path, "space origin", fields.get("space origin", ""), n, d)
     if not origins or origins[0] is None:
         warn(f"{path}: header has no space origin; used 0 mm, as ITK does")
     origin = np.array(origins[0]) * flip if origins and origins[0] is not None else np.zeros(d)
-    _warn_of_unused(path, fields, d, is_vector)
+    _warn_of_unused(path, fields, n, is_vector)
     return steps, origin
 
 
-def _flip(path: Path, fields: dict[str, str], d: int) -> Float | None:
-    """Return the signs that take the header's frame to LPS, None when it has no frame."""
+def _frame(path: Path, fields: dict[str, str]) -> tuple[str, int]:
+    """Return the name of the header's frame, in small letters alone, and its dimension; 0 when there is none."""
     if "space" in fields and "space dimension" in fields:
         raise DataError(f"{path}: expected space or space dimension, found both; the header is damaged")
     if "space dimension" in fields:
-        found = integer(path, "space dimension", fields["space dimension"], 1, 8)
-        frame = "space dimension 3"
-    elif "space" in fields:
-        name = re.sub(r"[-\s]", "", fields["space"].lower())
-        frame = ANATOMICAL.get(name, name if name in TO_LPS or name == "lps" else "")
-        found = 3
-        if not frame and name not in OTHER_SPACES:
-            raise DataError(f"{path}: expected space left-posterior-superior or alike, found {fields['space'][:40]!r}")
-    else:
-        return None
-    if found != d:
-        raise DataError(
-            f"{path}: expected a {d}-D space for {d} axes of voxels, found {found}-D; check kinds and space"
-        )
-    if d == 3 and frame not in (*TO_LPS, "lps"):
-        what = fields.get("space", frame)
-        warn(f"{path}: header has {what}, which names no anatomical axes; taken for LPS, as ITK does")
+        return "", integer(path, "space dimension", fields["space dimension"], 1, 8)
+    if "space" not in fields:
+        return "", 0
+    name = re.sub(r"[-\s]", "", fields["space"].lower())
+    name = ANATOMICAL.get(name, name)
+    if name not in (*TO_LPS, *OTHER_SPACES, "lps", *WITH_TIME):
+        raise DataError(f"{path}: expected space left-posterior-superior or alike, found {fields['space'][:40]!r}")
+    return name, 4 if name in WITH_TIME else 3
+
+
+def _flip(path: Path, frame: str, n: int, d: int, is_series: bool) -> Float:
+    """Return the signs that take the first `d` of the `n` axes of a frame to LPS; ITK writes 2-D and 4-D ones in LPS."""
+    if n != d and not (is_series and n == d + 1):
+        raise DataError(f"{path}: expected a {d}-D space for {d} axes of voxels, found {n}-D; check kinds and space")
+    if d == n == 3 and frame not in (*TO_LPS, *WITH_TIME, "lps"):
+        warn(f"{path}: header has {frame or 'a space'} without anatomical axes; they are taken for LPS, as ITK does")
     return np.array(TO_LPS.get(frame, (1.0, 1.0, 1.0))[:d])
 
 
@@ -113,8 +121,8 @@ def _per_axis(path: Path, fields: dict[str, str], name: str, dimension: int) -> 
     return [math.nan if word.lower() == "nan" else number(path, name, word) for word in words]
 
 
-def _vectors(path: Path, name: str, text: str, d: int) -> list[list[float] | None]:
-    """Return vectors `(x,y,z)` of `d` numbers, None for each `none`."""
+def _vectors(path: Path, name: str, text: str, n: int, d: int) -> list[list[float] | None]:
+    """Return the first `d` of the `n` numbers of vectors `(x,y,z)`, None for each `none`."""
     found: list[list[float] | None] = []
     if VECTOR.sub("", text).strip() or len(text) > 2**14:
         raise DataError(f"{path}: expected vectors (x,y,z) or none for {name}, found {text[:60]!r}")
@@ -125,10 +133,10 @@ def _vectors(path: Path, name: str, text: str, d: int) -> list[list[float] | Non
             found.append(None)
             continue
         cells = inside.split(",")
-        if len(cells) != d:
-            raise DataError(f"{path}: expected vectors of {d} numbers for {name}, found {text[:60]!r}")
+        if len(cells) != n:
+            raise DataError(f"{path}: expected vectors of {n} numbers for {name}, found {text[:60]!r}")
         is_none = all(cell.strip().lower() == "nan" for cell in cells)
-        found.append(None if is_none else [number(path, name, cell.strip()) for cell in cells])
+        found.append(None if is_none else [number(path, name, cell.strip()) for cell in cells][:d])
     return found
 
 
@@ -137,6 +145,6 @@ def _warn_of_unused(path: Path, fields: dict[str, str], d: int, is_vector: bool)
     units = set(re.findall(r'"([^"]*)"', fields.get("space units", ""))) - {"mm", "", "???"}
     if units:
         warn(f"{path}: header has space units {sorted(units)[0][:20]}; its numbers are taken for mm, as ITK does")
-    frame = _vectors(path, "measurement frame", fields.get("measurement frame", ""), d) if is_vector else []
+    frame = _vectors(path, "measurement frame", fields.get("measurement frame", ""), d, d) if is_vector else []
     if frame and not all(row is not None and np.allclose(row, np.eye(d)[i]) for i, row in enumerate(frame[:d])):
         warn(f"{path}: header has a measurement frame; vectors are taken for LPS as they are, as ITK does")

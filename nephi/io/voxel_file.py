@@ -22,10 +22,10 @@ from nephi.io.voxels import Array
 class VoxelFile:
     """Header of a MetaImage or NRRD file.
 
-    `shape` are the numbers of voxels along the D spatial axes. Each voxel has `channels` numbers of type `dtype`,
-    which are axis `channel_axis` of the stored array, counted from the fastest. `steps` `(D, D)` has the way from
-    voxel to voxel along each axis as columns, `origin` `(D,)` the first voxel's centre, both in LPS mm, as ITK places
-    the file.
+    `shape` are the numbers of voxels along the D spatial axes, of each of `volumes` of a series. Each voxel has
+    `channels` numbers of type `dtype`, which are axis `channel_axis` of the stored array, counted from the fastest.
+    `steps` `(D, D)` has the way from voxel to voxel along each axis as columns, `origin` `(D,)` the first voxel's
+    centre, both in LPS mm, as ITK places the file.
     """
 
     path: Path
@@ -36,6 +36,7 @@ class VoxelFile:
     data: VoxelData
     channels: int = 1
     channel_axis: int = 0
+    volumes: int = 1
 
     @property
     def grid(self) -> Grid:
@@ -46,11 +47,21 @@ class VoxelFile:
         with naming(self.path):
             return Grid(self.shape, flip_matrix(d) @ torch.from_numpy(affine))
 
+    def require_one_volume(self) -> None:
+        """Raise `DataError` naming the file when it is a series of volumes over time."""
+        if self.volumes > 1:
+            raise DataError(
+                f"{self.path}: expected one 2-D or 3-D volume, found a 4-D series of {self.volumes} volumes; "
+                "pick one, or save it as NIfTI"
+            )
+
     def read(self) -> Array:
         """Return the voxels `([z, ]y, x)`, with a last axis of channels where there are several.
 
-        They have the byte order of the file. Raises `DataError` naming the file when data is missing or damaged.
+        They have the byte order of the file. Raises `DataError` naming the file when data is missing or damaged, or of
+        several volumes.
         """
+        self.require_one_volume()
         stored = self.data.read(self.dtype, self.channels * int(np.prod(self.shape, dtype=np.int64)))
         if self.channels == 1:
             return stored.reshape(self.shape[::-1])
@@ -60,8 +71,6 @@ class VoxelFile:
 
 
 def require_spatial(path: Path, shape: tuple[int, ...]) -> None:
-    """Raise `DataError` unless a shape is that of one 2-D or 3-D volume."""
-    d = len(shape)
-    if d not in (2, 3):
-        found = f"a 4-D series of {shape[3]} volumes" if d == 4 else f"a {d}-D image"
-        raise DataError(f"{path}: expected one 2-D or 3-D volume, found {found}; pick one, or save it as NIfTI")
+    """Raise `DataError` unless a shape is that of a 2-D or 3-D volume."""
+    if len(shape) not in (2, 3):
+        raise DataError(f"{path}: expected a 2-D or 3-D volume, found a {len(shape)}-D image; save it as NIfTI")

@@ -14,7 +14,7 @@ import torch
 
 from nephi.errors import DataError, DataWarning
 from nephi.geometry import Grid
-from nephi.io import image_grid, read_displacement, read_image
+from nephi.io import image_grid, read_displacement, read_grid, read_image
 from nephi.io.frames import flip_matrix
 
 HEADER = {
@@ -111,6 +111,7 @@ def test_as_simpleitk(tmp_path: Path, fields: dict[str, str | None]) -> None:
         ({"ImagePosition": "7 8 9"}, "ImagePosition 7 8 9; used the second"),
         ({"Rotation": "1 0 0 0 1 0 0 0 1"}, "Rotation 1 0 0.* used the second"),
         ({"Offset": "1 2 3 4"}, "more than 3 numbers for Offset; used the first 3"),
+        ({"BinaryDataByteOrderMSB": "False", "ElementByteOrderMSB": "True"}, "two byte orders; used Binary"),
         ({"DistanceUnits": "um"}, "DistanceUnits um; its numbers are taken for mm"),
         ({"ElementToIntensityFunctionSlope": "2"}, "values are left as stored"),
         ({"TransformMatrix": "-1 0 0 0 -1 0 0 0 1", "AnatomicalOrientation": "RAI"}, "AnatomicalOrientation RAI"),
@@ -198,6 +199,17 @@ def test_whole_numbers_that_torch_cannot_hold(tmp_path: Path) -> None:
 def test_one_volume_of_a_series_is_a_volume(tmp_path: Path) -> None:
     sitk.WriteImage(sitk.JoinSeries(sitk.GetImageFromArray(VOXELS.reshape(4, 3, 2))), str(tmp_path / "a.mha"))
     assert read_image(tmp_path / "a.mha").grid.shape == (2, 3, 4)
+
+
+@pytest.mark.parametrize("suffix", ["mha", "nrrd"])
+def test_a_series_has_a_grid(tmp_path: Path, suffix: str) -> None:
+    """What results lie on may be a series; an image may not."""
+    path = tmp_path / f"a.{suffix}"
+    sitk.WriteImage(sitk.JoinSeries([sitk.GetImageFromArray(VOXELS.reshape(4, 3, 2))] * 5), str(path))
+    assert read_grid(path).shape == (2, 3, 4)
+    for read in (read_image, image_grid):
+        with pytest.raises(DataError, match="found a 4-D series of 5 volumes"):
+            read(path)
 
 
 def test_one_flipped_bit_in_compressed_voxels_is_found(tmp_path: Path) -> None:

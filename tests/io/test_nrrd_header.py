@@ -14,7 +14,7 @@ import torch
 
 from nephi.errors import DataError, DataWarning
 from nephi.geometry import Grid
-from nephi.io import image_grid, read_displacement, read_image
+from nephi.io import image_grid, read_displacement, read_grid, read_image
 from nephi.io.frames import flip_matrix
 
 HEADER = {
@@ -108,8 +108,8 @@ def test_as_simpleitk(tmp_path: Path, fields: dict[str, str | None]) -> None:
         ({"space_origin": None}, "no space origin; used 0 mm"),
         ({"space_directions": None, "space": "RAS"}, "no direction for an axis"),
         ({"space_directions": "none (0,2,0) (0,0,3)"}, "no direction for an axis"),
-        ({"space": "3D-right-handed"}, "3D-right-handed, which names no anatomical axes; taken for LPS"),
-        ({"space": "scanner-xyz"}, "taken for LPS"),
+        ({"space": "3D-right-handed"}, "3drighthanded without anatomical axes; they are taken for LPS"),
+        ({"space": "scanner-xyz"}, "scannerxyz without"),
         ({"space_units": '"um" "um" "um"'}, "space units um; its numbers are taken for mm"),
     ],
 )
@@ -211,6 +211,27 @@ def test_vectors(tmp_path: Path, axis: int) -> None:
     torch.testing.assert_close(field.grid.voxel_to_world_points(torch.tensor(index).double()), place)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_series(tmp_path: Path, first: bool) -> None:
+    """Three axes of space and one of time, as 3-D Slicer has them; one volume alone is an image."""
+    sizes, directions, kinds = ["2", "3", "4"], HEADER["space directions"].split(), ["domain"] * 3
+    for count in (1, 2):
+        place = 0 if first else 3
+        fields = {
+            "dimension": "4",
+            "sizes": " ".join([*sizes[:place], str(count), *sizes[place:]]),
+            "kinds": " ".join([*kinds[:place], "time", *kinds[place:]]),
+            "space_directions": " ".join([*directions[:place], "none", *directions[place:]]),
+        }
+        path = write(tmp_path / "a.nrrd", VOXELS.tobytes() * count, **fields)
+        assert read_grid(path).same_as(read_image(write(tmp_path / "b.nrrd")).grid)
+        if count == 1:
+            np.testing.assert_array_equal(read_image(path).data.numpy(), VOXELS.reshape(4, 3, 2).T)
+        else:
+            with pytest.raises(DataError, match="4-D series of 2 volumes"):
+                read_image(path)
+
+
 def test_vectors_whose_header_names_no_kinds(tmp_path: Path) -> None:
     write(
         tmp_path / "a.nrrd",
@@ -278,7 +299,7 @@ def test_a_bomb_is_refused_before_memory_is_asked_for(tmp_path: Path) -> None:
         *({"space_origin": n} for n in ("(1,2)", "(1,2,inf)", "1,2,3", "(1;2;3)")),
         *({"byte_skip": n} for n in ("-1e300", "99999999999", "a")),
         *({"line_skip": n} for n in ("-1", "1e300", "50")),
-        {"spacings": "1 2 3"},  # beside space directions
+        *({name: "1 2 3"} for name in ("spacings", "axis_mins", "axis_maxs")),  # beside space directions
         {"space": "RAST"},
         {"space": "%s"},
         {"space_dimension": "3"},  # beside space
