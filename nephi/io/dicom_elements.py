@@ -8,12 +8,12 @@ from typing import Any
 
 from nephi.errors import DataError
 from nephi.io.foreign import reading
+from nephi.io.messages import python_warnings
 
 
 def text_of(header: Any, keyword: str, path: Path) -> str:
     """Return a value of a pydicom `Dataset` as text, empty if missing; several are separated by a backslash."""
-    with reading(path, f"a readable {keyword}"):
-        value = header.get(keyword)
+    value = _value(header, keyword, path)
     if value is None:
         return ""
     return str(value) if isinstance(value, str) or not hasattr(value, "__iter__") else "\\".join(map(str, value))
@@ -21,9 +21,14 @@ def text_of(header: Any, keyword: str, path: Path) -> str:
 
 def items_of(header: Any, keyword: str, path: Path) -> list[Any]:
     """Return the items of a sequence in a pydicom `Dataset`, none where it is missing or no sequence."""
-    with reading(path, f"a readable {keyword}"):
-        value = header.get(keyword)
+    value = _value(header, keyword, path)
     return [item for item in value if hasattr(item, "get")] if value is not None and not isinstance(value, str) else []
+
+
+def _value(header: Any, keyword: str, path: Path) -> Any:
+    """Return a value of a `Dataset`; pydicom converts it now, and what it warns of is collected."""
+    with reading(path, f"a readable {keyword}"), python_warnings(path, "pydicom"):
+        return header.get(keyword)
 
 
 def numbers(header: Any, keyword: str, count: int, path: Path) -> tuple[float, ...] | None:

@@ -29,7 +29,6 @@ QFORM, SFORM = "the qform", "the sform"
 SFORM_SPACING = "the sform with the voxel sizes of pixdim"
 
 
-@np.errstate(all="ignore")  # NIfTI-2 may hold 1e300 mm; what is not finite in the end is refused
 def world_matrix(header: Any, path: Path) -> Matrix:
     """Return the 4x4 voxel-to-world matrix (RAS, mm) of the fields of a NIfTI-1 or NIfTI-2 header.
 

@@ -77,7 +77,7 @@ def _frame(path: Path, fields: dict[str, str]) -> tuple[str, int]:
 
 
 def _flip(path: Path, frame: str, n: int, d: int, is_series: bool) -> Float:
-    """Return the signs that take the first `d` of the `n` axes of a frame to LPS; ITK writes 2-D and 4-D ones in LPS."""
+    """Return the signs that take the first `d` of `n` axes of a frame to LPS, in which ITK writes 2-D and 4-D."""
     if n != d and not (is_series and n == d + 1):
         raise DataError(f"{path}: expected a {d}-D space for {d} axes of voxels, found {n}-D; check kinds and space")
     if d == n == 3 and frame not in (*TO_LPS, *WITH_TIME, "lps"):

@@ -235,3 +235,15 @@ def test_numbers_that_nifti_1_cannot_hold(tmp_path: Path, field: str, value: flo
     image.header[field] = value
     nibabel.save(image, tmp_path / "a.nii")
     assert read_image(tmp_path / "a.nii").grid.shape == (3, 4, 5)
+
+
+@pytest.mark.filterwarnings("ignore::nephi.errors.DataWarning")
+@pytest.mark.parametrize("code", [0, 1])
+def test_an_sform_for_which_itk_does_not_end(tmp_path: Path, code: int) -> None:
+    rows = {"srow_x": [0, 0, 0, np.inf], "srow_y": [0, 0, 0, 0], "srow_z": [0, 0, 0, 0]}
+    path = save(tmp_path / "a.nii", QFORM, QFORM, (code, 2), **rows)
+    if code == 0:
+        with pytest.raises(DataError, match=r"a\.nii: "):
+            read_image(path)
+    else:
+        np.testing.assert_allclose(read_image(path).grid.affine, QFORM, atol=1e-5)
