@@ -65,7 +65,7 @@ def field_options(command: Command) -> Command:
         click.option(
             "--transform-format",
             type=click.Choice(["itk", "slicer", "learn2reg", "fsl", "spm", "niftyreg", "greedy"]),
-            help="Convention of a NIfTI field whose header does not state it: displacements in LPS mm (itk, greedy), "
+            help="Convention of fields whose header does not state it: displacements in LPS mm (itk, greedy), "
             "RAS mm (slicer), voxels (learn2reg) or scaled voxels (fsl), positions in RAS mm (spm), or what NiftyReg's "
             "header states (niftyreg). Also the tool that wrote an affine matrix in text: fsl (FLIRT), greedy (c3d, "
             "too) or niftyreg.",

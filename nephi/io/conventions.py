@@ -25,7 +25,7 @@ from nephi.geometry import Grid
 from nephi.io.frames import flip_matrix
 
 CONVENTIONS = ("itk", "slicer", "learn2reg", "fsl", "spm", "niftyreg", "greedy")
-"""Conventions of the vectors of a NIfTI field and of affine maps in text: the names that `FieldConvention` takes."""
+"""Conventions of the vectors of fields and of affine maps in text: the names that `FieldConvention` takes."""
 INTENTS = {"itk": 1007, "slicer": 1006, "learn2reg": 0, "fsl": 2006}
 """NIfTI intent codes that are written; 1007 and 1006 alone tell a reader all it has to know."""
 

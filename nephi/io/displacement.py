@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
 from nephi.errors import DataError, UsageError
-from nephi.geometry import Grid
 from nephi.io.conventions import FieldConvention
-from nephi.io.field_values import warn_of_positions
-from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, naming, suffix_of
+from nephi.io.field_header import FieldReading
+from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, suffix_of
 from nephi.io.frames import flip_points, require_perpendicular
-from nephi.io.itk import grid_of, place, require_dimension, shared_voxels, simpleitk, write_itk
-from nephi.io.nifti_field import read_nifti_field
+from nephi.io.itk import place, simpleitk, write_itk
+from nephi.io.nifti_field import field_from_vectors, named_grid, read_nifti_field
 from nephi.io.voxel_image import read_voxel_vectors
-from nephi.io.voxels import Array
 from nephi.transforms import DisplacementField
 
 
@@ -27,8 +24,8 @@ def read_displacement(path: str | Path, convention: FieldConvention | None = Non
 
     NIfTI of shape `(X, Y, Z, 1, 3)` or `(X, Y, 1, 1, 2)` with intent 1007 (LPS components) or 1006 (RAS components);
     or with the intent name of SPM's or NiftyReg's fields; `.mha`, `.mhd`, `.nrrd`, `.nhdr` with a vector a voxel (LPS).
-    Vectors are held as float32. A `convention`, when given, counts before the header of a NIfTI file; the shape
-    `(X, Y, Z, 3)` is allowed then.
+    Vectors are held as float32. A `convention`, when given, counts before the header; the shape `(X, Y, Z, 3)` of NIfTI
+    is allowed then.
 
     Raises `DataError` naming the file when it is missing or damaged, or when its shape, intent or unit does not state
     the frame and the unit of the vectors.
@@ -41,34 +38,27 @@ def read_displacement(path: str | Path, convention: FieldConvention | None = Non
             raise DataError(f"{path}: expected a displacement field, found B-splines; read it with read_transform")
         return field
     if suffix in ITK_SUFFIXES:
-        vectors, file = read_voxel_vectors(path)
-        field = _field_of_lps(vectors, file.grid, path)
-        warn_of_positions(field, path)
-        return field
+        return _read_itk_field(path, convention)
     known = ", ".join(NIFTI_SUFFIXES + ITK_SUFFIXES)
     raise DataError(f"{path}: expected a displacement field ({known}), found {suffix or 'no suffix'}")
 
 
-def field_of(foreign: Any, path: Path) -> DisplacementField:
-    """Return a SimpleITK image of LPS vectors as a displacement field, sharing its memory if it is float32."""
-    require_dimension(foreign, path)
-    d, components = foreign.GetDimension(), foreign.GetNumberOfComponentsPerPixel()
-    vectors = shared_voxels(foreign)
-    if components != d or vectors.ndim != d + 1 or vectors.dtype.kind != "f":
+def _read_itk_field(path: Path, named: FieldConvention | None) -> DisplacementField:
+    vectors, file = read_voxel_vectors(path)
+    convention = named or FieldConvention("itk")
+    if convention.name == "niftyreg":
         raise DataError(
-            f"{path}: expected a displacement field with {d} real components a voxel, found {components} of type "
-            f"{foreign.GetPixelIDTypeAsString()}"
+            f"{path}: expected a NIfTI file, whose header states the kind of NiftyReg's fields, found {path.suffix}; "
+            "--transform-format spm reads positions in RAS mm, slicer displacements in RAS mm"
         )
-    return _field_of_lps(vectors.astype(np.float32, copy=False), grid_of(foreign, path), path)
-
-
-def _field_of_lps(vectors: Array, grid: Grid, path: Path) -> DisplacementField:
-    """Return LPS vectors `([z, ]y, x, D)` in float32 as a displacement field; they are changed in place."""
-    d = grid.dimension
-    np.negative(vectors[..., :2], out=vectors[..., :2])
-    data = torch.from_numpy(vectors).permute(*reversed(range(d)), d)
-    with naming(path):
-        return DisplacementField(data, grid)
+    grid = named_grid(path, file.grid, convention)
+    if grid.dimension == 2 and convention.name in ("learn2reg", "fsl"):
+        raise DataError(f"{path}: expected a 3-D field, as {convention.name} fields are, found a 2-D one")
+    data = torch.from_numpy(vectors).permute(*reversed(range(grid.dimension)), grid.dimension)
+    name = "itk" if convention.name == "greedy" else convention.name
+    field = field_from_vectors(path, data, grid, FieldReading(replace(convention, name=name), continued=name == "spm"))
+    assert isinstance(field, DisplacementField)
+    return field
 
 
 def write_displacement_itk(path: str | Path, field: DisplacementField) -> None:

@@ -95,6 +95,8 @@ def verified_member(path: Path, kind: MemberType, parameters: Any, fixed: Vector
     counts = linear.parameters(d) if linear else (d * int(np.prod(lattice_size(path, kind, fixed), dtype=object)),)
     require_count(path, kind, "parameters", counts, len(parameters))
     values = np.asarray(parameters)
+    if values.dtype not in (np.dtype("f4"), np.dtype("f8")):  # of the other byte order, or of another length
+        values = values.astype(np.float64)
     _require_finite(path, kind, "parameters", values)
     return Member(kind, values, fixed)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from nephi.errors import DataError
 from nephi.geometry import Grid
 from nephi.io.conventions import FieldConvention, vector_code
-from nephi.io.field_header import field_reading
+from nephi.io.field_header import FieldReading, field_reading
 from nephi.io.field_values import fill_undefined, warn_of_positions
 from nephi.io.foreign import naming, reading
 from nephi.io.nifti_header import NiftiFile, read_header
@@ -29,7 +29,14 @@ def read_nifti_field(path: Path, named: FieldConvention | None) -> DisplacementF
     file.require_scalars()
     how = field_reading(file, named)
     grid = _field_grid(file, how.convention)
-    data = _read_vectors(file, grid)
+    return field_from_vectors(path, _read_vectors(file, grid), grid, how)
+
+
+def field_from_vectors(path: Path, data: Tensor, grid: Grid, how: FieldReading) -> DisplacementField | BSplineField:
+    """Return the transform of vectors `(*grid.shape, D)` as stored, float32; they are changed in place.
+
+    Raises `DataError` naming the file when values are not finite; warns where displacements look like positions.
+    """
     code = vector_code(how.convention.name, grid, how.convention.moving)
     for start, stop in grid.slabs():
         data[..., start:stop, :] = code.decode(data[..., start:stop, :], grid, start, stop)
@@ -70,10 +77,15 @@ def _field_grid(file: NiftiFile, convention: FieldConvention) -> Grid:
         )
     if flat and convention.name in ("learn2reg", "fsl"):
         raise DataError(f"{file.path}: expected a 3-D field, as {convention.name} fields are, found a 2-D one")
-    own = file.grid if flat else file.grid_3d
+    return named_grid(file.path, file.grid if flat else file.grid_3d, convention)
+
+
+def named_grid(path: Path, own: Grid, convention: FieldConvention) -> Grid:
+    """Return the grid that a field lies on: that of the fixed image, where the convention names one, or its own.
+
+    Raises `DataError` naming the file when the images that the convention names do not fit.
+    """
     for grid, name in ((convention.fixed, "fixed"), (convention.moving, "moving")):
         if grid is not None and (grid.dimension != own.dimension or (name == "fixed" and grid.shape != own.shape)):
-            raise DataError(
-                f"{file.path}: expected a {name} image to match the field's {own.shape}, found {grid.shape}"
-            )
+            raise DataError(f"{path}: expected a {name} image to match the field's {own.shape}, found {grid.shape}")
     return convention.fixed or own

@@ -31,7 +31,7 @@ def read_foreign_transform(path: str | Path, convention: FieldConvention | None 
     """Read a transform of ITK, ANTs, elastix, SPM, NiftyReg, FSL, greedy or FreeSurfer, as a map of points (mm, RAS).
 
     `.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`: displacement fields, as `read_displacement` reads them, and
-    NiftyReg's control points as a `BSplineField`; a `convention` counts before the header of a NIfTI file.
+    NiftyReg's control points as a `BSplineField`; a `convention` counts before the header.
     `.tfm`, `.txt`, `.h5`, `.hdf5`, `.mat`, `.xfm`: linear transforms of every kind become an `AffineTransform`,
     displacement field transforms a `DisplacementField`, cubic B-splines a `BSplineField`, chains of these a `Composite`
     of the same order of action (ITK's last acts first). An `.xfm` has to come from ITK, whose frame it then has;
@@ -47,7 +47,7 @@ def read_foreign_transform(path: str | Path, convention: FieldConvention | None 
     if suffix in NIFTI_SUFFIXES:
         return read_nifti_field(path, convention)
     if suffix in ITK_SUFFIXES:
-        return read_displacement(path)
+        return read_displacement(path, convention)
     if suffix == ".lta":
         return read_lta(path)
     if suffix not in TRANSFORM_SUFFIXES:

@@ -10,6 +10,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from scipy.ndimage import map_coordinates
 
@@ -17,6 +18,7 @@ from nephi.errors import DataError, DataWarning
 from nephi.geometry import Grid
 from nephi.io import FieldConvention, read_displacement, read_foreign_transform
 from nephi.io.frames import flip_points
+from nephi.io.itk import place
 from nephi.transforms import BSplineField, DisplacementField
 
 
@@ -208,3 +210,25 @@ def test_other_units_are_refused_under_any_name(tmp_path: Path, grid_3d: Grid, n
     path = save(tmp_path / "u.nii", grid_3d, torch.zeros(*grid_3d.shape, 3), "NREG_TRANS", unit="micron")
     with pytest.raises(DataError, match="found the unit micron"):
         read_displacement(path, FieldConvention(name))
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+@pytest.mark.parametrize("name", ["itk", "greedy", "slicer", "spm", "learn2reg", "fsl"])
+def test_a_named_convention_counts_in_files_of_itk(tmp_path: Path, grid_3d: Grid, suffix: str, name: str) -> None:
+    """The same vectors as in NIfTI, written by ITK."""
+    centres = grid_3d.voxel_centres().double()
+    vectors = moved(centres) if name == "spm" else moved(centres) - centres
+    nifti = save(tmp_path / "a.nii", grid_3d, vectors, code=0)
+    path = tmp_path / f"a{suffix}"
+    foreign = sitk.GetImageFromArray(vectors.float().permute(2, 1, 0, 3).contiguous().numpy(), isVector=True)
+    place(foreign, grid_3d)
+    sitk.WriteImage(foreign, str(path))
+    ours, expected = (read_displacement(file, FieldConvention(name)) for file in (path, nifti))
+    assert type(ours) is type(expected)
+    torch.testing.assert_close(ours.displacement, expected.displacement, rtol=0, atol=1e-4)
+    with pytest.raises(
+        DataError, match=rf"a\{suffix}: expected a NIfTI file, whose header states the kind of NiftyReg"
+    ):
+        read_displacement(path, FieldConvention("niftyreg"))
+    with pytest.raises(DataError, match=r"expected a fixed image to match"):
+        read_displacement(path, FieldConvention(name, fixed=Grid((3, 3, 3), torch.eye(4))))

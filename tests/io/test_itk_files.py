@@ -369,3 +369,45 @@ def test_hdf5_text_beyond_the_file(tmp_path: Path, part: str) -> None:
     data[at : at + count] = (0x5FFFFFFF).to_bytes(count, "little")
     path.write_bytes(data)
     refused(path, "expected a class name in /TransformGroup/0/TransformType, found no text in the file")
+
+
+def test_a_damaged_length_of_a_name_takes_no_memory(tmp_path: Path) -> None:
+    """HDF5 makes room for as many bytes as the file claims: 3 GB."""
+    path = tmp_path / "a.h5"
+    sitk.WriteTransform(sitk.AffineTransform(3), str(path))
+    with h5py.File(path) as file:
+        offset = file[GROUP + "TransformType"].id.get_offset()
+    contents = bytearray(path.read_bytes())
+    contents[offset : offset + 4] = (3 * 10**9).to_bytes(4, "little")
+    path.write_bytes(contents)
+    refused(path, r"expected a class name in /TransformGroup/0/TransformType, found no text in the file")
+    with h5py.File(path, "r+") as file:
+        del file[GROUP + "TransformType"]
+        file.create_dataset(GROUP + "TransformType", data=np.array([b"x" * 1000]))
+    refused(path, "expected the class of a transform, as AffineTransform_double_3_3, found 'xxx")
+
+
+def test_class_names_of_a_fixed_length(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    sitk.WriteTransform(sitk.AffineTransform(3), str(path))
+    with h5py.File(path, "r+") as file:
+        del file[GROUP + "TransformType"]
+        file.create_dataset(GROUP + "TransformType", data=np.array([b"AffineTransform_double_3_3"]))
+    assert isinstance(read_foreign_transform(path), AffineTransform)
+
+
+@pytest.mark.parametrize("dtype", [">f8", "<f4", ">f4", "<f2", "longdouble"])
+@pytest.mark.parametrize("name", ["DisplacementFieldTransform", "BSplineTransform", "AffineTransform"])
+def test_numbers_of_other_types_in_hdf5(tmp_path: Path, name: str, dtype: str) -> None:
+    linear = name == "AffineTransform"
+    numbers = np.array(MATRIX) if linear else np.arange(192) / 4.0
+    fixed = [1.0, 2, 3] if linear else [4.0, 4, 4, *FIXED_3D[3:]]
+    moved = []
+    for kind in ("f8", dtype):
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file[GROUP + "TransformType"] = [f"{name}_double_3_3"]
+            file[GROUP + "TransformFixedParameters"] = fixed
+            file[NUMBERS] = numbers.astype(kind)
+        read = read_foreign_transform(tmp_path / "a.h5")
+        moved.append(read(torch.tensor([[-1.25, -1.5, 1.75]], dtype=torch.float64)))
+    torch.testing.assert_close(moved[0], moved[1])
