@@ -14,7 +14,7 @@ from .point_options import PointOptions, point_options
 from .tables import evaluation_table
 
 if TYPE_CHECKING:
-    from nephi import Image, PointPairs
+    from nephi import Grid, Image, PointPairs
 
 
 @click.command(short_help="Measure a transform.")
@@ -84,6 +84,7 @@ def evaluate(
     measures: dict[str, Any] = nephi.evaluate(
         measured,
         grid=grid,
+        moving_grid=_moving_grid(file, is_inverse, moving_points_reference),
         landmarks=pairs,
         fixed_labels=image(fixed_labels),
         moving_labels=image(moving_labels),
@@ -96,6 +97,15 @@ def evaluate(
         evaluation_table(measures, verbose)
     if output is not None:
         nephi.write_text(output, json.dumps(measures, indent=1) + "\n")
+
+
+def _moving_grid(transform: Path, is_inverse: bool, reference: Path | None) -> Grid | None:
+    """Return the grid of the moving image: of the one its points are counted in, or that a .nephi file was made for."""
+    import nephi
+
+    if reference is not None:
+        return nephi.read_image(reference).grid
+    return None if is_inverse or transform.suffix != ".nephi" else nephi.read_nephi(transform).moving_grid
 
 
 def _pairs(fixed: Path | None, moving: Path | None, reader: PointOptions, reference: Path | None) -> PointPairs | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import click
 from .options import FILE, Command, frame_option, require_dimension
 
 if TYPE_CHECKING:
-    from nephi import PointPairs, Points
+    from nephi import Image, PointPairs, Points
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,18 @@ class PointOptions:
         return nephi.read_points(path, self.frame, self.format, grid, self.flip)
 
 
-def read_landmarks(path: Path | None, frame: str, dimension: int) -> PointPairs | None:
-    """Read pairs of points to measure a result at; refuse those of another dimension than the images'."""
+def read_landmarks(path: Path | None, frame: str, images: Sequence[Image]) -> PointPairs | None:
+    """Read pairs of points to measure a result at; refuse those of another dimension than the images', or outside."""
     import nephi
 
     if path is None:
         return None
     pairs = nephi.read_point_pairs(path, frame)
-    require_dimension(path, "landmarks", pairs.fixed.dimension, dimension, "images are")
+    require_dimension(path, "landmarks", pairs.fixed.dimension, images[0].dimension, "images are")
+    try:
+        nephi.check_landmarks(pairs, *(image.grid for image in images))
+    except nephi.DataError as error:
+        raise nephi.DataError(f"{path}: {error}") from None
     return pairs
 
 

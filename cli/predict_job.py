@@ -81,7 +81,7 @@ class Job:
             nephi.require_exportable(image)
         if case.landmarks is not None:
             step(f"reading {case.landmarks}")
-        landmarks, labels = read_landmarks(case.landmarks, self.frame, images[0].dimension), _labels(case, step)
+        landmarks, labels = read_landmarks(case.landmarks, self.frame, images), _labels(case, step)
         step("reading the masks or registering")
         result = nephi.predict(
             images[0],

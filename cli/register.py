@@ -128,7 +128,7 @@ def register(
         images = [nephi.read_image(path) for path in (fixed, moving)]
         for image in images:
             nephi.require_exportable(image)
-        pairs = read_landmarks(landmarks, frame, images[0].dimension)
+        pairs = read_landmarks(landmarks, frame, images)
         masks = {"fixed_mask": fixed_mask, "moving_mask": moving_mask}
         if dry_run:
             plan = method.plan(images, seed, device=device, **masks)

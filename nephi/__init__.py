@@ -73,7 +73,7 @@ if TYPE_CHECKING:
         train_settings_toml,
     )
     from nephi.losses import SIMILARITIES
-    from nephi.metrics import Evaluation, evaluate, jacobian_image, landmark_errors
+    from nephi.metrics import Evaluation, check_landmarks, evaluate, jacobian_image, landmark_errors
     from nephi.optimize import (
         OUTPUTS,
         Plan,
@@ -166,7 +166,7 @@ _HOMES = {
         "train_settings_toml",
     ),
     "nephi.losses": ("SIMILARITIES",),
-    "nephi.metrics": ("Evaluation", "evaluate", "jacobian_image", "landmark_errors"),
+    "nephi.metrics": ("Evaluation", "check_landmarks", "evaluate", "jacobian_image", "landmark_errors"),
     "nephi.optimize": (
         "OUTPUTS",
         "Plan",
@@ -252,6 +252,7 @@ __all__ = [
     "Transform",
     "UsageError",
     "Viewer",
+    "check_landmarks",
     "check_output_file",
     "check_output_folder",
     "collected_warnings",

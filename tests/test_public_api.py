@@ -53,6 +53,7 @@ SURFACE = {
     "UsageError",
     "Viewer",
     "check_output_file",
+    "check_landmarks",
     "check_output_folder",
     "collected_warnings",
     "describe_transform",

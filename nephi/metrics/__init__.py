@@ -2,6 +2,7 @@
 
 from nephi.metrics.consistency import inverse_consistency_error
 from nephi.metrics.evaluation import Evaluation, evaluate
+from nephi.metrics.landmark_checks import check_landmark_errors, check_landmarks
 from nephi.metrics.landmarks import LandmarkErrors, landmark_errors
 from nephi.metrics.overlap import dice
 from nephi.metrics.passing import PassingField, PassingInverse
@@ -13,6 +14,8 @@ __all__ = [
     "PassingField",
     "PassingInverse",
     "Regularity",
+    "check_landmark_errors",
+    "check_landmarks",
     "dice",
     "evaluate",
     "inside_mask",

@@ -9,6 +9,7 @@ from nephi.errors import DataError
 from nephi.geometry import Grid, PointPairs
 from nephi.images import Image
 from nephi.metrics.consistency import inverse_consistency_error
+from nephi.metrics.landmark_checks import check_landmark_errors, check_landmarks
 from nephi.metrics.landmarks import LandmarkErrors, landmark_errors
 from nephi.metrics.overlap import dice
 from nephi.metrics.regularity import Regularity, regularity
@@ -58,6 +59,7 @@ def evaluate(
     transform: Transform,
     *,
     grid: Grid | None = None,
+    moving_grid: Grid | None = None,
     landmarks: PointPairs | None = None,
     fixed_labels: Image | None = None,
     moving_labels: Image | None = None,
@@ -72,7 +74,11 @@ def evaluate(
     fixed labels, else of `grid`; without any of them they are left out. `inverse` takes moving to fixed points,
     and so does `trained_inverse`, before it was polished; `exported` is a displacement field and its inverse.
 
-    Raises `DataError` for inputs of another dimension, and for an empty mask or list of landmarks.
+    Landmarks outside of `grid` (else of the fixed labels) or of `moving_grid` (else of the moving labels), or that fit
+    clearly better when they are read in another way, are warned of.
+
+    Raises `DataError` for inputs of another dimension, for an empty mask or list of landmarks, and for landmarks that
+    all lie outside of their image.
     """
     given = {
         "fixed labels": fixed_labels,
@@ -90,6 +96,12 @@ def evaluate(
     for name, dimension in dimensions.items():
         if dimension != transform.dimension:
             raise DataError(f"{name}: expected {transform.dimension}-D as the transform is, found {dimension}-D")
+    errors = None
+    if landmarks is not None:
+        label_grids = [None if labels is None else labels.grid for labels in (fixed_labels, moving_labels)]
+        check_landmarks(landmarks, grid or label_grids[0], moving_grid or label_grids[1])
+        errors = landmark_errors(transform, landmarks)
+        check_landmark_errors(transform, landmarks, errors)
     where = next((item.grid for item in (mask, fixed_labels) if item is not None), grid)
     overlap = before = None
     if fixed_labels is not None and moving_labels is not None:
@@ -100,7 +112,7 @@ def evaluate(
         return inverse_consistency_error(transform, back, where, mask) if where and back else None
 
     return Evaluation(
-        landmarks=landmark_errors(transform, landmarks) if landmarks is not None else None,
+        landmarks=errors,
         dice=overlap,
         dice_before=before,
         regularity=regularity(transform, where, mask) if where else None,

@@ -13,7 +13,7 @@ from nephi.errors import DataError, UsageError, collected_warnings
 from nephi.geometry import PointPairs
 from nephi.images import Image
 from nephi.io import check_output_file, real_path, replacing_files, require_perpendicular, settle_abandoned
-from nephi.metrics import Evaluation, dice, landmark_errors
+from nephi.metrics import Evaluation, check_landmark_errors, check_landmarks, dice, landmark_errors
 from nephi.optimize.device import cpu_threads
 from nephi.optimize.results import write_results
 from nephi.optimize.settings_file import settings_table
@@ -90,11 +90,15 @@ def save_registration(
     _require_dimension(registration, landmarks, labels)
     for image in (pair.fixed, pair.moving):
         require_exportable(image)
-    with replacing_files(folder, NAMES) as work, collected_warnings() as found:
+    with collected_warnings() as found, replacing_files(folder, NAMES) as work:
+        if landmarks is not None:
+            check_landmarks(landmarks, pair.fixed.grid, pair.moving.grid)
         with registration.usage.stage("export"), cpu_threads(registration.settings.threads):
             measured = write_results(registration, {name: work / OUTPUTS[name] for name in outputs})
         if landmarks is not None:
-            measured["tre_mm"] = landmark_errors(registration.transform, landmarks).table()
+            errors = landmark_errors(registration.transform, landmarks)
+            check_landmark_errors(registration.transform, landmarks, errors)
+            measured["tre_mm"] = errors.table()
         if labels is not None:
             after, before = dice(*labels, registration.transform), dice(*labels, lambda points: points)
             measured |= Evaluation(dice=after, dice_before=before).table()

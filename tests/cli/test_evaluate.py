@@ -187,3 +187,24 @@ def test_lists_with_other_ids_are_refused(call: Call, solid: Path, tmp_path: Pat
     assert outcome.code == 3
     assert f"{tmp_path / 'f.csv'}, {tmp_path / 'm.csv'}: " in outcome.err
     assert "missing: c among the moving points; d among the fixed points" in outcome.err
+
+
+def test_landmarks_outside_of_their_images(call: Call, solid: Path, tmp_path: Path) -> None:
+    """By `evaluate` and by `register`, before the work."""
+    pairs = nephi.read_point_pairs(solid / "landmarks.csv")
+    far = tmp_path / "far.csv"
+    moved = [side.coordinates.clone() for side in (pairs.fixed, pairs.moving)]
+    moved[0][:5] += 500
+    nephi.write_point_pairs(far, nephi.PointPairs.from_coordinates(*moved))
+    transform = solid / "result" / "transform.nephi"
+    outcome = call("evaluate", "-t", transform, "--landmarks", far)
+    assert outcome.code == 0 and "found 5 of 300 outside of it" in outcome.err
+    nephi.write_point_pairs(far, nephi.PointPairs.from_coordinates(pairs.fixed.coordinates, moved[1] + 500))
+    for warp in (transform, solid / "result" / "warp.nii.gz"):
+        labels = ["--fixed-labels", solid / "fixed_mask.nii.gz", "--moving-labels", solid / "moving_mask.nii.gz"]
+        outcome = call("evaluate", "-t", warp, "--landmarks", far, *labels)
+        assert outcome.code == 3 and "moving points inside the moving image, found 300 of 300" in outcome.err
+    images = ["-f", solid / "fixed.nii.gz", "-m", solid / "moving.nii.gz", "--preset", "lung-ct"]
+    outcome = call("register", *images, "-o", tmp_path / "out", "--landmarks", far)
+    assert outcome.code == 3 and f"{far}: landmarks: expected moving points" in outcome.err
+    assert not (tmp_path / "out").exists()

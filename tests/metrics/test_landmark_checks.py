@@ -1,0 +1,97 @@
+"""Landmarks in a wrong frame, in voxels, outside of their images, and with their columns exchanged."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from nephi.errors import DataError, PlausibilityWarning
+from nephi.geometry import Grid, PointPairs
+from nephi.metrics import check_landmark_errors, check_landmarks, evaluate, landmark_errors
+from nephi.phantoms.grids import rotation
+from nephi.transforms import AffineTransform
+
+Reading = Callable[[Tensor, Grid], Tensor]
+SHAPE = (40, 36, 30)
+LPS = torch.tensor([-1.0, -1.0, 1.0]).double()
+
+
+@pytest.fixture
+def grid() -> Grid:
+    """Oblique, left-handed, far from the origin."""
+    affine = torch.eye(4).double()
+    affine[:3, :3] = rotation(0.1, -0.05, 0.1) @ torch.diag(torch.tensor([-2.0, 2.0, 2.5]).double())
+    affine[:3, 3] = torch.tensor([70.0, -90.0, 150.0]).double()
+    return Grid(SHAPE, affine)
+
+
+@pytest.fixture
+def points(grid: Grid) -> Tensor:
+    share = torch.rand(20, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    return grid.voxel_to_world_points(3 + share * (torch.tensor(SHAPE) - 7))
+
+
+def pairs_of(points: Tensor) -> PointPairs:
+    return PointPairs.from_coordinates(points, points + 1)
+
+
+def test_points_inside_pass(grid: Grid, points: Tensor) -> None:
+    border = grid.corners_world()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_landmarks(pairs_of(points), grid, grid)
+        check_landmarks(PointPairs.from_coordinates(border, border), grid, grid)
+        check_landmarks(pairs_of(1000 + points), None, None)
+
+
+@pytest.mark.parametrize(
+    ("read", "said"),
+    [
+        (lambda p, g: LPS * p, "with x and y reversed they lie inside"),
+        (lambda p, g: g.world_to_voxel_points(p), "look like voxels"),
+        (lambda p, g: LPS * (g.world_to_voxel_points(p) + 1), "look like voxels"),
+        (lambda p, g: LPS * g.world_to_voxel_points(p) * g.spacing, "look like mm from the image's first voxel"),
+        (lambda p, g: p + 1000, "check that they belong to these images"),
+    ],
+)
+@pytest.mark.parametrize("side", ["fixed", "moving"])
+def test_another_frame_is_found(
+    side: str, read: Callable[[Tensor, Grid], Tensor], said: str, grid: Grid, points: Tensor
+) -> None:
+    wrong = read(points, grid)
+    sides = (wrong, points) if side == "fixed" else (points, wrong)
+    pairs = PointPairs.from_coordinates(*sides)
+    with pytest.raises(DataError, match=f"landmarks: expected {side} points .* found 20 of 20 outside of it, .*{said}"):
+        check_landmarks(pairs, grid, grid)
+    with pytest.raises(DataError, match=said):
+        evaluate(AffineTransform.identity(3), grid=grid, moving_grid=grid, landmarks=pairs)
+
+
+def test_some_points_outside_are_counted(grid: Grid, points: Tensor) -> None:
+    points[7:10] += 500
+    with pytest.warns(PlausibilityWarning, match=r"found 3 of 20 outside of it, the first is 7 at \("):
+        check_landmarks(pairs_of(points), grid, None)
+
+
+def test_readings_that_fit_better(points: Tensor) -> None:
+    """Errors that grow are the transform's own fault where no other reading of the points fits."""
+    shift = torch.tensor([6.0, 4.0, 1.0]).double()
+    transform = AffineTransform.translation(shift)
+
+    def said(fixed: Tensor, moving: Tensor) -> str:
+        pairs = PointPairs.from_coordinates(fixed, moving)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            check_landmark_errors(transform, pairs, landmark_errors(transform, pairs))
+        return " ".join(str(w.message) for w in caught)
+
+    noise = 0.1 * torch.randn(20, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    moving = points + shift + noise
+    assert said(points, moving) == ""
+    assert "with fixed and moving points exchanged" in said(moving, points)
+    assert "with x and y reversed" in said(LPS * points, LPS * moving)
+    assert said(points, points - torch.tensor([5.0, -3.0, 9.0]).double()) == ""
