@@ -15,11 +15,12 @@ from nephi.transforms import DisplacementField, Transform, invert
 
 
 def read_transform(path: str | Path, convention: FieldConvention | None = None) -> Transform:
-    """Read a transform (fixed to moving points, world mm, RAS) of nephi, ITK, ANTs, greedy, elastix, Slicer and others.
+    """Read a transform (fixed to moving points, world mm, RAS) of nephi or of another tool.
 
-    `.nephi`; displacement fields (`.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`); affine maps, fields and chains
-    of these of ITK (`.h5`, `.tfm`, `.txt`, `.mat`, `.xfm`); elastix' `TransformParameters.*.txt`. `convention` says
-    what the vectors of a NIfTI field mean where its header does not tell; other files do not need it.
+    `.nephi`; fields of ITK, ANTs, greedy, elastix, Slicer, SPM and NiftyReg (`.nii`, `.nii.gz`, `.hdr`, `.img`, `.mha`,
+    `.mhd`, `.nrrd`, `.nhdr`); affine maps, fields, B-splines and chains of these of ITK (`.h5`, `.tfm`, `.txt`, `.mat`,
+    `.xfm`); elastix' `TransformParameters.*.txt`; FreeSurfer's `.lta`. `convention` names what the file does not state:
+    the vectors of a field, or the tool of a matrix in text (FLIRT, greedy, NiftyReg). Other files do not need it.
 
     Raises `DataError` naming the file when it is missing, damaged, or no transform.
     """

@@ -25,7 +25,7 @@ ROUNDING = 1e-6  # of the last row, in tools that compute in float32
 def is_matrix_text(path: Path) -> bool:
     """Return whether a file begins with a line of three or four decimal numbers, and nothing else."""
     with open(require_file(path), "rb") as file:
-        start = file.read(MAX_SIZE).decode("utf-8", errors="replace").lstrip()
+        start = file.read(MAX_SIZE).decode("utf-8-sig", errors="replace").lstrip()
     first = start.splitlines()[0] if start else ""
     return len(first.split()) in (3, 4) and NUMERIC.fullmatch(first) is not None
 
@@ -42,7 +42,7 @@ def read_matrix_text(path: Path, convention: FieldConvention | None) -> AffineTr
         raise DataError(
             f"{path}: expected a transform that states its convention, found a matrix in text, which FLIRT, greedy and "
             "NiftyReg write with different meanings; give --fsl-fixed and --fsl-moving for FLIRT, "
-            "--transform-format greedy (also for c3d) or niftyreg for the others"
+            "--transform-format greedy (c3d's, too) or niftyreg for the others; nephi export converts it for --initial"
         )
     matrix = _matrix(path)
     if convention.name != "fsl":
@@ -64,7 +64,7 @@ def _matrix(path: Path) -> Tensor:
     """Return the homogeneous `(D + 1, D + 1)` matrix of a file, float64."""
     if path.stat().st_size > MAX_SIZE:
         raise DataError(f"{path}: expected a 4x4 matrix, found {path.stat().st_size} bytes")
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     rows = [parse_numbers(f"{path}: line {n}", "the matrix", line).tolist() for n, line in enumerate(lines, start=1)]
     rows = [row for row in rows if row]
     size = len(rows)

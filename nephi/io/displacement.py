@@ -10,7 +10,7 @@ import torch
 from nephi.errors import DataError, UsageError
 from nephi.io.conventions import FieldConvention
 from nephi.io.field_header import FieldReading
-from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, suffix_of
+from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, PAIR_SUFFIXES, suffix_of
 from nephi.io.frames import flip_points, require_perpendicular
 from nephi.io.itk import place, simpleitk, write_itk
 from nephi.io.nifti_field import field_from_vectors, named_grid, read_nifti_field
@@ -32,7 +32,7 @@ def read_displacement(path: str | Path, convention: FieldConvention | None = Non
     """
     path = Path(path)
     suffix = suffix_of(path)
-    if suffix in NIFTI_SUFFIXES:
+    if suffix in NIFTI_SUFFIXES + PAIR_SUFFIXES:
         field = read_nifti_field(path, convention)
         if not isinstance(field, DisplacementField):
             raise DataError(f"{path}: expected a displacement field, found B-splines; read it with read_transform")

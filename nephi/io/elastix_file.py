@@ -22,7 +22,7 @@ class ElastixFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.words: dict[str, list[str]] = {}
-        with open(require_file(path), encoding="utf-8", errors="replace") as file:
+        with open(require_file(path), encoding="utf-8-sig", errors="replace") as file:
             for line in file:
                 entry = _entry(line)
                 if entry is not None:
@@ -69,7 +69,10 @@ class ElastixFile:
             )
 
     def beside(self, name: str, what: str) -> Path:
-        """Return the file of a name in this file: as written, or where results have moved, beside this file."""
+        """Return the file of a name in this file: as written, or where results have moved, beside this file.
+
+        elastix writes whole paths, so that any regular file may be named; it is read as a transform, and never written.
+        """
         own = name[:400]
         for candidate in (self.path.parent / own, self.path.parent / re.split(r"[\\/]", own)[-1]):
             try:
@@ -82,8 +85,8 @@ class ElastixFile:
 
 def is_elastix(path: Path) -> bool:
     """Return whether a text file is one of elastix' transforms: it has a line `(Transform "...")`."""
-    with open(require_file(path), encoding="utf-8", errors="replace") as file:
-        return any(line.lstrip().startswith("(Transform ") and '"' in line for line in file)
+    with open(require_file(path), encoding="utf-8-sig", errors="replace") as file:
+        return any(line.lstrip().startswith(("(Transform ", "(Transform\t")) and '"' in line for line in file)
 
 
 def _entry(line: str) -> tuple[str, str] | None:
@@ -97,5 +100,5 @@ def _entry(line: str) -> tuple[str, str] | None:
             break
     if not text.endswith(")"):
         return None
-    name, _, rest = text[1:-1].strip().partition(" ")
-    return (name, rest) if NAME.fullmatch(name) else None
+    name, *rest = text[1:-1].split(maxsplit=1)
+    return (name, rest[0] if rest else "") if NAME.fullmatch(name) else None

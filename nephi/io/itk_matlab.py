@@ -34,6 +34,11 @@ def read_matlab_members(path: Path) -> list[Member]:
     ITK does not name in this format; and unless each transform has as many finite numbers as its class has.
     """
     contents = require_file(path).read_bytes()
+    if contents.startswith(b"MATLAB "):
+        raise DataError(
+            f"{path}: expected a level-4 MATLAB file, as ITK and ANTs write it, found a newer one (of SPM?); save the "
+            "transform with ITK, or export its deformation as a field"
+        )
     matrices = list(_matrices(path, contents))
     if not matrices or len(matrices) % 2:
         raise _no_transform(path, len(contents))

@@ -48,7 +48,7 @@ def read_text_members(path: Path) -> list[Member]:
 
 def _entries(path: Path) -> Iterator[tuple[str, str, str]]:
     """Yield place, key and value of each line `key: value`; comments and empty lines are skipped."""
-    with reading(path, "a transform"), open(path, encoding="utf-8", errors="replace") as file:
+    with reading(path, "a transform"), open(path, encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             text = line.strip()
             if not text or text.startswith("#"):

@@ -61,7 +61,7 @@ def read_lta(path: Path) -> AffineTransform:
 
 def _parse(path: Path) -> tuple[dict[str, dict[str, str]], list[list[float]]]:
     """Return the entries `name = value` of the header and of the two volumes, and the rows of the matrix."""
-    with open(require_file(path), encoding="utf-8", errors="replace") as file:
+    with open(require_file(path), encoding="utf-8-sig", errors="replace") as file:
         text = file.read(MAX_SIZE)
     sections: dict[str, dict[str, str]] = {name: {} for name in ("header", *SECTIONS)}
     rows: list[list[float]] = []

@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 
 from nephi.errors import DataError, UsageError
-from nephi.io.affine_text import is_matrix_text, read_matrix_text
+from nephi.io.affine_text import MATRIX_CONVENTIONS, is_matrix_text, read_matrix_text
 from nephi.io.atomic import replacing
 from nephi.io.conventions import FieldConvention
 from nephi.io.displacement import read_displacement
 from nephi.io.elastix import read_elastix
 from nephi.io.elastix_file import is_elastix
-from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, require_file, suffix_of
+from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, PAIR_SUFFIXES, require_file, suffix_of
 from nephi.io.itk import itk_writing, simpleitk
 from nephi.io.itk_affine import affine_for_itk
 from nephi.io.itk_transform import HDF5_SUFFIXES, TEXT_SUFFIXES, TRANSFORM_SUFFIXES, read_itk_transform
@@ -30,26 +30,29 @@ AFFINE_SUFFIXES = (*TEXT_SUFFIXES, ".mat", *HDF5_SUFFIXES)
 def read_foreign_transform(path: str | Path, convention: FieldConvention | None = None) -> Transform:
     """Read a transform of ITK, ANTs, elastix, SPM, NiftyReg, FSL, greedy or FreeSurfer, as a map of points (mm, RAS).
 
-    `.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`: displacement fields, as `read_displacement` reads them, and
-    NiftyReg's control points as a `BSplineField`; a `convention` counts before the header.
+    `.nii`, `.nii.gz`, pairs `.hdr` and `.img`, `.mha`, `.mhd`, `.nrrd`, `.nhdr`: displacement fields, as
+    `read_displacement` reads them, and NiftyReg's control points as a `BSplineField`; a `convention` counts before the
+    header.
     `.tfm`, `.txt`, `.h5`, `.hdf5`, `.mat`, `.xfm`: linear transforms of every kind become an `AffineTransform`,
     displacement field transforms a `DisplacementField`, cubic B-splines a `BSplineField`, chains of these a `Composite`
     of the same order of action (ITK's last acts first). An `.xfm` has to come from ITK, whose frame it then has;
     MINC's own are refused.
-    `.txt` may also be elastix' `TransformParameters`, read with the transforms it starts from. `.mat` and `.txt` may be
-    a matrix in text, of the tool that the `convention` names (`read_matrix_text`). `.lta`: FreeSurfer's affine maps.
+    `.txt` may also be elastix' `TransformParameters`, read with the transforms it starts from. `.lta`: FreeSurfer's
+    affine maps. Any other suffix may be a matrix in text, of the tool that the `convention` names (`read_matrix_text`).
 
     Raises `DataError` naming the file when it is missing, damaged or incomplete, of unknown format, singular, or
     of a kind that nephi does not have (velocity fields, thin plates, ...).
     """
     path = Path(path)
     suffix = suffix_of(path)
-    if suffix in NIFTI_SUFFIXES:
+    if suffix in NIFTI_SUFFIXES + PAIR_SUFFIXES:
         return read_nifti_field(path, convention)
     if suffix in ITK_SUFFIXES:
         return read_displacement(path, convention)
     if suffix == ".lta":
         return read_lta(path)
+    if convention is not None and convention.name in MATRIX_CONVENTIONS and is_matrix_text(path):
+        return read_matrix_text(path, convention)
     if suffix not in TRANSFORM_SUFFIXES:
         known = ", ".join((*NIFTI_SUFFIXES, *ITK_SUFFIXES, *TRANSFORM_SUFFIXES, ".lta"))
         raise DataError(f"{path}: expected a transform ({known}), found {suffix or 'no suffix'}")

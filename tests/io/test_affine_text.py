@@ -24,7 +24,7 @@ def matrix_of(path: Path, convention: FieldConvention | None = None) -> torch.Te
 
 
 @pytest.mark.parametrize("name", ["greedy", "niftyreg"])
-@pytest.mark.parametrize("suffix", [".mat", ".txt"])
+@pytest.mark.parametrize("suffix", [".mat", ".txt", "", ".mtx"])
 def test_fixed_to_moving_in_ras(tmp_path: Path, name: str, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_text(MATRIX)
@@ -173,3 +173,14 @@ def test_cut_lta_files(tmp_path: Path, length: int) -> None:
     (tmp_path / "a.lta").write_text(LTA[:length])
     with pytest.raises(DataError, match=r"a\.lta: "):
         read_foreign_transform(tmp_path / "a.lta")
+
+
+def test_a_byte_order_mark(tmp_path: Path) -> None:
+    """Editors of Windows write one in front of the text."""
+    (tmp_path / "a.mat").write_text(MATRIX, encoding="utf-8-sig")
+    assert matrix_of(tmp_path / "a.mat", FieldConvention("greedy")).tolist() == VALUES
+    (tmp_path / "a.lta").write_text(LTA.partition("\n")[2].partition("\n")[2], encoding="utf-8-sig")
+    matrix_of(tmp_path / "a.lta")
+    text = "Transform: TranslationTransform_double_3_3\nParameters: 1 2 3\nFixedParameters:\n"
+    (tmp_path / "a.tfm").write_text(text, encoding="utf-8-sig")
+    assert matrix_of(tmp_path / "a.tfm")[:3, 3].tolist() == [-1, -2, 3]

@@ -252,3 +252,9 @@ def test_comments_and_brackets(tmp_path: Path) -> None:
     one = read_foreign_transform(write(tmp_path, text, "commented.txt"))
     other = read_foreign_transform(write(tmp_path, EULER, "plain.txt"))
     assert moved(one, 1, 2, 3) == moved(other, 1, 2, 3)
+
+
+def test_tabs_and_a_byte_order_mark(tmp_path: Path) -> None:
+    one, other = write(tmp_path, EULER, "a.txt"), tmp_path / "b.txt"
+    other.write_text(EULER.replace(" ", "\t").replace("//\t", "// "), encoding="utf-8-sig")
+    assert moved(read_foreign_transform(one), 1, 2, 3) == moved(read_foreign_transform(other), 1, 2, 3)

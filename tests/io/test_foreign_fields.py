@@ -232,3 +232,15 @@ def test_a_named_convention_counts_in_files_of_itk(tmp_path: Path, grid_3d: Grid
         read_displacement(path, FieldConvention("niftyreg"))
     with pytest.raises(DataError, match=r"expected a fixed image to match"):
         read_displacement(path, FieldConvention(name, fixed=Grid((3, 3, 3), torch.eye(4))))
+
+
+@pytest.mark.parametrize("suffix", [".img", ".hdr"])
+def test_fields_in_pairs_of_files(tmp_path: Path, grid_3d: Grid, suffix: str) -> None:
+    """As SPM writes y_*.img."""
+    centres = grid_3d.voxel_centres().double()
+    whole: Any = nibabel.load(save(tmp_path / "whole.nii", grid_3d, moved(centres), "Mapping"))
+    pair = nibabel.Nifti1Pair(np.asanyarray(whole.dataobj), whole.affine, whole.header)
+    nibabel.save(pair, tmp_path / "y.img")
+    read = read_foreign_transform(tmp_path / f"y{suffix}")
+    torch.testing.assert_close(read(centres), moved(centres), rtol=0, atol=1e-4)
+    assert isinstance(read_displacement(tmp_path / f"y{suffix}"), DisplacementField)
