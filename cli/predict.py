@@ -17,6 +17,7 @@ from .predict_summary import summary_table, told, write_summary
 from .printing import echo_line
 from .register_methods import chosen_settings
 from .register_options import (
+    FILES,
     RESULTS,
     Preset,
     Results,
@@ -93,6 +94,7 @@ def predict(
     cases = nephi.read_pairs(pairs, split)
     nephi.check_output_folder(output, True)
     _require_places(output, cases)
+    _require_inputs_apart(output, cases)
     if os.path.realpath(output / SUMMARY) == os.path.realpath(pairs):
         raise nephi.DataError(f"{pairs}: is given as an input, and lies where a result goes; choose another folder")
     known = journal.rows()
@@ -133,3 +135,17 @@ def _require_places(output: Path, cases: Sequence[PairFiles]) -> None:
             )
     if (output / SUMMARY).exists() and not (output / SUMMARY).is_file():
         raise DataError(f"{output / SUMMARY}: expected a file or nothing there, found something else; move it away")
+
+
+def _require_inputs_apart(output: Path, cases: Sequence[PairFiles]) -> None:
+    """Raise `DataError` when a file of one pair lies where a result of another one goes: it would be replaced."""
+    from nephi import DataError
+
+    folder, names = os.path.realpath(output), {case.name for case in cases}
+    for case in cases:
+        for path in vars(case).values():
+            if not isinstance(path, Path):
+                continue
+            place = Path(os.path.realpath(path))
+            if str(place.parent.parent) == folder and place.parent.name in names and place.name in FILES.values():
+                raise DataError(f"{path}: is given as an input, and lies where a result goes; choose another folder")

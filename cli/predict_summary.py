@@ -30,6 +30,7 @@ MEASURES = {
     "cpu_seconds": "CPU seconds a pair",
 }
 COLUMNS = ("pair", "fixed", "moving", *MEASURES, "error")
+HUGE = 1e300  # beyond every measure; a whole number in JSON may be too long to be printed
 FORMULA = ("=", "+", "-", "@")
 UNITS = {"folding_percent": " %", "tre_before_mm": " mm", "tre_mm": " mm", "inverse_consistency_mm": " mm"}
 
@@ -71,6 +72,8 @@ def finished_row(case: PairFiles, folder: Path, save: Sequence[str], about: Mapp
         made = {name: report.get(name) for name in about}
         images = {side: os.path.realpath(report[side]) for side in ("fixed", "moving")}
         row = row_of_report(case, report)
+        if not all(-HUGE < row[name] < HUGE for name in MEASURES if name in row):
+            return None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
     expected = {**about, "fixed": os.path.realpath(case.fixed), "moving": os.path.realpath(case.moving)}

@@ -40,8 +40,8 @@ def read_markups(path: Path) -> Points:
     unit = lists[0].get("coordinateUnits", "mm")
     if (unit[0] if isinstance(unit, list) and unit else unit) != "mm":
         raise DataError(f"{path}: expected points in mm, found the unit {unit}; convert them")
-    rows = lists[0].get("controlPoints") or []
-    if not rows or not all(isinstance(row, dict) for row in rows):
+    rows = lists[0].get("controlPoints")
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: expected points (controlPoints), found none; place some")
     ids = _distinct([str(row.get("label", "")) for row in rows], [str(row.get("id", "")) for row in rows])
     for name in ids:

@@ -214,3 +214,29 @@ def test_an_unexpected_error_costs_one_pair(
     assert call("predict", path, table, "-o", tmp_path / "out", *SAVE).code == 3
     rows = summary(tmp_path / "out")
     assert rows["fixed--moving"]["error"] == said and rows["moving--fixed"]["error"] == ""
+
+
+def test_results_of_one_pair_are_no_inputs_of_another(
+    call: Call, succeed: Call, path: Path, table: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    succeed("predict", path, table, "-o", out, "--save", "warped,report", "--device", "cpu")
+    warped = out / "fixed--moving" / "warped.nii.gz"
+    (tmp_path / "link").symlink_to(out)
+    link = tmp_path / "link" / "fixed--moving" / "warped.nii.gz"
+    table.write_text(f"{table.read_text(encoding='utf-8')}{link},{link},,,,,\n", encoding="utf-8")
+    outcome = call("predict", path, table, "-o", out, "--overwrite", *SAVE)
+    assert outcome.code == 3 and "lies where a result goes" in outcome.err and warped.is_file()
+
+
+@pytest.mark.parametrize("value", ["1" + "0" * 400, '"x"', "NaN", "[1]", "{}", "true"])
+def test_a_report_that_holds_nonsense_is_written_again(
+    value: str, succeed: Call, path: Path, table: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    succeed("predict", path, table, "-o", out, *SAVE)
+    file = out / "fixed--moving" / "report.json"
+    text = file.read_text(encoding="utf-8")
+    error = json.dumps(json.loads(text)["inverse_consistency_mm"])
+    file.write_text(text.replace(f'"inverse_consistency_mm": {error}', f'"inverse_consistency_mm": {value}'))
+    succeed("predict", path, table, "-o", out, *SAVE)

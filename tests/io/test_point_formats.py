@@ -125,6 +125,15 @@ GRID = Grid.from_spacing((4, 4, 4), (1.0, 1.0, 1.0))
         ("a.txt", "hello\n", {"format": "dirlab", "reference": GRID}, "expected 2 or 3 numbers a line"),
         ("a.mrk.json", "{", {}, "expected a markups file of 3-D Slicer, could not read it"),
         ("a.mrk.json", "[" * 100_000, {}, "nested at most 32 deep"),
+        *(
+            (
+                "a.mrk.json",
+                f'{{"markups": [{{"coordinateSystem": "LPS", "controlPoints": {value}}}]}}',
+                {},
+                "expected points",
+            )
+            for value in ("5", "true", '"x"', "{}", "null", "[[]]")
+        ),
         ("a.mrk.json", markups([[int("9" * 400), 0, 0]]), {}, "at most 300 digits"),
         ("a.mrk.json", markups(LPS).replace("F-1", "\\ud800"), {}, "found half of a surrogate pair in '.ud800'"),
         ("a.fcsv", fcsv(LPS, "LPS") + "x" * 200_000, {}, "could not read it .field larger than field limit"),

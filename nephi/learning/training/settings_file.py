@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from nephi.documents import is_unicode
 from nephi.errors import UsageError
 from nephi.fields import from_table
 from nephi.learning.model_file import StoredModel
@@ -38,6 +39,8 @@ def read_train_settings(path: str | Path, model: StoredModel | None = None) -> T
     if "\0" in settings.data.index:
         raise UsageError(f"{path}: data.index: expected a path, found one with a null character")
     index = (Path(path).parent / settings.data.index).resolve()
+    if not is_unicode(str(index)):
+        raise UsageError(f"{path}: data.index: expected a path in UTF-8, which config.toml can hold; rename its folder")
     return replace(settings, data=replace(settings.data, index=str(index)))
 
 

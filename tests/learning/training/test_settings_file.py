@@ -73,3 +73,13 @@ def test_differences(settings: TrainSettings) -> None:
     assert difference(table, lasting_table(other)) == "augment.noise"
     assert difference({"a": {}}, {"a": {"b": None}}) == "a.b"
     assert set(asdict(settings)) == set(table)
+
+
+def test_paths_that_toml_cannot_hold(tmp_path: Path) -> None:
+    """The settings of a run are kept in config.toml, with the index as an absolute path."""
+    folder = tmp_path / "\udcff"
+    folder.mkdir()
+    for text, place in (('index = "x.json"', folder), ('index = "x\\u0000.json"', tmp_path)):
+        (place / "c.toml").write_text(f"[data]\n{text}\n", encoding="utf-8")
+        with pytest.raises(UsageError, match=r"data\.index: expected a path"):
+            read_train_settings(place / "c.toml")
