@@ -106,6 +106,6 @@ def _descriptor_of(stream: object) -> int | None:
 
 
 def _flush_c() -> None:
-    """Write out what the C library buffers: a library's last lines would otherwise come after the capture."""
+    """Write out what the C library buffers: a library's last lines would otherwise be printed after the capture."""
     with suppress(OSError, TypeError, AttributeError):  # Windows has no such handle
         ctypes.CDLL(None).fflush(None)

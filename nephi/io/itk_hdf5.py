@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -77,32 +78,35 @@ def _text(path: Path, group: Any) -> str:
     text_type = h5py.check_string_dtype(entry.dtype)
     if entry.size != 1 or text_type is None or (text_type.length or 0) > LONGEST_NAME:
         raise DataError(f"{path}: expected one class name in {entry.name}, found {entry.size} of type {entry.dtype}")
-    if text_type.length is None:
-        _require_text_inside(path, entry)
-    value = np.asarray(entry[()]).reshape(-1)[0]
-    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
+    value = _heap_text(path, entry) if text_type.length is None else bytes(np.asarray(entry[()]).reshape(-1)[0])
+    return value.rstrip(b"\0").decode("utf-8", errors="replace")
 
 
-def _require_text_inside(path: Path, entry: Any) -> None:
-    """Raise `DataError` unless a text of variable length lies in the file: HDF5 allocates whatever its length says.
+def _heap_text(path: Path, entry: Any) -> bytes:
+    """Return a text of variable length, read here: HDF5 allocates what a damaged length says, or does not end.
 
-    Its data set holds the length (4 bytes) and the address (8) of a global heap, which states its own size.
+    The data set holds its length, and the address of a global heap with its number there. The heap states its own
+    length; each of its objects has a number (2 bytes) and a length (8, from the ninth byte on) before its contents.
     Source: HDF5 File Format Specification 3.0, III.E and IV.A.2.
     """
     place, size = entry.id.get_offset(), path.stat().st_size
-    heap = length = heap_size = 0
     if place is not None:
         with open(path, "rb") as file:
             file.seek(place)
-            reference = file.read(12)
-            length, heap = (int.from_bytes(part, "little") for part in (reference[:4], reference[4:]))
-            file.seek(min(heap, size))
+            length, address, wanted = struct.unpack("<IQI", file.read(16).ljust(16, b"\0"))
+            file.seek(min(address, size))
             start = file.read(16)
-            heap_size = int.from_bytes(start[8:], "little") if start.startswith(b"GCOL") else size
-    if place is None or length > LONGEST_NAME or heap + heap_size > size:
-        raise DataError(
-            f"{path}: expected a class name in {entry.name}, found no text in the file; the file is damaged"
-        )
+            end = int.from_bytes(start[8:], "little") if start.startswith(b"GCOL") else 0
+            heap = start + file.read(end - 16) if 16 <= end <= size - address else b""
+        here = 16
+        while here + 16 <= len(heap):
+            number, stored = struct.unpack_from("<H6xQ", heap, here)
+            if number == wanted and length <= min(stored, LONGEST_NAME, len(heap) - here - 16):
+                return heap[here + 16 : here + 16 + length]
+            if number == 0 or stored > len(heap):
+                break
+            here += 16 + (stored + 7) // 8 * 8
+    raise DataError(f"{path}: expected a class name in {entry.name}, found no text in the file; the file is damaged")
 
 
 def _numbers(path: Path, group: Any, what: str) -> Any:

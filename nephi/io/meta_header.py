@@ -43,7 +43,7 @@ def read_meta_header(path: Path) -> VoxelFile:
     """
     require_file(path)
     with reading(path, "a MetaImage header"), open(path, "rb") as stream:
-        fields, more, end = _fields(path, stream.read(LONGEST_HEADER))
+        fields, lines_after, end = _fields(path, stream.read(LONGEST_HEADER))
     if fields.get("ObjectType", "Image") != "Image":
         raise DataError(f"{path}: expected ObjectType Image, found {fields['ObjectType'][:40]!r}")
     d = integer(path, "NDims", _required(path, fields, "NDims"), 1, 10)
@@ -54,7 +54,7 @@ def read_meta_header(path: Path) -> VoxelFile:
     dtype = _element_type(path, fields)
     steps, origin = _placement(path, fields, d, len(shape))
     _warn_of_unused(path, fields)
-    data = _data(path, fields, more, end, lengths)
+    data = _data(path, fields, lines_after, end, lengths)
     return VoxelFile(path, shape, dtype, steps, origin, data, channels, volumes=volumes)
 
 
@@ -79,8 +79,10 @@ def _fields(path: Path, start: bytes) -> tuple[Fields, list[str], int]:
             )
         if text:
             fields[key] = value
-    more = start[end:].decode("utf-8", "replace").splitlines() if fields["ElementDataFile"].startswith("LIST") else []
-    return fields, more, end
+    lines_after = (
+        start[end:].decode("utf-8", "replace").splitlines() if fields["ElementDataFile"].startswith("LIST") else []
+    )
+    return fields, lines_after, end
 
 
 def _required(path: Path, fields: Fields, name: str) -> str:
@@ -104,35 +106,35 @@ def _is_true(word: str) -> bool:
     return word[:1] in ("T", "t", "1")
 
 
-def _placement(path: Path, fields: Fields, d: int, kept: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return steps (columns) and origin in LPS of the first `kept` of `d` axes."""
-    where = _decisive(path, fields, POSITIONS, d)
-    direction = _decisive(path, fields, DIRECTIONS, d * d)
-    spacing = _decisive(path, fields, ("ElementSize", "ElementSpacing"), d, compared=False)
-    missing = [
-        name for name, found in (("position (Offset)", where), ("spacing (ElementSpacing)", spacing)) if not found
-    ]
-    if missing:
-        warn(f"{path}: header has no {' and no '.join(missing)}; used 0 mm and 1 mm, as ITK does")
+def _placement(path: Path, fields: Fields, d: int, spatial: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return steps (columns) and origin in LPS of the first `spatial` of `d` axes."""
+    position = _last_given(path, fields, POSITIONS, d)
+    direction = _last_given(path, fields, DIRECTIONS, d * d)
+    spacing = _last_given(path, fields, ("ElementSize", "ElementSpacing"), d, compared=False)
+    if not position:
+        warn(f"{path}: header has no position (Offset); used 0 mm, as ITK does")
+    if not spacing:
+        warn(f"{path}: header has no spacing (ElementSpacing); used 1 mm, as ITK does")
     matrix = np.reshape(direction or np.eye(d), (d, d)).T  # rows of the file are the axes' directions
     steps = matrix * np.array(spacing or np.ones(d))
-    if kept < d and (np.any(steps[kept:, :kept]) or np.any(steps[:kept, kept:])):
+    if spatial < d and (np.any(steps[spatial:, :spatial]) or np.any(steps[:spatial, spatial:])):
         raise DataError(f"{path}: expected a time axis beside three of space, found a TransformMatrix that mixes them")
     _check_orientation(path, fields, matrix, d)
-    return steps[:kept, :kept].copy(), np.array(where or np.zeros(d))[:kept]
+    return steps[:spatial, :spatial].copy(), np.array(position or np.zeros(d))[:spatial]
 
 
-def _decisive(path: Path, fields: Fields, names: tuple[str, ...], count: int, compared: bool = True) -> list[float]:
-    """Return the numbers of the last of `names` that the header has, none if it has none."""
-    found = {name: _leading(path, name, fields[name], count) for name in names if name in fields}
-    if not found:
-        return []
-    last = list(found)[-1]
-    for name, values in found.items():
-        if compared and not np.allclose(values, found[last], rtol=1e-6, atol=1e-6):
+def _last_given(path: Path, fields: Fields, names: tuple[str, ...], count: int, compared: bool = True) -> list[float]:
+    """Return the numbers of the last of `names` that the header has, none if it has none.
+
+    Where they are `compared`, others that differ are a `DataWarning`.
+    """
+    values = {name: _leading(path, name, fields[name], count) for name in names if name in fields}
+    last = list(values)[-1] if values else ""
+    for name in values:
+        if compared and not np.allclose(values[name], values[last], rtol=1e-6, atol=1e-6):
             both = f"{name} {fields[name][:60]} and {last} {fields[last][:60]}"
             warn(f"{path}: header has {both}; used the second, as ITK does")
-    return found[last]
+    return values.get(last, [])
 
 
 def _leading(path: Path, field: str, text: str, count: int) -> list[float]:
@@ -145,7 +147,7 @@ def _leading(path: Path, field: str, text: str, count: int) -> list[float]:
 def _check_orientation(path: Path, fields: Fields, matrix: NDArray[np.float64], d: int) -> None:
     """Issue a `DataWarning` when AnatomicalOrientation, which ITK ignores, contradicts the direction matrix.
 
-    Its letters name the side an axis comes from (ITK's RAI for the identity) or goes to: only what is neither counts.
+    Its letters name the side where an axis starts (ITK's RAI for the identity) or ends: only what is neither counts.
     """
     letters = fields.get("AnatomicalOrientation", "").upper()
     if d != 3 or len(letters) != 3 or not all(sum(c in letters for c in pair) == 1 for pair in ("RL", "AP", "IS")):
@@ -173,7 +175,7 @@ def _warn_of_unused(path: Path, fields: Fields) -> None:
         warn(f"{path}: header has ElementToIntensityFunction {' '.join(scale)}; values are left as stored, as ITK does")
 
 
-def _data(path: Path, fields: Fields, more: list[str], end: int, shape: tuple[int, ...]) -> VoxelData:
+def _data(path: Path, fields: Fields, lines_after: list[str], end: int, shape: tuple[int, ...]) -> VoxelData:
     name = fields["ElementDataFile"]
     binary = _is_true(fields.get("BinaryData", "True"))
     compressed = binary and _is_true(fields.get("CompressedData", "False"))
@@ -184,7 +186,7 @@ def _data(path: Path, fields: Fields, more: list[str], end: int, shape: tuple[in
     if name in ("LOCAL", "Local", "local"):
         files, start = (path,), start or end
     elif name.split()[:1] == ["LIST"]:
-        files = _listed(path, name, more, shape)
+        files = _listed(path, name, lines_after, shape)
     elif "%" in name:
         files = _numbered(path, name, shape[-1])
     else:
@@ -206,12 +208,12 @@ def _single(path: Path, name: str, compressed: bool) -> tuple[tuple[Path, ...], 
             raise error from None
 
 
-def _listed(path: Path, name: str, more: list[str], shape: tuple[int, ...]) -> tuple[Path, ...]:
+def _listed(path: Path, name: str, lines_after: list[str], shape: tuple[int, ...]) -> tuple[Path, ...]:
     """Return the files of `LIST [D]`, one a line, each of D axes."""
     words = name.split()
     d = integer(path, "ElementDataFile LIST", words[1], 1, len(shape) - 1) if len(words) > 1 else len(shape) - 1
     count = int(np.prod(shape[d:], dtype=np.int64))
-    names = [line.strip() for line in more if line.strip()]
+    names = [line.strip() for line in lines_after if line.strip()]
     if len(names) != count:
         raise DataError(f"{path}: expected {count} names of data files in the list, found {len(names)}")
     return tuple(data_file(path, each) for each in names)

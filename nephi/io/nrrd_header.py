@@ -62,23 +62,23 @@ def read_nrrd_header(path: Path) -> VoxelFile:
     """
     require_file(path)
     with reading(path, "a NRRD header"), open(path, "rb") as stream:
-        fields, more, end = _fields(path, stream.read(LONGEST_HEADER))
+        fields, lines_after, end = _fields(path, stream.read(LONGEST_HEADER))
     dimension = integer(path, "dimension", _required(path, fields, "dimension"), 1, 16)
     lengths = sizes(path, "sizes", _required(path, fields, "sizes"), dimension)
     kinds = _kinds(path, fields, lengths)
     domain = [axis for axis, kind in enumerate(kinds) if kind in DOMAINS]
-    others = [axis for axis in range(dimension) if axis not in domain]
-    if len(others) > 1:
+    channel_axes = [axis for axis in range(dimension) if axis not in domain]
+    if len(channel_axes) > 1:
         raise DataError(f"{path}: expected one axis beside those of space, found kinds {' '.join(kinds)}")
     time = _time_axis(fields, kinds, domain)
     volumes = 1 if time is None else lengths[time]
     domain = [axis for axis in domain if axis != time]
     shape = tuple(lengths[axis] for axis in domain)
     require_spatial(path, shape)
-    channels = lengths[others[0]] if others else 1
+    channels = lengths[channel_axes[0]] if channel_axes else 1
     steps, origin = nrrd_placement(path, fields, shape, dimension, domain, channels > 1, time is not None)
-    data = _data(path, fields, more, end, lengths)
-    channel_axis = sum(axis < others[0] for axis in domain) if others else 0
+    data = _data(path, fields, lines_after, end, lengths)
+    channel_axis = sum(axis < channel_axes[0] for axis in domain) if channel_axes else 0
     return VoxelFile(path, shape, _dtype(path, fields), steps, origin, data, channels, channel_axis, volumes)
 
 
@@ -168,7 +168,7 @@ def _encoding(path: Path, fields: Fields) -> str:
     return ENCODINGS[name]
 
 
-def _data(path: Path, fields: Fields, more: list[str], end: int, lengths: tuple[int, ...]) -> VoxelData:
+def _data(path: Path, fields: Fields, lines_after: list[str], end: int, lengths: tuple[int, ...]) -> VoxelData:
     encoding = _encoding(path, fields)
     lines = integer(path, "line skip", fields.get("line skip", "0"), 0, 2**20)
     skip = integer(path, "byte skip", fields.get("byte skip", "0"), -(2**53), 2**53)
@@ -177,16 +177,16 @@ def _data(path: Path, fields: Fields, more: list[str], end: int, lengths: tuple[
             f"{path}: expected uncompressed data where byte skip is negative, found {encoding}; decompress it"
         )
     name = fields.get("data file")
-    files = (path,) if name is None else _detached(path, name, more, lengths)
+    files = (path,) if name is None else _detached(path, name, lines_after, lengths)
     start = end if name is None else 0
     return VoxelData(path, files, encoding, start, lines, max(skip, 0), from_end=-skip - 1 if skip < 0 else None)
 
 
-def _detached(path: Path, name: str, more: list[str], lengths: tuple[int, ...]) -> tuple[Path, ...]:
+def _detached(path: Path, name: str, lines_after: list[str], lengths: tuple[int, ...]) -> tuple[Path, ...]:
     """Return the data files of `NAME`, `PATTERN first last step [D]` or `LIST [D]`, each of D axes."""
     words = name.split()
     if words[:1] == ["LIST"]:
-        names = [line.strip() for line in more if line.strip()]
+        names = [line.strip() for line in lines_after if line.strip()]
         _require_pieces(path, len(names), words[1:], lengths)
         return tuple(data_file(path, each) for each in names)
     if "%" not in name:

@@ -56,7 +56,7 @@ class VoxelData:
         return voxels
 
     def _require_plausible(self, dtype: np.dtype[Any], count: int) -> None:
-        """Raise `DataError` before memory is asked for, when the files are too short for so many voxels."""
+        """Raise `DataError` before memory is allocated, when the files are too short for so many voxels."""
         found = sum(file.stat().st_size for file in self.files)
         densest = {"zlib": DENSEST, "gzip": DENSEST, "bzip2": 2**23, "text": dtype.itemsize, "hex": 0.5}
         if count * dtype.itemsize > max(found, 1) * densest.get(self.encoding, 1):

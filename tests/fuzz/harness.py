@@ -1,9 +1,9 @@
 """A structure-aware fuzzer of nephi's readers.
 
-`seeds` writes a small valid file of every kind; `mutations` changes one in ways that its format knows (numbers become
-extreme, lines and words go or come thousandfold, brackets nest, bits flip, contents of gzip change under a fitting
-checksum ...). The changes follow from the number of the case and a base, nothing else: case 1234 is the same file in
-every run and on every machine with the same libraries.
+`seeds` writes a small valid file of every kind; `mutations` changes one as its format allows (numbers become
+extreme, lines and words are missing or a thousandfold, brackets nest, bits flip, contents of gzip change under a
+fitting checksum ...). The changes follow from the number of the case and a base, nothing else: case 1234 is the same
+file in every run and on every machine with the same libraries.
 
 `server` is a process that has everything imported, and forks a reader. The reader answers file after file, until one
 ends it: then the server forks the next one, in milliseconds. So a crash is a finding, not the end, and costs nothing
@@ -11,7 +11,7 @@ when there is none. The reader has a limit on its address space; the harness on 
 
 A finding is: a reader that died or hung; a traceback, that is an exception that is no `NephiError`; an error text of
 several lines; anything printed to stdout or stderr; more than `SECONDS` of processor time or `MEBIBYTES` of
-memory for files of a few kB; other contents than those of the seed where a checksum says that they are damaged; and a
+memory for files of a few kB; other contents than those of the seed under its checksum; and a
 seed that is not read. Its files are kept in a folder named by the case, and `python -m tests.fuzz 1 --first NUMBER`
 repeats it.
 """
@@ -87,7 +87,7 @@ class ReaderServer:
         answer = self._receive(self._patience)
         if answer["outcome"] == "hung":
             os.kill(self._pid, signal.SIGKILL)
-            self._receive(PATIENCE)  # the server tells that it died
+            self._receive(PATIENCE)  # that it died
         if answer["outcome"] in ("hung", "died"):
             self._pid = self._receive(PATIENCE)["pid"]
         return {"printed": self._printed(), **answer}
@@ -139,7 +139,7 @@ class Fuzzer:
                     yield finding
 
     def case(self, number: int) -> tuple[Seed, bytes, bool]:
-        """Return the seed of a case, its mutated contents, and whether a checksum tells them from the seed's."""
+        """Return the seed of a case, its mutated contents, and whether only what a checksum covers is changed."""
         chance = random.Random(f"{self._base}:{number}")
         seed = self.seeds[number % len(self.seeds)]
         is_sealed = seed.sealed is not None and chance.random() < SEALED
@@ -175,5 +175,5 @@ def kind_of(answer: dict[str, Any], digest: str | None) -> str:
     if answer["mebibytes"] > MEBIBYTES:
         return f"{answer['mebibytes']:.0f} MiB of memory"
     if digest is not None and answer["outcome"] == "read" and answer["digest"] != digest:
-        return "accepted, though a checksum tells that it is damaged"
+        return "accepted, though its checksum does not fit"
     return ""

@@ -355,9 +355,9 @@ def test_minc(tmp_path: Path, old: str, new: str, message: str) -> None:
     refused(tmp_path / "a.xfm", message)
 
 
-@pytest.mark.parametrize("part", ["length", "heap", "heap size"])
+@pytest.mark.parametrize("part", ["length", "heap", "heap size", "object size"])
 def test_hdf5_text_beyond_the_file(tmp_path: Path, part: str) -> None:
-    """HDF5 itself would take 1.5 GB of memory for it."""
+    """HDF5 itself would take 1.5 GB of memory for it, or read for ever."""
     path = tmp_path / "a.h5"
     sitk.WriteTransform(sitk.AffineTransform(3), str(path))
     read_foreign_transform(path)
@@ -365,8 +365,13 @@ def test_hdf5_text_beyond_the_file(tmp_path: Path, part: str) -> None:
         place = file["TransformGroup/0/TransformType"].id.get_offset()
     data = bytearray(path.read_bytes())
     heap = int.from_bytes(data[place + 4 : place + 12], "little")
-    at, count = {"length": (place, 4), "heap": (place + 4, 8), "heap size": (heap + 8, 8)}[part]
-    data[at : at + count] = (0x5FFFFFFF).to_bytes(count, "little")
+    at, count, value = {
+        "length": (place, 4, 0x5FFFFFFF),
+        "heap": (place + 4, 8, 0x5FFFFFFF),
+        "heap size": (heap + 8, 8, 0x5FFFFFFF),
+        "object size": (heap + 24, 8, 2**64 - 16),
+    }[part]
+    data[at : at + count] = value.to_bytes(count, "little")
     path.write_bytes(data)
     refused(path, "expected a class name in /TransformGroup/0/TransformType, found no text in the file")
 

@@ -275,7 +275,7 @@ def test_what_follows_compressed_voxels(tmp_path: Path) -> None:
         placed_as_itk_does(write(tmp_path / "a.nrrd", gzip.compress(VOXELS.tobytes()) + b"trail", encoding="gzip"))
 
 
-def test_a_bomb_is_refused_before_memory_is_asked_for(tmp_path: Path) -> None:
+def test_a_bomb_is_refused_before_memory_is_allocated(tmp_path: Path) -> None:
     packed = gzip.compress(bytes(10**6))
     path = write(tmp_path / "a.nrrd", packed, sizes="100000 100000 1000", encoding="gzip")
     with pytest.raises(DataError, match=rf"expected 2{'0' * 13} bytes of voxels, found .* \(compressed\)"):
