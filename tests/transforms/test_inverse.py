@@ -41,10 +41,14 @@ def test_a_bad_guess_does_no_harm(dimension, points, waves, bad) -> None:
 
 
 def test_any_number_of_point_axes(dimension, points, waves) -> None:
-    inverse = NumericalInverse(waves(dimension, 0.5))
+    tolerance, strength = 1e-9, 0.5
+    inverse = NumericalInverse(waves(dimension, strength), tolerance=tolerance)
     expected = inverse(points)
-    assert torch.equal(inverse(points.reshape(2, 20, -1)), expected.reshape(2, 20, -1))
-    assert torch.equal(inverse(points[0]), expected[0])
+    # What phi takes to within the tolerance of y is within tolerance / (1 - strength) of the inverse, which is all that
+    # is promised: products of other sizes round in another way, and where a search ends depends on it.
+    apart = 2 * tolerance / (1 - strength)
+    torch.testing.assert_close(inverse(points.reshape(2, 20, -1)), expected.reshape(2, 20, -1), rtol=0, atol=apart)
+    torch.testing.assert_close(inverse(points[0]), expected[0], rtol=0, atol=apart)
     assert inverse(points[:0]).shape == (0, dimension)
 
 
