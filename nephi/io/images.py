@@ -75,15 +75,11 @@ def image_grid(path: str | Path) -> Grid:
     path = Path(path)
     file = read_volume_header(path)
     if file is not None:
+        file.require_scalars()
         file.require_one_volume()
-        return file.grid
-    if not is_folder(path) and suffix_of(path) in ITK_SUFFIXES:
-        header = read_voxel_header(path)
-        header.require_one_volume()
-        return flattened(header.grid, path)
-    if is_folder(path) or is_dicom(path):
-        return dicom_grid(path)
-    return _read(path).grid
+    elif not is_folder(path) and suffix_of(path) in ITK_SUFFIXES:
+        read_voxel_header(path).require_one_volume()
+    return read_grid(path)
 
 
 def read_grid(path: str | Path) -> Grid:
@@ -99,6 +95,8 @@ def read_grid(path: str | Path) -> Grid:
         return file.grid
     if not is_folder(path) and suffix_of(path) in ITK_SUFFIXES:
         return flattened(read_voxel_header(path).grid, path)
+    if is_folder(path) or is_dicom(path):
+        return dicom_grid(path)
     return _read(path).grid
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 
 import nephi
@@ -16,7 +17,7 @@ import nephi
 from .conftest import Call
 
 GRID = nephi.Grid.from_spacing((9, 8, 7), (2.0, 3.0, 2.5), (-10.0, 5.0, 30.0))
-SERIES, FIELD, COLOUR = "series.nii.gz", "field.nii.gz", "colour.nii"
+SERIES, SERIES_OF_ITK, FIELD, COLOUR = "series.nii.gz", "series.nrrd", "field.nii.gz", "colour.nii"
 
 
 @pytest.fixture
@@ -31,10 +32,12 @@ def folder(tmp_path: Path) -> Path:
     nephi.export_transform(shift, GRID, tmp_path / FIELD)
     colour = np.zeros(GRID.shape, [("R", "u1"), ("G", "u1"), ("B", "u1")])
     nibabel.save(nibabel.Nifti1Image(colour, GRID.affine.numpy()), tmp_path / COLOUR)
+    volume = sitk.ReadImage(str(tmp_path / "image.nii.gz"))
+    sitk.WriteImage(sitk.JoinSeries([volume, volume]), str(tmp_path / SERIES_OF_ITK))
     return tmp_path
 
 
-@pytest.mark.parametrize("reference", [SERIES, FIELD, COLOUR])
+@pytest.mark.parametrize("reference", [SERIES, SERIES_OF_ITK, FIELD, COLOUR])
 def test_only_the_grid_of_a_reference_counts(call: Call, folder: Path, reference: str) -> None:
     transform, image = folder / "shift.tfm", folder / "image.nii.gz"
     commands = {
