@@ -19,6 +19,7 @@ from nephi.io.foreign import is_pipe, require_file
 LEVEL = 2
 
 GZIP_MAGIC = b"\x1f\x8b"
+NIFTI_STARTS = tuple(length.to_bytes(4, order) for length in (348, 540) for order in ("little", "big"))
 LARGEST_RATIO = 1032  # of deflate: a byte stands for at most so many
 PATIENCE = 10.0  # seconds until the first byte has to come through a pipe
 
@@ -92,6 +93,11 @@ def _read_pipe(path: Path) -> bytes:
                 time.sleep(0.02)
         if not start:
             raise DataError(f"{path}: expected an image through this pipe, nothing came within {PATIENCE:g} seconds")
+        if not start.startswith((GZIP_MAGIC, *NIFTI_STARTS)):  # it may never end
+            raise DataError(
+                f"{path}: expected NIfTI through this pipe, gzipped or not, found other contents; save them to a file, "
+                "and give that"
+            )
         os.set_blocking(descriptor, True)
         return start + pipe.read()
 

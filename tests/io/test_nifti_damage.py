@@ -140,6 +140,15 @@ def test_a_pipe_without_data_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
             read_image(tmp_path / name)
 
 
+def test_other_contents_of_a_pipe_are_refused_at_once(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"ObjectType = Image\n")  # and the pipe stays open
+    with pytest.raises(DataError, match="expected NIfTI through this pipe, gzipped or not, found other contents"):
+        read_image(f"/dev/fd/{reader}")
+    os.close(reader)
+    os.close(writer)
+
+
 @pytest.mark.parametrize("name", ["pipe.mha", "pipe.nrrd", "pipe.png"])
 def test_pipes_of_other_formats_are_refused(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
