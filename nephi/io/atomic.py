@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -54,14 +55,15 @@ def replacing_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     """
     text = f"{folder}: cannot write the results there"
     target = real_path(folder)
+    _mode(folder, target)
     if folder.is_symlink() and not target.parent.is_dir():
         raise DataError(f"{text}: it is a link to {target}, and the folder {target.parent} does not exist; create it")
     for each in (target, target.parent):
         settle_abandoned(each)
-    made = [p for p in target.parents if not p.exists()]
+    made = [p for p in target.parents if not os.path.exists(p)]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        existed = target.exists()
+        existed = os.path.exists(target)
         with _working(target if existed else target.parent, text) as work:
             with _final_names(work / "new", folder):
                 yield work / "new"
@@ -102,14 +104,23 @@ def _final_names(temporary: Path, folder: Path) -> Iterator[None]:
 def _file_place(path: Path) -> Path:
     """Return where a file goes, links resolved; raise `DataError` where something else lies."""
     target = real_path(path)
-    try:
-        mode = target.lstat().st_mode
-    except OSError:  # nothing there, or nothing that can be reached: making the temporary folder will show which
+    mode = _mode(path, target)
+    if mode is None:
         return target
     if not stat.S_ISREG(mode):
         found = "links that lead in a circle" if stat.S_ISLNK(mode) else "a folder or device"
         raise DataError(f"{path}: expected a file or nothing there, found {found}; choose another name")
     return target
+
+
+def _mode(path: Path, target: Path) -> int | None:
+    """Return the kind of what lies at `target`; None for nothing, or for what cannot be reached (to be found later)."""
+    try:
+        return target.lstat().st_mode
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise DataError(f"{path}: could not be written ({error.strerror})") from None
+        return None
 
 
 def check_output_file(path: str | Path) -> None:

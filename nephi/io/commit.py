@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +38,7 @@ def commit(work: Path, folder: Path, names: Sequence[str]) -> None:
         slots = _slots(work, folder, names)
         (work / "old").mkdir()
         _write_names(work, names)
+        stack.enter_context(_locked(folder))
         with uninterrupted():
             moved: list[tuple[Path, Path]] = []
             try:
@@ -54,6 +55,23 @@ def commit(work: Path, folder: Path, names: Sequence[str]) -> None:
                         os.replace(target, source)
                 raise
             (work / "names").unlink()  # nothing is left to settle
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes' commits into the folder waiting, where system and file system have locks."""
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def settle_abandoned(folder: Path) -> None:

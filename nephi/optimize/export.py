@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
@@ -44,11 +45,11 @@ def check_output_folder(folder: Path, overwrite: bool, inputs: Iterable[str | Pa
     processes left in the folder is removed.
     """
     settle_abandoned(folder)
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not os.path.isdir(folder):
         raise DataError(f"{folder}: expected a folder for the results, found a file")
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+    if os.path.isdir(folder) and any(folder.iterdir()) and not overwrite:
         raise DataError(f"{folder}: the output folder is not empty; choose another, or give --overwrite")
-    taken = [name for name in NAMES if (folder / name).exists() and not (folder / name).is_file()]
+    taken = [name for name in NAMES if os.path.exists(folder / name) and not os.path.isfile(folder / name)]
     if taken:
         raise DataError(f"{folder / taken[0]}: expected a place for a result, found a folder or device; move it away")
     for name in NAMES:

@@ -187,3 +187,32 @@ def test_a_new_folder_has_the_rights_of_ordinary_ones(tmp_path: Path) -> None:
     with replacing_files(tmp_path / "out", NAMES) as work:
         write(work, NEW)
     assert (tmp_path / "out").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+def test_commits_into_one_folder_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two registrations into one folder do not mix their files."""
+    fcntl = pytest.importorskip("fcntl")
+    folder, rename, refused = write(tmp_path / "out", OLD), os.replace, []
+
+    def trying(source: Path, target: Path) -> None:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            refused.append(Path(target).name)
+        finally:
+            os.close(descriptor)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", trying)
+    with replacing_files(folder, NAMES) as work:
+        write(work, NEW)
+    assert sorted(refused) == sorted([*OLD, *NEW])
+    assert contents(folder) == NEW
+
+
+def test_names_that_are_too_long(tmp_path: Path) -> None:
+    for place in (replacing(tmp_path / ("n" * 300)), replacing_files(tmp_path / ("n" * 300), NAMES)):
+        with pytest.raises(DataError, match="File name too long"), place:
+            pytest.fail("begun")
+    assert list(tmp_path.iterdir()) == []
