@@ -68,6 +68,7 @@ class ReaderServer:
             pipe = subprocess.PIPE
             self._process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=log, bufsize=0)
         self._pid = self._receive(10 * PATIENCE)["pid"]
+        self._printed()  # what imports print is no finding
         return self
 
     def __exit__(
