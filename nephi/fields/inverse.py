@@ -8,7 +8,7 @@ from torch import Tensor
 from nephi.fields.neural_field import NeuralField
 from nephi.geometry import identity_like
 from nephi.kernels import field_inverse
-from nephi.transforms import NumericalInverse
+from nephi.transforms import NumericalInverse, any_real_points
 
 VISITS = (
     16  # evaluations of the field a point, of which it takes three or four; beyond these Newton's method takes over
@@ -34,6 +34,7 @@ class PolishedInverse(NumericalInverse):
         self.field = field
         self.trained = trained
 
+    @any_real_points
     @torch.no_grad()
     def __call__(self, points: Tensor) -> Tensor:
         """Return x with `phi(x) = points`, shape `(..., D)`, mm; points that phi does not reach keep the best found."""

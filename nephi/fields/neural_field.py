@@ -15,7 +15,7 @@ from nephi.fields.domain import Domain
 from nephi.fields.encodings import Encoding
 from nephi.fields.grids import LatentGrids
 from nephi.geometry import Grid, identity_like
-from nephi.transforms import Transform
+from nephi.transforms import Transform, any_real_points
 
 Reading = Callable[[Tensor, int], tuple[Tensor, Tensor | None]]
 BLOCK = 8192  # points; dense evaluation in blocks stays in the processor's cache and needs no memory to speak of
@@ -67,6 +67,7 @@ class NeuralField(nn.Module, Transform):
         """The latent features of which each bears on the field nearby only; none where there are no dense grids."""
         return [self.encoding.table] if type(self.encoding) is LatentGrids else []
 
+    @any_real_points
     def __call__(self, points: Tensor) -> Tensor:
         """Return `phi(x)` for world points `(..., D)`, mm."""
         return points + self.displacement(points).to(points.dtype)
@@ -81,6 +82,7 @@ class NeuralField(nn.Module, Transform):
             moved = torch.cat([self.decode(block) for block in _blocks(flat)])
         return moved.reshape(points.shape)
 
+    @any_real_points
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return `phi(x)` and `d phi_i / d x_j`, `(..., D)` and `(..., D, D)`."""
         flat = points.reshape(-1, self.dimension).to(self.amplitude.dtype)

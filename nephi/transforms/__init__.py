@@ -6,6 +6,7 @@ from nephi.transforms.composite import Composite, as_affine
 from nephi.transforms.displacement import ContinuedDisplacement, DisplacementField
 from nephi.transforms.fitting import FittingGrid, fitting_grid
 from nephi.transforms.inverse import NumericalInverse, invert
+from nephi.transforms.point_types import any_real_points
 from nephi.transforms.transform import Transform
 from nephi.transforms.voxels import displacement_slabs
 
@@ -18,6 +19,7 @@ __all__ = [
     "FittingGrid",
     "NumericalInverse",
     "Transform",
+    "any_real_points",
     "as_affine",
     "displacement_slabs",
     "fitting_grid",

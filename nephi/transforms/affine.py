@@ -7,6 +7,7 @@ from torch import Tensor
 
 from nephi.errors import DataError
 from nephi.geometry import recordable
+from nephi.transforms.point_types import any_real_points
 from nephi.transforms.transform import Transform
 
 
@@ -48,11 +49,13 @@ class AffineTransform(Transform):
         """Number of coordinates D, 2 or 3."""
         return self.matrix.shape[0] - 1
 
+    @any_real_points
     def __call__(self, points: Tensor) -> Tensor:
         """Return `A x + b` for points `(..., D)`."""
         linear, shift = self.matrix[:-1, :-1].T.to(points).contiguous(), self.matrix[:-1, -1].to(points)
         return torch.addmm(shift, points.reshape(-1, points.shape[-1]), linear).reshape(points.shape)
 
+    @any_real_points
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return `A x + b`, and A expanded to `(..., D, D)`."""
         linear = self.matrix[:-1, :-1].to(points)

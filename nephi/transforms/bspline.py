@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nephi.errors import DataError
 from nephi.geometry import Grid, identity_like
+from nephi.transforms.point_types import any_real_points
 from nephi.transforms.transform import Transform
 
 
@@ -38,6 +39,7 @@ class BSplineField(Transform):
         """Number of coordinates D, 2 or 3."""
         return self.grid.dimension
 
+    @any_real_points
     def __call__(self, points: Tensor) -> Tensor:
         """Return `x + u(x)` for points `(..., D)`."""
         first, offset, inside = self._cell(points)
@@ -50,6 +52,7 @@ class BSplineField(Transform):
             total = total + product.unsqueeze(-1) * values
         return points + total * inside
 
+    @any_real_points
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return `x + u(x)` and `I + du/dx`, from the derivatives of the splines."""
         first, offset, inside = self._cell(points)

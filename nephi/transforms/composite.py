@@ -10,6 +10,7 @@ from torch import Tensor
 from nephi.errors import DataError
 from nephi.geometry import Grid
 from nephi.transforms.affine import AffineTransform
+from nephi.transforms.point_types import any_real_points
 from nephi.transforms.transform import Transform
 
 
@@ -48,12 +49,14 @@ class Composite(Transform):
             points = transform(points)
         return self.transforms[-1].near(points, guess)
 
+    @any_real_points
     def __call__(self, points: Tensor) -> Tensor:
         """Return where the chain takes the points `(..., D)`, in mm."""
         for transform in self.transforms:
             points = transform(points)
         return points
 
+    @any_real_points
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return the chain's value and Jacobian: the product of the members' Jacobians, last on the left."""
         points, jacobian = self.transforms[0].value_and_jacobian(points)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from nephi.errors import DataError
 from nephi.geometry import Grid, identity_like, lookup, lookup_with_gradient
+from nephi.transforms.point_types import any_real_points
 from nephi.transforms.transform import Transform
 
 
@@ -37,12 +38,14 @@ class DisplacementField(Transform):
         """The grid itself."""
         return self.grid
 
+    @any_real_points
     def __call__(self, points: Tensor) -> Tensor:
         """Return `x + u(x)` for points `(..., D)`."""
         voxel = self.grid.world_to_voxel_points(points)
         inside = self.grid.contains_voxel_points(voxel).unsqueeze(-1)
         return points + lookup(self.displacement, voxel) * inside
 
+    @any_real_points
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return `x + u(x)` and `I + du/dx`, piecewise linear: the derivative of the interpolant itself."""
         voxel = self.grid.world_to_voxel_points(points)
@@ -59,10 +62,12 @@ class ContinuedDisplacement(DisplacementField):
     So have networks it that predict a displacement for every voxel of what they see, which may be less than the image.
     """
 
+    @any_real_points
     def __call__(self, points: Tensor) -> Tensor:
         """Return `x + u(x)` for points `(..., D)`."""
         return points + lookup(self.displacement, self.grid.world_to_voxel_points(points))
 
+    @any_real_points
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return `x + u(x)` and `I + du/dx`, piecewise linear; beyond the grid nothing changes across its border."""
         u, gradient_voxel = lookup_with_gradient(self.displacement, self.grid.world_to_voxel_points(points))

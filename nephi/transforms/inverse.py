@@ -10,6 +10,7 @@ from nephi.geometry import determinant, identity_like
 from nephi.transforms.affine import AffineTransform
 from nephi.transforms.composite import Composite
 from nephi.transforms.displacement import DisplacementField
+from nephi.transforms.point_types import any_real_points
 from nephi.transforms.transform import Transform
 
 
@@ -40,6 +41,7 @@ class NumericalInverse(Transform):
         """It does."""
         return True
 
+    @any_real_points
     @torch.no_grad()
     def __call__(self, points: Tensor) -> Tensor:
         """Return x with `phi(x) = points`, shape `(..., D)`, mm."""
@@ -84,6 +86,7 @@ class NumericalInverse(Transform):
             residual[chosen], error[chosen] = left[better], left[better].norm(dim=-1)
         return x, error
 
+    @any_real_points
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return x and the inverse of phi's Jacobian at x (inverse function theorem)."""
         x = self(points)

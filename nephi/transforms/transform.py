@@ -13,7 +13,8 @@ class Transform(abc.ABC):
     """A function from world points to world points (mm, RAS), with its Jacobian.
 
     A registration's transform maps **fixed points to moving points**; its inverse maps moving to fixed.
-    Points have shape `(..., D)`; results keep their dtype and device.
+    Points have shape `(..., D)` and any real type; results keep their dtype and device. Half precision is computed in
+    float32, whole numbers count as float64 (`any_real_points`).
     """
 
     @property
