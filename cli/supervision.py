@@ -27,7 +27,8 @@ PARENT_DEATH = 1  # PR_SET_PDEATHSIG of Linux' prctl
 def is_supervised(arguments: Sequence[str]) -> bool:
     """Return whether a command runs in a process of its own: cohorts do, where this process is not that one already."""
     asks_for_help = any(each in ("-h", "--help") for each in arguments)
-    return os.name == "posix" and arguments[:1] == ["predict"] and not asks_for_help and VARIABLE not in os.environ
+    possible = os.name == "posix" and bool(sys.executable) and VARIABLE not in os.environ
+    return possible and arguments[:1] == ["predict"] and not asks_for_help
 
 
 def supervise(arguments: Sequence[str]) -> int:

@@ -121,7 +121,10 @@ def write_point_pairs(path: str | Path, pairs: PointPairs, frame: str = "lps") -
 
 def _write_table(path: str | Path, header: list[str], ids: tuple[str, ...], blocks: list[Tensor]) -> None:
     rows = torch.cat(blocks, dim=1).tolist()
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+    with (
+        replacing(path) as temporary,
+        open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         plain = csv.writer(file, lineterminator="\n")
         quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)  # Python < 3.13 leaves "\r" unquoted
         plain.writerow(header)

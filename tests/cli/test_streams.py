@@ -280,3 +280,10 @@ def test_a_results_folder_whose_name_is_too_long(call: Call, flat: Path, tmp_pat
     none = tmp_path / "none.nii"
     outcome = call("register", "-f", none, "-m", none, "-o", tmp_path / ("n" * 300))
     assert outcome.code == 3 and "File name too long" in outcome.err and outcome.err.count("\n") == 1
+
+
+def test_ids_that_utf8_does_not_hold(tmp_path: Path) -> None:
+    """From Python; files that hold them are refused."""
+    points = nephi.Points(nephi.Grid.from_spacing((2, 1), (1.0, 1.0)).voxel_centres().reshape(2, 2), ("\ud800", "b"))
+    nephi.write_points(tmp_path / "p.csv", points)
+    assert nephi.read_points(tmp_path / "p.csv").ids == (r"\ud800", "b")
