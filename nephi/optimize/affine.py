@@ -59,15 +59,25 @@ def _given(pair: Pair, transform: Transform) -> AffineTransform:
     return affine
 
 
-def require_overlap(pair: Pair, transform: AffineTransform, generator: torch.Generator) -> None:
-    """Raise `DataError` when next to none of the fixed points (in the mask) reach the moving image."""
+def require_overlap(pair: Pair, transform: AffineTransform, generator: torch.Generator) -> float:
+    """Return which share of the fixed points (in the mask) lies in the moving image under `transform`.
+
+    Raises `DataError` when next to none do, and next to none of the moving points lie in the fixed image: a small
+    moving image may lie inside a large fixed one.
+    """
     points = transform(point_source(pair.fixed, pair.fixed_mask).draw(4000, generator))
     share = float(ImageSampler(pair.moving).contains(points).float().mean())
-    if share < LEAST_OVERLAP:
+    if share >= LEAST_OVERLAP:
+        return share
+    points = transform.inverse()(point_source(pair.moving, pair.moving_mask).draw(4000, generator))
+    moving_share = float(ImageSampler(pair.fixed).contains(points).float().mean())
+    if moving_share < LEAST_OVERLAP:
         raise DataError(
             f"{pair.fixed.name} and {pair.moving.name}: expected images that overlap once they are aligned, found "
-            f"{100 * share:.1f} % of the fixed points inside the moving image; try another --initial"
+            f"{100 * share:.1f} % of the fixed points inside the moving image, and {100 * moving_share:.1f} % of the "
+            "moving points inside the fixed image; try another --initial"
         )
+    return share
 
 
 def fit_affine(

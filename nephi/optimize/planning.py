@@ -11,6 +11,7 @@ from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.optimize.affine import initial_alignment, require_overlap
 from nephi.optimize.device import choose_device
+from nephi.optimize.field_of_view import suited_initial
 from nephi.optimize.intensities import Window
 from nephi.optimize.pair import Pair
 from nephi.optimize.preparation import Source, prepare
@@ -86,7 +87,7 @@ def plan(
     """
     where = str(choose_device(device))
     pair, chosen = prepare(fixed, moving, fixed_mask, moving_mask, settings or preset_settings(preset))
-    start = initial_alignment(pair, chosen.affine.initial if initial is None else initial)
+    start = initial_alignment(pair, suited_initial(pair, chosen.affine.initial) if initial is None else initial)
     require_overlap(pair, start, torch.Generator().manual_seed(seed))
     sides = planned_sides(pair)
     if chosen.transform != "deformable":

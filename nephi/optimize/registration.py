@@ -17,6 +17,7 @@ from nephi.images import LABEL_INTERPOLATIONS, Image, resample, warn_of_units
 from nephi.optimize.affine import fit_affine, initial_alignment, require_overlap
 from nephi.optimize.device import choose_device, cpu_threads
 from nephi.optimize.export import OUTPUTS, save_registration
+from nephi.optimize.field_of_view import suited_initial, within_moving
 from nephi.optimize.fit import fit_fields
 from nephi.optimize.pair import Pair
 from nephi.optimize.preparation import Source, prepare
@@ -131,7 +132,7 @@ def register(
         affine_steps, field_steps = _planned_steps(chosen)
         total = affine_steps + field_steps
         with usage.stage("affine"):
-            start, affine = _global_alignment(pair, chosen, initial, where, generator, progress, total)
+            pair, start, affine = _global_alignment(pair, chosen, initial, where, generator, progress, total)
         fields, history = None, []
         if chosen.transform == "deformable":
             with usage.stage("fit"):
@@ -174,20 +175,23 @@ def _global_alignment(
     generator: torch.Generator,
     progress: ProgressCallback,
     total: int,
-) -> tuple[AffineTransform, AffineTransform]:
-    """Return the map that the affine fit starts from, before the search of rotations, and the fitted one."""
-    initial = initial if initial is not None else settings.affine.initial
+) -> tuple[Pair, AffineTransform, AffineTransform]:
+    """Return the pair, its fixed mask kept to where the moving image lies, the affine fit's start, and its result.
+
+    The start is that before the search of rotations.
+    """
+    initial = initial if initial is not None else suited_initial(pair, settings.affine.initial)
     start = initial_alignment(pair, initial)
-    require_overlap(pair, start, generator)
+    pair = within_moving(pair, start, require_overlap(pair, start, generator))
     kind = settings.affine.kind if settings.transform == "deformable" else settings.transform
     if kind == "none":
-        return start, start
+        return pair, start, start
     turned = start
     if initial in ("moments", "centers") and settings.affine.rotations > 1:
         turned = search_rotation(pair, start, settings.affine, generator)
     aligned = fit_affine(pair.to(device), turned, settings.affine, kind, generator, progress, total)
     require_overlap(pair, aligned, generator)
-    return start, aligned
+    return pair, start, aligned
 
 
 def _stored(
