@@ -48,8 +48,32 @@ def warn_of_positions(field: DisplacementField, path: Path) -> None:
     A least-squares line of each component over its own coordinate has the slope 1 (or -1, in the other frame) for
     positions; displacements with such slopes on all axes would double the image, or shrink it to a point.
     """
+    slopes = _slopes(field)
+    if slopes and all(abs(abs(slope) - 1) < SLOPE_TOLERANCE for slope in slopes):
+        warn(
+            f"{path}: read as displacements, but the vectors look like positions (they change by {_listed(slopes)} mm "
+            "per mm along the axes); if they are positions in RAS mm, give --transform-format spm"
+        )
+
+
+def warn_of_displacements(field: DisplacementField, path: Path) -> None:
+    """Warn when what was read as positions does not grow with position: such positions shrink the image to a point."""
+    slopes = [slope + 1 for slope in _slopes(field)]
+    if slopes and all(abs(slope) < SLOPE_TOLERANCE for slope in slopes):
+        warn(
+            f"{path}: read as positions, but the vectors look like displacements (they change by {_listed(slopes)} mm "
+            "per mm along the axes); if they are, give --transform-format itk (LPS mm) or slicer (RAS mm)"
+        )
+
+
+def _listed(slopes: list[float]) -> str:
+    return ", ".join(f"{slope:.2f}" for slope in slopes)
+
+
+def _slopes(field: DisplacementField) -> list[float]:
+    """Return the slope of each component of the displacement over its own coordinate; none for a single slice."""
     if min(field.grid.shape) < 2:
-        return
+        return []
     axes = [
         torch.linspace(0, n - 1, min(n, SAMPLES_PER_AXIS), dtype=torch.float64).round().long() for n in field.grid.shape
     ]
@@ -57,10 +81,5 @@ def warn_of_positions(field: DisplacementField, path: Path) -> None:
     u = field.displacement[tuple(voxel.unbind(-1))].reshape(-1, field.dimension).double()
     x = field.grid.voxel_to_world_points(voxel.double()).reshape(-1, field.dimension)
     x, u = x - x.mean(dim=0), u - u.mean(dim=0)
-    slopes = (x * u).sum(dim=0) / (x * x).sum(dim=0)
-    if bool(((slopes.abs() - 1).abs() < SLOPE_TOLERANCE).all()):
-        listed = ", ".join(f"{slope:.2f}" for slope in slopes.tolist())
-        warn(
-            f"{path}: read as displacements, but the vectors look like positions (they change by {listed} mm per mm "
-            "along the axes); if they are positions in RAS mm, give --transform-format spm"
-        )
+    slopes: list[float] = ((x * u).sum(dim=0) / (x * x).sum(dim=0)).tolist()
+    return slopes

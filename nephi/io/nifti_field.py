@@ -12,7 +12,7 @@ from nephi.errors import DataError
 from nephi.geometry import Grid
 from nephi.io.conventions import FieldConvention, vector_code
 from nephi.io.field_header import FieldReading, field_reading
-from nephi.io.field_values import fill_undefined, warn_of_positions
+from nephi.io.field_values import fill_undefined, warn_of_displacements, warn_of_positions
 from nephi.io.foreign import naming, reading
 from nephi.io.nifti_header import NiftiFile, read_header
 from nephi.io.stored_volume import check_end
@@ -35,7 +35,8 @@ def read_nifti_field(path: Path, named: FieldConvention | None) -> DisplacementF
 def field_from_vectors(path: Path, data: Tensor, grid: Grid, how: FieldReading) -> DisplacementField | BSplineField:
     """Return the transform of vectors `(*grid.shape, D)` as stored, float32; they are changed in place.
 
-    Raises `DataError` naming the file when values are not finite; warns where displacements look like positions.
+    Raises `DataError` naming the file when values are not finite. Warns where displacements look like positions, or
+    positions like displacements.
     """
     code = vector_code(how.convention.name, grid, how.convention.moving)
     for start, stop in grid.slabs():
@@ -45,9 +46,11 @@ def field_from_vectors(path: Path, data: Tensor, grid: Grid, how: FieldReading) 
             return BSplineField(data, grid)
         if how.continued:
             fill_undefined(data, grid, path)
-            return ContinuedDisplacement(data, grid)
-        field = DisplacementField(data, grid)
-    warn_of_positions(field, path)
+        field = (ContinuedDisplacement if how.continued else DisplacementField)(data, grid)
+    if how.convention.name == "spm":
+        warn_of_displacements(field, path)
+    else:
+        warn_of_positions(field, path)
     return field
 
 

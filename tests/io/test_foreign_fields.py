@@ -244,3 +244,11 @@ def test_fields_in_pairs_of_files(tmp_path: Path, grid_3d: Grid, suffix: str) ->
     read = read_foreign_transform(tmp_path / f"y{suffix}")
     torch.testing.assert_close(read(centres), moved(centres), rtol=0, atol=1e-4)
     assert isinstance(read_displacement(tmp_path / f"y{suffix}"), DisplacementField)
+
+
+@pytest.mark.parametrize("name", ["Mapping", "NREG_TRANS", ""])
+def test_displacements_in_the_place_of_positions_are_warned_of(tmp_path: Path, grid: Grid, name: str) -> None:
+    centres = grid.voxel_centres().double()
+    path = save(tmp_path / "y.nii", grid, moved(centres) - centres, name)
+    with pytest.warns(DataWarning, match=r"y\.nii: read as positions, but the vectors look like displacements"):
+        read_displacement(path, None if name else FieldConvention("spm"))
