@@ -81,7 +81,7 @@ def _inside(points_world: Tensor, grid: Grid) -> Tensor:
 
 
 def _inside_voxels(points_voxel: Tensor, grid: Grid) -> Tensor:
-    upper = torch.tensor(grid.shape).to(points_voxel) - 1
+    upper = torch.tensor(grid.shape, dtype=torch.int64).to(points_voxel) - 1
     return ((points_voxel >= -MARGIN) & (points_voxel <= upper + MARGIN)).all(dim=-1)
 
 

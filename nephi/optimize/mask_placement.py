@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 
 import torch
@@ -74,7 +75,7 @@ def _advice(mask: Image, image: Image, other: Image) -> str:
 def has_no_header(grid: Grid) -> bool:
     """Return whether a grid is placed as tools do it where they have no header: axis by axis, from 0 or about 0."""
     directions = grid.direction.abs()
-    along_axes = bool(torch.allclose(directions, torch.eye(grid.dimension).double(), rtol=0, atol=1e-6))
+    along_axes = bool(torch.allclose(directions, torch.eye(grid.dimension, dtype=torch.float64), rtol=0, atol=1e-6))
     voxel = float(grid.spacing.max())
     at_zero = float(grid.origin.abs().max()) < 1e-3 * voxel
     about_zero = float(grid.centre_world().abs().max()) < 0.51 * voxel
@@ -85,9 +86,9 @@ def _share_inside(mask: Image, grid: Grid) -> float:
     """Return which share of a mask's voxels above 0 have their centres inside `grid`."""
     box = mask.foreground
     size = [high - low for low, high in zip(box.low, box.high, strict=True)]
-    step = max(1, round((float(torch.tensor(size).prod()) / SAMPLE) ** (1 / mask.dimension)))
+    step = max(1, round((math.prod(size) / SAMPLE) ** (1 / mask.dimension)))
     part = mask.data[tuple(slice(low, high, step) for low, high in zip(box.low, box.high, strict=True))]
-    voxels: Tensor = (part > 0).nonzero() * step + torch.tensor(box.low)
+    voxels: Tensor = (part > 0).nonzero() * step + torch.tensor(box.low, dtype=torch.int64)
     if len(voxels) == 0:
         voxels = box.centre[None]
     points = grid.world_to_voxel_points(mask.grid.voxel_to_world_points(voxels))
