@@ -129,7 +129,7 @@ BAD = {
     "a slice upright": (fixed(lambda f: f.header(x=[1, 0, 0, 0], y=[0, 0, 1, 0], z=[0, 1, 0, 0])), "x-y plane"),
     "missing initial": (extra("--initial", lambda f: f.folder / "no.tfm"), "no such file"),
     "mistyped initial": (extra("--initial", lambda f: Path("momnets")), "expected a transform"),
-    "initial no transform": (extra("--initial", lambda f: f.bytes("bad.tfm", b"hello")), "transform"),
+    "initial no transform": (extra("--initial", lambda f: f.bytes("bad.tfm", b"hello")), "`name: value`"),
     "initial an image": (extra("--initial", lambda f: f.fixed), "displacement field"),
     "initial a deformation": (extra("--initial", lambda f: f.flat / "result" / "warp.nii.gz"), "affine"),
     "initial a deformable .nephi": (extra("--initial", lambda f: f.flat / "result" / "transform.nephi"), "affine"),

@@ -18,8 +18,8 @@ TEXT = "header of fixed.nii.gz says two things; used the <first>"
 
 @pytest.fixture
 def doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the reader of NIfTI warn of every fixed image, twice."""
-    read = images.read_nifti
+    """Make the reader of headers warn of every fixed image, twice."""
+    read = images.read_volume_header
 
     def doubting(path: Path) -> Any:
         if path.name == "fixed.nii.gz":
@@ -27,7 +27,7 @@ def doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
             warn(TEXT)
         return read(path)
 
-    monkeypatch.setattr(images, "read_nifti", doubting)
+    monkeypatch.setattr(images, "read_volume_header", doubting)
 
 
 @pytest.fixture
