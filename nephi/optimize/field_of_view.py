@@ -57,7 +57,7 @@ def within_moving(pair: Pair, start: AffineTransform, share: float) -> Pair:
         return pair
     grid = pair.fixed.grid.divided([min(CELLS, max(1, n - 1)) for n in pair.fixed.grid.shape])
     points = grid.voxel_centres()
-    size = torch.tensor(pair.moving.grid.shape)
+    size = torch.tensor(pair.moving.grid.shape, dtype=torch.float32)
     voxels = pair.moving.grid.world_to_voxel_points(start(points))
     inside = ((voxels >= -0.5 - MARGIN * size) & (voxels <= size - 0.5 + MARGIN * size)).all(dim=-1)
     if pair.fixed_mask is not None:
