@@ -3,6 +3,7 @@
 from nephi.io.atomic import check_output_file, replacing, replacing_files, write_durably, write_text
 from nephi.io.commit import real_path, settle_abandoned
 from nephi.io.conventions import CONVENTIONS, FieldConvention
+from nephi.io.delimited import delimiter_of
 from nephi.io.displacement import read_displacement, write_displacement_itk
 from nephi.io.displacement_writer import DisplacementWriter, write_displacement
 from nephi.io.export import FORMATS, export_transform
@@ -21,6 +22,7 @@ __all__ = [
     "FieldConvention",
     "Series",
     "check_output_file",
+    "delimiter_of",
     "export_transform",
     "image_grid",
     "read_displacement",

@@ -79,7 +79,7 @@ def read_table(path: Path, wanted: Sequence[str]) -> Table:
         lines = [*islice((line for line in file if line.strip()), 2)]
         separator = SEPARATOR_LINE.fullmatch(lines[0]) if lines else None
         header = "".join(lines[1:] if separator else lines[:1])
-        delimiter = separator[1] if separator else _delimiter(header, wanted)
+        delimiter = separator[1] if separator else delimiter_of(header, wanted)
         file.seek(0)
         reader = csv.reader(file, delimiter=delimiter, skipinitialspace=delimiter != "\t")
         rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
@@ -98,7 +98,7 @@ def read_table(path: Path, wanted: Sequence[str]) -> Table:
     )
 
 
-def _delimiter(header: str, wanted: Sequence[str]) -> str:
+def delimiter_of(header: str, wanted: Sequence[str]) -> str:
     """Return the delimiter that finds most of the wanted columns in the header line, commas in doubt."""
 
     def found(delimiter: str) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nephi.errors import DataError, UsageError
+from nephi.io import delimiter_of
 from nephi.learning.index import DatasetIndex, DatasetPair
 from nephi.learning.index_file import read_dataset_index
 from nephi.learning.pair_names import check_pair_names
@@ -42,8 +43,8 @@ def read_pairs(path: str | Path, split: str | None = None) -> list[PairFiles]:
     """Read the pairs of a data set's index (of its `split`, by default `test`), or of a CSV table.
 
     The table has the columns `fixed` and `moving`, and may have `name`, `fixed_mask`, `moving_mask`, `fixed_labels`,
-    `moving_labels` and `landmarks`; paths are relative to its folder, empty cells are left out. Pairs without a name
-    are called by their images. No file of a pair is opened here.
+    `moving_labels` and `landmarks`; paths are relative to its folder, empty cells are left out; commas, semicolons or
+    tabs separate the cells. Pairs without a name are called by their images. No file of a pair is opened here.
 
     Raises `DataError` naming the file, and for a table the row, what was expected and what was found; `UsageError` for
     a split that is not there.
@@ -62,7 +63,10 @@ def read_pairs(path: str | Path, split: str | None = None) -> list[PairFiles]:
         raise UsageError(f"{path}: a table has no splits; leave --split out")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
+            header = next((line for line in file if line.strip()), "")
+            delimiter = delimiter_of(header, (*FILES, "name"))
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=delimiter, skipinitialspace=delimiter != "\t")
             rows = [(reader.line_num, row) for row in reader]  # a cell may have several lines
             pairs = _named(list(_of_table(rows, path.parent)), path.parent)
         check_pair_names([pair.name for pair in pairs], lambda number: f"line {rows[number][0]}")

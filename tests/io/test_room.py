@@ -15,6 +15,7 @@ def test_public_names() -> None:
         "POINT_FORMATS",
         "Series",
         "check_output_file",
+        "delimiter_of",
         "export_transform",
         "image_grid",
         "read_displacement",

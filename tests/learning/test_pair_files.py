@@ -93,3 +93,15 @@ def test_ordinary_names_stay_allowed(tmp_path: Path) -> None:
     names = ["case-01", "_x", "Größe", "console", "com", "com10x", "nullx", "x.nii", "n" * 200, "漢字", "2"]
     rows = "".join(f"a,b,{name}\n" for name in names)
     assert [pair.name for pair in read_pairs(table(tmp_path, f"fixed,moving,name\n{rows}"))] == names
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", ","])
+def test_other_delimiters(delimiter: str, tmp_path: Path) -> None:
+    """With empty cells between them, and a comma in a name."""
+    rows = [["name", "fixed", "fixed_mask", "moving", "landmarks"], ["a", "f.nii", "", "m.nii", ""]]
+    rows.append(["b", '"1,5 mm.nii"', "mask.nii", "m.nii", "l.csv"])
+    (tmp_path / "pairs.csv").write_text("\n".join(map(delimiter.join, rows)) + "\n", encoding="utf-8-sig")
+    first, second = read_pairs(tmp_path / "pairs.csv")
+    assert first == PairFiles("a", tmp_path / "f.nii", tmp_path / "m.nii")
+    assert (second.fixed, second.fixed_mask) == (tmp_path / "1,5 mm.nii", tmp_path / "mask.nii")
+    assert second.landmarks == tmp_path / "l.csv"
