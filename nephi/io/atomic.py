@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nephi.errors import DataError
 from nephi.io.commit import commit, real_path, settle_abandoned
+from nephi.io.foreign import suffix_of
 from nephi.io.temporary import temporary_folder
 
 WRITABLE = "; create it, or choose a folder you may write to"
@@ -31,13 +32,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
     target = _file_place(Path(path))
     settle_abandoned(target.parent)
     with _working(target.parent, f"{path}: cannot write into the folder {target.parent}", WRITABLE) as work:
+        # The file that a link points to may have any name: the suffix of the link then says what to write.
+        new = work / "new" / (target.name if suffix_of(target) == suffix_of(path) else Path(path).name)
         try:
-            yield work / "new" / target.name
-            names = sorted(os.listdir(work / "new"), key=lambda name: (name == target.name, name))
-            if names == [target.name]:
-                os.replace(work / "new" / target.name, target)
+            yield new
+            if len(os.listdir(work / "new")) <= 1:
+                os.replace(new, target)
             else:
-                commit(work, target.parent, names)
+                os.replace(new, work / "new" / target.name)
+                commit(
+                    work, target.parent, sorted(os.listdir(work / "new"), key=lambda name: (name == target.name, name))
+                )
         except OSError as error:
             raise DataError(f"{path}: could not be written ({error.strerror or error})") from error
 

@@ -233,14 +233,18 @@ def test_an_output_that_leads_to_an_input_is_refused(
 def test_apply_and_register_write_through_links(
     succeed: Call, flat: Path, brief_result: Path, tmp_path: Path, make_link: Callable[[str], Path]
 ) -> None:
-    target = make_link("warped.nii.gz")
+    target = make_link("warped.nii.gz")  # to a file without a suffix
     files = ["-i", flat / "moving.nii.gz", "-r", flat / "fixed.nii.gz"]
     succeed("apply", "-t", brief_result / "transform.nephi", *files, "-o", tmp_path / "out" / "warped.nii.gz")
-    assert nephi.read_image(target).dimension == 2 and (tmp_path / "out" / "warped.nii.gz").is_symlink()
+    warped = tmp_path / "out" / "warped.nii.gz"
+    assert nephi.read_image(warped).dimension == 2 and warped.is_symlink()
+    assert target.read_bytes()[:2] == b"\x1f\x8b"  # compressed, as the link's name has it
     target.write_bytes(b"old")
     options = ["--config", flat / "brief.toml", "--overwrite"]
     succeed("register", *pair_options(flat), "-o", tmp_path / "out", *options)
-    assert nephi.read_image(target).dimension == 2 and (tmp_path / "out" / "warped.nii.gz").is_symlink()
+    warped = tmp_path / "out" / "warped.nii.gz"
+    assert nephi.read_image(warped).dimension == 2 and warped.is_symlink()
+    assert target.read_bytes()[:2] == b"\x1f\x8b"  # compressed, as the link's name has it
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
@@ -250,7 +254,7 @@ def make_link(tmp_path: Path) -> Callable[[str], Path]:
     def make(name: str) -> Path:
         (tmp_path / "out").mkdir()
         (tmp_path / "elsewhere").mkdir()
-        target = tmp_path / "elsewhere" / "target.nii.gz"
+        target = tmp_path / "elsewhere" / "SHA256-0123"
         target.write_bytes(b"old")
         (tmp_path / "out" / name).symlink_to(target)
         return target

@@ -87,3 +87,19 @@ def test_a_full_disk_is_a_data_error(tmp_path: Path) -> None:
 def test_text_is_utf8_with_plain_line_ends(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "φ\n")
     assert (tmp_path / "a.txt").read_bytes() == "φ\n".encode()
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.txt: could not be written"), replacing(tmp_path / "a.txt"):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_a_link_to_a_file_of_another_suffix(tmp_path: Path) -> None:
+    """As in stores that name files by their content."""
+    (tmp_path / "link.mhd").symlink_to("blob")
+    with replacing(tmp_path / "link.mhd") as temporary:
+        temporary.write_text("header")
+        temporary.with_suffix(".raw").write_text("voxels")
+    assert names(tmp_path) == ["blob", "link.mhd", "link.raw"]
+    assert (tmp_path / "link.mhd").read_text() == "header"
