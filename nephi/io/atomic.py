@@ -39,10 +39,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
             if len(os.listdir(work / "new")) <= 1:
                 os.replace(new, target)
             else:
-                os.replace(new, work / "new" / target.name)
-                commit(
-                    work, target.parent, sorted(os.listdir(work / "new"), key=lambda name: (name == target.name, name))
-                )
+                new.rename(new.with_name(target.name))
+                names = os.listdir(work / "new")
+                commit(work, target.parent, sorted(names, key=lambda name: (name == target.name, name)))
         except OSError as error:
             raise DataError(f"{path}: could not be written ({error.strerror or error})") from error
 
