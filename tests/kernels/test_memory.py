@@ -28,7 +28,8 @@ def test_addresses_are_taken_in_one_place() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in ("data_ptr", "ctypes", "const_data_ptr", "storage")
     }
-    assert found <= {"kernels/memory.py"}
+    # The second compares an address with that of a mapped file, and gives none to C.
+    assert found <= {"kernels/memory.py", "images/mapping.py"}
 
 
 def misaligned(shape: tuple[int, ...]) -> Tensor:
