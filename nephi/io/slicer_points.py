@@ -19,6 +19,7 @@ from nephi.io.numbers import finite
 
 FCSV_FRAMES = {"0": "ras", "RAS": "ras", "1": "lps", "LPS": "lps"}
 FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
+FCSV_NOT_PLACED = ("0", "1", "3")  # undefined, preview, missing: Slicer 5 writes the status after the named columns
 SCHEMA = "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
 
 
@@ -38,7 +39,7 @@ def read_markups(path: Path) -> Points:
     if frame not in ("lps", "ras"):
         raise DataError(f"{path}: expected the coordinateSystem LPS or RAS, found {frame}; the frame cannot be told")
     unit = lists[0].get("coordinateUnits", "mm")
-    if (unit[0] if isinstance(unit, list) and unit else unit) != "mm":
+    if (unit[0] if isinstance(unit, list) and unit else unit) != "mm":  # or a coded unit: value, scheme, meaning
         raise DataError(f"{path}: expected points in mm, found the unit {unit}; convert them")
     rows = lists[0].get("controlPoints")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
@@ -80,6 +81,12 @@ def read_fcsv(path: Path) -> Points:
     rows = [dict(zip(columns, row, strict=False)) for row in cells]
     if not rows:
         raise DataError(f"{path}: expected one line for each point, found none")
+    for number, row in enumerate(cells, 1):
+        if row[len(columns) : len(columns) + 1] and row[len(columns)].strip() in FCSV_NOT_PLACED:
+            name = rows[number - 1].get("label") or number
+            raise DataError(
+                f"{path}: expected a position for point {name}, found one that was never placed; place it, or delete it"
+            )
     values = [[finite(path, f"point {i + 1}", row.get(axis, "")) for axis in "xyz"] for i, row in enumerate(rows)]
     ids = _distinct([row.get("label", "") for row in rows], [row.get("id", "") for row in rows])
     return Points(points_from(FCSV_FRAMES[system], torch.tensor(values, dtype=torch.float64)), ids)

@@ -53,6 +53,7 @@ def read(path: Path, text: str, **options: Any) -> Points:
         ("a.fcsv", fcsv(RAS, "RAS")),
         ("a.fcsv", fcsv(LPS, "1")),
         ("a.fcsv", fcsv(RAS, "0")),
+        ("a.fcsv", fcsv(LPS, "LPS").replace(",,\n", ",,,2,0\n")),
         ("a.txt", "point\n2\n10.5 -20.25 30\n-1 2 3.5\n"),
         ("a.pts", "point\r\n2\r\n10.5 -20.25 30\r\n-1 2 3.5\r\n\r\n"),
         ("a.csv", "id,x,y,z\nF-1,10.5,-20.25,30\nF-2,-1,2,3.5\n"),
@@ -142,12 +143,22 @@ GRID = Grid.from_spacing((4, 4, 4), (1.0, 1.0, 1.0))
         ("a.mrk.json", markups(LPS, coordinateSystem="IJK"), {}, "expected the coordinateSystem LPS or RAS, found ijk"),
         ("a.mrk.json", '{"markups": [{"controlPoints": []}]}', {}, "found none; the frame cannot be told"),
         ("a.mrk.json", markups(LPS, coordinateUnits="um"), {}, "expected points in mm, found the unit um"),
+        ("a.mrk.json", markups(LPS, coordinateUnits=["um", "UCUM", "micrometre"]), {}, "in mm, found the unit .'um'"),
         ("a.mrk.json", markups([]), {}, "expected points .* found none"),
         ("a.mrk.json", markups([[1, 2]]), {}, "expected three coordinates for point F-1"),
         ("a.mrk.json", markups([[1, 2, None]]), {}, "expected a finite number in point 1, found None"),
         ("a.mrk.json", markups(LPS).replace("defined", "undefined"), {}, "for point F-1, found none; place it"),
         ("a.fcsv", fcsv(LPS, "IJK"), {}, "expected the line '# CoordinateSystem = ' .* found IJK"),
         ("a.fcsv", "1,2,3\n", {}, "expected the line '# CoordinateSystem = ' .* found none"),
+        *(
+            (
+                "a.fcsv",
+                fcsv(LPS, "LPS").replace("F-2,,", f"F-2,,,{status},0"),
+                {},
+                "for point F-2, found .* never placed",
+            )
+            for status in (0, 1, 3)  # undefined, preview, missing: written as 0, 0, 0 by Slicer 5
+        ),
         ("a.fcsv", fcsv([], "LPS"), {}, "expected one line for each point, found none"),
         ("a.fcsv", fcsv(LPS, "LPS").replace("10.5", "ten"), {}, "finite number in point 1, found 'ten'"),
         ("a.fcsv", fcsv(LPS, "LPS").replace("id,x,y", "id,u,v"), {}, "expected the columns x, y and z"),
