@@ -11,7 +11,7 @@ from nephi.io.nifti_header import NiftiFile
 VECTOR = 1007  # NIfTI intent: ITK takes the components as they are, in LPS
 DISPVECT = 1006  # NIfTI intent: RAS components; ITK from 5.4 and 3-D Slicer turn them into LPS
 FSL_FIELD = 2006
-FSL_SPLINES = (2007, 2008, 2009)
+FSL_SPLINES = (2007, 2008, 2009, 2016, 2017)  # coefficients of fnirt and topup
 NAME_IT = "name its convention: itk, slicer, learn2reg, fsl or spm (--transform-format)"
 
 SPM_NAME = "mapping"  # intent name, in lower case
@@ -53,6 +53,11 @@ def field_reading(file: NiftiFile, named: FieldConvention | None) -> FieldReadin
 
     Raises `DataError` naming the file when its header states no convention, or one that nephi cannot read.
     """
+    if file.intent in FSL_SPLINES:
+        raise DataError(
+            f"{file.path}: expected a displacement field, found FSL's spline coefficients; convert them with "
+            "FSL's fnirtfileutils, and give --transform-format fsl"
+        )
     if file.unit not in ("mm", "unknown") and not (named and named.name == "learn2reg"):
         raise DataError(f"{file.path}: expected a displacement field in mm, found the unit {file.unit}; convert it")
     stated = _stated_by_name(file)
@@ -137,11 +142,6 @@ def _stated_by_code(file: NiftiFile) -> FieldConvention:
         raise DataError(
             f"{file.path}: expected a field that says all about itself, found FSL's, which depends on the moving "
             "image; give --transform-format fsl, and --transform-moving IMAGE unless it lies on the field's grid"
-        )
-    if file.intent in FSL_SPLINES:
-        raise DataError(
-            f"{file.path}: expected a displacement field, found FSL's spline coefficients; convert them with "
-            "FSL's fnirtfileutils, and give --transform-format fsl"
         )
     shape = file.shape
     if len(shape) != 5 or shape[3] != 1 or shape[4] not in (2, 3) or (shape[4] == 2 and shape[2] != 1):

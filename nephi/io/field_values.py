@@ -42,14 +42,20 @@ def fill_undefined(displacement: Tensor, grid: Grid, path: Path) -> None:
     )
 
 
-def warn_of_positions(field: DisplacementField, path: Path) -> None:
+def warn_of_positions(field: DisplacementField, path: Path, convention: str) -> None:
     """Warn when what was read as displacements grows with position as absolute positions do.
 
     A least-squares line of each component over its own coordinate has the slope 1 (or -1, in the other frame) for
-    positions; displacements with such slopes on all axes would double the image, or shrink it to a point.
+    positions; displacements with such slopes on all axes would double the image, or shrink it to a point. FSL writes
+    both on request and leaves no note of it in the header, so that there positions are refused (`DataError`).
     """
     slopes = _slopes(field)
     if slopes and all(abs(abs(slope) - 1) < SLOPE_TOLERANCE for slope in slopes):
+        if convention == "fsl":
+            raise DataError(
+                f"{path}: expected a relative warp of FSL, found one that looks absolute (the vectors change by "
+                f"{_listed(slopes)} mm per mm along the axes); convert it with convertwarp --abs --relout"
+            )
         warn(
             f"{path}: read as displacements, but the vectors look like positions (they change by {_listed(slopes)} mm "
             "per mm along the axes); if they are positions in RAS mm, give --transform-format spm"

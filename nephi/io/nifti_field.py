@@ -50,7 +50,7 @@ def field_from_vectors(path: Path, data: Tensor, grid: Grid, how: FieldReading) 
     if how.convention.name == "spm":
         warn_of_displacements(field, path)
     else:
-        warn_of_positions(field, path)
+        warn_of_positions(field, path, how.convention.name)
     return field
 
 

@@ -58,6 +58,11 @@ def nrrd_placement(
         warn(f"{path}: header has no space origin; used 0 mm, as ITK does")
     origin = np.array(origins[0]) * flip if origins and origins[0] is not None else np.zeros(d)
     _warn_of_unused(path, fields, n, is_vector)
+    if is_vector and frame in TO_LPS:
+        warn(
+            f"{path}: header has the space {fields['space']}, by which the voxels are placed; vectors are taken for "
+            "LPS as they are, as ITK does, unless a convention is given (--transform-format slicer: RAS)"
+        )
     return steps, origin
 
 

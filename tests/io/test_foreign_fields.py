@@ -17,6 +17,7 @@ from scipy.ndimage import map_coordinates
 from nephi.errors import DataError, DataWarning
 from nephi.geometry import Grid
 from nephi.io import FieldConvention, read_displacement, read_foreign_transform
+from nephi.io.conventions import coordinates
 from nephi.io.frames import flip_points
 from nephi.io.itk import place
 from nephi.transforms import BSplineField, DisplacementField
@@ -252,3 +253,26 @@ def test_displacements_in_the_place_of_positions_are_warned_of(tmp_path: Path, g
     path = save(tmp_path / "y.nii", grid, moved(centres) - centres, name)
     with pytest.warns(DataWarning, match=r"y\.nii: read as positions, but the vectors look like displacements"):
         read_displacement(path, None if name else FieldConvention("spm"))
+
+
+def test_absolute_warps_of_fsl_are_refused(tmp_path: Path, grid_3d: Grid) -> None:
+    centres = grid_3d.voxel_centres().double()
+    to_fsl = coordinates("fsl", grid_3d)
+    places, targets = (points @ to_fsl[:3, :3].T + to_fsl[:3, 3] for points in (centres, moved(centres)))
+    relative = save(tmp_path / "relative.nii", grid_3d, targets - places, code=2006)
+    torch.testing.assert_close(
+        read_displacement(relative, FieldConvention("fsl"))(centres), moved(centres), rtol=0, atol=1e-4
+    )
+    absolute = save(tmp_path / "absolute.nii", grid_3d, targets, code=2006)
+    with pytest.raises(DataError, match=r"absolute\.nii: expected a relative warp of FSL, .* --abs --relout"):
+        read_displacement(absolute, FieldConvention("fsl"))
+
+
+@pytest.mark.parametrize("named", [None, FieldConvention("fsl"), FieldConvention("itk")])
+@pytest.mark.parametrize("code", [2007, 2008, 2009, 2016, 2017])
+def test_spline_coefficients_of_fsl_are_no_field(
+    tmp_path: Path, grid_3d: Grid, code: int, named: FieldConvention | None
+) -> None:
+    path = save(tmp_path / "c.nii", grid_3d, torch.zeros(*grid_3d.shape, 3), code=code)
+    with pytest.raises(DataError, match=r"c\.nii: .* found FSL's spline coefficients"):
+        read_displacement(path, named)

@@ -1,6 +1,7 @@
 """NRRD headers: placed and read as SimpleITK does, or refused before anything is read."""
 
 import bz2
+import contextlib
 import gzip
 import os
 import time
@@ -245,6 +246,28 @@ def test_vectors_whose_header_names_no_kinds(tmp_path: Path) -> None:
     )
     with pytest.warns(DataWarning, match="measurement frame"):
         field = read_displacement(tmp_path / "a.nrrd")
+    assert field.displacement[1, 0, 0].tolist() == [-3, -4, 5]
+
+
+@pytest.mark.parametrize(
+    ("space", "warned"),
+    [("right-anterior-superior", True), ("LAS", True), ("left-posterior-superior", False)],
+)
+def test_vectors_in_a_space_that_is_not_lps(tmp_path: Path, space: str, warned: bool) -> None:
+    """ITK places the voxels by the space and leaves the vectors as they are."""
+    path = write(
+        tmp_path / "a.nrrd",
+        np.arange(72, dtype="<f4").tobytes(),
+        type="float",
+        dimension="4",
+        sizes="3 2 3 4",
+        kinds="vector domain domain domain",
+        space=space,
+        space_directions="none (0.9,1.2,0) (0,0,0.75) (2.4,-1.8,0)",
+    )
+    expected = pytest.warns(DataWarning, match=rf"a\.nrrd: header has the space {space}, .* vectors are taken for LPS")
+    with expected if warned else contextlib.nullcontext():
+        field = read_displacement(path)
     assert field.displacement[1, 0, 0].tolist() == [-3, -4, 5]
 
 
