@@ -90,6 +90,7 @@ def apply(
     transform = read_chain(transforms, inverse, grid.dimension, fields.convention())
     for name, dimension in ((image, placed.dimension), (reference, grid.dimension)):
         require_dimension(name, "voxels", dimension, transform.dimension)
+    nephi.warn_beyond_fields(transform, grid.corners_world(), str(reference))
 
     def warped(source: Series) -> Iterator[Image]:
         value = outside

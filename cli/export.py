@@ -84,6 +84,7 @@ def export(
     grid = nephi.read_grid(reference)
     transform = read_chain(transforms, inverse, grid.dimension, fields.convention())
     require_dimension(reference, "voxels", grid.dimension, transform.dimension)
+    nephi.warn_beyond_fields(transform, grid.corners_world(), str(reference))
     target = None
     if kind in IN_VOXELS:
         target = nephi.read_grid(moving) if moving else _target_grid(transforms, inverse)

@@ -112,6 +112,7 @@ if TYPE_CHECKING:
         Transform,
         fitting_grid,
         invert,
+        warn_beyond_fields,
     )
 
 _HOMES = {
@@ -205,6 +206,7 @@ _HOMES = {
         "Transform",
         "fitting_grid",
         "invert",
+        "warn_beyond_fields",
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -302,6 +304,7 @@ __all__ = [
     "train_settings_toml",
     "transform_grid",
     "versions",
+    "warn_beyond_fields",
     "with_similarity",
     "write_affine",
     "write_dataset_index",

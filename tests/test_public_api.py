@@ -102,6 +102,7 @@ SURFACE = {
     "train_settings_toml",
     "transform_grid",
     "versions",
+    "warn_beyond_fields",
     "with_similarity",
     "write_affine",
     "write_dataset_index",

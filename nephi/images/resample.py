@@ -38,12 +38,15 @@ class Resampler:
                 f"{outside:g}: used {used:g}"
             )
         self._interpolate = interpolator(image, interpolation)
+        self.reached = False
+        """Whether any of the points so far lay inside the image."""
 
     @torch.no_grad()
     def __call__(self, points_world: Tensor) -> Tensor:
         """Return voxels `(...)` at world points `(..., D)`; integers are rounded and clamped to their range."""
         points = self.image.grid.world_to_voxel_points(points_world)
         inside = self.image.grid.contains_voxel_points(points)
+        self.reached = self.reached or bool(inside.any())
         if not bool(points.sum().isfinite()):
             points = torch.where(inside.unsqueeze(-1), points, 0.0)  # NaN and infinite ones have no voxel
         return torch.where(inside, self._as_type(self._interpolate(points)), self._outside)
@@ -73,7 +76,7 @@ def resample(
     maps. Points outside the image (beyond half a voxel of its border) get `outside`. Voxels keep the image's type;
     whole numbers are exact with `nearest` and `label`, whatever their size. Voxels that are NaN or infinite stay
     local, as `linear` has it; `bspline` puts the nearest finite value in their places to compute its coefficients.
-    Works slab by slab, so that memory stays flat.
+    Works slab by slab, so that memory stays flat. A `DataWarning` says when no voxel centre falls inside the image.
 
     Raises `UsageError` for an unknown interpolation.
     """
@@ -82,6 +85,12 @@ def resample(
     with torch.no_grad():
         for start, stop in reference.slabs():
             result.data[..., start:stop] = resampler(transform(reference.voxel_centres(start, stop)))
+    if not resampler.reached:
+        name = image.name.partition(", volume ")[0]  # one text for all volumes of a series
+        warn(
+            f"{name}: no voxel of the reference falls inside the image: all of the result is {outside:g}; check "
+            "the headers of both, and the direction of the transform"
+        )
     return result
 
 

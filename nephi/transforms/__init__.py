@@ -1,6 +1,7 @@
 """Deformations as functions from points to points, with their Jacobians."""
 
 from nephi.transforms.affine import AffineTransform
+from nephi.transforms.beyond import warn_beyond_fields
 from nephi.transforms.bspline import BSplineField
 from nephi.transforms.composite import Composite, as_affine
 from nephi.transforms.displacement import ContinuedDisplacement, DisplacementField
@@ -24,4 +25,5 @@ __all__ = [
     "displacement_slabs",
     "fitting_grid",
     "invert",
+    "warn_beyond_fields",
 ]

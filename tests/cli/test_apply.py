@@ -199,12 +199,15 @@ class TestOutside:
         return path
 
     @pytest.fixture
-    def stored(self, succeed: Call, solid: Path, far: Path, tmp_path: Path) -> Callable[..., set[float]]:
-        """Return the values that `nephi apply` gives there."""
+    def stored(self, call: Call, solid: Path, far: Path, tmp_path: Path) -> Callable[..., set[float]]:
+        """Return the values that `nephi apply` gives there, with a warning, as nothing of the image is seen."""
 
         def values(*options: object, image: Path = solid / "moving.nii.gz") -> set[float]:
             out = tmp_path / "out.nii.gz"
-            succeed("apply", *options, "-i", image, "-r", far, "-o", out)
+            outcome = call("apply", *options, "-i", image, "-r", far, "-o", out)
+            assert outcome.code == 0 and outcome.err.count("no voxel of the reference falls inside the image") == 1
+            by_field = solid / "result" / "warp.nii.gz" in options
+            assert ("lies wholly beyond the displacement field" in outcome.err) == by_field
             return set(np.unique(voxels(out)).tolist())
 
         return values
@@ -247,7 +250,7 @@ class TestOutside:
         outcome = call(*arguments, "-o", tmp_path / "out.nii")
         assert outcome.code == 0 and set(np.unique(voxels(tmp_path / "out.nii"))) == {-1024}
         assert f"{pet}: voxels from outside of it become -1024, the value the transform stores" in outcome.err
-        assert call(*arguments, "-o", tmp_path / "out.nii", "--outside", 0).err == ""
+        assert "stores" not in call(*arguments, "-o", tmp_path / "out.nii", "--outside", 0).err
 
     def test_value_that_the_image_cannot_hold(self, call: Call, solid: Path, far: Path, tmp_path: Path) -> None:
         mask, out = solid / "moving_mask.nii.gz", tmp_path / "out.nii.gz"

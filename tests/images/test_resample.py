@@ -56,6 +56,16 @@ def test_against_scipy(grid, random_image, interpolation) -> None:
     assert (found[~image.grid.contains_voxel_points(points)] == -5).all()
 
 
+def test_a_result_without_any_voxel_of_the_image_is_warned_of(grid, random_image) -> None:
+    image = random_image(grid)
+    with pytest.warns(DataWarning, match="no voxel of the reference falls inside the image: all .* is -3"):
+        assert (resample(image, grid, lambda points: points + 1e4, outside=-3.0).data == -3).all()
+    step = grid.affine[:-1, 0].float() * (grid.shape[0] - 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        resample(image, grid, lambda points: points + step)  # one slice
+
+
 def turned(grid: Grid) -> torch.Tensor:
     """A voxel matrix that turns and shifts, so that no two voxels of the reference coincide with the image's."""
     matrix = torch.eye(grid.dimension + 1, dtype=torch.float64)
