@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import nibabel
+import numpy as np
 import pytest
 import torch
 
@@ -64,6 +67,18 @@ def test_files_are_as_good_as_images(shapes: PhantomPair, brief: Settings, tmp_p
     images = {name: read_image(path) for name, path in paths.items()}
     by_image = register(images.pop("fixed"), images.pop("moving"), settings=brief, **images)
     assert nephi_bytes(by_path.stored) == nephi_bytes(by_image.stored)
+
+
+@pytest.mark.parametrize("found", ["nibabel's Nifti1Image", "numpy's ndarray", "torch's Tensor", "builtins's NoneType"])
+def test_objects_of_other_libraries_are_refused(shapes: PhantomPair, brief: Settings, found: str) -> None:
+    source: Any = {
+        "nibabel's Nifti1Image": nibabel.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4)),
+        "numpy's ndarray": np.zeros((2, 2)),
+        "torch's Tensor": torch.zeros(2, 2),
+        "builtins's NoneType": None,
+    }[found]
+    with pytest.raises(UsageError, match=rf"expected an image or mask as a nephi\.Image or a file name, found {found}"):
+        register(source, shapes.moving, settings=brief)
 
 
 def test_presets_by_name(shapes: PhantomPair) -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nephi.errors import DataError
+from nephi.errors import DataError, UsageError
 from nephi.transforms import AffineTransform
 
 
@@ -74,5 +74,5 @@ def test_points_of_any_shape_go_through(shape) -> None:
 
 @pytest.mark.parametrize("shape", [(3, 2), (6,), (3, 4)])
 def test_points_of_another_dimension_do_not_go_through(shape) -> None:
-    with pytest.raises(RuntimeError):
+    with pytest.raises(UsageError, match=r"expected a tensor \(\.\.\., 3\)"):
         AffineTransform.identity(3)(torch.zeros(shape))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
+from nephi.errors import UsageError
 from nephi.fields import FieldSettings, build_fields
 from nephi.fields.inverse import PolishedInverse
 from nephi.geometry import Grid
@@ -72,3 +75,23 @@ def test_whole_numbers_are_float64(kind: str, dtype: torch.dtype) -> None:
         transform.value_and_jacobian(points), transform.value_and_jacobian(points.double()), strict=True
     ):
         assert found.dtype == torch.float64 and torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", MAPS)
+@pytest.mark.parametrize("shape", [(3, 4), (6, 1), (4,), ()])
+def test_points_of_another_shape_are_refused(kind: str, shape: tuple[int, ...]) -> None:
+    """Also where their numbers could be divided into points of two coordinates."""
+    transform = MAPS[kind]()
+    for method in (transform, transform.value_and_jacobian):
+        with pytest.raises(UsageError, match=rf"\(\.\.\., 2\) of real numbers, .* found {re.escape(str(shape))}"):
+            method(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("kind", MAPS)
+def test_arrays_and_complex_numbers_are_refused(kind: str) -> None:
+    transform = MAPS[kind]()
+    array: Any = POINTS.numpy()
+    with pytest.raises(UsageError, match=r"expected a tensor .* found ndarray; convert it"):
+        transform(array)
+    with pytest.raises(UsageError, match=r"found .*complex"):
+        transform.value_and_jacobian(POINTS.to(torch.complex64))
