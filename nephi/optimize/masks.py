@@ -12,6 +12,7 @@ RIM = 3  # voxels around a mask that patches reach into
 LEAST_VOXELS = 8  # of a mask: an affine map in 3-D needs four points, with something between them
 FEW_VOXELS = 100  # of a mask: they hardly determine a deformation
 SMALL = 0.05  # of the image's voxels, of which few may be enough
+FAINT = 0.25  # of a mask's voxels, which may be below half of its largest value: a rim that was interpolated
 LARGEST_RATIO = 5.0  # between the volumes of both masks: lungs at full inhalation have twice their volume at exhalation
 
 
@@ -49,6 +50,21 @@ def require_usable_mask(mask: Image, image: Image, other: Image) -> None:
     if box.voxels < min(FEW_VOXELS, SMALL * image.grid.size):
         problem = f"expected a mask over what is to be aligned, found {box.voxels} of {image.grid.size} voxels above 0"
         warn(f"{mask.name}: {problem}; check that it was resampled right, or give a larger one", PlausibilityWarning)
+    _warn_of_probabilities(mask)
+
+
+def _warn_of_probabilities(mask: Image) -> None:
+    """Issue a `DataWarning` when many voxels of a mask are fractions far below the others: all above 0 count."""
+    if not mask.data.dtype.is_floating_point:
+        return
+    inside = mask.data[mask.data > 0]
+    half = inside.amax() / 2
+    share = float((inside < half).float().mean())
+    if share > FAINT and bool((inside != inside.round()).any()):
+        warn(
+            f"{mask.name}: expected a mask, found fractions, {share:.0%} of them below {half.item():.3g}: it may hold "
+            "probabilities, or was resampled linearly; all voxels above 0 count, so set to 0 what is outside"
+        )
 
 
 def compare_masks(fixed: Image, moving: Image) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nephi.errors import DataError, PlausibilityWarning
+from nephi.errors import DataError, DataWarning, PlausibilityWarning
 from nephi.geometry import Grid
 from nephi.images import Image, resample
 from nephi.optimize.mask_placement import require_mask_inside, require_placement
@@ -130,3 +130,19 @@ def test_masks_of_few_voxels_and_of_unlike_size_are_warned_of(image: Image) -> N
         compare_masks(
             mask, replace(mask, grid=image.grid.transformed(torch.diag(torch.tensor([2.0, 2, 1, 1])).double()))
         )
+
+
+def test_probabilities_as_a_mask_are_warned_of(image: Image) -> None:
+    mask = mask_on(image, image.grid)
+    soft = mask.with_data(mask.data.float().clamp(min=1e-4))  # a background that is not quite 0
+    with pytest.warns(
+        DataWarning, match=r"mask\.nii: .* found fractions, 92% of them below 0\.5: .* all voxels above 0"
+    ):
+        require_usable_mask(soft, image, image)
+    rim = mask.data.float()
+    rim[4, 4:13, 3:10] = 0.3  # as of linear interpolation
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        require_usable_mask(mask.with_data(rim), image, image)
+        require_usable_mask(mask.with_data(mask.data.float() * 255), image, image)
+        require_usable_mask(mask.with_data(soft.data.round() * torch.arange(1.0, 19)[:, None]), image, image)  # labels
