@@ -7,7 +7,7 @@ from itertools import cycle, islice
 import torch
 from torch import Tensor
 
-from nephi.errors import DataError, UsageError
+from nephi.errors import DataError, PlausibilityWarning, UsageError, warn
 from nephi.geometry import Grid
 from nephi.images import Image, ImageSampler
 from nephi.losses import similarity
@@ -18,6 +18,7 @@ from nephi.optimize.progress import Progress, ProgressCallback
 from nephi.optimize.settings import INITIALS, AffineSettings
 from nephi.transforms import AffineTransform, Transform, as_affine
 
+DIFFERENT_UNITS = 50  # longest sides whose ratio is larger hardly belong to one body
 LEAST_OVERLAP = 0.02
 STRETCH = (
     4.0  # times, at most, and a quarter at least: no step of a fit goes beyond, towards collapse and mirror images
@@ -63,8 +64,9 @@ def require_overlap(pair: Pair, transform: AffineTransform, generator: torch.Gen
     """Return which share of the fixed points (in the mask) lies in the moving image under `transform`.
 
     Raises `DataError` when next to none do, and next to none of the moving points lie in the fixed image: a small
-    moving image may lie inside a large fixed one.
+    moving image may lie inside a large fixed one. Lengths that differ as units do are warned of.
     """
+    _check_lengths(pair)
     points = transform(point_source(pair.fixed, pair.fixed_mask).draw(4000, generator))
     share = float(ImageSampler(pair.moving).contains(points).float().mean())
     if share >= LEAST_OVERLAP:
@@ -78,6 +80,18 @@ def require_overlap(pair: Pair, transform: AffineTransform, generator: torch.Gen
             "moving points inside the fixed image; try another --initial"
         )
     return share
+
+
+def _check_lengths(pair: Pair) -> None:
+    """Issue a `PlausibilityWarning` when one image is so much longer than the other that their units must differ."""
+    lengths = [float((grid.spacing * torch.tensor(grid.shape)).max()) for grid in (pair.fixed.grid, pair.moving.grid)]
+    if max(lengths) > DIFFERENT_UNITS * min(lengths):
+        fixed, moving = (f"{length:.3g}" for length in lengths)
+        problem = f"expected images of like size, found {fixed} and {moving} mm along their longest sides"
+        warn(
+            f"{pair.fixed.name} and {pair.moving.name}: {problem}; check the voxel sizes and their unit in the headers",
+            PlausibilityWarning,
+        )
 
 
 def fit_affine(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nephi.errors import DataError, UsageError
+from nephi.errors import DataError, PlausibilityWarning, UsageError
 from nephi.geometry import Grid
 from nephi.images import Image, resample
 from nephi.optimize import Settings, register
@@ -154,6 +154,9 @@ def test_the_fit_is_reproducible_and_reports(shapes: PhantomPair) -> None:
     assert all(abs(p.loss) < 2 for p in told)
 
 
+MICROMETRES = torch.tensor([1000.0, 1000.0, 1.0], dtype=torch.float64)
+
+
 @pytest.fixture
 def far_pair(shapes: PhantomPair) -> Pair:
     """The moving image 300 mm off, with more background on one side: contents and image centres differ."""
@@ -199,6 +202,12 @@ def test_images_that_do_not_meet_are_refused(far_pair: Pair) -> None:
     with pytest.raises(DataError, match=r"fixed phantom and far: .*found 0\.0 % .*--initial"):
         require_overlap(far_pair, initial_alignment(far_pair, "none"), generator)
     require_overlap(far_pair, initial_alignment(far_pair, "moments"), generator)
+
+
+def test_images_in_different_units_are_warned_of(far_pair: Pair) -> None:
+    pair = replace(far_pair, fixed=far_pair.fixed.with_grid(far_pair.fixed.grid.transformed(torch.diag(MICROMETRES))))
+    with pytest.warns(PlausibilityWarning, match=r"expected images of like size, found .*e\+05 and \d+ mm .* unit"):
+        require_overlap(pair, initial_alignment(pair, "centers"), torch.Generator().manual_seed(0))
 
 
 Change = Callable[..., Settings]
