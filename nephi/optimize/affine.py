@@ -84,7 +84,7 @@ def require_overlap(pair: Pair, transform: AffineTransform, generator: torch.Gen
 
 def _check_lengths(pair: Pair) -> None:
     """Issue a `PlausibilityWarning` when one image is so much longer than the other that their units must differ."""
-    lengths = [float((grid.spacing * torch.tensor(grid.shape)).max()) for grid in (pair.fixed.grid, pair.moving.grid)]
+    lengths = [_longest_edge(grid) for grid in (pair.fixed.grid, pair.moving.grid)]
     if max(lengths) > DIFFERENT_UNITS * min(lengths):
         fixed, moving = (f"{length:.3g}" for length in lengths)
         problem = f"expected images of like size, found {fixed} and {moving} mm along their longest sides"
