@@ -6,6 +6,7 @@ fewer than eight bits), and its header says which those are.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,21 @@ from nephi.io.itk import grid_of, read_itk, require_dimension, shared_voxels
 from nephi.io.messages import python_warnings
 from nephi.io.voxels import Array, held_voxels
 
-PHOTOMETRIC, BITS, SAMPLES = 262, 258, 277  # tags of TIFF
+PHOTOMETRIC, BITS, SAMPLES, DESCRIPTION, ORIENTATION = 262, 258, 277, 270, 274  # tags of TIFF
+OTHER_SIZES = {
+    "ImageJ": re.compile(r"^ImageJ=.*^unit=(?!pixel)", re.DOTALL | re.MULTILINE),
+    "OME": re.compile("PhysicalSizeX="),
+}
 WHITE_IS_ZERO = 0
 
 
 @dataclass(frozen=True)
 class PictureKind:
-    """What a header says: Pillow's `mode`, stored `bits` a number, `samples` a pixel, and how white is stored."""
+    """What a header says: Pillow's `mode`, stored `bits` a number, `samples` a pixel, and how white is stored.
+
+    `turned` is the orientation in which the picture is to be shown, 1 as it is stored; `sizes` names the program that
+    wrote pixel sizes in a way of its own.
+    """
 
     suffix: str
     mode: str
@@ -36,6 +45,8 @@ class PictureKind:
     samples: int
     white_is_zero: bool
     keyed: bool  # one grey value counts as transparent
+    turned: int
+    sizes: str
 
     @property
     def needs_pillow(self) -> bool:
@@ -56,6 +67,8 @@ def read_picture(path: Path) -> Image:
     require_file(path)
     what = f"an image in {path.suffix} format"
     kind = _kind_of(path, what)
+    if kind is not None:
+        _check_geometry(path, kind)
     if kind is not None and kind.needs_pillow:
         grid = _unit_grid(path, what) if kind.suffix == ".png" else _page_grid(read_itk(path, what), path)
         stored = _decoded(path, kind, what)
@@ -70,6 +83,22 @@ def read_picture(path: Path) -> Image:
         warn(f"{path}: header says that 0 is white (WhiteIsZero); the stored numbers were used, not inverted")
     data, stored_type = held_voxels(stored.T)
     return Image(data, grid, stored_type=stored_type, name=str(path))
+
+
+def _check_geometry(path: Path, kind: PictureKind) -> None:
+    """Warn of pixel sizes and of an orientation that are not used; raise `DataError` for one that ITK applies."""
+    if kind.turned != 1 and kind.suffix != ".png":
+        raise DataError(
+            f"{path}: expected rows stored from the top (Orientation 1), found Orientation {kind.turned}; save the "
+            "picture upright, without that tag"
+        )
+    if kind.turned != 1:
+        warn(f"{path}: header says that the picture is to be turned (Orientation {kind.turned}); used as it is stored")
+    if kind.sizes:
+        warn(
+            f"{path}: pixel sizes in the words of {kind.sizes} are not read; those of the resolution tags are used "
+            "where their unit is inch or cm, else 1 mm; save it as NIfTI or MetaImage with sizes in mm"
+        )
 
 
 def _kind_of(path: Path, what: str) -> PictureKind | None:
@@ -89,6 +118,8 @@ def _kind_of(path: Path, what: str) -> PictureKind | None:
                 samples=int(info.get(SAMPLES, len(picture.getbands()))),
                 white_is_zero=info.get(PHOTOMETRIC) == WHITE_IS_ZERO,
                 keyed="transparency" in picture.info,
+                turned=int(info.get(ORIENTATION) or picture.getexif().get(ORIENTATION, 1)),
+                sizes=next((name for name, said in OTHER_SIZES.items() if said.search(str(info.get(DESCRIPTION)))), ""),
             )
     except DataError as error:
         if isinstance(error.__cause__, UnidentifiedImageError | Pillow.DecompressionBombError):

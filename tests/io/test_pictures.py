@@ -71,6 +71,38 @@ def test_spacing_of_a_tiff_with_alpha_is_read(tmp_path: Path) -> None:
     assert read_image(alpha).grid.spacing.tolist() == pytest.approx([0.254, 0.508])
 
 
+@pytest.mark.parametrize(
+    ("tags", "program"),
+    [
+        ({270: "ImageJ=1.53t\nunit=micron\n", 282: 2.0, 283: 2.0, 296: 1}, "ImageJ"),
+        ({270: '<OME><Image><Pixels PhysicalSizeX="0.5" PhysicalSizeY="0.5"/></Image></OME>'}, "OME"),
+        ({270: "ImageJ=1.53t\nunit=pixel\n"}, ""),
+        ({270: "a slice of 5 um"}, ""),
+    ],
+)
+def test_pixel_sizes_in_words_are_warned_of(tags: dict[int, Any], program: str, tmp_path: Path) -> None:
+    path = save(tmp_path / "a.tif", GREY, tiffinfo=tags)
+    if program:
+        with pytest.warns(DataWarning, match=rf"a\.tif: pixel sizes in the words of {program} are not read"):
+            image = read_image(path)
+    else:
+        image = read_image(path)
+        assert image.warnings == ()
+    assert image.grid.spacing.tolist() == [1, 1]
+    np.testing.assert_array_equal(image.data.numpy(), GREY.T)
+
+
+@pytest.mark.parametrize("turned", [2, 3, 6, 8])
+def test_pictures_that_are_to_be_turned(turned: int, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=rf"a\.tif: .* found Orientation {turned}; save the picture upright"):
+        read_image(save(tmp_path / "a.tif", GREY, tiffinfo={274: turned}))
+    exif = Pillow.Exif()
+    exif[274] = turned
+    with pytest.warns(DataWarning, match=rf"a\.png: .*turned \(Orientation {turned}\); used as it is stored"):
+        image = read_image(save(tmp_path / "a.png", GREY, exif=exif))
+    np.testing.assert_array_equal(image.data.numpy(), GREY.T)
+
+
 @pytest.mark.parametrize("stored", [GREY, GREY > 100], ids=["8", "1"])
 def test_white_is_zero_is_not_inverted(stored: np.ndarray, tmp_path: Path) -> None:
     path = save(tmp_path / "a.tif", stored, tiffinfo={262: 0})
