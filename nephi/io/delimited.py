@@ -12,6 +12,7 @@ from pathlib import Path
 from nephi.errors import DataError, warn
 from nephi.io.foreign import reading, require_file
 from nephi.io.numbers import finite
+from nephi.io.text import open_text
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 SEPARATOR_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE)  # as spreadsheets write it before the header
@@ -75,7 +76,7 @@ def read_table(path: Path, wanted: Sequence[str]) -> Table:
     a wanted column occurs twice.
     """
     require_file(path)
-    with reading(path, "a CSV file"), open(path, encoding="utf-8-sig", newline="") as file:
+    with reading(path, "a CSV file"), open_text(path, newline="") as file:
         lines = [*islice((line for line in file if line.strip()), 2)]
         separator = SEPARATOR_LINE.fullmatch(lines[0]) if lines else None
         header = "".join(lines[1:] if separator else lines[:1])

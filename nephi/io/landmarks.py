@@ -16,6 +16,7 @@ from nephi.io.foreign import reading, require_file
 from nephi.io.frames import points_from
 from nephi.io.plain_points import read_dirlab, read_elastix_points, write_elastix_points
 from nephi.io.slicer_points import read_fcsv, read_markups, write_fcsv, write_markups
+from nephi.io.text import open_text
 
 POINT_FORMATS = ("csv", "mrk.json", "fcsv", "elastix", "dirlab")
 """The formats of points that `read_points` knows."""
@@ -72,7 +73,7 @@ def _told_format(path: Path) -> str:
     if suffix in by_suffix:
         return by_suffix[suffix]
     require_file(path)
-    with reading(path, "a file of points"), open(path, encoding="utf-8-sig", newline="") as file:
+    with reading(path, "a file of points"), open_text(path, newline="") as file:
         first = next((line.strip() for line in file if line.strip()), "")
     if first.lower() in ("point", "index"):
         return "elastix"

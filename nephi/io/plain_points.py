@@ -13,12 +13,13 @@ from nephi.io.atomic import write_text
 from nephi.io.foreign import reading, require_file
 from nephi.io.frames import flip_points
 from nephi.io.numbers import finite
+from nephi.io.text import open_text
 
 
 def lines_of(path: Path) -> list[list[str]]:
     """Return the words of each line that has some."""
     require_file(path)
-    with reading(path, "a text file of points"), open(path, encoding="utf-8-sig") as file:
+    with reading(path, "a text file of points"), open_text(path) as file:
         return [line.split() for line in file if line.strip()]
 
 

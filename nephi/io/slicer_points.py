@@ -16,6 +16,7 @@ from nephi.io.atomic import write_text
 from nephi.io.foreign import reading, require_file
 from nephi.io.frames import points_from
 from nephi.io.numbers import finite
+from nephi.io.text import open_text
 
 FCSV_FRAMES = {"0": "ras", "RAS": "ras", "1": "lps", "LPS": "lps"}
 FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
@@ -65,7 +66,7 @@ def _position(path: Path, number: int, row: dict[str, Any]) -> list[float]:
 def read_fcsv(path: Path) -> Points:
     """Read the points of a `.fcsv` file, in RAS; ids and errors as in `read_markups`."""
     require_file(path)
-    with reading(path, "a fiducial file of 3-D Slicer"), open(path, encoding="utf-8-sig", newline="") as file:
+    with reading(path, "a fiducial file of 3-D Slicer"), open_text(path, newline="") as file:
         lines = [line for line in file.read().splitlines() if line.strip()]
         cells = list(csv.reader(x for x in lines if not x.startswith("#")))
     told = dict(_comment(line) for line in lines if line.startswith("#"))

@@ -135,7 +135,7 @@ def test_pairs_need_both_sides_in_one_dimension(tmp_path: Path) -> None:
 @pytest.mark.parametrize("contents", [b"\xff\xfe\x00id", b"id,x,y\n\x80,1,2\n", bytes(range(256))])
 def test_no_text(tmp_path: Path, contents: bytes) -> None:
     (tmp_path / "a.csv").write_bytes(contents)
-    with pytest.raises(DataError, match=r"a\.csv: expected a CSV file"):
+    with pytest.raises(DataError, match=r"a\.csv: expected (a CSV file|text)"):
         read_points(tmp_path / "a.csv")
 
 
