@@ -39,6 +39,7 @@ FRAME_MARKS = {
     "NominalPercentageOfCardiacPhase": "CardiacSynchronizationSequence",
     "ReferencedSegmentNumber": "SegmentIdentificationSequence",
 }
+SAME_POSITION = 1e-3  # mm
 PLACES = (
     "PlanePositionSequence",
     "PlaneOrientationSequence",
@@ -193,9 +194,7 @@ def _offsets(file: DicomFile, count: int) -> tuple[float, ...]:
     if count > 1 and file.text("GridFrameOffsetVector"):
         offsets = numbers(file.header, "GridFrameOffsetVector", count, file.path)
         assert offsets is not None
-        if offsets[0] != 0:
-            raise DataError(f"{file.path}: expected a GridFrameOffsetVector that begins with 0, found {offsets[0]:g}")
-        return offsets
+        return _from_first(file, offsets)
     if count > 1 and file.text("FrameIncrementPointer") == SLICE_VECTOR and file.text("SliceVector"):
         slices = numbers(file.header, "SliceVector", count, file.path)
         between = numbers(file.header, "SpacingBetweenSlices", 1, file.path)
@@ -206,6 +205,19 @@ def _offsets(file: DicomFile, count: int) -> tuple[float, ...]:
             )
         return tuple((number - 1) * between[0] for number in slices)
     return (0.0,) * count
+
+
+def _from_first(file: DicomFile, offsets: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the offsets of a dose grid's planes from its first one; axial grids may list z coordinates instead."""
+    position = numbers(file.header, "ImagePositionPatient", 3, file.path)
+    turned = numbers(file.header, "ImageOrientationPatient", 6, file.path)
+    is_axial = turned is not None and abs(turned[0]) == abs(turned[4]) == 1 and turned[0] == turned[4]
+    if offsets[0] != 0 and not (is_axial and position is not None and abs(offsets[0] - position[2]) < SAME_POSITION):
+        raise DataError(
+            f"{file.path}: expected a GridFrameOffsetVector that begins with 0, or with the z of ImagePositionPatient "
+            f"in an axial grid, found {offsets[0]:g}"
+        )
+    return tuple(offset - offsets[0] for offset in offsets)
 
 
 def cross(row: tuple[float, ...], column: tuple[float, ...]) -> tuple[float, ...]:

@@ -93,7 +93,8 @@ def without_pixels(file: DicomFile) -> DataError:
 
     kind = UID(file.storage_class).name
     if kind and "Image Storage" not in kind and not file.text("Rows"):
-        return DataError(f"{file.path}: expected a DICOM image, found an object without pixels ({kind})")
+        advice = "; turn its contours into a label map first (3-D Slicer, plastimatch)" if "Structure" in kind else ""
+        return DataError(f"{file.path}: expected a DICOM image, found an object without pixels ({kind}){advice}")
     return DataError(
         f"{file.path}: expected a whole DICOM slice, found a header without pixel data; the file is incomplete or its "
         "header damaged, copy it again"

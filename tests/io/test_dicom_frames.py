@@ -206,6 +206,34 @@ def test_a_dose_grid(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("step", [2.5, -2.5])
+def test_an_axial_dose_grid_may_list_z(tmp_path: Path, sign: int, step: float) -> None:
+    """DICOM PS3.3 C.8.8.3.2 (b)."""
+    data = base(*SHAPE[:2], DOSE)
+    data.NumberOfFrames = COUNT
+    data.PixelSpacing, data.ImagePositionPatient = text([3, 2]), text([-30, -26, -20])
+    data.ImageOrientationPatient = text([sign, 0, 0, 0, sign, 0])
+    data.DoseGridScaling = "1"
+    set_pixels(data, np.moveaxis(ramp() + 500, -1, 0).swapaxes(1, 2), allocated=32)
+    grids = []
+    for first in (0, -20):
+        data.GridFrameOffsetVector = text(first + step * np.arange(COUNT))
+        save(data, tmp_path / "dose.dcm")
+        grids.append(read_image(tmp_path / "dose.dcm").grid)
+    assert grids[0].same_as(grids[1])
+    assert float(grids[0].corners_world()[:, 2].amin()) == min(-20, -20 + step * (COUNT - 1))
+    data.GridFrameOffsetVector = text(4 + step * np.arange(COUNT))
+    save(data, tmp_path / "dose.dcm")
+    with pytest.raises(DataError, match=r"dose\.dcm: expected a GridFrameOffsetVector that begins with 0, .* found 4"):
+        read_image(tmp_path / "dose.dcm")
+    data.GridFrameOffsetVector = text(-20 + step * np.arange(COUNT))
+    data.ImageOrientationPatient = text([1, 0, 0, 0, 0, 1])
+    save(data, tmp_path / "dose.dcm")
+    with pytest.raises(DataError, match="in an axial grid, found -20"):
+        read_image(tmp_path / "dose.dcm")
+
+
+@pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("holder", ["DetectorInformationSequence", None])
 def test_a_reconstruction_in_nuclear_medicine(tmp_path: Path, sign: int, holder: str | None) -> None:
     """Slices by SpacingBetweenSlices, whose sign counts (dcm2niix#885), from the detector's position."""
