@@ -156,6 +156,11 @@ def _offset(header: Any, path: Path, lowest: int) -> int:
             f"{path}: expected voxels behind the header of {lowest} bytes, found a vox_offset of {value:g}; the header "
             "is damaged"
         )
+    if lowest <= value < lowest + 4 and lowest:
+        warn(
+            f"{path}: expected a vox_offset of {lowest + 4} or more, found {value:g}; it is used, as in ITK; some "
+            f"programs write it where the voxels begin at {lowest + 4}: check that the image is not shifted"
+        )
     return int(header["vox_offset"])
 
 

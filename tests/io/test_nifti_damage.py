@@ -69,6 +69,16 @@ def test_what_contradicts_itself_is_read_with_a_warning(tmp_path: Path, fields: 
     assert image.warnings == tuple(str(warning.message) for warning in caught)
 
 
+def test_voxels_right_behind_the_header_are_warned_of(tmp_path: Path) -> None:
+    """Not allowed in a single file, but written, also by programs that begin four bytes later."""
+    path = save(tmp_path / "a.nii", voxels(4, 5, 6), vox_offset=348)
+    contents = path.read_bytes()
+    path.write_bytes(contents[:348] + contents[-2 * 4 * 5 * 6 :])
+    with pytest.warns(DataWarning, match=r"a\.nii: expected a vox_offset of 352 or more, found 348; it is used"):
+        image = read_image(path)
+    np.testing.assert_array_equal(image.data.numpy(), voxels(4, 5, 6))
+
+
 def test_nonsense_in_extensions_does_not_matter(tmp_path: Path) -> None:
     path = save(tmp_path / "a.nii", voxels(4, 5, 6))
     contents = path.read_bytes()
