@@ -25,6 +25,8 @@ class ElastixFile:
         with open(require_file(path), encoding="utf-8-sig", errors="replace") as file:
             for line in file:
                 entry = _entry(line)
+                if entry is not None and entry[0] in self.words:
+                    raise DataError(f"{path}: expected {entry[0][:40]} once, found it twice; delete the wrong one")
                 if entry is not None:
                     self.words[entry[0]] = [quoted or bare for quoted, bare in WORD.findall(entry[1])]
 

@@ -54,6 +54,11 @@ def _entries(path: Path) -> Iterator[tuple[str, str, str]]:
             if not text or text.startswith("#"):
                 continue
             key, colon, value = text.partition(":")
+            if not colon and NUMERIC.fullmatch(text):
+                raise DataError(
+                    f"{path}: line {number}: expected `name: value`, found numbers alone: matrices of other tools "
+                    "(MRtrix, AFNI, ...) are not read; write the map of fixed to moving points as ITK's .tfm, in LPS mm"
+                )
             if not colon:
                 raise DataError(f"{path}: line {number}: expected `name: value`, found {text[:80]!r}")
             yield f"{path}: line {number}", key.strip(), value.strip()

@@ -129,6 +129,11 @@ def test_what_cannot_be_read(tmp_path: Path, old: str, new: str, message: str) -
         read_foreign_transform(path)
 
 
+def test_names_that_occur_twice(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"0\.txt: expected TransformParameters once, found it twice"):
+        read_foreign_transform(write(tmp_path, EULER + "(TransformParameters 0 0 0 0 0 0)\n"))
+
+
 def test_transforms_that_are_added(tmp_path: Path) -> None:
     write(tmp_path, translation("0 0 0"), "a.txt")
     text = EULER.replace("NoInitialTransform", "a.txt").replace('"Compose"', '"Add"')

@@ -53,6 +53,11 @@ def refused(path: Path, message: str) -> str:
         ("1 2 3", "1 2", "expected 3 fixed parameters of AffineTransform in 3-D, found 2"),
         ("1 2 3", "1 2 3\nFixedParameters: 1 2 3", "line 6: expected FixedParameters once"),
         ("1 2 3", "1 2 3\nsome text", "line 6: expected `name: value`, found 'some text'"),
+        (
+            "1 2 3",
+            "1 2 3\n# MRtrix\n1 0 0 5",
+            r"line 7: .* found numbers alone: matrices of other tools \(MRtrix, AFNI",
+        ),
         ("1 2 3", "1 2 3\nCentre: 1 2 3", "line 6: expected Transform, Parameters or FixedParameters, found 'Centre'"),
         ("Transform: ", "ComponentTransformFile: /etc/passwd\nTransform: ", "found 'ComponentTransformFile'"),
         (
