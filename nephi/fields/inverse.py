@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nephi.fields.neural_field import NeuralField
-from nephi.geometry import identity_like
+from nephi.geometry import full_precision, identity_like
 from nephi.kernels import field_inverse
 from nephi.transforms import NumericalInverse, any_real_points
 
@@ -42,6 +42,7 @@ class PolishedInverse(NumericalInverse):
         start = -self.field.displacement(target) if self.trained is None else self.trained.displacement(target)
         return self._search(target, start).reshape(points.shape)
 
+    @full_precision()
     @torch.no_grad()
     def near(self, points: Tensor, guess: Tensor) -> Tensor:
         """Return the same, beginning at `guess` instead of the trained inverse."""

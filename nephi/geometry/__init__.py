@@ -1,6 +1,6 @@
 """Grids and points, their frames, and the lookup of arrays at points."""
 
-from nephi.geometry.gradient_mode import gradients_recorded, recordable
+from nephi.geometry.gradient_mode import full_precision, gradients_recorded, recordable
 from nephi.geometry.grid import Grid, Plane
 from nephi.geometry.interpolation import (
     lookup,
@@ -21,6 +21,7 @@ __all__ = [
     "Points",
     "determinant",
     "determinant_of_rows",
+    "full_precision",
     "gradients_recorded",
     "identity_like",
     "lookup",

@@ -16,9 +16,17 @@ def gradients_recorded() -> Iterator[None]:
     Whatever the caller has set: `torch.no_grad()`, `torch.inference_mode()`, `torch.autocast()`. Serves as a decorator,
     too.
     """
+    with torch.inference_mode(False), torch.enable_grad(), full_precision():
+        yield
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Compute in the types of the tensors inside the block, also where the caller has `torch.autocast()` on.
+
+    Products of float32 matrices are bfloat16 there: positions of 200 mm, in voxels or mm, are known to 1 mm then.
+    """
     with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
         for device in ("cpu", "cuda"):
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.geometry.gradient_mode import recordable
+from nephi.geometry.gradient_mode import full_precision, recordable
 
 ROUNDING = 1e-4  # voxels
 
@@ -204,4 +204,5 @@ def _transform_points(matrix: Tensor, points: Tensor) -> Tensor:
 def _transform_vectors(matrix: Tensor, vectors: Tensor) -> Tensor:
     if not vectors.is_floating_point():
         vectors = vectors.double()
-    return vectors @ matrix[:-1, :-1].T.to(vectors)
+    with full_precision():
+        return vectors @ matrix[:-1, :-1].T.to(vectors)

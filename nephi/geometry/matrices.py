@@ -7,12 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from nephi.geometry.gradient_mode import full_precision
+
 
 def identity_like(vectors: Tensor) -> Tensor:
     """Return the identity matrix `(D, D)` in the type and on the device of `vectors` `(..., D)`."""
     return torch.eye(vectors.shape[-1], dtype=vectors.dtype, device=vectors.device)
 
 
+@full_precision()
 def determinant(matrices: Tensor) -> Tensor:
     """Return the determinants `(...)` of `(..., D, D)` matrices, D = 2 or 3, in closed form; differentiable.
 

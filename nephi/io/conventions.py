@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError, UsageError
-from nephi.geometry import Grid
+from nephi.geometry import Grid, full_precision
 from nephi.io.frames import flip_matrix
 
 CONVENTIONS = ("itk", "slicer", "learn2reg", "fsl", "spm", "niftyreg", "greedy")
@@ -59,12 +59,14 @@ class VectorCode:
     fixed: Tensor
     moving: Tensor
 
+    @full_precision()
     def encode(self, displacement_world: Tensor, grid: Grid, start: int, stop: int) -> Tensor:
         """Return the tool's vectors `(..., D)` of the displacements in slices `start:stop` of `grid`'s last axis."""
         linear = self.moving[:-1, :-1].T.to(displacement_world).contiguous()  # twice as fast as the transposed one
         vectors = displacement_world @ linear
         return vectors if self._one_frame else vectors + self._gap(grid, start, stop).to(vectors)
 
+    @full_precision()
     def decode(self, vectors: Tensor, grid: Grid, start: int, stop: int) -> Tensor:
         """Return the displacements `(..., D)` in world mm (RAS) of vectors in slices `start:stop` of the last axis."""
         linear = torch.linalg.inv(self.moving[:-1, :-1]).T.to(vectors)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.geometry import determinant, identity_like
+from nephi.geometry import determinant, full_precision, identity_like
 from nephi.transforms.affine import AffineTransform
 from nephi.transforms.composite import Composite
 from nephi.transforms.displacement import DisplacementField
@@ -47,6 +47,7 @@ class NumericalInverse(Transform):
         """Return x with `phi(x) = points`, shape `(..., D)`, mm."""
         return self._afresh(points.reshape(-1, self.dimension))[0].reshape(points.shape)
 
+    @full_precision()
     @torch.no_grad()
     def near(self, points: Tensor, guess: Tensor) -> Tensor:
         """Return the same, beginning at `guess`; where that leads nowhere, from the usual start."""

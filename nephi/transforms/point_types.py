@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import UsageError
+from nephi.geometry import full_precision
 
 
 class OfPoints(Protocol):
@@ -30,12 +31,14 @@ def any_real_points(method: Callable[[Self, Tensor], Result]) -> Callable[[Self,
     """Decorate a method of points: half precision is computed in float32 and rounded at the end, integers are float64.
 
     In half precision itself a position of 200 mm is known to 0.1 mm after every single operation, searches do not
-    converge, and torch has no solver; integers would have their displacements cut off.
+    converge, and torch has no solver; integers would have their displacements cut off. For the same reason
+    `torch.autocast()` of the caller is off inside.
 
     The method raises `UsageError` for anything but a tensor of real numbers `(..., D)`.
     """
 
     @wraps(method)
+    @full_precision()
     def computed(self: Self, points: Tensor) -> Result:
         _require_points(points, self.dimension)
         if points.dtype in WORKING:
