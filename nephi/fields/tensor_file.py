@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nephi.documents import parse_json
+from nephi.documents import is_unicode, parse_json
 from nephi.errors import DataError, NephiError
 
 KEY = "nephi"
@@ -59,8 +59,8 @@ class TensorFile:
         if not os.path.isfile(path):
             raise DataError(f"{path}: no such file; expected a {self.called}, as {self.writer} writes it")
         try:
-            # By its descriptor: safetensors does not open paths that are not UTF-8.
-            with path.open("rb") as file, safe_open(f"/dev/fd/{file.fileno()}", framework="pt") as handle:
+            # Paths that are not UTF-8, which safetensors does not open, by their descriptor.
+            with path.open("rb") as file, safe_open(_utf8_name(path, file.fileno()), framework="pt") as handle:
                 header = parse_json((handle.metadata() or {}).get(KEY, "null"))
                 tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no mapping)
         except Exception as error:  # of torch or safetensors, for types and shapes that they do not know
@@ -92,6 +92,11 @@ class TensorFile:
     @property
     def _then(self) -> str:
         return f"; {self.advice}" if self.advice else ""
+
+
+def _utf8_name(path: Path, descriptor: int) -> str:
+    """Return a name in UTF-8 that opens the file: its own, or where that is none, the one of an open descriptor."""
+    return str(path) if is_unicode(str(path)) else f"/dev/fd/{descriptor}"
 
 
 def one_line(error: Exception) -> str:

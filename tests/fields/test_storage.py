@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open as open_file
 from safetensors.torch import load, save, save_file
 
 from nephi.errors import DataError
@@ -394,3 +395,13 @@ def test_names_that_are_not_utf8_or_too_long(path) -> None:
     assert read_nephi(odd).fixed_grid is not None
     with pytest.raises(DataError, match="no such file"):
         read_nephi(path.with_name("n" * 300))
+
+
+def test_ordinary_names_need_no_descriptors_with_names(path, monkeypatch) -> None:
+    """`/dev/fd` is missing on Windows, and without /proc."""
+    opened = []
+    monkeypatch.setattr(
+        "safetensors.safe_open", lambda name, framework: opened.append(name) or open_file(name, framework)
+    )
+    read_nephi(path)
+    assert opened == [str(path)]
