@@ -21,6 +21,7 @@ from nephi.io.voxel_file import VoxelFile, require_spatial
 
 LONGEST_HEADER = 2**20  # bytes
 LONGEST_LINE = 2**15
+MOST_REPEATED = 5  # fields that are warned of
 TYPES = {
     **dict.fromkeys(("MET_CHAR", "MET_ASCII_CHAR"), "i1"),
     **dict.fromkeys(("MET_LONG", "MET_INT"), "i4"),  # MetaIO's long has four bytes
@@ -61,6 +62,7 @@ def read_meta_header(path: Path) -> VoxelFile:
 def _fields(path: Path, start: bytes) -> tuple[Fields, list[str], int]:
     """Return the fields up to ElementDataFile, the lines after it, and the byte where the line after it starts."""
     fields: Fields = {}
+    repeated: dict[str, tuple[str, str]] = {}
     end = 0
     while "ElementDataFile" not in fields:
         line_end = start.find(b"\n", end) + 1 or len(start)
@@ -74,15 +76,22 @@ def _fields(path: Path, start: bytes) -> tuple[Fields, list[str], int]:
         if not separator and text:
             raise DataError(f"{path}: expected lines 'Name = value' in the header, found {text[:40]!r}")
         if fields.get(key, value) != value:
-            warn(
-                f"{path}: header has {key} twice, {fields[key][:40]!r} and {value[:40]!r}; used the second, as ITK does"
-            )
+            repeated.setdefault(key, (fields[key], value))
         if text:
             fields[key] = value
+    _warn_of_repeated(path, fields, repeated)
     lines_after = (
         start[end:].decode("utf-8", "replace").splitlines() if fields["ElementDataFile"].startswith("LIST") else []
     )
     return fields, lines_after, end
+
+
+def _warn_of_repeated(path: Path, fields: Fields, repeated: dict[str, tuple[str, str]]) -> None:
+    """Issue one `DataWarning` for each of the first few fields that occur again with another value."""
+    for key in list(repeated)[:MOST_REPEATED]:
+        first, second = (value[:40] for value in repeated[key])
+        used = "the second" if fields[key] == repeated[key][1] else f"the last, {fields[key][:40]!r}"
+        warn(f"{path}: header has {key[:40]} twice, {first!r} and {second!r}; used {used}, as ITK does")
 
 
 def _required(path: Path, fields: Fields, name: str) -> str:

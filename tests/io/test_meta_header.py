@@ -304,3 +304,13 @@ def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
     (tmp_path / "elsewhere" / "v.raw").write_bytes(VOXELS.tobytes())
     (tmp_path / "here" / "v.raw").symlink_to(tmp_path / "elsewhere" / "v.raw")
     placed_as_itk_does(write(tmp_path / "here" / "a.mhd", b"", "v.raw"))
+
+
+def test_many_fields_given_twice_take_no_time(tmp_path: Path) -> None:
+    other = "\n".join(f"Comment = {number}\nField{number} = 1\nField{number} = 2" for number in range(20_000))
+    path = write(tmp_path / "a.mha", ElementSpacing=f"1 1 1\n{other}")
+    begun = time.process_time()
+    with pytest.warns(DataWarning, match="Comment twice, '0' and '1'; used the last, '19999'"):
+        image = read_image(path)
+    assert len(image.warnings) <= 6
+    assert time.process_time() - begun < 5
