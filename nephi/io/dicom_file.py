@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 import zlib
 from contextlib import suppress
@@ -144,7 +145,7 @@ class DicomFile:
 
 def has_dicom_prefix(path: Path) -> bool:
     """Return whether a regular file has the letters DICM behind its preamble."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file it allows names of any length
         return False
     with reading(path, "a file that can be read"), BoundedReader(path) as stream:
         return stream.read(PREAMBLE + 4)[PREAMBLE:] == b"DICM"
@@ -185,7 +186,7 @@ def open_dicom(path: Path) -> BinaryIO:
 def parse_dicom(path: Path) -> DicomFile:
     """Read the header of one file; raise `DataError` when it cannot be read.
 
-    Call it inside `library_warnings`: pydicom warns of values that break the standard.
+    To be called through `LibraryWarnings.collect`: pydicom warns of values that break the standard.
     """
     from pydicom.filereader import read_partial
 

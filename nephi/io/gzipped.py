@@ -21,7 +21,8 @@ LEVEL = 2
 GZIP_MAGIC = b"\x1f\x8b"
 NIFTI_STARTS = tuple(length.to_bytes(4, order) for length in (348, 540) for order in ("little", "big"))
 LARGEST_RATIO = 1032  # of deflate: a byte stands for at most so many
-PATIENCE = 10.0  # seconds until the first byte has to come through a pipe
+PATIENCE = 10.0  # seconds until a program has to open a pipe for writing
+LONG_PATIENCE = 600.0  # seconds until the first byte has to come from a program that has opened it: it may compute
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,17 +83,21 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _read_pipe(path: Path) -> bytes:
-    """Return all bytes that come through a pipe; raise `DataError` when none comes within `PATIENCE` seconds."""
+    """Return all bytes that come through a pipe.
+
+    Raises `DataError` when nobody writes within `PATIENCE` seconds, or nothing comes from a writer in `LONG_PATIENCE`.
+    """
     # Opened without waiting: a named pipe that nobody writes to would block for ever.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with open(descriptor, "rb", buffering=0) as pipe:
-        start, deadline = b"", time.monotonic() + PATIENCE
-        while not start and time.monotonic() < deadline:
-            start = pipe.read(2**16) or b""
-            if not start:
-                time.sleep(0.02)
-        if not start:
-            raise DataError(f"{path}: expected an image through this pipe, nothing came within {PATIENCE:g} seconds")
+        begun, patience = time.monotonic(), PATIENCE
+        while not (start := pipe.read(2**16)):
+            patience = LONG_PATIENCE if start is None else PATIENCE  # None: open for writing, nothing written yet
+            if time.monotonic() - begun > patience:
+                raise DataError(
+                    f"{path}: expected an image through this pipe, nothing came within {patience:g} seconds"
+                )
+            time.sleep(0.02)
         if not start.startswith((GZIP_MAGIC, *NIFTI_STARTS)):  # it may never end
             raise DataError(
                 f"{path}: expected NIfTI through this pipe, gzipped or not, found other contents; save them to a file, "

@@ -77,8 +77,11 @@ def image_grid(path: str | Path) -> Grid:
     if file is not None:
         file.require_scalars()
         file.require_one_volume()
-    elif not is_folder(path) and suffix_of(path) in ITK_SUFFIXES:
-        read_voxel_header(path).require_one_volume()
+        return file.grid
+    if not is_folder(path) and suffix_of(path) in ITK_SUFFIXES:
+        voxels = read_voxel_header(path)
+        voxels.require_one_volume()
+        return flattened(voxels.grid, path)
     return read_grid(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from nephi.errors import DataError
@@ -19,7 +20,7 @@ def pair_of(path: Path) -> tuple[Content, Content]:
     is_header = suffix_of(path).startswith(".hdr")
     other = ".img" if is_header else ".hdr"
     names = [stem + suffix for lower in (other, other + ".gz") for suffix in (lower, lower.upper())]
-    partner = next((path.with_name(name) for name in names if path.with_name(name).exists()), None)
+    partner = next((path.with_name(name) for name in names if os.path.exists(path.with_name(name))), None)
     if partner is None:
         missing = "voxels" if is_header else "header"
         raise DataError(f"{path}: expected its {missing} in {names[0]} or {names[2]} beside it, found neither")

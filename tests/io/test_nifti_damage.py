@@ -4,6 +4,7 @@ import gzip
 import os
 import resource
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from nephi.errors import DataError, DataWarning
-from nephi.io import read_displacement, read_image, read_series
+from nephi.io import image_grid, read_displacement, read_grid, read_image, read_series
 from tests.io.test_nifti import save, voxels
 
 
@@ -172,3 +173,52 @@ def test_devices_and_folders_are_refused(tmp_path: Path) -> None:
             read_image(name)
     with pytest.raises(DataError, match=r"cannot be opened .*too long"):
         read_image(tmp_path / ("a" * 300 + ".nii"))
+
+
+def test_a_slow_writer_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("nephi.io.gzipped.PATIENCE", 0.1)
+    contents = save(tmp_path / "a.nii", voxels(4, 5, 6)).read_bytes()
+    reader, writer = os.pipe()
+
+    def compute() -> None:
+        time.sleep(0.5)
+        with os.fdopen(writer, "wb") as stream:
+            stream.write(contents)
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    np.testing.assert_array_equal(read_image(f"/dev/fd/{reader}").data.numpy(), voxels(4, 5, 6))
+    thread.join()
+    os.close(reader)
+
+
+def test_a_writer_without_data_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nephi.io.gzipped.LONG_PATIENCE", 0.1)
+    reader, writer = os.pipe()
+    with pytest.raises(DataError, match=r"nothing came within 0\.1 seconds"):
+        read_image(f"/dev/fd/{reader}")
+    os.close(reader)
+    os.close(writer)
+
+
+def test_the_grid_of_an_image_in_a_pipe(tmp_path: Path) -> None:
+    contents = save(tmp_path / "a.nii", voxels(4, 5, 6)).read_bytes()
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as stream:
+        stream.write(contents)
+    assert image_grid(f"/dev/fd/{reader}").shape == (4, 5, 6)
+    os.close(reader)
+
+
+@pytest.mark.parametrize("suffix", ["", ".dcm", ".png", ".hdr", ".img", ".mha", ".mgz"])
+def test_names_that_are_too_long(tmp_path: Path, suffix: str) -> None:
+    for read in (read_image, read_grid, read_series):
+        with pytest.raises(DataError, match=r"cannot be opened .*too long"):
+            read(tmp_path / ("a" * 300 + suffix))
+
+
+def test_a_partner_whose_name_would_be_too_long(tmp_path: Path) -> None:
+    path = tmp_path / ("a" * 250 + ".img")
+    path.write_bytes(bytes(100))
+    with pytest.raises(DataError, match="expected its header"):
+        read_image(path)
