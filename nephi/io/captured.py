@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import io
 import os
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 # File descriptors, as ITK's logger, are one for the process: one capture at a time. Reentrant, captures nest.
 LOCK = threading.RLock()
@@ -25,10 +26,15 @@ def captured_output() -> Iterator[list[str]]:
     the capture.
     """
     lines: list[str] = []
-    with LOCK:
+    with LOCK, ExitStack() as opened:
         _flush_c()
-        saved = {number: _duplicate(number) for number in (1, 2)}
         sink = _sink()
+        opened.callback(os.close, sink)
+        saved: dict[int, int | None] = {}
+        for number in (1, 2):
+            saved[number] = copy = _duplicate(number)
+            if copy is not None:
+                opened.callback(os.close, copy)
         restore = _redirect_python(saved)
         try:
             for number in saved:
@@ -47,16 +53,15 @@ def captured_output() -> Iterator[list[str]]:
             os.lseek(sink, 0, os.SEEK_SET)
             text = os.read(sink, MOST).decode("utf-8", "replace")
             lines.extend(line.strip() for line in text.splitlines() if line.strip())
-            for copy in (sink, *saved.values()):
-                if copy is not None:
-                    os.close(copy)
 
 
 def _duplicate(number: int) -> int | None:
     """Return a duplicate of a descriptor, numbered above 2; None when it is closed."""
     try:
         copies = [os.dup(number)]
-    except OSError:
+    except OSError as error:
+        if error.errno != errno.EBADF:  # no descriptor is left: then nothing may be redirected
+            raise
         return None
     while copies[-1] <= 2:  # 0, 1 or 2 is closed, too
         copies.append(os.dup(number))

@@ -23,10 +23,10 @@ def uninterrupted() -> Iterator[None]:
         received.append(number)
 
     before = {int(number): signal.getsignal(number) for number in SIGNALS}
-    for number, handler in before.items():
-        if handler is not None:  # None: installed by something that is not Python
-            signal.signal(number, note)
     try:
+        for number, handler in before.items():
+            if handler is not None:  # None: installed by something that is not Python
+                signal.signal(number, note)
         yield
     finally:
         for number, handler in before.items():

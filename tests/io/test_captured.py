@@ -134,3 +134,31 @@ except OSError:
     run(code, closed)
     assert (tmp_path / "out").read_text() == "['library']"
     assert (tmp_path / "still").read_text() == "closed"
+
+
+def test_without_a_free_descriptor_nothing_is_redirected() -> None:
+    code = """
+import os, resource
+from nephi.io.captured import captured_output
+resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30))
+for free in range(4):
+    opened = []
+    try:
+        while True:
+            opened.append(os.dup(0))
+    except OSError:
+        pass
+    for number in opened[:free]:
+        os.close(number)
+    try:
+        with captured_output():
+            pass
+    except OSError:
+        pass
+    for number in opened[free:]:
+        os.close(number)
+os.write(2, b"still open")
+os.write(1, b"this, too")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert (done.stderr, done.stdout) == (b"still open", b"this, too")
