@@ -26,9 +26,14 @@ def items_of(header: Any, keyword: str, path: Path) -> list[Any]:
 
 
 def _value(header: Any, keyword: str, path: Path) -> Any:
-    """Return a value of a `Dataset`; pydicom converts it now, and what it warns of is collected."""
-    with reading(path, f"a readable {keyword}"), python_warnings(path, "pydicom"):
-        return header.get(keyword)
+    """Return a value of a `Dataset`; pydicom converts it at the first access, and what it warns of is collected."""
+    if keyword not in header:
+        return None
+    with reading(path, f"a readable {keyword}"):
+        if not header.get_item(keyword).is_raw:
+            return header.get(keyword)
+        with python_warnings(path, "pydicom"):
+            return header.get(keyword)
 
 
 def numbers(header: Any, keyword: str, count: int, path: Path) -> tuple[float, ...] | None:

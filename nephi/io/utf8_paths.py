@@ -8,20 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-
-def is_utf8(path: Path) -> bool:
-    """Return whether a path is UTF-8; odd bytes are surrogates in Python's strings."""
-    try:
-        str(path).encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+from nephi.documents import is_unicode
 
 
 @contextmanager
 def readable_path(path: Path) -> Iterator[Path]:
     """Yield a path in UTF-8 that leads to the file `path`: itself, or for the time of the block a link to it."""
-    if is_utf8(path):
+    if is_unicode(str(path)):  # odd bytes are surrogates in Python's strings
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="nephi-") as folder:
@@ -36,7 +29,7 @@ def writable_path(path: Path) -> Iterator[Path]:
 
     Second files (the `.raw` of a `.mhd`) keep the name that the first one has for them.
     """
-    if is_utf8(path):
+    if is_unicode(str(path)):  # odd bytes are surrogates in Python's strings
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="nephi-") as folder:
