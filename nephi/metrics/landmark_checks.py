@@ -11,6 +11,8 @@ from nephi.metrics.landmarks import LandmarkErrors, landmark_errors
 
 MARGIN = 1.5  # voxels beyond the outermost centres: points on a border, rounded
 MOST = 0.9  # of the points: in a frame where so many lie inside, they are meant
+FAR_WORSE = 2.0  # times the error before: no registration, but a transform of other images, or points in cm
+NOTABLE = 0.02  # of the diagonal of the box around the points
 CLEARLY = 0.5  # times the error: another reading of the points that fits so much better is meant
 
 
@@ -56,7 +58,8 @@ def _advice(points: Tensor, grid: Grid) -> str:
 def check_landmark_errors(transform: PointMap, pairs: PointPairs, errors: LandmarkErrors) -> None:
     """Issue a `PlausibilityWarning` when errors grew, and another reading of the same points fits clearly better.
 
-    That is fixed and moving points exchanged, or x and y reversed (LPS for RAS).
+    That is fixed and moving points exchanged, or x and y reversed (LPS for RAS). Errors that grew to more than twice
+    of what they were are warned of in any case, unless they are small beside the distances between the points.
     """
     after, before = float(errors.after.mean()), float(errors.before.mean())
     if after <= before:
@@ -71,9 +74,13 @@ def check_landmark_errors(transform: PointMap, pairs: PointPairs, errors: Landma
         for name, sides in readings.items()
     }
     best = min(means, key=means.__getitem__)
+    problem = f"expected smaller errors than the {before:.2f} mm before, found {after:.2f} mm"
+    spread = float((fixed.amax(dim=0) - fixed.amin(dim=0)).norm())
     if means[best] < min(CLEARLY * after, before):
-        problem = f"expected smaller errors than the {before:.2f} mm before, found {after:.2f} mm"
         warn(f"landmarks: {problem}, but {means[best]:.2f} mm {best}; check the file", PlausibilityWarning)
+    elif after > max(FAR_WORSE * before, NOTABLE * spread):
+        advice = "check their unit (mm), and that they and the transform belong to the same images and direction"
+        warn(f"landmarks: {problem}; {advice}", PlausibilityWarning)
 
 
 def _inside(points_world: Tensor, grid: Grid) -> Tensor:

@@ -95,3 +95,5 @@ def test_readings_that_fit_better(points: Tensor) -> None:
     assert "with fixed and moving points exchanged" in said(moving, points)
     assert "with x and y reversed" in said(LPS * points, LPS * moving)
     assert said(points, points - torch.tensor([5.0, -3.0, 9.0]).double()) == ""
+    assert "check their unit (mm)" in said(points / 10, moving / 10)
+    assert said(1000 * points, 1000 * points) == ""  # a shift of 7 mm in points that are metres apart
