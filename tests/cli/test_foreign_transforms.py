@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel
 import pytest
 import SimpleITK as sitk
 import torch
@@ -188,3 +189,27 @@ def test_what_info_prints_of_spline_grids(tmp_path: Path, succeed: Call) -> None
     image.header["intent_p1"] = 2
     nibabel.save(image, tmp_path / "cpp.nii")
     assert "BSplineField" in succeed("info", tmp_path / "cpp.nii").out
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize(("format", "name", "kind"), [("spm", "Mapping", 0), ("niftyreg", "NREG_TRANS", 1)])
+def test_fields_of_spm_and_niftyreg(
+    format: str, name: str, kind: int, named: bool, tmp_path: Path, succeed: Call
+) -> None:
+    """Positions of SPM and displacements of NiftyReg, all of them 3 mm to the right and 4 mm down."""
+    shift = torch.tensor([3.0, 0.0, -4.0], dtype=torch.float64)
+    grid = nephi.Grid.from_spacing((6, 7, 8), (2.0, 2.5, 3.0), (-5.0, -6.0, -7.0))
+    centres = grid.voxel_centres().double()
+    vectors = centres + shift if format == "spm" else shift.expand_as(centres)
+    image = nibabel.Nifti1Image(vectors.float().numpy()[:, :, :, None], grid.affine.numpy())
+    image.header.set_intent(1007, name=name)
+    image.header["intent_p1"] = kind
+    image.header.set_xyzt_units("mm")
+    image.set_qform(grid.affine.numpy(), 1)
+    image.set_sform(grid.affine.numpy(), 1)
+    nibabel.save(image, tmp_path / "y.nii")
+    nephi.write_points(tmp_path / "in.csv", nephi.Points(centres[2:4, 3, 4]))
+    given = ("--transform-format", format) if named else ()
+    succeed("points", "-t", tmp_path / "y.nii", *given, "-i", tmp_path / "in.csv", "-o", tmp_path / "out.csv")
+    moved = nephi.read_points(tmp_path / "out.csv").coordinates
+    torch.testing.assert_close(moved, centres[2:4, 3, 4] + shift, rtol=0, atol=1e-4)

@@ -405,3 +405,15 @@ def test_ordinary_names_need_no_descriptors_with_names(path, monkeypatch) -> Non
     )
     read_nephi(path)
     assert opened == [str(path)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.uint16])
+def test_numbers_of_a_type_that_nothing_computes_with(path, dtype) -> None:
+    tensors = load(path.read_bytes())
+    name = next(name for name, tensor in tensors.items() if tensor.dtype == torch.float32)
+    tensors[name] = tensors[name].to(dtype)
+    with open_file(str(path), framework="pt") as handle:
+        metadata = handle.metadata()
+    path.write_bytes(save(tensors, metadata=metadata))
+    with pytest.raises(DataError, match=rf"pair\.nephi: .*{name} is of type {dtype}"):
+        read_nephi(path)

@@ -355,3 +355,17 @@ def test_pydicom_warnings_are_passed_on(tmp_path: Path) -> None:
         image = read_image(tmp_path / "ct")
     assert len(caught) == len(image.warnings) == 1
     assert placed(image.grid)
+
+
+@pytest.mark.parametrize("storage", ["1.3.12.2.1107.5.9.1", "1.2.840.10008.5.1.4.1.1.999", ""])
+def test_an_unknown_kind_of_object_with_pixels_is_an_image(tmp_path: Path, storage: str) -> None:
+    """SOP classes of vendors, or newer than the library's table; or none in the header."""
+
+    def renamed(data: Dataset, _: int) -> None:
+        if storage:
+            data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = storage
+        else:
+            del data.SOPClassUID
+
+    folder = write_slices(tmp_path / "ct", ramp(), change=renamed)
+    assert np.array_equal(read_image(folder).data.numpy(), ramp())
