@@ -63,7 +63,7 @@ class TensorFile:
             with path.open("rb") as file, safe_open(_utf8_name(path, file.fileno()), framework="pt") as handle:
                 header = parse_json((handle.metadata() or {}).get(KEY, "null"))
                 tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no mapping)
-        except Exception as error:  # of torch or safetensors, for types and shapes that they do not know
+        except Exception as error:  # of torch or safetensors, for types and shapes that they do not support
             raise DataError(f"{path}: not a {self.called}, or cut short ({one_line(error)}){self._then}") from None
         if not isinstance(header, dict) or header.get("format") != self.format:
             raise DataError(

@@ -151,7 +151,7 @@ def write_durably(path: Path, data: bytes) -> None:
 def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all; raises `DataError` naming the file when it cannot be written.
 
-    What UTF-8 does not know (lone surrogates, as file names in other encodings have them) is written as `\\udc..`.
+    What UTF-8 cannot encode (lone surrogates, as file names in other encodings have them) is written as `\\udc..`.
     """
     with replacing(path) as temporary:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))

@@ -78,7 +78,7 @@ KEYWORDS = (
 
 
 class BoundedReader(io.BufferedReader):
-    """A regular file of which no more than its own size can be asked: `read(2**31)` of 24 kB allocates 24 kB."""
+    """A regular file whose reads are cut to its own size: `read(2**31)` of 24 kB allocates 24 kB."""
 
     def __init__(self, path: Path) -> None:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever, a device never ends

@@ -140,18 +140,18 @@ def _stated_by_code(file: NiftiFile) -> FieldConvention:
     """Return the convention that the intent code states; raise `DataError` when it states none."""
     if file.intent == FSL_FIELD:
         raise DataError(
-            f"{file.path}: expected a field that says all about itself, found FSL's, which depends on the moving "
+            f"{file.path}: expected a field that states its convention, found FSL's, which depends on the moving "
             "image; give --transform-format fsl, and --transform-moving IMAGE unless it lies on the field's grid"
         )
     shape = file.shape
     if len(shape) != 5 or shape[3] != 1 or shape[4] not in (2, 3) or (shape[4] == 2 and shape[2] != 1):
         raise DataError(
             f"{file.path}: expected a displacement field of shape (X, Y, Z, 1, 3) or (X, Y, 1, 1, 2), found {shape}; "
-            f"frame and unit of such vectors cannot be told: export the field again (nephi, ITK, ANTs), or {NAME_IT}"
+            f"their frame and unit are unknown: export the field again (nephi, ITK, ANTs), or {NAME_IT}"
         )
     if file.intent not in (VECTOR, DISPVECT):
         raise DataError(
             f"{file.path}: expected intent 1007 (LPS vectors) or 1006 (RAS vectors), found {file.intent}; the frame of "
-            f"the vectors cannot be told: set the intent in the header, or {NAME_IT}"
+            f"the vectors is unknown: set the intent in the header, or {NAME_IT}"
         )
     return FieldConvention("slicer" if file.intent == DISPVECT else "itk")

@@ -16,7 +16,7 @@ HEADER_SUFFIXES = (*NIFTI_SUFFIXES, *PAIR_SUFFIXES, *MGH_SUFFIXES)
 def read_volume_header(path: Path) -> StoredVolume | None:
     """Return the header of a file of one of these formats, by its suffix; None for others and for folders.
 
-    A pipe or `/dev/stdin`, whose name says nothing, is read as NIfTI. Raises `DataError` for a damaged file.
+    A pipe or `/dev/stdin`, whose name has no suffix, is read as NIfTI. Raises `DataError` for a damaged file.
     """
     if is_folder(path):
         return None

@@ -28,7 +28,7 @@ def read_minc_member(path: Path) -> Member:
         raise DataError(f"{path}: expected a MINC transform file, found other contents")
     if WRITER not in text[:4096]:
         raise DataError(
-            f"{path}: expected an .xfm written by ITK, found one of another tool, whose frame cannot be told; "
+            f"{path}: expected an .xfm written by ITK, found one of another tool, whose frame is unknown; "
             "save it as .tfm or .mat"
         )
     lines = [line for line in text.splitlines()[1:] if not line.lstrip().startswith("%")]

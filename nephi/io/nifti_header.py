@@ -1,6 +1,7 @@
 """Headers of NIfTI-1, NIfTI-2 and Analyze 7.5 files, and the headers nephi writes.
 
-Headers are read field by field and checked here, because NIfTI's libraries disagree on what they mend without a word.
+Headers are read field by field and checked here, because NIfTI's libraries correct damaged fields silently, each
+in its own way.
 """
 
 from __future__ import annotations

@@ -92,7 +92,8 @@ def _sform_counts(header: Any, found: dict[str, Matrix]) -> bool:
 def _are_equal_for_itk(header: Any, sform: Matrix, qform: Matrix) -> bool:
     """Return whether ITK takes two forms for equal: it compares origins and part of a singular value decomposition.
 
-    A reversed axis can escape it, depending on the signs that its decomposition gives: there ITK itself is asked.
+    A reversed axis can escape it, depending on the signs that its decomposition gives: then SimpleITK
+    places a file of one voxel.
     """
     values = [np.linalg.svd(matrix[:3, :3], compute_uv=False) for matrix in (sform, qform)]
     if np.abs(sform[:3, 3] - qform[:3, 3]).max() > EQUAL or np.abs(values[0] - values[1]).max() > EQUAL:
@@ -164,9 +165,9 @@ def _without_position(header: Any, path: Path) -> Matrix:
 def analyze_matrix(header: Any, path: Path) -> Matrix:
     """Return the 4x4 voxel-to-world matrix at which ITK places an Analyze file: the identity in LPS, scaled."""
     warn(
-        f"{path}: Analyze 7.5 files hold no position and do not tell left from right: the first voxel is placed at the "
-        "origin, the axes along left, back and head, as in ITK and ANTs; SPM's origin and .mat file are not used. "
-        "Convert the image to NIfTI with a tool that knows how it was written"
+        f"{path}: Analyze 7.5 files hold no position and do not distinguish left from right: the first voxel is "
+        "placed at the origin, the axes along left, back and head, as in ITK and ANTs; SPM's origin and .mat "
+        "file are not used. Convert the image to NIfTI with a tool that knows how it was written"
     )
     return flip_matrix(3).numpy() @ np.diag([*_spacing(header), 1.0])
 
@@ -189,8 +190,8 @@ def _warn_of_fields(header: Any, path: Path) -> None:
     used = pixdim[1 : 1 + _dimensions(header)][np.array(_lengths(header)) > 1]
     if not (np.isfinite(used) & (used > 0)).all():
         warn(
-            f"{path}: expected positive voxel sizes in pixdim, found {_told(pixdim[1:4])}: a negative one reverses its "
-            "axis, 0 and NaN count as 1, as in ITK and ANTs; check the position of the image"
+            f"{path}: expected positive voxel sizes in pixdim, found {_listed(pixdim[1:4])}: a negative one reverses "
+            "its axis, 0 and NaN count as 1, as in ITK and ANTs; check the position of the image"
         )
     if header["qform_code"] <= 0:
         return
@@ -202,13 +203,13 @@ def _warn_of_fields(header: Any, path: Path) -> None:
     offset = np.array([header[f"qoffset_{axis}"] for axis in "xyz"], dtype=np.float64)
     if not (float(vector @ vector) <= 1 + 1e-5 and np.isfinite(offset).all()):
         warn(
-            f"{path}: expected a unit quaternion and finite offsets in the qform, found {_told(vector)} and "
-            f"{_told(offset)}: long ones are normalised, NaN and infinity count as 0, as in ITK and ANTs; check the "
+            f"{path}: expected a unit quaternion and finite offsets in the qform, found {_listed(vector)} and "
+            f"{_listed(offset)}: long ones are normalised, NaN and infinity count as 0, as in ITK and ANTs; check the "
             "position of the image"
         )
 
 
-def _told(values: Matrix) -> str:
+def _listed(values: Matrix) -> str:
     return "(" + ", ".join(f"{value:g}" for value in values) + ")"
 
 

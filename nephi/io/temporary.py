@@ -83,7 +83,7 @@ def _host() -> str:
 
 
 def _boot() -> str:
-    """Return an identifier of this boot. Containers share one host, and are not told apart by it: always the same."""
+    """Return an identifier of this boot; inside of containers always the same one."""
     return _digest(_content("/proc/sys/kernel/random/boot_id") if _namespace() == HOST_NAMESPACE else "")[:8]
 
 
