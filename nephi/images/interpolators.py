@@ -10,6 +10,7 @@ from torch import Tensor
 from nephi.errors import UsageError, warn
 from nephi.geometry import lookup, lookup_majority, lookup_nearest
 from nephi.images.image import Image
+from nephi.images.label_maps import looks_like_labels
 
 INTERPOLATIONS = ("linear", "nearest", "bspline", "label")
 """The interpolations of `resample`."""
@@ -28,8 +29,9 @@ def interpolator(image: Image, interpolation: str) -> Interpolator:
     local: `linear` and `bspline` give NaN (or the infinite value, if that is the nearest) where such voxels have more
     than a thousandth of the weight in linear interpolation, and interpolate between the others elsewhere.
 
-    A `DataWarning` says when `label` is asked for and voxels are no whole numbers, and when whole numbers so large that
-    they can only be labels are to be averaged. Raises `UsageError` for an unknown interpolation.
+    A `DataWarning` says when `label` is asked for and voxels are no whole numbers, and when whole numbers so large
+    that they can only be labels, or that lie in areas of few of them as labels do, are to be averaged. Raises
+    `UsageError` for an unknown interpolation.
     """
     if interpolation not in INTERPOLATIONS:
         raise UsageError(f"unknown interpolation {interpolation!r}: choose one of {', '.join(INTERPOLATIONS)}")
@@ -59,6 +61,11 @@ def _warn_of_fractions(image: Image) -> None:
 
 def _warn_of_labels(image: Image, interpolation: str) -> None:
     data = image.data
+    if looks_like_labels(data):
+        warn(
+            f"{image.name}: looks like a label map, whose numbers {interpolation} averages to other labels; choose the "
+            "interpolation label or nearest, if it is one"
+        )
     if not _needs_double(data):
         return
     finite = data[data.isfinite()] if data.dtype.is_floating_point else data
