@@ -20,9 +20,14 @@ TOML_BYTES = 2**18  # settings of nephi have 2,000; tomllib reads a megabyte in 
 DEPTH = 32  # nephi's own tables: 4; Slicer's markups: 6
 DIGITS = 300  # of a whole number: more do not fit into a float
 BEYOND = 10**DIGITS
-# Strings and comments, in which brackets and dots are text; keys with dots; brackets.
+# Strings and comments, in which brackets and dots are text; keys with dots; brackets. A string without its end takes
+# what follows, so that no text is looked at twice.
 TOML_PARTS = re.compile(
-    r'"""(?:\\.|[^\\])*?"""|' + r"'''.*?'''" + r'|"(?:\\.|[^"\\\n])*"|' + r"'[^'\n]*'" + r"|#[^\n]*|[\[\]{}]|[.,=\n]",
+    r'"""(?:\\.|[^\\])*?(?:"""|\\?\Z)|'
+    + r"'''.*?(?:'''|\Z)"
+    + r'|"(?:\\.|[^"\\\n])*"?|'
+    + r"'[^'\n]*'?"
+    + r"|#[^\n]*|[\[\]{}]|[.,=\n]",
     re.DOTALL,
 )
 
