@@ -17,7 +17,7 @@ from nephi.fields.stored import StoredTransform
 from nephi.fields.stored_steps import DisplacementStep, FieldStep, Step
 from nephi.fields.tables import from_table
 from nephi.fields.tensor_file import UNFIT, TensorFile
-from nephi.geometry import Grid, Plane
+from nephi.geometry import Grid, Plane, require_cpu_by_default
 from nephi.transforms import AffineTransform, ContinuedDisplacement
 
 # Version 1: at most one step, fields over the fixed grid, as a fit leaves it; 2: any number, each with its own grid.
@@ -79,6 +79,7 @@ def read_nephi(path: str | Path) -> StoredTransform:
     Raises `DataError` when the file is missing, cut short, not one of ours, of a later version, or when its tensors do
     not fit its settings.
     """
+    require_cpu_by_default()
     header, tensors = FILE.read(Path(path))
     FILE.require_finite(Path(path), tensors)
     try:

@@ -1,7 +1,7 @@
 """Grids and points, their frames, and the lookup of arrays at points."""
 
 from nephi.geometry.gradient_mode import full_precision, gradients_recorded, recordable
-from nephi.geometry.grid import Grid, Plane
+from nephi.geometry.grid import Grid, Plane, require_cpu_by_default
 from nephi.geometry.interpolation import (
     lookup,
     lookup_majority,
@@ -31,4 +31,5 @@ __all__ = [
     "multilinear",
     "multilinear_with_slopes",
     "recordable",
+    "require_cpu_by_default",
 ]

@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from nephi.errors import DataError
+from nephi.errors import DataError, UsageError
 from nephi.geometry.gradient_mode import full_precision, recordable
 
 ROUNDING = 1e-4  # voxels
@@ -40,7 +40,8 @@ class Grid:
 
     A 2-D grid may have a `plane`: files are written at its height. It changes no result; None counts as height 0.
 
-    Raises `DataError` for a shape that is not 2-D or 3-D, or an affine that is not finite, homogeneous and invertible.
+    Raises `DataError` for a shape that is not 2-D or 3-D, or an affine that is not finite, homogeneous and invertible;
+    `UsageError` where torch's default device is not the CPU, as everything in nephi begins with a grid.
     """
 
     shape: tuple[int, ...]
@@ -48,6 +49,7 @@ class Grid:
     plane: Plane | None = None
 
     def __post_init__(self) -> None:
+        require_cpu_by_default()
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
         object.__setattr__(self, "affine", recordable(torch.as_tensor(self.affine, dtype=torch.float64).cpu()))
         d = len(self.shape)
@@ -206,3 +208,13 @@ def _transform_vectors(matrix: Tensor, vectors: Tensor) -> Tensor:
         vectors = vectors.double()
     with full_precision():
         return vectors @ matrix[:-1, :-1].T.to(vectors)
+
+
+def require_cpu_by_default() -> None:
+    """Raise `UsageError` where the host program has set torch's default device: nephi's tensors would lie there."""
+    device = torch.get_default_device()
+    if device.type != "cpu":
+        raise UsageError(
+            f"expected the CPU as torch's default device, found {device}; call nephi inside of `with "
+            "torch.device('cpu'):`, and name the device to compute on (device=...)"
+        )
