@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
@@ -95,8 +96,9 @@ def _redirect_python(saved: dict[int, int | None]) -> dict[str, tuple[object, ob
             continue
         with suppress(OSError, ValueError):
             stream.flush()
-        raw = io.FileIO(os.dup(copy), "w")
-        ours = io.TextIOWrapper(raw, stream.encoding, stream.errors, write_through=True)
+        own = os.dup(copy)
+        ours = io.TextIOWrapper(io.FileIO(own, "w", closefd=False), stream.encoding, stream.errors, write_through=True)
+        weakref.finalize(ours, os.close, own)  # without the ResourceWarning of files that close their descriptor
         replaced[name] = (ours, stream)
         setattr(sys, name, ours)
     return replaced

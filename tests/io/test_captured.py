@@ -162,3 +162,20 @@ os.write(1, b"this, too")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert (done.stderr, done.stdout) == (b"still open", b"this, too")
+
+
+def test_streams_are_closed_without_a_warning() -> None:
+    code = """
+import gc, os, sys, warnings
+from nephi.io.captured import captured_output
+warnings.simplefilter("error")
+sys.unraisablehook = lambda found: os.write(2, repr(found.exc_value).encode())
+before = os.listdir("/dev/fd")
+for _ in range(3):
+    with captured_output():
+        print("kept", flush=True)
+gc.collect()
+print(len(before) == len(os.listdir("/dev/fd")))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert (done.stderr, done.stdout) == (b"", b"kept\nkept\nkept\nTrue\n")
