@@ -105,10 +105,10 @@ def _by_id(fixed: Points, moving: Points) -> Points:
             )
     if fixed.ids == moving.ids:
         return moving
-    rows = {name: row for row, name in enumerate(moving.ids)}
+    rows, known = {name: row for row, name in enumerate(moving.ids)}, set(fixed.ids)
     without = {
         "moving": [name for name in fixed.ids if name not in rows],
-        "fixed": [name for name in moving.ids if name not in set(fixed.ids)],
+        "fixed": [name for name in moving.ids if name not in known],
     }
     if len(without["moving"]) == len(fixed) == len(moving):
         warn(
