@@ -76,9 +76,9 @@ def _passing_on(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
         process.send_signal(signal.SIGCONT)  # from here on once this process is continued
 
     before = {number: signal.getsignal(number) for number in (*FORWARDED, signal.SIGTSTP)}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:
-            signal.signal(number, stop if number == signal.SIGTSTP else forward)
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, stop if number == signal.SIGTSTP else forward)
     try:
         yield received
     finally:
