@@ -146,5 +146,6 @@ def register(
     if not quiet and not dry_run:
         registration_table(measured, output, doubts)
     if strict and doubts:
-        problem = f"images or result are not plausible ({len(doubts)} warnings), the first: {doubts[0]}"
-        raise nephi.PlausibilityError(problem)
+        count = "the warning" if len(doubts) == 1 else f"the {len(doubts)} warnings"
+        written = "" if dry_run else f"; results are in {output}"
+        raise nephi.PlausibilityError(f"images or result are not plausible, see {count} above{written}")

@@ -114,7 +114,11 @@ def _initial(value: str | None) -> str | Transform | None:
 
     transform = read_one(Path(value))
     if not _is_affine(transform):
-        raise nephi.DataError(f"{value}: expected an affine transform to start from, found a deformation")
+        raise nephi.DataError(
+            f"{value}: expected an affine transform to start from, found a deformation; give --initial the affine part "
+            "alone, if there is a file of it, or bring the moving image there by `nephi apply` and start with "
+            "--initial none"
+        )
     return transform
 
 

@@ -15,6 +15,11 @@ FAR_WORSE = 2.0  # times the error before: no registration, but a transform of o
 NOTABLE = 0.02  # of the diagonal of the box around the points
 CLEARLY = 0.5  # times the error: another reading of the points that fits so much better is meant
 
+VOXELS = (
+    "they look like voxels of the image: convert them to mm, or give the points of each image in a file of their own, "
+    "as elastix' index or with --points-format dirlab (counted from 1), and --points-reference"
+)
+
 
 def check_landmarks(pairs: PointPairs, fixed: Grid | None, moving: Grid | None) -> None:
     """Issue a `PlausibilityWarning` when landmarks (world mm, RAS) lie outside of the images' grids; None: not checked.
@@ -35,7 +40,9 @@ def _check_side(side: str, points: Points, grid: Grid) -> None:
     first = points.ids[int(outside.nonzero()[0])]
     place = ", ".join(f"{x:.1f}" for x in points.coordinates[int(outside.nonzero()[0])].tolist())
     problem = f"expected {side} points inside the {side} image, found {count} of {len(points)} outside of it"
-    text = f"landmarks: {problem}, the first is {first} at ({place}) RAS mm; {_advice(points.coordinates, grid)}"
+    text = (
+        f"landmarks: {problem}, the first is landmark {first} at ({place}) RAS mm; {_advice(points.coordinates, grid)}"
+    )
     if count == len(points):
         raise DataError(text)
     warn(text, PlausibilityWarning)
@@ -47,7 +54,7 @@ def _advice(points: Tensor, grid: Grid) -> str:
     if _share(_inside(flipped, grid)) >= MOST:
         return "with x and y reversed they lie inside: give --frame ras where it was lps, or lps where it was ras"
     for scale, advice in (
-        (1.0, "they look like voxels of the image: convert them to mm (nephi points --points-format dirlab, index)"),
+        (1.0, VOXELS),
         (1 / grid.spacing, "they look like mm from the image's first voxel: add its position, along the image's axes"),
     ):
         if max(_share(_inside_voxels(scale * values, grid)) for values in (points, flipped)) >= MOST:
@@ -66,8 +73,12 @@ def check_landmark_errors(transform: PointMap, pairs: PointPairs, errors: Landma
         return
     fixed, moving = pairs.fixed.coordinates, pairs.moving.coordinates
     readings = {
-        "with fixed and moving points exchanged": (moving, fixed),
-        "with x and y reversed (--frame ras for lps, or the reverse)": (_flipped(fixed), _flipped(moving)),
+        "with fixed and moving points exchanged; check the columns or files, and that the transform takes fixed points "
+        "to the moving image ('[FILE,1]' is its inverse)": (moving, fixed),
+        "with x and y reversed; give --frame ras where it was lps, or lps where it was ras": (
+            _flipped(fixed),
+            _flipped(moving),
+        ),
     }
     means = {
         name: float(landmark_errors(transform, PointPairs.from_coordinates(*sides)).after.mean())
@@ -77,7 +88,7 @@ def check_landmark_errors(transform: PointMap, pairs: PointPairs, errors: Landma
     problem = f"expected smaller errors than the {before:.2f} mm before, found {after:.2f} mm"
     spread = float((fixed.amax(dim=0) - fixed.amin(dim=0)).norm())
     if means[best] < min(CLEARLY * after, before):
-        warn(f"landmarks: {problem}, but {means[best]:.2f} mm {best}; check the file", PlausibilityWarning)
+        warn(f"landmarks: {problem}, but {means[best]:.2f} mm {best}", PlausibilityWarning)
     elif after > max(FAR_WORSE * before, NOTABLE * spread):
         advice = "check their unit (mm), and that they and the transform belong to the same images and direction"
         warn(f"landmarks: {problem}; {advice}", PlausibilityWarning)

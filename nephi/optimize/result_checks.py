@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,25 +26,31 @@ UNRELATED = 0.02  # of the joint entropy is shared; noise and noise: 0.01, T1 an
 LOST = 0.8  # of the information shared before; what is shared varies by 5 % with the interpolation alone
 LEAST_OVERLAP = 0.2  # of the points before: of fewer the information is not comparable
 INVERTED = -0.3  # correlation
+LEAST_FRONT = 0.05  # of the points that are above the background in both images: of fewer a correlation says nothing
+BACKGROUND = 0.02  # of the window, above the smallest of the compared values
+LITTLE_GAIN = (
+    1.5  # times the information before: a fit that aligns gains more, one that turns bright onto dark does not
+)
 HEADERS = "as the headers place them"
 OTHER_CONTRAST = "choose --preset multimodal, or --similarity mind or nmi"
 ADVICE = (
-    "check that both images show the same; give masks, another --initial or --transform rigid; for images of different "
-    f"contrast {OTHER_CONTRAST}"
+    "check that both images show the same; give masks, another --initial (moments, centers or none) or --transform "
+    f"rigid; for images of different contrast {OTHER_CONTRAST}"
 )
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How images agree at matching points inside both: share of points, mutual information, correlation.
+    """How images agree at matching points inside both: share of points, mutual information, correlations.
 
     `information` is the mutual information in units of the joint entropy, 0 for unrelated images, whatever their
-    contrasts.
+    contrasts. `correlations` are of all points, and of those above the background in both, which
+    may be dark in both whatever their contrasts.
     """
 
     overlap: float
     information: float
-    correlation: float
+    correlations: tuple[float, float]
 
 
 def check_result(
@@ -95,7 +101,9 @@ def check_folding(pair: Pair, transform: Transform, generator: torch.Generator) 
 def check_agreement(
     pair: Pair, before: Mapping[str, Transform], transform: Transform, smoothing: float, generator: torch.Generator
 ) -> None:
-    """Issue a `PlausibilityWarning` when the aligned images are unrelated, or agree less than they did `before`.
+    """Issue a `PlausibilityWarning` when the aligned images are unrelated, or agree less or otherwise than `before`.
+
+    Otherwise: bright was dark in the other image, and is bright now, with hardly more information than before.
 
     Compared is their mutual information at random points of the fixed mask (without one, of the grid), of intensities
     averaged over about `smoothing` mm, under `transform` and under each transform of `before`, named by what it is.
@@ -103,19 +111,30 @@ def check_agreement(
     points = point_source(pair.fixed, pair.fixed_mask).draw(POINTS, generator)
     agreement = _Comparison(pair, points, smoothing)
     earlier, after = {name: agreement(t) for name, t in before.items()}, agreement(transform)
-    comparable = [(found.information, name) for name, found in earlier.items() if found.overlap >= LEAST_OVERLAP]
-    best, where = max(comparable, default=(0.0, ""))
-    inverted = any(found.correlation < INVERTED for found in earlier.values())
+    comparable = {name: found for name, found in earlier.items() if found.overlap >= LEAST_OVERLAP}
+    best, where = max(((found.information, name) for name, found in comparable.items()), default=(0.0, ""))
+    opposite = [min(pair) for pair in zip(*(found.correlations for found in comparable.values()), strict=True)]
+    inverted = min(opposite, default=0.0) < INVERTED
     advice = f"what is bright in one is dark in the other: {OTHER_CONTRAST}" if inverted else ADVICE
     if where == HEADERS and not inverted:
-        advice = f"give --initial none, which starts there; {advice}"
-    images = f"{pair.fixed.name} and {pair.moving.name}"
+        advice = f"give --initial none, which starts from the headers, where they agree by {best:.3f}; {advice}"
     if after.information < UNRELATED:
         problem = f"expected images that have something in common once they are aligned, found {after.information:.3f}"
-        _warn(f"{images}: {problem} (mutual information over joint entropy; unrelated images: up to 0.02); {advice}")
+        problem += " (mutual information over joint entropy; unrelated images: up to 0.02)"
     elif after.information < LOST * best:
         problem = f"expected that they agree more after the registration, found {after.information:.3f} after"
-        _warn(f"{images}: {problem} and {best:.3f} {where} (mutual information over joint entropy); {advice}")
+        problem += f" and {best:.3f} {where} (mutual information over joint entropy)"
+    elif after.information < LITTLE_GAIN * best and _turned(opposite, after.correlations):
+        problem = "expected that bright stays on bright or on dark, found that it was on dark before the registration "
+        problem += f"and is on bright after it (correlation {min(opposite):.2f} and {max(after.correlations):.2f})"
+    else:
+        return
+    _warn(f"{pair.fixed.name} and {pair.moving.name}: {problem}; {advice}")
+
+
+def _turned(before: Sequence[float], after: Sequence[float]) -> bool:
+    """Return whether one of the correlations was clearly negative and is clearly positive."""
+    return any(low < INVERTED and high > -INVERTED for low, high in zip(before, after, strict=True))
 
 
 class _Comparison:
@@ -131,8 +150,11 @@ class _Comparison:
         moved, jacobians = (result.float().contiguous() for result in transform.value_and_jacobian(self.points))
         inside = self.moving.contains(moved).float()
         values = self.moving.patches(moved, self.offsets, jacobians).mean(dim=1)
-        compared = self.values[:, None], values[:, None], inside
-        return Agreement(float(inside.mean()), 1 - float(nmi(*compared)), 1 - float(ncc(*compared)))
+        front = inside * (self.values > self.values.min() + BACKGROUND) * (values > values.min() + BACKGROUND)
+        compared = self.values[:, None], values[:, None]
+        whole, clear = (1 - float(ncc(*compared, weights)) for weights in (inside, front))
+        correlations = whole, clear if float(front.mean()) > LEAST_FRONT else 0.0
+        return Agreement(float(inside.mean()), 1 - float(nmi(*compared, inside)), correlations)
 
 
 def _warn(text: str) -> None:

@@ -131,8 +131,14 @@ BAD = {
     "mistyped initial": (extra("--initial", lambda f: Path("momnets")), "expected a transform"),
     "initial no transform": (extra("--initial", lambda f: f.bytes("bad.tfm", b"hello")), "`name: value`"),
     "initial an image": (extra("--initial", lambda f: f.fixed), "displacement field"),
-    "initial a deformation": (extra("--initial", lambda f: f.flat / "result" / "warp.nii.gz"), "affine"),
-    "initial a deformable .nephi": (extra("--initial", lambda f: f.flat / "result" / "transform.nephi"), "affine"),
+    "initial a deformation": (
+        extra("--initial", lambda f: f.flat / "result" / "warp.nii.gz"),
+        "give --initial the affine part",
+    ),
+    "initial a deformable .nephi": (
+        extra("--initial", lambda f: f.flat / "result" / "transform.nephi"),
+        "give --initial the affine part",
+    ),
     "initial cut short": (
         extra(
             "--initial",

@@ -42,10 +42,14 @@ def test_a_result_that_is_not_plausible_is_not_called_registered(call: Call, sca
 def test_strict_makes_it_an_error_after_all_is_written(call: Call, scaled: list[Any], tmp_path: Path) -> None:
     outcome = call("register", *scaled, "-o", tmp_path / "out", "--strict", "-q")
     assert (outcome.code, outcome.out) == (4, "")
-    assert "nephi: error: images or result are not plausible" in outcome.err.splitlines()[-1]
+    *lines, last = outcome.err.splitlines()
+    count = "the warning" if len(lines) == 1 else f"the {len(lines)} warnings"
+    written = f"results are in {tmp_path / 'out'}"
+    assert last == f"nephi: error: images or result are not plausible, see {count} above; {written}"
     assert len(list((tmp_path / "out").iterdir())) == 6
     outcome = call("register", *scaled, "-o", tmp_path / "other", "--strict", "--dry-run")
     assert outcome.code == 4 and not (tmp_path / "other").exists()
+    assert outcome.err.splitlines()[-1].endswith(" above")  # no results to look at
 
 
 def test_strict_lets_plausible_results_pass(call: Call, flat: Path, tmp_path: Path) -> None:

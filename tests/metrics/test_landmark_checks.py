@@ -52,7 +52,7 @@ def test_points_inside_pass(grid: Grid, points: Tensor) -> None:
     ("read", "said"),
     [
         (lambda p, g: LPS * p, "with x and y reversed they lie inside"),
-        (lambda p, g: g.world_to_voxel_points(p), "look like voxels"),
+        (lambda p, g: g.world_to_voxel_points(p), "look like voxels .* and --points-reference"),
         (lambda p, g: LPS * (g.world_to_voxel_points(p) + 1), "look like voxels"),
         (lambda p, g: LPS * g.world_to_voxel_points(p) * g.spacing, "look like mm from the image's first voxel"),
         (lambda p, g: p + 1000, "check that they belong to these images"),
@@ -73,7 +73,7 @@ def test_another_frame_is_found(
 
 def test_some_points_outside_are_counted(grid: Grid, points: Tensor) -> None:
     points[7:10] += 500
-    with pytest.warns(PlausibilityWarning, match=r"found 3 of 20 outside of it, the first is 7 at \("):
+    with pytest.warns(PlausibilityWarning, match=r"found 3 of 20 outside of it, the first is landmark 7 at \("):
         check_landmarks(pairs_of(points), grid, None)
 
 
@@ -92,7 +92,9 @@ def test_readings_that_fit_better(points: Tensor) -> None:
     noise = 0.1 * torch.randn(20, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     moving = points + shift + noise
     assert said(points, moving) == ""
-    assert "with fixed and moving points exchanged" in said(moving, points)
+    exchanged = said(moving, points)
+    assert "with fixed and moving points exchanged" in exchanged
+    assert "check the columns or files, and that the transform takes fixed points to the moving image" in exchanged
     assert "with x and y reversed" in said(LPS * points, LPS * moving)
     assert said(points, points - torch.tensor([5.0, -3.0, 9.0]).double()) == ""
     assert "check their unit (mm)" in said(points / 10, moving / 10)

@@ -14,7 +14,7 @@ from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.optimize import Settings, preset, register, with_similarity
 from nephi.optimize.pair import make_pair
-from nephi.optimize.result_checks import check_affine, check_folding
+from nephi.optimize.result_checks import check_affine, check_agreement, check_folding
 from nephi.optimize.settings import ImageSettings
 from nephi.phantoms import PhantomPair, lung_phantom, shapes_phantom
 from nephi.phantoms.grids import rotation
@@ -110,6 +110,26 @@ def test_inverted_contrast_under_another_measure_is_warned_of(seed: int, shapes:
         result = register(shapes.fixed, inverted(shapes.moving), settings=with_similarity(quick, "pooled"), seed=seed)
     assert torch.linalg.det(result.stored.affine.matrix[:-1, :-1]) > 0
     assert any("what is bright in one is dark in the other: choose --preset multimodal" in w for w in result.warnings)
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_bright_that_was_carried_onto_dark_is_warned_of(background: bool) -> None:
+    """Also where a common background outweighs what is inside, and the fit gained a little information."""
+    grid = Grid.from_spacing((96, 96), (1.0, 1.0), (0.0, 0.0))
+    outward = grid.voxel_centres().float() - 47.5
+    radius = outward.norm(dim=-1)
+    size, half_wave = 24.0 if background else 99.0, 4.0
+    waves = 200 * torch.sin(torch.pi * radius / half_wave)
+    fixed = torch.where(radius < size, 300 + waves, 0.0)
+    moving = torch.where(radius < size + half_wave, 300 - waves, 0.0)
+    pair = make_pair(Image(fixed, grid), Image(moving, grid), None, None, ImageSettings())
+    shift = outward * (half_wave / radius * (radius < size))[..., None]
+    astray = DisplacementField(shift, grid)
+    identity = AffineTransform.identity(2)
+    generator = torch.Generator()
+    found = messages(lambda: check_agreement(pair, {"at the start": identity}, astray, 1.0, generator))
+    assert len(found) == 1 and "is on bright after it" in found[0] and "choose --preset multimodal" in found[0]
+    assert messages(lambda: check_agreement(pair, {"at the start": identity}, identity, 1.0, generator)) == []
 
 
 def blobs(grid: Grid, seed: int) -> torch.Tensor:
