@@ -6,6 +6,7 @@ from moving to fixed points in FSL's scaled voxels, which depend on both images.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -14,20 +15,21 @@ from torch import Tensor
 from nephi.errors import DataError, UsageError
 from nephi.io.conventions import FieldConvention, coordinates
 from nephi.io.foreign import naming, require_file
-from nephi.io.itk_text import NUMERIC, parse_numbers
+from nephi.io.itk_text import parse_numbers
 from nephi.transforms import AffineTransform
 
 MATRIX_CONVENTIONS = ("fsl", "greedy", "niftyreg")
+NUMBER_LIKE = re.compile(r"[+-]?(nan|inf(inity)?)|[^\s()#:]*[0-9][^\s()#:]*", re.IGNORECASE)
 MAX_SIZE = 2**14  # bytes
 ROUNDING = 1e-6  # of the last row, in tools that compute in float32
 
 
 def is_matrix_text(path: Path) -> bool:
-    """Return whether a file begins with a line of three or four decimal numbers, and nothing else."""
+    """Return whether a file begins with a line of three or four numbers, also damaged ones (`0,98`, `O.98`, `nan`)."""
     with open(require_file(path), "rb") as file:
         start = file.read(MAX_SIZE).decode("utf-8-sig", errors="replace").lstrip()
-    first = start.splitlines()[0] if start else ""
-    return len(first.split()) in (3, 4) and NUMERIC.fullmatch(first) is not None
+    words = start.splitlines()[0].split() if start else []
+    return len(words) in (3, 4) and all(NUMBER_LIKE.fullmatch(word) for word in words)
 
 
 def read_matrix_text(path: Path, convention: FieldConvention | None) -> AffineTransform:

@@ -23,6 +23,18 @@ def matrix_of(path: Path, convention: FieldConvention | None = None) -> torch.Te
     return read.matrix
 
 
+@pytest.mark.parametrize("wrong", ["1,1", "1.l", "O.9e1", "nan", "-inf", "0x1", "1_1"])
+@pytest.mark.parametrize("suffix", [".mat", ".txt"])
+def test_damaged_numbers_are_named(tmp_path: Path, wrong: str, suffix: str) -> None:
+    """Such a file is no worse a matrix for it: MATLAB files and ITK's text have nothing to do with it."""
+    path = tmp_path / f"a{suffix}"
+    path.write_text(MATRIX.replace("1.1", wrong))
+    with pytest.raises(DataError, match=rf"a{suffix}: line 1: expected decimal numbers in the matrix, found '{wrong}'"):
+        read_foreign_transform(path, FieldConvention("greedy"))
+    with pytest.raises(DataError, match=r"FLIRT, greedy and NiftyReg"):
+        read_foreign_transform(path)
+
+
 @pytest.mark.parametrize("name", ["greedy", "niftyreg"])
 @pytest.mark.parametrize("suffix", [".mat", ".txt", "", ".mtx"])
 def test_fixed_to_moving_in_ras(tmp_path: Path, name: str, suffix: str) -> None:
