@@ -105,7 +105,7 @@ def test_kinds_that_nephi_lacks_are_named(tmp_path: Path) -> None:
 
 def test_minc_files_of_other_tools_are_refused(tmp_path: Path) -> None:
     matrix_lines = "Transform_Type = Linear;\nLinear_Transform =\n 1 0 0 4\n 0 1 0 5\n 0 0 1 6;\n"
-    refused(tmp_path / "a.xfm", "MNI Transform File\n\n" + matrix_lines, "whose frame cannot be told")
+    refused(tmp_path / "a.xfm", "MNI Transform File\n\n" + matrix_lines, "whose frame is unknown")
     (tmp_path / "b.xfm").write_text("MNI Transform File\n%ITK-XFM writer\n\n" + matrix_lines)
     read = read_foreign_transform(tmp_path / "b.xfm")
     assert isinstance(read, AffineTransform)
