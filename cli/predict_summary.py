@@ -29,7 +29,7 @@ MEASURES = {
     "seconds": "seconds a pair",
     "cpu_seconds": "CPU seconds a pair",
 }
-COLUMNS = ("pair", "fixed", "moving", *MEASURES, "error")
+COLUMNS = ("pair", "fixed", "moving", *MEASURES, "warnings", "error")
 HUGE = 1e300  # beyond every measure; a whole number in JSON may be too long to be printed
 FORMULA = ("=", "+", "-", "@")
 UNITS = {"folding_percent": " %", "tre_before_mm": " mm", "tre_mm": " mm", "inverse_consistency_mm": " mm"}
@@ -49,6 +49,7 @@ def row_of_report(case: PairFiles, report: Mapping[str, Any]) -> Row:
         "inverse_consistency_mm": report.get("inverse_consistency_mm"),
         "seconds": sum(stage["wall_s"] for stage in stages),
         "cpu_seconds": sum(stage["cpu_s"] for stage in stages),
+        "warnings": len(report.get("warnings") or ()),
     }
     return named(case) | {name: value for name, value in found.items() if value is not None}
 
@@ -87,6 +88,8 @@ def finished_row(case: PairFiles, folder: Path, save: Sequence[str], about: Mapp
 def told(row: Row, verbose: bool) -> str:
     """Return a row in words."""
     parts = [f"{MEASURES[name]} {row[name]:.3f}{UNITS.get(name, '')}" for name in MEASURES if name in row]
+    if count := row.get("warnings"):
+        parts.insert(-1, f"{count} {'warning' if count == 1 else 'warnings'}")
     return f"{row['pair']}: {', '.join(parts if verbose else parts[:-1])}"
 
 
@@ -121,6 +124,8 @@ def summary_table(rows: Sequence[Row], folder: Path) -> None:
     """Print the means over all pairs that were registered."""
     done = [row for row in rows if "error" not in row]
     lines = [("pairs", f"{len(done)} of {len(rows)}")]
+    if doubtful := sum(row.get("warnings", 0) > 0 for row in done):
+        lines.append(("pairs with warnings", str(doubtful)))
     for name, words in MEASURES.items():
         if values := [row[name] for row in done if name in row]:
             lines.append((f"{words}, mean", f"{sum(values) / len(values):.3f}{UNITS.get(name, '')}"))

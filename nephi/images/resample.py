@@ -103,8 +103,9 @@ def warn_of_units(image: Image, outside: float) -> None:
     reach = (high - low) / 2
     if outside != 0 and not low - reach <= outside <= high + reach and low < high:
         warn(
-            f"{image.name}: voxels from outside of it become {outside:g}, the value the transform stores, but its own "
-            f"lie between {low:g} and {high:g}; if its units are others, give the value outside"
+            f"{image.name}: its voxels lie between {low:g} and {high:g}, far from {outside:g}, the value that the "
+            "transform stores for voxels from outside; choose the interpolation label for a mask or label map; give "
+            "the value outside for an image in other units"
         )
 
 

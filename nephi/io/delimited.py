@@ -100,11 +100,11 @@ def read_table(path: Path, wanted: Sequence[str]) -> Table:
 
 
 def delimiter_of(header: str, wanted: Sequence[str]) -> str:
-    """Return the delimiter that finds most of the wanted columns in the header line, commas in doubt."""
+    """Return the delimiter that finds most wanted columns in the header line, else most columns; commas in doubt."""
 
-    def found(delimiter: str) -> int:
+    def found(delimiter: str) -> tuple[int, int]:
         names = next(csv.reader([header], delimiter=delimiter, skipinitialspace=delimiter != "\t"), [])
-        return len({name.strip().lower() for name in names} & set(wanted))
+        return len({name.strip().lower() for name in names} & set(wanted)), len(names)
 
     return max(DELIMITERS, key=found)
 

@@ -142,12 +142,21 @@ def _read_table(path: Path, prefixes: tuple[str, ...]) -> tuple[tuple[str, ...],
     if missing:
         raise DataError(
             f"{path}: expected the columns {','.join(wanted)}, separated by {table.separator}, found "
-            f"{','.join(table.header)}; missing: {','.join(missing)}"
+            f"{','.join(table.header)}; missing: {','.join(missing)}{_other_kind(table, prefixes)}"
         )
     if not table.rows:
         raise DataError(f"{path}: expected one line for each point, found only the header")
     values = torch.tensor(table.numbers(wanted), dtype=torch.float64)
     return _ids(table), list(values.split(len(axes), dim=1))
+
+
+def _other_kind(table: Table, prefixes: tuple[str, ...]) -> str:
+    """Return what to do with a table of one image's points where pairs were expected, and the reverse; else nothing."""
+    if len(prefixes) == 2 and {"x", "y"} <= set(table.header):
+        return "; these are points of one image: nephi evaluate takes those of the other by --moving-landmarks"
+    if len(prefixes) == 1 and {"fixed_x", "moving_x"} <= set(table.header):
+        return "; these are pairs of points: write the columns of one image into a file of their own, as x,y,z"
+    return ""
 
 
 def _ids(table: Table) -> tuple[str, ...]:

@@ -2,10 +2,13 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+import nibabel
+import numpy as np
 import pytest
 
 import nephi
@@ -125,6 +128,23 @@ def test_one_bad_pair_does_not_lose_the_others(call: Call, flat: Path, path: Pat
     rows = summary(tmp_path / "out")
     assert "moving.nii.gz" in rows["ben_fixed--ben_moving"]["error"]
     assert (tmp_path / "out" / "cem_fixed--cem_moving" / "transform.nephi").is_file()
+
+
+def test_warnings_are_counted(call: Call, flat: Path, path: Path, tmp_path: Path) -> None:
+    """Also by a second call, which leaves the results as they are."""
+    image = nibabel.load(flat / "moving.nii.gz")
+    image.header["qform_code"] = image.header["sform_code"] = 0
+    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), None, image.header), tmp_path / "lost.nii.gz")
+    rows = f"fixed,moving,name\n{flat}/fixed.nii.gz,{flat}/moving.nii.gz,good\n{flat}/fixed.nii.gz,lost.nii.gz,odd\n"
+    (tmp_path / "pairs.csv").write_text(rows, encoding="utf-8")
+    for _ in range(2):
+        outcome = call("predict", path, tmp_path / "pairs.csv", "-o", tmp_path / "out", *SAVE)
+        texts = json.loads((tmp_path / "out" / "odd" / "report.json").read_text(encoding="utf-8"))["warnings"]
+        assert any("lost.nii.gz" in text for text in texts)
+        found = summary(tmp_path / "out")
+        assert found["odd"]["warnings"] == str(len(texts)) and found["good"]["warnings"] == "0"
+        assert f", {len(texts)} warning" in outcome.out.splitlines()[1]
+        assert re.search(r"pairs with warnings +1\b", outcome.out)
 
 
 def test_a_data_set(call: Call, succeed: Call, flat: Path, path: Path, tmp_path: Path) -> None:

@@ -132,6 +132,22 @@ def test_pairs_need_both_sides_in_one_dimension(tmp_path: Path) -> None:
         read_point_pairs(path)
 
 
+@pytest.mark.parametrize("separator", ",;\t")
+def test_points_of_one_image_for_pairs_and_the_reverse(tmp_path: Path, separator: str) -> None:
+    one, two = "id,x,y\n1,2,3\n", "id,fixed_x,fixed_y,moving_x,moving_y\n1,2,3,4,5\n"
+    for text, read, advice in (
+        (
+            one,
+            read_point_pairs,
+            "missing: fixed_x,fixed_y,moving_x,moving_y; these are points of one image: .*--moving-",
+        ),
+        (two, read_points, "missing: x,y; these are pairs of points: write the columns of one image"),
+    ):
+        path = write(tmp_path / "a.csv", text.replace(",", separator))
+        with pytest.raises(DataError, match=advice):
+            read(path)
+
+
 @pytest.mark.parametrize("contents", [b"\xff\xfe\x00id", b"id,x,y\n\x80,1,2\n", bytes(range(256))])
 def test_no_text(tmp_path: Path, contents: bytes) -> None:
     (tmp_path / "a.csv").write_bytes(contents)
