@@ -44,8 +44,8 @@ def test_register_passes_them_on(
     done = call("register", *pair, "-o", tmp_path / "out", "--config", brief, *quiet)
     assert done.code == 0
     assert done.err.count(f"nephi: warning: {TEXT}\n") == 1
-    assert json.loads((tmp_path / "out" / "report.json").read_text())["warnings"].count(TEXT) == 1
-    assert TEXT.replace("<first>", "&lt;first&gt;") in (tmp_path / "out" / "report.html").read_text()
+    assert json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))["warnings"].count(TEXT) == 1
+    assert TEXT.replace("<first>", "&lt;first&gt;") in (tmp_path / "out" / "report.html").read_text("utf-8")
 
 
 def test_other_commands_print_them(call: Call, flat: Path, tmp_path: Path, doubtful: None) -> None:
