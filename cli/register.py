@@ -113,7 +113,8 @@ def register(
     report     report.json          settings, versions, times, memory, folding, inverse consistency, loss history
     page       report.html          all of it with pictures before and after; opens in any browser, offline
 
-    Images: NIfTI, mha, mhd, nrrd, or DICOM (a folder with one series, a file); 2-D or 3-D.
+    Images: NIfTI (also from a pipe), Analyze, .mgz, mha, mhd, nrrd, or DICOM (a folder with one series, a file); 2-D or
+    3-D.
 
     Intensities, masks, affine part, folding and agreement are checked, and what is not plausible is warned of; with
     --strict the exit code then is 4.

@@ -36,7 +36,9 @@ def test_a_result_that_is_not_plausible_is_not_called_registered(call: Call, sca
     assert outcome.out.startswith("Finished with warnings") and "Registered" not in outcome.out
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert [f"nephi: warning: {text}" for text in report["warnings"]] == lines
-    assert "expected a CT in Hounsfield units" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "expected a CT in Hounsfield units" in page
+    assert '<span class="option">--preset</span> generic' in page  # no line break after its hyphens
 
 
 def test_strict_makes_it_an_error_after_all_is_written(call: Call, scaled: list[Any], tmp_path: Path) -> None:
