@@ -37,6 +37,13 @@ def test_other_files_store_none(tmp_path: Path) -> None:
     assert nephi.outside_value(tmp_path / "a.tfm") == 0
 
 
+def test_a_folder_is_refused_with_the_file_to_give(tmp_path: Path) -> None:
+    with pytest.raises(nephi.DataError, match=r"expected a transform \(\.nephi, .*found a folder; give the file in it"):
+        nephi.read_transform(tmp_path)
+    with pytest.raises(nephi.DataError, match=r"expected a transform \(\.nephi, .*found \.doc"):
+        nephi.read_transform(tmp_path / "a.doc")
+
+
 @pytest.mark.parametrize("value", ["-1024", None, float("nan"), [1.0]])
 def test_stored_values_that_are_no_number_are_refused(value: object, tmp_path: Path) -> None:
     path = save(tmp_path / "a.nephi", {"image": {"outside": value}})

@@ -54,8 +54,9 @@ def read_foreign_transform(path: str | Path, convention: FieldConvention | None 
     if convention is not None and convention.name in MATRIX_CONVENTIONS and is_matrix_text(path):
         return read_matrix_text(path, convention)
     if suffix not in TRANSFORM_SUFFIXES:
-        known = ", ".join((*NIFTI_SUFFIXES, *ITK_SUFFIXES, *TRANSFORM_SUFFIXES, ".lta"))
-        raise DataError(f"{path}: expected a transform ({known}), found {suffix or 'no suffix'}")
+        known = ", ".join((".nephi", *NIFTI_SUFFIXES, *ITK_SUFFIXES, *TRANSFORM_SUFFIXES, ".lta"))
+        folder = "a folder; give the file in it, transform.nephi of a result" if path.is_dir() else ""
+        raise DataError(f"{path}: expected a transform ({known}), found {folder or suffix or 'no suffix'}")
     if suffix == ".txt" and is_elastix(path):
         return read_elastix(path)
     if suffix in MATRIX_SUFFIXES and is_matrix_text(path):
