@@ -1,13 +1,15 @@
 """Files of named tensors and one JSON text: what `.nephi` files, model files and states of a training have in common.
 
 They are safetensors files: numbers and text, nothing that could run code. The text lies under the single metadata key
-`nephi`: safetensors does not keep the order of several keys, and equal content shall be equal bytes.
+`nephi`: safetensors does not keep the order of several keys, and equal content shall be equal bytes. The text holds a
+checksum of all else, as safetensors has none: a flipped bit would be another transform, or another model.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from nephi.documents import is_unicode, parse_json
 from nephi.errors import DataError, NephiError
 
 KEY = "nephi"
+CHECKSUM = "checksum"
 # What building anything from a header and tensors raises that do not belong together.
 UNFIT = (NephiError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
 DTYPES = (
@@ -46,13 +49,15 @@ class TensorFile:
         from safetensors.torch import save
 
         told = {"format": self.format, "version": version or self.versions[-1], **header}
+        told[CHECKSUM] = _checksum(told, tensors)
         data: bytes = save(tensors, metadata={KEY: json.dumps(told, sort_keys=True)})
         return data
 
     def read(self, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Read the header and the tensors, on the CPU.
 
-        Raises `DataError` in one line for a file that is missing, cut short, of another kind or of an unknown version.
+        Raises `DataError` in one line for a file that is missing, cut short, of another kind, of an unknown version,
+        or whose checksum is that of other contents. Files of before have none.
         """
         from safetensors import safe_open
 
@@ -62,7 +67,9 @@ class TensorFile:
             # Paths that are not UTF-8, which safetensors does not open, by their descriptor.
             with path.open("rb") as file, safe_open(_utf8_name(path, file.fileno()), framework="pt") as handle:
                 header = parse_json((handle.metadata() or {}).get(KEY, "null"))
-                tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no mapping)
+                # Copied, as they are mapped: a file that is cut or written over later would end the process, or change
+                # the transform.
+                tensors = {name: handle.get_tensor(name).clone() for name in handle.keys()}  # noqa: SIM118 (no mapping)
         except Exception as error:  # of torch or safetensors, for types and shapes that they do not support
             raise DataError(f"{path}: not a {self.called}, or cut short ({one_line(error)}){self._then}") from None
         if not isinstance(header, dict) or header.get("format") != self.format:
@@ -76,6 +83,8 @@ class TensorFile:
         for name, tensor in tensors.items():
             if tensor.dtype not in DTYPES:
                 raise self.damaged(path, DataError(f"{name} is of type {tensor.dtype}, which no {self.called} holds"))
+        if header.pop(CHECKSUM, None) not in (None, _checksum(header, tensors)):
+            raise self.damaged(path, DataError("its checksum is that of other contents; copy it again"))
         return header, tensors
 
     def require_finite(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -92,6 +101,16 @@ class TensorFile:
     @property
     def _then(self) -> str:
         return f"; {self.advice}" if self.advice else ""
+
+
+def _checksum(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
+    """Return the CRC-32 of a header and of names, types, shapes and bytes of tensors."""
+    found = zlib.crc32(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        found = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), found)
+        found = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, found)
+    return found
 
 
 def _utf8_name(path: Path, descriptor: int) -> str:

@@ -60,13 +60,14 @@ def path(stored, tmp_path) -> Path:
 
 
 def edit(path: Path, change: Change) -> Path:
-    """Write the file again after `change(header, tensors)`."""
+    """Write the file again, without checksum as older ones are, after `change(header, tensors)`."""
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["nephi"])
     tensors = load(data)
+    del header["checksum"]
     change(header, tensors)
-    path.write_bytes(save(tensors, metadata={"nephi": json.dumps(header)}))
+    path.write_bytes(save(tensors, metadata={"nephi": json.dumps(header, sort_keys=True)}))
     return path
 
 
@@ -121,7 +122,7 @@ def test_transform_is_the_field_and_then_the_affine(stored, points_in) -> None:
 
 
 def test_a_file_of_version_1_gives_what_it_gave(tmp_path) -> None:
-    """Written by nephi 0.1.0 before there was another version: the same points, and the same bytes again."""
+    """Written by nephi 0.1.0 before there was another version: the same points, and the same but a checksum."""
     path = Path(__file__).with_name("version1.nephi")
     stored = read_nephi(path)
     points = torch.tensor([[-28.0, 45.0], [-25.5, 40.25], [0.0, 0.0]], dtype=torch.float64)
@@ -129,7 +130,10 @@ def test_a_file_of_version_1_gives_what_it_gave(tmp_path) -> None:
     back = [[-34.24512585004171, 49.049312591552734], [-30.587112530072528, 43.396470069885254]]
     for transform, expected in ((stored.transform, there), (stored.inverse, back)):
         torch.testing.assert_close(transform(points)[:2], torch.tensor(expected).double(), rtol=0, atol=2e-6)
-    assert nephi_bytes(stored) == path.read_bytes()
+    again = tmp_path / "again.nephi"
+    again.write_bytes(nephi_bytes(stored))
+    edit(again, lambda header, tensors: None)
+    assert again.read_bytes() == path.read_bytes()
 
 
 @pytest.fixture
@@ -372,6 +376,32 @@ def test_types_that_no_transform_holds(path, kind) -> None:
     path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
     with pytest.raises(DataError, match=r"pair\.nephi: (damaged|not a) \.nephi transform"):
         read_nephi(path)
+
+
+def test_what_was_read_does_not_depend_on_the_file_any_more(path) -> None:
+    """Tensors that stay mapped change with the file, and a file that is cut ends the process (SIGBUS)."""
+    whole = path.read_bytes()
+    read = read_nephi(path)
+    path.write_bytes(bytes(len(whole)))
+    assert nephi_bytes(read) == whole
+
+
+def test_a_flipped_bit_is_found(path) -> None:
+    """Of the numbers, which safetensors does not check, and of the header."""
+    whole = path.read_bytes()
+    (length,) = struct.unpack("<Q", whole[:8])
+    places = [*range(8 + length, len(whole), 97), whole.index(b"fixed_grid") - 20, whole.index(b"shape")]
+    for place in places:
+        for bit in (0, 6):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << bit
+            path.write_bytes(damaged)
+            with pytest.raises(DataError, match=r"pair\.nephi: (damaged|not a) \.nephi transform"):
+                read_nephi(path)
+    path.write_bytes(whole)
+    assert nephi_bytes(read_nephi(path)) == whole
+    edit(path, lambda header, tensors: None)
+    assert nephi_bytes(read_nephi(path)) == whole
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"seed": ' + "1" * 5000 + "}", '"' + "x" * 100, "[1]"])

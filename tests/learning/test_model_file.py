@@ -81,6 +81,7 @@ def change(path: Path, **entries: object) -> None:
 
     with safe_open(str(path), framework="pt") as handle:
         header = json.loads(handle.metadata()["nephi"])
+        del header["checksum"]  # as in older files
         tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
     path.write_bytes(save(tensors, metadata={"nephi": json.dumps({**header, **entries})}))
 
