@@ -112,6 +112,8 @@ def _initial(value: str | None) -> str | Transform | None:
         return value
     import nephi
 
+    if not Path(value).suffix and not Path(value).exists():
+        raise nephi.UsageError(f"--initial: expected {', '.join(INITIALS)} or a file, found {value!r}")
     transform = read_one(Path(value))
     if not _is_affine(transform):
         raise nephi.DataError(

@@ -128,7 +128,6 @@ BAD = {
     "NaN in the affine": (fixed(lambda f: f.header(x=[np.nan, 0, 0, 0], y=[0, 1, 0, 0], z=[0, 0, 1, 0])), "NaN"),
     "a slice upright": (fixed(lambda f: f.header(x=[1, 0, 0, 0], y=[0, 0, 1, 0], z=[0, 1, 0, 0])), "x-y plane"),
     "missing initial": (extra("--initial", lambda f: f.folder / "no.tfm"), "no such file"),
-    "mistyped initial": (extra("--initial", lambda f: Path("momnets")), "expected a transform"),
     "initial no transform": (extra("--initial", lambda f: f.bytes("bad.tfm", b"hello")), "`name: value`"),
     "initial an image": (extra("--initial", lambda f: f.fixed), "displacement field"),
     "initial a deformation": (
@@ -202,6 +201,7 @@ def test_odd_masks_end_without_a_traceback(fills: str, call: Call, files: Files,
         (["--window", "5", "5"], "image.window"),
         (["--window", "nan", "1"], "image.window"),
         (["--outside", "nan"], "image.outside"),
+        (["--initial", "centres"], "moments, centers, none or a file"),
     ],
 )
 def test_wrong_values(options: list[str], named: str, call: Call, files: Files, tmp_path: Path) -> None:
