@@ -41,11 +41,13 @@ def test_dirlab_to_slicer_and_back(scene: Path, succeed: Call) -> None:
 
 
 @pytest.mark.parametrize("flip", ["", "z", "XY"])
-def test_landmarks_in_two_files(scene: Path, succeed: Call, flip: str) -> None:
+def test_landmarks_in_two_files(scene: Path, call: Call, flip: str) -> None:
     image = scene / "image.nii.gz"
     sides = ("--landmarks", scene / "fixed.txt", "--moving-landmarks", scene / "moving.txt")
     dirlab = ("--points-format", "dirlab", "--points-reference", image, "--flip", flip)
-    succeed("evaluate", "-t", scene / "a.tfm", *sides, *dirlab, "--json", scene / "m.json", "-q")
+    done = call("evaluate", "-t", scene / "a.tfm", *sides, *dirlab, "--json", scene / "m.json", "-q")
+    assert done.code == 0
+    assert ("with x and y reversed" in done.err) == (flip == "XY")
     worst = max(json.loads((scene / "m.json").read_text())["tre_mm"]["each"])
     assert worst < 1e-9 if not flip else worst > 1
 
