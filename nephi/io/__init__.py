@@ -1,18 +1,18 @@
 """Foreign files: images, series, transforms and landmarks; the only room that knows LPS, NIfTI or DICOM."""
 
-from nephi.io.atomic import check_output_file, replacing, replacing_files, write_durably, write_text
-from nephi.io.commit import real_path, settle_abandoned
-from nephi.io.conventions import CONVENTIONS, FieldConvention
-from nephi.io.delimited import delimiter_of
-from nephi.io.displacement import read_displacement, write_displacement_itk
-from nephi.io.displacement_writer import DisplacementWriter, write_displacement
 from nephi.io.export import FORMATS, export_transform
+from nephi.io.fields.conventions import CONVENTIONS, FieldConvention
+from nephi.io.fields.displacement import read_displacement, write_displacement_itk
+from nephi.io.fields.displacement_writer import DisplacementWriter, write_displacement
+from nephi.io.files.atomic import check_output_file, replacing, replacing_files, write_durably, write_text
+from nephi.io.files.commit import real_path, settle_abandoned
 from nephi.io.frames import require_perpendicular
 from nephi.io.images import image_grid, read_grid, read_image, write_image
-from nephi.io.landmarks import POINT_FORMATS, read_point_pairs, read_points, write_point_pairs, write_points
-from nephi.io.nifti import slab_writer
+from nephi.io.nifti.image import slab_writer
+from nephi.io.points.delimited import delimiter_of
+from nephi.io.points.landmarks import POINT_FORMATS, read_point_pairs, read_points, write_point_pairs, write_points
 from nephi.io.series import Series, read_series, write_series
-from nephi.io.transforms import read_foreign_transform, write_affine
+from nephi.io.transforms.transform_file import read_foreign_transform, write_affine
 
 __all__ = [
     "CONVENTIONS",

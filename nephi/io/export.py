@@ -8,12 +8,12 @@ from types import MappingProxyType
 
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
-from nephi.io.composite_file import COMPOSITE_SUFFIXES, write_composite
-from nephi.io.conventions import require_possible
-from nephi.io.displacement_writer import write_displacement
+from nephi.io.fields.conventions import require_possible
+from nephi.io.fields.displacement_writer import write_displacement
+from nephi.io.fields.interleaved import INTERLEAVED_SUFFIXES, write_interleaved
 from nephi.io.foreign import NIFTI_SUFFIXES, suffix_of
-from nephi.io.interleaved import INTERLEAVED_SUFFIXES, write_interleaved
-from nephi.io.transforms import AFFINE_SUFFIXES, write_affine
+from nephi.io.transforms.composite_file import COMPOSITE_SUFFIXES, write_composite
+from nephi.io.transforms.transform_file import AFFINE_SUFFIXES, write_affine
 from nephi.transforms import Transform, as_affine
 
 SUFFIXES: Mapping[str, tuple[str, ...]] = MappingProxyType(

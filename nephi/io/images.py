@@ -10,14 +10,14 @@ import torch
 from nephi.errors import DataError, UsageError, collected_warnings
 from nephi.geometry import Grid
 from nephi.images import Image
-from nephi.io.dicom import dicom_grid, is_dicom, read_dicom
+from nephi.io.dicom.image import dicom_grid, is_dicom, read_dicom
 from nephi.io.flat import flattened
 from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, is_folder, require_file, suffix_of
-from nephi.io.headers import HEADER_SUFFIXES, read_volume_header
 from nephi.io.itk import write_scalar_itk
-from nephi.io.nifti import image_of_file, write_nifti
+from nephi.io.meta_nrrd.voxel_image import read_voxel_header, read_voxel_image
+from nephi.io.nifti.image import image_of_file, write_nifti
+from nephi.io.nifti.volume_header import HEADER_SUFFIXES, read_volume_header
 from nephi.io.pictures import read_picture
-from nephi.io.voxel_image import read_voxel_header, read_voxel_image
 
 FLAT_SUFFIXES = (".png", ".tif", ".tiff")
 

@@ -13,13 +13,13 @@ import torch
 from nephi.errors import DataError, NephiError
 from nephi.geometry import Grid
 from nephi.images import Image
-from nephi.io.atomic import replacing
-from nephi.io.captured import LOCK, captured_output
 from nephi.io.encoding import encoded, file_type
+from nephi.io.files.atomic import replacing
+from nephi.io.files.captured import LOCK, captured_output
+from nephi.io.files.messages import damage_in, warn_of
+from nephi.io.files.utf8_paths import readable_path, writable_path
 from nephi.io.foreign import naming, reason_of, require_file, unreadable
 from nephi.io.frames import flip_matrix, require_perpendicular
-from nephi.io.messages import damage_in, warn_of
-from nephi.io.utf8_paths import readable_path, writable_path
 from nephi.io.voxels import Array
 
 

@@ -17,10 +17,10 @@ import torch
 from nephi.errors import DataError, warn
 from nephi.geometry import Grid
 from nephi.images import Image
+from nephi.io.files.messages import python_warnings
 from nephi.io.foreign import reading, require_file
 from nephi.io.frames import flip_matrix
 from nephi.io.itk import grid_of, read_itk, require_dimension, shared_voxels
-from nephi.io.messages import python_warnings
 from nephi.io.voxels import Array, held_voxels
 
 PHOTOMETRIC, BITS, SAMPLES, DESCRIPTION, ORIENTATION = 262, 258, 277, 270, 274  # tags of TIFF

@@ -10,14 +10,14 @@ from pathlib import Path
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
 from nephi.images import Image
-from nephi.io.atomic import replacing
 from nephi.io.encoding import file_type
+from nephi.io.files.atomic import replacing
+from nephi.io.files.gzipped import open_output
 from nephi.io.foreign import NIFTI_SUFFIXES, naming, reading, suffix_of
-from nephi.io.gzipped import open_output
-from nephi.io.headers import read_volume_header
 from nephi.io.images import read_image
-from nephi.io.nifti import image_of_file, write_block
-from nephi.io.nifti_header import header_bytes
+from nephi.io.nifti.header import header_bytes
+from nephi.io.nifti.image import image_of_file, write_block
+from nephi.io.nifti.volume_header import read_volume_header
 from nephi.io.stored_volume import StoredVolume, check_end
 from nephi.io.voxels import Array, held_slab
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from nephi.errors import DataError
 from nephi.geometry import Grid
+from nephi.io.files.gzipped import Content
 from nephi.io.flat import flat_grid
 from nephi.io.foreign import naming
-from nephi.io.gzipped import Content
 from nephi.io.voxels import Array, Scaling
 
 CHUNK = 2**22  # bytes; gzip's readinto makes a copy of what it is asked for

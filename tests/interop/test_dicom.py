@@ -14,7 +14,7 @@ from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io import read_image, write_image
 
-from ..io.dicom_writer import ramp, write_slices
+from ..io.dicom.dicom_writer import ramp, write_slices
 
 UID = "1.2.826.0.1.3680043.2.1125.1.{}"
 

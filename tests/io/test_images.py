@@ -119,7 +119,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nephi.io.nifti.encoded", fail)
+    monkeypatch.setattr("nephi.io.nifti.image.encoded", fail)
     with pytest.raises(DataError, match="No space left"):
         write_image(ramp(grid_3d, torch.float32), path)
     assert path.read_bytes() == before

@@ -1,0 +1,214 @@
+"""One DICOM file: its header, and where its pixels are. No length in it is trusted beyond the file's own size."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from nephi.errors import DataError
+from nephi.io.dicom.elements import numbers, text_of
+from nephi.io.foreign import reading
+
+PREAMBLE = 128  # bytes before the letters DICM
+DEFLATED = b"1.2.840.10008.1.2.1.99"  # transfer syntax whose header is compressed, too
+EXPLICIT = b"1.2.840.10008.1.2.1\0\0\0"
+INFLATED_LIMIT = 2**30  # bytes; a deflated file may announce a thousand times its size
+FIRST_GROUPS = (2, 8)  # of the first element in a file without a preamble
+FLOAT_PIXELS, DOUBLE_PIXELS, PIXELS = 0x7FE00008, 0x7FE00009, 0x7FE00010
+UNDEFINED = 0xFFFFFFFF  # length of encapsulated (compressed) pixels
+
+# What is read of a header. Everything else is skipped: it costs time and may be damaged without harm.
+KEYWORDS = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "SeriesDescription",
+    "Modality",
+    "ImageType",
+    "FrameOfReferenceUID",
+    "AcquisitionNumber",
+    "TemporalPositionIdentifier",
+    "EchoTime",
+    "InversionTime",
+    "FlipAngle",
+    "DiffusionBValue",
+    "TriggerTime",
+    "NominalPercentageOfCardiacPhase",
+    "AcquisitionDateTime",
+    "AcquisitionTime",
+    "ContentTime",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "NominalScannedPixelSpacing",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "SpacingBetweenSlices",
+    "SliceThickness",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "ModalityLUTSequence",
+    "DoseGridScaling",
+    "GridFrameOffsetVector",
+    "FrameIncrementPointer",
+    "SliceVector",
+    "DetectorInformationSequence",
+    "PixelAspectRatio",
+    "SequenceOfUltrasoundRegions",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+)
+
+
+class BoundedReader(io.BufferedReader):
+    """A regular file whose reads are cut to its own size: `read(2**31)` of 24 kB allocates 24 kB."""
+
+    def __init__(self, path: Path) -> None:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever, a device never ends
+            raise DataError(f"{path}: expected a regular file, found a device or a pipe")
+        super().__init__(io.FileIO(path))
+        self.size = path.stat().st_size
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return the next `size` bytes, or those up to the end of the file."""
+        if size is None or not 0 <= size <= io.DEFAULT_BUFFER_SIZE:
+            size = max(0, min(size if size is not None and size >= 0 else self.size, self.size - self.tell()))
+        return super().read(size)
+
+
+@dataclass(frozen=True)
+class PixelElement:
+    """Where the pixel data of a file begin (`offset`), their `length` (`UNDEFINED` if compressed), tag and VR."""
+
+    tag: int
+    vr: str | None
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, eq=False)
+class DicomFile:
+    """A DICOM file with its header (a pydicom `Dataset` of `KEYWORDS`); `pixels` is None where it has none."""
+
+    path: Path
+    header: Any
+    size: int
+    pixels: PixelElement | None
+
+    @property
+    def transfer_syntax(self) -> str:
+        """UID of the encoding, empty where the file has no meta header."""
+        return text_of(self.header.file_meta, "TransferSyntaxUID", self.path)
+
+    @property
+    def storage_class(self) -> str:
+        """UID of the kind of object (CT image, ...), empty if missing."""
+        meta = text_of(self.header.file_meta, "MediaStorageSOPClassUID", self.path)
+        return meta or self.text("SOPClassUID")
+
+    @property
+    def is_little_endian(self) -> bool:
+        """Byte order of header and pixels."""
+        return bool(self.header.original_encoding[1])
+
+    def text(self, keyword: str) -> str:
+        """Return a value of the header as text, empty if missing; several are separated by a backslash."""
+        return text_of(self.header, keyword, self.path)
+
+    def count(self, keyword: str, default: int | None = None) -> int:
+        """Return a whole number of the header; raise `DataError` if it is missing (without `default`) or no number."""
+        values = numbers(self.header, keyword, 1, self.path)
+        if values is None and default is not None:
+            return default
+        if values is None or values[0] != round(values[0]) or not 0 <= values[0] < 2**31:
+            found = "it is missing" if values is None else f"found {values[0]:g}"
+            raise DataError(f"{self.path}: expected a whole number as {keyword}, {found}; the header may be damaged")
+        return int(values[0])
+
+
+def has_dicom_prefix(path: Path) -> bool:
+    """Return whether a regular file has the letters DICM behind its preamble."""
+    if not os.path.isfile(path):  # unlike Path.is_file it allows names of any length
+        return False
+    with reading(path, "a file that can be read"), BoundedReader(path) as stream:
+        return stream.read(PREAMBLE + 4)[PREAMBLE:] == b"DICM"
+
+
+def starts_like_dicom(path: Path) -> bool:
+    """Return whether a file has the DICM prefix, or without one begins with an element of a DICOM header."""
+    with reading(path, "a file that can be read"), BoundedReader(path) as stream:
+        head = stream.read(PREAMBLE + 4)
+    if head[PREAMBLE:] == b"DICM":
+        return True
+    group, element = int.from_bytes(head[0:2], "little"), int.from_bytes(head[2:4], "little")
+    explicit = head[4:6].isalpha() and head[4:6].isupper()
+    implicit = int.from_bytes(head[4:8], "little") <= 64  # the first elements are short
+    return len(head) > PREAMBLE and group in FIRST_GROUPS and element <= 0x18 and (explicit or implicit)
+
+
+def open_dicom(path: Path) -> BinaryIO:
+    """Open a DICOM file for `read`, `seek` and `tell`; a deflated one is inflated, up to `INFLATED_LIMIT`."""
+    stream = BoundedReader(path)
+    head = stream.read(1024)
+    stream.seek(0)
+    if DEFLATED not in head or head[PREAMBLE : PREAMBLE + 8] != b"DICM\x02\0\0\0":
+        return stream
+    with stream:
+        # The meta header, which is not compressed, begins with its own length.
+        start = PREAMBLE + 16 + int.from_bytes(head[PREAMBLE + 12 : PREAMBLE + 16], "little")
+        meta, deflated = stream.read(start), stream.read()
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = inflater.decompress(deflated, INFLATED_LIMIT)
+    if inflater.unconsumed_tail:
+        raise DataError(f"{path}: expected at most {INFLATED_LIMIT} bytes, found more when inflating; rewrite the file")
+    if not inflater.eof:
+        raise DataError(f"{path}: expected a whole DICOM slice, the compressed file ends early; copy it again")
+    return io.BytesIO(meta.replace(DEFLATED, EXPLICIT) + inflated)
+
+
+def parse_dicom(path: Path) -> DicomFile:
+    """Read the header of one file; raise `DataError` when it cannot be read.
+
+    To be called through `LibraryWarnings.collect`: pydicom warns of values that break the standard.
+    """
+    from pydicom.filereader import read_partial
+
+    found: list[PixelElement] = []
+    with reading(path, "a whole DICOM slice"), open_dicom(path) as stream:
+        size = stream.seek(0, io.SEEK_END)
+        stream.seek(0)
+
+        def at_pixels(tag: int, vr: str | None, length: int) -> bool:
+            if tag in (FLOAT_PIXELS, DOUBLE_PIXELS, PIXELS):
+                found.append(PixelElement(int(tag), vr, stream.tell(), length))
+            return bool(found)
+
+        header = read_partial(stream, at_pixels, force=True, specific_tags=list(_tags()))
+        for keyword in KEYWORDS:  # pydicom converts a value, and warns of it, when it is first looked at
+            with suppress(Exception):  # raised again, with the file's name, where the value is needed
+                header.get(keyword)
+    return DicomFile(path, header, size, found[0] if found else None)
+
+
+@cache
+def _tags() -> tuple[int, ...]:
+    from pydicom.datadict import tag_for_keyword
+
+    return tuple(tag for tag in map(tag_for_keyword, KEYWORDS) if tag is not None)

@@ -1,0 +1,55 @@
+"""What pydicom warns of, as warnings of nephi."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from nephi.errors import DataWarning, warn
+from nephi.io.files.messages import WARNING_FILTERS
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class LibraryWarnings(logging.Handler):
+    """Texts that pydicom warns of, with the files they are about; each text is issued once for all of them."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.files: dict[str, list[Path]] = {}
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line that pydicom logs."""
+        self.texts.append(record.getMessage())
+
+    def collect(self, call: Callable[[S], T], argument: S, path: Path) -> T:
+        """Return `call(argument)`, keeping what pydicom warns of meanwhile as about the file `path`."""
+        logger = logging.getLogger("pydicom")
+        self.texts.clear()
+        caught: list[warnings.WarningMessage] = []
+        try:
+            with WARNING_FILTERS, warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                logger.addHandler(self)
+                return call(argument)
+        finally:
+            logger.removeHandler(self)
+            for each in caught:
+                if isinstance(each.message, DataWarning):  # nephi's own, of another thread
+                    warnings.warn(each.message, stacklevel=2)
+                else:
+                    self.texts.append(str(each.message))
+            for text in dict.fromkeys(self.texts):
+                self.files.setdefault(" ".join(text.split()), []).append(path)
+
+    def issue(self) -> None:
+        """Pass all texts on as nephi's warnings."""
+        for text, paths in self.files.items():
+            others = f" (and {len(paths) - 1} more files)" if len(paths) > 1 else ""
+            warn(f"{paths[0]}{others}: pydicom: {text.split(' Please see ')[0]}")
+        self.files.clear()

@@ -1,0 +1,1 @@
+"""Displacement fields: what their vectors mean, reading and writing."""

@@ -1,0 +1,76 @@
+"""Images of MetaImage and NRRD files, read without ITK: their libraries trust headers and checksums too much."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nephi.errors import DataError
+from nephi.geometry import Grid
+from nephi.io.foreign import naming
+from nephi.io.frames import flip_matrix
+from nephi.io.meta_nrrd.voxel_data import VoxelData
+from nephi.io.voxels import Array
+
+
+@dataclass(frozen=True, eq=False)
+class VoxelFile:
+    """Header of a MetaImage or NRRD file.
+
+    `shape` are the numbers of voxels along the D spatial axes, of each of `volumes` of a series. Each voxel has
+    `channels` numbers of type `dtype`, which are axis `channel_axis` of the stored array, counted from the fastest.
+    `steps` `(D, D)` has the way from voxel to voxel along each axis as columns, `origin` `(D,)` the first voxel's
+    centre, both in LPS mm, as ITK places the file.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    steps: NDArray[np.float64]
+    origin: NDArray[np.float64]
+    data: VoxelData
+    channels: int = 1
+    channel_axis: int = 0
+    volumes: int = 1
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of the voxels in RAS mm; raises `DataError` naming the file when voxels have no volume."""
+        d = len(self.shape)
+        affine = np.eye(d + 1)
+        affine[:d, :d], affine[:d, d] = self.steps, self.origin
+        with naming(self.path):
+            return Grid(self.shape, flip_matrix(d) @ torch.from_numpy(affine))
+
+    def require_one_volume(self) -> None:
+        """Raise `DataError` naming the file when it is a series of volumes over time."""
+        if self.volumes > 1:
+            raise DataError(
+                f"{self.path}: expected one 2-D or 3-D volume, found a 4-D series of {self.volumes} volumes; "
+                "pick one, or save it as NIfTI"
+            )
+
+    def read(self) -> Array:
+        """Return the voxels `([z, ]y, x)`, with a last axis of channels where there are several.
+
+        They have the byte order of the file. Raises `DataError` naming the file when data is missing or damaged, or of
+        several volumes.
+        """
+        self.require_one_volume()
+        stored = self.data.read(self.dtype, self.channels * int(np.prod(self.shape, dtype=np.int64)))
+        if self.channels == 1:
+            return stored.reshape(self.shape[::-1])
+        axes = [*self.shape]
+        axes.insert(self.channel_axis, self.channels)
+        return np.ascontiguousarray(np.moveaxis(stored.reshape(axes[::-1]), len(axes) - 1 - self.channel_axis, -1))
+
+
+def require_spatial(path: Path, shape: tuple[int, ...]) -> None:
+    """Raise `DataError` unless a shape is that of a 2-D or 3-D volume."""
+    if len(shape) not in (2, 3):
+        raise DataError(f"{path}: expected a 2-D or 3-D volume, found a {len(shape)}-D image; save it as NIfTI")

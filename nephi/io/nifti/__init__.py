@@ -1,0 +1,1 @@
+"""NIfTI in one or two files, Analyze and MGH: headers, positions, voxels."""

@@ -1,0 +1,1 @@
+"""Points and landmarks: tables, 3-D Slicer, elastix, DIR-Lab."""

@@ -1,0 +1,80 @@
+"""Affine maps as a plain matrix in text: FLIRT's, greedy's (and c3d's), NiftyReg's.
+
+The three look the same. greedy and NiftyReg write the map from fixed to moving points in RAS mm. FLIRT writes the map
+from moving to fixed points in FSL's scaled voxels, which depend on both images.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nephi.errors import DataError, UsageError
+from nephi.io.fields.conventions import FieldConvention, coordinates
+from nephi.io.foreign import naming, require_file
+from nephi.io.transforms.itk_text import parse_numbers
+from nephi.transforms import AffineTransform
+
+MATRIX_CONVENTIONS = ("fsl", "greedy", "niftyreg")
+NUMBER_LIKE = re.compile(r"[+-]?(nan|inf(inity)?)|[^\s()#:]*[0-9][^\s()#:]*", re.IGNORECASE)
+MAX_SIZE = 2**14  # bytes
+ROUNDING = 1e-6  # of the last row, in tools that compute in float32
+
+
+def is_matrix_text(path: Path) -> bool:
+    """Return whether a file begins with a line of three or four numbers, also damaged ones (`0,98`, `O.98`, `nan`)."""
+    with open(require_file(path), "rb") as file:
+        start = file.read(MAX_SIZE).decode("utf-8-sig", errors="replace").lstrip()
+    words = start.splitlines()[0].split() if start else []
+    return len(words) in (3, 4) and all(NUMBER_LIKE.fullmatch(word) for word in words)
+
+
+def read_matrix_text(path: Path, convention: FieldConvention | None) -> AffineTransform:
+    """Read a 4x4 matrix, or 3x3 in 2-D, as a map of fixed to moving points (world mm, RAS).
+
+    `convention` names the tool, as the file does not: `greedy`, `niftyreg`, or `fsl` with the grids of both images.
+
+    Raises `DataError` naming the file when no such convention is given, for anything but a finite homogeneous matrix,
+    and when the images have not three dimensions (fsl); `UsageError` when the images of `fsl` are missing.
+    """
+    if convention is None or convention.name not in MATRIX_CONVENTIONS:
+        raise DataError(
+            f"{path}: expected a transform that states its convention, found a matrix in text, which FLIRT, greedy and "
+            "NiftyReg write with different meanings; give --fsl-fixed and --fsl-moving for FLIRT, "
+            "--transform-format greedy (c3d's, too) or niftyreg for the others; nephi export converts it for --initial"
+        )
+    matrix = _matrix(path)
+    if convention.name != "fsl":
+        with naming(path):
+            return AffineTransform(matrix)
+    fixed, moving = convention.fixed, convention.moving
+    if fixed is None or moving is None:
+        raise UsageError(
+            f"{path}: a matrix of FLIRT needs both images: give --fsl-fixed (FLIRT's -ref) and --fsl-moving (its -in)"
+        )
+    if {fixed.dimension, moving.dimension, len(matrix) - 1} != {3}:
+        raise DataError(f"{path}: expected a 4x4 matrix and 3-D images for FLIRT, found other dimensions")
+    with naming(path):
+        to_fixed = AffineTransform(matrix).inverse().matrix
+        return AffineTransform(torch.linalg.inv(coordinates("fsl", moving)) @ to_fixed @ coordinates("fsl", fixed))
+
+
+def _matrix(path: Path) -> Tensor:
+    """Return the homogeneous `(D + 1, D + 1)` matrix of a file, float64."""
+    if path.stat().st_size > MAX_SIZE:
+        raise DataError(f"{path}: expected a 4x4 matrix, found {path.stat().st_size} bytes")
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    rows = [parse_numbers(f"{path}: line {n}", "the matrix", line).tolist() for n, line in enumerate(lines, start=1)]
+    rows = [row for row in rows if row]
+    size = len(rows)
+    if size not in (3, 4) or any(len(row) != size for row in rows):
+        raise DataError(
+            f"{path}: expected 4 rows of 4 numbers, found rows of {', '.join(str(len(r)) for r in rows[:9])}"
+        )
+    last = [0.0] * (size - 1) + [1.0]
+    if max(abs(a - b) for a, b in zip(rows[-1], last, strict=True)) > ROUNDING:
+        raise DataError(f"{path}: expected a last row of zeros and a one, found {rows[-1]}")
+    return torch.tensor([*rows[:-1], last], dtype=torch.float64)

@@ -1,0 +1,156 @@
+"""Transforms of elastix: `TransformParameters.*.txt`, and the chain each one stands at the end of."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nephi.errors import DataError
+from nephi.geometry import Grid
+from nephi.io.foreign import naming, suffix_of
+from nephi.io.frames import flip_matrix, flip_points
+from nephi.io.transforms.elastix_file import ElastixFile, is_elastix
+from nephi.io.transforms.itk_member import MemberType, verified_member
+from nephi.io.transforms.itk_transform import TRANSFORM_SUFFIXES, affine_from_itk, read_itk_transform
+from nephi.transforms import AffineTransform, BSplineField, Composite, Transform
+
+LINEAR_KINDS = {
+    "Translation": {2: "TranslationTransform", 3: "TranslationTransform"},
+    "Euler": {2: "Euler2DTransform", 3: "Euler3DTransform"},
+    "Similarity": {2: "Similarity2DTransform", 3: "Similarity3DTransform"},
+    "Affine": {2: "AffineTransform", 3: "AffineTransform"},
+}
+"""ITK's classes of elastix' linear transforms, by dimension."""
+KINDS = "Translation, Euler, Similarity, Affine, BSpline and File"
+INITIAL_NAMES = ("InitialTransformParametersFileName", "InitialTransformParameterFileName")  # of elastix 4 and 5
+NO_INITIAL = "NoInitialTransform"
+MAX_CHAIN = 256
+"""Files that a chain of initial transforms may have."""
+
+
+def read_elastix(path: Path) -> Transform:
+    """Read a transform of elastix and those it starts from (world mm, RAS): the initial one acts first.
+
+    As elastix has it, a missing name of the initial transform is none; a number names the transform of that index of
+    the same series (`0`: `TransformParameters.0.txt`); `(Transform "File")`, and an initial transform that is no
+    parameter file, are files of ITK.
+
+    Raises `DataError` naming the file when it is damaged or cut, of another kind than Translation, Euler, Similarity,
+    Affine and (cubic) BSpline, when transforms are to be added instead of composed, when an initial one is missing, and
+    when the chain has more than 256 files.
+    """
+    members: list[Transform] = []
+    seen: set[Path] = set()
+    following: Path | None = path
+    while following is not None:
+        seen.add(following.resolve())
+        if following != path and not (suffix_of(following) == ".txt" and is_elastix(following)):
+            members.append(_itk_file(following))
+            break
+        file = ElastixFile(following)
+        members.append(_own_transform(file))
+        following = _initial(file)
+        if following is not None and following.resolve() in seen:
+            raise DataError(
+                f"{file.path}: expected a chain of transforms, found that {following.name} starts from itself"
+            )
+        if following is not None and len(members) >= MAX_CHAIN:
+            raise DataError(f"{path}: expected a chain of at most {MAX_CHAIN} transforms, found a longer one")
+    return members[0] if len(members) == 1 else Composite(_same_dimension(path, members[::-1]))
+
+
+def _same_dimension(path: Path, members: list[Transform]) -> list[Transform]:
+    dimensions = sorted({member.dimension for member in members})
+    if len(dimensions) > 1:
+        raise DataError(f"{path}: expected a chain of transforms of one dimension, found 2-D and 3-D ones")
+    return members
+
+
+def _itk_file(path: Path) -> Transform:
+    if suffix_of(path) not in TRANSFORM_SUFFIXES:
+        raise DataError(
+            f"{path}: expected a transform ({', '.join(TRANSFORM_SUFFIXES)}), found {path.suffix or 'none'}"
+        )
+    return read_itk_transform(path)
+
+
+def _own_transform(file: ElastixFile) -> Transform:
+    kind = file.word("Transform").removesuffix("Transform")
+    if kind == "File":
+        return _itk_file(file.beside(file.word("TransformFileName"), "TransformFileName"))
+    dimension = len(file.numbers("Size")) if "Size" in file else 0
+    announced = file.word("FixedImageDimension", str(dimension))
+    if announced not in ("2", "3"):
+        raise DataError(f"{file.path}: expected a transform in 2-D or 3-D, found {announced[:40]}-D")
+    dimension = int(announced)
+    if file.word("UseDirectionCosines", "true") != "true":
+        raise DataError(f"{file.path}: expected UseDirectionCosines true, found false: the images' frame was left out")
+    values = file.parameters()
+    if kind in ("BSpline", "RecursiveBSpline"):
+        return _spline(file, values, dimension)
+    return _linear(file, kind, values, dimension)
+
+
+def _linear(file: ElastixFile, kind: str, values: list[float], d: int) -> AffineTransform:
+    if kind not in LINEAR_KINDS:
+        raise DataError(
+            f"{file.path}: expected a transform of the kinds {KINDS}, found {kind[:80]}; write its field with "
+            "transformix (-def all), and give that"
+        )
+    fixed = [] if kind == "Translation" else file.numbers("CenterOfRotationPoint", d)
+    if kind == "Euler" and d == 3:
+        fixed.append(float(file.word("ComputeZYX", "false") == "true"))
+    member_type = MemberType(LINEAR_KINDS[kind][d], d)
+    return affine_from_itk(file.path, verified_member(file.path, member_type, np.array(values), np.array(fixed)))
+
+
+def _spline(file: ElastixFile, values: list[float], d: int) -> BSplineField:
+    order = file.word("BSplineTransformSplineOrder", "3")
+    cyclic = file.word("UseCyclicTransform", "false")
+    if (order, cyclic) != ("3", "false"):
+        raise DataError(f"{file.path}: expected cubic B-splines, not cyclic, found order {order}, cyclic {cyclic}")
+    size = file.numbers("GridSize", d)
+    if not all(1 <= n < 2**31 and n == int(n) for n in size):
+        raise DataError(f"{file.path}: expected whole, positive numbers for GridSize, found {size}")
+    shape = [int(n) for n in size]
+    if len(values) != d * int(np.prod(shape, dtype=object)):
+        raise DataError(
+            f"{file.path}: expected {d} TransformParameters for each of {shape} points, found {len(values)}"
+        )
+    spacing, origin, index = (
+        torch.tensor(file.numbers(name, d), dtype=torch.float64) for name in ("GridSpacing", "GridOrigin", "GridIndex")
+    )
+    # Stored column after column.
+    direction = torch.tensor(file.numbers("GridDirection", d * d), dtype=torch.float64).reshape(d, d).T
+    lps = torch.eye(d + 1, dtype=torch.float64)
+    lps[:d, :d] = direction * spacing
+    lps[:d, d] = origin + lps[:d, :d] @ index
+    # One component after the other, x fastest.
+    blocks = torch.tensor(values, dtype=torch.float64).float().reshape(d, *reversed(shape))
+    with naming(file.path):
+        coefficients = flip_points(blocks.permute(*range(d, 0, -1), 0)).contiguous()
+        return BSplineField(coefficients, Grid(tuple(shape), flip_matrix(d) @ lps))
+
+
+def _initial(file: ElastixFile) -> Path | None:
+    """Return the file of the transform that acts before this one."""
+    older, newer = INITIAL_NAMES
+    name = file.word(older if older in file else newer, NO_INITIAL)
+    if name in (NO_INITIAL, ""):
+        return None
+    if file.word("HowToCombineTransforms", "Compose") != "Compose":
+        raise DataError(
+            f"{file.path}: expected transforms to be composed, found HowToCombineTransforms Add; compose them"
+        )
+    if re.fullmatch(r"[0-9]{1,4}", name):
+        series = re.fullmatch(r"(.*?)([0-9]+)(\.[A-Za-z]+)", file.path.name)
+        if series is None:
+            raise DataError(
+                f"{file.path}: its initial transform is number {name} of a series, found no number in this name; "
+                f"set {newer} to the name of a file, or to {NO_INITIAL}"
+            )
+        name = f"{series[1]}{int(name)}{series[3]}"
+    return file.beside(name, "initial transform")
