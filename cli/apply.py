@@ -11,9 +11,9 @@ import click
 from .field_options import FieldOptions, field_options
 from .options import (
     FILE,
-    IDENTITY,
     announce,
     check_output,
+    inverted,
     read_chain,
     require_dimension,
     transform_option,
@@ -117,8 +117,9 @@ def _header(path: Path, image: Path, series: Series) -> Grid:
 
 
 def _outside(transforms: tuple[Path, ...], inverse: bool, interpolation: str, image: Image) -> float:
-    """Return the value outside that goes with the transform that acts last: its image is the one that is warped."""
+    """Return the value outside that the `.nephi` stores which acts last; 0 where no transform of the chain is one."""
     import nephi
 
-    files = [path for path in transforms if path != IDENTITY]
-    return nephi.outside_value(files[0 if inverse else -1], interpolation, image) if files else 0.0
+    files = [inverted(path)[0] for path in (transforms if inverse else reversed(transforms))]
+    stored = next((file for file in files if file.suffix.lower() == ".nephi"), None)
+    return 0.0 if stored is None else nephi.outside_value(stored, interpolation, image)

@@ -229,12 +229,13 @@ class TestOutside:
         assert stored("-t", lungs, "--interpolation", "label", "--outside", 7) == {7}
 
     def test_chains(self, stored: Callable[..., set[float]], solid: Path, solid_affine: Path) -> None:
-        """The transform that acts last leads to the image."""
+        """The `.nephi` nearest to the image counts, whatever stands before or behind it."""
         lungs = solid / "result" / "transform.nephi"
         assert stored("-t", solid_affine, "-t", lungs) == stored("-t", lungs, "-t", "identity") == {-1024}
-        assert stored("-t", lungs, "-t", solid_affine) == {0}
+        assert stored("-t", lungs, "-t", solid_affine) == stored("-t", f"[{lungs},1]") == {-1024}
         assert stored("-t", lungs, "-t", solid_affine, "--inverse") == {-1024}
-        assert stored("-t", solid_affine, "-t", lungs, "--inverse") == {0}
+        assert stored("-t", solid_affine, "-t", lungs, "--inverse") == {-1024}
+        assert stored("-t", solid_affine) == {0}
 
     def test_series(self, stored: Callable[..., set[float]], solid: Path, tmp_path: Path) -> None:
         volume = voxels(solid / "moving.nii.gz")
