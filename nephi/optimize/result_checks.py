@@ -32,7 +32,7 @@ LITTLE_GAIN = (
     1.5  # times the information before: a fit that aligns gains more, one that turns bright onto dark does not
 )
 HEADERS = "as the headers place them"
-OTHER_CONTRAST = "choose --preset multimodal, or --similarity mind or nmi"
+OTHER_CONTRAST = "try --preset multimodal, --similarity mind or --similarity nmi, another one than was used"
 ADVICE = (
     "check that both images show the same; give masks, another --initial (moments, centers or none) or --transform "
     f"rigid; for images of different contrast {OTHER_CONTRAST}"
@@ -113,7 +113,7 @@ def check_agreement(
     earlier, after = {name: agreement(t) for name, t in before.items()}, agreement(transform)
     comparable = {name: found for name, found in earlier.items() if found.overlap >= LEAST_OVERLAP}
     best, where = max(((found.information, name) for name, found in comparable.items()), default=(0.0, ""))
-    opposite = [min(pair) for pair in zip(*(found.correlations for found in comparable.values()), strict=True)]
+    opposite = [min(values) for values in zip(*(found.correlations for found in comparable.values()), strict=True)]
     inverted = min(opposite, default=0.0) < INVERTED
     advice = f"what is bright in one is dark in the other: {OTHER_CONTRAST}" if inverted else ADVICE
     if where == HEADERS and not inverted:

@@ -109,7 +109,7 @@ def test_inverted_contrast_under_another_measure_is_warned_of(seed: int, shapes:
     with pytest.warns(PlausibilityWarning):
         result = register(shapes.fixed, inverted(shapes.moving), settings=with_similarity(quick, "pooled"), seed=seed)
     assert torch.linalg.det(result.stored.affine.matrix[:-1, :-1]) > 0
-    assert any("what is bright in one is dark in the other: choose --preset multimodal" in w for w in result.warnings)
+    assert any("what is bright in one is dark in the other: try --preset multimodal" in w for w in result.warnings)
 
 
 @pytest.mark.parametrize("background", [True, False])
@@ -128,7 +128,7 @@ def test_bright_that_was_carried_onto_dark_is_warned_of(background: bool) -> Non
     identity = AffineTransform.identity(2)
     generator = torch.Generator()
     found = messages(lambda: check_agreement(pair, {"at the start": identity}, astray, 1.0, generator))
-    assert len(found) == 1 and "is on bright after it" in found[0] and "choose --preset multimodal" in found[0]
+    assert len(found) == 1 and "is on bright after it" in found[0] and "try --preset multimodal" in found[0]
     assert messages(lambda: check_agreement(pair, {"at the start": identity}, identity, 1.0, generator)) == []
 
 
