@@ -5,7 +5,6 @@ import os
 import time
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +15,8 @@ from nephi.errors import DataError, DataWarning
 from nephi.geometry import Grid
 from nephi.io import image_grid, read_displacement, read_grid, read_image
 from nephi.io.frames import flip_matrix
+
+from .itk_placement import placed_as_itk_does
 
 HEADER = {
     "ObjectType": "Image",
@@ -38,21 +39,6 @@ def write(path: Path, data: bytes | None = None, file: str = "LOCAL", **fields: 
         "".join([*lines, f"ElementDataFile = {file}\n"]).encode() + (VOXELS.tobytes() if data is None else data)
     )
     return path
-
-
-def placed_as_itk_does(path: Path) -> Any:
-    """Assert that grid and voxels of a file are SimpleITK's; return SimpleITK's image."""
-    foreign = sitk.ReadImage(str(path))
-    image = read_image(path)
-    d = foreign.GetDimension()
-    affine = torch.eye(d + 1, dtype=torch.float64)
-    direction = torch.tensor(foreign.GetDirection(), dtype=torch.float64).reshape(d, d)
-    affine[:d, :d] = direction * torch.tensor(foreign.GetSpacing(), dtype=torch.float64)
-    affine[:d, d] = torch.tensor(foreign.GetOrigin(), dtype=torch.float64)
-    torch.testing.assert_close(image.grid.affine, flip_matrix(d) @ affine, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(image_grid(path).affine, image.grid.affine)
-    np.testing.assert_array_equal(image.data.numpy(), sitk.GetArrayFromImage(foreign).T)
-    return foreign
 
 
 @pytest.mark.parametrize("suffix", ["mha", "mhd"])
