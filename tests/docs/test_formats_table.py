@@ -31,9 +31,9 @@ WRITTEN = [
 SITK, ANTS, GREEDY = "interop/test_simpleitk.py", "interop/test_ants.py", "interop/test_greedy.py"
 FIELDS, LINEAR, FSL = "interop/test_displacement_fields.py", "interop/test_transforms.py", "interop/test_fsl.py"
 NITRANSFORMS, ELASTIX = "interop/test_nitransforms.py", "interop/test_elastix.py"
-FOREIGN, MATRICES = "io/test_foreign_fields.py", "interop/test_affine_text.py"
+FOREIGN, MATRICES = "io/fields/test_foreign_fields.py", "interop/test_affine_text.py"
 POSITIONS = [f"{FOREIGN}::test_the_intent_name_decides", f"{FOREIGN}::test_undefined_voxels_move_as_the_nearest"]
-FORMULA = ["io/test_conventions.py::test_a_named_convention", "io/test_export.py::test_layouts"]
+FORMULA = ["io/fields/test_conventions.py::test_a_named_convention", "io/test_export.py::test_layouts"]
 HELD: dict[str, tuple[dict[str, list[str]], dict[str, list[str]]]] = {
     "displacement field, LPS mm": (
         {"yes": [f"{SITK}::test_fields_of_simpleitk", f"{FIELDS}::test_a_field_that_itk_wrote"]},
@@ -80,7 +80,12 @@ HELD: dict[str, tuple[dict[str, list[str]], dict[str, list[str]]]] = {
     ),
     "Learn2Reg": ({"`--transform-format learn2reg`": FORMULA}, {"the formula in `tests/io/`": FORMULA}),
     "elastix": (
-        {"yes": [f"{ELASTIX}::test_transforms_of_elastix", "io/test_elastix.py::test_transforms_in_files_of_itk"]},
+        {
+            "yes": [
+                f"{ELASTIX}::test_transforms_of_elastix",
+                "io/transforms/test_elastix.py::test_transforms_in_files_of_itk",
+            ]
+        },
         {"elastix": [f"{ELASTIX}::test_transforms_of_elastix"]},
     ),
     "SPM": ({"yes": [f"{FOREIGN}::test_the_intent_name_decides"]}, {"the formula in `tests/io/`": POSITIONS}),
@@ -93,15 +98,15 @@ HELD: dict[str, tuple[dict[str, list[str]], dict[str, list[str]]]] = {
         {"fslpy": [f"{MATRICES}::test_flirt"]},
     ),
     "greedy, c3d": (
-        {"`--transform-format greedy`": ["io/test_affine_text.py::test_fixed_to_moving_in_ras"]},
+        {"`--transform-format greedy`": ["io/transforms/test_affine_text.py::test_fixed_to_moving_in_ras"]},
         {"greedy": [f"{MATRICES}::test_greedy"]},
     ),
     "reg_aladin": (
-        {"`--transform-format niftyreg`": ["io/test_affine_text.py::test_fixed_to_moving_in_ras"]},
-        {"the formula in `tests/io/`": ["io/test_affine_text.py::test_fixed_to_moving_in_ras"]},
+        {"`--transform-format niftyreg`": ["io/transforms/test_affine_text.py::test_fixed_to_moving_in_ras"]},
+        {"the formula in `tests/io/`": ["io/transforms/test_affine_text.py::test_fixed_to_moving_in_ras"]},
     ),
     "FreeSurfer": (
-        {"yes": ["io/test_affine_text.py::test_lta_in_closed_form"]},
+        {"yes": ["io/transforms/test_affine_text.py::test_lta_in_closed_form"]},
         {"files of `lta_convert`": [f"{MATRICES}::test_freesurfer"]},
     ),
 }
