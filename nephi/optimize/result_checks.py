@@ -154,7 +154,8 @@ class _Comparison:
         compared = self.values[:, None], values[:, None]
         whole, clear = (1 - float(ncc(*compared, weights)) for weights in (inside, front))
         correlations = whole, clear if float(front.mean()) > LEAST_FRONT else 0.0
-        return Agreement(float(inside.mean()), 1 - float(nmi(*compared, inside)), correlations)
+        information = max(0.0, 1 - float(nmi(*compared, inside)))  # rounding takes that of constants below 0
+        return Agreement(float(inside.mean()), information, correlations)
 
 
 def _warn(text: str) -> None:
