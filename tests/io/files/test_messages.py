@@ -37,7 +37,7 @@ def test_damage(text: str) -> None:
     [
         "libpng warning: sCAL: CRC error",
         "TIFFReadDirectoryCheckOrder: Warning, Invalid TIFF directory; tags are not sorted in ascending order.",
-        "WARNING: In /work/itkX.cxx, line 12\nX (0x1234abc): could not find the spacing",
+        "WARNING: In /build/itkX.cxx, line 12\nX (0x1234abc): could not find the spacing",
     ],
 )
 def test_no_damage(text: str) -> None:
@@ -46,7 +46,7 @@ def test_no_damage(text: str) -> None:
 
 def test_warnings_are_one_line_each() -> None:
     lines = [
-        "WARNING: In /work/itkX.cxx, line 12\nGDCMImageIO (0x1234abc): a\n  b\x1b[31m",
+        "WARNING: In /build/itkX.cxx, line 12\nGDCMImageIO (0x1234abc): a\n  b\x1b[31m",
         "a b\\x1b[31m",
         *map(str, range(50)),
     ]
