@@ -1,5 +1,6 @@
 """Settings and fixtures that every test shares."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import torch
 from hypothesis import settings
 
 from nephi.geometry import Grid
+
+# A shell lets its background jobs ignore Ctrl-C, and their children inherit that: tests of interrupts need the default.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # One thread: sums are added in the same order whatever the number of cores, and tensors here are small.
 torch.set_num_threads(1)

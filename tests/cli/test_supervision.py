@@ -64,13 +64,7 @@ def predict(path: Path, table: Path, *options: Any) -> subprocess.CompletedProce
         env=environment,
         cwd=table.parent,
         timeout=300,
-        preexec_fn=_take_interrupts,
     )
-
-
-def _take_interrupts() -> None:
-    """Undo what a shell does to its background jobs, these tests too: they and their children ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def summary(table: Path) -> dict[str, dict[str, str]]:
