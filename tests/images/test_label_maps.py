@@ -1,4 +1,4 @@
-"""Label maps are told from intensities by their numbers, and averaging them is warned of."""
+"""Label maps are distinguished from intensities by their numbers, and averaging them is warned of."""
 
 import pytest
 import torch

@@ -118,7 +118,7 @@ def test_a_rigid_map_is_rigid(dimension: int, shapes: PhantomPair, blobs: Image)
 
 @pytest.mark.parametrize("dimension", [2, 3])
 def test_an_affine_map_never_becomes_a_mirror_image(dimension: int, shapes: PhantomPair, blobs: Image) -> None:
-    """Also where the measure asks for it: bright is dark in the other image. A start that mirrors is kept."""
+    """Fit images of turned contrast, whose measure is best for a mirror image. A start that mirrors is kept."""
     fixed = shapes.moving if dimension == 2 else blobs
     moving = fixed.with_data(fixed.data.amax() - fixed.data)
     mirror = torch.diag(torch.tensor([-1.0] + [1.0] * dimension).double())

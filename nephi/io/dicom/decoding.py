@@ -119,7 +119,7 @@ def _single_frame(file: DicomFile, data: bytes, form: PixelFormat, shape: tuple[
 def _require_consistent(file: DicomFile, data: bytes, form: PixelFormat, shape: tuple[int, int]) -> None:
     """Raise `DataError` when a compressed frame's own header differs from the file's, or it is far too short.
 
-    A decoder that trusts one of them writes beyond the memory it asked for by the other, or asks for gigabytes.
+    A decoder that trusts one of them writes beyond the memory that it allocated by the other, or allocates gigabytes.
     """
     size = shape[0] * shape[1] * form.allocated // 8
     if size > max(LARGE, LARGEST_RATIO * len(data)):

@@ -24,15 +24,8 @@ FIRST_GROUPS = (2, 8)  # of the first element in a file without a preamble
 FLOAT_PIXELS, DOUBLE_PIXELS, PIXELS = 0x7FE00008, 0x7FE00009, 0x7FE00010
 UNDEFINED = 0xFFFFFFFF  # length of encapsulated (compressed) pixels
 
-# What is read of a header. Everything else is skipped: it costs time and may be damaged without harm.
-KEYWORDS = (
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "SeriesInstanceUID",
-    "SeriesDescription",
-    "Modality",
-    "ImageType",
-    "FrameOfReferenceUID",
+# Header values that may distinguish frames at one position; those of frames by the functional group that holds them.
+FILE_MARKS = (
     "AcquisitionNumber",
     "TemporalPositionIdentifier",
     "EchoTime",
@@ -41,9 +34,20 @@ KEYWORDS = (
     "DiffusionBValue",
     "TriggerTime",
     "NominalPercentageOfCardiacPhase",
+    "ImageType",
+    "SeriesDescription",
     "AcquisitionDateTime",
     "AcquisitionTime",
     "ContentTime",
+)
+# What is read of a header. Everything else is skipped: it costs time and may be damaged without harm.
+KEYWORDS = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    *FILE_MARKS,
+    "Modality",
+    "FrameOfReferenceUID",
     "Rows",
     "Columns",
     "NumberOfFrames",

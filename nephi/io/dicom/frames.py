@@ -8,26 +8,10 @@ from typing import Any
 
 from nephi.errors import DataError
 from nephi.io.dicom.elements import items_of, numbers, text_of
-from nephi.io.dicom.file import DicomFile
+from nephi.io.dicom.file import FILE_MARKS, DicomFile
 from nephi.io.dicom.pixels import require_pixels
 from nephi.io.voxels import Scaling
 
-# Header values that may distinguish frames at one position; those of frames by the functional group that holds them.
-FILE_MARKS = (
-    "AcquisitionNumber",
-    "TemporalPositionIdentifier",
-    "EchoTime",
-    "InversionTime",
-    "FlipAngle",
-    "DiffusionBValue",
-    "TriggerTime",
-    "NominalPercentageOfCardiacPhase",
-    "ImageType",
-    "SeriesDescription",
-    "AcquisitionDateTime",
-    "AcquisitionTime",
-    "ContentTime",
-)
 FRAME_MARKS = {
     "StackID": "FrameContentSequence",
     "TemporalPositionIndex": "FrameContentSequence",
