@@ -13,9 +13,7 @@ import SimpleITK as sitk
 import torch
 
 from nephi.errors import DataError, DataWarning
-from nephi.geometry import Grid
 from nephi.io import read_displacement, read_grid, read_image
-from nephi.io.frames import flip_matrix
 
 from .itk_placement import placed_as_itk_does
 
@@ -42,23 +40,6 @@ def write(path: Path, data: bytes | None = None, **fields: str | None) -> Path:
         "".join(["NRRD0005\n# by hand\n", *lines, "\n"]).encode() + (VOXELS.tobytes() if data is None else data)
     )
     return path
-
-
-@pytest.mark.parametrize("suffix", ["nrrd", "nhdr"])
-@pytest.mark.parametrize("compressed", [False, True])
-@pytest.mark.parametrize("kind", ["UInt8", "Int8", "Int16", "UInt16", "Int32", "UInt32", "Int64", "Float32", "Float64"])
-def test_files_of_simpleitk(tmp_path: Path, grid: Grid, suffix: str, compressed: bool, kind: str) -> None:
-    d = grid.dimension
-    voxels = sitk.GetImageFromArray(np.arange(grid.size).reshape(grid.shape[::-1]) % 120)
-    image = sitk.Cast(voxels, getattr(sitk, f"sitk{kind}"))
-    lps = flip_matrix(d) @ grid.affine
-    image.SetOrigin(lps[:d, d].tolist())
-    image.SetSpacing(grid.spacing.tolist())
-    image.SetDirection((lps[:d, :d] / grid.spacing).reshape(-1).tolist())
-    sitk.WriteImage(image, str(tmp_path / f"a.{suffix}"), useCompression=compressed)
-    placed_as_itk_does(tmp_path / f"a.{suffix}")
-    torch.testing.assert_close(read_image(tmp_path / f"a.{suffix}").grid.affine, grid.affine)
-    assert read_image(tmp_path / f"a.{suffix}").warnings == ()
 
 
 @pytest.mark.parametrize(
