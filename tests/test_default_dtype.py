@@ -166,7 +166,7 @@ def test_registered_again(
 ) -> None:
     expected = case.result
     if not kernels:
-        for module in ("adam", "field", "library", "lookup", "similarity", "volume"):
+        for module in ("adam", "field", "library", "interpolation", "similarity", "volume"):
             monkeypatch.setattr(f"nephi.kernels.{module}.library", lambda: None)
         torch.set_default_dtype(torch.float32)
         expected = nephi.register(case.result.pair.fixed, case.result.pair.moving, settings=BRIEF)

@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from nephi.geometry import lookup
 from nephi.images.image import Image
-from nephi.kernels import PatchFrame, can_look_up, look_up_patches, patches_gradient
+from nephi.kernels import PatchFrame, can_interpolate, interpolate_patches, patches_gradient
 
 
 class ImageSampler:
@@ -42,13 +42,13 @@ class ImageSampler:
         Differentiable with respect to centres and Jacobians. The frame change happens on the P centres and matrices,
         not on the P * K samples.
         """
-        if not can_look_up(self.image.data, centres) or len(offsets) == 1:
+        if not can_interpolate(self.image.data, centres) or len(offsets) == 1:
             return self._at_voxels(self._patch_points(centres, offsets, jacobians))
         given = self.image.data, self.window, self.frame(offsets)
         if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (centres, jacobians)):
             result: Tensor = _Patches.apply(*given, centres, jacobians)  # type: ignore[no-untyped-call]
             return result
-        return look_up_patches(*given, centres, jacobians, gradient=False).values
+        return interpolate_patches(*given, centres, jacobians, gradient=False).values
 
     def frame(self, offsets: Tensor) -> PatchFrame:
         """Return patches with samples at `offsets` `(K, D)`, world mm, as the kernels take them."""
@@ -79,7 +79,7 @@ class _Patches(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, data, window, frame, centres, jacobians):  # type: ignore[no-untyped-def]
-        values, gradients, _ = look_up_patches(data, window, frame, centres, jacobians, gradient=True)
+        values, gradients, _ = interpolate_patches(data, window, frame, centres, jacobians, gradient=True)
         ctx.frame = frame
         ctx.save_for_backward(gradients)
         return values

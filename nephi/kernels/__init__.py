@@ -6,8 +6,8 @@ the kernels were not built (no compiler at installation) or do not apply. Import
 
 from nephi.kernels.adam import adam_step, can_step
 from nephi.kernels.field import FieldArrays, field_gradient, field_inverse, field_values
+from nephi.kernels.interpolation import PatchFrame, can_interpolate, interpolate, interpolate_patches, patches_gradient
 from nephi.kernels.library import available, built_for
-from nephi.kernels.lookup import PatchFrame, can_look_up, look_up, look_up_patches, patches_gradient
 from nephi.kernels.regularity import PENALTIES, round_trip
 from nephi.kernels.similarity import MEASURES, MOST_SAMPLES, can_compare, compare
 from nephi.kernels.smooth import smooth
@@ -24,15 +24,15 @@ __all__ = [
     "available",
     "built_for",
     "can_compare",
-    "can_look_up",
+    "can_interpolate",
     "can_read_through",
     "can_step",
     "compare",
     "field_gradient",
     "field_inverse",
     "field_values",
-    "look_up",
-    "look_up_patches",
+    "interpolate",
+    "interpolate_patches",
     "patches_gradient",
     "round_trip",
     "smooth",

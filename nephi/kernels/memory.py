@@ -3,7 +3,7 @@
 C cannot see what lies behind a pointer: a tensor of another type, shape, memory order or device would be read as
 garbage, or written beyond its end. `address` checks all of it, `allocate` returns memory that is right from the start,
 and no other module takes an address (a test reads the sources). What they refuse is a mistake in nephi: whether a
-kernel serves a user's data is decided before (`can_look_up`, `can_compare`, ...).
+kernel serves a user's data is decided before (`can_interpolate`, `can_compare`, ...).
 """
 
 from __future__ import annotations

@@ -18,11 +18,11 @@ from nephi.kernels import (
     MOST_SAMPLES,
     PENALTIES,
     FieldArrays,
-    can_look_up,
+    can_interpolate,
     compare,
     field_gradient,
     field_values,
-    look_up_patches,
+    interpolate_patches,
     patches_gradient,
     round_trip,
 )
@@ -46,7 +46,7 @@ class CompiledObjective:
         """Tell whether the kernels read a level's images at these points."""
         samplers = level.fixed, level.moving
         few = len(level.offsets) <= MOST_SAMPLES
-        return few and all(can_look_up(s.image.data, draw.fixed) for s in samplers)
+        return few and all(can_interpolate(s.image.data, draw.fixed) for s in samplers)
 
     @torch.no_grad()
     def add_gradient(self, level: Level, draw: Draw, share: float) -> dict[str, float]:
@@ -70,10 +70,10 @@ class CompiledObjective:
     def _compare(self, way: _Way, here: ImageSampler, there: ImageSampler, offsets: Tensor) -> float:
         first = way.everywhere
         frame = there.frame(offsets)
-        drawn = look_up_patches(
+        drawn = interpolate_patches(
             here.image.data, here.window, here.frame(offsets), way.points[first:], None, gradient=False
         )
-        met = look_up_patches(
+        met = interpolate_patches(
             there.image.data, there.window, frame, way.moved[first:], way.jacobians[first:], gradient=True
         )
         loss, by_met = compare(drawn.values, met.values, met.inside, self.measures, self.epsilons, gradient=True)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("adam", "field", "library", "lookup"):
+    for module in ("adam", "field", "library", "interpolation"):
         monkeypatch.setattr(f"nephi.kernels.{module}.library", lambda: None)
 
 

@@ -136,9 +136,9 @@ CALLS: dict[str, tuple[Tensor, Callable[[Tensor], object]]] = {
         torch.rand(30, 2, 2),
         lambda x: kernels.round_trip(POINTS, POINTS, x, torch.rand(30, 2, 2), (1.0,) * 4, 0.1),
     ),
-    "look up": (POINTS, lambda x: kernels.look_up(torch.rand(4, 5), x, None, True)),
-    "centres": (POINTS, lambda x: look_up_patches(x, None)),
-    "matrices": (torch.rand(30, 2, 2), lambda x: look_up_patches(POINTS, x)),
+    "interpolate": (POINTS, lambda x: kernels.interpolate(torch.rand(4, 5), x, None, True)),
+    "centres": (POINTS, lambda x: interpolate_patches(x, None)),
+    "matrices": (torch.rand(30, 2, 2), lambda x: interpolate_patches(POINTS, x)),
     "patches' gradient": (
         torch.rand(30, 2, 3),
         lambda x: kernels.patches_gradient(frame(), x, torch.rand(30, 3), True),
@@ -160,8 +160,8 @@ def frame() -> PatchFrame:
     return PatchFrame(torch.eye(2), torch.zeros(2), torch.rand(3, 2))
 
 
-def look_up_patches(centres: Tensor, matrices: Tensor | None) -> object:
-    return kernels.look_up_patches(torch.rand(4, 5), None, frame(), centres, matrices, True)
+def interpolate_patches(centres: Tensor, matrices: Tensor | None) -> object:
+    return kernels.interpolate_patches(torch.rand(4, 5), None, frame(), centres, matrices, True)
 
 
 @pytest.mark.parametrize("kind", ["float64", "float16", "int32", "shorter", "one more axis", "without a device"])
@@ -169,9 +169,9 @@ def look_up_patches(centres: Tensor, matrices: Tensor | None) -> object:
 def test_every_argument_of_every_kernel_is_checked(argument: str, kind: str) -> None:
     good, call = CALLS[argument]
     call(good)
-    if kind == "one more axis" and argument == "look up":
+    if kind == "one more axis" and argument == "interpolate":
         kind = "float64"  # points may have any number of axes
-    if kind == "shorter" and argument in ("points", "look up", "cells", "starts", "centres"):
+    if kind == "shorter" and argument in ("points", "interpolate", "cells", "starts", "centres"):
         kind = "float64"  # ... and any number
     with pytest.raises((TypeError, ValueError, RuntimeError, IndexError)):
         call(WRONG[kind](good))
@@ -187,7 +187,7 @@ def test_voxels_are_checked() -> None:
     with pytest.raises(TypeError, match="expected one for each of"):
         kernels.smooth(torch.rand(4, 5), None, [torch.eye(4), torch.eye(4)])
     with pytest.raises(TypeError, match="2-D array, as the patches are"):
-        kernels.look_up_patches(torch.rand(4, 5, 6), None, frame(), POINTS, None, True)
+        kernels.interpolate_patches(torch.rand(4, 5, 6), None, frame(), POINTS, None, True)
 
 
 @pytest.mark.parametrize(

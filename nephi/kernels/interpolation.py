@@ -16,7 +16,7 @@ MOST_VOXELS = 2**31  # the kernels count them in 32 bits
 
 
 class _Patches(ctypes.Structure):
-    """`Patches` of lookup.c."""
+    """`Patches` of interpolation.c."""
 
     _fields_ = (
         ("to_voxel", ctypes.c_void_p),
@@ -26,7 +26,7 @@ class _Patches(ctypes.Structure):
     )
 
 
-class LookedUp(NamedTuple):
+class PatchValues(NamedTuple):
     """Values `(P, K)` of patches, what `patches_gradient` needs, and 1 for centres inside the image, else 0, `(P,)`."""
 
     values: Tensor
@@ -49,13 +49,15 @@ class PatchFrame:
         )
 
 
-def can_look_up(data: Tensor, points_voxel: Tensor) -> bool:
+def can_interpolate(data: Tensor, points_voxel: Tensor) -> bool:
     """Return whether the kernel serves these voxels and points."""
     usual = points_voxel.dtype == torch.float32 and points_voxel.is_cpu and data.ndim == points_voxel.shape[-1]
     return usual and library() is not None and is_readable(data) and _last_voxel(data) < MOST_VOXELS
 
 
-def look_up(data: Tensor, points_voxel: Tensor, window: Window | None, gradient: bool) -> tuple[Tensor, Tensor | None]:
+def interpolate(
+    data: Tensor, points_voxel: Tensor, window: Window | None, gradient: bool
+) -> tuple[Tensor, Tensor | None]:
     """Return the multilinear values `(...)` at voxel points `(..., D)`, and if wanted the gradients `(..., D)`.
 
     The window's `(low, high)` become (0, 1), values beyond are clamped (there the gradient is 0). Any strides.
@@ -66,7 +68,7 @@ def look_up(data: Tensor, points_voxel: Tensor, window: Window | None, gradient:
     shape = *points.shape[:-1], data.ndim
     values, into_values = allocate(points, shape[:-1])
     gradients, into_gradients = allocate(points, shape) if gradient else (None, 0)
-    volume = _volume_to_look_up(data, window)
+    volume = _volume_to_interpolate(data, window)
     flat, step = address(points, "points_voxel", shape), 4 * data.ndim
 
     def work(start: int, stop: int) -> None:
@@ -77,14 +79,14 @@ def look_up(data: Tensor, points_voxel: Tensor, window: Window | None, gradient:
     return values, gradients
 
 
-def look_up_patches(
+def interpolate_patches(
     data: Tensor,
     window: Window | None,
     frame: PatchFrame,
     centres: Tensor,
     matrices: Tensor | None,
     gradient: bool,
-) -> LookedUp:
+) -> PatchValues:
     """Look patches up at `centre + matrix @ offset`.
 
     `centres` `(P, D)` are world mm, `matrices` `(P, D, D)`, the identity when omitted; float32. `gradient` tells
@@ -101,7 +103,7 @@ def look_up_patches(
     gradients, into_gradients = allocate(centres, (count, dimension, frame.samples)) if gradient else (None, None)
     inside, into_inside = allocate(centres, (count,))
     if native.nephi_patches(
-        ctypes.byref(_volume_to_look_up(data, window)),
+        ctypes.byref(_volume_to_interpolate(data, window)),
         ctypes.byref(frame.structure),
         count,
         address(centres, "centres", (count, dimension)),
@@ -111,7 +113,7 @@ def look_up_patches(
         into_inside,
     ):
         raise MemoryError("no memory for the cells of a patch")
-    return LookedUp(values, gradients, inside)
+    return PatchValues(values, gradients, inside)
 
 
 def patches_gradient(
@@ -136,7 +138,7 @@ def patches_gradient(
     return by_centres, by_matrices
 
 
-def _volume_to_look_up(data: Tensor, window: Window | None) -> Volume:
+def _volume_to_interpolate(data: Tensor, window: Window | None) -> Volume:
     if _last_voxel(data) >= MOST_VOXELS:
         raise TypeError(f"voxels: a kernel expected fewer than {MOST_VOXELS}, got strides {data.stride()}")
     return volume_of(data, window)

@@ -1,4 +1,4 @@
-"""The kernel of image lookup against its twin in torch."""
+"""Test the interpolation kernel against its torch twin."""
 
 import pytest
 import torch
@@ -30,12 +30,12 @@ def scattered(shape: tuple[int, ...], count: int = 200) -> torch.Tensor:
 @pytest.mark.parametrize("shape", [(9, 7, 8), (6, 1, 5), (12, 9), (1, 1)])
 def test_values_and_gradients_agree_with_the_twin(shape: tuple[int, ...], dtype: torch.dtype, backwards: bool) -> None:
     data, points = volume(shape, dtype, backwards), scattered(shape)
-    assert kernels.can_look_up(data, points)
-    values, gradients = kernels.look_up(data, points, None, gradient=True)
+    assert kernels.can_interpolate(data, points)
+    values, gradients = kernels.interpolate(data, points, None, gradient=True)
     expected, slopes = lookup_with_gradient(data, points)
     torch.testing.assert_close(values, expected)
     torch.testing.assert_close(gradients, slopes, rtol=1e-5, atol=1e-3)
-    assert torch.equal(kernels.look_up(data, points, None, gradient=False)[0], values)
+    assert torch.equal(kernels.interpolate(data, points, None, gradient=False)[0], values)
 
 
 def test_a_strided_view_is_read_in_place() -> None:
@@ -60,16 +60,16 @@ def test_the_window_and_its_gradient_agree_with_the_twin(dtype: torch.dtype) -> 
 def test_points_at_nan_and_infinity_read_no_foreign_memory() -> None:
     data = volume((9, 7, 8), torch.float32, False)
     points = torch.tensor([[torch.nan, 1, 1], [torch.inf, 2, 2], [-torch.inf, 2, 2], [1e30, -1e30, 3]])
-    values, gradients = kernels.look_up(data, points, None, gradient=True)
+    values, gradients = kernels.interpolate(data, points, None, gradient=True)
     assert torch.isnan(values[0]) and torch.isfinite(values[1:]).all() and torch.isfinite(gradients[1:, 0]).all()
     assert values[1] == data[8, 2, 2] and values[2] == data[0, 2, 2]
 
 
 def test_what_it_does_not_serve_is_left_to_torch() -> None:
     points = scattered((9, 7, 8))
-    assert not kernels.can_look_up(torch.zeros(9, 7, 8, 2), points)  # channels
-    assert not kernels.can_look_up(torch.zeros(9, 7, 8, dtype=torch.bool), points)
-    assert not kernels.can_look_up(torch.zeros(9, 7, 8), points.double())
+    assert not kernels.can_interpolate(torch.zeros(9, 7, 8, 2), points)  # channels
+    assert not kernels.can_interpolate(torch.zeros(9, 7, 8, dtype=torch.bool), points)
+    assert not kernels.can_interpolate(torch.zeros(9, 7, 8), points.double())
 
 
 @pytest.mark.parametrize("carried", [False, True])
@@ -102,5 +102,5 @@ def test_patches_and_their_gradients_agree_with_the_twin(
 def test_volumes_whose_voxels_need_more_than_32_bits_are_left_to_torch() -> None:
     voxels = torch.empty(2**31 + 1, dtype=torch.uint8)  # never touched: it takes no memory
     points = torch.zeros(1, 3)
-    assert not kernels.can_look_up(voxels.reshape(1, 1, -1), points)
-    assert kernels.can_look_up(voxels[:-1].reshape(1, 1, -1), points)
+    assert not kernels.can_interpolate(voxels.reshape(1, 1, -1), points)
+    assert kernels.can_interpolate(voxels[:-1].reshape(1, 1, -1), points)
