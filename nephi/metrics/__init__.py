@@ -1,19 +1,19 @@
-"""How good a transform is: landmarks, overlap, regularity, inverse consistency."""
+"""Measures of a transform: landmark errors, overlap of labels, folding, inverse consistency."""
 
 from nephi.metrics.consistency import inverse_consistency_error
 from nephi.metrics.evaluation import Evaluation, evaluate
 from nephi.metrics.landmark_checks import check_landmark_errors, check_landmarks
 from nephi.metrics.landmarks import LandmarkErrors, landmark_errors
 from nephi.metrics.overlap import dice
-from nephi.metrics.passing import PassingField, PassingInverse
 from nephi.metrics.regularity import Regularity, inside_mask, jacobian_image, regularity, slab_inside
+from nephi.metrics.streaming import StreamingFoldingStatistics, StreamingInverseError
 
 __all__ = [
     "Evaluation",
     "LandmarkErrors",
-    "PassingField",
-    "PassingInverse",
     "Regularity",
+    "StreamingFoldingStatistics",
+    "StreamingInverseError",
     "check_landmark_errors",
     "check_landmarks",
     "dice",

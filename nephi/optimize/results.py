@@ -14,7 +14,7 @@ from nephi.fields import nephi_bytes
 from nephi.geometry import Grid
 from nephi.images import Resampler
 from nephi.io import DisplacementWriter, slab_writer
-from nephi.metrics import PassingField, PassingInverse, slab_inside
+from nephi.metrics import StreamingFoldingStatistics, StreamingInverseError, slab_inside
 from nephi.transforms import Transform, displacement_slabs
 
 if TYPE_CHECKING:
@@ -44,12 +44,12 @@ def _write_forward(registration: Registration, warp: Path | None, warped: Path |
     pair, transform = registration.pair, registration.transform
     grid, mask = pair.fixed.grid, pair.fixed_mask
     resampler = Resampler(pair.moving, "linear", registration.settings.image.outside)
-    passing, every = PassingField(grid, mask), math.ceil(grid.size / GAP_POINTS)
+    folding, stride = StreamingFoldingStatistics(grid, mask), math.ceil(grid.size / GAP_POINTS)
     back = {
         "inverse_consistency_mm": registration.inverse,
         "trained_inverse_mm": registration.stored.trained_inverse,
     }
-    gaps = {name: PassingInverse(inverse, every) for name, inverse in back.items() if inverse is not None}
+    gaps = {name: StreamingInverseError(inverse, stride) for name, inverse in back.items() if inverse is not None}
     with ExitStack() as stack, torch.no_grad():
         writer = stack.enter_context(DisplacementWriter(warp, grid)) if warp else None
         append = stack.enter_context(slab_writer(warped, grid, pair.moving.voxel_type)) if warped else None
@@ -61,13 +61,13 @@ def _write_forward(registration: Registration, warp: Path | None, warped: Path |
                 writer.write(start, stop, displacement)
             if append:
                 append(resampler(moved))
-            passing.add(displacement, last=stop == grid.shape[-1])
+            folding.add(displacement, last=stop == grid.shape[-1])
             inside = None if mask is None else slab_inside(mask, grid, start, stop)
             for gap in gaps.values():
                 gap.add(points, moved, inside)
     return {
-        "inside_mask": vars(passing.inside.result()) if mask is not None else None,
-        "whole_grid": vars(passing.everywhere.result()),
+        "inside_mask": vars(folding.inside_mask.result()) if mask is not None else None,
+        "whole_grid": vars(folding.whole_grid.result()),
         **{name: gaps[name].mean if name in gaps else None for name in back},
     }
 

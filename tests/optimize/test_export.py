@@ -14,7 +14,7 @@ from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid, PointPairs
 from nephi.images import Image
 from nephi.io import read_displacement, read_image, write_image
-from nephi.metrics import PassingField, evaluate, inverse_consistency_error
+from nephi.metrics import StreamingFoldingStatistics, evaluate, inverse_consistency_error
 from nephi.optimize import (
     Registration,
     Settings,
@@ -139,9 +139,9 @@ def test_the_report_agrees_with_evaluate(
 
 
 def test_the_reports_folding_is_that_of_the_file(report: dict[str, Any], saved: Path, shapes: PhantomPair) -> None:
-    passing = PassingField(shapes.fixed.grid, shapes.fixed_mask)
-    passing.add(read_displacement(saved / "warp.nii.gz").displacement, last=True)
-    for found, name in ((passing.inside.result(), "inside_mask"), (passing.everywhere.result(), "whole_grid")):
+    folding = StreamingFoldingStatistics(shapes.fixed.grid, shapes.fixed_mask)
+    folding.add(read_displacement(saved / "warp.nii.gz").displacement, last=True)
+    for found, name in ((folding.inside_mask.result(), "inside_mask"), (folding.whole_grid.result(), "whole_grid")):
         assert report[name] == pytest.approx(vars(found), abs=2e-3)
     assert report["whole_grid"]["points"] == shapes.fixed.grid.size
 

@@ -1,4 +1,6 @@
-"""Folding of displacement fields against SimpleITK, and however the field is cut."""
+"""Compare streamed folding statistics with SimpleITK and numpy, for slabs of any thickness."""
+
+import itertools
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from nephi.geometry import Grid
 from nephi.images import Image
-from nephi.metrics import PassingField, Regularity
+from nephi.metrics import Regularity, StreamingFoldingStatistics
 from nephi.metrics.regularity import FieldStatistics
 
 
@@ -24,30 +26,34 @@ def random_mask(grid: Grid) -> Image:
     return Image((torch.rand(grid.shape, generator=torch.Generator().manual_seed(1)) < 0.4).byte(), grid)
 
 
-def passed(grid: Grid, field: Tensor, thicknesses: list[int], mask: Image | None = None) -> PassingField:
-    """Feed the field in slabs of these thicknesses, again from the first when they do not last."""
-    passing, start, turn, end = PassingField(grid, mask), 0, 0, grid.shape[-1]
-    while start < end:
-        stop = min(start + thicknesses[turn % len(thicknesses)], end)
-        passing.add(field[..., start:stop, :], last=stop == end)
-        start, turn = stop, turn + 1
-    return passing
+def streamed(
+    grid: Grid, field: Tensor, thicknesses: list[int], mask: Image | None = None
+) -> StreamingFoldingStatistics:
+    """Return statistics of the field added in slabs of these thicknesses, repeated until the field ends."""
+    folding, start, end = StreamingFoldingStatistics(grid, mask), 0, grid.shape[-1]
+    for thickness in itertools.cycle(thicknesses):
+        stop = min(start + thickness, end)
+        folding.add(field[..., start:stop, :], last=stop == end)
+        start = stop
+        if start == end:
+            return folding
+    raise AssertionError
 
 
 def statistics(determinants: Tensor) -> Regularity:
-    gathered = FieldStatistics()
-    gathered.add(determinants)
-    return gathered.result()
+    folding = FieldStatistics()
+    folding.add(determinants)
+    return folding.result()
 
 
 def by_simpleitk(grid: Grid, field: Tensor) -> Tensor:
-    """Determinants `grid.shape`; the filter ignores the direction, so the vectors are turned into the voxel axes."""
+    """Return determinants `grid.shape`; vectors are rotated to the voxel axes, as the filter ignores the direction."""
     axes = list(reversed(range(grid.dimension)))
-    turned = field @ grid.direction
-    image = sitk.GetImageFromArray(turned.permute(*axes, grid.dimension).numpy(), isVector=True)
+    rotated = field @ grid.direction
+    image = sitk.GetImageFromArray(rotated.permute(*axes, grid.dimension).numpy(), isVector=True)
     image.SetSpacing(grid.spacing.tolist())
-    found = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(image))
-    return torch.from_numpy(found).permute(axes)
+    determinants = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(image))
+    return torch.from_numpy(determinants).permute(axes)
 
 
 def by_numpy(grid: Grid, field: Tensor) -> Tensor:
@@ -66,24 +72,24 @@ def test_against_simpleitk_within_the_border(grid) -> None:
     field = displacement(grid)
     expected = statistics(by_simpleitk(grid, field)[inner.bool()])
     assert 0 < expected.folding_percent < 100
-    assert_same(passed(grid, field, [2], Image(inner, grid)).inside.result(), expected)
+    assert_same(streamed(grid, field, [2], Image(inner, grid)).inside_mask.result(), expected)
 
 
 def test_against_numpy_with_the_border(grid) -> None:
     field, mask = displacement(grid), random_mask(grid)
-    passing = passed(grid, field, [2], mask)
-    assert_same(passing.everywhere.result(), statistics(by_numpy(grid, field)))
-    assert_same(passing.inside.result(), statistics(by_numpy(grid, field)[mask.data.bool()]))
+    folding = streamed(grid, field, [2], mask)
+    assert_same(folding.whole_grid.result(), statistics(by_numpy(grid, field)))
+    assert_same(folding.inside_mask.result(), statistics(by_numpy(grid, field)[mask.data.bool()]))
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=6))
-def test_slabs_do_not_matter(grid, thicknesses) -> None:
-    """Slabs of a single slice included: those of a CT of 512 x 512."""
+def test_result_is_independent_of_slab_thickness(grid, thicknesses) -> None:
+    """Slabs of a single slice included, as those of a CT of 512 x 512."""
     field, mask = displacement(grid), random_mask(grid)
-    whole, slabs = (passed(grid, field, t, mask) for t in ([grid.shape[-1]], thicknesses))
-    assert slabs.everywhere.count == grid.size
-    assert_same(slabs.everywhere.result(), whole.everywhere.result())
-    assert_same(slabs.inside.result(), whole.inside.result())
+    whole, slabs = (streamed(grid, field, t, mask) for t in ([grid.shape[-1]], thicknesses))
+    assert slabs.whole_grid.count == grid.size
+    assert_same(slabs.whole_grid.result(), whole.whole_grid.result())
+    assert_same(slabs.inside_mask.result(), whole.inside_mask.result())
 
 
 @pytest.mark.parametrize("thickness", [1, 2, 6])
@@ -93,14 +99,14 @@ def test_affine_field_on_a_sheared_grid(grids, thickness) -> None:
     grid = Grid(grids[3].shape, affine)
     matrix = torch.tensor([[1.2, 0.1, 0.0], [0.0, 0.9, -0.2], [0.3, 0.0, 1.1]], dtype=torch.float64)
     centres = grid.voxel_centres().double()
-    found = passed(grid, centres @ matrix.T - centres, [thickness]).everywhere.result()
-    assert found.smallest == pytest.approx(float(torch.linalg.det(matrix)), rel=1e-4)
-    assert found.sd_log_jacobian < 1e-3 and found.points == grid.size
+    folding = streamed(grid, centres @ matrix.T - centres, [thickness]).whole_grid.result()
+    assert folding.smallest == pytest.approx(float(torch.linalg.det(matrix)), rel=1e-4)
+    assert folding.sd_log_jacobian < 1e-3 and folding.points == grid.size
 
 
 def test_single_slice() -> None:
-    """Nothing changes across it."""
+    """Along an axis of one voxel the slope is 0."""
     grid = Grid.from_spacing((5, 4, 1), (1.0, 1.0, 3.0))
     field = displacement(grid)
     flat = by_numpy(Grid.from_spacing((5, 4), (1.0, 1.0)), field[:, :, 0, :2])
-    assert_same(passed(grid, field, [1]).everywhere.result(), statistics(flat))
+    assert_same(streamed(grid, field, [1]).whole_grid.result(), statistics(flat))

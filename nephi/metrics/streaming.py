@@ -1,0 +1,79 @@
+"""Measures of a dense displacement field, computed slab by slab while it is written."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nephi.geometry import Grid, determinant_of_rows
+from nephi.images import Image
+from nephi.metrics.regularity import FieldStatistics, slab_inside
+from nephi.transforms import Transform
+
+
+class StreamingFoldingStatistics:
+    """Accumulate folding statistics over the slabs of a displacement field, without holding the whole field in memory.
+
+    Determinants come from finite differences between voxels: central as in the tools that read the file, one-sided at
+    the border (where ITK repeats the last voxel and halves the slope). Slabs `(X, Y, n, D)` (2-D: `(X, n, D)`), world
+    mm, must be added in order along the last axis; two slices are kept from one slab to the next. `inside_mask` counts
+    voxels of `mask`, `whole_grid` all voxels.
+    """
+
+    def __init__(self, grid: Grid, mask: Image | None) -> None:
+        self.grid = grid
+        self.mask = mask
+        self.inside_mask = FieldStatistics()
+        self.whole_grid = FieldStatistics()
+        self._kept_slices: Tensor | None = None
+        self._counted_slices = 0
+
+    def add(self, displacement: Tensor, last: bool) -> None:
+        """Add the next slab; `last` marks the final one."""
+        axis = self.grid.dimension - 1
+        kept = self._kept_slices
+        slab = displacement if kept is None else torch.cat([kept, displacement], dim=axis)
+        # Of the kept slices only the last is still to be counted: its upper neighbour was missing.
+        first = 0 if kept is None else kept.shape[axis] - 1
+        count = slab.shape[axis] - first - (0 if last else 1)
+        if count > 0:
+            determinants = self._determinants(slab).narrow(axis, first, count)
+            self.whole_grid.add(determinants)
+            if self.mask is not None:
+                start, stop = self._counted_slices, self._counted_slices + count
+                self.inside_mask.add(determinants[slab_inside(self.mask, self.grid, start, stop)])
+            self._counted_slices += count
+        self._kept_slices = slab.narrow(axis, max(0, slab.shape[axis] - 2), min(2, slab.shape[axis])).clone()
+
+    def _determinants(self, slab: Tensor) -> Tensor:
+        """Return `det(I + G A^-1) = det(A + G) / det(A)`: G the differences between voxels, A the edges of a voxel."""
+        axes = range(self.grid.dimension)
+        slopes = [torch.gradient(slab, dim=a)[0] if slab.shape[a] > 1 else torch.zeros_like(slab) for a in axes]
+        edges = self.grid.affine[:-1, :-1]
+        rows = [[slopes[j][..., i] + float(edges[i, j]) for j in axes] for i in axes]
+        return determinant_of_rows(rows) / float(torch.linalg.det(edges))
+
+
+class StreamingInverseError:
+    """Accumulate the mean of `|inverse(phi(x)) - x|`, mm, over one of every `stride` points."""
+
+    def __init__(self, inverse: Transform, stride: int) -> None:
+        self.inverse = inverse
+        self.stride = stride
+        self._skip = 0  # points before the next one that is measured
+        self._sum, self._count = 0.0, 0
+
+    def add(self, points: Tensor, displaced: Tensor, inside: Tensor | None) -> None:
+        """Add points x and phi(x), both `(..., D)`, world mm, where `inside` `(...)` is true (None: all points)."""
+        points, displaced = (tensor.reshape(-1, tensor.shape[-1]) for tensor in (points, displaced))
+        indices = torch.arange(len(points)) if inside is None else inside.reshape(-1).nonzero()[:, 0]
+        measured = indices[self._skip :: self.stride]  # gathering only these few saves memory
+        self._skip = (self._skip - len(indices)) % self.stride
+        errors = (self.inverse(displaced[measured]) - points[measured]).norm(dim=-1)
+        self._sum += float(errors.sum(dtype=torch.float64))
+        self._count += errors.numel()
+
+    @property
+    def mean(self) -> float:
+        """The mean error of the points added so far, mm; 0 before any point."""
+        return self._sum / max(self._count, 1)
