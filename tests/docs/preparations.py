@@ -1,4 +1,4 @@
-"""What a page's reader has at hand, made small: named in the page's comments, `<!-- prepare: NAME -->`."""
+"""Write the files that a page assumes, in small: the page names a function here as `<!-- prepare: NAME -->`."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def silhouettes(folder: Path) -> None:
 
 
 def data_set(folder: Path) -> None:
-    """A prepared data set of one subject, under the name that README uses."""
+    """A prepared data set of one subject, under the name that docs/how-to/datasets.md uses."""
     pair, place = _pair(), folder / "datasets" / "dirlab_copd"
     (place / "images").mkdir(parents=True)
     nephi.write_image(pair.fixed, place / "images" / "copd1-eBH.nii.gz")

@@ -1,4 +1,4 @@
-"""README's table of formats: what it says is written can be written and read, and nothing else is said.
+"""The table of transform formats in docs/reference/formats.md: what it claims can be written and read, and no more.
 
 Which tools agree with these files is tested in tests/interop, tool by tool; here, that each tool named has its tests.
 """
@@ -16,7 +16,7 @@ import nephi
 from nephi.cli.main import main
 
 TESTS = Path(__file__).parents[1]
-README = TESTS.parent / "README.md"
+PAGE = TESTS.parent / "docs" / "reference" / "formats.md"
 # Files that a cell of the table stands for: row, format of `nephi export`, suffix, what `-t` needs to read it.
 WRITTEN = [
     *(("displacement field, LPS mm", "itk", suffix, "") for suffix in (".nii.gz", ".nii", ".mha", ".nrrd")),
@@ -78,7 +78,7 @@ HELD: dict[str, tuple[dict[str, list[str]], dict[str, list[str]]]] = {
         {"`--transform-format fsl`": [f"{FSL}::test_fields_of_fslpy"]},
         {"fslpy": [f"{FSL}::test_exports", f"{FSL}::test_fields_of_fslpy"]},
     ),
-    "Learn2Reg": ({"`--transform-format learn2reg`": FORMULA}, {"the formula in `tests/io/`": FORMULA}),
+    "Learn2Reg": ({"`--transform-format learn2reg`": FORMULA}, {"closed forms": FORMULA}),
     "elastix": (
         {
             "yes": [
@@ -88,10 +88,10 @@ HELD: dict[str, tuple[dict[str, list[str]], dict[str, list[str]]]] = {
         },
         {"elastix": [f"{ELASTIX}::test_transforms_of_elastix"]},
     ),
-    "SPM": ({"yes": [f"{FOREIGN}::test_the_intent_name_decides"]}, {"the formula in `tests/io/`": POSITIONS}),
+    "SPM": ({"yes": [f"{FOREIGN}::test_the_intent_name_decides"]}, {"closed forms": POSITIONS}),
     "NiftyReg deformation": (
         {"yes": [f"{FOREIGN}::test_the_intent_name_decides"]},
-        {"the formula in `tests/io/`": [*POSITIONS, f"{FOREIGN}::test_cubic_splines_of_niftyreg"]},
+        {"closed forms": [*POSITIONS, f"{FOREIGN}::test_cubic_splines_of_niftyreg"]},
     ),
     "FLIRT": (
         {"with `--fsl-fixed` and `--fsl-moving`": ["cli/test_foreign_transforms.py::test_a_matrix_of_flirt"]},
@@ -103,7 +103,7 @@ HELD: dict[str, tuple[dict[str, list[str]], dict[str, list[str]]]] = {
     ),
     "reg_aladin": (
         {"`--transform-format niftyreg`": ["io/transforms/test_affine_text.py::test_fixed_to_moving_in_ras"]},
-        {"the formula in `tests/io/`": ["io/transforms/test_affine_text.py::test_fixed_to_moving_in_ras"]},
+        {"closed forms": ["io/transforms/test_affine_text.py::test_fixed_to_moving_in_ras"]},
     ),
     "FreeSurfer": (
         {"yes": ["io/transforms/test_affine_text.py::test_lta_in_closed_form"]},
@@ -113,7 +113,7 @@ HELD: dict[str, tuple[dict[str, list[str]], dict[str, list[str]]]] = {
 
 
 def rows() -> dict[str, list[str]]:
-    text = README.read_text(encoding="utf-8").split("## Formats")[1].split("\n## ")[0]
+    text = PAGE.read_text(encoding="utf-8").split("## Transforms")[1].split("\n## ")[0]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     assert cells[0] == ["format", "read by `-t`", "written by `nephi export --format`", "tested with"]
     return {row[0]: row[1:] for row in cells[2:]}
