@@ -1,4 +1,4 @@
-"""Any transform written for other tools."""
+"""Export a transform in the format of another tool."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
-from nephi.io.fields.conventions import require_possible
+from nephi.io.fields.conventions import require_representable
 from nephi.io.fields.displacement_writer import write_displacement
 from nephi.io.fields.interleaved import INTERLEAVED_SUFFIXES, write_interleaved
 from nephi.io.foreign import NIFTI_SUFFIXES, suffix_of
@@ -64,7 +64,7 @@ def export_transform(
     elif suffix in INTERLEAVED_SUFFIXES:
         write_interleaved(path, transform, reference)
     else:
-        require_possible(format, path, reference, moving)
+        require_representable(format, path, reference, moving)
         write_displacement(path, transform, reference, format, moving)
 
 

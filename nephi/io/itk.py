@@ -142,13 +142,13 @@ def grid_of(foreign: Any, path: Path) -> Grid:
         return Grid(foreign.GetSize(), flip_matrix(d) @ torch.from_numpy(affine))
 
 
-def place(foreign: Any, grid: Grid) -> None:
-    """Give a SimpleITK image the position (LPS), spacing and direction of `grid`."""
+def set_geometry(image: Any, grid: Grid) -> None:
+    """Set origin (LPS), spacing and direction of a SimpleITK image to those of `grid`."""
     d = grid.dimension
     flip = flip_matrix(d)
-    foreign.SetOrigin((flip[:d, :d] @ grid.origin).tolist())
-    foreign.SetSpacing(grid.spacing.tolist())
-    foreign.SetDirection((flip[:d, :d] @ grid.direction).reshape(-1).tolist())
+    image.SetOrigin((flip[:d, :d] @ grid.origin).tolist())
+    image.SetSpacing(grid.spacing.tolist())
+    image.SetDirection((flip[:d, :d] @ grid.direction).reshape(-1).tolist())
 
 
 def write_itk(foreign: Any, path: Path) -> None:
@@ -166,5 +166,5 @@ def write_scalar_itk(image: Image, path: Path) -> None:
     if grid.plane is not None and grid.plane.step is not None:  # it was read from a file of three axes
         voxels, grid = voxels[..., None], grid.in_space()
     foreign = sitk.GetImageFromArray(voxels.T)
-    place(foreign, grid)
+    set_geometry(foreign, grid)
     write_itk(foreign, path)

@@ -93,7 +93,10 @@ def test_a_nephi_file_knows_its_moving_image(solid: Path, succeed: Call, call: C
     transform, fixed, moving = solid / "result" / "transform.nephi", solid / "fixed.nii.gz", solid / "moving.nii.gz"
     refused = call("export", "-t", transform, "-r", fixed, "--format", "learn2reg", "-o", tmp_path / "w.nii.gz")
     assert (refused.code, refused.out) == (3, "")
-    assert "w.nii.gz: learn2reg needs both images on one grid" in refused.err and refused.err.count("\n") == 1
+    assert (
+        "w.nii.gz: expected both images on one grid for the format learn2reg" in refused.err
+        and refused.err.count("\n") == 1
+    )
     points = nephi.read_image(fixed).grid.voxel_centres().double().reshape(-1, 3)[::997]
     for back, side in (((), fixed), (("--inverse",), moving)):
         other = nephi.read_image(moving if side == fixed else fixed).grid
@@ -112,7 +115,8 @@ def test_mistakes(scene: Path, call: Call) -> None:
         assert said in outcome.err and outcome.err.count("\n") == 1
 
     out = scene / "out.nii.gz"
-    fails(3, "out.nii.gz: learn2reg needs both images on one grid", "--format", "learn2reg", "-o", out, "--moving",
+    message = "out.nii.gz: expected both images on one grid for the format learn2reg"
+    fails(3, message, "--format", "learn2reg", "-o", out, "--moving",
           scene / "other.nii.gz")  # fmt: skip
     fails(2, "out.nii.gz: the format nrrd is written as .nrrd, not .nii.gz", "--format", "nrrd", "-o", out)
     fails(3, "nowhere", "--format", "itk", "-o", scene / "nowhere" / "out.nii.gz")

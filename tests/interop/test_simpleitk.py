@@ -47,7 +47,7 @@ def warped(scene: Scene, transform: Any) -> Any:
 @pytest.mark.parametrize(("name", "format"), EXPORTS)
 def test_exports(scene: Scene, name: str, format: str) -> None:
     if (scene.dimension, format) == (2, "slicer"):
-        with pytest.raises(nephi.DataError, match="the format slicer is for 3-D images, found 2-D"):
+        with pytest.raises(nephi.DataError, match="expected 3-D images for the format slicer, found 2-D"):
             scene.export(name, format)
         return
     path = scene.export(name, format)

@@ -1,1 +1,1 @@
-"""Displacement fields: what their vectors mean, reading and writing."""
+"""Displacement fields: conventions of their vectors, readers and writers."""

@@ -1,7 +1,7 @@
-"""What the vectors of a displacement field mean: the conventions of several tools, as one formula.
+"""Conventions of displacement vectors in the files of other tools, as one formula.
 
-Every tool measures points in coordinates of its own, `C_fixed x` in the fixed and `C_moving y` in the moving image,
-and stores `C_moving phi(x) - C_fixed x`:
+With `C_fixed` and `C_moving` the matrices from world mm (RAS) to the coordinates that a tool uses in the fixed and in
+the moving image, every tool stores `C_moving phi(x) - C_fixed x`. The coordinates are:
 
 - `itk`: LPS millimetres (ITK, SimpleITK, ANTs, greedy; NIfTI intent 1007);
 - `slicer`: RAS millimetres (3-D Slicer; NIfTI intent 1006);
@@ -10,7 +10,7 @@ and stores `C_moving phi(x) - C_fixed x`:
 - `spm`: RAS millimetres, and `C_fixed` is 0: the vectors are the positions `phi(x)` themselves (SPM's `y_*.nii`,
   NiftyReg's deformation fields).
 
-`greedy` and `niftyreg` name tools: greedy's fields are ITK's, NiftyReg's header holds the kind of its fields.
+`greedy` and `niftyreg` name tools: greedy writes fields as ITK does; NiftyReg states the kind of field in the header.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from nephi.geometry import Grid, full_precision
 from nephi.io.frames import flip_matrix
 
 CONVENTIONS = ("itk", "slicer", "learn2reg", "fsl", "spm", "niftyreg", "greedy")
-"""Conventions of the vectors of fields and of affine maps in text: the names that `FieldConvention` takes."""
+"""Names that `FieldConvention` accepts, for vectors of fields and for affine matrices in text."""
 INTENTS = {"itk": 1007, "slicer": 1006, "learn2reg": 0, "fsl": 2006}
-"""NIfTI intent codes that are written; 1007 and 1006 alone tell a reader all it has to know."""
+"""NIfTI intent codes that nephi writes; only 1007 and 1006 state the convention completely."""
 
 
 @dataclass(frozen=True, eq=False)
 class FieldConvention:
-    """How to read a field, or an affine map in text, that does not state its convention: one of `CONVENTIONS`.
+    """Convention of a field, or of an affine matrix in text, that its file does not state: one of `CONVENTIONS`.
 
-    `fixed` is the grid of the fixed image (default: that in the field's header); `moving` that of the moving image
-    (default: the fixed grid). They matter to `learn2reg` and `fsl` alone, whose vectors are in the images' own axes.
+    `fixed` is the grid of the fixed image (default: the grid in the field's header); `moving` that of the moving image
+    (default: the fixed grid). Only `learn2reg` and `fsl` need them: their vectors are in the axes of the images.
 
     Raises `UsageError` for an unknown name.
     """
@@ -46,14 +46,14 @@ class FieldConvention:
 
     def __post_init__(self) -> None:
         if self.name not in CONVENTIONS:
-            raise UsageError(f"unknown convention {self.name!r} of a field: choose one of {', '.join(CONVENTIONS)}")
+            raise UsageError(f"FieldConvention: expected one of {', '.join(CONVENTIONS)}, got {self.name!r}")
 
 
 @dataclass(frozen=True, eq=False)
-class VectorCode:
-    """Take displacements in world mm (RAS) to a tool's vectors and back; see the head of this file.
+class VectorCodec:
+    """Convert displacements in world mm (RAS) to a tool's vectors and back, by the formula at the top of this file.
 
-    `fixed` and `moving` are the homogeneous `(D + 1, D + 1)` matrices that take world points to the tool's coordinates.
+    `fixed` and `moving` are the homogeneous `(D + 1, D + 1)` matrices from world points to the tool's coordinates.
     """
 
     fixed: Tensor
@@ -61,55 +61,56 @@ class VectorCode:
 
     @full_precision()
     def encode(self, displacement_world: Tensor, grid: Grid, start: int, stop: int) -> Tensor:
-        """Return the tool's vectors `(..., D)` of the displacements in slices `start:stop` of `grid`'s last axis."""
-        linear = self.moving[:-1, :-1].T.to(displacement_world).contiguous()  # twice as fast as the transposed one
+        """Convert displacements `(..., D)` in slices `start:stop` of the last axis of `grid` to the tool's vectors."""
+        linear = self.moving[:-1, :-1].T.to(displacement_world).contiguous()  # twice as fast as the transposed view
         vectors = displacement_world @ linear
-        return vectors if self._one_frame else vectors + self._gap(grid, start, stop).to(vectors)
+        return vectors if self._same_coordinates else vectors + self._identity(grid, start, stop).to(vectors)
 
     @full_precision()
     def decode(self, vectors: Tensor, grid: Grid, start: int, stop: int) -> Tensor:
-        """Return the displacements `(..., D)` in world mm (RAS) of vectors in slices `start:stop` of the last axis."""
+        """Convert vectors `(..., D)` in slices `start:stop` of the last axis to displacements in world mm (RAS)."""
         linear = torch.linalg.inv(self.moving[:-1, :-1]).T.to(vectors)
-        return (vectors if self._one_frame else vectors - self._gap(grid, start, stop).to(vectors)) @ linear
+        return (vectors if self._same_coordinates else vectors - self._identity(grid, start, stop).to(vectors)) @ linear
 
     @property
-    def _one_frame(self) -> bool:
+    def _same_coordinates(self) -> bool:
         return torch.equal(self.fixed, self.moving)
 
-    def _gap(self, grid: Grid, start: int, stop: int) -> Tensor:
-        """Return how far apart each voxel's world position is in the coordinates of the two images."""
-        gap = self.moving - self.fixed
-        return grid.voxel_centres(start, stop).double() @ gap[:-1, :-1].T + gap[:-1, -1]
+    def _identity(self, grid: Grid, start: int, stop: int) -> Tensor:
+        """Return the vectors `(..., D)` that the tool stores for the identity: `(C_moving - C_fixed) x` per voxel."""
+        difference = self.moving - self.fixed
+        return grid.voxel_centres(start, stop).double() @ difference[:-1, :-1].T + difference[:-1, -1]
 
 
-def vector_code(name: str, fixed: Grid, moving: Grid | None = None) -> VectorCode:
-    """Return how the convention `name` stores vectors between two images; `moving` is the fixed grid if not given."""
-    target = coordinates(name, moving or fixed)
-    return VectorCode(torch.zeros_like(target) if name == "spm" else coordinates(name, fixed), target)
+def vector_codec(name: str, fixed: Grid, moving: Grid | None = None) -> VectorCodec:
+    """Return the codec of the convention `name` between two images; `moving` defaults to the fixed grid."""
+    to_moving = world_to_tool(name, moving or fixed)
+    return VectorCodec(torch.zeros_like(to_moving) if name == "spm" else world_to_tool(name, fixed), to_moving)
 
 
-def require_possible(name: str, path: object, fixed: Grid, moving: Grid | None) -> None:
-    """Raise `DataError` naming `path` when the convention cannot hold a field between these two images.
+def require_representable(name: str, path: object, fixed: Grid, moving: Grid | None) -> None:
+    """Raise `DataError` naming `path` when the convention cannot represent a field between these two images.
 
-    (ITK 5.4 garbles 2-D fields of intent 1006: it negates the first two of every three numbers.)
+    2-D fields are written by the convention `itk` only: ITK 5.4 negates the first two of every three numbers of a field
+    of intent 1006, which is wrong in 2-D.
     """
     if fixed.dimension != 3 and name != "itk":
-        raise DataError(f"{path}: the format {name} is for 3-D images, found {fixed.dimension}-D; use itk")
+        raise DataError(f"{path}: expected 3-D images for the format {name}, found {fixed.dimension}-D; use itk")
     if name == "learn2reg" and moving is not None and not fixed.same_as(moving):
         raise DataError(
-            f"{path}: learn2reg needs both images on one grid, found {_told(fixed)} for the reference and "
-            f"{_told(moving)} for the moving image; resample one first, or use another format"
+            f"{path}: expected both images on one grid for the format learn2reg, found {_describe_grid(fixed)} for the "
+            f"reference and {_describe_grid(moving)} for the moving image; resample one first, or use another format"
         )
 
 
-def _told(grid: Grid) -> str:
+def _describe_grid(grid: Grid) -> str:
     shape, spacing = (" x ".join(f"{n:.4g}" for n in values) for values in (grid.shape, grid.spacing.tolist()))
     origin = ", ".join(f"{o:.2f}" for o in grid.origin.tolist())
     return f"{shape} voxels of {spacing} mm at ({origin})"
 
 
-def coordinates(name: str, grid: Grid) -> Tensor:
-    """Return the matrix `(D + 1, D + 1)` from world points (mm, RAS) to the coordinates that a tool measures in."""
+def world_to_tool(name: str, grid: Grid) -> Tensor:
+    """Return the matrix `(D + 1, D + 1)` from world points (mm, RAS) to the coordinates of the convention `name`."""
     if name in ("slicer", "spm"):
         return torch.eye(grid.dimension + 1, dtype=torch.float64)
     if name == "itk":

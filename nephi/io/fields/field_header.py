@@ -1,4 +1,4 @@
-"""The convention of a vector field in NIfTI, from its header."""
+"""Convention of a vector field in NIfTI: from its header, or as the user states it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from nephi.errors import DataError, warn
 from nephi.io.fields.conventions import FieldConvention
 from nephi.io.nifti.header import NiftiFile
 
-VECTOR = 1007  # NIfTI intent: ITK takes the components as they are, in LPS
-DISPVECT = 1006  # NIfTI intent: RAS components; ITK from 5.4 and 3-D Slicer turn them into LPS
+VECTOR = 1007  # NIfTI intent; ITK reads the components as LPS
+DISPVECT = 1006  # NIfTI intent; RAS components, which ITK since 5.4 and 3-D Slicer convert to LPS
 FSL_FIELD = 2006
-FSL_SPLINES = (2007, 2008, 2009, 2016, 2017)  # coefficients of fnirt and topup
-NAME_IT = "name its convention: itk, slicer, learn2reg, fsl or spm (--transform-format)"
+FSL_SPLINES = (2007, 2008, 2009, 2016, 2017)  # spline coefficients of fnirt and topup
+STATE_CONVENTION = "state its convention by --transform-format: itk, slicer, learn2reg, fsl or spm"
 
 SPM_NAME = "mapping"  # intent name, in lower case
 SPM_VELOCITIES = ("flow field", "velocity")  # first words of the description of DARTEL's and Shoot's u_*.nii, v_*.nii
@@ -27,17 +27,17 @@ NIFTYREG_KINDS = (
     "velocity spline grid",
     "linear spline grid",
 )
-"""What NiftyReg's `intent_p1` stands for."""
+"""Kinds of file, by the value of NiftyReg's `intent_p1`."""
 NIFTYREG_POSITIONS, NIFTYREG_DISPLACEMENTS, NIFTYREG_SPLINES = (0, 6), (1,), (2,)
 
 
 @dataclass(frozen=True, eq=False)
-class FieldReading:
-    """How to read the vectors of one NIfTI file.
+class FieldInterpretation:
+    """Meaning of the vectors of one file.
 
-    `convention` is one of those that `vector_code` takes. With `continued`, points beyond the grid, and voxels whose
-    vector is NaN, move as the nearest voxel that has a vector does; otherwise the displacement beyond the grid is 0.
-    With `cubic`, the vectors are the control points of cubic B-splines.
+    `convention` is one that `vector_codec` accepts. With `continued`, points outside of the grid and voxels with a NaN
+    vector have the displacement of the nearest voxel that has a vector; otherwise the displacement outside is 0. With
+    `cubic`, the vectors are control points of cubic B-splines.
     """
 
     convention: FieldConvention
@@ -45,50 +45,52 @@ class FieldReading:
     cubic: bool = False
 
 
-def field_reading(file: NiftiFile, named: FieldConvention | None) -> FieldReading:
-    """Return how to read a field: as `named` by the user, otherwise as its header says.
+def interpret_field(file: NiftiFile, user_convention: FieldConvention | None) -> FieldInterpretation:
+    """Return the meaning of a field's vectors: by the user's convention if given, else by the header.
 
-    The header's intent name counts before its intent code: SPM and NiftyReg write code 1007, as ITK does. A warning is
-    issued where the named convention contradicts the header, and where the intent name is unknown.
+    The intent name in the header takes precedence over the intent code, because SPM and NiftyReg write code 1007 as ITK
+    does. Warns when the user's convention contradicts the header, and when the intent name is unknown.
 
     Raises `DataError` naming the file when its header states no convention, or one that nephi cannot read.
     """
     if file.intent in FSL_SPLINES:
         raise DataError(
-            f"{file.path}: expected a displacement field, found FSL's spline coefficients; convert them with "
+            f"{file.path}: expected a displacement field, found spline coefficients of FSL; convert them with "
             "FSL's fnirtfileutils, and give --transform-format fsl"
         )
-    if file.unit not in ("mm", "unknown") and not (named and named.name == "learn2reg"):
-        raise DataError(f"{file.path}: expected a displacement field in mm, found the unit {file.unit}; convert it")
-    stated = _stated_by_name(file)
-    if named is None:
-        return stated or FieldReading(_stated_by_code(file))
-    if named.name == "niftyreg":
-        if stated is None or not _is_niftyreg(file):
+    if file.unit not in ("mm", "unknown") and not (user_convention and user_convention.name == "learn2reg"):
+        raise DataError(
+            f"{file.path}: expected a displacement field in mm, found the unit {file.unit}; convert it to mm"
+        )
+    by_name = _interpret_intent_name(file)
+    if user_convention is None:
+        return by_name or FieldInterpretation(_convention_of_intent_code(file))
+    if user_convention.name == "niftyreg":
+        if by_name is None or not _is_niftyreg(file):
             raise DataError(
                 f"{file.path}: expected the intent name NREG_TRANS of NiftyReg, found {file.intent_name!r}; "
-                "--transform-format spm reads positions in RAS mm, slicer displacements in RAS mm"
+                "use --transform-format spm for positions in RAS mm, slicer for displacements in RAS mm"
             )
-        return replace(stated, convention=replace(named, name=stated.convention.name))
-    name = "itk" if named.name == "greedy" else named.name
-    if stated is not None and stated.convention.name != name:
+        return replace(by_name, convention=replace(user_convention, name=by_name.convention.name))
+    name = "itk" if user_convention.name == "greedy" else user_convention.name
+    if by_name is not None and by_name.convention.name != name:
         warn(
-            f"{file.path}: the header's intent name {file.intent_name!r} says {_meaning(file)}; read as "
-            f"{named.name}, as --transform-format has it"
+            f"{file.path}: the intent name {file.intent_name!r} in the header means {_describe_kind(file)}; read as "
+            f"{user_convention.name}, by --transform-format"
         )
-    return FieldReading(replace(named, name=name), continued=name == "spm")
+    return FieldInterpretation(replace(user_convention, name=name), continued=name == "spm")
 
 
 def niftyreg_kind(file: NiftiFile) -> int | None:
-    """Return what NiftyReg's header says the file is, an index of `NIFTYREG_KINDS`; None for files of other tools.
+    """Return the index in `NIFTYREG_KINDS` that NiftyReg's header states; None for files of other tools.
 
-    Raises `DataError` for a kind that does not exist.
+    Raises `DataError` for an index out of range.
     """
     if file.intent_name.lower() == NIFTYREG_NAME:
         if file.intent_p1 not in range(len(NIFTYREG_KINDS)):
             last = len(NIFTYREG_KINDS) - 1
             raise DataError(
-                f"{file.path}: expected intent_p1 0 to {last} in a file of NiftyReg, found {file.intent_p1}"
+                f"{file.path}: expected an intent_p1 from 0 to {last} in a file of NiftyReg, found {file.intent_p1}"
             )
         return int(file.intent_p1)
     if file.intent_name.lower() == "nreg_cpp_file" and file.description.lower().startswith("control point position"):
@@ -100,20 +102,20 @@ def _is_niftyreg(file: NiftiFile) -> bool:
     return file.intent_name.lower() in (NIFTYREG_NAME, *NIFTYREG_OLD_NAMES)
 
 
-def _meaning(file: NiftiFile) -> str:
+def _describe_kind(file: NiftiFile) -> str:
     kind = niftyreg_kind(file)
     return "positions of SPM" if kind is None else f"a {NIFTYREG_KINDS[kind]} of NiftyReg"
 
 
-def _stated_by_name(file: NiftiFile) -> FieldReading | None:
-    """Return the reading that the intent name states; None when the intent code decides."""
+def _interpret_intent_name(file: NiftiFile) -> FieldInterpretation | None:
+    """Return the meaning of the vectors by the intent name; None when the intent code decides."""
     kind = niftyreg_kind(file)
     if kind in NIFTYREG_POSITIONS:
-        return FieldReading(FieldConvention("spm"), continued=True)
+        return FieldInterpretation(FieldConvention("spm"), continued=True)
     if kind in NIFTYREG_DISPLACEMENTS:
-        return FieldReading(FieldConvention("slicer"), continued=True)
+        return FieldInterpretation(FieldConvention("slicer"), continued=True)
     if kind in NIFTYREG_SPLINES:
-        return FieldReading(FieldConvention("spm"), cubic=True)
+        return FieldInterpretation(FieldConvention("spm"), cubic=True)
     if _is_niftyreg(file):
         found = "velocities of an old version" if kind is None else f"a {NIFTYREG_KINDS[kind]}"
         raise DataError(
@@ -126,32 +128,32 @@ def _stated_by_name(file: NiftiFile) -> FieldReading | None:
             f"({file.description!r}); write the deformation with SPM (Util, Deformations: y_*.nii), and give that"
         )
     if file.intent_name.lower() == SPM_NAME:
-        return FieldReading(FieldConvention("spm"), continued=True)
+        return FieldInterpretation(FieldConvention("spm"), continued=True)
     if file.intent_name and file.intent in (VECTOR, DISPVECT):
         warn(
-            f"{file.path}: unknown intent name {file.intent_name!r} in the header; read by its intent code "
-            f"{file.intent}, as {'LPS' if file.intent == VECTOR else 'RAS'} displacements in mm; if they are others, "
+            f"{file.path}: unknown intent name {file.intent_name!r} in the header; read by the intent code "
+            f"{file.intent}, as {'LPS' if file.intent == VECTOR else 'RAS'} displacements in mm; if that is wrong, "
             "give --transform-format"
         )
     return None
 
 
-def _stated_by_code(file: NiftiFile) -> FieldConvention:
-    """Return the convention that the intent code states; raise `DataError` when it states none."""
+def _convention_of_intent_code(file: NiftiFile) -> FieldConvention:
+    """Return the convention by the intent code; raise `DataError` when it states none."""
     if file.intent == FSL_FIELD:
         raise DataError(
-            f"{file.path}: expected a field that states its convention, found FSL's, which depends on the moving "
-            "image; give --transform-format fsl, and --transform-moving IMAGE unless it lies on the field's grid"
+            f"{file.path}: expected a field that states its convention, found a field of FSL, which depends on the "
+            "moving image; give --transform-format fsl, and --transform-moving IMAGE unless it is on the field's grid"
         )
     shape = file.shape
     if len(shape) != 5 or shape[3] != 1 or shape[4] not in (2, 3) or (shape[4] == 2 and shape[2] != 1):
         raise DataError(
             f"{file.path}: expected a displacement field of shape (X, Y, Z, 1, 3) or (X, Y, 1, 1, 2), found {shape}; "
-            f"their frame and unit are unknown: export the field again (nephi, ITK, ANTs), or {NAME_IT}"
+            f"frame and unit are unknown: export the field again (nephi, ITK, ANTs), or {STATE_CONVENTION}"
         )
     if file.intent not in (VECTOR, DISPVECT):
         raise DataError(
             f"{file.path}: expected intent 1007 (LPS vectors) or 1006 (RAS vectors), found {file.intent}; the frame of "
-            f"the vectors is unknown: set the intent in the header, or {NAME_IT}"
+            f"the vectors is unknown: set the intent in the header, or {STATE_CONVENTION}"
         )
     return FieldConvention("slicer" if file.intent == DISPVECT else "itk")

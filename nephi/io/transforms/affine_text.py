@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError, UsageError
-from nephi.io.fields.conventions import FieldConvention, coordinates
+from nephi.io.fields.conventions import FieldConvention, world_to_tool
 from nephi.io.foreign import naming, require_file
 from nephi.io.transforms.itk_text import parse_numbers
 from nephi.transforms import AffineTransform
@@ -59,7 +59,7 @@ def read_matrix_text(path: Path, convention: FieldConvention | None) -> AffineTr
         raise DataError(f"{path}: expected a 4x4 matrix and 3-D images for FLIRT, found other dimensions")
     with naming(path):
         to_fixed = AffineTransform(matrix).inverse().matrix
-        return AffineTransform(torch.linalg.inv(coordinates("fsl", moving)) @ to_fixed @ coordinates("fsl", fixed))
+        return AffineTransform(torch.linalg.inv(world_to_tool("fsl", moving)) @ to_fixed @ world_to_tool("fsl", fixed))
 
 
 def _matrix(path: Path) -> Tensor:

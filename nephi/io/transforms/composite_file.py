@@ -10,13 +10,13 @@ import torch
 
 from nephi.errors import UsageError
 from nephi.geometry import Grid
-from nephi.io.fields.conventions import vector_code
-from nephi.io.fields.displacement_writer import require_slab, rounded, rounding_step
+from nephi.io.fields.conventions import vector_codec
+from nephi.io.fields.displacement_writer import require_slab, round_in_place, rounding_step
 from nephi.io.files.atomic import replacing
 from nephi.io.files.utf8_paths import writable_path
 from nephi.io.foreign import suffix_of
 from nephi.io.frames import require_perpendicular
-from nephi.io.itk import itk_writing, place, simpleitk
+from nephi.io.itk import itk_writing, set_geometry, simpleitk
 from nephi.io.transforms.itk_affine import affine_for_itk
 from nephi.io.transforms.itk_transform import HDF5_SUFFIXES, TEXT_SUFFIXES
 from nephi.transforms import AffineTransform, Transform, displacement_slabs
@@ -48,14 +48,14 @@ def write_composite(path: str | Path, transform: Transform, grid: Grid) -> None:
 def _field(path: Path, transform: Transform, grid: Grid) -> Any:
     sitk = simpleitk()
     require_perpendicular(grid, path, "a displacement field")
-    code, quantum = vector_code("itk", grid), rounding_step(grid)
+    codec, quantum = vector_codec("itk", grid), rounding_step(grid)
     vectors = np.empty((*reversed(grid.shape), grid.dimension), np.float64)
     order = (*reversed(range(grid.dimension)), grid.dimension)
     for start, stop, displacement in displacement_slabs(transform, grid):
         require_slab(path, grid, start, stop, displacement)
-        lps = code.encode(displacement.cpu(), grid, start, stop)
-        vectors[start:stop] = rounded(lps, quantum).permute(*order).numpy()
+        lps = codec.encode(displacement.cpu(), grid, start, stop)
+        vectors[start:stop] = round_in_place(lps, quantum).permute(*order).numpy()
     image = sitk.GetImageFromArray(vectors, isVector=True)
     del vectors
-    place(image, grid)
+    set_geometry(image, grid)
     return sitk.DisplacementFieldTransform(image)  # takes the image over, without a copy

@@ -17,9 +17,9 @@ from scipy.ndimage import map_coordinates
 from nephi.errors import DataError, DataWarning
 from nephi.geometry import Grid
 from nephi.io import FieldConvention, read_displacement, read_foreign_transform
-from nephi.io.fields.conventions import coordinates
+from nephi.io.fields.conventions import world_to_tool
 from nephi.io.frames import flip_points
-from nephi.io.itk import place
+from nephi.io.itk import set_geometry
 from nephi.transforms import BSplineField, DisplacementField
 
 
@@ -99,7 +99,7 @@ def test_positions_named_by_the_user(tmp_path: Path, grid_3d: Grid) -> None:
     image: Any = nibabel.load(save(tmp_path / "u.nii", grid_3d, moved(centres), code=0))
     path = tmp_path / "warp.nii"
     nibabel.save(nibabel.Nifti1Image(image.get_fdata(dtype=np.float32)[:, :, :, 0], image.affine), path)
-    with pytest.raises(DataError, match=r"warp\.nii: expected .* or spm \(--transform-format\)"):
+    with pytest.raises(DataError, match=r"warp\.nii: expected .* state its convention by --transform-format"):
         read_foreign_transform(path)
     read = read_foreign_transform(path, FieldConvention("spm"))
     torch.testing.assert_close(read(centres), moved(centres), rtol=0, atol=1e-4)
@@ -122,7 +122,7 @@ def test_undefined_voxels_move_as_the_nearest(tmp_path: Path, grid_3d: Grid) -> 
     ties = (gaps - gaps.min(dim=1, keepdim=True).values < 1e-3).sum(dim=1) > 1
     assert bool((exact | ties).all())
     save(tmp_path / "y.nii", grid_3d, vectors * float("nan"), "Mapping")
-    with pytest.raises(DataError, match=r"y\.nii: the field holds no finite vector"):
+    with pytest.raises(DataError, match=r"y\.nii: expected a field with finite vectors, found none"):
         read_foreign_transform(tmp_path / "y.nii")
 
 
@@ -157,7 +157,7 @@ def test_cubic_splines_of_niftyreg(tmp_path: Path, grid: Grid, named: bool) -> N
         ("NREG_TRANS", 3, "", "a velocity field of positions; convert it with reg_transform"),
         ("NREG_TRANS", 4, "", "a velocity field of displacements"),
         ("NREG_TRANS", 5, "", "a velocity spline grid"),
-        ("NREG_TRANS", 7, "", "expected intent_p1 0 to 6 .* found 7"),
+        ("NREG_TRANS", 7, "", "expected an intent_p1 from 0 to 6 .* found 7"),
         ("NREG_TRANS", 0.5, "", "found 0.5"),
         ("NREG_TRANS", float("nan"), "", "found nan"),
         ("NREG_VEL_STEP", 6, "", "velocities of an old version"),
@@ -178,7 +178,7 @@ def test_velocities_are_refused(
 def test_a_name_that_contradicts_the_header(tmp_path: Path, grid_3d: Grid) -> None:
     vectors = torch.ones(*grid_3d.shape, 3, dtype=torch.float64)
     path = save(tmp_path / "y.nii", grid_3d, vectors, "Mapping")
-    with pytest.warns(DataWarning, match=r"y\.nii: .*'Mapping' says positions of SPM; read as itk"):
+    with pytest.warns(DataWarning, match=r"y\.nii: .*'Mapping' in the header means positions of SPM; read as itk"):
         read = read_displacement(path, FieldConvention("itk"))
     torch.testing.assert_close(read.displacement.double(), flip_points(vectors))
     with pytest.raises(DataError, match=r"y\.nii: expected the intent name NREG_TRANS of NiftyReg, found 'Mapping'"):
@@ -222,14 +222,12 @@ def test_a_named_convention_counts_in_files_of_itk(tmp_path: Path, grid_3d: Grid
     nifti = save(tmp_path / "a.nii", grid_3d, vectors, code=0)
     path = tmp_path / f"a{suffix}"
     foreign = sitk.GetImageFromArray(vectors.float().permute(2, 1, 0, 3).contiguous().numpy(), isVector=True)
-    place(foreign, grid_3d)
+    set_geometry(foreign, grid_3d)
     sitk.WriteImage(foreign, str(path))
     ours, expected = (read_displacement(file, FieldConvention(name)) for file in (path, nifti))
     assert type(ours) is type(expected)
     torch.testing.assert_close(ours.displacement, expected.displacement, rtol=0, atol=1e-4)
-    with pytest.raises(
-        DataError, match=rf"a\{suffix}: expected a NIfTI file, whose header states the kind of NiftyReg"
-    ):
+    with pytest.raises(DataError, match=rf"a\{suffix}: expected a NIfTI file for --transform-format niftyreg"):
         read_displacement(path, FieldConvention("niftyreg"))
     with pytest.raises(DataError, match=r"expected a fixed image to match"):
         read_displacement(path, FieldConvention(name, fixed=Grid((3, 3, 3), torch.eye(4))))
@@ -257,7 +255,7 @@ def test_displacements_in_the_place_of_positions_are_warned_of(tmp_path: Path, g
 
 def test_absolute_warps_of_fsl_are_refused(tmp_path: Path, grid_3d: Grid) -> None:
     centres = grid_3d.voxel_centres().double()
-    to_fsl = coordinates("fsl", grid_3d)
+    to_fsl = world_to_tool("fsl", grid_3d)
     places, targets = (points @ to_fsl[:3, :3].T + to_fsl[:3, 3] for points in (centres, moved(centres)))
     relative = save(tmp_path / "relative.nii", grid_3d, targets - places, code=2006)
     torch.testing.assert_close(
@@ -274,5 +272,5 @@ def test_spline_coefficients_of_fsl_are_no_field(
     tmp_path: Path, grid_3d: Grid, code: int, named: FieldConvention | None
 ) -> None:
     path = save(tmp_path / "c.nii", grid_3d, torch.zeros(*grid_3d.shape, 3), code=code)
-    with pytest.raises(DataError, match=r"c\.nii: .* found FSL's spline coefficients"):
+    with pytest.raises(DataError, match=r"c\.nii: .* found spline coefficients of FSL"):
         read_displacement(path, named)
