@@ -12,7 +12,7 @@ from torch import Tensor
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
 from nephi.images.mapping import Mapping, Voxels
-from nephi.kernels import can_read_through, survey
+from nephi.kernels import can_read_through, foreground_profiles
 
 VOXEL_TYPES = (
     *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
@@ -81,13 +81,13 @@ class Image:
 
     @cached_property
     def foreground(self) -> Foreground:
-        """Box, number and centre of the voxels above 0: of a mask, those inside. Raises `DataError` without any."""
-        profiles = survey(self.data) if can_read_through(self.data) else _survey(self.data)
+        """Bounds, number and centre of the voxels above 0, e.g. inside a mask. Raises `DataError` without any."""
+        profiles = foreground_profiles(self.data) if can_read_through(self.data) else _foreground_profiles(self.data)
         voxels = int(profiles[0].sum())
         if voxels == 0:
             raise DataError(f"{self.name}: expected a mask with voxels above 0, found an empty one")
-        places = [p.nonzero().flatten() for p in profiles]
-        low, high = (tuple(int(p[end]) for p in places) for end in (0, -1))
+        occupied = [profile.nonzero().flatten() for profile in profiles]
+        low, high = (tuple(int(indices[end]) for indices in occupied) for end in (0, -1))
         centre = torch.stack([(p.double() * torch.arange(len(p))).sum() / voxels for p in profiles])
         return Foreground(low, tuple(h + 1 for h in high), voxels, centre)
 
@@ -103,7 +103,7 @@ class Image:
     def with_grid(self, grid: Grid) -> Image:
         """Return the same voxels placed elsewhere: a new header, nothing resampled."""
         placed = replace(self, grid=grid)
-        if "foreground" in self.__dict__:  # told in voxels; a survey reads them all
+        if "foreground" in self.__dict__:  # in voxel coordinates, and costly: computing it reads all voxels
             placed.__dict__["foreground"] = self.foreground
         return placed
 
@@ -130,8 +130,8 @@ class Image:
 Image.data = Voxels()  # type: ignore[assignment]  # a field like the others, but verified at each access
 
 
-def _survey(data: Tensor) -> list[Tensor]:
-    """Return for each axis how many voxels above 0 each slice across it holds; see the kernel of that name."""
+def _foreground_profiles(data: Tensor) -> list[Tensor]:
+    """Return for each axis the number of voxels above 0 in every slice across it: twin of the kernel."""
     inside = data > 0
     axes = range(data.ndim)
     return [inside.sum(dim=[b for b in axes if b != axis]).cpu() for axis in axes]

@@ -1,4 +1,4 @@
-"""Calling the kernel of Adam's step."""
+"""Call of the kernel of Adam's step."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from nephi.kernels.memory import address
 class _Step(ctypes.Structure):
     """`AdamStep` of adam.c."""
 
-    _fields_ = tuple((name, ctypes.c_float) for name in ("first", "second", "step", "share", "epsilon"))
+    _fields_ = tuple(
+        (name, ctypes.c_float) for name in ("first_decay", "second_decay", "step", "second_correction", "epsilon")
+    )
 
 
 def can_step(flat: Tensor) -> bool:
-    """Tell whether the kernel serves this vector of parameters."""
+    """Return whether the kernel supports this vector of parameters."""
     return flat.is_cpu and flat.dtype == torch.float32 and library() is not None
 
 
@@ -28,18 +30,18 @@ def adam_step(
     mean: Tensor,
     square: Tensor,
     betas: tuple[float, float],
-    shares: tuple[float, float],
+    corrections: tuple[float, float],
     rate: float,
     epsilon: float,
 ) -> None:
-    """Move `flat` `(N,)` by one step of Adam, in place as both running means, and set `gradient` to 0.
+    """Apply one step of Adam (Kingma and Ba, 2015) to `flat` `(N,)` in place, and set `gradient` to 0.
 
-    All are contiguous float32 vectors of one length. `shares` are `1 - beta^t`, the part of each running mean that does
-    not stem from its start at 0.
+    `mean` and `square` are the running means of the gradient and of its square, updated in place. All are contiguous
+    float32 vectors of one length. `corrections` are Adam's bias corrections `1 - beta^t`.
     """
     native = library()
     assert native is not None
-    step = _Step(*betas, rate / shares[0], shares[1], epsilon)
+    step = _Step(*betas, rate / corrections[0], corrections[1], epsilon)
     shape = flat.shape[:1]
     native.nephi_adam(
         ctypes.byref(step),

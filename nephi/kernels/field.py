@@ -1,4 +1,4 @@
-"""Calling the kernel of neural fields: latent grids, one hidden SiLU layer, a linear read-out."""
+"""Call of the kernel of neural fields: latent grids, one hidden SiLU layer, a linear output layer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nephi.kernels.library import library, over_points
-from nephi.kernels.memory import Fields, address, allocate, plain
+from nephi.kernels.memory import AddressFields, address, allocate, plain
 
 PARAMETERS = ("table", "first", "first_bias", "last", "last_bias")
 
@@ -31,11 +31,12 @@ class _FieldGradient(ctypes.Structure):
 
 
 class FieldArrays:
-    """A field as the kernel reads it: contiguous float32 tensors in main memory, sizes in int64.
+    """The arrays of a field that the kernel reads: contiguous float32 tensors in main memory, sizes in int64.
 
-    cells: `(L, D)` cells of each level; starts: `(L,)` first table rows. to_unit `(D, D)` and offset `(D,)` take world
-    mm to the unit cube; amplitude `(D, D)` takes outputs to world mm. parameters: table `(rows, C)`, C a multiple of 4,
-    weights and biases of the hidden layer `(H, L C)`, `(H,)` and of the last one `(D, H)`, `(D,)`.
+    cells: `(L, D)`, number of cells of each level along each axis; starts: `(L,)`, first table row of each level.
+    to_unit `(D, D)` and offset `(D,)` map world mm to the unit cube; amplitude `(D, D)` maps network outputs to world
+    mm. parameters: table `(rows, C)`, C a multiple of 4, weights and biases of the hidden layer `(H, L C)`, `(H,)` and
+    of the output layer `(D, H)`, `(D,)`.
     """
 
     def __init__(
@@ -56,10 +57,10 @@ class FieldArrays:
         needed = int((starts + (cells + 1).prod(dim=1)).max())
         if dimension not in (2, 3) or channels % 4 or rows < needed:
             raise TypeError(
-                f"table: a kernel expected {needed} rows or more of a multiple of 4 channels in 2-D or 3-D, got "
-                f"{rows} of {channels} in {dimension}-D"
+                f"table: expected at least {needed} rows, a multiple of 4 channels, and 2-D or 3-D, got {rows} rows of "
+                f"{channels} channels in {dimension}-D"
             )
-        self._fixed = (cells, starts, to_unit, offset, amplitude)  # kept, for their addresses are
+        self._tensors = (cells, starts, to_unit, offset, amplitude)  # kept alive, as only their addresses are stored
         self._structure = _Field(
             dimension,
             levels,
@@ -72,81 +73,90 @@ class FieldArrays:
             address(amplitude, "amplitude", (dimension, dimension)),
         )
         self._shapes = shapes
-        self._fields = Fields(self._structure, PARAMETERS, shapes)
+        self._parameter_fields = AddressFields(self._structure, PARAMETERS, shapes)
         self.structure()
 
     def gradients(self) -> list[Tensor]:
-        """Return what gradients are added to: `.grad`, and for a parameter held fixed a tensor nobody reads."""
+        """Return the tensors to add gradients to: `.grad`, or a discarded tensor for a parameter that is held fixed."""
         return [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
 
     def structure(self) -> _Field:
-        """Return the structure with the parameters' addresses of now: an optimiser may have moved them."""
-        self._fields.fill(self.parameters)
+        """Return the structure with the current addresses of the parameters, which an optimiser may have changed."""
+        self._parameter_fields.fill(self.parameters)
         return self._structure
 
-    def sums(self, tensors: Sequence[Tensor]) -> _FieldGradient:
-        """Return the structure of the tensors that gradients are added to, each of its parameter's shape."""
-        given = zip(PARAMETERS, tensors, self._shapes, strict=True)
-        return _FieldGradient(*[address(tensor, name, shape) for name, tensor, shape in given])
+    def gradient_structure(self, tensors: Sequence[Tensor]) -> _FieldGradient:
+        """Return the structure of the tensors that gradients are added to, each of the shape of its parameter."""
+        named = zip(PARAMETERS, tensors, self._shapes, strict=True)
+        return _FieldGradient(*[address(tensor, name, shape) for name, tensor, shape in named])
 
 
 def field_values(field: FieldArrays, points: Tensor, jacobian: bool) -> tuple[Tensor, Tensor | None]:
-    """Return displacements `(N, D)`, mm, and if wanted Jacobians `(N, D, D)` of `x + displacement`, float32.
+    """Return displacements `(N, D)`, mm, and with `jacobian` the Jacobians `(N, D, D)` of `x + displacement`, float32.
 
     `points` are `(N, D)` float32 world mm.
     """
     native = library()
     assert native is not None
     points, count, dimension = plain(points), points.shape[0], field.dimension
-    moved, into_moved = allocate(points, (count, dimension))
-    slopes, into_slopes = allocate(points, (count, dimension, dimension)) if jacobian else (None, 0)
+    displacements, displacements_address = allocate(points, (count, dimension))
+    jacobians, jacobians_address = allocate(points, (count, dimension, dimension)) if jacobian else (None, 0)
     structure = ctypes.byref(field.structure())
-    addresses = address(points, "points", (count, dimension)), into_moved, into_slopes
-    row = 4 * dimension  # bytes of a point
+    points_address = address(points, "points", (count, dimension))
+    point_bytes = 4 * dimension
 
-    def work(start: int, stop: int) -> None:
-        source, into, slope = addresses
+    def evaluate_range(start: int, stop: int) -> None:
+        shift = point_bytes * start
         failed = native.nephi_field(
             structure,
             stop - start,
-            source + row * start,
-            into + row * start,
-            slope + dimension * row * start if slope else None,
+            points_address + shift,
+            displacements_address + shift,
+            jacobians_address + dimension * shift if jacobian else None,
         )
         if failed:
-            raise MemoryError("no memory for a block of points")
+            raise MemoryError("not enough memory for a block of points")
 
     if count:
-        over_points(work, count)
-    return moved, slopes
+        over_points(evaluate_range, count)
+    return displacements, jacobians
 
 
 def field_inverse(
-    field: FieldArrays, points: Tensor, start: Tensor, tolerance: float, visits: int
+    field: FieldArrays, points: Tensor, start: Tensor, tolerance: float, evaluations: int
 ) -> tuple[Tensor, Tensor]:
-    """Return displacements v `(N, D)` with `y + v` the point that the field takes to y, and bounds of the error `(N,)`.
+    """Invert the field: return displacements v `(N, D)` with `phi(y + v) = y`, and error bounds `(N,)`, all in mm.
 
-    All in mm. `points` y and the `start` of v are `(N, D)` float32, world mm. Broyden's method, at most `visits`
-    evaluations a point; where the error exceeds `tolerance` it did not succeed.
+    `points` y and the initial guess `start` of v are `(N, D)` float32, world mm. Uses Broyden's method with at most
+    `evaluations` evaluations a point; an error bound above `tolerance` means that it did not converge.
     """
     native = library()
     assert native is not None
     points, shape = plain(points), (points.shape[0], field.dimension)
-    found = plain(start).clone()
-    error, into_error = allocate(points, shape[:1])
+    displacements = plain(start).clone()
+    errors, errors_address = allocate(points, shape[:1])
     structure = ctypes.byref(field.structure())
-    addresses = address(points, "points", shape), address(found, "start", shape), into_error
-    row = 4 * field.dimension  # bytes of a point
+    points_address = address(points, "points", shape)
+    displacements_address = address(displacements, "start", shape)
+    point_bytes = 4 * field.dimension
 
-    def work(begin: int, stop: int) -> None:
-        source, into, left = addresses
-        places = source + row * begin, into + row * begin, left + 4 * begin
-        if native.nephi_invert(structure, stop - begin, *places, tolerance, visits):
-            raise MemoryError("no memory for a block of points")
+    def invert_range(begin: int, stop: int) -> None:
+        shift = point_bytes * begin
+        failed = native.nephi_invert(
+            structure,
+            stop - begin,
+            points_address + shift,
+            displacements_address + shift,
+            errors_address + 4 * begin,
+            tolerance,
+            evaluations,
+        )
+        if failed:
+            raise MemoryError("not enough memory for a block of points")
 
     if len(points):
-        over_points(work, len(points))
-    return found, error
+        over_points(invert_range, len(points))
+    return displacements, errors
 
 
 def field_gradient(
@@ -157,23 +167,25 @@ def field_gradient(
     of_points: bool,
     sums: Sequence[Tensor],
 ) -> Tensor | None:
-    """Return the gradient of the points (if wanted), given those of displacements and Jacobians.
+    """Return the gradient with respect to the points, None without `of_points`, and add those of the parameters.
 
-    Those of the parameters are added to `sums`, contiguous float32 tensors of the parameters' shapes.
+    `by_displacement` `(N, D)` and `by_jacobian` `(N, D, D)` are the gradients with respect to the results of
+    `field_values`, None for 0. `sums` are contiguous float32 tensors of the parameters' shapes.
     """
     native = library()
     assert native is not None
     points, shape = plain(points), (points.shape[0], field.dimension)
-    by_points, into_points = allocate(points, shape) if of_points else (None, None)
-    moved, slopes = (None if given is None else given.contiguous() for given in (by_displacement, by_jacobian))
+    by_points, by_points_address = allocate(points, shape) if of_points else (None, None)
+    by_displacement = None if by_displacement is None else by_displacement.contiguous()
+    by_jacobian = None if by_jacobian is None else by_jacobian.contiguous()
     if shape[0] and native.nephi_field_gradient(
         ctypes.byref(field.structure()),
-        ctypes.byref(field.sums(sums)),
+        ctypes.byref(field.gradient_structure(sums)),
         shape[0],
         address(points, "points", shape),
-        None if moved is None else address(moved, "by_displacement", shape),
-        None if slopes is None else address(slopes, "by_jacobian", (*shape, field.dimension)),
-        into_points,
+        None if by_displacement is None else address(by_displacement, "by_displacement", shape),
+        None if by_jacobian is None else address(by_jacobian, "by_jacobian", (*shape, field.dimension)),
+        by_points_address,
     ):
-        raise MemoryError("no memory for a block of points")
+        raise MemoryError("not enough memory for a block of points")
     return by_points

@@ -1,4 +1,4 @@
-"""Calling the kernel that looks images up."""
+"""Call of the interpolation kernel: values and gradients of an image at points and on patches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nephi.kernels.library import library, over_points
 from nephi.kernels.memory import address, allocate, plain
 from nephi.kernels.volume import Volume, Window, is_readable, volume_of
 
-MOST_VOXELS = 2**31  # the kernels count them in 32 bits
+MOST_VOXELS = 2**31  # the kernels index voxels with 32 bits
 
 
 class _Patches(ctypes.Structure):
@@ -27,7 +27,10 @@ class _Patches(ctypes.Structure):
 
 
 class PatchValues(NamedTuple):
-    """Values `(P, K)` of patches, what `patches_gradient` needs, and 1 for centres inside the image, else 0, `(P,)`."""
+    """Values of patches `(P, K)`, their gradients for `patches_gradient`, and which centres lie inside the image.
+
+    `gradients` `(P, D, K)` are None where they were not requested; `inside` `(P,)` is 1 inside and 0 outside.
+    """
 
     values: Tensor
     gradients: Tensor | None
@@ -35,11 +38,11 @@ class PatchValues(NamedTuple):
 
 
 class PatchFrame:
-    """Where the samples of patches lie: world mm to voxels, `to_voxel @ x + origin`, and `offsets` `(K, D)` in mm."""
+    """Voxel frame of an image, `to_voxel @ x + origin` for world mm x, and sample offsets `(K, D)` of patches, mm."""
 
     def __init__(self, to_voxel: Tensor, origin: Tensor, offsets: Tensor) -> None:
         to_voxel, origin, offsets = (tensor.float().contiguous() for tensor in (to_voxel, origin, offsets))
-        self._kept = to_voxel, origin, offsets  # for their addresses are
+        self._tensors = to_voxel, origin, offsets  # kept alive, as `structure` holds only their addresses
         self.samples, self.dimension = offsets.shape
         self.structure = _Patches(
             address(to_voxel, "to_voxel", (self.dimension, self.dimension)),
@@ -50,32 +53,37 @@ class PatchFrame:
 
 
 def can_interpolate(data: Tensor, points_voxel: Tensor) -> bool:
-    """Return whether the kernel serves these voxels and points."""
-    usual = points_voxel.dtype == torch.float32 and points_voxel.is_cpu and data.ndim == points_voxel.shape[-1]
-    return usual and library() is not None and is_readable(data) and _last_voxel(data) < MOST_VOXELS
+    """Return whether the kernel supports these voxels and points."""
+    supported = points_voxel.dtype == torch.float32 and points_voxel.is_cpu and data.ndim == points_voxel.shape[-1]
+    return supported and library() is not None and is_readable(data) and _last_voxel(data) < MOST_VOXELS
 
 
 def interpolate(
     data: Tensor, points_voxel: Tensor, window: Window | None, gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the multilinear values `(...)` at voxel points `(..., D)`, and if wanted the gradients `(..., D)`.
+    """Return the multilinear values `(...)` at voxel points `(..., D)`, with `gradient` also the gradients `(..., D)`.
 
-    The window's `(low, high)` become (0, 1), values beyond are clamped (there the gradient is 0). Any strides.
+    The window's `(low, high)` become (0, 1); values beyond are clamped and have gradient 0. Any strides of `data`.
     """
     native = library()
     assert native is not None
     points = plain(points_voxel)
     shape = *points.shape[:-1], data.ndim
-    values, into_values = allocate(points, shape[:-1])
-    gradients, into_gradients = allocate(points, shape) if gradient else (None, 0)
+    values, values_address = allocate(points, shape[:-1])
+    gradients, gradients_address = allocate(points, shape) if gradient else (None, 0)
     volume = _volume_to_interpolate(data, window)
-    flat, step = address(points, "points_voxel", shape), 4 * data.ndim
+    points_address, point_bytes = address(points, "points_voxel", shape), 4 * data.ndim
 
-    def work(start: int, stop: int) -> None:
-        into = into_gradients + step * start if gradient else None
-        native.nephi_lookup(ctypes.byref(volume), stop - start, flat + step * start, into_values + 4 * start, into)
+    def interpolate_range(start: int, stop: int) -> None:
+        native.nephi_lookup(
+            ctypes.byref(volume),
+            stop - start,
+            points_address + point_bytes * start,
+            values_address + 4 * start,
+            gradients_address + point_bytes * start if gradient else None,
+        )
 
-    over_points(work, values.numel())
+    over_points(interpolate_range, values.numel())
     return values, gradients
 
 
@@ -87,63 +95,69 @@ def interpolate_patches(
     matrices: Tensor | None,
     gradient: bool,
 ) -> PatchValues:
-    """Look patches up at `centre + matrix @ offset`.
+    """Interpolate patches at `centre + matrix @ offset`.
 
-    `centres` `(P, D)` are world mm, `matrices` `(P, D, D)`, the identity when omitted; float32. `gradient` tells
-    whether `patches_gradient` will be asked for.
+    `centres` `(P, D)` are world mm, `matrices` `(P, D, D)`, None for the identity; float32. `gradient` computes what
+    `patches_gradient` needs.
     """
     native = library()
     assert native is not None
     if data.ndim != frame.dimension:
-        raise TypeError(f"voxels: a kernel expected a {frame.dimension}-D array, as the patches are, got {data.ndim}-D")
+        raise TypeError(f"voxels: expected a {frame.dimension}-D array like the patches, got {data.ndim}-D")
     centres = plain(centres)
     matrices = None if matrices is None else plain(matrices)
     count, dimension = centres.shape[0], data.ndim
-    values, into_values = allocate(centres, (count, frame.samples))
-    gradients, into_gradients = allocate(centres, (count, dimension, frame.samples)) if gradient else (None, None)
-    inside, into_inside = allocate(centres, (count,))
+    values, values_address = allocate(centres, (count, frame.samples))
+    gradients, gradients_address = allocate(centres, (count, dimension, frame.samples)) if gradient else (None, None)
+    inside, inside_address = allocate(centres, (count,))
     if native.nephi_patches(
         ctypes.byref(_volume_to_interpolate(data, window)),
         ctypes.byref(frame.structure),
         count,
         address(centres, "centres", (count, dimension)),
         None if matrices is None else address(matrices, "matrices", (count, dimension, dimension)),
-        into_values,
-        into_gradients,
-        into_inside,
+        values_address,
+        gradients_address,
+        inside_address,
     ):
-        raise MemoryError("no memory for the cells of a patch")
+        raise MemoryError("not enough memory for the cells of a patch")
     return PatchValues(values, gradients, inside)
 
 
 def patches_gradient(
     frame: PatchFrame, gradients: Tensor, by_values: Tensor, of_matrices: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the gradients of centres `(P, D)` and, if wanted, matrices `(P, D, D)`, given those of the values."""
+    """Return the gradients with respect to centres `(P, D)` and, with `of_matrices`, to matrices `(P, D, D)`.
+
+    `gradients` are those of `PatchValues`, `by_values` `(P, K)` the gradient with respect to its values.
+    """
     native = library()
     assert native is not None
     count, dimension, samples = gradients.shape[0], frame.dimension, frame.samples
     by_values = by_values.contiguous()
-    by_centres, into_centres = allocate(gradients, (count, dimension))
-    by_matrices, into_matrices = allocate(gradients, (count, dimension, dimension)) if of_matrices else (None, None)
+    by_centres, centres_address = allocate(gradients, (count, dimension))
+    by_matrices, matrices_address = allocate(gradients, (count, dimension, dimension)) if of_matrices else (None, None)
     native.nephi_patches_gradient(
         ctypes.byref(frame.structure),
         dimension,
         count,
         address(gradients, "gradients", (count, dimension, samples)),
         address(by_values, "by_values", (count, samples)),
-        into_centres,
-        into_matrices,
+        centres_address,
+        matrices_address,
     )
     return by_centres, by_matrices
 
 
 def _volume_to_interpolate(data: Tensor, window: Window | None) -> Volume:
     if _last_voxel(data) >= MOST_VOXELS:
-        raise TypeError(f"voxels: a kernel expected fewer than {MOST_VOXELS}, got strides {data.stride()}")
+        raise TypeError(
+            f"voxels: expected an array that spans fewer than {MOST_VOXELS} voxels of memory, "
+            f"got shape {tuple(data.shape)}, strides {data.stride()}"
+        )
     return volume_of(data, window)
 
 
 def _last_voxel(data: Tensor) -> int:
-    """Return how many voxels lie between the first and the last one in memory."""
+    """Return the position in memory of the last voxel, counted in voxels from the first one."""
     return sum((size - 1) * step for size, step in zip(data.shape, data.stride(), strict=True))

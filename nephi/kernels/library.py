@@ -1,4 +1,4 @@
-"""The compiled libraries, and running them on several threads."""
+"""Load the compiled library that suits the CPU, and run its kernels on several threads."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-INTERFACE = 2  # that of common.h
-WORTH_A_THREAD = 16_384  # points; fewer are done before a second thread has woken up
-# The libraries that a processor understands, best first, by torch's word for it; setup.py builds them.
+INTERFACE = 2  # the same as in common.h
+POINTS_PER_THREAD = 16_384  # with fewer points, starting a thread takes longer than the work
+# Libraries the CPU supports, fastest first, keyed by `get_cpu_capability()`; setup.py builds them.
 LIBRARIES = {
     "AVX512": ("_native_avx512", "_native_avx2", "_native"),
     "AVX2": ("_native_avx2", "_native"),
@@ -23,21 +23,21 @@ VECTORS = {"_native_avx512": "AVX-512", "_native_avx2": "AVX2", "_native": "any 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """Return the compiled library for this processor; None where nephi was installed without a compiler."""
+    """Return the fastest compiled library for this CPU; None where nephi was installed without a compiler."""
     for name in LIBRARIES.get(torch.backends.cpu.get_cpu_capability(), ("_native",)):
-        found = load(name)
-        if found is not None:
-            return found
+        native = load(name)
+        if native is not None:
+            return native
     return None
 
 
 def load(name: str) -> ctypes.CDLL | None:
-    """Return one of the libraries; None where it is not there, or does not fit this version of nephi."""
-    found = find_spec(f"nephi.kernels.{name}")
-    if found is None or found.origin is None:
+    """Load one of the libraries; return None where it is missing or belongs to another version of nephi."""
+    spec = find_spec(f"nephi.kernels.{name}")
+    if spec is None or spec.origin is None:
         return None
     try:
-        native = ctypes.CDLL(found.origin)
+        native = ctypes.CDLL(spec.origin)
         address, count = ctypes.c_void_p, ctypes.c_int64
         native.nephi_field.argtypes = [address, count, address, address, address]
         native.nephi_field_gradient.argtypes = [address, address, count, address, address, address, address]
@@ -56,22 +56,25 @@ def load(name: str) -> ctypes.CDLL | None:
 
 
 def available() -> bool:
-    """Tell whether the kernels were built."""
+    """Return whether compiled kernels can be used on this machine."""
     return library() is not None
 
 
 def built_for() -> str | None:
-    """Return what the loaded kernels were built for, in words; None without kernels."""
+    """Return the instruction set that the loaded kernels were built for, e.g. "AVX2"; None without kernels."""
     native = library()
     return None if native is None else VECTORS[Path(native._name).name.split(".")[0]]
 
 
-def over_points(work: Callable[[int, int], None], points: int) -> None:
-    """Call `work(start, stop)` for ranges that make up all points, on as many threads as torch uses."""
-    threads = min(torch.get_num_threads(), -(-points // WORTH_A_THREAD))
+def over_points(process_range: Callable[[int, int], None], points: int) -> None:
+    """Call `process_range(start, stop)` for consecutive ranges that cover all points, on as many threads as torch uses.
+
+    Functions of the library release the interpreter lock, so the threads run in parallel.
+    """
+    threads = min(torch.get_num_threads(), -(-points // POINTS_PER_THREAD))
     if threads < 2:
-        work(0, points)
+        process_range(0, points)
         return
     size = -(-points // threads)
-    with ThreadPoolExecutor(threads) as pool:  # the library's functions let go of the interpreter
-        list(pool.map(lambda start: work(start, min(start + size, points)), range(0, points, size)))
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda start: process_range(start, min(start + size, points)), range(0, points, size)))

@@ -1,9 +1,9 @@
-"""The only way from a tensor to an address that C reads or writes.
+"""Addresses of tensors for C, each verified before it is passed on.
 
-C cannot see what lies behind a pointer: a tensor of another type, shape, memory order or device would be read as
-garbage, or written beyond its end. `address` checks all of it, `allocate` returns memory that is right from the start,
-and no other module takes an address (a test reads the sources). What they refuse is a mistake in nephi: whether a
-kernel serves a user's data is decided before (`can_interpolate`, `can_compare`, ...).
+C does not know the type, shape, memory order and device behind a pointer: a tensor with others would be read as garbage
+or written beyond its end. `address` verifies all four, `allocate` returns a suitable new tensor, and no other module
+takes an address (a test reads the sources). A `TypeError` from here is a fault of nephi, not of the user's data:
+whether a kernel supports the data is decided before (`can_interpolate`, `can_compare`, ...).
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ Shape = tuple[int, ...]
 def address(tensor: Tensor, name: str, shape: Shape, dtype: torch.dtype = torch.float32) -> int:
     """Return the address of a contiguous tensor of this shape and type in main memory.
 
-    It holds as long as the tensor's memory does. Raises `TypeError` naming the argument for any other tensor.
+    It is valid as long as the tensor's memory exists. Raises `TypeError` naming the argument for any other tensor.
     """
     if tensor.dtype is not dtype or tensor.shape != shape or not tensor.is_cpu or not tensor.is_contiguous():
-        raise _refused(tensor, name, shape, dtype)
-    found = tensor.data_ptr()
-    if found & 3:  # C's arrays of numbers begin at multiples of 4
-        raise _refused(tensor, name, shape, dtype)
-    return found
+        raise _error(tensor, name, shape, dtype)
+    pointer = tensor.data_ptr()
+    if pointer & 3:  # C requires arrays of 4-byte numbers at multiples of 4
+        raise _error(tensor, name, shape, dtype)
+    return pointer
 
 
-class Fields:
-    """The fields of a C structure that hold the addresses of float32 tensors of fixed shapes.
+class AddressFields:
+    """Fields of a C structure that hold the addresses of float32 tensors of fixed shapes.
 
-    For tensors whose memory may be exchanged between two calls, as an optimiser does with parameters. A fit makes some
-    ten calls a step with five tensors each: what has not moved is verified without being written again.
+    For tensors whose memory may change between two calls, as that of parameters under an optimiser. A fit makes about
+    ten calls a step with five tensors each: an unchanged address is verified but not written again.
     """
 
     def __init__(self, structure: ctypes.Structure, names: Sequence[str], shapes: Sequence[Shape]) -> None:
@@ -43,41 +43,41 @@ class Fields:
         self._addresses = [-1] * len(names)
 
     def fill(self, tensors: Sequence[Tensor]) -> None:
-        """Write the addresses of now. Raises `TypeError` as `address` does."""
-        known = self._addresses
-        for place, (name, shape) in enumerate(self._expected):
-            tensor = tensors[place]
+        """Write the current addresses of `tensors` into the structure. Raises `TypeError` as `address` does."""
+        addresses = self._addresses
+        for index, (name, shape) in enumerate(self._expected):
+            tensor = tensors[index]
             if (
-                tensor.data_ptr() != known[place]
+                tensor.data_ptr() != addresses[index]
                 or tensor.shape != shape
                 or tensor.dtype is not torch.float32
                 or not tensor.is_contiguous()
             ):
-                known[place] = -1  # also where the next line raises
-                found = address(tensor, name, shape)
-                setattr(self._structure, name, found)
-                known[place] = found
+                addresses[index] = -1  # remains where the next line raises
+                pointer = address(tensor, name, shape)
+                setattr(self._structure, name, pointer)
+                addresses[index] = pointer
 
 
 def allocate(like: Tensor, shape: Shape) -> tuple[Tensor, int]:
-    """Return a new float32 tensor in main memory, not filled, and its address; `like` is another one.
+    """Return a new uninitialised tensor of the type and device of `like`, and its address.
 
-    Raises `TypeError` where that one has another type or place.
+    Raises `TypeError` unless `like` is float32 in main memory.
     """
-    tensor = like.new_empty(*shape)  # takes two thirds of the time of new_empty(shape)
+    tensor = like.new_empty(*shape)  # faster than new_empty(shape) by a third
     if tensor.dtype is not torch.float32 or not tensor.is_cpu:
-        raise _refused(tensor, "result", shape, torch.float32)
+        raise _error(tensor, "result", shape, torch.float32)
     return tensor, tensor.data_ptr()
 
 
 def plain(tensor: Tensor) -> Tensor:
-    """Return a tensor from outside without history, contiguous, and with its signs written out (`resolve_neg`)."""
+    """Return the tensor detached, contiguous, and without a lazy negative sign (`resolve_neg`)."""
     detached = tensor.detach()
     return detached.resolve_neg().contiguous() if detached.is_neg() else detached.contiguous()
 
 
 def voxel_address(data: Tensor, types: Sequence[torch.dtype]) -> tuple[int, int]:
-    """Return the address of the first voxel of a 2-D or 3-D array of any strides, and the place of its type in `types`.
+    """Return the address of the first voxel of a 2-D or 3-D array of any strides, and the index of its type in `types`.
 
     Raises `TypeError` for another array.
     """
@@ -95,13 +95,13 @@ def is_readable(data: Tensor, types: Sequence[torch.dtype]) -> bool:
         and data.is_cpu
         and data.layout is torch.strided
         and not data.is_neg()
-        and data.data_ptr() % data.dtype.itemsize == 0  # vectors of C are read from multiples of it
+        and data.data_ptr() % data.dtype.itemsize == 0  # alignment that C requires
     )
 
 
-def _refused(tensor: Tensor, name: str, shape: Shape, dtype: torch.dtype) -> TypeError:
-    wanted = f"{str(dtype).removeprefix('torch.')} {tuple(shape)}, contiguous, in main memory"
-    return TypeError(f"{name}: a kernel expected a tensor of {wanted}, got {_description(tensor)}")
+def _error(tensor: Tensor, name: str, shape: Shape, dtype: torch.dtype) -> TypeError:
+    expected = f"{str(dtype).removeprefix('torch.')} {tuple(shape)}, contiguous, in main memory"
+    return TypeError(f"{name}: expected a tensor of {expected}, got {_description(tensor)}")
 
 
 def _description(tensor: Tensor) -> str:

@@ -1,4 +1,4 @@
-"""Calling the kernel of inverse consistency, folding and diffusion."""
+"""Call of the kernel of inverse consistency, folding and diffusion."""
 
 from __future__ import annotations
 
@@ -36,18 +36,19 @@ class Penalties(NamedTuple):
 def round_trip(
     start: Tensor, back: Tensor, first: Tensor, second: Tensor, weights: tuple[float, ...], floor: float
 ) -> Penalties:
-    """Penalise a map and its inverse at points `start` `(N, D)`, which both together take to `back`.
+    """Return the penalties of a map phi and its inverse psi at points, with gradients.
 
-    `first` and `second` `(N, D, D)` are the Jacobians of the map there, and of the inverse at the moved points; all are
-    contiguous float32. `weights` are in the order of `PENALTIES`; a determinant below `floor` counts as folding.
+    `start` `(N, D)` are the points x, `back` `(N, D)` is psi(phi(x)), `first` `(N, D, D)` the Jacobian of phi at x,
+    `second` `(N, D, D)` that of psi at phi(x); all are contiguous float32. `weights` are in the order of `PENALTIES`; a
+    determinant below `floor` counts as folding.
     """
     native = library()
     assert native is not None
     count, dimension = start.shape
     if dimension not in (2, 3):
-        raise TypeError(f"start: a kernel expected points of 2 or 3 coordinates, got {tuple(start.shape)}")
+        raise TypeError(f"start: expected points of 2 or 3 coordinates, got shape {tuple(start.shape)}")
     points, matrices = (count, dimension), (count, dimension, dimension)
-    trip = _RoundTrip(
+    structure = _RoundTrip(
         dimension,
         count,
         address(start, "start", points),
@@ -58,8 +59,8 @@ def round_trip(
         floor,
     )
     terms = (ctypes.c_double * len(PENALTIES))()
-    by_back, into_back = allocate(back, points)
-    by_first, into_first = allocate(first, matrices)
-    by_second, into_second = allocate(second, matrices)
-    native.nephi_round_trip(ctypes.byref(trip), terms, into_back, into_first, into_second)
+    by_back, back_address = allocate(back, points)
+    by_first, first_address = allocate(first, matrices)
+    by_second, second_address = allocate(second, matrices)
+    native.nephi_round_trip(ctypes.byref(structure), terms, back_address, first_address, second_address)
     return Penalties(list(terms), by_back, by_first, by_second)

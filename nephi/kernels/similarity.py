@@ -1,4 +1,4 @@
-"""Calling the kernel that compares patches."""
+"""Call of the kernel that computes the similarity of patches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from nephi.kernels.library import library
 from nephi.kernels.memory import address, allocate, plain
 
-MOST_SAMPLES = 1024  # of a patch
+MOST_SAMPLES = 1024  # of a patch: the kernel sums them in single precision
 MEASURES = ("lncc", "lncc2", "pooled", "ncc", "mse")  # in the order of similarity.c
 
 
@@ -26,10 +26,10 @@ class _Measure(ctypes.Structure):
 
 
 def can_compare(fixed: Tensor, moving: Tensor, weights: Tensor | None) -> bool:
-    """Return whether the kernel serves these patches and weights: it adds a patch up in single precision."""
-    given = (t for t in (fixed, moving, weights) if t is not None)
-    usual = all(t.is_cpu and t.dtype == torch.float32 for t in given)
-    return usual and fixed.shape[-1] <= MOST_SAMPLES and library() is not None
+    """Return whether the kernel supports these patches and weights."""
+    tensors = (t for t in (fixed, moving, weights) if t is not None)
+    supported = all(t.is_cpu and t.dtype == torch.float32 for t in tensors)
+    return supported and fixed.shape[-1] <= MOST_SAMPLES and library() is not None
 
 
 def compare(
@@ -40,10 +40,11 @@ def compare(
     epsilons: tuple[float, float],
     gradient: bool,
 ) -> tuple[float, Tensor | None]:
-    """Return the sum of measures and, if wanted, its gradient `(P, K)` with respect to `moving`.
+    """Return the weighted sum of measures and, with `gradient`, its gradient `(P, K)` with respect to `moving`.
 
-    `fixed` and `moving` are `(P, K)`, `weights` `(P,)` or None; float32. `factors` has the weight of each measure by
-    its name, `epsilons` are added to the product of variances of patches (`lncc`, `lncc2`) and of whole images.
+    `fixed` and `moving` are `(P, K)`, `weights` of the patches `(P,)` or None; float32. `factors` maps the name of a
+    measure to its weight in the sum; `epsilons` are added to the product of variances of patches (`lncc`, `lncc2`) and
+    of whole images (`pooled`, `ncc`).
     """
     native = library()
     assert native is not None
@@ -51,8 +52,8 @@ def compare(
     weights = None if weights is None else plain(weights)
     patches, samples = fixed.shape
     if samples > MOST_SAMPLES:
-        raise TypeError(f"fixed: a kernel expected {MOST_SAMPLES} samples a patch or fewer, got {samples}")
-    result, into_result = allocate(moving, (patches, samples)) if gradient else (None, None)
+        raise TypeError(f"fixed: expected at most {MOST_SAMPLES} samples a patch, got {samples}")
+    by_moving, by_moving_address = allocate(moving, (patches, samples)) if gradient else (None, None)
     measure = _Measure(patches, samples, *(factors.get(name, 0.0) for name in MEASURES), *epsilons)
     loss = ctypes.c_double()
     if native.nephi_similarity(
@@ -61,7 +62,7 @@ def compare(
         address(moving, "moving", (patches, samples)),
         None if weights is None else address(weights, "weights", (patches,)),
         ctypes.byref(loss),
-        into_result,
+        by_moving_address,
     ):
-        raise MemoryError("no memory to compare patches in")
-    return loss.value, result
+        raise MemoryError("not enough memory to compare patches")
+    return loss.value, by_moving

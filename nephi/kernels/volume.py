@@ -1,4 +1,4 @@
-"""An image's voxels as the kernels see them."""
+"""The C structure that describes an image's voxels to the kernels."""
 
 from __future__ import annotations
 
@@ -31,33 +31,33 @@ class Volume(ctypes.Structure):
 
 
 def volume_of(data: Tensor, window: Window | None) -> Volume:
-    """Return the structure for `data`, of any strides; it does not keep `data` alive."""
+    """Return the structure of `data`, which may have any strides; it does not keep `data` alive."""
     return _volume(data, window, data.shape, data.stride())
 
 
 def is_readable(data: Tensor) -> bool:
-    """Return whether kernels read these voxels: 2-D or 3-D, of one of `TYPES`, in main memory."""
+    """Return whether kernels can read these voxels: 2-D or 3-D, of one of `TYPES`, in main memory."""
     return memory.is_readable(data, TYPES)
 
 
 def can_read_through(data: Tensor) -> bool:
-    """Return whether kernels that read whole volumes serve this one: readable, without gaps along the fastest axis."""
+    """Return whether kernels of whole volumes support `data`: readable, not empty, no gaps along the fastest axis."""
     return library() is not None and is_readable(data) and data.stride(memory_order(data)[-1]) == 1 and data.numel() > 0
 
 
 def memory_order(data: Tensor) -> list[int]:
-    """Return the axes, slowest in memory first."""
+    """Return the axes from the slowest to the fastest in memory."""
     return sorted(range(data.ndim), key=lambda axis: -int(data.stride()[axis]))
 
 
 def volume_in_order(data: Tensor, window: Window | None, order: Sequence[int]) -> Volume:
-    """Return the structure for `data` with three axes, slowest first; of an image, the middle one has one voxel.
+    """Return the structure of `data` with three axes, slowest first; a 2-D array gets a middle axis of one voxel.
 
     Raises `TypeError` for an array with gaps along the fastest axis.
     """
     shape, stride = [data.shape[axis] for axis in order], [data.stride(axis) for axis in order]
     if stride[-1] != 1:
-        raise TypeError(f"voxels: a kernel expected an array without gaps along its fastest axis, got strides {stride}")
+        raise TypeError(f"voxels: expected an array without gaps along its fastest axis, got strides {stride}")
     if data.ndim == 2:
         shape.insert(1, 1)
         stride.insert(1, 0)
@@ -66,5 +66,5 @@ def volume_in_order(data: Tensor, window: Window | None, order: Sequence[int]) -
 
 def _volume(data: Tensor, window: Window | None, shape: Sequence[int], stride: Sequence[int]) -> Volume:
     low, scale = (0.0, 1.0) if window is None else (window[0], 1 / (window[1] - window[0]))
-    voxels, kind = memory.voxel_address(data, TYPES)
-    return Volume(len(shape), tuple(shape), tuple(stride), voxels, kind, low, scale, window is not None)
+    voxels, type_index = memory.voxel_address(data, TYPES)
+    return Volume(len(shape), tuple(shape), tuple(stride), voxels, type_index, low, scale, window is not None)

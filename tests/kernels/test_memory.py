@@ -63,9 +63,7 @@ def test_what_is_refused(kind: str) -> None:
     with pytest.raises((TypeError, RuntimeError)) as error:
         address(WRONG[kind](good), "points", (4, 3))
     if kind != "sparse":  # torch refuses these itself
-        assert "points: a kernel expected a tensor of float32 (4, 3), contiguous, in main memory, got " in str(
-            error.value
-        )
+        assert "points: expected a tensor of float32 (4, 3), contiguous, in main memory, got " in str(error.value)
 
 
 def test_a_new_array_is_what_was_ordered() -> None:
@@ -76,7 +74,7 @@ def test_a_new_array_is_what_was_ordered() -> None:
         torch.set_default_dtype(torch.float32)
     assert address(tensor, "new", (3, 2)) == pointer
     for other in (torch.zeros(1).double(), torch.zeros(1).to("meta")):
-        with pytest.raises(TypeError, match="result: a kernel expected"):
+        with pytest.raises(TypeError, match="result: expected"):
             allocate(other, (3, 2))
 
 
@@ -184,9 +182,9 @@ def test_voxels_are_checked() -> None:
         assert not kernels.can_read_through(bad)
     with pytest.raises(TypeError, match="without gaps"):
         kernels.smooth(torch.rand(4, 10)[:, ::2], None, [torch.eye(4), torch.eye(5)])
-    with pytest.raises(TypeError, match="expected one for each of"):
+    with pytest.raises(TypeError, match=r"matrices: expected .* columns"):
         kernels.smooth(torch.rand(4, 5), None, [torch.eye(4), torch.eye(4)])
-    with pytest.raises(TypeError, match="2-D array, as the patches are"):
+    with pytest.raises(TypeError, match="2-D array like the patches"):
         kernels.interpolate_patches(torch.rand(4, 5, 6), None, frame(), POINTS, None, True)
 
 
