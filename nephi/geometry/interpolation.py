@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nephi import kernels
+from nephi.kernels import can_interpolate
+from nephi.kernels import interpolate as interpolate_compiled
 
 
 def lookup_with_gradient(data: Tensor, points_voxel: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,8 +44,8 @@ def lookup(data: Tensor, points_voxel: Tensor, window: tuple[float, float] | Non
     if points_voxel.requires_grad and torch.is_grad_enabled():
         result: Tensor = _Lookup.apply(data, points_voxel, window)  # type: ignore[no-untyped-call]
         return result
-    if kernels.can_interpolate(data, points_voxel):
-        return kernels.interpolate(data, points_voxel, window, gradient=False)[0]
+    if can_interpolate(data, points_voxel):
+        return interpolate_compiled(data, points_voxel, window, gradient=False)[0]
     corners, fractions, _ = _corners(data, points_voxel)
     value = multilinear(corners, fractions)
     return value if window is None else _windowed(value, window)
@@ -91,8 +92,8 @@ class _Lookup(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, data, points_voxel, window):  # type: ignore[no-untyped-def]
-        if kernels.can_interpolate(data, points_voxel):
-            value, gradient = kernels.interpolate(data, points_voxel, window, gradient=True)
+        if can_interpolate(data, points_voxel):
+            value, gradient = interpolate_compiled(data, points_voxel, window, gradient=True)
         else:
             value, gradient = _windowed_with_gradient(data, points_voxel, window)
         ctx.save_for_backward(gradient)
