@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 import nephi
-from nephi.learning import blend, dense_jacobian
+from nephi.models import blend, dense_jacobian
 
 HERE = Path(__file__).parent
 WORK = HERE / "work" / "learned"

@@ -40,7 +40,7 @@ def one(task: str, size: int, device: str) -> None:
 
 def _model(system: str) -> Any:
     from nephi.fields import FieldSettings
-    from nephi.learning import EncoderSettings, ModelSettings
+    from nephi.models import EncoderSettings, ModelSettings
 
     field = FieldSettings(spacings=(64.0, 32.0, 16.0, 8.0))
     encoder = EncoderSettings(filters=(8, 16, 32, 64, 128), finest=1)
@@ -48,7 +48,7 @@ def _model(system: str) -> Any:
 
 
 def _frame(size: int) -> Any:
-    from nephi.learning import FrameSettings
+    from nephi.models import FrameSettings
 
     spacing = 300.0 / size
     return FrameSettings((size,) * 3, (spacing,) * 3, window=(0.0, 1.0))
@@ -57,7 +57,7 @@ def _frame(size: int) -> Any:
 def _training_step(system: str, size: int, device: str) -> None:
     import torch
 
-    from nephi.learning import ObjectiveSettings, PairBatch, build_system, frame_grid
+    from nephi.models import ObjectiveSettings, PairBatch, build_system, frame_grid
 
     generator = torch.Generator().manual_seed(0)
     network = build_system(_model(system), frame_grid(_frame(size)), generator).to(device)
@@ -75,7 +75,7 @@ def _refinement(size: int, device: str) -> None:
     import torch
 
     import nephi
-    from nephi.learning import ObjectiveSettings, StoredModel, build_system, frame_grid
+    from nephi.models import ObjectiveSettings, StoredModel, build_system, frame_grid
 
     generator = torch.Generator().manual_seed(0)
     frame = _frame(size)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 import nephi
-from nephi.learning.training.cache import SeenImages
-from nephi.learning.training.validation import validate_pair
+from nephi.training.cache import SeenImages
+from nephi.training.validation import validate_pair
 
 
 def scores(run: Path, data: Path) -> dict[str, Any]:

@@ -20,10 +20,10 @@ import click
 
 import nephi
 from nephi.cli.main import cli
-from nephi.optimize.settings import LevelSettings
+from nephi.settings.registration import LevelSettings
 
 # Where the documentation of a name stands, if not where the public API takes it from.
-DOCUMENTED = {"register": "nephi.optimize.register", "predict": "nephi.learning.predict"}
+DOCUMENTED = {"register": "nephi.optimize.register", "predict": "nephi.inference.predict"}
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -80,7 +80,7 @@ def _cell(text: str) -> str:
 
 def presets() -> str:
     """Return every preset's file, under its name."""
-    folder = resources.files("nephi.optimize") / "presets"
+    folder = resources.files("nephi.settings") / "presets"
     texts = {name: (folder / f"{name}.toml").read_text(encoding="utf-8") for name in nephi.preset_names()}
     return "\n\n".join(f"### `{name}`\n\n```toml\n{text.strip()}\n```" for name, text in texts.items())
 

@@ -22,9 +22,29 @@ from nephi.errors import (
 )
 
 if TYPE_CHECKING:
+    from nephi.datasets import (
+        DatasetImage,
+        DatasetIndex,
+        DatasetPair,
+        DatasetSource,
+        DatasetSplit,
+        PairFiles,
+        read_dataset_index,
+        read_pairs,
+        write_dataset_index,
+    )
     from nephi.fields import StoredTransform, read_nephi
     from nephi.geometry import Grid, PointPairs, Points
     from nephi.images import INTERPOLATIONS, Image, find_lungs, resample
+    from nephi.inference import (
+        REFINED,
+        Refinement,
+        model_digest,
+        plan_prediction,
+        predict,
+        settings_digest,
+        settings_for,
+    )
     from nephi.io import (
         CONVENTIONS,
         FORMATS,
@@ -45,64 +65,42 @@ if TYPE_CHECKING:
         write_series,
         write_text,
     )
-    from nephi.learning import (
-        REFINED,
-        DatasetImage,
-        DatasetIndex,
-        DatasetPair,
-        DatasetSource,
-        DatasetSplit,
-        PairFiles,
-        Refinement,
-        StoredModel,
-        model_digest,
-        plan_prediction,
-        read_dataset_index,
-        read_model,
-        read_pairs,
-        settings_digest,
-        settings_for,
-        write_dataset_index,
-        write_model,
-    )
-    from nephi.learning.training import (
-        TrainingResult,
-        TrainSettings,
-        read_train_settings,
-        train,
-        train_settings_toml,
-    )
     from nephi.losses import SIMILARITIES
-    from nephi.metrics import Evaluation, check_landmarks, evaluate, jacobian_image, landmark_errors
-    from nephi.optimize import (
-        OUTPUTS,
-        Plan,
-        Progress,
-        Settings,
-        check_output_folder,
-        device_summary,
-        plan,
-        preset,
-        preset_names,
-        read_settings,
-        require_exportable,
-        settings_from_table,
-        settings_toml,
-        versions,
-        with_similarity,
-    )
+    from nephi.metrics import Evaluation, evaluate, jacobian_image, landmark_errors
+    from nephi.models import StoredModel, read_model, write_model
+    from nephi.optimize import Plan, Progress, plan, register
     from nephi.phantoms import PhantomPair, lung_phantom, shapes_phantom
-    from nephi.prediction import predict
-    from nephi.registration import Registration, register
     from nephi.report import Viewer, overlay, page_html, write_report
-    from nephi.transform_files import (
+    from nephi.results import (
+        OUTPUTS,
+        Registration,
+        check_output_folder,
         describe_transform,
         exported_pair,
         outside_value,
         read_inverse,
         read_trained_inverse,
         read_transform,
+        require_exportable,
         transform_grid,
+    )
+    from nephi.runtime import device_summary, versions
+    from nephi.settings import (
+        Settings,
+        preset,
+        preset_names,
+        read_settings,
+        settings_from_table,
+        settings_toml,
+        with_similarity,
+    )
+    from nephi.training import (
+        TrainingResult,
+        TrainSettings,
+        check_landmarks,
+        read_train_settings,
+        train,
+        train_settings_toml,
     )
     from nephi.transforms import (
         AffineTransform,
@@ -116,14 +114,46 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "nephi.fields": ("StoredTransform", "read_nephi"),
-    "nephi.geometry": ("Grid", "PointPairs", "Points"),
-    "nephi.images": ("INTERPOLATIONS", "Image", "find_lungs", "resample"),
+    "nephi.datasets": (
+        "DatasetImage",
+        "DatasetIndex",
+        "DatasetPair",
+        "DatasetSource",
+        "DatasetSplit",
+        "PairFiles",
+        "read_dataset_index",
+        "read_pairs",
+        "write_dataset_index",
+    ),
+    "nephi.fields": (
+        "StoredTransform",
+        "read_nephi",
+    ),
+    "nephi.geometry": (
+        "Grid",
+        "PointPairs",
+        "Points",
+    ),
+    "nephi.images": (
+        "INTERPOLATIONS",
+        "Image",
+        "find_lungs",
+        "resample",
+    ),
+    "nephi.inference": (
+        "REFINED",
+        "Refinement",
+        "model_digest",
+        "plan_prediction",
+        "predict",
+        "settings_digest",
+        "settings_for",
+    ),
     "nephi.io": (
         "CONVENTIONS",
         "FORMATS",
-        "POINT_FORMATS",
         "FieldConvention",
+        "POINT_FORMATS",
         "Series",
         "check_output_file",
         "export_transform",
@@ -139,64 +169,68 @@ _HOMES = {
         "write_series",
         "write_text",
     ),
-    "nephi.learning": (
-        "REFINED",
-        "DatasetImage",
-        "DatasetIndex",
-        "DatasetPair",
-        "DatasetSource",
-        "DatasetSplit",
-        "PairFiles",
-        "Refinement",
-        "model_digest",
+    "nephi.losses": ("SIMILARITIES",),
+    "nephi.metrics": (
+        "Evaluation",
+        "evaluate",
+        "jacobian_image",
+        "landmark_errors",
+    ),
+    "nephi.models": (
         "StoredModel",
-        "plan_prediction",
-        "read_dataset_index",
         "read_model",
-        "read_pairs",
-        "settings_digest",
-        "settings_for",
-        "write_dataset_index",
         "write_model",
     ),
-    "nephi.learning.training": (
-        "TrainSettings",
-        "TrainingResult",
-        "read_train_settings",
-        "train",
-        "train_settings_toml",
-    ),
-    "nephi.losses": ("SIMILARITIES",),
-    "nephi.metrics": ("Evaluation", "check_landmarks", "evaluate", "jacobian_image", "landmark_errors"),
     "nephi.optimize": (
-        "OUTPUTS",
         "Plan",
         "Progress",
-        "Settings",
-        "check_output_folder",
-        "device_summary",
         "plan",
-        "preset",
-        "preset_names",
-        "read_settings",
-        "require_exportable",
-        "settings_from_table",
-        "settings_toml",
-        "versions",
-        "with_similarity",
+        "register",
     ),
-    "nephi.phantoms": ("PhantomPair", "lung_phantom", "shapes_phantom"),
-    "nephi.prediction": ("predict",),
-    "nephi.registration": ("Registration", "register"),
-    "nephi.report": ("Viewer", "overlay", "page_html", "write_report"),
-    "nephi.transform_files": (
+    "nephi.phantoms": (
+        "PhantomPair",
+        "lung_phantom",
+        "shapes_phantom",
+    ),
+    "nephi.report": (
+        "Viewer",
+        "overlay",
+        "page_html",
+        "write_report",
+    ),
+    "nephi.results": (
+        "OUTPUTS",
+        "Registration",
+        "check_output_folder",
         "describe_transform",
         "exported_pair",
         "outside_value",
         "read_inverse",
         "read_trained_inverse",
         "read_transform",
+        "require_exportable",
         "transform_grid",
+    ),
+    "nephi.runtime": (
+        "device_summary",
+        "versions",
+    ),
+    "nephi.settings": (
+        "Settings",
+        "preset",
+        "preset_names",
+        "read_settings",
+        "settings_from_table",
+        "settings_toml",
+        "with_similarity",
+    ),
+    "nephi.training": (
+        "TrainSettings",
+        "TrainingResult",
+        "check_landmarks",
+        "read_train_settings",
+        "train",
+        "train_settings_toml",
     ),
     "nephi.transforms": (
         "AffineTransform",

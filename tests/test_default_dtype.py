@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 import nephi
 from nephi.fields import FieldSettings
-from nephi.learning import (
+from nephi.models import (
     EncoderSettings,
     FrameSettings,
     ModelSettings,
@@ -26,8 +26,8 @@ from nephi.learning import (
     frame_grid,
     write_model,
 )
-from nephi.optimize import Settings
-from nephi.optimize.settings import AffineSettings, FitSettings, LevelSettings, RegularitySettings
+from nephi.settings import Settings
+from nephi.settings.registration import AffineSettings, FitSettings, LevelSettings, RegularitySettings
 
 SOURCES = str(Path(nephi.__file__).parent)
 DEFAULTS = [torch.float64, torch.float16, torch.bfloat16]

@@ -15,7 +15,7 @@ from torch import Tensor
 import nephi
 from nephi.fields import FieldSettings
 from nephi.geometry import Grid, gradients_recorded, recordable
-from nephi.learning import (
+from nephi.models import (
     EncoderSettings,
     FrameSettings,
     ModelSettings,
@@ -25,8 +25,8 @@ from nephi.learning import (
     frame_grid,
     write_model,
 )
-from nephi.optimize import Settings
-from nephi.optimize.settings import AffineSettings, FitSettings, LevelSettings, RegularitySettings
+from nephi.settings import Settings
+from nephi.settings.registration import AffineSettings, FitSettings, LevelSettings, RegularitySettings
 from nephi.transforms import AffineTransform
 
 MODES: dict[str, Callable[[], AbstractContextManager[object]]] = {

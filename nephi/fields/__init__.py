@@ -13,7 +13,6 @@ from nephi.fields.settings import DECODERS, ENCODINGS, FieldSettings
 from nephi.fields.storage import nephi_bytes, read_nephi
 from nephi.fields.stored import StoredTransform
 from nephi.fields.stored_steps import DisplacementStep, FieldStep, Step
-from nephi.fields.tables import from_table
 from nephi.fields.tensor_file import UNFIT, TensorFile
 
 __all__ = [
@@ -40,7 +39,6 @@ __all__ = [
     "build_fields",
     "can_seed",
     "encoding_lattices",
-    "from_table",
     "give_latent",
     "latent_grids",
     "latent_parameters",

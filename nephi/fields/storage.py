@@ -15,9 +15,9 @@ from nephi.fields.build import build_fields
 from nephi.fields.settings import FieldSettings
 from nephi.fields.stored import StoredTransform
 from nephi.fields.stored_steps import DisplacementStep, FieldStep, Step
-from nephi.fields.tables import from_table
 from nephi.fields.tensor_file import UNFIT, TensorFile
 from nephi.geometry import Grid, Plane, require_cpu_by_default
+from nephi.tables import from_table
 from nephi.transforms import AffineTransform, ContinuedDisplacement
 
 # Version 1: at most one step, fields over the fixed grid, as a fit leaves it; 2: any number, each with its own grid.

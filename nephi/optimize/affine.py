@@ -12,10 +12,10 @@ from nephi.geometry import Grid
 from nephi.images import Image, ImageSampler
 from nephi.losses import similarity
 from nephi.optimize.adam import Adam
-from nephi.optimize.pair import Pair
-from nephi.optimize.points import point_source
 from nephi.optimize.progress import Progress, ProgressCallback
-from nephi.optimize.settings import INITIALS, AffineSettings
+from nephi.preparation import Pair
+from nephi.sampling import point_source
+from nephi.settings import INITIALS, AffineSettings
 from nephi.transforms import AffineTransform, Transform, as_affine
 
 DIFFERENT_UNITS = 50  # longest sides whose ratio is larger hardly belong to one body

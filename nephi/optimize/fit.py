@@ -9,17 +9,15 @@ from torch import Tensor
 
 from nephi.errors import DataError
 from nephi.fields import ChainPair, FieldPair
+from nephi.objective import Draw, Level, add_gradient, compiled_objective
 from nephi.optimize.adam import Adam
-from nephi.optimize.compiled import compiled_objective
-from nephi.optimize.contrast import matched_contrast
-from nephi.optimize.objective import Draw, Level, add_gradient
-from nephi.optimize.pair import Pair
-from nephi.optimize.points import point_source
+from nephi.optimize.intensity_matching import matched_contrast
 from nephi.optimize.progress import Progress, ProgressCallback
+from nephi.optimize.remove_folds import unfold
 from nephi.optimize.schedule import Schedule
-from nephi.optimize.settings import FitSettings, LevelSettings, Settings
-from nephi.optimize.unfold import unfold
-from nephi.sampling import GridPoints, PointSource, patch_offsets
+from nephi.preparation import Pair
+from nephi.sampling import GridPoints, PointSource, patch_offsets, point_source
+from nephi.settings import FitSettings, LevelSettings, Settings
 
 
 def fit_fields(

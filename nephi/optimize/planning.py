@@ -10,14 +10,10 @@ from nephi.fields import FieldSettings, LatentGrids, build_fields
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.optimize.affine import initial_alignment, require_overlap
-from nephi.optimize.device import choose_device
-from nephi.optimize.field_of_view import suited_initial
-from nephi.optimize.intensities import Window
-from nephi.optimize.pair import Pair
-from nephi.optimize.preparation import Source, prepare
-from nephi.optimize.settings import LevelSettings, Settings
-from nephi.optimize.settings_file import preset as preset_settings
-from nephi.optimize.usage import peak_memory_mb
+from nephi.preparation import Pair, Source, Window, prepare, suited_initial
+from nephi.runtime import choose_device, peak_memory_mb
+from nephi.settings import LevelSettings, Settings
+from nephi.settings import preset as preset_settings
 from nephi.transforms import Transform
 
 # Bytes, as measured: smoothing a volume needs another one and a half beside it; parameters have a gradient and Adam's

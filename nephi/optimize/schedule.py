@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from nephi.optimize.settings import Settings
+from nephi.settings import Settings
 
 EVERY = 20  # steps between looks at the loss: each look waits for the device
 

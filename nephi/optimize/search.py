@@ -9,9 +9,9 @@ from torch import Tensor
 
 from nephi.images import Image, ImageSampler, Pyramid
 from nephi.losses import similarity
-from nephi.optimize.pair import Pair
-from nephi.optimize.settings import AffineSettings
+from nephi.preparation import Pair
 from nephi.sampling import GridPoints, MaskPoints
+from nephi.settings import AffineSettings
 from nephi.transforms import AffineTransform
 
 POINTS = 2000  # compared under every rotation

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nephi.errors import UsageError
-from nephi.optimize import Registration
 from nephi.report.checkers import Grey, checkerboard, difference
 from nephi.report.planes import Planes, plane_through
+from nephi.report.result import RegistrationResult
 from nephi.report.sampling import Pictures, picture
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ INCHES = 3.2  # of each picture
 EDGES = {"left": (0.02, 0.5), "right": (0.98, 0.5), "top": (0.5, 0.98), "bottom": (0.5, 0.02)}  # where letters stand
 
 
-def overlay(registration: Registration, position: Sequence[float] | None = None, kind: str = "checkerboard") -> Figure:
+def overlay(
+    registration: RegistrationResult, position: Sequence[float] | None = None, kind: str = "checkerboard"
+) -> Figure:
     """Return a figure of the fixed and the moving image in one, before (above) and after registration.
 
     One column for each orthogonal view (2-D: one) through the world point `position` (mm, RAS; by default the middle of
@@ -49,7 +51,7 @@ def overlay(registration: Registration, position: Sequence[float] | None = None,
     return figure
 
 
-def pictures_at(registration: Registration, position: Sequence[float] | None, side: int) -> list[Pictures]:
+def pictures_at(registration: RegistrationResult, position: Sequence[float] | None, side: int) -> list[Pictures]:
     """Return pictures of the planes of each view through a world position; errors as in `overlay`."""
     grid = registration.pair.fixed.grid
     centre = (

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from nephi.optimize import Registration
 from nephi.report.figures import combined, pictures_at
 from nephi.report.rendering import rendered
+from nephi.report.result import RegistrationResult
 from nephi.report.sheets import grey_sheet
 
 SIDE = 200  # pixels of the longest edge
 
 
-def notebook_html(registration: Registration) -> str:
+def notebook_html(registration: RegistrationResult) -> str:
     """Return a short piece of HTML: checkerboards before and after in the middle of the grid, and a few numbers."""
     pictures = pictures_at(registration, None, SIDE)
     rows = {

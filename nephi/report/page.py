@@ -13,18 +13,21 @@ from nephi.documents import read_json
 from nephi.errors import DataError, printable
 from nephi.geometry import PointPairs
 from nephi.io import write_text
-from nephi.optimize import PAGE, Registration, cpu_threads, settings_toml
 from nephi.report.charts import HEIGHT, WIDTH, loss_chart
 from nephi.report.colours import FOLD, hexadecimal
 from nephi.report.landmarks import landmark_page
 from nephi.report.rendering import rendered
+from nephi.report.result import RegistrationResult
 from nephi.report.views import Views, page_views
+from nephi.runtime import cpu_threads
+from nephi.settings import settings_toml
 
+PAGE = "report.html"  # its name in a folder of results
 FURTHER_PACKAGES = ("scipy", "nibabel", "SimpleITK", "safetensors", "isal", "jinja2", "pillow")
 
 
 def write_report(
-    registration: Registration, folder: str | Path, *, command: str = "", landmarks: PointPairs | None = None
+    registration: RegistrationResult, folder: str | Path, *, command: str = "", landmarks: PointPairs | None = None
 ) -> Path:
     """Write `report.html` into the folder that `registration` was saved to; return its path.
 
@@ -42,7 +45,11 @@ def write_report(
 
 
 def page_html(
-    registration: Registration, report: Mapping[str, Any], *, command: str = "", landmarks: PointPairs | None = None
+    registration: RegistrationResult,
+    report: Mapping[str, Any],
+    *,
+    command: str = "",
+    landmarks: PointPairs | None = None,
 ) -> str:
     """Return the page as text; `report` is what `Registration.save` returned. Else as `write_report`."""
     dimension = registration.transform.dimension

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from nephi.geometry import determinant, lookup
 from nephi.images import Image
-from nephi.optimize import Registration
 from nephi.report.lattice import lattice_lines
 from nephi.report.planes import Planes
+from nephi.report.result import RegistrationResult
 
 Bytes = NDArray[np.uint8]
 
@@ -43,14 +43,16 @@ class Pictures:
         return [int((plane <= 0).sum()) for plane in self.determinants]
 
 
-def picture(registration: Registration, planes: Planes, spacing: float) -> Pictures:
+def picture(registration: RegistrationResult, planes: Planes, spacing: float) -> Pictures:
     """Return pictures of a registration on `planes`; the lattice has lines every `spacing` mm."""
     each = [_plane(registration, planes, i, spacing) for i in range(len(planes.positions))]
     return Pictures(planes, *(np.stack(layer) for layer in zip(*each, strict=True)))
 
 
 @torch.no_grad()
-def _plane(registration: Registration, planes: Planes, index: int, spacing: float) -> tuple[NDArray[np.generic], ...]:
+def _plane(
+    registration: RegistrationResult, planes: Planes, index: int, spacing: float
+) -> tuple[NDArray[np.generic], ...]:
     pair = registration.pair
     points = planes.points(index)
     moved, jacobian = registration.transform.value_and_jacobian(points)

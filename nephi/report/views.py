@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nephi.optimize import Registration
 from nephi.report.charts import round_step
 from nephi.report.colours import ChangeScale
 from nephi.report.planes import Planes, planes_of
+from nephi.report.result import RegistrationResult
 from nephi.report.sampling import Pictures, picture
 from nephi.report.sheets import Sheet, grey_sheet, indexed_sheet
 
@@ -59,7 +59,7 @@ class Views:
         return sum(sum(view.folds) for view in self.each)
 
 
-def page_views(registration: Registration) -> Views:
+def page_views(registration: RegistrationResult) -> Views:
     """Return the views of a registration: axial, coronal, sagittal; in 2-D the one plane."""
     grid = registration.pair.fixed.grid
     planes = planes_of(grid, SIDE_FLAT if grid.dimension == 2 else SIDE, PLANES)

@@ -1,5 +1,5 @@
 """Where the points are drawn: off the grid, over a box or inside a mask."""
 
-from nephi.sampling.uniform import GridPoints, MaskPoints, PointSource, patch_offsets
+from nephi.sampling.uniform import GridPoints, MaskPoints, PointSource, patch_offsets, point_source
 
-__all__ = ["GridPoints", "MaskPoints", "PointSource", "patch_offsets"]
+__all__ = ["GridPoints", "MaskPoints", "PointSource", "patch_offsets", "point_source"]

@@ -65,6 +65,11 @@ class MaskPoints:
         return self.mask.grid.voxel_to_world_points(torch.cat(found)).float()
 
 
+def point_source(image: Image, mask: Image | None) -> PointSource:
+    """Return where points of an image are drawn: in its mask, or everywhere."""
+    return GridPoints(image.grid) if mask is None else MaskPoints(mask)
+
+
 def patch_offsets(dimension: int, radius: int, spacing: float) -> Tensor:
     """Return the offsets `((2 r + 1)^D, D)` in mm of a cubic patch, first axis slowest."""
     steps = torch.arange(-radius, radius + 1, dtype=torch.float32) * spacing

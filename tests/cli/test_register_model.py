@@ -8,7 +8,7 @@ import pytest
 
 import nephi
 
-from ..learning.predictions import model
+from ..models.predictions import model
 from .conftest import Call, pair_options, voxels
 
 FILES = ["inverse_warp.nii.gz", "report.html", "report.json", "transform.nephi", "warp.nii.gz", "warped.nii.gz"]

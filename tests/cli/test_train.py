@@ -1,4 +1,4 @@
-"""`nephi train` and `nephi finetune`: what is wrong is one line and a code; trainings are tested in tests/learning."""
+"""`nephi train` and `nephi finetune`: what is wrong is one line and a code; trainings are tested in tests/training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import nephi
-from nephi.learning import (
+from nephi.models import (
     EncoderSettings,
     FrameSettings,
     ModelSettings,
@@ -77,7 +77,7 @@ def test_a_model_that_is_none(folder: Path, call: Call) -> None:
 
 
 def test_without_the_extra_it_says_what_to_install(folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nephi.learning.training.extra.NEEDED", ("fabric_that_is_not_there",))
+    monkeypatch.setattr("nephi.training.fabric.NEEDED", ("fabric_that_is_not_there",))
     found = call("train", folder / "c.toml", "-o", folder / "run")
     assert found.code == 2 and found.err.endswith("which are not installed: pip install nephi[train]\n")
 

@@ -24,7 +24,7 @@ from nephi.io import write_displacement, write_displacement_itk
 from nephi.transforms import AffineTransform, DisplacementField
 from tests.conftest import _oblique
 from tests.io.dicom.dicom_writer import SERIES, ramp, write_enhanced, write_slices
-from tests.learning.predictions import model
+from tests.models.predictions import model
 
 Written = Iterator[tuple[str, str, str]]
 ELASTIX = """\

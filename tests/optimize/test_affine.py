@@ -10,13 +10,14 @@ from torch import Tensor
 from nephi.errors import DataError, PlausibilityWarning, UsageError
 from nephi.geometry import Grid
 from nephi.images import Image, resample
-from nephi.optimize import Settings, register
+from nephi.optimize import register
 from nephi.optimize.affine import STRETCH, fit_affine, initial_alignment, require_overlap
-from nephi.optimize.pair import Pair, make_pair
 from nephi.optimize.progress import Progress, silent
-from nephi.optimize.settings import AffineSettings, ImageSettings
 from nephi.phantoms import PhantomPair
 from nephi.phantoms.grids import rotation
+from nephi.preparation.pair import Pair, make_pair
+from nephi.settings import Settings
+from nephi.settings.registration import AffineSettings, ImageSettings
 from nephi.transforms import AffineTransform, Composite, DisplacementField
 
 SETTINGS = AffineSettings(smoothing=(5.0,), steps=100, points=1500, rate=1e-2)

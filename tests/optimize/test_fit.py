@@ -9,8 +9,10 @@ from nephi.errors import DataError
 from nephi.fields import DECODERS, ENCODINGS
 from nephi.losses import SIMILARITIES
 from nephi.metrics import evaluate, landmark_errors
-from nephi.optimize import Progress, Registration, Settings, register, with_similarity
+from nephi.optimize import Progress, register
 from nephi.phantoms import PhantomPair
+from nephi.results import Registration
+from nephi.settings import Settings, with_similarity
 
 Change = Callable[..., Settings]
 BEFORE, AFFINE = 3.3, 1.9  # mm, mean landmark distance without any registration and after the affine one

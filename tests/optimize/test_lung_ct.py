@@ -10,10 +10,11 @@ import torch
 
 from nephi.io import read_displacement, read_image, read_point_pairs
 from nephi.metrics import evaluate
-from nephi.optimize import Registration, register
+from nephi.optimize import register
+from nephi.results import Registration
 from nephi.transforms import fitting_grid
 
-from .off_grid import distance_in_simpleitk
+from ..off_grid import distance_in_simpleitk
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,11 @@ import torch
 
 from nephi.errors import DataError
 from nephi.images import Pyramid
-from nephi.optimize import Settings, plan, register
+from nephi.optimize import plan, register
 from nephi.optimize import planning as planning_module
-from nephi.optimize.pair import make_pair
 from nephi.phantoms import PhantomPair, lung_phantom
+from nephi.preparation.pair import make_pair
+from nephi.settings import Settings
 
 Change = Callable[..., Settings]
 
@@ -74,7 +75,7 @@ def test_the_estimate_of_memory_is_right_to_a_third(name: str, tmp_path: Path) -
     common = (
         "import sys; from nephi.phantoms import lung_phantom; from dataclasses import replace\n"
         "from nephi.optimize import plan, preset, register\n"
-        "from nephi.optimize.usage import peak_memory_mb\n"
+        "from nephi.usage_tmp import peak_memory_mb\n"
         "pair = lung_phantom(seed=1, motion=15.0, shape=(120, 100, 110))\n"
         f"settings = preset({name!r})\n"
         "levels = tuple(replace(level, steps=4) for level in settings.levels)\n"

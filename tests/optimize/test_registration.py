@@ -14,9 +14,11 @@ from nephi.fields import nephi_bytes, read_nephi
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io import read_image, write_image
-from nephi.optimize import Registration, Settings, preset, register
-from nephi.optimize.registration import versions
+from nephi.optimize import register
 from nephi.phantoms import PhantomPair
+from nephi.results import Registration
+from nephi.runtime import versions
+from nephi.settings import Settings, preset
 from nephi.transforms import Composite
 
 Change = Callable[..., Settings]

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from nephi.optimize import Registration, Settings
 from nephi.optimize.schedule import EVERY, Schedule
-from nephi.optimize.settings import FitSettings, LevelSettings
+from nephi.results import Registration
+from nephi.settings import Settings
+from nephi.settings.registration import FitSettings, LevelSettings
 
 
 def settings_of(steps: list[int], **fit: object) -> Settings:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from nephi.geometry import PointPairs
-from nephi.optimize import Registration, preset, register
+from nephi.optimize import register
 from nephi.phantoms import PhantomPair, lung_phantom, shapes_phantom
 from nephi.report import write_report
+from nephi.results import Registration
+from nephi.settings import preset
 
 from .browser import Browser, find_browser
 

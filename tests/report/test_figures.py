@@ -11,12 +11,12 @@ import torch
 import nephi
 from nephi.errors import UsageError
 from nephi.images import Image
-from nephi.optimize import Registration
 from nephi.phantoms import PhantomPair
 from nephi.report import notebook_html, overlay
 from nephi.report.figures import pictures_at
 from nephi.report.planes import plane_through
 from nephi.report.sampling import picture
+from nephi.results import Registration
 
 
 def test_pictures_are_those_of_the_warped_image(fitted: Registration, lungs: PhantomPair) -> None:

@@ -12,10 +12,11 @@ import torch
 from nephi.errors import DataError
 from nephi.geometry import PointPairs
 from nephi.metrics import landmark_errors
-from nephi.optimize import Registration, settings_toml
 from nephi.phantoms import PhantomPair
 from nephi.report import write_report
 from nephi.report.page import page_html
+from nephi.results import Registration
+from nephi.settings import settings_toml
 
 from .conftest import COMMAND, HOSTILE
 

@@ -17,10 +17,10 @@ from PIL import Image as Picture
 
 from nephi.geometry import PointPairs, determinant, lookup
 from nephi.images import Image
-from nephi.optimize import Registration
 from nephi.phantoms import PhantomPair
 from nephi.report import Viewer
 from nephi.report.viewer import pages
+from nephi.results import Registration
 
 from .browser import PATIENCE, SOFTWARE_WEBGL, Browser, find_browser
 from .conftest import HOSTILE

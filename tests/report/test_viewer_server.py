@@ -17,13 +17,13 @@ from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
 from nephi.io import write_image
 from nephi.metrics import jacobian_image
-from nephi.optimize import Registration
 from nephi.phantoms import PhantomPair
 from nephi.report import Viewer
 from nephi.report.viewer import server as server_module
 from nephi.report.viewer import viewer as viewer_module
 from nephi.report.viewer.maps import deformation_maps, map_grid
 from nephi.report.viewer.pages import Pages
+from nephi.results import Registration
 from nephi.transforms import AffineTransform
 
 from .viewers import ask, keep, require_niivue, serving

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from nephi.io import write_image
-from nephi.optimize import Registration
 from nephi.report import Viewer
 from nephi.report.viewer.niivue import has_niivue
+from nephi.results import Registration
 
 
 class Reply(NamedTuple):

@@ -17,7 +17,8 @@ from nephi.geometry import Grid, PointPairs, determinant, lookup
 from nephi.images import Image, resample
 from nephi.io import read_image
 from nephi.metrics import landmark_errors
-from nephi.optimize import intensity_window, settings_from_table
+from nephi.preparation import intensity_window
+from nephi.settings import settings_from_table
 
 Table = dict[str, Any]
 

@@ -1,0 +1,17 @@
+"""Registration of a pair by a trained model, and its refinement."""
+
+from nephi.inference.inputs import settings_for
+from nephi.inference.plan import plan_prediction
+from nephi.inference.prediction import model_digest, predict, settings_digest
+from nephi.inference.refinement import REFINED, Refinement, shortened
+
+__all__ = [
+    "REFINED",
+    "Refinement",
+    "model_digest",
+    "plan_prediction",
+    "predict",
+    "settings_digest",
+    "settings_for",
+    "shortened",
+]

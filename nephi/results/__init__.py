@@ -1,0 +1,31 @@
+"""The result of a registration: its transform, its files, its checks."""
+
+from nephi.results.checks import check_folding, check_result
+from nephi.results.registration import Registration
+from nephi.results.saving import OUTPUTS, check_output_folder, require_exportable, save_registration
+from nephi.results.transform_files import (
+    describe_transform,
+    exported_pair,
+    outside_value,
+    read_inverse,
+    read_trained_inverse,
+    read_transform,
+    transform_grid,
+)
+
+__all__ = [
+    "OUTPUTS",
+    "Registration",
+    "check_folding",
+    "check_output_folder",
+    "check_result",
+    "describe_transform",
+    "exported_pair",
+    "outside_value",
+    "read_inverse",
+    "read_trained_inverse",
+    "read_transform",
+    "require_exportable",
+    "save_registration",
+    "transform_grid",
+]

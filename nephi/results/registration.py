@@ -1,0 +1,91 @@
+"""The result of registering one pair of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nephi.errors import UsageError
+from nephi.fields import StoredTransform
+from nephi.geometry import PointPairs
+from nephi.images import LABEL_INTERPOLATIONS, Image, resample, warn_of_units
+from nephi.preparation import Pair
+from nephi.report import notebook_html
+from nephi.results.saving import OUTPUTS, save_registration
+from nephi.runtime import Usage
+from nephi.settings import Settings
+from nephi.transforms import Transform
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """The result of `register`, or of a prediction.
+
+    `stored` is what goes into `transform.nephi`; `history` has for each step a row of the level (counted from 0), the
+    loss and its terms; `usage` the seconds of each stage; `warnings` the texts of every `DataWarning` about the images,
+    their masks and the result.
+    """
+
+    stored: StoredTransform
+    pair: Pair
+    settings: Settings
+    seed: int
+    history: list[dict[str, float]] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+    gpu_memory_mb: float | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def transform(self) -> Transform:
+        """phi: fixed points to moving points (world mm, RAS)."""
+        return self.stored.transform
+
+    @property
+    def inverse(self) -> Transform:
+        """The inverse: moving points to fixed points (world mm, RAS)."""
+        return self.stored.inverse
+
+    def warp(self, image: Image, interpolation: str = "linear", outside: float | None = None) -> Image:
+        """Return an image from the moving side (the moving image, its labels, ...) on the fixed grid.
+
+        `outside` is the value of voxels from outside the image; by default 0 with the interpolations for labels,
+        `label` and `nearest`, and the settings' `image.outside` with the others.
+        """
+        if image.dimension != self.transform.dimension:
+            raise UsageError(
+                f"{image.name}: expected a {self.transform.dimension}-D image, got a {image.dimension}-D one"
+            )
+        if outside is None:
+            outside = 0.0 if interpolation in LABEL_INTERPOLATIONS else self.settings.image.outside
+            warn_of_units(image, outside)
+        return resample(image, self.pair.fixed.grid, self.transform, interpolation, outside)
+
+    def save(
+        self,
+        folder: str | Path,
+        overwrite: bool = False,
+        landmarks: PointPairs | None = None,
+        outputs: Collection[str] = tuple(OUTPUTS),
+        labels: tuple[Image, Image] | None = None,
+        page: Callable[[Mapping[str, Any]], str] | None = None,
+    ) -> Mapping[str, Any]:
+        """Write transform, displacement fields, warped image and report to `folder`; return the report.
+
+        All files appear together: a missing folder in one rename, in an existing one older results go before the first
+        new one comes, and report.json comes last.
+
+        `outputs` chooses among them by the names in `nephi.OUTPUTS`; folding and inverse consistency are measured where
+        `warp`, `warped` or `report` is chosen. The errors of `landmarks` (world mm, RAS) and the overlap of `labels`
+        (fixed, moving), which measure the result and do not guide it, join the report. `page` computes the text of
+        report.html from the report (`nephi.page_html`), to be written with the others.
+
+        Raises `DataError` for a folder that cannot be written, or is not empty and `overwrite` is false, and for
+        landmarks or labels of another dimension; `UsageError` for unknown outputs or none.
+        """
+        return save_registration(self, Path(folder), overwrite, landmarks, outputs, labels, page)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook displays: checkerboards before and after, and a few numbers."""
+        return notebook_html(self)

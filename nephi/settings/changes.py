@@ -1,0 +1,52 @@
+"""Settings made from others: another similarity, lengths in millimetres."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from nephi.geometry import Grid
+from nephi.losses import similarity_factors
+from nephi.settings.registration import Settings
+
+
+def with_similarity(settings: Settings, name: str) -> Settings:
+    """Return the settings with another similarity for the fit, and one that agrees with it for the global alignment.
+
+    MIND needs patches of radius 2. Measures for images of different contrast (`mind`, `nmi`) align globally by `nmi`.
+    Raises `UsageError` for an unknown name or sum.
+    """
+    names = similarity_factors(name).keys()
+    radius = 2 if "mind" in names else settings.fit.radius
+    fit = replace(settings.fit, similarity=name, radius=radius)
+    overall = "nmi" if names & {"mind", "nmi"} else "mse" if names == {"mse"} else "ncc"
+    affine = replace(settings.affine, similarity=overall)
+    return replace(settings, fit=fit, affine=affine)
+
+
+def in_millimetres(settings: Settings, grid: Grid) -> Settings:
+    """Return the settings for a fixed image on `grid` with every length in mm, that is with `length_unit = 1`."""
+    longest = float((grid.spacing * torch.tensor(grid.shape, dtype=torch.int64)).max())
+    unit = settings.length_unit or longest / 256
+    if settings.length_unit == 1:
+        return settings
+    field, regularity = settings.field, settings.regularity
+    return replace(
+        settings,
+        length_unit=1.0,
+        affine=replace(settings.affine, smoothing=tuple(unit * s for s in settings.affine.smoothing)),
+        field=replace(
+            field,
+            spacings=tuple(unit * s for s in field.spacings),
+            code_spacing=unit * field.code_spacing,
+            amplitude=field.amplitude * (unit if field.amplitude_unit == "mm" else 1),
+        ),
+        regularity=replace(
+            regularity,
+            icon=regularity.icon / unit**2,
+            bending=regularity.bending * unit**2,
+            bending_step=regularity.bending_step * unit,
+        ),
+        levels=tuple(replace(v, smoothing=unit * v.smoothing, spacing=unit * v.spacing) for v in settings.levels),
+    )

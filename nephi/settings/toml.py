@@ -1,0 +1,95 @@
+"""Settings from and to plain tables and TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from nephi.documents import read_toml
+from nephi.errors import DataError, UsageError
+from nephi.settings.registration import Settings
+from nephi.tables import from_table
+
+
+def preset_names() -> tuple[str, ...]:
+    """Return the names of the presets that come with nephi."""
+    folder = resources.files("nephi.settings") / "presets"
+    return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")))
+
+
+def preset(name: str) -> Settings:
+    """Return the preset's settings; raise `UsageError`, listing the known ones, for another name."""
+    return settings_from_table(_preset_table(name), f"preset {name}")
+
+
+def read_settings(path: str | Path, base: str | Settings) -> Settings:
+    """Read settings from a TOML file: what it does not name comes from `base`, settings or a preset, or that it names.
+
+    A file may name its own base with `preset = "NAME"`; tables are merged key by key, `levels` replaced as a whole.
+    Raises `UsageError` naming the file for a missing or malformed file, an unknown key, a value of the wrong type.
+    """
+    table = toml_table(path)
+    base = table.pop("preset", base)
+    below = settings_table(base) if isinstance(base, Settings) else _preset_table(base)
+    return settings_from_table(merged_tables(below, table), str(path))
+
+
+def toml_table(path: str | Path) -> dict[str, Any]:
+    """Return the content of a TOML file; raise `UsageError` naming it when it is missing, malformed or too large."""
+    try:
+        return read_toml(Path(path), "settings in TOML")
+    except DataError as error:
+        raise UsageError(str(error)) from None
+
+
+def settings_from_table(table: Mapping[str, Any], source: str) -> Settings:
+    """Build settings from plain tables; raise `UsageError` naming `source` for unknown keys and wrong types."""
+    try:
+        return from_table(Settings, table)
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from None
+
+
+def settings_table(settings: Settings) -> dict[str, Any]:
+    """Return the settings as plain tables that TOML and JSON can hold."""
+    return plain_table(dataclasses.asdict(settings))
+
+
+def settings_toml(settings: Settings) -> str:
+    """Return the settings as TOML text that `read_settings` reads back."""
+    import tomli_w
+
+    return tomli_w.dumps(settings_table(settings))
+
+
+def _preset_table(name: str) -> dict[str, Any]:
+    if name not in preset_names():
+        raise UsageError(f"unknown preset {name!r}; known are {', '.join(preset_names())}")
+    text = (resources.files("nephi.settings") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def merged_tables(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with the values of `over` in it, table by table, key by key."""
+    result = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        result[key] = merged_tables(base[key], value) if both else value
+    return result
+
+
+def plain_table(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tables as TOML and JSON hold them: tuples become lists."""
+    return {key: _plain(value) for key, value in table.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return plain_table(value)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,90 @@
+"""What a training needs to go on exactly where it was, in one file: there is no moment at which its parts disagree."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from nephi.errors import DataError
+from nephi.fields import TensorFile
+from nephi.io import replacing, write_durably
+from nephi.models import System, model_tensors
+
+FILE = TensorFile("nephi-training", (1,), "training's state", "nephi train", "start anew")
+MODEL, OPTIMIZER = "model.", "optimizer."
+
+
+@dataclass
+class Counters:
+    """How far a training is.
+
+    begun: whether the first validation is done. step: steps done. best, best_step: the best score of a validation so
+    far (the larger the better; None before the first), and its step. sums, summed: of the log's columns since its last
+    row, over so many steps. log_bytes: lengths of the tables of the log. seconds: spent on it.
+    """
+
+    begun: bool = False
+    step: int = 0
+    best: float | None = None
+    best_step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    summed: int = 0
+    log_bytes: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """Content of a state file: `run` tells which run it is of, `scaler` is of mixed precision."""
+
+    counters: Counters
+    run: dict[str, Any]
+    scaler: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def save_state(
+    path: Path,
+    counters: Counters,
+    run: dict[str, Any],
+    scaler: dict[str, Any],
+    system: System,
+    optimizer: Optimizer,
+) -> None:
+    """Write the state, whole or not at all. Raises `DataError` naming the file when it cannot be written."""
+    tensors = {MODEL + name: tensor for name, tensor in model_tensors(system).items()}
+    for number, values in optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            tensors[f"{OPTIMIZER}{number}.{name}"] = value.detach().cpu().contiguous()
+    header = {"counters": asdict(counters), "run": run, "scaler": scaler}
+    with replacing(path) as temporary:
+        write_durably(temporary, FILE.to_bytes(header, tensors))
+
+
+def read_state(path: Path) -> SavedState:
+    """Read a state. Raises `DataError` in one line when it is missing, damaged, or of another version."""
+    header, tensors = FILE.read(path)
+    try:
+        counters = Counters(**header["counters"])
+        return SavedState(counters, dict(header["run"]), dict(header["scaler"]), tensors)
+    except (LookupError, TypeError, ValueError) as error:
+        raise FILE.damaged(path, error) from None
+
+
+def restore(saved: SavedState, system: System, optimizer: Optimizer) -> None:
+    """Give weights and moments back. Raises `DataError` when they are of another network."""
+    weights = {name.removeprefix(MODEL): t for name, t in saved.tensors.items() if name.startswith(MODEL)}
+    expected = {name: tensor.shape for name, tensor in model_tensors(system).items()}
+    if {name: tensor.shape for name, tensor in weights.items()} != expected:
+        raise DataError("state.safetensors: its tensors do not fit the settings; start anew")
+    system.load_state_dict(weights, strict=False)  # without what is predicted; the rest was compared
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in saved.tensors.items():
+        if name.startswith(OPTIMIZER):
+            number, key = name.removeprefix(OPTIMIZER).split(".")
+            moments.setdefault(int(number), {})[key] = tensor
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,170 @@
+"""Training a model on a data set."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nephi.datasets import DatasetIndex
+from nephi.errors import NephiError, UsageError
+from nephi.geometry import gradients_recorded
+from nephi.io import write_text
+from nephi.models import StoredModel, System, build_system, frame_grid, model_tensors
+from nephi.optimize import ProgressCallback, silent
+from nephi.runtime import cpu_threads, versions
+from nephi.training.cache import SeenImages
+from nephi.training.checkpoint import Counters, SavedState, read_state, restore
+from nephi.training.checks import check_identity, check_landmarks, check_model, checked_index, identity, with_pairs
+from nephi.training.fabric import make_fabric, require_extra
+from nephi.training.folder import RunFolder
+from nephi.training.interruption import interruption
+from nephi.training.log import TrainingLog
+from nephi.training.loop import Training
+from nephi.training.pairs import TrainingPairs
+from nephi.training.seeding import generator_of
+from nephi.training.settings import TrainSettings
+from nephi.training.settings_file import lasting_table, train_settings_toml
+from nephi.training.step import Stepper
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a training ended: `steps` done of those `planned`, and the step of the `best` validation, if there was one.
+
+    `last` and `best` are model files; `best` is None without a split `val`.
+    """
+
+    folder: Path
+    steps: int
+    planned: int
+    last: Path
+    best: Path | None
+    best_step: int
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done; otherwise it was interrupted, and can be resumed."""
+        return self.steps == self.planned
+
+
+@gradients_recorded()
+def train(
+    settings: TrainSettings,
+    output: str | Path,
+    *,
+    model: StoredModel | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+    devices: int = 1,
+    progress: ProgressCallback = silent,
+) -> TrainingResult:
+    """Train on the split `train` of a data set, from the start or from a `model`, and write the run to a folder.
+
+    The folder gets `last.safetensors` and `best.safetensors` (models: of the last checkpoint, and of the best
+    validation), `state.safetensors` (what resuming needs), `log.csv`, `validation.csv`, `tensorboard/`, `config.toml`.
+    With `resume` a run goes on from its last checkpoint; on a CPU the result is, bit for bit, that of a run that was
+    never interrupted. SIGINT and SIGTERM save the state and end the training before its last step.
+
+    `device` is auto, cpu or cuda[:N], and `devices` so many processes are started on this machine; under torchrun, on
+    one machine or several, there are as many as it has started.
+
+    Raises `UsageError` and `DataError` in one line, before anything is trained, for settings that do not go together,
+    an index that names missing files or has no pairs, a folder that holds something else, a run that was started with
+    other settings; later for images that cannot be read, and for a loss that is not finite.
+    """
+    require_extra()
+    if resume and overwrite:
+        raise UsageError("resume, overwrite: a run is resumed or overwritten, not both")
+    if model is not None:
+        check_model(settings, model)
+    index = checked_index(settings)
+    settings = with_pairs(settings, index)
+    check_landmarks(settings, index)
+    system = _system(settings, model)  # before anything is written: settings that cannot be built are found here
+    fabric = make_fabric(settings.train, device, devices)
+    fabric.launch()
+    folder = RunFolder(Path(output))
+    with cpu_threads(settings.train.threads):
+        run = identity(settings, index, model, fabric.world_size)
+        saved = _begun(fabric, folder, settings, run, resume=resume, overwrite=overwrite)
+        training = _assembled(fabric, settings, folder, index, system, run, saved)
+        if training.counters.step < settings.train.steps:
+            _go(training, progress)
+    counters = training.counters
+    best = None if counters.best is None else folder.best
+    return TrainingResult(folder.path, counters.step, settings.train.steps, folder.last, best, counters.best_step)
+
+
+def _begun(
+    fabric: Fabric, folder: RunFolder, settings: TrainSettings, run: dict[str, Any], *, resume: bool, overwrite: bool
+) -> SavedState | None:
+    """Prepare the folder in the first process, and return in all of them the state that is resumed."""
+    problem: NephiError | None = None
+    if fabric.is_global_zero:
+        try:
+            folder.prepare(resume=resume, overwrite=overwrite)
+            if resume and folder.state.exists():
+                check_identity(read_state(folder.state).run, run)
+            write_text(folder.config, train_settings_toml(settings))
+        except NephiError as error:
+            problem = error
+    problem = fabric.broadcast(problem)
+    if problem is not None:
+        raise problem
+    return read_state(folder.state) if resume and folder.state.exists() else None
+
+
+def _assembled(
+    fabric: Fabric,
+    settings: TrainSettings,
+    folder: RunFolder,
+    index: DatasetIndex,
+    system: System,
+    run: dict[str, Any],
+    saved: SavedState | None,
+) -> Training:
+    stepper = Stepper(fabric, system, settings.objective, settings.train)
+    counters = Counters()
+    if saved is not None:
+        restore(saved, system, stepper.optimizer)
+        fabric.strategy.precision.load_state_dict(saved.scaler)
+        counters = saved.counters
+    # Each worker keeps images of its own; without any, the training process does.
+    room = settings.train.cache * 1e6 / (settings.train.workers + 1)
+    pairs = TrainingPairs(index, settings, SeenImages(index, settings.frame, room))
+    about = {
+        "versions": versions(),
+        "data": index.name,
+        "settings": {name: table for name, table in lasting_table(settings).items() if name in ("augment", "train")},
+        "processes": fabric.world_size,
+        "start": run["start"],
+    }
+    return Training(fabric, settings, folder, index, stepper, pairs, counters, run, about)
+
+
+def _system(settings: TrainSettings, model: StoredModel | None) -> System:
+    generator = generator_of("weights", settings.train.seed)
+    system = build_system(settings.model, frame_grid(settings.frame), generator)
+    if model is not None:
+        known = model_tensors(model.system)
+        if settings.model.system == "auto-decoder":  # whose values are of other pairs
+            known = {name: tensor for name, tensor in known.items() if ".encoder." not in name}
+        system.load_state_dict(known, strict=False)  # without what is predicted
+    return system.train()
+
+
+def _go(training: Training, progress: ProgressCallback) -> None:
+    counters = training.counters
+    with ExitStack() as stack:
+        stopping = stack.enter_context(interruption())
+        log = None
+        if training.fabric.is_global_zero:
+            log = TrainingLog(training.folder.path, counters.log_bytes, counters.step)
+            stack.callback(log.close)
+        training.go(log, stopping, progress)

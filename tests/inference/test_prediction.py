@@ -1,0 +1,294 @@
+"""One forward pass instead of a search, and a fit that goes on from there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from nephi.errors import DataError, UsageError
+from nephi.fields import DisplacementStep, nephi_bytes, read_nephi
+from nephi.geometry import Grid
+from nephi.images import Image
+from nephi.inference import Refinement, plan_prediction, predict
+from nephi.io import write_image
+from nephi.models import bring, model_bytes, read_model, write_model
+from nephi.optimize.fit import compiled_objective
+from nephi.settings import preset
+
+from ..models.predictions import SYSTEMS, grid_around, model, pair, picture
+
+FIELDS = [name for name in SYSTEMS if name != "unet"]
+
+
+def probes(grid: Grid, count: int = 200) -> Tensor:
+    shares = torch.rand(count, grid.dimension, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return grid.voxel_to_world_points(shares * (torch.tensor(grid.shape) - 1))
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_the_prediction_is_the_networks_between_the_centres(name: str, dimension: int) -> None:
+    stored, (fixed, moving) = model(name, dimension), pair(dimension)
+    result = predict(fixed, moving, model=stored, device="cpu")
+    assert result.history == [] and set(result.usage.stages) == {"prepare", "predict"}
+    seen = [bring(image, None, stored.frame) for image in (fixed, moving)]
+    points = probes(fixed.grid)
+    phi, inverse = stored.system(*(each.values[None] for each in seen))
+    centres = [each.centre for each in seen]
+    expected = phi((points - centres[0])[None].float())[0].double() + centres[1]
+    # Tables are stored in half precision.
+    torch.testing.assert_close(result.transform(points), expected, rtol=0, atol=3e-3)
+    assert float((expected - points - centres[1] + centres[0]).norm(dim=-1).detach().mean()) > 0.5
+    there = result.transform(points)
+    assert float((result.inverse(there) - points).norm(dim=-1).max()) < 2e-3
+    back = result.stored.trained_inverse
+    if inverse is None:
+        assert back is None
+    else:
+        expected = inverse((there - centres[1])[None].float())[0].double() + centres[0]
+        torch.testing.assert_close(back(there), expected, rtol=0, atol=3e-3)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_file_holds_the_prediction(name: str, tmp_path: Path) -> None:
+    stored, (fixed, moving) = model(name, 2), pair(2)
+    result = predict(fixed, moving, model=stored, device="cpu")
+    report = result.save(tmp_path / "result")
+    back = read_nephi(tmp_path / "result" / "transform.nephi")
+    points = probes(fixed.grid)
+    assert torch.equal(back.transform(points), result.transform(points))
+    assert torch.equal(back.inverse(points), result.inverse(points))
+    assert len(back.steps) == len(SYSTEMS[name].thinning) and nephi_bytes(back) == nephi_bytes(result.stored)
+    assert isinstance(back.steps[0], DisplacementStep) == (name == "unet")
+    assert report["model"] == back.about["model"] and len(report["model"]) == 16
+    assert report["refinement"] == {"steps": 0, "what": "all"}
+    assert report["inverse_consistency_mm"] < 1e-3
+
+
+def test_the_same_by_files(tmp_path: Path) -> None:
+    stored, images = model("dense", 3), pair(3)
+    expected = predict(*images, model=stored, device="cpu")
+    for image in images:
+        write_image(image, tmp_path / f"{image.name}.nii.gz")
+    write_model(stored, tmp_path / "m.safetensors")
+    paths = [tmp_path / f"{name}.nii.gz" for name in ("fixed", "moving")]
+    found = predict(*paths, model=tmp_path / "m.safetensors", device="cpu")
+    points = probes(images[0].grid)
+    torch.testing.assert_close(found.transform(points), expected.transform(points), rtol=0, atol=1e-3)
+    assert found.stored.about["model"] == expected.stored.about["model"]
+
+
+def orientations(dimension: int) -> dict[str, Tensor]:
+    """Voxel axes of images: along the world's, against them (LPS), mirrored (left-handed), oblique and anisotropic."""
+    spacing = torch.tensor([2.4, 3.1, 2.8])[:dimension].double()
+    straight = torch.diag(spacing)
+    lps = torch.diag(torch.tensor([-1.0, -1.0, 1.0])[:dimension].double()) @ straight
+    angle = torch.tensor(0.3, dtype=torch.float64)
+    turn = torch.eye(dimension, dtype=torch.float64)
+    turn[0, 0], turn[0, 1], turn[1, 0], turn[1, 1] = angle.cos(), -angle.sin(), angle.sin(), angle.cos()
+    swapped = straight.flip(1)
+    return {"RAS": straight, "LPS": lps, "left-handed": swapped, "oblique": turn @ torch.diag(spacing.flip(0))}
+
+
+@pytest.mark.parametrize("name", ["dense", "unet"])
+def test_the_same_anatomy_under_another_header_gives_the_same_transform(name: str, dimension: int) -> None:
+    """To half a millimetre at most, a tenth of one on average, of 3 mm voxels: what interpolation differs by."""
+    stored = model(name, dimension)
+    centres = torch.tensor([120.0, -80.0, 45.0])[:dimension].double(), torch.tensor([-30.0, 15.0, 400.0])[:dimension]
+    shape = (37, 36, 35)[:dimension]
+    found: dict[str, Tensor] = {}
+    for case, linear in orientations(dimension).items():
+        images = [
+            picture(grid_around(centre.double(), linear, shape), centre.double(), bend, case)
+            for centre, bend in zip(centres, (0.0, 2.0), strict=True)
+        ]
+        result = predict(*images, model=stored, device="cpu")
+        points = torch.linspace(-20, 20, 60, dtype=torch.float64).reshape(-1, 1) * torch.ones(dimension)
+        found[case] = result.transform(points.double() + centres[0])
+    for case, moved in found.items():
+        gap = (moved - found["RAS"]).norm(dim=-1)
+        assert float(gap.max()) < 0.5 and float(gap.mean()) < 0.1, case
+    assert float((found["RAS"] - centres[1]).diff(dim=0).norm(dim=-1).std()) > 0.001  # no mere shift
+
+
+def test_voxels_stored_in_another_order_change_nothing(dimension: int) -> None:
+    """Flipped and permuted axes with the header that tells so: the same voxels in the same places."""
+    stored, images = model("dense", dimension), pair(dimension)
+    points = probes(images[0].grid)
+    expected = predict(*images, model=stored, device="cpu").transform(points)
+    axes = list(reversed(range(dimension)))
+    turned = []
+    for image in images:
+        swap = torch.eye(dimension + 1, dtype=torch.float64)[:, [*axes, dimension]]
+        flip = torch.eye(dimension + 1, dtype=torch.float64)
+        flip[0, 0], flip[0, -1] = -1, image.grid.shape[axes[0]] - 1
+        data = image.data.permute(axes).flip(0).contiguous()
+        turned.append(Image(data, Grid(tuple(data.shape), image.grid.affine @ swap @ flip), name=image.name))
+    found = predict(*turned, model=stored, device="cpu").transform(points)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+
+
+def test_masks_bring_their_centres_together(dimension: int) -> None:
+    stored, (fixed, moving) = model("dense", dimension, mask="given", centre="mask"), pair(dimension)
+    masks = []
+    for image, shift in ((fixed, 0.0), (moving, 6.0)):
+        middle = image.grid.centre_world() + shift
+        inside = (image.grid.voxel_centres().double() - middle).norm(dim=-1) < 15
+        masks.append(image.with_data(inside.to(torch.uint8)))
+    with pytest.raises(DataError, match="expected a mask with it"):
+        predict(fixed, moving, model=stored, device="cpu")
+    result = predict(fixed, moving, model=stored, fixed_mask=masks[0], moving_mask=masks[1], device="cpu")
+    centres = [bring(i, m, stored.frame).centre for i, m in zip((fixed, moving), masks, strict=True)]
+    torch.testing.assert_close(result.stored.affine.matrix[:-1, -1], centres[1] - centres[0])
+    assert float((centres[1] - moving.grid.centre_world()).mean()) == pytest.approx(6.0, abs=1.0)
+
+
+def test_masks_may_lie_on_grids_of_their_own(dimension: int) -> None:
+    """As in a training: the model sees the mask as it is; voxels of the fit take the nearest of the mask's."""
+    stored, (fixed, moving) = model("dense", dimension, mask="given", centre="mask"), pair(dimension)
+    masks = []
+    for image, apart in ((fixed, 0.7), (moving, 2.3)):
+        middle = image.grid.centre_world()
+        grid = Grid.from_spacing((40,) * dimension, (apart,) * dimension, (middle - 20 * apart).tolist())
+        inside = (grid.voxel_centres().double() - middle - 2).norm(dim=-1) < 12
+        masks.append(Image(inside.to(torch.uint8), grid, name="mask"))
+    result = predict(fixed, moving, model=stored, fixed_mask=masks[0], moving_mask=masks[1], device="cpu")
+    centres = [bring(i, m, stored.frame).centre for i, m in zip((fixed, moving), masks, strict=True)]
+    torch.testing.assert_close(result.stored.affine.matrix[:-1, -1], centres[1] - centres[0])
+    fitted = result.pair.fixed_mask
+    assert fitted is not None and fitted.grid.same_as(fixed.grid)
+    away = (fixed.grid.voxel_centres().double() - fixed.grid.centre_world() - 2).norm(dim=-1)
+    assert bool((fitted.data[away < 10] == 1).all()) and bool((fitted.data[away > 14] == 0).all())
+
+
+@pytest.mark.parametrize("what", ["codes", "all"])
+@pytest.mark.parametrize("name", FIELDS)
+def test_refining_improves_and_never_changes_the_model(name: str, what: str) -> None:
+    stored, (fixed, moving) = model(name, 2), pair(2)
+    settings = preset("generic")
+    settings = replace(settings, regularity=replace(settings.regularity, icon=0.0, gradicon=0.0))
+    weights, points = model_bytes(stored), probes(fixed.grid)
+    before = predict(fixed, moving, model=stored, device="cpu")
+    refined = predict(fixed, moving, model=stored, settings=settings, refinement=Refinement(40, what), device="cpu")
+    assert len(refined.history) == 40 and "fit" in refined.usage.stages
+    begun, ended = (sum(row["similarity"] for row in rows) for rows in (refined.history[:8], refined.history[-8:]))
+    assert ended < 0.9 * begun
+    assert not torch.equal(refined.transform(points), before.transform(points))
+    first = [step.pair for step in before.stored.steps]
+    joined = name == "steps" and what == "all"
+    assert len(refined.stored.steps) == (1 if joined else len(first))
+    for step, other in zip(refined.stored.steps, first if not joined else (), strict=not joined):
+        same = all(
+            torch.equal(a, b)
+            for (n, a), b in zip(step.pair.named_parameters(), other.parameters(), strict=True)
+            if "decoder" in n
+        )
+        assert same == (what == "codes")
+        assert not any(p.requires_grad for p in step.pair.parameters())
+    # Another pair was refined: the answer for the first is the same, bit for bit.
+    predict(moving, fixed, model=stored, settings=settings, refinement=Refinement(20, what), device="cpu")
+    assert model_bytes(stored) == weights
+    again = predict(fixed, moving, model=stored, device="cpu")
+    assert nephi_bytes(again.stored) == nephi_bytes(before.stored)
+    twice = predict(fixed, moving, model=stored, settings=settings, refinement=Refinement(40, what), device="cpu")
+    assert nephi_bytes(twice.stored) == nephi_bytes(refined.stored)
+
+
+def test_several_steps_are_refined_as_one_field() -> None:
+    """Which begins as what the steps do: to the curvature between its finest nodes."""
+    stored, (fixed, moving) = model("steps", 2), pair(2)
+    settings = preset("generic")
+    settings = replace(settings, fit=replace(settings.fit, rate=1e-9))
+    points = probes(fixed.grid)
+    before = predict(fixed, moving, model=stored, device="cpu").transform(points)
+    refined = predict(fixed, moving, model=stored, settings=settings, refinement=Refinement(1), device="cpu")
+    moved = float((before - points).norm(dim=-1).max())
+    assert float((refined.transform(points) - before).norm(dim=-1).max()) < 0.1 * moved
+    assert refined.stored.steps[0].grid.same_as(fixed.grid)
+
+
+def test_dense_fields_are_refined_by_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nephi import kernels
+    from nephi.optimize import fit
+
+    if not kernels.available():
+        pytest.skip("nephi was installed without compiled kernels")
+    used: list[bool] = []
+
+    def watched(fields: object, settings: object) -> object:
+        found = compiled_objective(fields, settings)
+        used.append(found is not None)
+        return found
+
+    monkeypatch.setattr(fit, "compiled_objective", watched)
+    monkeypatch.setattr(fit, "add_gradient", lambda *_: pytest.fail("autograd was asked"))
+    images = pair(3)
+    for what in ("codes", "all"):
+        predict(*images, model=model("dense", 3), refinement=Refinement(4, what), device="cpu")
+    assert used == [True, True]
+
+
+def test_a_refined_file_says_how_it_came_to_be(tmp_path: Path) -> None:
+    result = predict(*pair(2), model=model("steps", 2), refinement=Refinement(10, "codes"), device="cpu", seed=3)
+    report = result.save(tmp_path)
+    assert report["refinement"] == {"steps": 10, "what": "codes"} and report["seed"] == 3
+    assert sum(level["steps"] for level in report["settings"]["levels"]) == 10
+    assert report["settings"]["affine"]["kind"] == "none"
+    assert report["usage"]["affine_and_fit_cpu_s"] > 0
+
+
+def test_without_settings_the_frame_tells_window_and_mask() -> None:
+    stored = model("dense", 2, window=(100.0, 700.0), mask="foreground")
+    result = predict(*pair(2), model=stored, device="cpu")
+    assert result.pair.fixed_window == (100.0, 700.0) and result.pair.fixed_mask is not None
+    assert result.settings.field == stored.settings.field
+    other = predict(*pair(2), model=stored, preset="ct", device="cpu")
+    assert other.settings.image == preset("ct").image
+
+
+def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
+    fixed, moving = pair(2)
+    with pytest.raises(UsageError, match="refine: expected 0 steps or more, got -1"):
+        Refinement(-1)
+    with pytest.raises(UsageError, match="refine_what: expected one of codes, all, got 'some'"):
+        Refinement(3, "some")
+    with pytest.raises(UsageError, match="a model of system 'unet' predicts a displacement"):
+        predict(fixed, moving, model=model("unet", 2), refinement=Refinement(3))
+    with pytest.raises(UsageError, match="a model predicts deformable transforms, got 'rigid'"):
+        predict(fixed, moving, model=model("dense", 2), settings=replace(preset("generic"), transform="rigid"))
+    with pytest.raises(DataError, match="fixed: expected a 3-D image, as frame"):
+        predict(fixed, moving, model=model("dense", 3), device="cpu")
+    with pytest.raises(DataError, match=r"none\.safetensors: no such file"):
+        predict(fixed, moving, model=tmp_path / "none.safetensors")
+    write_image(fixed, tmp_path / "image.nii.gz")
+    with pytest.raises(DataError, match=r"image\.nii\.gz: not a model"):
+        read_model(tmp_path / "image.nii.gz")
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_the_plan_is_what_happens(name: str) -> None:
+    stored, images = model(name, 2), pair(2)
+    refinement = Refinement(0 if name == "unet" else 30)
+    plan = plan_prediction(*images, model=stored, refinement=refinement, device="cpu")
+    done = predict(*images, model=stored, refinement=refinement, device="cpu")
+    assert plan.settings == done.settings and plan.device == "cpu"
+    assert plan.parameters == sum(step.parameters for step in done.stored.steps)
+    assert sum(level.settings.steps for level in plan.levels) == len(done.history)
+    assert (plan.fixed.grid, plan.moving.name) == (images[0].grid, "moving")
+    with pytest.raises(DataError, match="fixed: expected a 2-D image"):
+        plan_prediction(*pair(3), model=stored, device="cpu")
+
+
+def test_convolutions_of_a_prediction_are_those_of_training() -> None:
+    """Where nothing is differentiated, another kernel computes them."""
+    stored = model("dense", 3)
+    images = [torch.rand(2, 1, *stored.frame.shape, generator=torch.Generator().manual_seed(k)) for k in range(2)]
+    points = 10 * torch.rand(2, 5, 3)
+    expected = stored.system(*images)[0](points)
+    with torch.no_grad():
+        found = stored.system(*images)[0](points)
+    assert expected.requires_grad and not found.requires_grad
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)

@@ -1,0 +1,132 @@
+"""Model files: what goes in comes out, equal models are equal bytes, damage is told in one line."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from nephi.errors import DataError
+from nephi.fields import FieldSettings
+from nephi.models import (
+    EncoderSettings,
+    FrameSettings,
+    ModelSettings,
+    ObjectiveSettings,
+    StoredModel,
+    UNetSettings,
+    build_system,
+    frame_grid,
+    model_bytes,
+    model_tensors,
+    read_model,
+    write_model,
+)
+
+FIELD = FieldSettings(spacings=(12.0, 6.0), channels=2, hidden=8, global_codes=3, local_codes=2, code_spacing=9.0)
+ENCODER = EncoderSettings(filters=(4, 8), pooled=2, features=8)
+MODELS = {
+    "nephi": ModelSettings("nephi", (2, 1), field=FIELD, encoder=ENCODER),
+    "forces": ModelSettings("nephi", (2, 1), field=FIELD, encoder=replace(ENCODER, forces=True)),
+    "fourier": ModelSettings(field=replace(FIELD, encoding="fourier", frequencies=4), encoder=ENCODER),
+    "auto-decoder": ModelSettings("auto-decoder", pairs=5, field=FIELD),
+    "unet": ModelSettings("unet", unet=UNetSettings((4, 4))),
+}
+FRAMES = {2: FrameSettings((20, 14), (2.0, 3.0)), 3: FrameSettings((12, 14, 10), (2.0, 3.0, 4.0))}
+
+
+def stored(name: str, dimension: int) -> StoredModel:
+    frame = FRAMES[dimension]
+    system = build_system(MODELS[name], frame_grid(frame), torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        for parameter in system.parameters():
+            parameter += 0.01  # away from the identity
+    return StoredModel(MODELS[name], frame, ObjectiveSettings(gradicon=1.25), system, {"seed": 4})
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_goes_in_comes_out(name: str, dimension: int, tmp_path: Path) -> None:
+    model = stored(name, dimension)
+    write_model(model, tmp_path / "m.safetensors")
+    found = read_model(tmp_path / "m.safetensors")
+    assert (found.settings, found.frame, found.objective) == (model.settings, model.frame, model.objective)
+    assert found.about == {"seed": 4} and not found.system.training
+    images = [torch.rand(2, 1, *model.frame.shape) for _ in range(2)]
+    points = 10 * torch.rand(2, 5, dimension)
+    assert torch.equal(found.system(*images)[0](points), model.system(*images)[0](points))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_equal_models_are_equal_bytes(name: str) -> None:
+    assert model_bytes(stored(name, 2)) == model_bytes(stored(name, 2))
+
+
+def test_what_is_predicted_is_not_stored() -> None:
+    names = model_tensors(stored("nephi", 2).system)
+    assert [n for n in names if "table" in n or "codes" in n] == []
+    assert [n for n in names if "decoder" in n] and [n for n in names if "encoder" in n]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    write_model(stored("nephi", 2), tmp_path / "m.safetensors")
+    return tmp_path / "m.safetensors"
+
+
+def change(path: Path, **entries: object) -> None:
+    """Write the file anew with other entries in its header."""
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="pt") as handle:
+        header = json.loads(handle.metadata()["nephi"])
+        del header["checksum"]  # as in older files
+        tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    path.write_bytes(save(tensors, metadata={"nephi": json.dumps({**header, **entries})}))
+
+
+def test_a_missing_file_and_one_that_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.safetensors: no such file; expected a model, as nephi train"):
+        read_model(tmp_path / "none.safetensors")
+    (tmp_path / "text").write_text("hello")
+    with pytest.raises(DataError, match="text: not a model, or cut short"):
+        read_model(tmp_path / "text")
+    (tmp_path / "other").write_bytes(save({"a": torch.zeros(3)}))
+    with pytest.raises(DataError, match="other: a safetensors file, but not a model"):
+        read_model(tmp_path / "other")
+
+
+def test_a_file_that_is_cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(DataError, match="not a model, or cut short"):
+        read_model(path)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"version": 2}, "model of version 2, this nephi reads 1; update nephi"),
+        ({"model": {"system": "carl"}}, "damaged model: system: expected one of nephi, auto-decoder"),
+        ({"model": {"depth": 3}}, "damaged model: unknown setting model.depth"),
+        ({"model": {}}, "damaged model: its tensors"),
+        ({"model": {"encoder": {"filters": [10**6, 10**6]}}}, "smaller than its settings say"),
+        ({"frame": {"shape": [20, 14, 3]}}, "damaged model: frame.spacing: expected|do not fit its settings"),
+        ({"frame": None}, "damaged model: frame: expected a table"),
+        ({"about": 3}, "damaged model: TypeError"),
+    ],
+)
+def test_a_header_that_is_wrong(path: Path, entries: dict[str, object], message: str) -> None:
+    change(path, **entries)
+    with pytest.raises(DataError, match=message) as caught:
+        read_model(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_that_are_none(tmp_path: Path) -> None:
+    model = stored("unet", 2)
+    with torch.no_grad():
+        next(model.system.parameters()).fill_(torch.nan)
+    write_model(model, tmp_path / "m.safetensors")
+    with pytest.raises(DataError, match="holds NaN or infinite values"):
+        read_model(tmp_path / "m.safetensors")

@@ -1,0 +1,78 @@
+"""The auto-decoder: latent values of its own for each pair, no encoder."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from nephi.fields import FieldSettings
+from nephi.geometry import Grid
+from nephi.models import ModelSettings, ObjectiveSettings, PairBatch, System, build_system
+
+
+def generator(seed: int = 2) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def settings(field_settings: FieldSettings) -> ModelSettings:
+    field = replace(field_settings, encoding="dense", spacings=(20.0, 9.0))
+    return ModelSettings("auto-decoder", thinning=(2, 1), pairs=3, field=field)
+
+
+def trained(system: System, images: tuple[torch.Tensor, torch.Tensor], steps: int) -> list[float]:
+    optimiser = torch.optim.Adam([p for p in system.parameters() if p.requires_grad], 2e-2)
+    batch, drawn, losses = PairBatch(*images, which=torch.arange(len(images[0]))), [generator(k) for k in range(3)], []
+    for _ in range(steps):
+        terms = system.terms(batch, ObjectiveSettings(points=100, regular_points=10, codes=0.0), drawn)
+        loss = torch.stack(list(terms.values())).sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(terms["similarity"].item())
+    return losses
+
+
+def test_each_pair_gets_its_own(settings: ModelSettings, grid: Grid) -> None:
+    """Blobs moved in different directions: their values fit all of them, and know which pair is meant."""
+    points, middle = grid.voxel_centres().float(), grid.centre_world().float()
+    size = float(grid.spacing.mean() * min(grid.shape))
+    shifts = [torch.zeros(grid.dimension) for _ in range(3)]
+    shifts[1][0], shifts[2][1] = 0.15 * size, -0.15 * size
+    moving = torch.stack([torch.exp(-(((points - middle - s) / (0.25 * size)) ** 2).sum(dim=-1)) for s in shifts])[
+        :, None
+    ]
+    fixed = moving[:1].expand_as(moving)
+    system = build_system(settings, grid, generator())
+    losses = trained(system, (fixed, moving), 60)
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+    there = system(fixed, moving, torch.tensor([2, 1, 0]))[0](middle.expand(3, 1, -1)).detach() - middle
+    assert float(there[0, 0, 1]) < -0.05 * size and float(there[1, 0, 0]) > 0.05 * size
+
+
+def test_an_unknown_pair_gets_the_mean(settings: ModelSettings, grid: Grid, images: tuple[torch.Tensor, ...]) -> None:
+    system = build_system(settings, grid, generator())
+    trained(system, images, 3)
+    points = grid.voxel_centres().float().reshape(1, -1, grid.dimension)[:, ::9].expand(3, -1, -1)
+    known = system(*images, torch.arange(3))[0](points)
+    unknown = system(*images)[0](points)
+    # The rows of one product may round in different ways: some 2^-24 of 60 mm each.
+    torch.testing.assert_close(unknown[0], unknown[1], rtol=0, atol=1e-4)
+    assert not torch.allclose(known[0], known[1])
+    books = [step.encoder for step in system.network.steps]
+    for book in books:
+        assert torch.equal(book(*images).everywhere[0], book.everywhere.mean(dim=0))
+
+
+def test_only_the_pairs_of_a_batch_get_gradients(
+    settings: ModelSettings, grid: Grid, images: tuple[torch.Tensor, ...]
+) -> None:
+    system = build_system(settings, grid, generator())
+    trained(system, images, 2)
+    system.zero_grad()
+    batch = PairBatch(*(image[:1] for image in images), which=torch.tensor([1]))
+    terms = system.terms(batch, ObjectiveSettings(points=100, regular_points=10), [generator()])
+    torch.stack(list(terms.values())).sum().backward()
+    for parameter in system.network.steps[0].encoder.parameters():
+        assert parameter.grad is not None and bool((parameter.grad[[0, 2]] == 0).all())
+        assert parameter[0].numel() == 0 or bool((parameter.grad[1] != 0).any())

@@ -1,0 +1,215 @@
+"""The networks that predict: shapes, starts, gradients, and independence of the pairs of a batch."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from nephi.errors import UsageError
+from nephi.fields import FieldSettings, latent_grids
+from nephi.geometry import Grid
+from nephi.models import (
+    DisplacementUNet,
+    EncoderSettings,
+    Lattice,
+    ModelSettings,
+    NephiNetwork,
+    PairEncoder,
+    UNetSettings,
+    build_system,
+)
+
+ENCODER = EncoderSettings(filters=(4, 8, 8), features=16)
+FORCED = replace(ENCODER, forces=True)
+Images = tuple[Tensor, Tensor]
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(2)
+
+
+def network(settings: FieldSettings, grid: Grid, encoder: EncoderSettings = ENCODER) -> NephiNetwork:
+    """One whose last layers are away from zero, as if it were trained."""
+    found = NephiNetwork(settings, encoder, grid, generator())
+    with torch.no_grad():
+        for field in (found.fields.forward_field, found.fields.inverse_field):
+            field.decoder.last.weight.copy_(0.05 * torch.randn(field.decoder.last.weight.shape, generator=generator()))
+    return found
+
+
+KINDS = {
+    "both": {},
+    "global": {"local_codes": 0},
+    "local": {"global_codes": 0},
+    "dense": {"encoding": "dense", "spacings": (20.0, 6.0), "global_codes": 0, "local_codes": 0},
+    "dense and codes": {"encoding": "dense", "spacings": (20.0, 6.0)},
+}
+
+
+@pytest.fixture(params=KINDS.values(), ids=KINDS)
+def settings(request: pytest.FixtureRequest, field_settings: FieldSettings) -> FieldSettings:
+    return replace(field_settings, **request.param)
+
+
+@pytest.fixture(params=[ENCODER, FORCED], ids=["images", "forces"])
+def encoder(request: pytest.FixtureRequest) -> EncoderSettings:
+    return request.param
+
+
+def test_latent_values_of_any_kind(
+    settings: FieldSettings, encoder: EncoderSettings, grid: Grid, images: Images
+) -> None:
+    found = NephiNetwork(settings, encoder, grid, generator())
+    latent = found.encoder(*images)
+    assert latent.everywhere.shape == (3, settings.global_codes)
+    assert [table.shape[1:] for table in latent.tables] == [g.table.shape for g in latent_grids(found.fields)]
+
+
+def test_fields_of_their_own_for_one_pair(settings: FieldSettings, grid: Grid, images: Images) -> None:
+    """What is predicted for a batch, and for a pair to keep, are the same; nothing of the network is shared."""
+    found = network(settings, grid)
+    points = grid.voxel_centres().float().reshape(-1, grid.dimension)[::7]
+    phi, psi = found(*images)
+    pair = found.field_pair(*(image[1:2] for image in images))
+    every = points.expand(3, -1, -1)
+    torch.testing.assert_close(pair.forward_field(points), phi(every)[1])
+    torch.testing.assert_close(pair.inverse_field(points), psi(every)[1])
+    with torch.no_grad():
+        for parameter in pair.parameters():
+            parameter.add_(1.0)
+    assert torch.equal(found(*images)[0](every), phi(every))
+
+
+def test_an_encoder_with_forces_looks_at_them(field_settings: FieldSettings, grid: Grid, images: Images) -> None:
+    """Without their weights it says something else, of two images; of one image twice there are no forces."""
+    found = network(field_settings, grid, FORCED)
+    same = images[0], images[0]
+    before = [found.encoder(*pair).everywhere.detach() for pair in (images, same)]
+    with torch.no_grad():
+        found.encoder.down[0][0].weight[:, 2:] = 0
+    after = [found.encoder(*pair).everywhere.detach() for pair in (images, same)]
+    assert float((after[0] - before[0]).abs().max()) > 1e-3
+    torch.testing.assert_close(after[1], before[1])
+
+
+def test_starts_as_the_identity(settings: FieldSettings, grid: Grid, images: Images) -> None:
+    points = grid.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
+    for phi in NephiNetwork(settings, ENCODER, grid, generator())(*images):
+        assert torch.equal(phi(points), points)
+    unet = DisplacementUNet(UNetSettings((4, 8, 8)), grid, generator())
+    assert torch.equal(unet(*images), torch.zeros(3, grid.dimension, *grid.shape))
+
+
+def test_pairs_of_a_batch_do_not_meet(
+    field_settings: FieldSettings, encoder: EncoderSettings, grid: Grid, images: Images
+) -> None:
+    """And so a batch of one works."""
+    found = network(field_settings, grid, encoder)
+    points = grid.voxel_centres().float().reshape(1, -1, grid.dimension)[:, ::7].expand(3, -1, -1)
+    together = found(*images)[0](points)
+    assert float((together[0] - together[1]).detach().abs().max()) > 1e-4
+    for k in range(3):
+        alone = found(images[0][k : k + 1], images[1][k : k + 1])[0](points[k : k + 1])
+        torch.testing.assert_close(alone[0], together[k])
+
+
+def test_the_direction_matters(field_settings: FieldSettings, grid: Grid, images: Images) -> None:
+    found = network(field_settings, grid)
+    points = grid.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
+    assert not torch.allclose(found(*images)[0](points), found(*images[::-1])[0](points))
+
+
+def test_gradients_reach_every_parameter_but_the_predicted_ones(
+    settings: FieldSettings, encoder: EncoderSettings, grid: Grid, images: Images
+) -> None:
+    found = network(settings, grid, encoder)
+    points = grid.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
+    sum((phi(points) ** 2).sum() for phi in found(*images)).backward()
+    for name, parameter in found.named_parameters():
+        expected = "codes" not in name and not name.endswith("table")
+        assert (parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)) == expected, name
+
+
+def test_equal_seeds_give_equal_networks(field_settings: FieldSettings, grid: Grid) -> None:
+    """Whatever torch's own generator has been used for."""
+    for make in (
+        lambda: NephiNetwork(field_settings, ENCODER, grid, generator()),
+        lambda: DisplacementUNet(UNetSettings((4, 8)), grid, generator()),
+    ):
+        one = make().state_dict()
+        torch.rand(7)
+        other = make().state_dict()
+        assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_images_of_any_shape_give_values_on_the_lattices(dimension: int) -> None:
+    shapes = [(5, 4, 3)[:dimension], (9, 7, 5)[:dimension]]
+    lattices = [[Lattice(shape, 3) for shape in shapes], [Lattice(shapes[0], 2)]]
+    for finest, shape in ((0, (16, 17, 9)), (2, (33, 8, 12))):
+        settings = replace(ENCODER, finest=finest)
+        encoder = PairEncoder(settings, (16, 16, 16)[:dimension], 2, lattices, generator())
+        image = torch.rand(1, 1, *shape[:dimension])
+        latent = encoder(image, image)
+        rows = [math.prod(shape) for shape in shapes]
+        assert latent.everywhere.shape == (1, 2)
+        assert [t.shape for t in latent.tables] == [(1, sum(rows), 3), (1, rows[0], 2)]
+
+
+def test_values_lie_where_the_image_is(dimension: int) -> None:
+    """A change in one corner of the image changes the values there; without coarser maps those far away stay."""
+    shape = (64, 48, 32)[:dimension]
+    lattice = (32, 24, 16)[:dimension]
+    image = torch.rand(1, 1, *shape, generator=generator())
+    changed = image.clone()
+    changed[(0, 0, *(slice(0, 4),) * dimension)] += 1
+    for filters, reaches_all in (((4,), False), ((4, 4, 4, 4, 4), True)):
+        encoder = PairEncoder(EncoderSettings(filters), shape, 0, [[Lattice(lattice, 2)]], generator())
+        for part in encoder.modules():
+            if isinstance(part, torch.nn.GroupNorm):
+                part.forward = lambda x: x  # type: ignore[method-assign] # it looks at the whole image
+        tables = [encoder(one, image).tables[0] for one in (changed, image)]
+        change = (tables[0] - tables[1]).abs().sum(dim=-1).reshape(lattice)
+        assert change[(0,) * dimension] > 0
+        assert bool((change[(slice(12, None),) * dimension] > 0).any()) == reaches_all
+
+
+def test_the_global_code_tells_where_things_are(dimension: int) -> None:
+    """A mean over the whole map would not: two places far from the border look alike to convolutions."""
+    encoder = PairEncoder(ENCODER, (64,) * dimension, 4, [], generator())
+    codes = []
+    for place in (16, 40):
+        image = torch.zeros(1, 1, *(64,) * dimension)
+        image[(0, 0, *(slice(place, place + 8),) * dimension)] = 1
+        codes.append(encoder(image, image).everywhere)
+    assert float((codes[0] - codes[1]).detach().abs().max()) > 0.01
+
+
+def test_what_cannot_be_is_refused(field_settings: FieldSettings, grid: Grid) -> None:
+    for settings in (replace(field_settings, global_codes=0, local_codes=0), replace(field_settings, inverse=False)):
+        with pytest.raises(UsageError, match="an encoder needs an inverse, and global_codes, local_codes or dense"):
+            NephiNetwork(settings, ENCODER, grid, generator())
+    with pytest.raises(UsageError, match="an encoder cannot predict hash grids"):
+        NephiNetwork(replace(field_settings, encoding="hash"), ENCODER, grid, generator())
+    with pytest.raises(UsageError, match="system: expected one of nephi, auto-decoder, unet, got 'vit'"):
+        ModelSettings("vit")
+    for system, pairs in (("auto-decoder", 0), ("nephi", 3)):
+        with pytest.raises(UsageError, match="pairs: expected the number of training pairs"):
+            build_system(ModelSettings(system, pairs=pairs), grid, generator())
+    with pytest.raises(UsageError, match="thinning: expected whole numbers"):
+        ModelSettings(thinning=(2, 0))
+    with pytest.raises(UsageError, match="encoder: expected filters"):
+        replace(ENCODER, filters=(0,))
+    with pytest.raises(UsageError, match=r"encoder.finest: expected 0 to 2, .* got 3"):
+        replace(ENCODER, finest=3)
+    with pytest.raises(UsageError, match=r"unet\.filters: expected two or more"):
+        UNetSettings((4,))
+
+
+def test_any_number_of_filters(dimension: int) -> None:
+    """Groups that are normalised together have as many channels each."""
+    image = torch.rand(1, 1, *(16,) * dimension)
+    for filters in ((20, 50), (12, 28), (7, 9)):
+        encoder = PairEncoder(EncoderSettings(filters), (16,) * dimension, 3, [], generator())
+        assert encoder(image, image).everywhere.shape == (1, 3)

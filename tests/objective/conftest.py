@@ -1,0 +1,5 @@
+"""Fixtures shared by the rooms that register one pair."""
+
+from ..pairs import brief, changed, fitted, quick, saved, shapes
+
+__all__ = ["brief", "changed", "fitted", "quick", "saved", "shapes"]

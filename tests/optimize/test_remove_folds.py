@@ -1,0 +1,89 @@
+"""Taking folds out of fitted fields."""
+
+import pytest
+import torch
+
+from nephi.fields import FieldSettings, NeuralField, build_fields
+from nephi.geometry import Grid, determinant
+from nephi.images import Image
+from nephi.optimize import remove_folds as module
+from nephi.optimize.remove_folds import unfold
+
+
+@pytest.fixture
+def image() -> Image:
+    return Image(torch.zeros(40, 36, dtype=torch.uint8), Grid((40, 36), torch.eye(3, dtype=torch.float64)))
+
+
+def bent(image: Image, amount: float) -> NeuralField:
+    """A field of random features: the larger they are, the more it bends."""
+    generator = torch.Generator().manual_seed(0)
+    field = build_fields(FieldSettings(spacings=(20.0, 6.0), channels=4, hidden=8), image.grid, generator).forward_field
+    with torch.no_grad():
+        for parameter in field.parameters():
+            parameter += amount * torch.randn(parameter.shape, generator=generator)
+    return field
+
+
+def determinants(field: NeuralField, image: Image) -> torch.Tensor:
+    with torch.no_grad():
+        return determinant(field.value_and_jacobian(image.grid.voxel_centres())[1])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_no_voxel_of_the_mask_folds_afterwards(masked: bool, image: Image) -> None:
+    field = bent(image, 0.36)
+    mask = image.with_data(torch.zeros_like(image.data)) if masked else None
+    if mask is not None:
+        mask.data[:30, :30] = 1
+    before = determinants(field, image)
+    inside = torch.ones_like(before, dtype=torch.bool) if mask is None else mask.data > 0
+    with torch.no_grad():
+        values = field(image.grid.voxel_centres())
+    unfold(field, image, mask, torch.Generator().manual_seed(0))
+    assert int((before[inside] <= 0).sum()) > 0
+    assert float(determinants(field, image)[inside].min()) > 0
+    with torch.no_grad():
+        moved = (field(image.grid.voxel_centres()) - values).norm(dim=-1)
+    assert float(moved.median()) < 0.2 and float(moved.max()) < 2, "what does not fold stays where it was"
+
+
+def test_a_field_without_folds_is_left_alone(image: Image) -> None:
+    field = bent(image, 0.05)
+    before = [parameter.clone() for parameter in field.parameters()]
+    assert float(determinants(field, image).min()) > 0.3
+    unfold(field, image, None, torch.Generator())
+    assert all(torch.equal(a, b) for a, b in zip(before, field.parameters(), strict=True))
+
+
+def test_a_mask_on_another_grid_serves(image: Image) -> None:
+    """Lungs are found on a grid of their own."""
+    field = bent(image, 0.36)
+    coarse = torch.tensor([[4.0, 0.0, 1.5], [0.0, 3.0, 1.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    mask = Image(torch.ones(10, 12, dtype=torch.uint8), Grid((10, 12), coarse))
+    unfold(field, image, mask, torch.Generator().manual_seed(0))
+    assert float(determinants(field, image).min()) > 0
+
+
+def test_a_field_in_which_every_step_moves_everything_is_left_alone(image: Image) -> None:
+    settings = FieldSettings(encoding="fourier", decoder="siren", layers=2, hidden=16)
+    field = build_fields(settings, image.grid, torch.Generator().manual_seed(0)).forward_field
+    with torch.no_grad():
+        for parameter in field.parameters():
+            parameter *= 8
+            parameter += 0.5 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    before = [parameter.clone() for parameter in field.parameters()]
+    assert float(determinants(field, image).min()) < 0
+    unfold(field, image, None, torch.Generator())
+    assert all(torch.equal(a, b) for a, b in zip(before, field.parameters(), strict=True))
+
+
+def test_every_other_voxel_of_a_huge_image_is_looked_at(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AT_RISK", 100.0)
+    monkeypatch.setattr(Grid, "slabs", lambda grid: [(0, 7), (7, 22), (22, 36)])
+    for most, every in ((10**6, 1), (360, 2), (160, 3)):
+        monkeypatch.setattr(module, "MOST_VOXELS", most)
+        expected = image.grid.voxel_centres()[::every, ::every].reshape(-1, 2)
+        found = module._squeezed(bent(image, 0.05), image, image.with_data(image.data + 1))
+        assert {tuple(p) for p in found.tolist()} == {tuple(p) for p in expected.tolist()}
+        assert len(found) == len(expected)

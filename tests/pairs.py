@@ -1,0 +1,70 @@
+"""A 2-D phantom, settings that fit it in under a second, and one fit that many tests look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nephi.fields import FieldSettings
+from nephi.optimize import register
+from nephi.phantoms import PhantomPair, shapes_phantom
+from nephi.results import Registration
+from nephi.settings import Settings
+from nephi.settings.registration import AffineSettings, FitSettings, LevelSettings, RegularitySettings
+
+QUICK = Settings(
+    affine=AffineSettings(smoothing=(5.0,), steps=60, points=1000),
+    field=FieldSettings(spacings=(48.0, 24.0, 12.0)),
+    fit=FitSettings(patches=256, radius=1),
+    regularity=RegularitySettings(points=64, everywhere=32),
+    levels=(LevelSettings(50, 3.0, 4.0), LevelSettings(70, 0.0, 3.0)),
+)
+
+
+@pytest.fixture(scope="session")
+def shapes() -> PhantomPair:
+    """Landmarks lie 3.3 mm apart; the best affine map leaves 1.9 mm."""
+    return shapes_phantom(seed=1, motion=6.0, shape=(96, 96))
+
+
+@pytest.fixture(scope="session")
+def quick() -> Settings:
+    return QUICK
+
+
+@pytest.fixture(scope="session")
+def brief() -> Settings:
+    """A handful of steps, for tests of everything but accuracy."""
+    levels = (LevelSettings(4, 3.0, 4.0), LevelSettings(4, 0.0, 3.0))
+    return replace(QUICK, affine=replace(QUICK.affine, steps=4), levels=levels)
+
+
+@pytest.fixture(scope="session")
+def fitted(shapes: PhantomPair, quick: Settings) -> Registration:
+    masks = {"fixed_mask": shapes.fixed_mask, "moving_mask": shapes.moving_mask}
+    return register(shapes.fixed, shapes.moving, settings=quick, **masks)
+
+
+@pytest.fixture(scope="session")
+def saved(fitted: Registration, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    fitted.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def changed() -> Callable[..., Settings]:
+    """`changed(settings, fit=dict(rate=1.0))`: settings with some values of some tables replaced."""
+
+    def change(settings: Settings, **tables: Any) -> Settings:
+        new = {
+            name: replace(getattr(settings, name), **value) if isinstance(value, dict) else value
+            for name, value in tables.items()
+        }
+        return replace(settings, **new)
+
+    return change

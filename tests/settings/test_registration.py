@@ -1,0 +1,126 @@
+"""Settings refuse what cannot be fitted, when they are made."""
+
+import math
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+import torch
+
+from nephi.errors import UsageError
+from nephi.geometry import Grid
+from nephi.settings import Settings, preset, preset_names, with_similarity
+from nephi.settings.changes import in_millimetres
+from nephi.settings.registration import AffineSettings, FitSettings, ImageSettings, LevelSettings, RegularitySettings
+
+WRONG = [
+    (ImageSettings, {"window": (1.0,)}, "image.window"),
+    (ImageSettings, {"window": (200.0, -1000.0)}, "image.window"),
+    (ImageSettings, {"window": (math.nan, 1.0)}, "image.window"),
+    (ImageSettings, {"percentiles": (-1.0, 50.0)}, "image.percentiles"),
+    (ImageSettings, {"percentiles": (50.0, 50.0)}, "image.percentiles"),
+    (ImageSettings, {"percentiles": (0.0, 100.5)}, "image.percentiles"),
+    (ImageSettings, {"mask": "liver"}, "image.mask"),
+    (ImageSettings, {"outside": math.nan}, "image.outside"),
+    (AffineSettings, {"kind": "similarity"}, "affine.kind"),
+    (AffineSettings, {"initial": "center"}, "affine.initial"),
+    (AffineSettings, {"similarity": "ssd"}, "ssd"),
+    (AffineSettings, {"steps": 0}, "affine.steps"),
+    (AffineSettings, {"points": 0}, "affine.points"),
+    (AffineSettings, {"rate": 0.0}, "affine.rate"),
+    (AffineSettings, {"smoothing": (-3.0,)}, "affine.smoothing"),
+    (AffineSettings, {"smoothing": ()}, "affine.smoothing"),  # no stage, no fit
+    (AffineSettings, {"rotations": 0}, "affine.rotations"),
+    (AffineSettings, {"reach": 200.0}, "affine.reach"),
+    (AffineSettings, {"rate": math.inf}, "affine.rate"),
+    (LevelSettings, {"steps": 0}, "steps"),
+    (LevelSettings, {"smoothing": -1.0}, "smoothing"),
+    (LevelSettings, {"smoothing": math.nan}, "smoothing"),
+    (LevelSettings, {"spacing": 0.0}, "spacing"),
+    (RegularitySettings, {"points": 0}, "regularity.points"),
+    (RegularitySettings, {"everywhere": -1}, "regularity.everywhere"),
+    (RegularitySettings, {"gradicon": -0.1}, "regularity.gradicon"),
+    (RegularitySettings, {"icon": math.inf}, "regularity.icon"),
+    (RegularitySettings, {"bending_step": 0.0}, "regularity.bending_step"),
+    (FitSettings, {"similarity": "ssd"}, "ssd"),
+    (FitSettings, {"patches": 0}, "fit.patches"),
+    (FitSettings, {"radius": -1}, "fit.radius"),
+    (FitSettings, {"radius": 0}, "fit.radius"),  # lncc2 has no correlation within one sample
+    (FitSettings, {"similarity": "mind"}, "fit.radius"),
+    (FitSettings, {"rate": -1e-3}, "fit.rate"),
+    (FitSettings, {"share": -0.1}, "fit.share"),
+    (FitSettings, {"plateau": math.nan}, "fit.plateau"),
+    (Settings, {"transform": "bspline"}, "transform"),
+    (Settings, {"threads": -1}, "threads"),
+    (Settings, {"length_unit": -1.0}, "length_unit"),
+    (Settings, {"levels": ()}, "levels"),
+]
+WRONG_TOGETHER = [
+    (ImageSettings, {"window": (-math.inf, math.inf)}, "image.window"),
+    (AffineSettings, {"smoothing": (math.nan,)}, "affine.smoothing"),
+    (AffineSettings, {"similarity": "lncc2"}, "affine.similarity"),  # single points have no local correlation
+    (AffineSettings, {"similarity": "mind"}, "affine.similarity"),
+]
+
+
+@pytest.mark.parametrize(("kind", "values", "named"), WRONG)
+def test_refuses(kind: Callable[..., Any], values: dict[str, Any], named: str) -> None:
+    with pytest.raises(UsageError, match=named) as error:
+        kind(**values)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("kind", "values", "named"), WRONG_TOGETHER)
+def test_refuses_what_fails_later(kind: Callable[..., Any], values: dict[str, Any], named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        kind(**values)
+
+
+def test_is_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Settings().fit.rate = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["mse", "ncc", "lncc", "lncc2", "mind", "nmi"])
+def test_with_similarity_makes_settings_that_hold(name: str) -> None:
+    settings = with_similarity(Settings(), name)
+    assert settings.fit.similarity == name
+    assert settings.fit.radius == (2 if name == "mind" else Settings().fit.radius)
+    assert settings.affine.similarity == {"mind": "nmi", "nmi": "nmi", "mse": "mse"}.get(name, "ncc")
+
+
+def test_with_similarity_names_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"ssd.*lncc2"):
+        with_similarity(Settings(), "ssd")
+
+
+def test_lengths_in_millimetres_scale_with_the_unit() -> None:
+    settings = Settings(length_unit=0.5)
+    scaled = in_millimetres(settings, Grid.from_spacing((10, 10), [1.0, 1.0]))
+    assert scaled.length_unit == 1.0
+    assert scaled.field.spacings == tuple(0.5 * s for s in settings.field.spacings)
+    assert scaled.field.amplitude == 0.5 * settings.field.amplitude
+    assert scaled.affine.smoothing == tuple(0.5 * s for s in settings.affine.smoothing)
+    assert [v.spacing for v in scaled.levels] == [0.5 * v.spacing for v in settings.levels]
+    assert [v.steps for v in scaled.levels] == [v.steps for v in settings.levels]
+    assert scaled.regularity.icon == settings.regularity.icon / 0.25  # per mm^2
+    assert scaled.regularity.gradicon == settings.regularity.gradicon  # dimensionless
+    assert in_millimetres(scaled, Grid.from_spacing((10, 10), [1.0, 1.0])) == scaled
+
+
+def test_unit_0_is_a_256th_of_the_longest_edge() -> None:
+    grid = Grid.from_spacing((64, 32, 16), [2.0, 8.0, 1.0])  # edges of 128, 256 and 16 mm
+    assert in_millimetres(Settings(length_unit=0.0), grid) == Settings()
+
+
+def test_an_amplitude_in_edges_has_no_millimetres(changed: Callable[..., Settings]) -> None:
+    settings = changed(Settings(length_unit=0.5), field={"amplitude_unit": "edge", "amplitude": 0.5})
+    assert in_millimetres(settings, Grid.from_spacing((4, 4), [1.0, 1.0])).field.amplitude == 0.5
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_suit_small_and_large_images(name: str) -> None:
+    for size in (0.01, 1.0, 30.0):
+        settings = in_millimetres(preset(name), Grid.from_spacing((50, 40, 30), [size] * 3))
+        assert all(torch.isfinite(torch.tensor(settings.field.spacings)))

@@ -1,0 +1,68 @@
+from dataclasses import asdict, dataclass, field
+
+import pytest
+
+from nephi.errors import UsageError
+from nephi.fields import FieldSettings
+from nephi.tables import from_table
+
+
+@dataclass(frozen=True)
+class Inner:
+    count: int = 1
+    sizes: tuple[float, ...] = (1.0,)
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner = field(default_factory=Inner)
+    pair: tuple[float, float] = (1.0, 2.0)
+    name: str = "x"
+    on: bool = False
+
+
+def test_round_trip() -> None:
+    settings = FieldSettings(encoding="hash", spacings=(9.0,), inverse=False)
+    assert from_table(FieldSettings, asdict(settings)) == settings
+
+
+def test_what_is_left_out_keeps_its_default() -> None:
+    assert from_table(Outer, {}) == Outer()
+    assert from_table(Outer, {"inner": {"count": 3}}) == Outer(inner=Inner(count=3))
+
+
+def test_whole_numbers_serve_as_numbers() -> None:
+    made = from_table(Outer, {"pair": [3, 4.5], "inner": {"sizes": [1, 2, 3]}})
+    assert made.pair == (3.0, 4.5) and made.inner.sizes == (1.0, 2.0, 3.0)
+    assert all(type(v) is float for v in (*made.pair, *made.inner.sizes))
+
+
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        ({"size": 1}, "unknown setting size; known are inner, pair, name, on"),
+        ({"inner": {"counts": 1}}, r"unknown setting inner\.counts; known are inner\.count, inner\.sizes"),
+        ({"inner": 5}, r"inner\.?: expected a table, got 5"),
+        ({"inner": {"count": 1.0}}, r"inner\.count: expected a whole number, got 1\.0"),
+        ({"inner": {"count": True}}, r"inner\.count: expected a whole number, got True"),
+        ({"inner": {"sizes": 1.0}}, r"inner\.sizes: expected a list .*, got 1\.0"),
+        ({"inner": {"sizes": [1.0, "2"]}}, r"inner\.sizes\[1\]: expected a number, got '2'"),
+        ({"pair": [1.0]}, r"pair: expected a list .*, got \[1\.0\]"),
+        ({"pair": [True, 1.0]}, r"pair\[0\]: expected a number, got True"),
+        ({"name": 3}, "name: expected a text, got 3"),
+        ({"on": 1}, "on: expected true or false, got 1"),
+        ({"pair": [10**4000, 1.0]}, r"pair\[0\]: expected a number, got 1000.*\.\.\..*0$"),
+        ({"inner": {"count": 10**20}}, r"inner\.count: expected a whole number below 2\^53, got 1"),
+        ({"inner": {"sizes": [1.0] * 1001}}, r"inner\.sizes: expected a list of at most 1000 values, got 1001"),
+        ({"name": ["x" * 10**6] * 10**5}, r"name: expected a text, got .{1,300}$"),
+    ],
+)
+def test_wrong_tables_are_refused_by_key(table, complaint) -> None:
+    with pytest.raises(UsageError, match=f"^{complaint}"):
+        from_table(Outer, table)
+
+
+@pytest.mark.parametrize("table", [None, 5, "text", [1]])
+def test_something_else_than_a_table(table) -> None:
+    with pytest.raises(UsageError, match="settings: expected a table"):
+        from_table(Outer, table)

@@ -1,0 +1,169 @@
+"""What cannot be trained is told in one line, before anything is trained or written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import nephi
+from nephi import TrainSettings
+from nephi.errors import DataError, NephiError, UsageError
+from nephi.models import FrameSettings
+from nephi.training import fabric as extra
+
+from .conftest import with_loop
+
+pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric: pip install nephi[train]")
+pytest.importorskip("tensorboard", reason="training needs TensorBoard: pip install nephi[train]")
+
+Refuse = Callable[..., None]
+
+
+@pytest.fixture
+def copy(settings: TrainSettings, tmp_path: Path) -> Path:
+    """A copy of the data set, to spoil."""
+    shutil.copytree(settings.data.index, tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def spoilt(settings: TrainSettings, copy: Path) -> TrainSettings:
+    return replace(settings, data=replace(settings.data, index=str(copy)))
+
+
+@pytest.fixture
+def refuse(tmp_path: Path) -> Refuse:
+    """Check that a training is refused in one line that says so, and leaves nothing behind."""
+
+    def check(settings: TrainSettings, kind: type[NephiError], message: str, **options: Any) -> None:
+        with pytest.raises(kind, match=message) as caught:
+            nephi.train(settings, tmp_path / "run", **options)
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "run").exists()
+
+    return check
+
+
+def test_missing_files(spoilt: TrainSettings, copy: Path, refuse: Refuse) -> None:
+    (copy / "images" / "s2.nii.gz").unlink()
+    refuse(spoilt, DataError, r"images\[2\].image: no file images/s2.nii.gz beside the index")
+    (copy / "dataset.json").unlink()
+    refuse(spoilt, DataError, "no such file; expected a data set's index")
+
+
+@pytest.mark.parametrize("folder", ["images", "labels"])
+def test_an_image_of_another_dimension(spoilt: TrainSettings, copy: Path, refuse: Refuse, folder: str) -> None:
+    grid = nephi.Grid.from_spacing((4, 4, 4), (1.0, 1.0, 1.0))
+    nephi.write_image(nephi.Image(torch.rand(4, 4, 4), grid), copy / folder / "s5.nii.gz")
+    refuse(spoilt, DataError, f"{folder}/s5.nii.gz: expected a 2-D image, as the index says, found 3-D")
+
+
+def test_splits_with_nothing_in_them(spoilt: TrainSettings, copy: Path, refuse: Refuse) -> None:
+    index = nephi.read_dataset_index(copy)
+    nephi.write_dataset_index(replace(index, splits={"val": index.splits["val"]}), copy)
+    refuse(spoilt, DataError, "expected a split train, found val; add one")
+    table = json.loads((copy / "dataset.json").read_text())
+    table["splits"]["val"]["pairs"] = []
+    (copy / "dataset.json").write_text(json.dumps(table))
+    refuse(spoilt, DataError, r"splits\.val: expected at least one pair, found none")
+
+
+def test_a_frame_of_another_dimension(settings: TrainSettings, refuse: Refuse) -> None:
+    settings = replace(settings, frame=FrameSettings((8, 8, 8), (1.0, 1.0, 1.0)))
+    refuse(settings, UsageError, "frame.shape: expected 2 numbers, as the data set 'shapes' is 2-D, got")
+
+
+def test_masks_that_are_missing(settings: TrainSettings, refuse: Refuse) -> None:
+    settings = replace(settings, frame=replace(settings.frame, mask="given"))
+    refuse(settings, DataError, "the image 's0' has no mask, for frame.mask")
+
+
+def test_settings_that_do_not_go_together(settings: TrainSettings, refuse: Refuse) -> None:
+    refuse(settings, UsageError, "resumed or overwritten, not both", resume=True, overwrite=True)
+    refuse(with_loop(settings, precision="16-mixed"), UsageError, '"16-mixed" needs a GPU', device="cpu")
+    refuse(settings, UsageError, "unknown device 'tpu'", device="tpu")
+    refuse(settings, DataError, "expected a run to resume, found no config.toml", resume=True)
+    refuse(replace(settings, data=replace(settings.data, index="")), UsageError, "data.index: expected the path")
+
+
+def test_without_the_extra_it_says_what_to_install(
+    settings: TrainSettings, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extra, "NEEDED", ("lightning_fabric", "tensorboard_that_is_not_there"))
+    refuse(settings, UsageError, r"tensorboard_that_is_not_there, which are not installed: pip install nephi\[train\]")
+
+
+def test_an_image_that_is_damaged(spoilt: TrainSettings, copy: Path, tmp_path: Path) -> None:
+    """It is found when it is read, and named without the traces of the process that read it."""
+    path = copy / "images" / "s1.nii.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+    for workers in (0, 1):
+        with pytest.raises(DataError, match=r"s1\.nii\.gz: ") as caught:
+            nephi.train(with_loop(spoilt, workers=workers, steps=40), tmp_path / "run", overwrite=True)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_is_in_use(settings: TrainSettings, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("years")
+    with pytest.raises(DataError, match="the folder is not empty; --resume goes on with its run, --overwrite starts"):
+        nephi.train(settings, tmp_path / "run")
+    assert nephi.train(with_loop(settings, steps=1), tmp_path / "run", overwrite=True).finished
+    assert (tmp_path / "run" / "thesis.txt").read_text() == "years"
+
+
+def test_a_run_is_resumed_as_it_was_started(spoilt: TrainSettings, copy: Path, tmp_path: Path) -> None:
+    settings = with_loop(spoilt, steps=2)
+    run = tmp_path / "run"
+    nephi.train(settings, run)
+    before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+
+    def refuse(changed: TrainSettings, kind: type[NephiError], message: str) -> None:
+        with pytest.raises(kind, match=message):
+            nephi.train(changed, run, resume=True)
+        assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+    refuse(
+        with_loop(settings, rate=0.5),
+        UsageError,
+        r"train\.rate: the run was started with 0.001, the configuration has 0.5; set it back",
+    )
+    field = replace(settings.model.field, spacings=(6.0,))
+    refuse(
+        replace(settings, model=replace(settings.model, field=field)),
+        UsageError,
+        r"model\.field\.spacings: the run was started with \[12.0, 6.0\], the configuration has \[6.0\]",
+    )
+    index = nephi.read_dataset_index(copy)
+    nephi.write_dataset_index(replace(index, name="others"), copy)
+    refuse(settings, UsageError, "data.index: the run was started with another data set")
+    nephi.write_dataset_index(index, copy)
+    assert nephi.train(with_loop(settings, workers=1, cache=0), run, resume=True).finished
+    (run / "state.safetensors").write_bytes(before[run / "state.safetensors"][:-9])
+    with pytest.raises(DataError, match=r"state\.safetensors: not a training's state, or cut short .*; start anew"):
+        nephi.train(settings, run, resume=True)
+
+
+def test_a_network_that_cannot_be_built(settings: TrainSettings, refuse: Refuse) -> None:
+    field = replace(settings.model.field, encoding="hash")
+    refuse(replace(settings, model=replace(settings.model, field=field)), UsageError, "cannot predict hash grids")
+
+
+def test_landmarks_of_another_dimension(spoilt: TrainSettings, copy: Path, refuse: Refuse) -> None:
+    table = json.loads((copy / "dataset.json").read_text())
+    (copy / "p.csv").write_text("id,fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z\na,1,2,3,4,5,6\n")
+    subjects = table["splits"]["train"]["subjects"][:2]
+    table["splits"]["train"] = {
+        "subjects": subjects,
+        "pairs": [{"fixed": subjects[0], "moving": subjects[1], "landmarks": "p.csv"}],
+    }
+    (copy / "dataset.json").write_text(json.dumps(table))
+    asked = replace(spoilt, objective=replace(spoilt.objective, landmarks=1.0))
+    refuse(asked, DataError, "expected 2-D points, as the index says, found 3-D")

@@ -1,0 +1,221 @@
+"""What a training is made of, without Fabric: step sizes, draws, augmentation, cache, tables."""
+
+import copy
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+import nephi
+from nephi.errors import DataError, UsageError
+from nephi.geometry import Grid
+from nephi.training import AugmentSettings, LoopSettings, TrainSettings, WarpSettings
+from nephi.training.augment import View, augmented
+from nephi.training.cache import SeenImages
+from nephi.training.checks import check_identity
+from nephi.training.log import CsvTable
+from nephi.training.pairs import Place, Places, TrainingPairs
+from nephi.training.schedule import learning_rate
+from nephi.training.seeding import generator_of
+from nephi.training.settings_file import lasting_table
+
+from .conftest import with_loop
+
+STRONG = AugmentSettings(
+    flip=True,
+    permute=True,
+    rotation=30.0,
+    scale=0.2,
+    shear=0.2,
+    shift=2.0,
+    gamma=0.3,
+    contrast=0.3,
+    brightness=0.2,
+    noise=0.1,
+)
+
+
+def changed(fixed: View, moving: View, grid: Grid, settings: AugmentSettings, seed: int) -> tuple[View, View]:
+    return augmented(fixed, moving, grid, settings, *(generator_of(each, seed) for each in ("augment", "both")))
+
+
+def test_the_step_size_warms_up_and_falls() -> None:
+    loop = LoopSettings(steps=100, rate=1e-3, warmup=0.1)
+    rates = [learning_rate(step, loop) for step in range(100)]
+    assert rates[:10] == pytest.approx([1e-4 * (k + 1) for k in range(10)])
+    assert rates[10] == 1e-3 and rates[55] == pytest.approx(5e-4) and rates[-1] < 1e-6
+    assert all(a > b for a, b in pairwise(rates[10:]))
+    assert learning_rate(80, replace(loop, decay=False)) == 1e-3
+    assert learning_rate(0, replace(loop, warmup=0.0)) == 1e-3
+
+
+def test_draws_depend_on_place_and_purpose() -> None:
+    keys = [("pair", 0, 0, 0), ("points", 0, 0, 0), ("pair", 1, 0, 0), ("pair", 0, 1, 0), ("pair", 0, 0, 1)]
+    numbers = [float(torch.rand(1, generator=generator_of(*key))) for key in keys]
+    assert len(set(numbers)) == len(keys)
+    assert numbers == [float(torch.rand(1, generator=generator_of(*key))) for key in keys]
+
+
+def test_a_step_holds_the_same_places_however_it_is_shared_out(settings: TrainSettings) -> None:
+    def places(batch: int, accumulate: int, processes: int) -> list[set[Place]]:
+        loop = with_loop(settings, batch=batch, accumulate=accumulate, steps=7)
+        found: dict[int, list[Place]] = {}
+        for process in range(processes):
+            for batch_places in Places(loop, 5, process, processes):
+                for place in batch_places:
+                    found.setdefault(place.step, []).append(place)
+        assert all(len(each) == len(set(each)) for each in found.values())
+        return [set(found[step]) for step in sorted(found)]
+
+    assert places(8, 1, 1) == places(2, 4, 1) == places(2, 1, 4) == places(2, 2, 2)
+    assert len(places(8, 1, 1)) == 2
+
+
+def test_every_pair_is_drawn(shapes: Path, settings: TrainSettings) -> None:
+    index = nephi.read_dataset_index(shapes)
+    pairs = TrainingPairs(index, settings, SeenImages(index, settings.frame, 0))
+    drawn = [pairs.drawn(Place(step, 0)) for step in range(200)]
+    assert set(drawn) == set(index.pairs("train"))
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_augmentation(d: int) -> None:
+    shape = (12, 10, 8)[:d]
+    grid = Grid.from_spacing(shape, (1.0, 2.0, 3.0)[:d])
+    images = [View(torch.rand(1, *shape, generator=generator_of("test", k))) for k in range(2)]
+    same = changed(*images, grid, AugmentSettings(), 0)
+    assert all(torch.equal(a.values, b.values) for a, b in zip(images, same, strict=True))
+    first, again, other = (changed(*images, grid, STRONG, seed) for seed in (0, 0, 1))
+    assert all(torch.equal(a.values, b.values) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0].values, other[0].values)
+    for image, *_ in first:
+        assert image.shape == (1, *shape) and float(image.min()) >= 0 and float(image.max()) <= 1
+
+
+def test_axes_are_turned_of_both_images_alike() -> None:
+    """With voxels as long along each axis nothing is interpolated, and nothing is lost."""
+    grid = Grid.from_spacing((9, 9, 9), (2.0, 2.0, 2.0))
+    image = torch.rand(1, 9, 9, 9, generator=generator_of("test", 0))
+    seen = set()
+    for seed in range(40):
+        (one, *_), (other, *_) = changed(
+            View(image), View(image + 1), grid, AugmentSettings(flip=True, permute=True), seed
+        )
+        torch.testing.assert_close(one + 1, other, atol=1e-5, rtol=0)
+        torch.testing.assert_close(one.flatten().sort()[0], image.flatten().sort()[0], atol=1e-4, rtol=0)
+        seen.add(tuple(one[0, 0, 0].tolist()))
+    assert len(seen) > 15
+
+
+def test_either_image_has_an_affine_map_of_its_own() -> None:
+    grid = Grid.from_spacing((41, 41), (1.0, 1.0))
+    distance = (grid.voxel_centres() - grid.centre_world()).norm(dim=-1)
+    image = (distance < 10).float()[None]
+    view = View(image)
+    shifted = AugmentSettings(shift=5.0)
+    (first, *_), (second, *_) = changed(view, view, grid, shifted, 3)
+    assert not torch.allclose(first, second)
+    for each in (first, second):
+        assert float(each.sum()) == pytest.approx(float(image.sum()), rel=0.02)  # moved, not cut
+    sizes = [float(changed(view, view, grid, AugmentSettings(scale=0.5), k)[0].values.sum()) for k in range(30)]
+    assert min(sizes) < 0.7 * float(image.sum()) and max(sizes) > 1.3 * float(image.sum())
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_masks_and_landmarks_go_with_their_image(d: int) -> None:
+    """A bright ball around each landmark is still there after it; what comes in from outside is bright if asked."""
+    grid = Grid.from_spacing((48,) * d, (1.0,) * d)
+    landmark = grid.centre_world() + torch.tensor([8.0, -5.0, 3.0][:d])
+    ball = ((grid.voxel_centres() - landmark).norm(dim=-1) < 4)[None]
+    view = View(ball.float(), ball.to(torch.uint8), landmark[None].float(), beyond=1.0)
+    strong = AugmentSettings(
+        flip=True, permute=True, rotation=30, scale=0.2, shear=0.2, shift=3, elastic=1.5, elastic_spacing=16.0,
+        both=WarpSettings(rotation=20, scale=0.1, shear=0.1, shift=2, elastic=1.0, elastic_spacing=12.0),
+    )  # fmt: skip
+    corners: list[float] = []
+    for seed in range(5):
+        for values, mask, landmarks, _ in changed(view, view, grid, strong, seed):
+            voxel = grid.world_to_voxel_points(landmarks[0].double()).round().long().tolist()
+            assert mask[(0, *voxel)] == 1 and values[(0, *voxel)] > 0.9
+            assert float(landmarks[0].double().dist(grid.centre_world())) > 3
+            inner = grid.voxel_centres()[mask[0] > 0].double().mean(dim=0)
+            torch.testing.assert_close(inner, landmarks[0].double(), atol=0.5, rtol=0)
+            corners.append(float(values[(0,) * (d + 1)]))
+    assert min(corners) < 1e-6 and max(corners) > 1 - 1e-6  # seen from the image, and from beyond it
+
+
+def test_a_map_of_both_images_leaves_them_alike() -> None:
+    """Other anatomy, no other motion; a map of their own moves them apart."""
+    grid = Grid.from_spacing((40, 32), (1.0, 1.5))
+    image = torch.rand(1, 5, 4, generator=torch.Generator().manual_seed(0))
+    view = View(torch.nn.functional.interpolate(image[None], size=grid.shape, mode="bilinear")[0])
+    shared = WarpSettings(rotation=20, scale=0.2, shear=0.1, shift=3, elastic=2.0, elastic_spacing=20.0)
+    for own in (0.0, 2.0):
+        settings = AugmentSettings(both=shared, shift=own)
+        fixed, moving = changed(view, view, grid, settings, 1)
+        assert torch.equal(fixed.values, moving.values) == (own == 0)
+        assert not torch.allclose(fixed.values, view.values, atol=0.05)
+
+
+def test_the_cache_is_bounded(shapes: Path, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def counted(path: Path) -> nephi.Image:
+        read.append(path.name)
+        return nephi.read_image(path)
+
+    monkeypatch.setattr("nephi.training.cache.read_image", counted)
+    seen = SeenImages(nephi.read_dataset_index(shapes), settings.frame, limit=2 * 24 * 24 * 4)
+    for id in ("s0", "s1", "s0", "s2", "s0", "s1"):  # s2 takes the place of s1, which was used longer ago than s0
+        assert seen[id].values.shape == (1, 24, 24)
+    assert read == [f"s{k}.nii.gz" for k in (0, 1, 2, 1)]
+    none = SeenImages(nephi.read_dataset_index(shapes), settings.frame, limit=0)
+    assert torch.equal(none["s0"].values, seen["s0"].values)
+
+
+def test_a_table_is_cut_back_to_what_it_had(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    table = CsvTable(path, 0)
+    table.add({"step": 1, "loss": 0.5})
+    kept = table.length()
+    table.add({"step": 2, "loss": 0.25})
+    table.close()
+    path.write_bytes(path.read_bytes()[:-3])  # killed while it wrote
+    table = CsvTable(path, kept)
+    table.add({"step": 2, "loss": 0.25})
+    table.add({"step": 3})
+    table.close()
+    assert path.read_text() == "step,loss\n1,0.5\n2,0.25\n3,\n"
+    with pytest.raises(DataError, match="expected the 100 bytes it had when the state was saved, found 26"):
+        CsvTable(path, 100)
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "message"),
+    [
+        ("train", {"steps": 0}, "train.steps: expected 1 or more, got 0"),
+        ("train", {"cache": -1}, "train.cache: expected 0 or more, got -1"),
+        ("train", {"rate": 0.0}, "train.rate: expected more than 0"),
+        ("train", {"warmup": 1.5}, "train.warmup: expected a share of the steps from 0 to 1, got 1.5"),
+        ("train", {"precision": "8"}, "train.precision: expected one of 32, bf16-mixed, 16-mixed, got '8'"),
+        ("augment", {"noise": -0.1}, "augment.noise: expected 0 or more, got -0.1"),
+        ("augment", {"shear": 1.0}, "augment.shear: expected a number below 1, got 1.0"),
+        ("augment", {"both": WarpSettings(elastic=7.0), "elastic": 7.0}, "augment.elastic: expected shares of"),
+    ],
+)
+def test_settings_that_cannot_be(settings: TrainSettings, table: str, change: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        replace(getattr(settings, table), **change)
+
+
+def test_a_run_from_before_a_setting_existed_is_resumed() -> None:
+    settings = TrainSettings(augment=AugmentSettings(scale=0.1))
+    run = {"settings": lasting_table(settings), "data": "", "start": "", "processes": 1}
+    saved = copy.deepcopy(run)
+    del saved["settings"]["augment"]["both"]
+    check_identity(saved, run)
+    run["settings"]["augment"]["both"]["scale"] = 0.2
+    with pytest.raises(UsageError, match=r"augment\.both\.scale: the run was started with 0\.0, the configuration has"):
+        check_identity(saved, run)

@@ -1,0 +1,85 @@
+"""Configurations: strict, with paths relative to them, and completed by a model."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from nephi import TrainSettings, read_train_settings, train_settings_toml
+from nephi.errors import UsageError
+from nephi.models import StoredModel, build_system, frame_grid
+from nephi.training.checks import check_model
+from nephi.training.settings_file import difference, lasting_table
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "c.toml").write_text(text)
+    return folder / "c.toml"
+
+
+def test_what_is_written_is_read(settings: TrainSettings, tmp_path: Path) -> None:
+    assert read_train_settings(write(tmp_path, train_settings_toml(settings))) == settings
+
+
+def test_the_index_lies_relative_to_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    found = read_train_settings(write(tmp_path / "configs", '[data]\nindex = "../shapes"\n'))
+    assert found.data.index == str(tmp_path.resolve() / "shapes")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "c.toml: data.index: expected the path of a data set's index, found nothing"),
+        ("[train]\nepochs = 3\n", "c.toml: unknown setting train.epochs; known are"),
+        ("[augment]\ntable = 'x'\n", "c.toml: unknown setting augment.table; known are augment.rotation, "),
+        ("[train]\nsteps = 1.5\n", "c.toml: train.steps: expected a whole number, got 1.5"),
+        ('[frame]\nshape = "cube"\n', "c.toml: frame.shape: expected a list"),
+        ("[model.encoder]\nfilters = [4, 0]\n", "c.toml: encoder: expected filters"),
+        ("[train\n", "c.toml: .*not a TOML file"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_train_settings(write(tmp_path, text))
+
+
+def stored(settings: TrainSettings) -> StoredModel:
+    system = build_system(settings.model, frame_grid(settings.frame), torch.Generator().manual_seed(0))
+    return StoredModel(settings.model, settings.frame, settings.objective, system)
+
+
+def test_a_model_stands_in_for_the_defaults(settings: TrainSettings, tmp_path: Path) -> None:
+    text = '[data]\nindex = "d"\n[objective]\ngradicon = 7.0\n'
+    found = read_train_settings(write(tmp_path, text), stored(settings))
+    assert (found.frame, found.model) == (settings.frame, settings.model)
+    assert found.objective == replace(settings.objective, gradicon=7.0)
+    check_model(found, stored(settings))
+
+
+def test_a_configuration_that_contradicts_the_model(settings: TrainSettings, tmp_path: Path) -> None:
+    model = stored(settings)
+    found = read_train_settings(write(tmp_path, '[data]\nindex = "d"\n[model.field]\nhidden = 9\n'), model)
+    with pytest.raises(UsageError, match=r"model\.field\.hidden: the model has 8, the configuration 9; leave it out"):
+        check_model(found, model)
+
+
+def test_differences(settings: TrainSettings) -> None:
+    table = lasting_table(settings)
+    assert difference(table, lasting_table(settings)) is None
+    assert "workers" not in table["train"] and "index" not in table["data"]
+    other = replace(settings, augment=replace(settings.augment, noise=0.5))
+    assert difference(table, lasting_table(other)) == "augment.noise"
+    assert difference({"a": {}}, {"a": {"b": None}}) == "a.b"
+    assert set(asdict(settings)) == set(table)
+
+
+def test_paths_that_toml_cannot_hold(tmp_path: Path) -> None:
+    """The settings of a run are kept in config.toml, with the index as an absolute path."""
+    folder = tmp_path / "\udcff"
+    folder.mkdir()
+    for text, place in (('index = "x.json"', folder), ('index = "x\\u0000.json"', tmp_path)):
+        (place / "c.toml").write_text(f"[data]\n{text}\n", encoding="utf-8")
+        with pytest.raises(UsageError, match=r"data\.index: expected a path"):
+            read_train_settings(place / "c.toml")
