@@ -28,7 +28,7 @@ def one(task: str, size: int, device: str) -> None:
     import torch
 
     torch.set_num_threads(1)
-    import nephi.learning  # noqa: F401
+    import nephi.models  # noqa: F401
 
     if task.endswith("train") or task == "U-Net refine":
         _training_step(task.split()[0], size, device)

@@ -66,7 +66,7 @@ if TYPE_CHECKING:
         write_text,
     )
     from nephi.losses import SIMILARITIES
-    from nephi.metrics import Evaluation, evaluate, jacobian_image, landmark_errors
+    from nephi.metrics import Evaluation, check_landmarks, evaluate, jacobian_image, landmark_errors
     from nephi.models import StoredModel, read_model, write_model
     from nephi.optimize import Plan, Progress, plan, register
     from nephi.phantoms import PhantomPair, lung_phantom, shapes_phantom
@@ -97,7 +97,6 @@ if TYPE_CHECKING:
     from nephi.training import (
         TrainingResult,
         TrainSettings,
-        check_landmarks,
         read_train_settings,
         train,
         train_settings_toml,
@@ -172,6 +171,7 @@ _HOMES = {
     "nephi.losses": ("SIMILARITIES",),
     "nephi.metrics": (
         "Evaluation",
+        "check_landmarks",
         "evaluate",
         "jacobian_image",
         "landmark_errors",
@@ -227,7 +227,6 @@ _HOMES = {
     "nephi.training": (
         "TrainSettings",
         "TrainingResult",
-        "check_landmarks",
         "read_train_settings",
         "train",
         "train_settings_toml",

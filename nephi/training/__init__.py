@@ -1,6 +1,5 @@
 """Training a model on a data set."""
 
-from nephi.training.checks import check_landmarks
 from nephi.training.run import TrainingResult, train
 from nephi.training.settings import AugmentSettings, DataSettings, LoopSettings, TrainSettings, WarpSettings
 from nephi.training.settings_file import read_train_settings, train_settings_toml
@@ -12,7 +11,6 @@ __all__ = [
     "TrainSettings",
     "TrainingResult",
     "WarpSettings",
-    "check_landmarks",
     "read_train_settings",
     "train",
     "train_settings_toml",

@@ -81,7 +81,7 @@ def with_pairs(settings: TrainSettings, index: DatasetIndex) -> TrainSettings:
     return replace(settings, model=replace(model, pairs=count))
 
 
-def check_landmarks(settings: TrainSettings, index: DatasetIndex) -> None:
+def check_landmark_files(settings: TrainSettings, index: DatasetIndex) -> None:
     """Raise `DataError` naming a file of landmarks that will be used and cannot be read, or is of another dimension."""
     splits = ["val"] if "val" in index.splits else []
     splits += ["train"] if settings.objective.landmarks else []

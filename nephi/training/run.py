@@ -16,7 +16,7 @@ from nephi.optimize import ProgressCallback, silent
 from nephi.runtime import cpu_threads, versions
 from nephi.training.cache import SeenImages
 from nephi.training.checkpoint import Counters, SavedState, read_state, restore
-from nephi.training.checks import check_identity, check_landmarks, check_model, checked_index, identity, with_pairs
+from nephi.training.checks import check_identity, check_landmark_files, check_model, checked_index, identity, with_pairs
 from nephi.training.fabric import make_fabric, require_extra
 from nephi.training.folder import RunFolder
 from nephi.training.interruption import interruption
@@ -85,7 +85,7 @@ def train(
         check_model(settings, model)
     index = checked_index(settings)
     settings = with_pairs(settings, index)
-    check_landmarks(settings, index)
+    check_landmark_files(settings, index)
     system = _system(settings, model)  # before anything is written: settings that cannot be built are found here
     fabric = make_fabric(settings.train, device, devices)
     fabric.launch()

@@ -13,7 +13,7 @@ import pytest
 
 import nephi
 
-from ..learning.predictions import model
+from ..models.predictions import model
 from .conftest import Call
 
 SAVE = ["--save", "transform,report", "--device", "cpu"]

@@ -14,7 +14,7 @@ import pytest
 import nephi
 from nephi.cli.journal import Journal
 
-from ..learning.predictions import model
+from ..models.predictions import model
 
 NEPHI = [sys.executable, "-m", "nephi.cli"]
 # Runs at the start of every Python: a reader that crashes for some files, as one in C does.

@@ -131,19 +131,19 @@ def data_set(folder: Path) -> None:
 
 def model(folder: Path) -> None:
     """The lungs of `lung_ct`, and a model for them: untrained, its last layers a little away from zero."""
-    from nephi import learning
+    from nephi import models
     from nephi.fields import FieldSettings
 
     lung_ct(folder)
-    settings = learning.ModelSettings(
-        field=FieldSettings(spacings=(96.0, 48.0)), encoder=learning.EncoderSettings((4, 8, 8), pooled=2, features=8)
+    settings = models.ModelSettings(
+        field=FieldSettings(spacings=(96.0, 48.0)), encoder=models.EncoderSettings((4, 8, 8), pooled=2, features=8)
     )
-    frame = learning.FrameSettings((32, 24, 28), (12.0, 12.0, 12.0), (-1000.0, 200.0), mask="lungs", centre="mask")
+    frame = models.FrameSettings((32, 24, 28), (12.0, 12.0, 12.0), (-1000.0, 200.0), mask="lungs", centre="mask")
     generator = torch.Generator().manual_seed(0)
-    system = learning.build_system(settings, learning.frame_grid(frame), generator)
+    system = models.build_system(settings, models.frame_grid(frame), generator)
     with torch.no_grad():
         for name, parameter in system.named_parameters():
             if "decoder.last" in name:
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    stored = nephi.StoredModel(settings, frame, learning.ObjectiveSettings(), system)
+    stored = nephi.StoredModel(settings, frame, models.ObjectiveSettings(), system)
     nephi.write_model(stored, folder / "lungs.safetensors")

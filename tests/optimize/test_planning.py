@@ -74,8 +74,8 @@ def test_the_estimate_of_memory_is_right_to_a_third(name: str, tmp_path: Path) -
     """Each in a process of its own, as the peak is the process's."""
     common = (
         "import sys; from nephi.phantoms import lung_phantom; from dataclasses import replace\n"
-        "from nephi.optimize import plan, preset, register\n"
-        "from nephi.usage_tmp import peak_memory_mb\n"
+        "from nephi.optimize import plan, register\nfrom nephi.settings import preset\n"
+        "from nephi.runtime import peak_memory_mb\n"
         "pair = lung_phantom(seed=1, motion=15.0, shape=(120, 100, 110))\n"
         f"settings = preset({name!r})\n"
         "levels = tuple(replace(level, steps=4) for level in settings.levels)\n"
