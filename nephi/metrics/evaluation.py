@@ -1,4 +1,4 @@
-"""All measures of one transform together."""
+"""All measures of one transform."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from nephi.transforms import DisplacementField, Transform
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Measures of one transform; those that were not asked for are None.
+    """Measures of one transform; those that were not computed are None.
 
-    landmarks: errors in mm. dice: per label. regularity: of the transform's own Jacobian. inverse_consistency:
-    mean mm between x and the inverse of its image; trained_inverse: the same for the inverse as it was fitted, before
-    it was polished, and so how far both are apart; exported_inverse_consistency: the same for the pair of displacement
-    fields written beside the transform, where the inverse field reaches.
+    landmarks: errors in mm. dice: per label, after and before. regularity: of the transform's own Jacobian.
+    inverse_consistency: mean of `|inverse(phi(x)) - x|`, mm; trained_inverse: the same for the fitted inverse, before
+    its refinement; exported_inverse_consistency: the same for the two exported displacement fields, at points
+    that phi maps into the grid of the inverse field.
     """
 
     landmarks: LandmarkErrors | None = None
@@ -35,13 +35,13 @@ class Evaluation:
     exported_inverse_consistency: float | None = None
 
     def table(self) -> dict[str, Any]:
-        """Return the measures as plain tables for JSON; lengths in mm, nothing rounded."""
+        """Return the measures as a nested dictionary for JSON; lengths in mm, unrounded."""
         result: dict[str, Any] = {}
         if self.landmarks:
             result["tre_mm"] = self.landmarks.table()
         if self.dice:
-            each = {str(label): value for label, value in self.dice.items()}
-            result["dice"] = {"mean": mean_of(self.dice), "before": mean_of(self.dice_before or {}), "labels": each}
+            by_label = {str(label): value for label, value in self.dice.items()}
+            result["dice"] = {"mean": mean_of(self.dice), "before": mean_of(self.dice_before or {}), "labels": by_label}
         if self.regularity:
             result["regularity"] = vars(self.regularity)
         for name in ("inverse_consistency", "trained_inverse", "exported_inverse_consistency"):
@@ -51,7 +51,7 @@ class Evaluation:
 
 
 def mean_of(values: dict[int, float]) -> float:
-    """Return the mean of a table's values; NaN for an empty one."""
+    """Return the mean of the values; NaN for an empty dictionary."""
     return sum(values.values()) / len(values) if values else float("nan")
 
 
@@ -68,19 +68,19 @@ def evaluate(
     trained_inverse: Transform | None = None,
     exported: tuple[DisplacementField, DisplacementField] | None = None,
 ) -> Evaluation:
-    """Measure `transform`, which takes fixed to moving points (world mm, RAS).
+    """Compute the measures of `transform`, which maps fixed to moving points (world mm, RAS).
 
-    Regularity and inverse consistency are measured at the voxel centres of `mask` (values above 0), else of the
-    fixed labels, else of `grid`; without any of them they are left out. `inverse` takes moving to fixed points,
-    and so does `trained_inverse`, before it was polished; `exported` is a displacement field and its inverse.
+    Regularity and inverse consistency are evaluated at the voxel centres of `mask` (values above 0), else of the
+    fixed labels, else of `grid`; without any of these they are left out. `inverse` maps moving to fixed points, as does
+    `trained_inverse`, the inverse before its refinement; `exported` is a displacement field and its inverse.
 
-    Landmarks outside of `grid` (else of the fixed labels) or of `moving_grid` (else of the moving labels), or that fit
-    clearly better when they are read in another way, are warned of.
+    Warns of landmarks outside of `grid` (else of the fixed labels) or of `moving_grid` (else of the moving labels), and
+    of landmarks that fit clearly better with their axes reversed or their columns exchanged.
 
-    Raises `DataError` for inputs of another dimension, for an empty mask or list of landmarks, and for landmarks that
-    all lie outside of their image.
+    Raises `DataError` for inputs of another dimension, for an empty mask or list of landmarks, and when all landmarks
+    lie outside of their image.
     """
-    given = {
+    inputs = {
         "fixed labels": fixed_labels,
         "moving labels": moving_labels,
         "mask": mask,
@@ -88,37 +88,39 @@ def evaluate(
         "inverse": inverse,
         "trained inverse": trained_inverse,
     }
-    dimensions = {name: item.dimension for name, item in given.items() if item is not None}
+    dimensions = {name: item.dimension for name, item in inputs.items() if item is not None}
     if landmarks is not None:
         if len(landmarks) == 0:
-            raise DataError("expected landmark pairs to measure, found none")
+            raise DataError("landmarks: expected at least one pair, found none")
         dimensions["landmarks"] = landmarks.fixed.dimension
     for name, dimension in dimensions.items():
         if dimension != transform.dimension:
-            raise DataError(f"{name}: expected {transform.dimension}-D as the transform is, found {dimension}-D")
+            raise DataError(f"{name}: expected {transform.dimension}-D like the transform, found {dimension}-D")
     errors = None
     if landmarks is not None:
         label_grids = [None if labels is None else labels.grid for labels in (fixed_labels, moving_labels)]
         check_landmarks(landmarks, grid or label_grids[0], moving_grid or label_grids[1])
         errors = landmark_errors(transform, landmarks)
         check_landmark_errors(transform, landmarks, errors)
-    where = next((item.grid for item in (mask, fixed_labels) if item is not None), grid)
+    evaluated = next((item.grid for item in (mask, fixed_labels) if item is not None), grid)
     overlap = before = None
     if fixed_labels is not None and moving_labels is not None:
         overlap = dice(fixed_labels, moving_labels, transform)
         before = dice(fixed_labels, moving_labels, lambda x: x)
 
-    def gap(back: Transform | None) -> float | None:
-        return inverse_consistency_error(transform, back, where, mask) if where and back else None
+    def inverse_error(candidate: Transform | None) -> float | None:
+        return inverse_consistency_error(transform, candidate, evaluated, mask) if evaluated and candidate else None
 
     return Evaluation(
         landmarks=errors,
         dice=overlap,
         dice_before=before,
-        regularity=regularity(transform, where, mask) if where else None,
-        inverse_consistency=gap(inverse),
-        trained_inverse=gap(trained_inverse),
+        regularity=regularity(transform, evaluated, mask) if evaluated else None,
+        inverse_consistency=inverse_error(inverse),
+        trained_inverse=inverse_error(trained_inverse),
         exported_inverse_consistency=(
-            inverse_consistency_error(*exported, where, mask, reach=exported[1].grid) if where and exported else None
+            inverse_consistency_error(*exported, evaluated, mask, domain=exported[1].grid)
+            if evaluated and exported
+            else None
         ),
     )

@@ -1,4 +1,4 @@
-"""Whether landmarks lie in their images, and whether their frame and their columns are what they seem to be."""
+"""Plausibility checks of landmarks: position inside the images, frame, order of columns, unit."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from nephi.errors import DataError, PlausibilityWarning, warn
 from nephi.geometry import Grid, PointMap, PointPairs, Points
 from nephi.metrics.landmarks import LandmarkErrors, landmark_errors
 
-MARGIN = 1.5  # voxels beyond the outermost centres: points on a border, rounded
-MOST = 0.9  # of the points: in a frame where so many lie inside, they are meant
-FAR_WORSE = 2.0  # times the error before: no registration, but a transform of other images, or points in cm
-NOTABLE = 0.02  # of the diagonal of the box around the points
-CLEARLY = 0.5  # times the error: another reading of the points that fits so much better is meant
+MARGIN = 1.5  # voxels beyond the outermost centres that count as inside: rounded points on a border
+FRAME_FRACTION = 0.9  # a frame in which this fraction of the points lies inside is suggested
+GROWTH = 2.0  # error after over error before that indicates a transform of other images, or points in cm
+NOTABLE_FRACTION = 0.02  # of the diagonal of the points' bounding box: smaller errors raise no warning
+READING_RATIO = 0.5  # another reading of the points is suggested when its error is below this fraction
 
 VOXELS = (
     "they look like voxels of the image: convert them to mm, or give the points of each image in a file of their own, "
@@ -22,9 +22,9 @@ VOXELS = (
 
 
 def check_landmarks(pairs: PointPairs, fixed: Grid | None, moving: Grid | None) -> None:
-    """Issue a `PlausibilityWarning` when landmarks (world mm, RAS) lie outside of the images' grids; None: not checked.
+    """Issue a `PlausibilityWarning` when landmarks (world mm, RAS) lie outside of the images' grids (None: unchecked).
 
-    The text gives their number, and another frame in which they lie inside, if there is one. Raises `DataError` when
+    The message states their number and, if one exists, another frame in which they lie inside. Raises `DataError` when
     all points of one image lie outside of it.
     """
     for side, points, grid in (("fixed", pairs.fixed, fixed), ("moving", pairs.moving, moving)):
@@ -37,36 +37,36 @@ def _check_side(side: str, points: Points, grid: Grid) -> None:
     count = int(outside.sum())
     if count == 0:
         return
-    first = points.ids[int(outside.nonzero()[0])]
-    place = ", ".join(f"{x:.1f}" for x in points.coordinates[int(outside.nonzero()[0])].tolist())
-    problem = f"expected {side} points inside the {side} image, found {count} of {len(points)} outside of it"
-    text = (
-        f"landmarks: {problem}, the first is landmark {first} at ({place}) RAS mm; {_advice(points.coordinates, grid)}"
+    first = int(outside.nonzero()[0])
+    position = ", ".join(f"{x:.1f}" for x in points.coordinates[first].tolist())
+    message = (
+        f"landmarks: expected {side} points inside the {side} image, found {count} of {len(points)} outside of it, the "
+        f"first is landmark {points.ids[first]} at ({position}) RAS mm; {_advice(points.coordinates, grid)}"
     )
     if count == len(points):
-        raise DataError(text)
-    warn(text, PlausibilityWarning)
+        raise DataError(message)
+    warn(message, PlausibilityWarning)
 
 
 def _advice(points: Tensor, grid: Grid) -> str:
-    """Return in which other frame most of the points lie inside, as advice."""
+    """Return advice that names another frame in which most of the points lie inside, if one exists."""
     flipped = _flipped(points)
-    if _share(_inside(flipped, grid)) >= MOST:
+    if _fraction(_inside(flipped, grid)) >= FRAME_FRACTION:
         return "with x and y reversed they lie inside: give --frame ras where it was lps, or lps where it was ras"
     for scale, advice in (
         (1.0, VOXELS),
         (1 / grid.spacing, "they look like mm from the image's first voxel: add its position, along the image's axes"),
     ):
-        if max(_share(_inside_voxels(scale * values, grid)) for values in (points, flipped)) >= MOST:
+        if max(_fraction(_inside_voxels(scale * values, grid)) for values in (points, flipped)) >= FRAME_FRACTION:
             return advice
     return "check that they belong to these images, and their frame (--frame)"
 
 
 def check_landmark_errors(transform: PointMap, pairs: PointPairs, errors: LandmarkErrors) -> None:
-    """Issue a `PlausibilityWarning` when errors grew, and another reading of the same points fits clearly better.
+    """Issue a `PlausibilityWarning` when errors grew and another reading of the same points fits clearly better.
 
-    That is fixed and moving points exchanged, or x and y reversed (LPS for RAS). Errors that grew to more than twice
-    of what they were are warned of in any case, unless they are small beside the distances between the points.
+    Readings are: fixed and moving points exchanged, and x and y reversed (LPS for RAS). Without such a reading, warns
+    when errors more than doubled and are not small compared with the extent of the points.
     """
     after, before = float(errors.after.mean()), float(errors.before.mean())
     if after <= before:
@@ -86,10 +86,10 @@ def check_landmark_errors(transform: PointMap, pairs: PointPairs, errors: Landma
     }
     best = min(means, key=means.__getitem__)
     problem = f"expected smaller errors than the {before:.2f} mm before, found {after:.2f} mm"
-    spread = float((fixed.amax(dim=0) - fixed.amin(dim=0)).norm())
-    if means[best] < min(CLEARLY * after, before):
+    extent = float((fixed.amax(dim=0) - fixed.amin(dim=0)).norm())
+    if means[best] < min(READING_RATIO * after, before):
         warn(f"landmarks: {problem}, but {means[best]:.2f} mm {best}", PlausibilityWarning)
-    elif after > max(FAR_WORSE * before, NOTABLE * spread):
+    elif after > max(GROWTH * before, NOTABLE_FRACTION * extent):
         advice = "check their unit (mm), and that they and the transform belong to the same images and direction"
         warn(f"landmarks: {problem}; {advice}", PlausibilityWarning)
 
@@ -107,5 +107,5 @@ def _flipped(points: Tensor) -> Tensor:
     return points * points.new_tensor([-1.0, -1.0, 1.0][: points.shape[-1]])
 
 
-def _share(chosen: Tensor) -> float:
-    return float(chosen.double().mean())
+def _fraction(inside: Tensor) -> float:
+    return float(inside.double().mean())

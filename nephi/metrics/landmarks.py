@@ -19,7 +19,7 @@ class LandmarkErrors:
     after: Tensor
 
     def summary(self) -> dict[str, float]:
-        """Return count, and mean, median, 90th percentile and maximum in mm after; the mean before."""
+        """Return the count, the mean, median, 90th percentile and maximum of `after`, and the mean of `before`, mm."""
         return {
             "count": len(self.after),
             "mean": self.after.mean().item(),
@@ -30,14 +30,14 @@ class LandmarkErrors:
         }
 
     def table(self) -> dict[str, Any]:
-        """Return the summary, and `each` error after, as a plain table for JSON."""
+        """Return the summary and, as `each`, the errors after, as a dictionary for JSON."""
         return {**self.summary(), "each": self.after.tolist()}
 
 
 def landmark_errors(transform: PointMap, pairs: PointPairs) -> LandmarkErrors:
-    """Return `|phi(fixed) - moving|` for every pair; `transform` takes fixed to moving points (world mm).
+    """Return `|phi(fixed) - moving|` for every pair; `transform` maps fixed to moving points (world mm).
 
-    Points are used as they are: nothing is snapped to voxels.
+    Points are not rounded to voxel centres.
     """
     fixed, moving = pairs.fixed.coordinates, pairs.moving.coordinates
     with torch.no_grad():

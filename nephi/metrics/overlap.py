@@ -9,25 +9,25 @@ from nephi.errors import DataError
 from nephi.geometry import PointMap
 from nephi.images import Image, resample
 
-MOST_COUNTED = 1_000_000  # beyond (atlases number up to 10^9), labels are counted by rank, not by value
-FRACTION = 0.01  # scaled voxels of a file come out as 1.9999 sometimes
-LARGEST = 2.0**63  # what int64 does not hold
+LARGEST_COUNTED = 1_000_000  # larger labels (up to 10^9 in atlases) are counted by rank, to save memory
+ROUNDING = 0.01  # largest distance from a whole number: scaled voxels of a file may be 1.9999
+INT64_LIMIT = 2.0**63
 
 
 def dice(fixed_labels: Image, moving_labels: Image, transform: PointMap) -> dict[int, float]:
-    """Return Dice's coefficient `2 |A and B| / (|A| + |B|)` for every label both images hold, background 0 left out.
+    """Return the Dice coefficient `2 |A and B| / (|A| + |B|)` of every label that both images contain, except 0.
 
-    Labels are whole numbers of 0 or more, exact up to 2^63. Moving labels are resampled on the fixed grid by nearest
-    neighbour; `transform` takes fixed to moving points. Raises `DataError` for voxels that are no labels (NaN,
-    infinite, fractions, negative) and when the images share no label.
+    Labels are whole numbers of 0 or more, exact up to 2^63. Moving labels are resampled to the fixed grid by nearest
+    neighbour; `transform` maps fixed to moving points. Raises `DataError` for voxels that are no labels (NaN,
+    infinite, fractional, negative) and when the images share no label.
     """
-    fixed, source = _whole(fixed_labels), _whole(moving_labels)
-    # All in one memory order, so that voxels meet their counterparts whatever order the files had.
+    fixed, source = _whole_numbers(fixed_labels), _whole_numbers(moving_labels)
+    # `flatten` orders voxels by index, so that they correspond whatever memory order the files had.
     warped = resample(moving_labels, fixed_labels.grid, transform, "nearest").data.round().long().flatten()
-    names = None
-    if max(fixed.max(), source.max()) > MOST_COUNTED:
-        names = torch.cat([fixed.new_zeros(1), fixed, source]).unique()
-        fixed, source, warped = (torch.searchsorted(names, labels) for labels in (fixed, source, warped))
+    values = None
+    if max(fixed.max(), source.max()) > LARGEST_COUNTED:
+        values = torch.cat([fixed.new_zeros(1), fixed, source]).unique()
+        fixed, source, warped = (torch.searchsorted(values, labels) for labels in (fixed, source, warped))
     size = int(max(fixed.max(), source.max())) + 1
     in_fixed, in_warped = torch.bincount(fixed, minlength=size), torch.bincount(warped, minlength=size)
     in_both = torch.bincount(fixed[fixed == warped], minlength=size)
@@ -37,30 +37,31 @@ def dice(fixed_labels: Image, moving_labels: Image, transform: PointMap) -> dict
         raise DataError(
             f"{fixed_labels.name}, {moving_labels.name}: expected label maps that share a label, found none"
         )
-    shares = [2 * int(in_both[label]) / int(in_fixed[label] + in_warped[label]) for label in labels]
-    return dict(zip(labels if names is None else names[labels].tolist(), shares, strict=True))
+    coefficients = [2 * int(in_both[label]) / int(in_fixed[label] + in_warped[label]) for label in labels]
+    return dict(zip(labels if values is None else values[labels].tolist(), coefficients, strict=True))
 
 
-def _whole(labels: Image) -> Tensor:
+def _whole_numbers(labels: Image) -> Tensor:
     """Return the labels as int64; raise `DataError` naming the image and the first voxel that is no label."""
     data = labels.data
-    whole = data.round()
-    negative = whole < 0
+    rounded = data.round()
     if data.dtype.is_floating_point:
-        wrong = (data - whole).abs() > FRACTION
-        _refuse(labels, data.isnan(), "NaN", "write 0, the background, instead")
-        _refuse(labels, data.abs() >= LARGEST, "infinite or too large numbers", "give these labels other numbers")
-        _refuse(labels, wrong, "fractions", "are these intensities or probabilities? Give a label map")
-    _refuse(labels, negative, "negative ones", "give these labels other numbers")
-    return whole.long().flatten()
+        fractional = (data - rounded).abs() > ROUNDING
+        _require_none(labels, data.isnan(), "NaN", "write 0, the background, instead")
+        _require_none(
+            labels, data.abs() >= INT64_LIMIT, "infinite or too large numbers", "give these labels other numbers"
+        )
+        _require_none(labels, fractional, "fractions", "are these intensities or probabilities? Give a label map")
+    _require_none(labels, rounded < 0, "negative numbers", "give these labels other numbers")
+    return rounded.long().flatten()
 
 
-def _refuse(labels: Image, wrong: Tensor, what: str, advice: str) -> None:
-    if not bool(wrong.any()):
+def _require_none(labels: Image, invalid: Tensor, kind: str, advice: str) -> None:
+    """Raise `DataError` when a voxel is `invalid`; `kind` describes such voxels."""
+    if not bool(invalid.any()):
         return
-    first = tuple(wrong.nonzero()[0].tolist())
-    value = f", the first ({labels.data[first].item():g}) at {first}"
+    first = tuple(invalid.nonzero()[0].tolist())
     raise DataError(
-        f"{labels.name}: expected whole numbers of 0 or more as labels, found {what} at {int(wrong.sum())} voxel(s)"
-        f"{value}; {advice}"
+        f"{labels.name}: expected whole numbers of 0 or more as labels, found {kind} at {int(invalid.sum())} voxel(s), "
+        f"the first ({labels.data[first].item():g}) at {first}; {advice}"
     )

@@ -1,4 +1,4 @@
-"""Folding, and spread of the volume change."""
+"""Regularity of a transform: folding and variation of volume, from Jacobian determinants."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nephi.transforms import Transform
 
 @dataclass(frozen=True)
 class Regularity:
-    """Percent of points with `det J <= 0`, standard deviation of `log det J`, smallest `det J`, number of points."""
+    """Percentage of points with `det J <= 0`, standard deviation of `log det J`, smallest `det J`, number of points."""
 
     folding_percent: float
     sd_log_jacobian: float
@@ -26,7 +26,7 @@ class Regularity:
 
 @dataclass
 class FieldStatistics:
-    """Running folding statistics over determinants that arrive in pieces."""
+    """Folding statistics accumulated over batches of Jacobian determinants."""
 
     count: int = 0
     folded: int = 0
@@ -35,7 +35,7 @@ class FieldStatistics:
     squares: float = 0.0
 
     def add(self, determinants: Tensor) -> None:
-        """Take in determinants of any shape; their logarithm is bounded below at 1e-9, as folds have none."""
+        """Add determinants of any shape; below 1e-9, at folds above all, the logarithm is that of 1e-9."""
         if determinants.numel() == 0:
             return
         logs = determinants.double().clamp(min=1e-9).log()
@@ -46,7 +46,7 @@ class FieldStatistics:
         self.squares += float(logs.square().sum())
 
     def result(self) -> Regularity:
-        """Return what was gathered; without any point the folding is 0 and the smallest determinant 1."""
+        """Return the statistics of all determinants added so far; those of the identity where there are none."""
         if self.count == 0:
             return Regularity(0.0, 0.0, 1.0, 0)
         mean = self.total / self.count
@@ -57,7 +57,7 @@ class FieldStatistics:
 def regularity(transform: Transform, grid: Grid, mask: Image | None = None) -> Regularity:
     """Return folding statistics of the transform's own Jacobian at the voxel centres of `grid` (inside `mask`).
 
-    Raises `DataError` when there is none.
+    Raises `DataError` when no voxel centre remains.
     """
     statistics = FieldStatistics()
     for points in voxel_centres_inside(grid, mask):
@@ -65,25 +65,25 @@ def regularity(transform: Transform, grid: Grid, mask: Image | None = None) -> R
             _, jacobian = transform.value_and_jacobian(points)
         statistics.add(determinant(jacobian))
     if statistics.count == 0:
-        raise DataError("expected voxels to measure the folding at, found none: is the mask empty?")
+        raise DataError("regularity: expected at least one voxel to evaluate, found none: is the mask empty?")
     return statistics.result()
 
 
 def voxel_centres_inside(grid: Grid, mask: Image | None) -> Iterator[Tensor]:
-    """Iterate over the voxel centres `(N, D)` of `grid` slab by slab, inside `mask` (any grid) where one is given."""
+    """Yield the voxel centres `(N, D)` of `grid` slab by slab, only those inside `mask` (on any grid) if given."""
     for start, stop in grid.slabs():
         points = grid.voxel_centres(start, stop).reshape(-1, grid.dimension)
         yield points if mask is None else points[inside_mask(mask, points)]
 
 
 def inside_mask(mask: Image, points: Tensor) -> Tensor:
-    """Return a bool tensor `(...)`: is the voxel of `mask` nearest to each world point above 0?"""
+    """Return a bool tensor `(...)`: whether the voxel of `mask` nearest to each world point `(..., D)` is above 0."""
     voxel = mask.grid.world_to_voxel_points(points)
     return (lookup_nearest(mask.data, voxel) > 0) & mask.grid.contains_voxel_points(voxel)
 
 
 def slab_inside(mask: Image, grid: Grid, start: int, stop: int) -> Tensor:
-    """Return a bool tensor: `inside_mask` at the voxel centres of slices `start:stop` of the last axis of `grid`."""
+    """Return `inside_mask` at the voxel centres of slices `start:stop` of the last axis of `grid`."""
     if mask.grid.same_as(grid):
         return mask.data[..., start:stop] > 0
     return inside_mask(mask, grid.voxel_centres(start, stop))
@@ -91,7 +91,7 @@ def slab_inside(mask: Image, grid: Grid, start: int, stop: int) -> Tensor:
 
 @torch.no_grad()
 def jacobian_image(transform: Transform, grid: Grid) -> Image:
-    """Return the Jacobian determinant (float32) at every voxel centre of `grid`."""
+    """Return an image of the Jacobian determinant (float32) at every voxel centre of `grid`."""
     slabs = [
         determinant(transform.value_and_jacobian(grid.voxel_centres(start, stop))[1]) for start, stop in grid.slabs()
     ]

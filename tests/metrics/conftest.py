@@ -8,7 +8,7 @@ from nephi.transforms import Transform
 
 
 class Ripples(Transform):
-    """`phi(x) = x + strength * sin(x)`, component by component; folds where `cos(x_i) < -1 / strength` once."""
+    """`phi(x) = x + strength * sin(x)` in each component; folds where `cos(x_i) < -1 / strength` for one axis."""
 
     def __init__(self, dimension: int, strength: float) -> None:
         self._dimension = dimension

@@ -28,15 +28,15 @@ def landmarks() -> PointPairs:
     return PointPairs.from_coordinates(fixed, fixed + 2 * SHIFT)
 
 
-def test_nothing_asked() -> None:
+def test_without_inputs_nothing_is_measured() -> None:
     assert evaluate(PHI).table() == {}
 
 
-def test_every_measure_is_that_of_its_function(labels, landmarks) -> None:
+def test_every_measure_equals_its_function(labels, landmarks) -> None:
     mask = labels[0]
     back = AffineTransform.translation(-1.5 * SHIFT)
     fields = [DisplacementField((s * SHIFT).expand(*GRID.shape, 3), GRID) for s in (1.0, -1.25)]
-    found = evaluate(
+    evaluation = evaluate(
         PHI,
         landmarks=landmarks,
         fixed_labels=labels[0],
@@ -45,14 +45,14 @@ def test_every_measure_is_that_of_its_function(labels, landmarks) -> None:
         inverse=back,
         exported=(fields[0], fields[1]),
     )
-    table = found.table()
-    each = dice(*labels, PHI)
-    assert each[1] == 1.0 and set(each) == {1, 2}
+    table = evaluation.table()
+    overlap = dice(*labels, PHI)
+    assert overlap[1] == 1.0 and set(overlap) == {1, 2}
     before = dice(*labels, lambda x: x)
     assert table["dice"] == {
-        "mean": sum(each.values()) / 2,
+        "mean": sum(overlap.values()) / 2,
         "before": sum(before.values()) / 2,
-        "labels": {"1": each[1], "2": each[2]},
+        "labels": {"1": overlap[1], "2": overlap[2]},
     }
     assert table["tre_mm"] == {**landmark_errors(PHI, landmarks).summary(), "each": [1.0, 1.0]}
     assert table["tre_mm"]["before"] == 2.0
@@ -63,15 +63,14 @@ def test_every_measure_is_that_of_its_function(labels, landmarks) -> None:
     assert json.loads(json.dumps(table, allow_nan=False)) == table
 
 
-def test_where_regularity_is_measured(labels) -> None:
-    """In the mask, else on the fixed labels' grid, else on the grid that was given."""
+def test_regularity_is_evaluated_in_the_mask_else_on_the_labels_else_on_the_grid(labels) -> None:
     other = Grid.from_spacing((3, 3, 3), (1.0, 1.0, 1.0))
     assert evaluate(PHI, grid=other).regularity.points == 27
     assert evaluate(PHI, grid=other, fixed_labels=labels[0]).regularity.points == GRID.size
     assert evaluate(PHI, grid=other, fixed_labels=labels[0], mask=labels[0]).regularity.points == 20
 
 
-def test_labels_of_one_side_have_no_overlap(labels) -> None:
+def test_labels_of_one_image_alone_have_no_overlap(labels) -> None:
     assert evaluate(PHI, fixed_labels=labels[0]).dice is None
     assert evaluate(PHI, moving_labels=labels[1]).table() == {}
 
@@ -80,5 +79,5 @@ def test_labels_of_one_side_have_no_overlap(labels) -> None:
 def test_inputs_of_another_dimension_are_refused(name) -> None:
     flat = Image(torch.ones(3, 3, dtype=torch.uint8), Grid.from_spacing((3, 3), (1.0, 1.0)))
     pairs = PointPairs.from_coordinates(torch.zeros(1, 2), torch.zeros(1, 2))
-    with pytest.raises(DataError, match=rf"{name.replace('_', ' ')}: expected 3-D as the transform is, found 2-D"):
+    with pytest.raises(DataError, match=rf"{name.replace('_', ' ')}: expected 3-D like the transform, found 2-D"):
         evaluate(PHI, **{name: pairs if name == "landmarks" else flat})

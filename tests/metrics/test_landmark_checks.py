@@ -1,4 +1,4 @@
-"""Landmarks in a wrong frame, in voxels, outside of their images, and with their columns exchanged."""
+"""Test warnings of landmarks in a wrong frame, in voxels, outside of their images, or with exchanged columns."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def grid() -> Grid:
 
 @pytest.fixture
 def points(grid: Grid) -> Tensor:
-    share = torch.rand(20, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    return grid.voxel_to_world_points(3 + share * (torch.tensor(SHAPE) - 7))
+    unit_points = torch.rand(20, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    return grid.voxel_to_world_points(3 + unit_points * (torch.tensor(SHAPE) - 7))
 
 
 def pairs_of(points: Tensor) -> PointPairs:
     return PointPairs.from_coordinates(points, points + 1)
 
 
-def test_points_inside_pass(grid: Grid, points: Tensor) -> None:
+def test_points_inside_raise_no_warning(grid: Grid, points: Tensor) -> None:
     border = grid.corners_world()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -49,7 +49,7 @@ def test_points_inside_pass(grid: Grid, points: Tensor) -> None:
 
 
 @pytest.mark.parametrize(
-    ("read", "said"),
+    ("misread", "advice"),
     [
         (lambda p, g: LPS * p, "with x and y reversed they lie inside"),
         (lambda p, g: g.world_to_voxel_points(p), "look like voxels .* and --points-reference"),
@@ -59,15 +59,15 @@ def test_points_inside_pass(grid: Grid, points: Tensor) -> None:
     ],
 )
 @pytest.mark.parametrize("side", ["fixed", "moving"])
-def test_another_frame_is_found(
-    side: str, read: Callable[[Tensor, Grid], Tensor], said: str, grid: Grid, points: Tensor
-) -> None:
-    wrong = read(points, grid)
+def test_another_frame_is_suggested(side: str, misread: Reading, advice: str, grid: Grid, points: Tensor) -> None:
+    wrong = misread(points, grid)
     sides = (wrong, points) if side == "fixed" else (points, wrong)
     pairs = PointPairs.from_coordinates(*sides)
-    with pytest.raises(DataError, match=f"landmarks: expected {side} points .* found 20 of 20 outside of it, .*{said}"):
+    with pytest.raises(
+        DataError, match=f"landmarks: expected {side} points .* found 20 of 20 outside of it, .*{advice}"
+    ):
         check_landmarks(pairs, grid, grid)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=advice):
         evaluate(AffineTransform.identity(3), grid=grid, moving_grid=grid, landmarks=pairs)
 
 
@@ -77,12 +77,12 @@ def test_some_points_outside_are_counted(grid: Grid, points: Tensor) -> None:
         check_landmarks(pairs_of(points), grid, None)
 
 
-def test_readings_that_fit_better(points: Tensor) -> None:
-    """Errors that grow are the transform's own fault where no other reading of the points fits."""
+def test_another_reading_is_suggested_where_it_fits_better(points: Tensor) -> None:
+    """Without a better reading, errors that grew are attributed to the transform."""
     shift = torch.tensor([6.0, 4.0, 1.0]).double()
     transform = AffineTransform.translation(shift)
 
-    def said(fixed: Tensor, moving: Tensor) -> str:
+    def warning_of(fixed: Tensor, moving: Tensor) -> str:
         pairs = PointPairs.from_coordinates(fixed, moving)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -91,11 +91,11 @@ def test_readings_that_fit_better(points: Tensor) -> None:
 
     noise = 0.1 * torch.randn(20, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     moving = points + shift + noise
-    assert said(points, moving) == ""
-    exchanged = said(moving, points)
+    assert warning_of(points, moving) == ""
+    exchanged = warning_of(moving, points)
     assert "with fixed and moving points exchanged" in exchanged
     assert "check the columns or files, and that the transform takes fixed points to the moving image" in exchanged
-    assert "with x and y reversed" in said(LPS * points, LPS * moving)
-    assert said(points, points - torch.tensor([5.0, -3.0, 9.0]).double()) == ""
-    assert "check their unit (mm)" in said(points / 10, moving / 10)
-    assert said(1000 * points, 1000 * points) == ""  # a shift of 7 mm in points that are metres apart
+    assert "with x and y reversed" in warning_of(LPS * points, LPS * moving)
+    assert warning_of(points, points - torch.tensor([5.0, -3.0, 9.0]).double()) == ""
+    assert "check their unit (mm)" in warning_of(points / 10, moving / 10)
+    assert warning_of(1000 * points, 1000 * points) == ""  # a shift of 7 mm in points that are metres apart

@@ -343,7 +343,7 @@ def test_3d_ct_end_to_end(tmp_path: Path, changed: Change) -> None:
     assert measures["tre_mm"]["before"] > 4
     assert measures["tre_mm"]["mean"] < 1.0  # voxels are 5 to 6 mm
     assert measures["regularity"]["folding_percent"] == 0
-    error = inverse_consistency_error(warp, inverse, pair.fixed.grid, pair.fixed_mask, reach=inverse.grid)
+    error = inverse_consistency_error(warp, inverse, pair.fixed.grid, pair.fixed_mask, domain=inverse.grid)
     assert error < 0.5
     warped = read_image(tmp_path / "warped.nii.gz")
     assert int(warped.data.min()) >= -1200 and warped.voxel_type == "int16"
