@@ -1,4 +1,4 @@
-"""Synthetic pairs of images whose deformation is known exactly, made in memory."""
+"""Synthetic image pairs with a known deformation, generated in memory."""
 
 from nephi.phantoms.lungs import lung_phantom
 from nephi.phantoms.motion import Breathing, WaveMotion

@@ -1,4 +1,4 @@
-"""A chest as a continuous function: where the lungs are, and the Hounsfield units of everything."""
+"""A chest as a continuous function of position: depth in the lungs, and Hounsfield units."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch import Tensor
 from nephi.phantoms.vessels import Vessels
 from nephi.phantoms.waves import PlaneWaves
 
-# Millimetres, world RAS, the lungs breathed out: +x right, +y front, +z up; the origin is in the middle of the chest.
+# World RAS millimetres at end-expiration: +x right, +y anterior, +z superior; the origin is the centre of the chest.
 APEX, BASE = 122.0, -132.0  # highest and lowest point of the lungs
 BODY = (158.0, 116.0)  # half-axes of the body's cross-section
-RIBS = (133.0, 94.0)
-EDGE = 1.6  # width of every border: 10 % to 90 % in about two voxels
+RIBS = (133.0, 94.0)  # half-axes of the rib cage's cross-section
+EDGE = 1.6  # width of every border: the intensity rises from 10 % to 90 % within about two voxels
 
 AIR, PARENCHYMA, BLOOD, FAT, MUSCLE, BONE = -1000.0, -840.0, 40.0, -100.0, 45.0, 420.0  # HU
 
 
 @dataclass(frozen=True, eq=False)
 class Chest:
-    """CT-like chest, breathed out: two lungs with vessels, mediastinum, ribs, spine, fat and the air around.
+    """CT-like chest at end-expiration: two lungs with vessels, mediastinum, ribs, spine, fat and surrounding air.
 
-    `texture` holds two functions, of the lung tissue and of soft tissue; `tissue` is the former's mean, HU.
+    `texture` holds two functions, one for lung tissue and one for soft tissue; `tissue` is the mean HU of lung tissue.
     """
 
     vessels: Vessels
@@ -33,14 +33,14 @@ class Chest:
 
     @classmethod
     def random(cls, generator: torch.Generator, thickness: float = 1.0, tissue: float = PARENCHYMA) -> Chest:
-        """Draw vessels of that `thickness` and texture about `tissue` HU; the organs are the same in every chest."""
+        """Draw random vessels of `thickness` and random texture around `tissue` HU; the organs are always the same."""
         vessels = Vessels.random(generator, thickness)
         return cls(vessels, PlaneWaves.random(12, 2, 3, (7.0, 21.0), generator), tissue)
 
     def __call__(self, points: Tensor, density: Tensor) -> Tensor:
         """Return HU `(N,)` at moving points `(N, 3)`, world mm.
 
-        `density` `(N,)` multiplies the density of lung tissue (HU + 1000), vessels left out.
+        `density` `(N,)` multiplies the density (HU + 1000) of lung tissue, but not of vessels.
         """
         depth = lung_depth(points)
         values = self._body(points)
@@ -73,7 +73,7 @@ def lung_depth(points: Tensor) -> Tensor:
 
 
 def _side(points: Tensor, centre: float, dome: float) -> Tensor:
-    """Return the depth in one lung that only the diaphragm has cut into; its highest point is at z = `dome`."""
+    """Return the depth in one lung, bounded below by a diaphragm whose highest point is at z = `dome`."""
     x, y, z = ((points[..., 0] - centre) / 57.0, points[..., 1] / 82.0, (points[..., 2] + 30.0) / 152.0)
     form = x.square() + y.square() + z.square().square() - 1
     slope = ((x / 57.0).square() + (y / 82.0).square() + (2 * z**3 / 152.0).square() + 1e-4).sqrt() * 2
@@ -84,7 +84,7 @@ def _side(points: Tensor, centre: float, dome: float) -> Tensor:
 
 
 def _bone(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Return how much bone there is (0 to 1): ribs that slope forward, vertebrae, the breastbone."""
+    """Return the fraction of bone (0 to 1): ribs that slope forward, vertebrae, sternum."""
     cage = _ellipsoid(torch.stack([x, y], dim=-1), (0.0, 0.0), RIBS)
     ribs = torch.exp(-(cage / 4.5).square()) * torch.sigmoid(6 * torch.cos((z + 0.35 * y) * (2 * math.pi / 27.0)) - 3)
     ribs = ribs * torch.sigmoid((x.abs() - 22.0) / 3)

@@ -1,4 +1,4 @@
-"""Where the voxels of a phantom lie."""
+"""Grids of phantoms, and rotation matrices for them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from nephi.geometry import Grid
 
 
 def field_of_view(shape: Sequence[int], extent: Sequence[float], centre: Sequence[float], axes: Tensor) -> Grid:
-    """Return a grid of `shape` voxels that fill `extent` mm (per voxel axis) around `centre` (world mm).
+    """Return a grid of `shape` voxels that covers `extent` mm (per voxel axis) around `centre` (world mm).
 
-    `axes` holds the world direction of each voxel axis in its columns, `(D, D)`.
+    The columns of `axes` `(D, D)` are the world directions of the voxel axes.
     """
     counts = torch.tensor(shape, dtype=torch.float64)
     affine = torch.eye(len(shape) + 1, dtype=torch.float64)
@@ -23,8 +23,8 @@ def field_of_view(shape: Sequence[int], extent: Sequence[float], centre: Sequenc
 
 
 def rotation(*angles: float) -> Tensor:
-    """Return a rotation matrix, float64: `(2, 2)` by one angle, `(3, 3)` by a rotation vector; rad."""
-    a, b, c = (0.0, 0.0, *angles)[-3:]  # in the plane: around z
+    """Return a rotation matrix, float64: `(2, 2)` for one angle, `(3, 3)` for a rotation vector of three; rad."""
+    a, b, c = (0.0, 0.0, *angles)[-3:]  # one angle: around z
     generator = torch.tensor([[0.0, -c, b], [c, 0.0, -a], [-b, a, 0.0]], dtype=torch.float64)
-    turned: Tensor = torch.linalg.matrix_exp(generator)
-    return turned if len(angles) == 3 else turned[:2, :2]
+    matrix: Tensor = torch.linalg.matrix_exp(generator)
+    return matrix if len(angles) == 3 else matrix[:2, :2]

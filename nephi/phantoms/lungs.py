@@ -1,4 +1,4 @@
-"""A chest CT breathed in and the same chest breathed out, with the motion between them known exactly."""
+"""A pair of synthetic chest CTs at inspiration and expiration with a known motion."""
 
 from __future__ import annotations
 
@@ -35,58 +35,57 @@ def lung_phantom(
     fixed_grid: Grid | None = None,
     moving_grid: Grid | None = None,
 ) -> PhantomPair:
-    """Make a 3-D chest CT pair (HU, int16): fixed breathed in, moving breathed out, on different grids.
+    """Return a 3-D chest CT pair (HU, int16): fixed at inspiration, moving at expiration, on different grids.
 
     Parameters
     ----------
     seed
-        Vessels, texture, local motion, landmarks and noise; the organs are the same for all.
+        Seed of vessels, texture, local motion, landmarks and noise; the organs are the same for all seeds.
     motion
         Largest displacement in the lungs, mm (to 1 %).
     local
-        Largest displacement of the local waves (10 to 20 mm long) in the lungs, mm; the root of its mean square is
-        about a third. At most a quarter of `motion`; 0 leaves the smooth breathing alone.
+        Largest displacement of the local waves (wavelengths of 10 to 20 mm) in the lungs, mm; their root mean square is
+        about a third of it. Limited to a quarter of `motion`; 0 yields smooth breathing without waves.
     compression
-        Smallest determinant of the Jacobian in the lungs that `local` may cause; the waves are reduced to keep it.
-        With the default `local` it is reached (to 0.1) for every motion from 10 mm on.
+        Smallest Jacobian determinant in the lungs that `local` may cause; stronger waves are reduced to it. With the
+        default `local` it is attained (to 0.1) for every motion of at least 10 mm.
     noise
         Standard deviation of the Gaussian noise, HU; independent in the two images.
     density
-        How strongly lung tissue darkens where the breath expands it: its density is multiplied by the determinant of
-        the breathing (local waves left out) to this power. 1 conserves mass, 0 makes `fixed(x) = moving(phi(x))` exact.
+        Exponent of the change of lung density: the density of lung tissue is multiplied by the Jacobian determinant of
+        the breathing (without local waves) to this power. 1 conserves mass, 0 makes `fixed(x) = moving(phi(x))` exact.
     vessels
-        Thickness of the vessels, 1 for radii of 1.5 to 5 mm; with thinner ones fewer are seen.
+        Thickness of the vessels, 1 for radii of 1.5 to 5 mm; of thinner vessels fewer are visible.
     tissue
-        Mean HU of the moving image's lung tissue between its vessels, -1000 to 40. To that a texture of some 35 HU
-        (root mean square) is added, so that very dark tissue falls below air here and there.
+        Mean HU of lung tissue between the vessels in the moving image, -1000 to 40. A texture of about 35 HU (root mean
+        square) is added, so very dark tissue may fall below the HU of air.
     shape
-        Voxels of the fixed image (about as many in the moving one); the field of view stays.
+        Voxels of the fixed image (the moving one has about as many); the field of view does not change.
     fixed_grid, moving_grid
-        Grids to use instead of the default ones; the moving one is oblique, anisotropic and has permuted axes.
+        Grids that replace the default ones; the default moving grid is oblique, anisotropic and has permuted axes.
 
     Raises
     ------
     UsageError
-        When a number is out of range, or `motion` is too large to be free of folds.
+        When a number is out of range, or `motion` is so large that it folds.
     """
-    sizes = (local, noise, density, vessels)
-    if not 0 < motion < math.inf or not all(0 <= size < math.inf for size in sizes):
-        raise UsageError(
-            "motion must be positive, and local, noise, density and vessels 0 or more, all finite; "
-            f"got {motion:g}, {local:g}, {noise:g}, {density:g} and {vessels:g}"
-        )
+    if not 0 < motion < math.inf:
+        raise UsageError(f"motion: expected a positive finite number of mm, got {motion:g}")
+    for name, value in {"local": local, "noise": noise, "density": density, "vessels": vessels}.items():
+        if not 0 <= value < math.inf:
+            raise UsageError(f"{name}: expected a finite number of 0 or more, got {value:g}")
     if not AIR <= tissue <= BLOOD:
-        raise UsageError(f"tissue: expected HU between air's {AIR:g} and blood's {BLOOD:g}, got {tissue:g}")
+        raise UsageError(f"tissue: expected HU from {AIR:g} (air) to {BLOOD:g} (blood), got {tissue:g}")
     generator = torch.Generator().manual_seed(seed)
     chest = Chest.random(generator, vessels, tissue)
     transform = _breathing(motion, min(local, motion / 4), compression, generator)
-    breath = replace(transform, local=replace(transform.local, amplitude=0.0))
+    without_waves = replace(transform, local=replace(transform.local, amplitude=0.0))
 
     def moving_intensity(points: Tensor) -> Tensor:
         return chest(points, torch.ones_like(points[:, 0]))
 
     def fixed_intensity(points: Tensor) -> Tensor:
-        volume = determinant(breath.value_and_jacobian(points)[1])
+        volume = determinant(without_waves.value_and_jacobian(points)[1])
         return chest(transform(points), volume.clamp(0.5, 2.0) ** density)
 
     fixed_grid = fixed_grid or _fixed_grid(shape, motion)
@@ -103,9 +102,9 @@ def lung_phantom(
 
 
 def _breathing(motion: float, local: float, compression: float, generator: torch.Generator) -> Breathing:
-    """Return the motion of a chest whose lungs, breathed out, are those of `lung_depth`."""
+    """Return a random breathing of the chest whose lungs at expiration are those of `lung_depth`."""
     waves = PlaneWaves.random(12, 3, 3, (10.0, 20.0), generator)
-    length = max(160.0, 2.7 * motion)  # over which the displacement grows; shorter ones would compress too much
+    length = max(160.0, 2.7 * motion)  # mm over which the displacement grows; a shorter one compresses too much
     centre = torch.tensor([0.0, 0.0, (APEX + BASE - motion) / 2], dtype=torch.float32)
     inner = torch.tensor([122.0, 82.0, 0.55 * (APEX - BASE + motion)], dtype=torch.float32)
     shape = Breathing(
@@ -125,13 +124,13 @@ def _breathing(motion: float, local: float, compression: float, generator: torch
 
 
 def _fixed_grid(shape: tuple[int, int, int], motion: float) -> Grid:
-    """Return an axis-aligned grid that holds the body's cross-section and the fixed lungs."""
+    """Return an axis-aligned grid that contains the body's cross-section and the fixed lungs."""
     extent = (2 * BODY[0] + 8, 2 * BODY[1] + 8, APEX - BASE + motion + 2 * MARGIN)
     return field_of_view(shape, extent, (0.0, 0.0, (APEX + BASE - motion) / 2), torch.eye(3, dtype=torch.float64))
 
 
 def _moving_grid(shape: tuple[int, int, int]) -> Grid:
-    """Return an oblique grid around the moving lungs: axes run forward, down and to the left, with other spacings."""
+    """Return an oblique grid around the moving lungs with other spacings; its axes run forward, down and left."""
     counts = (round(1.1 * shape[1]), round(0.9 * shape[2]), shape[0])
     extent = (2 * BODY[1] + 12, APEX - BASE + 2 * MARGIN + 14, 2 * BODY[0] + 8)
     forward_down_left = torch.tensor([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Deformations in closed form: breathing, and local waves."""
+"""Deformations with closed-form Jacobians: breathing, and local waves."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Window:
 class Ramp:
     """Smooth step along one axis: 0 before `start`, 1 after `stop` (mm), linear between, corners rounded by `rounding`.
 
-    `start` may lie above `stop`: the step then rises against the axis.
+    `start` may lie above `stop`: the step then rises in the negative direction of the axis.
     """
 
     axis: int
@@ -52,10 +52,10 @@ class Ramp:
         """Return the step `(...)` at points `(..., D)` and its derivative along the axis, per mm."""
         sign = 1.0 if self.stop > self.start else -1.0
         length = abs(self.stop - self.start)
-        begun = sign * (points[..., self.axis] - self.start) / self.rounding
-        ended = begun - length / self.rounding
-        value = (softplus(begun) - softplus(ended)) * (self.rounding / length)
-        slope = (torch.sigmoid(begun) - torch.sigmoid(ended)) * (sign / length)
+        from_start = sign * (points[..., self.axis] - self.start) / self.rounding
+        from_stop = from_start - length / self.rounding
+        value = (softplus(from_start) - softplus(from_stop)) * (self.rounding / length)
+        slope = (torch.sigmoid(from_start) - torch.sigmoid(from_stop)) * (sign / length)
         return value, slope
 
 
@@ -76,13 +76,13 @@ class WaveMotion(Transform):
         return self.waves.vectors.shape[1]
 
     def __call__(self, points: Tensor) -> Tensor:
-        """Return where the fixed points `(..., D)` go, in mm."""
+        """Return the moving points of fixed points `(..., D)`, mm."""
         if self.amplitude == 0:
             return points
         return points + self.amplitude * self.window(points).unsqueeze(-1) * self.waves(points)
 
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return where the points go, and the Jacobian `(..., D, D)` in closed form."""
+        """Return the moving points and the closed-form Jacobian `(..., D, D)`."""
         window, slope = self.window.value_and_gradient(points)
         waves, gradient = self.waves.value_and_gradient(points)
         jacobian = window[..., None, None] * gradient + waves.unsqueeze(-1) * slope.unsqueeze(-2)
@@ -92,11 +92,11 @@ class WaveMotion(Transform):
 
 @dataclass(frozen=True, eq=False)
 class Breathing(Transform):
-    """Motion of the chest from the fixed (breathed in) to the moving (breathed out) image, world mm, RAS, 3-D.
+    """Map of the chest from the fixed image (inspiration) to the moving image (expiration), world mm, RAS, 3-D.
 
-    The whole chest moves up by `amplitude * window(x) * rise(x)`, little at the apex and most below the diaphragm,
-    and its front moves back by `amplitude * depth * window(x) * rise(x) * front(x)`. To that the displacement of
-    `local` is added: waves of 10 to 20 mm inside the lungs, which no affine map and no coarse spline can follow.
+    The chest is displaced upwards by `amplitude * window(x) * rise(x)`, least at the apex and most below the diaphragm,
+    and its front backwards by `amplitude * depth * window(x) * rise(x) * front(x)`. The displacement of `local` is
+    added: waves of 10 to 20 mm inside the lungs, too short for an affine map or a coarse spline.
     """
 
     amplitude: float
@@ -112,13 +112,13 @@ class Breathing(Transform):
         return 3
 
     def __call__(self, points: Tensor) -> Tensor:
-        """Return where the fixed points `(..., 3)` go, in mm."""
+        """Return the moving points of fixed points `(..., 3)`, mm."""
         rise = self.amplitude * self.window(points) * self.rise.value_and_slope(points)[0]
-        back = self.depth * rise * self.front.value_and_slope(points)[0]
-        return self.local(points) + torch.stack([torch.zeros_like(rise), -back, rise], dim=-1)
+        backward = self.depth * rise * self.front.value_and_slope(points)[0]
+        return self.local(points) + torch.stack([torch.zeros_like(rise), -backward, rise], dim=-1)
 
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return where the points go, and the Jacobian `(..., 3, 3)` in closed form."""
+        """Return the moving points and the closed-form Jacobian `(..., 3, 3)`."""
         window, window_slope = self.window.value_and_gradient(points)
         step, step_slope = self.rise.value_and_slope(points)
         front, front_slope = self.front.value_and_slope(points)
@@ -128,6 +128,5 @@ class Breathing(Transform):
         back_slope = self.depth * front.unsqueeze(-1) * rise_slope
         back_slope[..., self.front.axis] += self.depth * rise * front_slope
         value, jacobian = self.local.value_and_jacobian(points)
-        still = torch.zeros_like(rise)
-        value = value + torch.stack([still, -self.depth * rise * front, rise], dim=-1)
+        value = value + torch.stack([torch.zeros_like(rise), -self.depth * rise * front, rise], dim=-1)
         return value, jacobian + torch.stack([torch.zeros_like(rise_slope), -back_slope, rise_slope], dim=-2)

@@ -1,4 +1,4 @@
-"""A synthetic pair of images, and how its continuous images become voxels."""
+"""A synthetic image pair, and the sampling of continuous images, masks and landmarks for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PhantomPair:
     """Two images and the true deformation between them, `fixed(x) = moving(transform(x))` up to noise and density.
 
     `transform` maps fixed to moving points (world mm, RAS) in closed form. The masks (uint8, 1 inside, on the grid
-    of their image) show the region of interest; `landmarks` are random points inside the fixed mask with their exact
+    of their image) mark the region of interest; `landmarks` are random points inside the fixed mask with their exact
     positions in the moving image.
     """
 
@@ -37,7 +37,7 @@ def render(
 ) -> Image:
     """Return an int16 image of `intensity` at the voxel centres, plus Gaussian noise of standard deviation `noise`.
 
-    `intensity` takes world points `(N, D)` in mm, float32, to values `(N,)`. Works slab by slab.
+    `intensity` maps world points `(N, D)`, mm, float32, to values `(N,)`. It is evaluated slab by slab.
     """
     data = torch.empty(grid.shape, dtype=torch.int16)
     for start, stop in grid.slabs():
@@ -50,7 +50,7 @@ def render(
 
 @torch.no_grad()
 def render_mask(grid: Grid, inside: Callable[[Tensor], Tensor], name: str) -> Image:
-    """Return a uint8 image that is 1 at voxel centres where `inside` (world points `(N, D)` to bool `(N,)`) holds."""
+    """Return a uint8 image that is 1 where `inside`, evaluated at voxel centres `(N, D)` (world mm), is true."""
     data = torch.empty(grid.shape, dtype=torch.uint8)
     for start, stop in grid.slabs():
         points = grid.voxel_centres(start, stop)
@@ -60,14 +60,14 @@ def render_mask(grid: Grid, inside: Callable[[Tensor], Tensor], name: str) -> Im
 
 @torch.no_grad()
 def landmarks_in(mask: Image, transform: Transform, count: int, generator: torch.Generator) -> PointPairs:
-    """Draw `count` points uniformly in the voxels of a mask, off the lattice, paired with where `transform` takes them.
+    """Return `count` points drawn uniformly from the voxels of a mask, off their centres, and their transformed points.
 
     Raises `DataError` for an empty mask.
     """
     voxels = mask.data.nonzero()
     if len(voxels) == 0:
         raise DataError(f"{mask.name}: expected a mask with voxels inside, found none")
-    chosen = voxels[torch.randint(len(voxels), (count,), generator=generator)]
-    jitter = torch.rand(chosen.shape, generator=generator, dtype=torch.float64) - 0.5
-    fixed = mask.grid.voxel_to_world_points(chosen + jitter)
+    centres = voxels[torch.randint(len(voxels), (count,), generator=generator)]
+    jitter = torch.rand(centres.shape, generator=generator, dtype=torch.float64) - 0.5
+    fixed = mask.grid.voxel_to_world_points(centres + jitter)
     return PointPairs.from_coordinates(fixed, transform(fixed))

@@ -1,4 +1,4 @@
-"""Two 2-D pictures of smooth shapes, with the motion between them known exactly."""
+"""A pair of synthetic 2-D images of smooth shapes with a known motion."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from nephi.phantoms.motion import WaveMotion, Window
 from nephi.phantoms.pair import PhantomPair, landmarks_in, render, render_mask
 from nephi.phantoms.waves import PlaneWaves
 
-# World millimetres. The pictures show a disc with blobs in it, on an empty background.
-DISC = (66.0, 58.0)
+# World millimetres. The images show an elliptic disc with blobs, on an empty background.
+DISC = (66.0, 58.0)  # half-axes
 FIELD_OF_VIEW = (160.0, 144.0)
 BLOBS = 9
-EDGE = 1.5
+EDGE = 1.5  # width of the disc's border
 LANDMARKS = 200
 SMALLEST_DETERMINANT = 0.2
 
@@ -35,19 +35,19 @@ class Shapes:
 
     @classmethod
     def random(cls, generator: torch.Generator) -> Shapes:
-        """Draw blobs, evenly around the disc so that no part of it is empty, and texture."""
-        place = torch.rand(BLOBS, 2, generator=generator, dtype=torch.float32)
-        angle = 2 * math.pi * (torch.arange(BLOBS) + 0.6 * place[:, 0]) * (math.sqrt(5) - 1) / 2
-        distance = ((torch.arange(BLOBS, dtype=torch.float32) + 0.2 + 0.6 * place[:, 1]) / BLOBS).sqrt() * 0.85
-        around = torch.stack([angle.cos(), angle.sin()], dim=1)
-        centres = around * distance[:, None] * torch.tensor(DISC, dtype=torch.float32)
+        """Draw texture, and blobs that are spread evenly over the disc so that no part of it is empty."""
+        jitter = torch.rand(BLOBS, 2, generator=generator, dtype=torch.float32)
+        angle = 2 * math.pi * (torch.arange(BLOBS) + 0.6 * jitter[:, 0]) * (math.sqrt(5) - 1) / 2
+        distance = ((torch.arange(BLOBS, dtype=torch.float32) + 0.2 + 0.6 * jitter[:, 1]) / BLOBS).sqrt() * 0.85
+        direction = torch.stack([angle.cos(), angle.sin()], dim=1)
+        centres = direction * distance[:, None] * torch.tensor(DISC, dtype=torch.float32)
         radii = 6 + 10 * torch.rand(BLOBS, 2, generator=generator, dtype=torch.float32)
         levels = torch.rand(BLOBS, generator=generator, dtype=torch.float32) * 300 + 150
         levels[1::2] *= -1
         return cls(centres, radii, levels, PlaneWaves.random(16, 1, 2, (8.0, 32.0), generator))
 
     def __call__(self, points: Tensor) -> Tensor:
-        """Return the brightness `(N,)` at moving points `(N, 2)`, world mm."""
+        """Return the intensity `(N,)` at moving points `(N, 2)`, world mm."""
         scaled = (points[:, None] - self.centres) / self.radii
         blobs = torch.sigmoid(4 * (1 - scaled.square().sum(dim=-1))) @ self.levels
         values = 450 + blobs + 50 * self.texture(points)[:, 0]
@@ -71,28 +71,30 @@ def shapes_phantom(
     fixed_grid: Grid | None = None,
     moving_grid: Grid | None = None,
 ) -> PhantomPair:
-    """Make a 2-D pair (int16, values up to about 1000) with a smooth known transform, on different grids.
+    """Return a 2-D pair (int16, values up to about 1000) with a known smooth transform, on different grids.
 
     Parameters
     ----------
     seed
-        Blobs, texture, motion, landmarks and noise.
+        Seed of blobs, texture, motion, landmarks and noise.
     motion
         Largest displacement in the disc, mm (to 1 %).
     noise
         Standard deviation of the Gaussian noise, independent in the two images.
     shape
-        Voxels of the fixed image (about as many in the moving one); the field of view stays.
+        Voxels of the fixed image (the moving one has about as many); the field of view does not change.
     fixed_grid, moving_grid
-        Grids to use instead of the default ones; the moving one is oblique, anisotropic and has a flipped axis.
+        Grids that replace the default ones; the default moving grid is oblique, anisotropic and has a flipped axis.
 
     Raises
     ------
     UsageError
-        When a number is out of range, or `motion` is so large that it would nearly fold.
+        When a number is out of range, or `motion` is so large that it nearly folds.
     """
-    if motion <= 0 or noise < 0:
-        raise UsageError(f"motion must be positive and noise 0 or more, got {motion:g} and {noise:g}")
+    if motion <= 0:
+        raise UsageError(f"motion: expected a positive number of mm, got {motion:g}")
+    if noise < 0:
+        raise UsageError(f"noise: expected a number of 0 or more, got {noise:g}")
     generator = torch.Generator().manual_seed(seed)
     shapes = Shapes.random(generator)
     transform = _waves(motion, generator)
@@ -111,9 +113,9 @@ def shapes_phantom(
 
 @torch.no_grad()
 def _waves(motion: float, generator: torch.Generator) -> WaveMotion:
-    """Return long waves that move the disc by `motion` mm at most.
+    """Return long waves with a largest displacement of `motion` mm in the disc.
 
-    Raises `UsageError` when they would compress it too much.
+    Raises `UsageError` when they compress a part of it to less than `SMALLEST_DETERMINANT` of its area.
     """
     waves = PlaneWaves.random(6, 2, 2, (90.0, 240.0), generator)
     window = Window(torch.zeros(2, dtype=torch.float32), torch.tensor(DISC, dtype=torch.float32) * 1.05, 0.35)
@@ -121,16 +123,17 @@ def _waves(motion: float, generator: torch.Generator) -> WaveMotion:
     probes = grid.voxel_centres().reshape(-1, 2)
     unit = WaveMotion(waves, window, 1.0)(probes) - probes
     amplitude = motion / float(unit.norm(dim=-1).max())
-    for _ in range(3):  # the fixed disc depends on the amplitude, the amplitude on the displacement in it
+    for _ in range(3):  # fixed-point iteration: disc and amplitude depend on each other
         disc = disc_depth(probes + amplitude * unit) > 0
         amplitude = motion / float(unit[disc].norm(dim=-1).max())
-    result = WaveMotion(waves, window, amplitude)
-    smallest = float(determinant(result.value_and_jacobian(probes)[1]).min())
+    transform = WaveMotion(waves, window, amplitude)
+    smallest = float(determinant(transform.value_and_jacobian(probes)[1]).min())
     if smallest < SMALLEST_DETERMINANT:
         raise UsageError(
-            f"motion of {motion:g} mm compresses some place to {smallest:.2f} of its area: choose a smaller one"
+            f"motion: expected one that compresses the disc to {SMALLEST_DETERMINANT:g} of its area or more, got "
+            f"{motion:g} mm, which compresses it to {smallest:.2f} in places"
         )
-    return result
+    return transform
 
 
 def _moving_grid(shape: tuple[int, int]) -> Grid:

@@ -14,7 +14,7 @@ class PlaneWaves:
     """C functions of a point, `f_c(x) = sum_w sines[w, c] sin(k_w . x) + cosines[w, c] cos(k_w . x)`.
 
     `vectors` holds the W wave vectors k `(W, D)` in rad/mm; `sines` and `cosines` are `(W, C)`. The functions share
-    their waves, since sines and cosines are what costs time, but not their coefficients: they are uncorrelated.
+    waves, because evaluating sines and cosines dominates the cost, but have independent coefficients.
     """
 
     vectors: Tensor
@@ -25,14 +25,14 @@ class PlaneWaves:
     def random(
         cls, count: int, channels: int, dimension: int, wavelengths: tuple[float, float], generator: torch.Generator
     ) -> PlaneWaves:
-        """Draw `count` waves in random directions with wavelengths in a range (mm); each function has rms 1."""
+        """Draw `count` waves with random directions and wavelengths in a range (mm); each function has rms 1."""
         normal = torch.randn(count, dimension, generator=generator, dtype=torch.float64)
         directions = normal / normal.norm(dim=1, keepdim=True)
         short, long = wavelengths
-        # Evenly spread, because a random choice of few would now and then leave a scale out.
+        # Evenly spaced: with few waves, random wavelengths would sometimes leave a scale out.
         lengths = short + (long - short) * (torch.arange(count, dtype=torch.float64) + 0.5) / count
         coefficients = torch.randn(2, count, channels, generator=generator, dtype=torch.float64)
-        coefficients *= lengths[:, None]  # otherwise the short waves would dominate all derivatives
+        coefficients *= lengths[:, None]  # otherwise short waves dominate the derivatives
         coefficients /= ((coefficients**2).sum(dim=(0, 1)) / 2).sqrt()
         return cls(directions * (2 * math.pi / lengths)[:, None], coefficients[0], coefficients[1])
 

@@ -1,4 +1,4 @@
-"""Lung phantoms that several tests look at."""
+"""Lung phantoms shared by several tests."""
 
 import pytest
 
@@ -16,6 +16,6 @@ def lungs_60() -> PhantomPair:
 
 
 @pytest.fixture(scope="session")
-def quiet_lungs() -> PhantomPair:
-    """No noise, no change of density: the fixed image is exactly the moving one, deformed."""
+def exact_lungs() -> PhantomPair:
+    """Without noise and change of density: the fixed image is exactly the warped moving image."""
     return lung_phantom(seed=3, motion=20.0, noise=0.0, density=0.0)

@@ -1,4 +1,4 @@
-"""The closed-form motions: Jacobians, direction, extent."""
+"""Test the closed-form motions: Jacobians, direction, extent."""
 
 import math
 
@@ -32,15 +32,15 @@ def waves_2d() -> WaveMotion:
     return WaveMotion(waves, Window(torch.tensor([2.0, -1.0]), torch.tensor([50.0, 40.0]), 0.3), 3.0)
 
 
-@pytest.mark.parametrize(("motion", "reach"), [(breathing(), (130, 95, 140)), (waves_2d(), (60, 50))])
-def test_the_jacobian_is_the_derivative_of_the_value(motion: Transform, reach: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("motion", "extent"), [(breathing(), (130, 95, 140)), (waves_2d(), (60, 50))])
+def test_the_jacobian_is_the_derivative_of_the_value(motion: Transform, extent: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(0)
-    points = (2 * torch.rand(60, len(reach), generator=generator).double() - 1) * torch.tensor(reach)
+    points = (2 * torch.rand(60, len(extent), generator=generator).double() - 1) * torch.tensor(extent)
     value, jacobian = motion.value_and_jacobian(points)
     torch.testing.assert_close(value, motion(points), rtol=0, atol=1e-10)
     derivative = torch.stack([torch.autograd.functional.jacobian(motion, p) for p in points])
     torch.testing.assert_close(jacobian, derivative, rtol=0, atol=1e-7)
-    assert (jacobian - torch.eye(len(reach)).double()).abs().amax(dim=0).min() > 1e-3  # no entry goes untested
+    assert (jacobian - torch.eye(len(extent)).double()).abs().amax(dim=0).min() > 1e-3  # every entry is tested
 
 
 def test_results_keep_the_shape_and_dtype_of_the_points() -> None:
@@ -51,7 +51,7 @@ def test_results_keep_the_shape_and_dtype_of_the_points() -> None:
     assert breathing()(points).dtype == torch.float32
 
 
-def test_breathing_moves_the_base_up_the_front_back_and_leaves_apex_and_outside_alone() -> None:
+def test_breathing_displaces_the_base_up_and_the_front_back_but_not_apex_and_outside() -> None:
     def displacement(x: float, y: float, z: float) -> Tensor:
         point = torch.tensor([x, y, z], dtype=torch.float64)
         return breathing()(point) - point
@@ -60,11 +60,11 @@ def test_breathing_moves_the_base_up_the_front_back_and_leaves_apex_and_outside_
     assert displacement(20, 60, -125)[1] < -2
     assert displacement(20, 0, 110).norm() < 1.5
     assert displacement(400, 0, -125).norm() < 1e-3
-    still = breathing(depth=0.0)(torch.tensor([20.0, 60.0, -200.0])) - torch.tensor([20.0, 60.0, -200.0])
-    assert still[1].abs() < 0.1
+    point = torch.tensor([20.0, 60.0, -200.0])
+    assert (breathing(depth=0.0)(point) - point)[1].abs() < 0.1
 
 
-def test_the_ramp_is_a_step_in_either_direction() -> None:
+def test_the_ramp_is_a_step_in_both_directions() -> None:
     z = torch.tensor([[0.0, 0.0, z] for z in (-400.0, -40.0, 400.0)])
     falling, slope = Ramp(2, 40.0, -120.0, 5.0).value_and_slope(z)
     torch.testing.assert_close(falling, torch.tensor([1.0, 0.5, 0.0]), rtol=0, atol=1e-4)
@@ -73,7 +73,7 @@ def test_the_ramp_is_a_step_in_either_direction() -> None:
     torch.testing.assert_close(slope, torch.tensor([0.0, -1 / 160, 0.0]), rtol=0, atol=1e-5)
 
 
-def test_plane_waves_have_the_wavelengths_asked_for_unit_size_and_their_own_gradient() -> None:
+def test_plane_waves_have_the_given_wavelengths_unit_rms_and_the_right_gradient() -> None:
     waves = PlaneWaves.random(12, 3, 3, (10.0, 20.0), torch.Generator().manual_seed(1))
     lengths = 2 * math.pi / waves.vectors.norm(dim=1)
     assert 10 < lengths.min() < 11 and 19 < lengths.max() < 20
@@ -87,12 +87,20 @@ def test_plane_waves_have_the_wavelengths_asked_for_unit_size_and_their_own_grad
     torch.testing.assert_close(gradient, expected)
 
 
-def test_the_determinant_is_the_determinant() -> None:
+def test_determinant_agrees_with_torch() -> None:
     matrices = torch.randn(50, 3, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     torch.testing.assert_close(determinant(matrices), torch.linalg.det(matrices))
 
 
-@pytest.mark.parametrize("arguments", [{"motion": 0.0}, {"motion": 500.0}, {"noise": -1.0}, {"compression": 0.99}])
-def test_what_cannot_be_made_is_refused(arguments: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match="motion"):
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"motion": 0.0}, "motion"),
+        ({"motion": 500.0}, "motion"),
+        ({"noise": -1.0}, "noise"),
+        ({"compression": 0.99}, "motion"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(arguments: dict[str, float], name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name}: expected"):
         lung_phantom(**arguments, shape=(8, 8, 8))
