@@ -1,9 +1,15 @@
-"""Parts of the reference that are made from the code: mkdocs calls `on_page_markdown` for each page.
+"""Generate parts of the reference from the code: mkdocs calls `on_page_markdown` for each page.
 
-`<!-- commands -->` becomes the help of every command, `<!-- settings -->` the tables of settings, `<!-- training -->`
-those of a training, `<!-- presets -->` the presets' files, and `<!-- api NAME, NAME ... -->` the documentation of names
-of the public API. (mkdocs-click would do for the commands, but it sets examples as running text, and shows click's
-marker for "no default" as a default.)
+| marker in a page | replaced by |
+|---|---|
+| `<!-- commands -->` | the help of every command |
+| `<!-- settings -->` | the tables of the settings of a registration |
+| `<!-- presets -->` | the files of the presets |
+| `<!-- training -->` | the tables of the settings of a training |
+| `<!-- api NAME, NAME ... -->` | the documentation of names of the public API |
+
+mkdocs-click is no substitute for the commands: it formats examples as running text, and shows click's marker for "no
+default" as a default.
 """
 
 from __future__ import annotations
@@ -22,7 +28,7 @@ import nephi
 from nephi.cli.main import cli
 from nephi.settings.registration import LevelSettings
 
-# Where the documentation of a name stands, if not where the public API takes it from.
+# Names that mkdocstrings finds in another module than the one that the public API imports them from.
 DOCUMENTED = {"register": "nephi.optimize.register", "predict": "nephi.inference.predict"}
 
 
@@ -32,7 +38,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     markdown = markdown.replace("<!-- settings -->", settings())
     markdown = markdown.replace("<!-- presets -->", presets())
     markdown = markdown.replace("<!-- training -->", training(nephi.TrainSettings(), ""))
-    return re.sub(r"<!-- api (.*?) -->", lambda found: api(found[1]), markdown, flags=re.DOTALL)
+    return re.sub(r"<!-- api (.*?) -->", lambda match: api(match[1]), markdown, flags=re.DOTALL)
 
 
 def api(names: str) -> str:
@@ -49,7 +55,7 @@ def api(names: str) -> str:
 
 
 def commands() -> str:
-    """Return a section for each command: usage, what it does, examples, options."""
+    """Return a section for each command: usage, description, examples, options."""
     context = click.Context(cli, info_name="nephi", **cli.context_settings)
     parts = [_command(cli, context)]
     for name in cli.list_commands(context):
@@ -61,12 +67,12 @@ def commands() -> str:
 
 def _command(command: click.Command, context: click.Context) -> str:
     usage = " ".join(command.collect_usage_pieces(context))
-    records = [found for each in command.get_params(context) if (found := each.get_help_record(context))]
+    records = [record for option in command.get_params(context) if (record := option.get_help_record(context))]
     rows = [f"| {_code(names)} | {_cell(text)} |" for names, text in records]
     lines = [f"## {context.command_path}", f"```text\n{context.command_path} {usage}\n```"]
     for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
-        kept, _, text = paragraph.rpartition("\b\n")  # click's mark for lines that stay as they are
-        lines.append(f"```text\n{text}\n```" if "\b" in paragraph else kept + text)
+        prose, _, text = paragraph.rpartition("\b\n")  # click's mark for lines that are not wrapped
+        lines.append(f"```text\n{text}\n```" if "\b" in paragraph else prose + text)
     return "\n\n".join([*lines, "\n".join(["| option | meaning |", "|---|---|", *rows])])
 
 
@@ -79,31 +85,31 @@ def _cell(text: str) -> str:
 
 
 def presets() -> str:
-    """Return every preset's file, under its name."""
+    """Return the file of every preset, below its name."""
     folder = resources.files("nephi.settings") / "presets"
     texts = {name: (folder / f"{name}.toml").read_text(encoding="utf-8") for name in nephi.preset_names()}
     return "\n\n".join(f"### `{name}`\n\n```toml\n{text.strip()}\n```" for name, text in texts.items())
 
 
 def settings() -> str:
-    """Return a section for each table of the settings: names, defaults, and what the docstring says."""
-    whole = nephi.Settings()
-    tables = [f.name for f in dataclasses.fields(whole) if dataclasses.is_dataclass(getattr(whole, f.name))]
-    plain = [f for f in dataclasses.fields(whole) if f.name not in (*tables, "levels")]
-    parts = [_section("At the top of the file", nephi.Settings, plain, whole)]
+    """Return a section for each table of the settings: docstring, names, types and defaults."""
+    defaults = nephi.Settings()
+    tables = [f.name for f in dataclasses.fields(defaults) if dataclasses.is_dataclass(getattr(defaults, f.name))]
+    plain = [f for f in dataclasses.fields(defaults) if f.name not in (*tables, "levels")]
+    parts = [_section("At the top of the file", nephi.Settings, plain, defaults)]
     for name in tables:
-        value = getattr(whole, name)
+        value = getattr(defaults, name)
         parts.append(_section(f"`[{name}]`", type(value), dataclasses.fields(value), value))
     level = LevelSettings()
     parts.append(_section("`[[levels]]`", LevelSettings, dataclasses.fields(level), level))
     return "\n\n".join(parts)
 
 
-def training(whole: Any, path: str) -> str:
-    """Return a section for each table in `whole`, and for the tables in these."""
+def training(settings: Any, path: str) -> str:
+    """Return a section for each table in `settings`, recursively; `path` is the prefix of their names."""
     parts = []
-    for table in (f for f in dataclasses.fields(whole) if dataclasses.is_dataclass(getattr(whole, f.name))):
-        value = getattr(whole, table.name)
+    for table in (f for f in dataclasses.fields(settings) if dataclasses.is_dataclass(getattr(settings, f.name))):
+        value = getattr(settings, table.name)
         plain = [f for f in dataclasses.fields(value) if not dataclasses.is_dataclass(getattr(value, f.name))]
         parts.append(_section(f"`[{path}{table.name}]`", type(value), plain, value))
         parts.append(training(value, f"{path}{table.name}."))
@@ -117,16 +123,15 @@ def _section(title: str, kind: type, fields: Any, value: Any) -> str:
 
 
 def _prose(kind: type, names: set[str]) -> str:
-    """Return a docstring in Markdown: `name: text` becomes an entry of a list, names of settings become code."""
+    """Convert a docstring to Markdown: `name: text` becomes a list item, and names of settings become code."""
     lines: list[str] = []
     for line in inspect.cleandoc(kind.__doc__ or "").splitlines():
         entry = re.match(r"((?:\w+, )*\w+): (.*)", line)
-        told = entry and set(entry[1].split(", ")) & names
-        if entry and told:
+        if entry and set(entry[1].split(", ")) & names:
             if lines and lines[-1] and not lines[-1].startswith(("- ", "  ")):
                 lines.append("")
-            listed = ", ".join(f"`{name}`" for name in entry[1].split(", "))
-            lines.append(f"- {listed}: {entry[2]}")
+            code = ", ".join(f"`{name}`" for name in entry[1].split(", "))
+            lines.append(f"- {code}: {entry[2]}")
         elif line and not line.startswith(" ") and lines and lines[-1].startswith(("- ", "  ")):
             lines += ["", line]
         else:

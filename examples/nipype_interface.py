@@ -1,9 +1,9 @@
-"""`nephi register` as a Nipype interface: inputs and outputs are declared, so that it can be a node of a workflow.
+"""`nephi register` as a Nipype interface, for use as a node of a workflow.
 
     from nipype import Node
     node = Node(NephiRegister(preset="lung-ct"), name="register")
 
-Needs Nipype beside nephi. Run `python nipype_interface.py FIXED MOVING` to register one pair into `result/`.
+It needs nephi and Nipype. `python nipype_interface.py FIXED MOVING` registers one pair and writes into `result/`.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ SAVED = ("transform", "warp", "inverse", "warped", "report")
 
 
 class NephiRegisterInputSpec(CommandLineInputSpec):
-    """What `nephi register` takes; see `nephi register --help`."""
+    """Options of `nephi register`; see `nephi register --help`."""
 
-    fixed_image = File(exists=True, argstr="-f %s", mandatory=True, desc="image whose grid the results lie on")
-    moving_image = File(exists=True, argstr="-m %s", mandatory=True, desc="image that is brought onto the fixed one")
+    fixed_image = File(exists=True, argstr="-f %s", mandatory=True, desc="image that defines the grid of the results")
+    moving_image = File(exists=True, argstr="-m %s", mandatory=True, desc="image that is warped onto the fixed one")
     output_folder = Directory("result", argstr="-o %s", usedefault=True, desc="new folder for the results")
-    fixed_mask = File(exists=True, argstr="--fixed-mask %s", desc="where to register, on the fixed grid")
+    fixed_mask = File(exists=True, argstr="--fixed-mask %s", desc="region to register, on the fixed grid")
     moving_mask = File(exists=True, argstr="--moving-mask %s", desc="the same on the moving grid")
     preset = traits.Str("generic", argstr="--preset %s", usedefault=True, desc="settings for a kind of image")
-    config = File(exists=True, argstr="--config %s", desc="settings as TOML, over the preset")
+    config = File(exists=True, argstr="--config %s", desc="TOML file whose settings override the preset")
     initial = traits.Str(argstr="--initial %s", desc="moments, centers, none, or an affine transform file")
     similarity = traits.Str(argstr="--similarity '%s'", desc="mse, ncc, lncc, lncc2, pooled, mind, nmi, or a sum")
-    landmarks = File(exists=True, argstr="--landmarks %s", desc="pairs of points to measure the result at, CSV")
+    landmarks = File(exists=True, argstr="--landmarks %s", desc="CSV file of corresponding points for evaluation")
     seed = traits.Range(0, 2**32 - 1, argstr="--seed %d", desc="seed of the random points")
-    # In the hash, unlike other interfaces' threads: results depend on their number in the last digits.
+    # Part of Nipype's hash, unlike the threads of other interfaces: results depend on it in the last digits.
     threads = traits.Int(1, argstr="--threads %d", usedefault=True, desc="CPU threads, 0 for all")
-    page = traits.Bool(False, usedefault=True, argstr="%s", desc="write report.html, too")
-    overwrite = traits.Bool(argstr="--overwrite", desc="write into a folder that is not empty")
+    page = traits.Bool(False, usedefault=True, argstr="%s", desc="also write report.html")
+    overwrite = traits.Bool(argstr="--overwrite", desc="replace earlier results in the folder")
 
 
 class NephiRegisterOutputSpec(TraitedSpec):
-    """The files in the output folder."""
+    """Files in the output folder."""
 
-    transform = File(exists=True, desc="the transform and its inverse, for nephi's other commands")
-    warp = File(exists=True, desc="displacement field from fixed to moving points: LPS mm, as ITK and ANTs have it")
+    transform = File(exists=True, desc="transform and its inverse, for the other nephi commands")
+    warp = File(exists=True, desc="displacement field from fixed to moving points, LPS mm, as in ITK and ANTs")
     inverse_warp = File(exists=True, desc="displacement field from moving to fixed points")
     warped_image = File(exists=True, desc="the moving image on the fixed grid")
     report = File(exists=True, desc="settings, folding, inverse consistency, seconds, loss; JSON")
@@ -72,5 +72,4 @@ class NephiRegister(CommandLine):
 
 
 if __name__ == "__main__":
-    found = NephiRegister(fixed_image=sys.argv[1], moving_image=sys.argv[2]).run().outputs
-    print(found)
+    print(NephiRegister(fixed_image=sys.argv[1], moving_image=sys.argv[2]).run().outputs)
