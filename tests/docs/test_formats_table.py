@@ -33,7 +33,10 @@ FIELDS, LINEAR, FSL = "interop/test_displacement_fields.py", "interop/test_trans
 NITRANSFORMS, ELASTIX = "interop/test_nitransforms.py", "interop/test_elastix.py"
 FOREIGN, MATRICES = "io/fields/test_foreign_fields.py", "interop/test_affine_text.py"
 POSITIONS = [f"{FOREIGN}::test_the_intent_name_decides", f"{FOREIGN}::test_undefined_voxels_move_as_the_nearest"]
-FORMULA = ["io/fields/test_conventions.py::test_fields_are_read_by_the_users_convention", "io/test_export.py::test_layouts"]
+FORMULA = [
+    "io/fields/test_conventions.py::test_fields_are_read_by_the_users_convention",
+    "io/test_export.py::test_layouts",
+]
 HELD: dict[str, tuple[dict[str, list[str]], dict[str, list[str]]]] = {
     "displacement field, LPS mm": (
         {"yes": [f"{SITK}::test_fields_of_simpleitk", f"{FIELDS}::test_a_field_that_itk_wrote"]},
