@@ -1,4 +1,4 @@
-"""Foreign files: images, series, transforms and landmarks; the only room that knows LPS, NIfTI or DICOM."""
+"""Read and write images, series, transforms and landmarks of other tools; all conversion from LPS, NIfTI and DICOM."""
 
 from nephi.io.export import FORMATS, export_transform
 from nephi.io.fields.conventions import CONVENTIONS, FieldConvention

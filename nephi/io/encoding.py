@@ -1,4 +1,4 @@
-"""Voxels in the type of the file they are written to: what it cannot hold is an error or a warning."""
+"""Convert voxels to the type of a file; values that the type cannot represent raise an error or a warning."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from nephi.io.voxels import Array
 
 
 def file_type(voxel_type: str) -> np.dtype[Any]:
-    """Return the numpy type that voxels called `voxel_type` are written in: bool as uint8, half floats as float32."""
+    """Return the numpy type of a file for `voxel_type`: uint8 for bool, float32 for half-precision floats."""
     return np.dtype({"bool": "uint8", "float16": "float32", "bfloat16": "float32"}.get(voxel_type, voxel_type))
 
 
-def encoded(data: Tensor, dtype: np.dtype[Any], name: str = "voxels") -> Array:
-    """Return the voxels as a numpy array of `dtype`, rounded and clamped to its range where it is an integer.
+def encode_voxels(data: Tensor, dtype: np.dtype[Any], name: str = "voxels") -> Array:
+    """Convert voxels to a numpy array of `dtype`; for an integer type, rounded and clamped to its range.
 
-    A `DataWarning` naming `name` says when that changes a value. Raises `DataError` for NaN and infinite voxels where
-    `dtype` is an integer: it has no number for them.
+    Issues a `DataWarning` naming `name` if that changes a value. Raises `DataError` for NaN and infinite voxels if
+    `dtype` is an integer type, and for values that overflow a float type.
     """
     values: Array = (data.float() if data.dtype in (torch.float16, torch.bfloat16) else data).detach().cpu().numpy()
     if values.dtype == dtype or values.dtype.kind == "b":
         return values.astype(dtype, copy=False)
     if dtype.kind == "f":
-        return _encoded_floats(values, dtype, name)
+        return _encode_floats(values, dtype, name)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise DataError(
             f"{name}: expected finite voxels to write as {dtype.name}, found NaN or infinite ones; replace them, or "
@@ -47,21 +47,24 @@ def encoded(data: Tensor, dtype: np.dtype[Any], name: str = "voxels") -> Array:
     return written
 
 
-def _encoded_floats(values: Array, dtype: np.dtype[Any], name: str) -> Array:
+def _encode_floats(values: Array, dtype: np.dtype[Any], name: str) -> Array:
     with np.errstate(over="ignore"):
         written = values.astype(dtype)
     if values.itemsize > dtype.itemsize and not np.array_equal(np.isinf(written), np.isinf(values)):
-        raise DataError(f"{name}: expected voxels that {dtype.name} can hold, found larger ones; write a wider type")
+        raise DataError(f"{name}: expected voxels in the range of {dtype.name}, found larger ones; write a wider type")
     if values.dtype.kind != "f" and not np.array_equal(written, values):
-        warn(f"{name}: whole numbers beyond the digits of {dtype.name} were rounded; write an integer type")
+        warn(
+            f"{name}: expected whole numbers that {dtype.name} represents exactly, found larger ones: rounded; write "
+            "an integer type"
+        )
     return written
 
 
-def _common_range(own: np.dtype[Any], dtype: np.dtype[Any]) -> tuple[Any, Any]:
-    """Return the least and largest number of `own` that an integer `dtype` holds."""
+def _common_range(source: np.dtype[Any], dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """Return the least and largest number of type `source` that the integer type `dtype` represents."""
     limits = np.iinfo(dtype)
-    if own.kind == "f":
-        high = float(limits.max)  # 2^63 - 1 becomes 2^63, which int64 does not hold
+    if source.kind == "f":
+        high = float(limits.max)  # 2^63 - 1 is rounded to 2^63, which is out of range for int64
         return float(limits.min), high if int(high) <= limits.max else np.nextafter(high, 0)
-    ours = np.iinfo(own)
-    return max(limits.min, ours.min), min(limits.max, ours.max)
+    source_limits = np.iinfo(source)
+    return max(limits.min, source_limits.min), min(limits.max, source_limits.max)

@@ -11,7 +11,7 @@ from nephi.geometry import Grid
 from nephi.io.fields.conventions import require_representable
 from nephi.io.fields.displacement_writer import write_displacement
 from nephi.io.fields.interleaved import INTERLEAVED_SUFFIXES, write_interleaved
-from nephi.io.foreign import NIFTI_SUFFIXES, suffix_of
+from nephi.io.files.input_files import NIFTI_SUFFIXES, suffix_of
 from nephi.io.transforms.composite_file import COMPOSITE_SUFFIXES, write_composite
 from nephi.io.transforms.transform_file import AFFINE_SUFFIXES, write_affine
 from nephi.transforms import Transform, as_affine
@@ -35,31 +35,40 @@ def export_transform(
 ) -> None:
     """Write a transform (fixed to moving points, world mm, RAS) in the format of another tool.
 
-    `itk`: displacement field in LPS mm, `.nii`, `.nii.gz`, `.mha` or `.nrrd` (ITK, SimpleITK, ANTs, greedy); an affine
-    transform may go to `.tfm`, `.txt`, `.mat`, `.h5` as such. `slicer`: NIfTI field in RAS mm. `nrrd`: the ITK field as
-    `.nrrd`. `h5`: ITK composite transform, `.h5` or `.tfm`; an affine stays affine. `learn2reg`: NIfTI field in voxels.
-    `fsl`: relative NIfTI field in scaled voxels. Fields lie on the grid `reference`, and are computed and written slab
-    by slab, but for `h5`, which holds one in memory. The file appears when it is complete.
+    Formats:
 
-    `moving` is the moving image's grid, `reference` if not given; only `learn2reg` and `fsl` depend on it.
+    - `itk`: displacement field in LPS mm, `.nii`, `.nii.gz`, `.mha` or `.nrrd` (ITK, SimpleITK, ANTs, greedy); with the
+      suffix `.tfm`, `.txt`, `.mat` or `.h5`, an affine transform as a matrix;
+    - `slicer`: NIfTI field in RAS mm;
+    - `nrrd`: field in LPS mm as `.nrrd`;
+    - `h5`: ITK composite transform, `.h5` or `.tfm`, of an affine matrix or a field;
+    - `learn2reg`: NIfTI field in voxels;
+    - `fsl`: relative NIfTI field in scaled voxels.
 
-    Raises `UsageError` for an unknown format or a suffix that is not the format's; `DataError` when the dimensions
-    differ, the grid is sheared, a deformation goes to a format for affine maps, `learn2reg` is asked for two images on
-    different grids, `learn2reg` or `fsl` in 2-D, or the file cannot be written.
+    Fields are on the grid `reference`. They are computed and written slab by slab, except in the format `h5`, which
+    needs the field in memory. The file is put in place when it is complete.
+
+    `moving` is the grid of the moving image, `reference` by default; only `learn2reg` and `fsl` depend on it.
+
+    Raises `UsageError` for an unknown format or a wrong suffix; `DataError` for different dimensions, a sheared grid, a
+    deformation in a format for affine maps, two images on different grids in the format `learn2reg`, 2-D images in the
+    formats other than `itk` and `h5`, or a file that cannot be written.
     """
     path = Path(path)
-    suffix = _suffix_for(format, path)
+    suffix = _validate_suffix(format, path)
     for grid, what in ((reference, "reference"), (moving, "moving image")):
         if grid is not None and grid.dimension != transform.dimension:
             raise DataError(
-                f"{path}: expected a {transform.dimension}-D {what}, as the transform is, found {grid.dimension}-D"
+                f"{path}: expected a {transform.dimension}-D {what} for the transform, found {grid.dimension}-D"
             )
     affine = as_affine(transform)
     if format == "h5":
         write_composite(path, affine or transform, reference)
     elif suffix in AFFINE_SUFFIXES:
         if affine is None:
-            raise DataError(f"{path}: {suffix} holds affine transforms, found a deformation; use .nii.gz or format h5")
+            raise DataError(
+                f"{path}: expected an affine transform for {suffix}, got a deformation; use .nii.gz or format h5"
+            )
         write_affine(path, affine)
     elif suffix in INTERLEAVED_SUFFIXES:
         write_interleaved(path, transform, reference)
@@ -68,11 +77,11 @@ def export_transform(
         write_displacement(path, transform, reference, format, moving)
 
 
-def _suffix_for(format: str, path: Path) -> str:
+def _validate_suffix(format: str, path: Path) -> str:
     if format not in SUFFIXES:
-        raise UsageError(f"unknown transform format {format!r}: choose one of {', '.join(FORMATS)}")
+        raise UsageError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
     suffix = suffix_of(path)
     if suffix not in SUFFIXES[format]:
-        known = ", ".join(SUFFIXES[format])
-        raise UsageError(f"{path}: the format {format} is written as {known}, not {suffix or 'without suffix'}")
+        allowed = ", ".join(SUFFIXES[format])
+        raise UsageError(f"{path}: expected {allowed} for the format {format}, got {suffix or 'no suffix'}")
     return suffix

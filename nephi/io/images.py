@@ -1,4 +1,4 @@
-"""Reading and writing one image, in the format that the file's suffix names."""
+"""Read and write one image, in the format that the suffix of the file names."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from nephi.errors import DataError, UsageError, collected_warnings
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io.dicom.image import dicom_grid, is_dicom, read_dicom
+from nephi.io.files.input_files import ITK_SUFFIXES, NIFTI_SUFFIXES, is_folder, require_file, suffix_of
 from nephi.io.flat import flattened
-from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, is_folder, require_file, suffix_of
 from nephi.io.itk import write_scalar_itk
 from nephi.io.meta_nrrd.voxel_image import read_voxel_header, read_voxel_image
 from nephi.io.nifti.image import image_of_file, write_nifti
@@ -24,29 +24,31 @@ FLAT_SUFFIXES = (".png", ".tif", ".tiff")
 
 @torch.inference_mode(False)
 def read_image(path: str | Path, name: str | None = None) -> Image:
-    """Read a scalar image in 2-D or 3-D, placed in the RAS world in mm.
+    """Read a scalar 2-D or 3-D image with its grid in world mm, RAS.
 
-    `.nii`, `.nii.gz`; NIfTI and Analyze pairs (`.hdr` or `.img`); FreeSurfer's `.mgz`, `.mgh`; `.mha`, `.mhd`, `.nrrd`,
-    `.nhdr`; 2-D grey `.png`, `.tif`; a folder with one DICOM series, or a DICOM file of one slice or many frames; or a
-    pipe or `/dev/stdin` that carries NIfTI.
-    The array's axes are the voxel indices (i, j, k), as nibabel has them. A volume of one axial slice is 2-D, whatever
-    its format; `Grid.plane` keeps its height, at which results are written.
-    `name` is what error messages call the image later, the path if not given.
+    Formats: `.nii`, `.nii.gz`; NIfTI and Analyze pairs (`.hdr` or `.img`); FreeSurfer's `.mgz`, `.mgh`; `.mha`, `.mhd`,
+    `.nrrd`, `.nhdr`; 2-D grey `.png`, `.tif`; a folder with one DICOM series, or a DICOM file of one slice or many
+    frames; NIfTI from a pipe or `/dev/stdin`.
 
-    Integer types stay as small as the values allow. float64 becomes float32, which rounds intensities to seven digits,
-    but stays where that would change a whole number (labels beyond 2^24). `Image.voxel_type` remembers what the file
-    had. NIfTI scaling by whole numbers gives integers. An uncompressed NIfTI file of 64 MiB or more is mapped, not
-    loaded; `Image.data` raises `DataError` if it is shortened meanwhile.
-    Where a file contradicts itself or leaves something open, a `DataWarning` says what was used; `Image.warnings`
-    keeps its text.
+    The axes of the array are the voxel indices (i, j, k), as in nibabel. A volume of one axial slice is 2-D in all
+    formats; `Grid.plane` stores its height, at which results are written. `name` is the name of the image in error
+    messages, by default the path.
+
+    Integers are converted to the smallest type that torch supports. float64 is converted to float32, which rounds
+    intensities to seven digits, unless that changes a whole number (labels beyond 2^24). `Image.voxel_type` is the type
+    in the file. NIfTI scaling by whole numbers gives integers. An uncompressed NIfTI file of 64 MiB or more is
+    memory-mapped; `Image.data` raises `DataError` if the file is shortened later.
+
+    If a file contradicts itself or leaves something undefined, a `DataWarning` states what was used; `Image.warnings`
+    has its text.
 
     Raises `DataError` naming the file when it is missing, damaged or of unknown format, is not one volume of one real
-    number a voxel, or its header places the voxels nowhere.
+    number per voxel, or its header does not define a valid grid.
     """
     path = Path(path)
-    with collected_warnings() as found:
+    with collected_warnings() as messages:
         image = _read(path)
-    return replace(image, name=name or image.name, warnings=tuple(found))
+    return replace(image, name=name or image.name, warnings=tuple(messages))
 
 
 def _read(path: Path) -> Image:
@@ -68,9 +70,9 @@ def _read(path: Path) -> Image:
 
 
 def image_grid(path: str | Path) -> Grid:
-    """Return the grid of the image in a file; where the format allows, the header alone is read.
+    """Read the grid of an image; only the header, if the format allows.
 
-    Raises `DataError` as `read_image`.
+    Raises the errors of `read_image`.
     """
     path = Path(path)
     file = read_volume_header(path)
@@ -86,11 +88,10 @@ def image_grid(path: str | Path) -> Grid:
 
 
 def read_grid(path: str | Path) -> Grid:
-    """Read the grid that results shall lie on from a file: an image, a series, a displacement field.
+    """Read the grid of any image, series of volumes or displacement field, to use it for results.
 
-    Of a series it is the grid of each volume, of a field that of its vectors; voxels may be of any type. Where the
-    format allows, the header alone is read. Raises `DataError` naming the file when it is missing, damaged or of
-    unknown format.
+    Voxels may have any type. Only the header is read, if the format allows. Raises `DataError` naming the file when it
+    is missing, damaged or of unknown format.
     """
     path = Path(path)
     file = read_volume_header(path)
@@ -106,13 +107,12 @@ def read_grid(path: str | Path) -> Grid:
 def write_image(image: Image, path: str | Path) -> None:
     """Write an image in `image.voxel_type` as `.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd` or `.nhdr`.
 
-    Where that is an integer type, voxels are rounded and clamped to its range, with a `DataWarning` if that changes a
-    value. NIfTI: sform and qform with code 1, in mm; a sheared grid
-    is held by the sform alone (qform code 0). `.nii.gz` holds no time stamp: equal images give equal bytes.
-    The file appears when it is complete.
+    For an integer type, voxels are rounded and clamped to its range, with a `DataWarning` if that changes a value.
+    NIfTI files have sform and qform with code 1, in mm; for a sheared grid, only the sform (qform code 0). `.nii.gz`
+    has no time stamp: equal images give equal bytes. The file is put in place when it is complete.
 
-    Raises `UsageError` for another suffix, `DataError` when the file cannot be written, a sheared grid is to be
-    written in a format of ITK, or NaN in an integer type.
+    Raises `UsageError` for another suffix; `DataError` when the file cannot be written, for a sheared grid in a format
+    of ITK, and for NaN in an integer type.
     """
     path = Path(path)
     suffix = suffix_of(path)
@@ -122,4 +122,4 @@ def write_image(image: Image, path: str | Path) -> None:
         write_scalar_itk(image, path)
     else:
         known = ", ".join(NIFTI_SUFFIXES + ITK_SUFFIXES)
-        raise UsageError(f"{path}: images are written as {known}, not {suffix or 'without suffix'}")
+        raise UsageError(f"{path}: expected an image to be written as {known}, got {suffix or 'no suffix'}")

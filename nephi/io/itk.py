@@ -1,4 +1,4 @@
-"""Images and grids of SimpleITK, files it reads (`.png`, `.tif`) and writes (`.mha`, `.mhd`, `.nrrd`, `.nhdr`)."""
+"""SimpleITK: images and grids, reading of `.png` and `.tif`, writing of `.mha`, `.mhd`, `.nrrd` and `.nhdr`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import torch
 from nephi.errors import DataError, NephiError
 from nephi.geometry import Grid
 from nephi.images import Image
-from nephi.io.encoding import encoded, file_type
+from nephi.io.encoding import encode_voxels, file_type
 from nephi.io.files.atomic import replacing
 from nephi.io.files.captured import LOCK, captured_output
-from nephi.io.files.messages import damage_in, warn_of
+from nephi.io.files.input_files import error_reason, prefix_errors, require_file, unreadable
+from nephi.io.files.messages import find_damage, warn_about
 from nephi.io.files.utf8_paths import readable_path, writable_path
-from nephi.io.foreign import naming, reason_of, require_file, unreadable
 from nephi.io.frames import flip_matrix, require_perpendicular
 from nephi.io.voxels import Array
 
 
 def simpleitk() -> Any:
-    """Return the module SimpleITK, imported when first needed; untyped, as it is in some of its versions."""
+    """Import SimpleITK and return the module; untyped, because some of its versions have no types."""
     import SimpleITK
 
     return SimpleITK
@@ -32,10 +32,10 @@ def simpleitk() -> Any:
 
 @contextmanager
 def itk_warnings() -> Iterator[list[str]]:
-    """Collect what ITK, its logger and the libraries below it print in this block; one thread at a time.
+    """Collect the messages of ITK, its logger and the libraries it uses; one thread at a time.
 
-    ITK has one logger a process. Threads that set and restore it out of order would leave it pointing to one that is
-    gone, and the next warning would end the process.
+    ITK has one logger per process. Threads that replace and restore it out of order would leave a pointer to a deleted
+    logger, and the next warning would crash the process.
     """
     logger: Any = simpleitk().LoggerBase
 
@@ -63,11 +63,11 @@ def itk_warnings() -> Iterator[list[str]]:
 
 @contextmanager
 def itk_reading(path: str | Path, what: str) -> Iterator[list[str]]:
-    """Turn whatever SimpleITK raises while it reads a file, and whatever its libraries print, into errors and warnings.
+    """Convert exceptions and messages of SimpleITK while it reads a file to errors and warnings.
 
-    Raises `DataError` naming the file when ITK raises, or prints that the file is damaged; anything else it prints is
-    a `DataWarning`. The list that is given holds the messages when the block has ended; the caller may look for some,
-    and take those out that it raises an error of its own for.
+    Raises `DataError` naming the file when ITK raises an exception, or prints that the file is damaged; any other
+    message becomes a `DataWarning`. The yielded list has the messages when the block ends; the caller may remove those
+    for which it raises its own error.
     """
     messages: list[str] = []
     try:
@@ -76,70 +76,70 @@ def itk_reading(path: str | Path, what: str) -> Iterator[list[str]]:
     except NephiError:
         raise
     except Exception as error:
-        reason = reason_of(error)
-        damage = damage_in(messages)
+        reason = error_reason(error)
+        damage = find_damage(messages)
         reason += f"; {damage}" if damage and damage not in reason else ""
         raise unreadable(path, what, reason) from error
-    damage = damage_in(messages)
+    damage = find_damage(messages)
     if damage:
         raise unreadable(path, what, damage)
-    warn_of(path, messages)
+    warn_about(path, messages)
 
 
 @contextmanager
 def itk_writing(path: str | Path) -> Iterator[None]:
-    """Turn what SimpleITK raises while it writes into a `DataError` naming `path`, what it prints into warnings."""
+    """Convert exceptions of SimpleITK while it writes to a `DataError` naming `path`, and its messages to warnings."""
     try:
         with itk_warnings() as messages:
             yield
     except RuntimeError as error:
-        raise DataError(f"{path}: could not be written ({reason_of(error)})") from error
-    warn_of(path, messages)
+        raise DataError(f"{path}: could not be written ({error_reason(error)})") from error
+    warn_about(path, messages)
 
 
 def read_itk(path: Path, what: str) -> Any:
-    """Return the SimpleITK image in a file; raise `DataError` naming it when it cannot be read."""
+    """Read a file as a SimpleITK image; raise `DataError` naming the file when it cannot be read."""
     sitk = simpleitk()
     require_file(path)
     with itk_reading(path, what), readable_path(path) as utf8:
         return sitk.ReadImage(str(utf8))
 
 
-def require_dimension(foreign: Any, path: Path) -> None:
+def require_dimension(image: Any, path: Path) -> None:
     """Raise `DataError` unless a SimpleITK image is 2-D or 3-D."""
-    d = foreign.GetDimension()
+    d = image.GetDimension()
     if d not in (2, 3):
-        found = f"a 4-D series of {foreign.GetSize()[3]} volumes" if d == 4 else f"a {d}-D image"
+        found = f"a 4-D series of {image.GetSize()[3]} volumes" if d == 4 else f"a {d}-D image"
         raise DataError(f"{path}: expected one 2-D or 3-D volume, found {found}; pick one, or save it as NIfTI")
 
 
-class _Owner:
-    """What a numpy array holds on to, so that the SimpleITK image whose memory it shows is not freed.
+class _ImageBuffer:
+    """Array interface to the memory of a SimpleITK image that keeps the image alive, and is writable.
 
-    (SimpleITK's own views do not, and they are read-only; this image is ours alone.)
+    SimpleITK's own views are read-only and do not keep the image alive. No other code may use the image.
     """
 
-    def __init__(self, foreign: Any) -> None:
+    def __init__(self, image: Any) -> None:
         sitk = simpleitk()
-        self.foreign = foreign
-        interface = dict(sitk.GetArrayViewFromImage(foreign).__array_interface__)
+        self.image = image
+        interface = dict(sitk.GetArrayViewFromImage(image).__array_interface__)
         interface["data"] = (interface["data"][0], False)
         self.__array_interface__ = interface
 
 
-def shared_voxels(foreign: Any) -> Array:
-    """Return the voxels `(z, y, x[, C])` of a SimpleITK image that nobody else uses, without a copy."""
-    return np.asarray(_Owner(foreign))
+def shared_voxels(image: Any) -> Array:
+    """Return the voxels `(z, y, x[, C])` of a SimpleITK image without a copy; no other code may use the image."""
+    return np.asarray(_ImageBuffer(image))
 
 
-def grid_of(foreign: Any, path: Path) -> Grid:
+def grid_of(image: Any, path: Path) -> Grid:
     """Return the grid, in RAS, of a SimpleITK image."""
-    d = foreign.GetDimension()
+    d = image.GetDimension()
     affine = np.eye(d + 1)
-    affine[:d, :d] = np.reshape(foreign.GetDirection(), (d, d)) * foreign.GetSpacing()
-    affine[:d, d] = foreign.GetOrigin()
-    with naming(path):
-        return Grid(foreign.GetSize(), flip_matrix(d) @ torch.from_numpy(affine))
+    affine[:d, :d] = np.reshape(image.GetDirection(), (d, d)) * image.GetSpacing()
+    affine[:d, d] = image.GetOrigin()
+    with prefix_errors(path):
+        return Grid(image.GetSize(), flip_matrix(d) @ torch.from_numpy(affine))
 
 
 def set_geometry(image: Any, grid: Grid) -> None:
@@ -151,20 +151,20 @@ def set_geometry(image: Any, grid: Grid) -> None:
     image.SetDirection((flip[:d, :d] @ grid.direction).reshape(-1).tolist())
 
 
-def write_itk(foreign: Any, path: Path) -> None:
-    """Write a SimpleITK image, compressed; raise `DataError` naming the file when ITK cannot."""
+def write_itk(image: Any, path: Path) -> None:
+    """Write a SimpleITK image, compressed; raise `DataError` naming the file when ITK fails."""
     sitk = simpleitk()
     with replacing(path) as temporary, writable_path(temporary) as utf8, itk_writing(path):
-        sitk.WriteImage(foreign, str(utf8), useCompression=True, compressionLevel=1)
+        sitk.WriteImage(image, str(utf8), useCompression=True, compressionLevel=1)
 
 
 def write_scalar_itk(image: Image, path: Path) -> None:
     """Write a `.mha`, `.mhd`, `.nrrd` or `.nhdr` file in `image.voxel_type`; raise `DataError` for a sheared grid."""
     sitk = simpleitk()
     require_perpendicular(image.grid, path, f"the {path.suffix} format")
-    voxels, grid = encoded(image.data, file_type(image.voxel_type), str(path)), image.grid
-    if grid.plane is not None and grid.plane.step is not None:  # it was read from a file of three axes
+    voxels, grid = encode_voxels(image.data, file_type(image.voxel_type), str(path)), image.grid
+    if grid.plane is not None and grid.plane.step is not None:  # read from a file of three axes
         voxels, grid = voxels[..., None], grid.in_space()
-    foreign = sitk.GetImageFromArray(voxels.T)
-    set_geometry(foreign, grid)
-    write_itk(foreign, path)
+    itk_image = sitk.GetImageFromArray(voxels.T)
+    set_geometry(itk_image, grid)
+    write_itk(itk_image, path)

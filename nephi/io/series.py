@@ -1,4 +1,4 @@
-"""Series of volumes over time (4-D NIfTI), one volume in memory at a time."""
+"""Read and write series of volumes over time (4-D NIfTI) with one volume in memory at a time."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from nephi.images import Image
 from nephi.io.encoding import file_type
 from nephi.io.files.atomic import replacing
 from nephi.io.files.gzipped import open_output
-from nephi.io.foreign import NIFTI_SUFFIXES, naming, reading, suffix_of
+from nephi.io.files.input_files import NIFTI_SUFFIXES, prefix_errors, reading, suffix_of
 from nephi.io.images import read_image
 from nephi.io.nifti.header import header_bytes
 from nephi.io.nifti.image import image_of_file, write_block
 from nephi.io.nifti.volume_header import read_volume_header
-from nephi.io.stored_volume import StoredVolume, check_end
-from nephi.io.voxels import Array, held_slab
+from nephi.io.stored_volume import StoredVolume, verify_checksum
+from nephi.io.voxels import Array, slab_to_tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """Volumes on one grid. Iterating reads the file again from its start, one volume at a time.
+    """Volumes on one grid. Each iteration reads the file from its start, one volume at a time.
 
-    `time_step` is the distance between volumes in `time_unit` (`sec`, `msec`, ..., `unknown`), 0 if not given.
+    `time_step` is the time between volumes in `time_unit` (`sec`, `msec`, ..., `unknown`), 0 if not stated.
     """
 
     name: str
@@ -44,10 +44,10 @@ class Series:
 
 
 def read_series(path: str | Path) -> Series:
-    """Open a 4-D NIfTI, Analyze or MGH file as a series; any file that `read_image` reads is a series of length 1.
+    """Open a 4-D NIfTI, Analyze or MGH file as a series; any other file that `read_image` reads has length 1.
 
-    All volumes come in one voxel type, fit for every value their type in the file can have. Raises `DataError` as
-    `read_image` does; what is damaged further in is found while iterating.
+    All volumes have one voxel type, which represents every value of the type in the file. Raises the errors of
+    `read_image`; damaged voxels raise `DataError` during the iteration.
     """
     path = Path(path)
     file = read_volume_header(path)
@@ -71,31 +71,33 @@ def _volumes(file: StoredVolume) -> Iterator[Image]:
             with reading(file.path, "a series"):
                 stored = file.read_block(stream, file.shape[:3])
                 if index == file.shape[3] - 1:
-                    check_end(stream)
+                    verify_checksum(stream)
             yield _volume(file, grid, stored.reshape(grid.shape, order="F"), index)
 
 
 def _volume(file: StoredVolume, grid: Grid, stored: Array, index: int) -> Image:
     name = f"{file.path}, volume {index}"
-    with naming(name):
-        data, widened = held_slab(stored, file.scaling)
-    return Image(data, grid, stored_type=widened, name=name)
+    with prefix_errors(name):
+        data, stored_type = slab_to_tensor(stored, file.scaling)
+    return Image(data, grid, stored_type=stored_type, name=name)
 
 
 def write_series(path: str | Path, volumes: Iterable[Image], count: int, like: Series | None = None) -> None:
-    """Write `count` volumes as one 4-D NIfTI file (3-D when there is one), each as soon as it comes.
+    """Write `count` volumes to one 4-D NIfTI file (3-D for one volume), each as soon as `volumes` yields it.
 
-    All are written in the first one's voxel type; time step and unit are those of `like`. The file appears when
-    the last volume is in it.
+    The voxel type is that of the first volume; time step and unit are those of `like`. The file is put in place after
+    the last volume.
 
     Raises `UsageError` when the path is not `.nii` or `.nii.gz` or the number of volumes is not `count`, and
-    `DataError` when a volume lies on another grid than the first or the file cannot be written.
+    `DataError` when a volume is not on the grid of the first or the file cannot be written.
     """
     path = Path(path)
     if suffix_of(path) not in NIFTI_SUFFIXES:
-        raise UsageError(f"{path}: a series is written as .nii or .nii.gz, not {suffix_of(path) or 'without suffix'}")
+        raise UsageError(
+            f"{path}: expected a series to be written as .nii or .nii.gz, got {suffix_of(path) or 'no suffix'}"
+        )
     if count < 1:
-        raise UsageError(f"{path}: a series has at least one volume, asked for {count}")
+        raise UsageError(f"{path}: expected a series of at least one volume, got {count}")
     time = (like.time_step, like.time_unit) if like else (0.0, "unknown")
     with replacing(path) as temporary, open_output(temporary) as stream:
         written = 0

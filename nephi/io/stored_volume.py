@@ -1,4 +1,4 @@
-"""Files of voxels behind a header: where the voxels are, how they are stored, and where they lie in the world."""
+"""Header of a voxel file: position and storage of the voxels in the file, and their grid in the world."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 from nephi.errors import DataError
 from nephi.geometry import Grid
 from nephi.io.files.gzipped import Content
+from nephi.io.files.input_files import prefix_errors
 from nephi.io.flat import flat_grid
-from nephi.io.foreign import naming
 from nephi.io.voxels import Array, Scaling
 
-CHUNK = 2**22  # bytes; gzip's readinto makes a copy of what it is asked for
+CHUNK = 2**22  # bytes per read; gzip's readinto makes a copy of this size
 
 
 @dataclass(frozen=True, eq=False)
 class StoredVolume:
     """Header of a file: `shape` voxels of type `dtype` start `offset` bytes into `content`, the first axis fastest.
 
-    `place` computes the 4x4 voxel-to-world matrix of the first three axes (RAS, mm), and warns when the header leaves
-    it open; `affine` is this matrix, computed when it is first needed. `time_step` is the distance between volumes in
-    `time_unit` (`sec`, `msec`, ..., `unknown`), 0 if not given. Errors name `path`.
+    `compute_affine` returns the 4x4 voxel-to-world matrix of the first three axes (RAS, mm), and warns if the header
+    does not define it; `affine` is this matrix, computed at the first access. `time_step` is the time between volumes
+    in `time_unit` (`sec`, `msec`, ..., `unknown`), 0 if not stated. Errors name `path`.
     """
 
     path: Path
@@ -37,20 +37,20 @@ class StoredVolume:
     dtype: np.dtype[Any]
     offset: int
     scaling: Scaling
-    place: Callable[[], NDArray[np.float64]]
+    compute_affine: Callable[[], NDArray[np.float64]]
     time_step: float
     time_unit: str
 
     @cached_property
     def affine(self) -> NDArray[np.float64]:
         """Voxel-to-world matrix, 4x4, of the first three axes (RAS, mm)."""
-        return self.place()
+        return self.compute_affine()
 
     @property
     def grid(self) -> Grid:
         """Grid of the first three axes, or of the first two when the third has length 1.
 
-        Raises `DataError` when a single slice is not axial: in 2-D, nephi's world is the x-y plane.
+        Raises `DataError` when a single slice is not axial: 2-D images are in the world's x-y plane.
         """
         spatial = (*self.shape, 1, 1, 1)[:3]
         if spatial[2] > 1:
@@ -62,12 +62,12 @@ class StoredVolume:
     @property
     def grid_3d(self) -> Grid:
         """Grid of the first three axes, whatever their lengths."""
-        with naming(self.path):
+        with prefix_errors(self.path):
             return Grid((*self.shape, 1, 1, 1)[:3], torch.from_numpy(self.affine))
 
     @property
     def is_series(self) -> bool:
-        """Whether the fourth axis, and none beyond it, holds several volumes."""
+        """Whether the fourth axis, and no further axis, is longer than 1."""
         return len(self.shape) > 3 and self.shape[3] > 1 and all(n == 1 for n in self.shape[4:])
 
     @property
@@ -83,7 +83,7 @@ class StoredVolume:
         if self.dtype.kind not in "iuf":
             kind = "complex" if self.dtype.kind == "c" else "colour"
             raise DataError(
-                f"{self.path}: expected one real number a voxel, found {kind} voxels; extract one channel first"
+                f"{self.path}: expected one real number per voxel, found {kind} voxels; extract one channel first"
             )
 
     def require_one_volume(self) -> None:
@@ -100,19 +100,19 @@ class StoredVolume:
         raise DataError(f"{self.path}: expected one 2-D or 3-D volume, found {found}; {advice}")
 
     def require_length(self) -> None:
-        """Raise `DataError` when the voxels announced cannot be in the file, before memory is allocated for them."""
+        """Raise `DataError` when the file is too short for its header, before memory is allocated."""
         if self.content.capacity < self.end:
             raise self.incomplete(self.end, self.content.capacity)
 
     def open_voxels(self) -> BinaryIO:
-        """Open the file at its first voxel; raise `DataError` when it cannot hold those that are announced."""
+        """Open the file at its first voxel; raise `DataError` when it is too short for its header."""
         self.require_length()
         stream = self.content.open()
         stream.seek(self.offset)
         return stream
 
     def read_block(self, stream: BinaryIO, shape: tuple[int, ...]) -> Array:
-        """Read the next `shape` voxels, as stored. Raises `DataError` when the file ends early."""
+        """Read the next voxels as an array of `shape`, as stored; raise `DataError` when the file ends early."""
         block: Array = np.empty(shape, self.dtype, order="F")
         target = block.reshape(-1, order="F").view(np.uint8).data
         filled = 0
@@ -124,15 +124,15 @@ class StoredVolume:
         return block
 
     def incomplete(self, expected: int, found: int) -> DataError:
-        """Return the error about voxels that are missing."""
-        place = "" if self.content.path == self.path else f" in {self.content.path}"
-        most = "at most " if self.content.packed and found == self.content.capacity else ""
+        """Return the `DataError` for missing voxels."""
+        location = "" if self.content.path == self.path else f" in {self.content.path}"
+        at_most = "at most " if self.content.compressed and found == self.content.capacity else ""
         return DataError(
-            f"{self.path}: expected {expected} bytes of voxels{place}, found {most}{found}; the file is incomplete, "
-            "copy it again"
+            f"{self.path}: expected {expected} bytes of voxels{location}, found {at_most}{found}; the file is "
+            "incomplete, copy it again"
         )
 
 
-def check_end(stream: BinaryIO) -> None:
-    """Look beyond the last voxel: that is where gzip compares its checksum, and raises when the data is damaged."""
+def verify_checksum(stream: BinaryIO) -> None:
+    """Read beyond the last voxel, where gzip verifies the checksum, and raises if the data is damaged."""
     stream.read(1)

@@ -301,7 +301,7 @@ class TestSeries:
     def test_a_series_needs_nifti(self, call: Call, solid: Path, series: Path, tmp_path: Path) -> None:
         files = ["-i", series, "-r", solid / "fixed.nii.gz", "-o", tmp_path / "out.mha"]
         outcome = call("apply", "-t", solid / "result" / "transform.nephi", *files)
-        assert outcome.code == 2 and "a series is written as .nii or .nii.gz" in outcome.err
+        assert outcome.code == 2 and "expected a series to be written as .nii or .nii.gz" in outcome.err
         assert not (tmp_path / "out.mha").exists()
 
     def test_a_cut_series_leaves_nothing(self, call: Call, solid: Path, series: Path, tmp_path: Path) -> None:

@@ -282,7 +282,7 @@ def test_a_folder_without_permission(call: Call, files: Files, tmp_path: Path, m
     out = tmp_path / "a" / "out"
     outcome = call("register", "-f", files.fixed, "-m", files.moving, "-o", out)
     assert outcome.code == DATA
-    assert outcome.err == f"nephi: error: {out}: cannot write the results there: Permission denied\n"
+    assert outcome.err == f"nephi: error: {out}: cannot write results into this folder: Permission denied\n"
     monkeypatch.undo()
     assert [p.name for p in tmp_path.iterdir()] == ["input"]
 

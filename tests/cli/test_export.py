@@ -118,7 +118,7 @@ def test_mistakes(scene: Path, call: Call) -> None:
     message = "out.nii.gz: expected both images on one grid for the format learn2reg"
     fails(3, message, "--format", "learn2reg", "-o", out, "--moving",
           scene / "other.nii.gz")  # fmt: skip
-    fails(2, "out.nii.gz: the format nrrd is written as .nrrd, not .nii.gz", "--format", "nrrd", "-o", out)
+    fails(2, "out.nii.gz: expected .nrrd for the format nrrd, got .nii.gz", "--format", "nrrd", "-o", out)
     fails(3, "nowhere", "--format", "itk", "-o", scene / "nowhere" / "out.nii.gz")
     fails(2, "--transform-fixed and --transform-moving go with --transform-format", "--format", "itk", "-o", out,
           "--transform-moving", scene / "other.nii.gz")  # fmt: skip

@@ -312,7 +312,7 @@ def test_too_few_landmarks(fails: Fails, command: str, raw: Path, options: Optio
 
 def test_landmarks_outside(fails: Fails, command: str, raw: Path, options: Options) -> None:
     (raw / LAYOUTS[command]["first"][1].format(n=1)).write_text("1 1 1\n2 2 2\n8 1 1\n")
-    fails(command, raw, *options, says="point 3 lies outside of the reference")
+    fails(command, raw, *options, says="found point 3 outside")
 
 
 def test_twice_the_same_file(fails: Fails, command: str, raw: Path, options: Options) -> None:

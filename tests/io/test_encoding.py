@@ -11,7 +11,7 @@ from nephi.errors import DataError, DataWarning
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io import write_image
-from nephi.io.encoding import encoded, file_type
+from nephi.io.encoding import encode_voxels, file_type
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from nephi.io.encoding import encoded, file_type
 )
 def test_encoding_rounds_and_clamps(data: torch.Tensor, dtype: str, expected: list[float]) -> None:
     with pytest.warns(DataWarning, match=rf"x\.nii: expected .* to write as {dtype}, found .*: (rounded|clamped)"):
-        written = encoded(data, np.dtype(dtype), "x.nii")
+        written = encode_voxels(data, np.dtype(dtype), "x.nii")
     assert written.dtype == dtype
     assert written.tolist() == expected
 
@@ -49,27 +49,27 @@ def test_what_the_type_holds_is_written_without_a_warning(
 ) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert encoded(data, np.dtype(dtype)).tolist() == expected
+        assert encode_voxels(data, np.dtype(dtype)).tolist() == expected
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "uint64"])
 def test_nan_is_no_whole_number(value: float, dtype: str) -> None:
     with pytest.raises(DataError, match=rf"x\.nii: expected finite voxels to write as {dtype}"):
-        encoded(torch.tensor([0.0, value]), np.dtype(dtype), "x.nii")
+        encode_voxels(torch.tensor([0.0, value]), np.dtype(dtype), "x.nii")
 
 
 def test_finite_voxels_do_not_become_infinite() -> None:
-    with pytest.raises(DataError, match=r"x\.nii: expected voxels that float32 can hold"):
-        encoded(torch.tensor([1e300], dtype=torch.float64), np.dtype("float32"), "x.nii")
+    with pytest.raises(DataError, match=r"x\.nii: expected voxels in the range of float32"):
+        encode_voxels(torch.tensor([1e300], dtype=torch.float64), np.dtype("float32"), "x.nii")
 
 
-def test_whole_numbers_beyond_the_digits_of_a_float_type() -> None:
-    with pytest.warns(DataWarning, match=r"x\.nii: whole numbers beyond the digits of float32"):
-        encoded(torch.tensor([2**24 + 1]), np.dtype("float32"), "x.nii")
+def test_whole_numbers_that_a_float_type_rounds() -> None:
+    with pytest.warns(DataWarning, match=r"x\.nii: expected whole numbers that float32 represents exactly"):
+        encode_voxels(torch.tensor([2**24 + 1]), np.dtype("float32"), "x.nii")
 
 
-def test_nothing_of_a_file_that_cannot_hold_the_voxels(tmp_path: Path) -> None:
+def test_no_file_is_left_if_its_type_cannot_represent_the_voxels(tmp_path: Path) -> None:
     image = Image(torch.full((2, 2), torch.nan), Grid.from_spacing((2, 2), (1.0, 1.0)), stored_type="int16")
     for name in ("a.nii", "a.nii.gz", "a.mha"):
         with pytest.raises(DataError, match=rf"{name}: expected finite voxels"):

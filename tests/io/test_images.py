@@ -91,14 +91,14 @@ def test_shear_is_held_by_the_sform_alone(tmp_path: Path, sheared_grid: Grid) ->
 
 @pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
 def test_itk_formats_refuse_shear(tmp_path: Path, sheared_grid: Grid, suffix: str) -> None:
-    with pytest.raises(DataError, match=r"a\.\w+: .* needs perpendicular axes, found a sheared grid"):
+    with pytest.raises(DataError, match=r"a\.\w+: expected perpendicular axes for .*, found a sheared grid"):
         write_image(ramp(sheared_grid), tmp_path / f"a{suffix}")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.nii.bz2", "a", "a.jpg"])
 def test_unknown_suffix_to_write(tmp_path: Path, grid_3d: Grid, name: str) -> None:
-    with pytest.raises(UsageError, match=r"images are written as \.nii"):
+    with pytest.raises(UsageError, match=r"expected an image to be written as \.nii"):
         write_image(ramp(grid_3d), tmp_path / name)
 
 
@@ -119,7 +119,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nephi.io.nifti.image.encoded", fail)
+    monkeypatch.setattr("nephi.io.nifti.image.encode_voxels", fail)
     with pytest.raises(DataError, match="No space left"):
         write_image(ramp(grid_3d, torch.float32), path)
     assert path.read_bytes() == before

@@ -83,7 +83,7 @@ def test_spacing_of_a_tiff_with_alpha_is_read(tmp_path: Path) -> None:
 def test_pixel_sizes_in_words_are_warned_of(tags: dict[int, Any], program: str, tmp_path: Path) -> None:
     path = save(tmp_path / "a.tif", GREY, tiffinfo=tags)
     if program:
-        with pytest.warns(DataWarning, match=rf"a\.tif: pixel sizes in the words of {program} are not read"):
+        with pytest.warns(DataWarning, match=rf"a\.tif: pixel sizes in the description by {program} were not read"):
             image = read_image(path)
     else:
         image = read_image(path)
@@ -92,13 +92,13 @@ def test_pixel_sizes_in_words_are_warned_of(tags: dict[int, Any], program: str, 
     np.testing.assert_array_equal(image.data.numpy(), GREY.T)
 
 
-@pytest.mark.parametrize("turned", [2, 3, 6, 8])
-def test_pictures_that_are_to_be_turned(turned: int, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=rf"a\.tif: .* found Orientation {turned}; save the picture upright"):
-        read_image(save(tmp_path / "a.tif", GREY, tiffinfo={274: turned}))
+@pytest.mark.parametrize("orientation", [2, 3, 6, 8])
+def test_an_orientation_is_refused_in_tiff_and_ignored_in_png(orientation: int, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=rf"a\.tif: .* found Orientation {orientation}; save the picture upright"):
+        read_image(save(tmp_path / "a.tif", GREY, tiffinfo={274: orientation}))
     exif = Pillow.Exif()
-    exif[274] = turned
-    with pytest.warns(DataWarning, match=rf"a\.png: .*turned \(Orientation {turned}\); used as it is stored"):
+    exif[274] = orientation
+    with pytest.warns(DataWarning, match=rf"a\.png: .*Orientation {orientation}; used as stored, not rotated"):
         image = read_image(save(tmp_path / "a.png", GREY, exif=exif))
     np.testing.assert_array_equal(image.data.numpy(), GREY.T)
 
@@ -106,10 +106,10 @@ def test_pictures_that_are_to_be_turned(turned: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("stored", [GREY, GREY > 100], ids=["8", "1"])
 def test_white_is_zero_is_not_inverted(stored: np.ndarray, tmp_path: Path) -> None:
     path = save(tmp_path / "a.tif", stored, tiffinfo={262: 0})
-    with pytest.warns(DataWarning, match=r"a\.tif: header says that 0 is white"):
+    with pytest.warns(DataWarning, match=r"a\.tif: the header defines 0 as white"):
         image = read_image(path)
-    turned = 255 - stored if stored.dtype == np.uint8 else ~stored  # Pillow inverts what it writes
-    np.testing.assert_array_equal(image.data.numpy(), turned.T)
+    inverted = 255 - stored if stored.dtype == np.uint8 else ~stored  # Pillow inverts what it writes
+    np.testing.assert_array_equal(image.data.numpy(), inverted.T)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nephi.errors import DataError
-from nephi.io.voxels import Scaling, held_slab, held_voxels, slabs
+from nephi.io.voxels import Scaling, slab_to_tensor, slabs, voxels_to_tensor
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ from nephi.io.voxels import Scaling, held_slab, held_voxels, slabs
 )
 def test_held_type(stored: str, values: list[float], held: torch.dtype, remembered: str | None) -> None:
     array = np.array([values, values[::-1]], stored, order="F")
-    data, name = held_voxels(array.copy(order="F"))
+    data, name = voxels_to_tensor(array.copy(order="F"))
     assert (data.dtype, name) == (held, remembered)
     np.testing.assert_array_equal(data.numpy().astype(array.dtype), array)
 
@@ -69,22 +69,22 @@ def test_held_type(stored: str, values: list[float], held: torch.dtype, remember
 def test_scaled_voxels(
     stored: str, values: list[float], scaling: Scaling, held: torch.dtype, expected: list[float]
 ) -> None:
-    data, name = held_voxels(np.array([values], stored, order="F"), scaling)
+    data, name = voxels_to_tensor(np.array([values], stored, order="F"), scaling)
     assert data.dtype == held
     assert name is None
     assert data.tolist() == [expected]
 
 
 def test_intensities_are_rounded_to_float32() -> None:
-    data, name = held_voxels(np.array([0.1, 20_000_000.3]))
+    data, name = voxels_to_tensor(np.array([0.1, 20_000_000.3]))
     assert (data.dtype, name) == (torch.float32, "float64")
 
 
 def test_whole_numbers_that_no_type_holds_are_refused() -> None:
     with pytest.raises(DataError, match=r"below 2\^63, found 18446744073709551615"):
-        held_voxels(np.array([0, 2**64 - 1], "uint64"))
+        voxels_to_tensor(np.array([0, 2**64 - 1], "uint64"))
     with pytest.raises(DataError, match=r"below 2\^63"):
-        held_slab(np.array([0, 2**63], "uint64"), Scaling())
+        slab_to_tensor(np.array([0, 2**63], "uint64"), Scaling())
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_whole_numbers_that_no_type_holds_are_refused() -> None:
 def test_volumes_of_a_series_have_a_type_for_all_values(
     stored: str, scaling: Scaling, held: torch.dtype, remembered: str | None
 ) -> None:
-    data, name = held_slab(np.array([0, 100], stored), scaling)
+    data, name = slab_to_tensor(np.array([0, 100], stored), scaling)
     assert (data.dtype, name) == (held, remembered)
     assert data.tolist() == [scaling.intercept, 100 * scaling.slope + scaling.intercept]
 
@@ -112,7 +112,7 @@ def test_volumes_of_a_series_have_a_type_for_all_values(
 def test_memory_is_shared_where_the_size_is_the_same() -> None:
     for stored, scaling in (("int16", Scaling()), ("uint16", Scaling()), ("int16", Scaling(1, -1024))):
         array = np.full((4, 3), 7, stored, order="F")
-        data, _ = held_voxels(array, scaling)
+        data, _ = voxels_to_tensor(array, scaling)
         assert data.data_ptr() == array.ctypes.data
 
 

@@ -11,8 +11,8 @@ from nephi.errors import DataError
 from nephi.io.dicom.file import DicomFile, open_dicom
 from nephi.io.dicom.pixels import PixelFormat, pixel_format
 from nephi.io.dicom.warnings import LibraryWarnings
-from nephi.io.files.messages import damage_in, warn_of
-from nephi.io.foreign import reading, reason_of, unreadable
+from nephi.io.files.input_files import error_reason, reading, unreadable
+from nephi.io.files.messages import find_damage, warn_about
 from nephi.io.itk import itk_warnings, simpleitk
 from nephi.io.voxels import Array
 
@@ -87,12 +87,12 @@ def _decode_with_gdcm(scratch: Path, path: Path, what: str) -> Array:
         with itk_warnings() as messages:
             decoded: Array = sitk.GetArrayFromImage(sitk.ReadImage(str(scratch), imageIO="GDCMImageIO")).squeeze()
     except RuntimeError as error:
-        raise unreadable(path, what, reason_of(error)) from error
+        raise unreadable(path, what, error_reason(error)) from error
     messages = [text for text in messages if not any(known in text for known in HARMLESS)]
-    damage = damage_in(messages)
+    damage = find_damage(messages)
     if damage:
         raise unreadable(path, what, damage)
-    warn_of(path, messages)
+    warn_about(path, messages)
     return decoded
 
 

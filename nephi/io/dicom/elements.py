@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from nephi.errors import DataError
-from nephi.io.files.messages import python_warnings
-from nephi.io.foreign import reading
+from nephi.io.files.input_files import reading
+from nephi.io.files.messages import collect_python_warnings
 
 
 def text_of(header: Any, keyword: str, path: Path) -> str:
@@ -32,7 +32,7 @@ def _value(header: Any, keyword: str, path: Path) -> Any:
     with reading(path, f"a readable {keyword}"):
         if not header.get_item(keyword).is_raw:
             return header.get(keyword)
-        with python_warnings(path, "pydicom"):
+        with collect_python_warnings(path, "pydicom"):
             return header.get(keyword)
 
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from nephi.errors import DataError
 from nephi.io.dicom.elements import numbers, text_of
-from nephi.io.foreign import reading
+from nephi.io.files.input_files import reading
 
 PREAMBLE = 128  # bytes before the letters DICM
 DEFLATED = b"1.2.840.10008.1.2.1.99"  # transfer syntax whose header is compressed, too

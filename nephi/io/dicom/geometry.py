@@ -20,8 +20,8 @@ from nephi.io.dicom.consistency import (
 )
 from nephi.io.dicom.elements import items_of, numbers
 from nephi.io.dicom.frames import DicomFrame
+from nephi.io.files.input_files import prefix_errors
 from nephi.io.flat import flat_grid
-from nephi.io.foreign import naming
 from nephi.io.frames import flip_matrix
 
 CENTIMETRES = 3.0  # code of a unit in ultrasound regions
@@ -50,7 +50,7 @@ def arrange(frames: list[DicomFrame], path: Path) -> tuple[list[DicomFrame], Gri
     step = _step(frames, positions, path)
     warn_of_contradictions(frames, step, float(np.mean(np.diff(heights))), path)
     rows, columns = frames[0].shape
-    with naming(path):
+    with prefix_errors(path):
         return frames, Grid((columns, rows, len(frames)), _affine(axes, _spacing(frames[0]), step, positions[0]))
 
 

@@ -14,7 +14,7 @@ from nephi.io.dicom.geometry import arrange
 from nephi.io.dicom.series import DICOM_SUFFIXES, DIRECTORY, find_series
 from nephi.io.dicom.values import read_values
 from nephi.io.dicom.warnings import LibraryWarnings
-from nephi.io.foreign import is_folder, reading, require_file, suffix_of
+from nephi.io.files.input_files import is_folder, reading, require_file, suffix_of
 
 SIBLINGS = 100  # entries of a folder that are looked at for other slices
 

@@ -8,7 +8,7 @@ from nephi.errors import DataError
 from nephi.io.dicom.file import DicomFile, has_dicom_prefix, parse_dicom, starts_like_dicom
 from nephi.io.dicom.pixels import require_whole, without_pixels
 from nephi.io.dicom.warnings import LibraryWarnings
-from nephi.io.foreign import reading
+from nephi.io.files.input_files import reading
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 DIRECTORY = "1.2.840.10008.1.3.10"  # storage class of a DICOMDIR

@@ -14,8 +14,8 @@ from nephi.io.dicom.decoding import compressed_frames
 from nephi.io.dicom.file import UNDEFINED, DicomFile
 from nephi.io.dicom.frames import DicomFrame
 from nephi.io.dicom.pixels import native_frames, pixel_format, significant_bits
-from nephi.io.foreign import naming, reading
-from nephi.io.voxels import EXACT, FLOAT32, FLOAT64, Array, Scaling, held_voxels
+from nephi.io.files.input_files import prefix_errors, reading
+from nephi.io.voxels import EXACT, FLOAT32, FLOAT64, Array, Scaling, voxels_to_tensor
 
 WHOLE_TYPES = tuple(map(np.dtype, ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64")))
 
@@ -46,8 +46,8 @@ def read_values(frames: list[DicomFrame], path: Path) -> tuple[Tensor, str | Non
             f"{path}: pixels have bits set outside of those that BitsStored announces, in {len(extra_bits)} files "
             f"({extra_bits[0].path.name}, ...): an overlay, or a wrong header; they were ignored, as GDCM does"
         )
-    with naming(path):
-        return held_voxels(volume.T)
+    with prefix_errors(path):
+        return voxels_to_tensor(volume.T)
 
 
 def _stored_frames(file: DicomFile) -> Iterator[Array]:
@@ -59,7 +59,7 @@ def _volume_type(frames: list[DicomFrame]) -> np.dtype[Any]:
     """Return the type that holds every value that the frames' formats and scales allow."""
     kinds = {(pixel_format(frame.file), frame.scaling) for frame in frames}
     reach = max(abs(scaling.slope * end + scaling.intercept) for form, scaling in kinds for end in form.limits)
-    # In float64 at first, where float32 may change whole numbers; `held_voxels` sees whether it does.
+    # In float64 at first, where float32 may change whole numbers; `voxels_to_tensor` sees whether it does.
     fractional = FLOAT32 if reach <= EXACT and all(form.allocated < 64 for form, _ in kinds) else FLOAT64
     if any(form.is_float or not scaling.is_whole for form, scaling in kinds):
         return fractional

@@ -17,7 +17,7 @@ from nephi.io.fields.conventions import vector_codec
 from nephi.io.fields.displacement_writer import FLOAT, require_slab, round_in_place, rounding_step
 from nephi.io.files.atomic import replacing
 from nephi.io.files.gzipped import open_output
-from nephi.io.foreign import suffix_of
+from nephi.io.files.input_files import suffix_of
 from nephi.io.frames import flip_matrix, require_perpendicular
 from nephi.transforms import displacement_slabs
 

@@ -13,10 +13,10 @@ from nephi.geometry import Grid
 from nephi.io.fields.conventions import FieldConvention, vector_codec
 from nephi.io.fields.field_header import FieldInterpretation, interpret_field
 from nephi.io.fields.field_values import fill_undefined, warn_if_displacements, warn_if_positions
-from nephi.io.foreign import naming, reading
+from nephi.io.files.input_files import prefix_errors, reading
 from nephi.io.nifti.header import NiftiFile, read_header
-from nephi.io.stored_volume import check_end
-from nephi.io.voxels import converted, slabs
+from nephi.io.stored_volume import verify_checksum
+from nephi.io.voxels import convert_voxels, slabs
 from nephi.transforms import BSplineField, ContinuedDisplacement, DisplacementField
 
 
@@ -44,7 +44,7 @@ def field_from_vectors(
     codec = vector_codec(convention.name, grid, convention.moving)
     for start, stop in grid.slabs():
         data[..., start:stop, :] = codec.decode(data[..., start:stop, :], grid, start, stop)
-    with naming(path):
+    with prefix_errors(path):
         if interpretation.cubic:
             return BSplineField(data, grid)
         if continued:
@@ -67,8 +67,8 @@ def _read_vectors(file: NiftiFile, grid: Grid) -> Tensor:
         for c in range(components):
             for start, stop in slabs(grid.shape):
                 block = file.read_block(stream, (*grid.shape[:-1], stop - start))
-                field[start:stop, ..., c] = converted(block, np.dtype("f4"), file.scaling).T
-        check_end(stream)
+                field[start:stop, ..., c] = convert_voxels(block, np.dtype("f4"), file.scaling).T
+        verify_checksum(stream)
     return torch.from_numpy(field).permute(*reversed(range(grid.dimension)), grid.dimension)
 
 

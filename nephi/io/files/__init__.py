@@ -1,1 +1,1 @@
-"""Files as such: written whole or not at all, compressed, and what libraries print while they read."""
+"""Files of any format: checks before reading, atomic writing, compression, and messages that libraries print."""

@@ -1,4 +1,4 @@
-"""What C and C++ libraries print to stdout and stderr: captured, so that none of it is lost or on the terminal."""
+"""Capture the output of C and C++ libraries to stdout and stderr, to report it as warnings or errors."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-# File descriptors, as ITK's logger, are one for the process: one capture at a time. Reentrant, captures nest.
+# File descriptors and ITK's logger belong to the process: one thread captures at a time. Reentrant: captures may nest.
 LOCK = threading.RLock()
-MOST = 2**16  # bytes that are kept of what is printed
+MAX_OUTPUT = 2**16  # bytes of output that are kept
 
 
 @contextmanager
 def captured_output() -> Iterator[list[str]]:
-    """Collect the lines that libraries print to file descriptors 1 and 2 in this block; they are there when it ends.
+    """Collect the lines that libraries write to file descriptors 1 and 2; the list is filled when the block ends.
 
-    Python's own `sys.stdout` and `sys.stderr` go on writing to where they did, from this thread and from others. A
-    descriptor that is closed is closed again afterwards. Processes that another thread starts meanwhile print into
-    the capture.
+    Python's `sys.stdout` and `sys.stderr` keep their destination, in this thread and in others. A descriptor that was
+    closed is closed again afterwards. Processes that another thread starts during the block write into the capture.
     """
     lines: list[str] = []
     with LOCK, ExitStack() as opened:
         _flush_c()
-        sink = _sink()
+        sink = _open_sink()
         opened.callback(os.close, sink)
         saved: dict[int, int | None] = {}
         for number in (1, 2):
@@ -48,31 +47,31 @@ def captured_output() -> Iterator[list[str]]:
                     os.close(number)
                 else:
                     os.dup2(copy, number)
-            for name, (ours, theirs) in restore.items():
-                if getattr(sys, name) is ours:
-                    setattr(sys, name, theirs)
+            for name, (replacement, original) in restore.items():
+                if getattr(sys, name) is replacement:
+                    setattr(sys, name, original)
             os.lseek(sink, 0, os.SEEK_SET)
-            text = os.read(sink, MOST).decode("utf-8", "replace")
+            text = os.read(sink, MAX_OUTPUT).decode("utf-8", "replace")
             lines.extend(line.strip() for line in text.splitlines() if line.strip())
 
 
 def _duplicate(number: int) -> int | None:
-    """Return a duplicate of a descriptor, numbered above 2; None when it is closed."""
+    """Duplicate a descriptor to a number above 2; return None if it is closed."""
     try:
         copies = [os.dup(number)]
     except OSError as error:
-        if error.errno != errno.EBADF:  # no descriptor is left: then nothing may be redirected
+        if error.errno != errno.EBADF:  # other errors (no descriptor is left): do not redirect
             raise
         return None
-    while copies[-1] <= 2:  # 0, 1 or 2 is closed, too
+    while copies[-1] <= 2:  # 0, 1 or 2 was free
         copies.append(os.dup(number))
     for low in copies[:-1]:
         os.close(low)
     return copies[-1]
 
 
-def _sink() -> int:
-    """Return the descriptor, above 2, of a file that exists only while it is open."""
+def _open_sink() -> int:
+    """Open a file without a name, and return its descriptor, above 2."""
     if hasattr(os, "memfd_create"):
         first = os.memfd_create("captured")
     else:
@@ -85,9 +84,9 @@ def _sink() -> int:
 
 
 def _redirect_python(saved: dict[int, int | None]) -> dict[str, tuple[object, object]]:
-    """Let Python's streams that write to a descriptor in `saved` write to its duplicate; return new and old ones.
+    """Redirect Python's streams from the descriptors in `saved` to their duplicates; return new and original streams.
 
-    The new streams own duplicates of their own: a thread may hold one after the capture has ended.
+    Each new stream owns another duplicate, because a thread may use the stream after the capture has ended.
     """
     replaced: dict[str, tuple[object, object]] = {}
     for name, number in (("stdout", 1), ("stderr", 2)):
@@ -96,11 +95,12 @@ def _redirect_python(saved: dict[int, int | None]) -> dict[str, tuple[object, ob
             continue
         with suppress(OSError, ValueError):
             stream.flush()
-        own = os.dup(copy)
-        ours = io.TextIOWrapper(io.FileIO(own, "w", closefd=False), stream.encoding, stream.errors, write_through=True)
-        weakref.finalize(ours, os.close, own)  # without the ResourceWarning of files that close their descriptor
-        replaced[name] = (ours, stream)
-        setattr(sys, name, ours)
+        duplicate = os.dup(copy)
+        raw = io.FileIO(duplicate, "w", closefd=False)
+        replacement = io.TextIOWrapper(raw, stream.encoding, stream.errors, write_through=True)
+        weakref.finalize(replacement, os.close, duplicate)  # avoids the ResourceWarning of FileIO(closefd=True)
+        replaced[name] = (replacement, stream)
+        setattr(sys, name, replacement)
     return replaced
 
 
@@ -113,6 +113,6 @@ def _descriptor_of(stream: object) -> int | None:
 
 
 def _flush_c() -> None:
-    """Write out what the C library buffers: a library's last lines would otherwise be printed after the capture."""
+    """Flush the buffers of the C library, whose last lines would otherwise be printed after the capture."""
     with suppress(OSError, TypeError, AttributeError):  # Windows has no such handle
         ctypes.CDLL(None).fflush(None)

@@ -1,8 +1,8 @@
-"""Putting a set of files in place in one ordered commit, which the next run settles when the process was killed in it.
+"""Replace a set of files in one ordered commit; if the process is killed in it, the next one finishes or undoes it.
 
-The temporary folder `work` holds the new files in `new`. While a commit is under way it also holds the list of its
-names (`names`), the older files (`old`), and, once all of those are out of the way, an empty file (`emptied`). So old
-and new files never lie side by side under their final names.
+The temporary folder `work` holds the new files in `new`. During a commit it also holds the list of file names
+(`names`), the old files (`old`) and, once all of those are moved there, an empty file (`emptied`). Old and new files
+are therefore never mixed under their final names.
 """
 
 from __future__ import annotations
@@ -14,52 +14,51 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from nephi.io.files.temporary import abandoned_folders, temporary_folder
-from nephi.io.files.uninterrupted import uninterrupted
+from nephi.io.files.temporary import abandoned_folders, deferred_signals, temporary_folder
 
 
-class _Slot(NamedTuple):
-    """Where the new file lies, its final place, and where the older file goes; all on one file system."""
+class _Replacement(NamedTuple):
+    """Paths of the new file, of its target, and of the backup of the old file; all on one file system."""
 
     new: Path
-    place: Path
-    old: Path
+    target: Path
+    backup: Path
 
 
 def commit(work: Path, folder: Path, names: Sequence[str]) -> None:
-    """Move the files of `work/new` to `folder`, in place of all older files of those `names`.
+    """Move the files of `work/new` to `folder`, and remove all old files of these `names`.
 
-    The last name seals the set: its older file goes first, its new file comes last. Names without a new file are
-    removed. A name that is a symbolic link in `folder` stays one: the file it points to is replaced. SIGINT and
-    SIGTERM wait for the end. Raises `OSError` when a file cannot be moved; then all older files are back in place.
+    The last name marks a complete set: its old file is removed first, its new file moved last. Names without a new
+    file are removed. If a name is a symbolic link in `folder`, the file it points to is replaced. Signals are deferred
+    to the end. Raises `OSError` when a file cannot be moved, after all old files were moved back.
     """
     with ExitStack() as stack:
-        _stage_linked(work, folder, names, stack)
-        slots = _slots(work, folder, names)
+        _stage_link_targets(work, folder, names, stack)
+        replacements = _replacements(work, folder, names)
         (work / "old").mkdir()
         _write_names(work, names)
-        stack.enter_context(_locked(folder))
-        with uninterrupted():
+        stack.enter_context(_lock_folder(folder))
+        with deferred_signals():
             moved: list[tuple[Path, Path]] = []
             try:
-                for slot in reversed(slots):
-                    if os.path.lexists(slot.place):
-                        _move(slot.place, slot.old, moved)
+                for replacement in reversed(replacements):
+                    if os.path.lexists(replacement.target):
+                        _move(replacement.target, replacement.backup, moved)
                 (work / "emptied").touch()
-                for slot in slots:
-                    if os.path.lexists(slot.new):
-                        _move(slot.new, slot.place, moved)
+                for replacement in replacements:
+                    if os.path.lexists(replacement.new):
+                        _move(replacement.new, replacement.target, moved)
             except OSError:
                 for source, target in reversed(moved):
                     with suppress(OSError):
                         os.replace(target, source)
                 raise
-            (work / "names").unlink()  # nothing is left to settle
+            (work / "names").unlink()  # the commit is complete
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes' commits into the folder waiting, where system and file system have locks."""
+def _lock_folder(folder: Path) -> Iterator[None]:
+    """Lock a folder against commits of other processes, if the system and its file system support locks."""
     if os.name != "posix":
         yield
         return
@@ -75,49 +74,49 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def settle_abandoned(folder: Path) -> None:
-    """Remove what killed processes left in `folder`, after their commits: finished where begun, else undone."""
+    """Finish or undo the commits of killed processes into `folder`, and delete their temporary folders."""
     for work in abandoned_folders(folder):
         with suppress(OSError):
-            _settle(work, folder)
+            _finish_or_undo(work, folder)
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _settle(work: Path, folder: Path) -> None:
-    """Finish a commit whose older files were all out of the way, put them back otherwise; overwrite nothing."""
+def _finish_or_undo(work: Path, folder: Path) -> None:
+    """Finish a commit if all of its old files were removed, otherwise move them back; overwrite nothing."""
     emptied = (work / "emptied").exists()
-    for slot in _slots(work, folder, _read_names(work)):
-        source = slot.new if emptied else slot.old
-        if os.path.lexists(source) and not os.path.lexists(slot.place):
-            os.replace(source, slot.place)
+    for replacement in _replacements(work, folder, _read_names(work)):
+        source = replacement.new if emptied else replacement.backup
+        if os.path.lexists(source) and not os.path.lexists(replacement.target):
+            os.replace(source, replacement.target)
 
 
-def _slots(work: Path, folder: Path, names: Sequence[str]) -> list[_Slot]:
-    slots = []
+def _replacements(work: Path, folder: Path, names: Sequence[str]) -> list[_Replacement]:
+    replacements = []
     for name in names:
-        new, place = work / "new" / name, folder / name
-        if new.is_symlink():  # see _stage_linked
+        new, target = work / "new" / name, folder / name
+        if new.is_symlink():  # see _stage_link_targets
             staged = Path(os.readlink(new))
-            slots.append(_Slot(staged, real_path(place), staged.with_name("old")))
+            replacements.append(_Replacement(staged, real_path(target), staged.with_name("old")))
         else:
-            slots.append(_Slot(new, place, work / "old" / name))
-    return slots
+            replacements.append(_Replacement(new, target, work / "old" / name))
+    return replacements
 
 
-def _stage_linked(work: Path, folder: Path, names: Sequence[str], stack: ExitStack) -> None:
-    """Copy new files whose places are links beside the files that these point to, perhaps on other disks.
+def _stage_link_targets(work: Path, folder: Path, names: Sequence[str], stack: ExitStack) -> None:
+    """Move each new file whose target is a symbolic link beside the file it points to, which may be on another disk.
 
-    In `work/new` a link takes the place of the file.
+    In `work/new` a link to the moved file replaces it.
     """
     for name in names:
-        new, place = work / "new" / name, folder / name
-        if place.is_symlink() and new.exists():
-            beside = stack.enter_context(temporary_folder(real_path(place).parent))
-            shutil.move(new, beside / "new")
-            new.symlink_to(beside / "new")
+        new, target = work / "new" / name, folder / name
+        if target.is_symlink() and new.exists():
+            staging = stack.enter_context(temporary_folder(real_path(target).parent))
+            shutil.move(new, staging / "new")
+            new.symlink_to(staging / "new")
 
 
 def real_path(path: Path) -> Path:
-    """Return the path with all symbolic links resolved, also of the last part, and one that points nowhere."""
+    """Return the path with all symbolic links resolved, including the last part and broken links."""
     return Path(os.path.realpath(path))
 
 
@@ -132,7 +131,7 @@ def _write_names(work: Path, names: Sequence[str]) -> None:
 
 
 def _read_names(work: Path) -> list[str]:
-    """Return the names of a commit that was begun, without any that are not plain file names."""
+    """Read the names of an interrupted commit, except any that are not plain file names."""
     try:
         names = [os.fsdecode(name) for name in (work / "names").read_bytes().split(b"\0")]
     except FileNotFoundError:

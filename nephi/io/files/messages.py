@@ -1,4 +1,4 @@
-"""Messages of foreign libraries: which of them mean that a file is damaged, and the others as warnings."""
+"""Messages of other libraries: those that mean a damaged file, and the others as warnings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from nephi.errors import DataWarning, printable, warn
 
-# Python's warning filters belong to the process, so that only one thread may replace them at a time.
+# Python's warning filters belong to the process, so one thread at a time may replace them.
 WARNING_FILTERS = threading.RLock()
 
 # ITK: "WARNING: In /path/itkName.cxx, line 12\nName (0x1234): text"
@@ -21,16 +21,16 @@ DAMAGE = re.compile(
     r"invalid|damaged|can ?not|can't|could not|fatal",
     re.IGNORECASE,
 )
-# Voxels were invented or left out, whatever the library calls it: TIFF's "PackBitsDecode: Warning, Discarding 2 bytes".
+# Voxels were invented or dropped, even if the library calls it a warning: TIFF's "PackBitsDecode: Warning, Discarding".
 LOST_VOXELS = re.compile(r"Decode\w*: |Fill(?:Strip|Tile)|overrun|bogus \"?(?:Strip|Tile)ByteCounts", re.IGNORECASE)
-LONGEST = 300  # characters of a message
-MOST = 5  # messages about one file
+MAX_LENGTH = 300  # characters of a message
+MAX_MESSAGES = 5  # about one file
 
 
-def damage_in(lines: Iterable[str]) -> str | None:
-    """Return the first message that means a damaged file, in one line, None if there is none.
+def find_damage(lines: Iterable[str]) -> str | None:
+    """Return the first message that means a damaged file, in one line; None if there is none.
 
-    What a library calls a warning counts only when it is about lost voxels.
+    Messages that a library calls warnings count only if they are about lost voxels.
     """
     for text in lines:
         if LOST_VOXELS.search(text) or (DAMAGE.search(text) and "warning" not in text.lower()):
@@ -38,19 +38,19 @@ def damage_in(lines: Iterable[str]) -> str | None:
     return None
 
 
-def warn_of(path: object, lines: Iterable[str]) -> None:
-    """Issue a `DataWarning` for each different message about a file, for the first few of many."""
-    for text in list(dict.fromkeys(map(_one_line, lines)))[:MOST]:
+def warn_about(path: object, lines: Iterable[str]) -> None:
+    """Issue a `DataWarning` for each distinct message about a file, at most `MAX_MESSAGES`."""
+    for text in list(dict.fromkeys(map(_one_line, lines)))[:MAX_MESSAGES]:
         warn(f"{path}: {text}")
 
 
 @contextmanager
-def python_warnings(path: object, library: str) -> Iterator[None]:
-    """Turn what a Python library warns of or logs in this block into `DataWarning`s, when the block ends well.
+def collect_python_warnings(path: object, library: str) -> Iterator[None]:
+    """Convert warnings and log messages of a Python library to `DataWarning`s, if the block ends without an error.
 
-    `library` is the name of its logger; without a handler of ours, Python prints what it logs.
+    `library` is the name of its logger, whose messages Python would print without a handler.
     """
-    logger, handler = logging.getLogger(library), _Kept(logging.WARNING)
+    logger, handler = logging.getLogger(library), _MessageHandler(logging.WARNING)
     with WARNING_FILTERS, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         logger.addHandler(handler)
@@ -62,12 +62,12 @@ def python_warnings(path: object, library: str) -> Iterator[None]:
         if isinstance(each.message, DataWarning):
             warnings.warn(each.message, stacklevel=3)
         else:
-            warn_of(path, [str(each.message)])
-    warn_of(path, handler.texts)
+            warn_about(path, [str(each.message)])
+    warn_about(path, handler.texts)
 
 
-class _Kept(logging.Handler):
-    """Keeps the texts of a logger."""
+class _MessageHandler(logging.Handler):
+    """Collect the messages of a logger in `texts`."""
 
     def __init__(self, level: int) -> None:
         super().__init__(level)
@@ -79,4 +79,4 @@ class _Kept(logging.Handler):
 
 def _one_line(text: str) -> str:
     words = " ".join(ITK_PREFIX.sub("", text).split())
-    return printable(words[:LONGEST])
+    return printable(words[:MAX_LENGTH])

@@ -1,4 +1,4 @@
-"""Paths for libraries in C++ that end the process for a name that is not UTF-8 (SimpleITK aborts)."""
+"""Paths for C++ libraries that abort the process for a name that is not UTF-8 (SimpleITK)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from nephi.documents import is_unicode
 
 @contextmanager
 def readable_path(path: Path) -> Iterator[Path]:
-    """Yield a path in UTF-8 that leads to the file `path`: itself, or for the time of the block a link to it."""
-    if is_unicode(str(path)):  # odd bytes are surrogates in Python's strings
+    """Yield a path in UTF-8 from which the file `path` can be read: itself, or a temporary link to it."""
+    if is_unicode(str(path)):  # bytes that are not UTF-8 are surrogates in Python's strings
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="nephi-") as folder:
@@ -25,18 +25,18 @@ def readable_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def writable_path(path: Path) -> Iterator[Path]:
-    """Yield a path in UTF-8 to write to: itself, or one whose files are moved when the block ends well.
+    """Yield a path in UTF-8 to write to: itself, or a temporary one whose files are moved to `path` at the end.
 
-    Second files (the `.raw` of a `.mhd`) keep the name that the first one has for them.
+    Second files (the `.raw` of a `.mhd`) keep the name that the first file stores.
     """
-    if is_unicode(str(path)):  # odd bytes are surrogates in Python's strings
+    if is_unicode(str(path)):  # bytes that are not UTF-8 are surrogates in Python's strings
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="nephi-") as folder:
-        stand_in = Path(folder, f"{_ascii(path.stem)}{_ascii(path.suffix)}")
-        yield stand_in
+        temporary = Path(folder, f"{_ascii(path.stem)}{_ascii(path.suffix)}")
+        yield temporary
         for file in sorted(Path(folder).iterdir()):
-            shutil.move(file, path if file == stand_in else path.with_name(file.name))
+            shutil.move(file, path if file == temporary else path.with_name(file.name))
 
 
 def _ascii(text: str) -> str:

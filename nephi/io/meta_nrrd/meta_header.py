@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nephi.errors import DataError, warn
-from nephi.io.foreign import reading, require_file
+from nephi.io.files.input_files import reading, require_file
 from nephi.io.meta_nrrd.data_files import data_file, numbered_files
 from nephi.io.meta_nrrd.header_values import integer, number, numbers, sizes
 from nephi.io.meta_nrrd.voxel_data import VoxelData

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nephi.errors import DataError
-from nephi.io.foreign import reading, require_file
+from nephi.io.files.input_files import reading, require_file
 from nephi.io.meta_nrrd.data_files import data_file, numbered_files
 from nephi.io.meta_nrrd.header_values import integer, sizes
 from nephi.io.meta_nrrd.nrrd_space import VECTOR, nrrd_placement

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from nephi.errors import DataError, warn
-from nephi.io.foreign import reading
+from nephi.io.files.input_files import reading
 from nephi.io.meta_nrrd.inflate import DENSEST, inflated
 from nephi.io.voxels import Array
 

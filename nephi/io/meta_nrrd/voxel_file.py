@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nephi.errors import DataError
 from nephi.geometry import Grid
-from nephi.io.foreign import naming
+from nephi.io.files.input_files import prefix_errors
 from nephi.io.frames import flip_matrix
 from nephi.io.meta_nrrd.voxel_data import VoxelData
 from nephi.io.voxels import Array
@@ -44,7 +44,7 @@ class VoxelFile:
         d = len(self.shape)
         affine = np.eye(d + 1)
         affine[:d, :d], affine[:d, d] = self.steps, self.origin
-        with naming(self.path):
+        with prefix_errors(self.path):
             return Grid(self.shape, flip_matrix(d) @ torch.from_numpy(affine))
 
     def require_one_volume(self) -> None:

@@ -8,12 +8,12 @@ import numpy as np
 
 from nephi.errors import DataError
 from nephi.images import Image
+from nephi.io.files.input_files import prefix_errors, suffix_of
 from nephi.io.flat import flattened
-from nephi.io.foreign import naming, suffix_of
 from nephi.io.meta_nrrd.meta_header import read_meta_header
 from nephi.io.meta_nrrd.nrrd_header import read_nrrd_header
 from nephi.io.meta_nrrd.voxel_file import VoxelFile
-from nephi.io.voxels import Array, held_voxels
+from nephi.io.voxels import Array, voxels_to_tensor
 
 
 def read_voxel_header(path: Path) -> VoxelFile:
@@ -31,8 +31,8 @@ def read_voxel_image(path: Path) -> Image:
         )
     grid = flattened(file.grid, path)
     stored = file.read().T.reshape(grid.shape)
-    with naming(path):
-        data, stored_type = held_voxels(stored)
+    with prefix_errors(path):
+        data, stored_type = voxels_to_tensor(stored)
     return Image(data, grid, stored_type=stored_type, name=str(path))
 
 

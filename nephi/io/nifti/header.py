@@ -18,7 +18,7 @@ import numpy as np
 from nephi.errors import DataError, warn
 from nephi.geometry import Grid
 from nephi.io.files.gzipped import content_of
-from nephi.io.foreign import PAIR_SUFFIXES, reading, suffix_of
+from nephi.io.files.input_files import PAIR_SUFFIXES, reading, suffix_of
 from nephi.io.frames import is_sheared
 from nephi.io.nifti.pair import pair_of
 from nephi.io.nifti.position import analyze_matrix, world_matrix
@@ -69,7 +69,7 @@ def read_header(path: str | Path) -> NiftiFile:
         dtype=dtype,
         offset=_offset(header, path, len(header.tobytes()) if single else 0),
         scaling=_scaling(header, path) if magic else _unscaled_analyze(header, path),
-        place=lambda: world_matrix(header, path) if magic else analyze_matrix(header, path),
+        compute_affine=lambda: world_matrix(header, path) if magic else analyze_matrix(header, path),
         unit=SPACE_UNITS.get(unit & 7, "unknown"),
         intent=int(header["intent_code"]) if magic else 0,
         intent_name=_text(header["intent_name"]) if magic else "",

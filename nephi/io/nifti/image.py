@@ -14,13 +14,13 @@ from torch import Tensor
 from nephi.errors import UsageError
 from nephi.geometry import Grid
 from nephi.images import Image, Mapping
-from nephi.io.encoding import encoded, file_type
+from nephi.io.encoding import encode_voxels, file_type
 from nephi.io.files.atomic import replacing
 from nephi.io.files.gzipped import open_output
-from nephi.io.foreign import naming, reading
+from nephi.io.files.input_files import prefix_errors, reading
 from nephi.io.nifti.header import header_bytes
-from nephi.io.stored_volume import StoredVolume, check_end
-from nephi.io.voxels import Array, held_voxels, slabs
+from nephi.io.stored_volume import StoredVolume, verify_checksum
+from nephi.io.voxels import Array, slabs, voxels_to_tensor
 
 MAPPED_FROM = 2**26  # bytes of a file; smaller ones are read: nothing can happen to them then
 
@@ -34,14 +34,14 @@ def image_of_file(file: StoredVolume) -> Image:
     shape = (*file.shape, 1, 1, 1)[:3]
     mapping: Mapping | None = None
     with reading(file.path, "an image"):
-        if file.content.packed or file.content.held is not None or file.end < MAPPED_FROM:
+        if file.content.compressed or file.content.data is not None or file.end < MAPPED_FROM:
             with file.open_voxels() as stream:
                 stored = file.read_block(stream, shape)
-                check_end(stream)
+                verify_checksum(stream)
         else:
             stored, mapping = _mapped(file, shape)
-    with naming(file.path):
-        data, stored_type = held_voxels(stored.reshape(grid.shape, order="F"), file.scaling)
+    with prefix_errors(file.path):
+        data, stored_type = voxels_to_tensor(stored.reshape(grid.shape, order="F"), file.scaling)
     return Image(data, grid, stored_type=stored_type, name=str(file.path), mapping=mapping)
 
 
@@ -74,7 +74,7 @@ def slab_writer(path: str | Path, grid: Grid, voxel_type: str) -> Iterator[Calla
 
         def append(slab: Tensor) -> None:
             nonlocal written
-            stream.write(encoded(slab, dtype, str(path)).tobytes(order="F"))
+            stream.write(encode_voxels(slab, dtype, str(path)).tobytes(order="F"))
             written += slab.shape[-1]
 
         yield append
@@ -85,4 +85,4 @@ def slab_writer(path: str | Path, grid: Grid, voxel_type: str) -> Iterator[Calla
 def write_block(stream: BinaryIO, image: Image, dtype: np.dtype[np.generic], path: Path) -> None:
     """Append the voxels to the file `path` in NIfTI's order, the first axis fastest."""
     for start, stop in slabs(image.grid.shape):
-        stream.write(encoded(image.data[..., start:stop], dtype, str(path)).tobytes(order="F"))
+        stream.write(encode_voxels(image.data[..., start:stop], dtype, str(path)).tobytes(order="F"))

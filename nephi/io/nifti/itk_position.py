@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nephi.io.foreign import reading
+from nephi.io.files.input_files import reading
 from nephi.io.frames import flip_matrix
 from nephi.io.itk import itk_warnings, simpleitk
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from nephi.errors import DataError, warn
 from nephi.io.files.gzipped import content_of
-from nephi.io.foreign import reading
+from nephi.io.files.input_files import reading
 from nephi.io.stored_volume import StoredVolume
 from nephi.io.voxels import UNSCALED
 
@@ -46,7 +46,7 @@ def read_mgh_header(path: Path) -> StoredVolume:
         dtype=np.dtype(TYPES[int(header["type"])]),
         offset=OFFSET,
         scaling=UNSCALED,
-        place=lambda: _matrix(header, shape, path),
+        compute_affine=lambda: _matrix(header, shape, path),
         time_step=0.0,
         time_unit="unknown",
     )

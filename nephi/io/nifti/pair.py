@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nephi.errors import DataError
 from nephi.io.files.gzipped import Content, content_of
-from nephi.io.foreign import require_file, suffix_of
+from nephi.io.files.input_files import require_file, suffix_of
 
 
 def pair_of(path: Path) -> tuple[Content, Content]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nephi.io.files.gzipped import is_unnamed
-from nephi.io.foreign import MGH_SUFFIXES, NIFTI_SUFFIXES, PAIR_SUFFIXES, is_folder, suffix_of
+from nephi.io.files.gzipped import is_stream
+from nephi.io.files.input_files import MGH_SUFFIXES, NIFTI_SUFFIXES, PAIR_SUFFIXES, is_folder, suffix_of
 from nephi.io.nifti.header import read_header
 from nephi.io.nifti.mgh import read_mgh_header
 from nephi.io.stored_volume import StoredVolume
@@ -23,4 +23,4 @@ def read_volume_header(path: Path) -> StoredVolume | None:
     suffix = suffix_of(path)
     if suffix in MGH_SUFFIXES:
         return read_mgh_header(path)
-    return read_header(path) if suffix in HEADER_SUFFIXES or is_unnamed(path) else None
+    return read_header(path) if suffix in HEADER_SUFFIXES or is_stream(path) else None

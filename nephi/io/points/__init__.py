@@ -1,1 +1,1 @@
-"""Points and landmarks: tables, 3-D Slicer, elastix, DIR-Lab."""
+"""Points and landmarks: tables, and files of 3-D Slicer, elastix and DIR-Lab."""

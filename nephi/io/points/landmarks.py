@@ -1,4 +1,4 @@
-"""Landmarks: corresponding points, and points of one image; CSV itself, other formats by their suffix or name."""
+"""Read and write landmarks: pairs of corresponding points (CSV), and points of one image (CSV and other formats)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid, PointPairs, Points
 from nephi.io.files.atomic import replacing
-from nephi.io.foreign import reading, require_file
+from nephi.io.files.input_files import reading, require_file
 from nephi.io.frames import points_from
 from nephi.io.points.delimited import Table, read_table
 from nephi.io.points.plain import read_dirlab, read_elastix_points, write_elastix_points
@@ -19,18 +19,18 @@ from nephi.io.points.slicer import read_fcsv, read_markups, write_fcsv, write_ma
 from nephi.io.text import open_text
 
 POINT_FORMATS = ("csv", "mrk.json", "fcsv", "elastix", "dirlab")
-"""The formats of points that `read_points` knows."""
+"""Formats of points that `read_points` accepts."""
 AXES = ("x", "y", "z")
 
 
 def read_point_pairs(path: str | Path, frame: str = "lps") -> PointPairs:
     """Read corresponding points: columns `[id,]fixed_x,fixed_y[,fixed_z],moving_x,moving_y[,moving_z]`, in mm.
 
-    `frame` is the file's, `lps` (ITK, ANTs) or `ras`; the returned points are RAS. Columns may be separated by commas,
-    semicolons or tabs (the header decides), numbers may have a decimal comma; other columns are ignored.
+    `frame` is that of the file, `lps` (ITK, ANTs) or `ras`; the returned points are RAS. Columns may be separated by
+    commas, semicolons or tabs (found from the header), and numbers may have a decimal comma; other columns are ignored.
 
-    Raises `DataError` naming the file, row and column when a column is missing or a cell is no finite number, when
-    there is no point, or the file is not CSV; `UsageError` for an unknown frame.
+    Raises `DataError` naming the file, line and column when a column is missing, a cell is not a finite number, the
+    file has no point or is not CSV; `UsageError` for an unknown frame.
     """
     ids, (fixed, moving) = _read_table(Path(path), ("fixed_", "moving_"))
     return PointPairs.from_coordinates(points_from(frame, fixed), points_from(frame, moving), ids)
@@ -39,19 +39,22 @@ def read_point_pairs(path: str | Path, frame: str = "lps") -> PointPairs:
 def read_points(
     path: str | Path, frame: str = "lps", format: str | None = None, reference: Grid | None = None, flip: str = ""
 ) -> Points:
-    """Read points of one image, in world mm, RAS. `format` is one of these, told by suffix and contents if not given:
+    """Read points of one image, in world mm, RAS.
 
-    - `csv`: columns `[id,]x,y[,z]`, in mm, in `frame` (`lps` or `ras`); separated as in `read_point_pairs`; without
-      `id` a column `label` or `name` that differs from point to point names the points;
-    - `mrk.json`, `fcsv`: 3-D Slicer's, the frame stands in the file;
-    - `elastix`: `point` or `index`, a count, and the points (LPS mm, or voxels from 0 of `reference`);
-    - `dirlab`: lines of three voxels counted from 1 in `reference`, those of the axes in `flip` (`"z"`) from its end.
+    `format` is one of the following; by default it is detected from suffix and contents:
 
-    Raises `DataError` naming the file when it is damaged, holds no point, or its convention cannot be told;
-    `UsageError` for an unknown frame, format or axis, or when voxels come without a `reference`.
+    - `csv`: columns `[id,]x,y[,z]` in mm, in `frame` (`lps` or `ras`), separated as for `read_point_pairs`; without a
+      column `id`, a column `label` or `name` of unique values gives the ids;
+    - `mrk.json`, `fcsv`: files of 3-D Slicer, which state their frame;
+    - `elastix`: `point` or `index`, the number of points, and the points (LPS mm, or voxel indices of `reference`
+      counted from 0);
+    - `dirlab`: one voxel index of `reference` per line, counted from 1, for axes in `flip` (`"z"`) from the last voxel.
+
+    Raises `DataError` naming the file when it is damaged, holds no point, or does not state its convention;
+    `UsageError` for an unknown frame, format or axis, or for voxel indices without a `reference`.
     """
     path = Path(path)
-    match format or _told_format(path):
+    match format or _detect_format(path):
         case "csv":
             ids, (coordinates,) = _read_table(path, ("",))
             return Points(points_from(frame, coordinates), ids)
@@ -63,11 +66,11 @@ def read_points(
             return read_elastix_points(path, reference)
         case "dirlab":
             return read_dirlab(path, reference, flip)
-    raise UsageError(f"unknown format {format!r} of points: choose one of {', '.join(POINT_FORMATS)}")
+    raise UsageError(f"format: expected one of {', '.join(POINT_FORMATS)}, got {format!r}")
 
 
-def _told_format(path: Path) -> str:
-    """Return the format that suffix or contents tell; raise `DataError` when they do not."""
+def _detect_format(path: Path) -> str:
+    """Return the format by suffix or contents; raise `DataError` when neither states it."""
     suffix = path.suffix.lower()
     by_suffix = {".csv": "csv", ".json": "mrk.json", ".fcsv": "fcsv"}
     if suffix in by_suffix:
@@ -79,8 +82,8 @@ def _told_format(path: Path) -> str:
         return "elastix"
     if "," not in first and all(map(_is_number, first.split())) and first:
         raise DataError(
-            f"{path}: expected a header that tells what the numbers are, found {first!r}; give --points-format dirlab "
-            "for voxels counted from 1, or a CSV file with the header x,y,z"
+            f"{path}: expected a header with column names, found {first!r}; give --points-format dirlab "
+            "for voxel indices counted from 1, or a CSV file with the header x,y,z"
         )
     return "csv"
 
@@ -94,11 +97,13 @@ def _is_number(word: str) -> bool:
 
 
 def write_points(path: str | Path, points: Points, frame: str = "lps") -> None:
-    """Write points with all the digits of float64, in mm, in `frame` (`lps` or `ras`): a CSV file `id,x,y[,z]`.
+    """Write points in mm, in `frame` (`lps` or `ras`), with all digits of float64.
 
-    `.mrk.json` (`.json`) and `.fcsv` are written as 3-D Slicer has them, `.pts` as elastix does (always LPS).
-    Raises `DataError` when the file cannot be written or Slicer's is asked for 2-D points, `UsageError` for an unknown
-    frame.
+    The suffix gives the format: `.mrk.json` (`.json`) and `.fcsv` of 3-D Slicer, `.pts` of elastix (always LPS), any
+    other a CSV file with the columns `id,x,y[,z]`.
+
+    Raises `DataError` when the file cannot be written, or for 2-D points in a format of 3-D Slicer; `UsageError` for an
+    unknown frame.
     """
     path = Path(path)
     coordinates = points_from(frame, points.coordinates)
@@ -114,7 +119,10 @@ def write_points(path: str | Path, points: Points, frame: str = "lps") -> None:
 
 
 def write_point_pairs(path: str | Path, pairs: PointPairs, frame: str = "lps") -> None:
-    """Write `id,fixed_x,fixed_y[,fixed_z],moving_x,...` in mm, with the fixed points' ids; else as `write_points`."""
+    """Write a CSV file `id,fixed_x,fixed_y[,fixed_z],moving_x,...` in mm, with the ids of the fixed points.
+
+    `frame` and errors as for `write_points`.
+    """
     sides = {"fixed": pairs.fixed, "moving": pairs.moving}
     header = ["id", *(f"{side}_{axis}" for side, points in sides.items() for axis in AXES[: points.dimension])]
     _write_table(path, header, pairs.fixed.ids, [points_from(frame, p.coordinates) for p in sides.values()])
@@ -134,35 +142,35 @@ def _write_table(path: str | Path, header: list[str], ids: tuple[str, ...], bloc
 
 
 def _read_table(path: Path, prefixes: tuple[str, ...]) -> tuple[tuple[str, ...], list[Tensor]]:
-    """Return ids (empty without such a column) and, for each prefix, the columns `prefix + x, y[, z]` as `(N, D)`."""
+    """Read the ids (empty without such a column) and, for each prefix, the columns `prefix + x, y[, z]` as `(N, D)`."""
     table = read_table(path, [prefix + axis for prefix in prefixes for axis in AXES])
     axes = AXES if any(prefix + "z" in table.header for prefix in prefixes) else AXES[:2]
-    wanted = [prefix + axis for prefix in prefixes for axis in axes]
-    missing = [name for name in wanted if name not in table.header]
+    columns = [prefix + axis for prefix in prefixes for axis in axes]
+    missing = [name for name in columns if name not in table.header]
     if missing:
         raise DataError(
-            f"{path}: expected the columns {','.join(wanted)}, separated by {table.separator}, found "
-            f"{','.join(table.header)}; missing: {','.join(missing)}{_other_kind(table, prefixes)}"
+            f"{path}: expected the columns {','.join(columns)}, separated by {table.separator}, found "
+            f"{','.join(table.header)}; missing: {','.join(missing)}{_suggest_reader(table, prefixes)}"
         )
     if not table.rows:
         raise DataError(f"{path}: expected one line for each point, found only the header")
-    values = torch.tensor(table.numbers(wanted), dtype=torch.float64)
+    values = torch.tensor(table.numbers(columns), dtype=torch.float64)
     return _ids(table), list(values.split(len(axes), dim=1))
 
 
-def _other_kind(table: Table, prefixes: tuple[str, ...]) -> str:
-    """Return what to do with a table of one image's points where pairs were expected, and the reverse; else nothing."""
+def _suggest_reader(table: Table, prefixes: tuple[str, ...]) -> str:
+    """Return advice for points of one image in place of pairs, and the reverse; otherwise an empty text."""
     if len(prefixes) == 2 and {"x", "y"} <= set(table.header):
-        return "; these are points of one image: nephi evaluate takes those of the other by --moving-landmarks"
+        return "; these are points of one image: give those of the other to nephi evaluate by --moving-landmarks"
     if len(prefixes) == 1 and {"fixed_x", "moving_x"} <= set(table.header):
-        return "; these are pairs of points: write the columns of one image into a file of their own, as x,y,z"
+        return "; these are pairs of points: save the columns of one image in a separate file, as x,y,z"
     return ""
 
 
 def _ids(table: Table) -> tuple[str, ...]:
-    """Return the column `id`, else `label` or `name` where that names every point differently, else none."""
+    """Return the column `id`, else `label` or `name` if its values are unique, else an empty tuple."""
     ids = table.column("id")
     if any(ids):
         return ids
-    named = (table.column(name) for name in ("label", "name"))
-    return next((cells for cells in named if cells and all(cells) and len(set(cells)) == len(cells)), ())
+    candidates = (table.column(name) for name in ("label", "name"))
+    return next((cells for cells in candidates if cells and all(cells) and len(set(cells)) == len(cells)), ())

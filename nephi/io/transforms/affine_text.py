@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nephi.errors import DataError, UsageError
 from nephi.io.fields.conventions import FieldConvention, world_to_tool
-from nephi.io.foreign import naming, require_file
+from nephi.io.files.input_files import prefix_errors, require_file
 from nephi.io.transforms.itk_text import parse_numbers
 from nephi.transforms import AffineTransform
 
@@ -48,7 +48,7 @@ def read_matrix_text(path: Path, convention: FieldConvention | None) -> AffineTr
         )
     matrix = _matrix(path)
     if convention.name != "fsl":
-        with naming(path):
+        with prefix_errors(path):
             return AffineTransform(matrix)
     fixed, moving = convention.fixed, convention.moving
     if fixed is None or moving is None:
@@ -57,7 +57,7 @@ def read_matrix_text(path: Path, convention: FieldConvention | None) -> AffineTr
         )
     if {fixed.dimension, moving.dimension, len(matrix) - 1} != {3}:
         raise DataError(f"{path}: expected a 4x4 matrix and 3-D images for FLIRT, found other dimensions")
-    with naming(path):
+    with prefix_errors(path):
         to_fixed = AffineTransform(matrix).inverse().matrix
         return AffineTransform(torch.linalg.inv(world_to_tool("fsl", moving)) @ to_fixed @ world_to_tool("fsl", fixed))
 

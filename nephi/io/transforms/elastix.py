@@ -10,7 +10,7 @@ import torch
 
 from nephi.errors import DataError
 from nephi.geometry import Grid
-from nephi.io.foreign import naming, suffix_of
+from nephi.io.files.input_files import prefix_errors, suffix_of
 from nephi.io.frames import flip_matrix, flip_points
 from nephi.io.transforms.elastix_file import ElastixFile, is_elastix
 from nephi.io.transforms.itk_member import MemberType, verified_member
@@ -130,7 +130,7 @@ def _spline(file: ElastixFile, values: list[float], d: int) -> BSplineField:
     lps[:d, d] = origin + lps[:d, :d] @ index
     # One component after the other, x fastest.
     blocks = torch.tensor(values, dtype=torch.float64).float().reshape(d, *reversed(shape))
-    with naming(file.path):
+    with prefix_errors(file.path):
         coefficients = flip_points(blocks.permute(*range(d, 0, -1), 0)).contiguous()
         return BSplineField(coefficients, Grid(tuple(shape), flip_matrix(d) @ lps))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from nephi.errors import DataError
-from nephi.io.foreign import require_file
-from nephi.io.points.numbers import finite
+from nephi.io.files.input_files import require_file
+from nephi.io.text import finite_number
 
 WORD = re.compile(r'"([^"]*)"|(\S+)')
 QUOTED_OR_COMMENT = re.compile(r'"[^"]*"|//')
@@ -47,7 +47,7 @@ class ElastixFile:
             raise DataError(
                 f"{self.path}: expected {count or 'some'} numbers for {name}, found {len(words)}; is the file whole?"
             )
-        return [finite(self.path, name, word) for word in words]
+        return [finite_number(self.path, name, word) for word in words]
 
     def parameters(self) -> list[float]:
         """Return the TransformParameters, from the binary file that is named there where elastix wrote one."""

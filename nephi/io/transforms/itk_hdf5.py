@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nephi.errors import DataError
-from nephi.io.foreign import reading, require_file
+from nephi.io.files.input_files import reading, require_file
 from nephi.io.transforms.itk_linear import Vector
 from nephi.io.transforms.itk_member import COMPOSITE, MAX_FIXED, Member, MemberType, member_type, verified_member
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nephi.errors import DataError
-from nephi.io.foreign import require_file
+from nephi.io.files.input_files import require_file
 from nephi.io.transforms.itk_linear import Vector
 from nephi.io.transforms.itk_member import COMPOSITE, Member, member_type, verified_member
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nephi.errors import DataError
-from nephi.io.foreign import require_file
+from nephi.io.files.input_files import require_file
 from nephi.io.transforms.itk_member import Member, MemberType, verified_member
 from nephi.io.transforms.itk_text import parse_numbers
 

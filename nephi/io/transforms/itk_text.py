@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nephi.errors import DataError
-from nephi.io.foreign import reading
+from nephi.io.files.input_files import reading
 from nephi.io.transforms.itk_linear import Vector
 from nephi.io.transforms.itk_member import COMPOSITE, Member, MemberType, member_type, verified_member
 

@@ -9,7 +9,7 @@ import torch
 
 from nephi.errors import DataError
 from nephi.geometry import Grid
-from nephi.io.foreign import naming, suffix_of
+from nephi.io.files.input_files import prefix_errors, suffix_of
 from nephi.io.frames import flip_matrix, flip_points
 from nephi.io.transforms.itk_hdf5 import read_hdf5_members
 from nephi.io.transforms.itk_linear import LINEAR, Vector
@@ -56,7 +56,7 @@ def _chain(path: Path, dimension: int, members: list[Member]) -> Transform:
         raise DataError(f"{path}: expected a chain of transforms, found an empty one")
     # ITK applies the transform added last first.
     chain = Composite([_transform(path, member) for member in reversed(members)])
-    with naming(path):
+    with prefix_errors(path):
         merged = as_affine(chain)
     return merged or (chain if len(members) > 1 else chain.transforms[0])
 
@@ -69,21 +69,21 @@ def _transform(path: Path, member: Member) -> Transform:
     if member.type.name == SPLINES:
         # One component after the other, the first axis fastest.
         blocks = torch.from_numpy(member.parameters).reshape(d, *reversed(grid.shape))
-        with naming(path):
+        with prefix_errors(path):
             return BSplineField(flip_points(blocks.permute(*range(d, 0, -1), 0)).float().contiguous(), grid)
     with np.errstate(over="ignore"):  # refused below
         vectors = member.parameters.astype(np.float32, copy=False).reshape(*reversed(grid.shape), d)
     if not vectors.flags.writeable:
         vectors = vectors.copy()
     np.negative(vectors[..., :2], out=vectors[..., :2])
-    with naming(path):
+    with prefix_errors(path):
         return DisplacementField(torch.from_numpy(vectors).permute(*reversed(range(d)), d), grid)
 
 
 def affine_from_itk(path: Path, member: Member) -> AffineTransform:
     """Return a linear transform of any of ITK's classes as a matrix in RAS; `DataError` when it is singular."""
     d = member.type.dimension
-    with naming(path), np.errstate(all="ignore"):  # AffineTransform refuses what overflows
+    with prefix_errors(path), np.errstate(all="ignore"):  # AffineTransform refuses what overflows
         linear = LINEAR[member.type.name].map(d, member.parameters.astype(np.float64), member.fixed)
         return AffineTransform(flip_matrix(d) @ torch.from_numpy(linear.homogeneous()) @ flip_matrix(d))
 
@@ -96,7 +96,7 @@ def _grid(path: Path, member: Member) -> Grid:
     lps = np.eye(d + 1)
     lps[:d, :d] = direction * spacing
     lps[:d, d] = origin
-    with naming(path):
+    with prefix_errors(path):
         if not bool((spacing > 0).all()):
             raise DataError(f"expected positive spacings of the grid, found {spacing.tolist()}")
         return Grid(shape, flip_matrix(d) @ torch.from_numpy(lps))

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from nephi.errors import DataError
-from nephi.io.foreign import naming, require_file
+from nephi.io.files.input_files import prefix_errors, require_file
 from nephi.io.transforms.itk_linear import Vector
 from nephi.io.transforms.itk_text import parse_numbers
 from nephi.transforms import AffineTransform
@@ -51,7 +51,7 @@ def read_lta(path: Path) -> AffineTransform:
     if [len(row) for row in rows] != [4] * 4 or not np.allclose(rows[3], [0, 0, 0, 1], rtol=0, atol=ROUNDING):
         raise DataError(f"{path}: expected 4 rows of 4 numbers, the last 0 0 0 1, below `1 4 4`; is the file whole?")
     matrix = np.array([*rows[:3], [0, 0, 0, 1]])
-    with naming(path):
+    with prefix_errors(path):
         if kind == VOXEL_TO_VOXEL:
             source, destination = (_voxel_to_ras(name, sections[name]) for name in SECTIONS)
             AffineTransform(torch.from_numpy(source))  # singular geometry is an error of its own

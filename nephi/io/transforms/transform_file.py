@@ -11,8 +11,8 @@ from nephi.io.fields.conventions import FieldConvention
 from nephi.io.fields.displacement import read_displacement
 from nephi.io.fields.nifti_field import read_nifti_field
 from nephi.io.files.atomic import replacing
+from nephi.io.files.input_files import ITK_SUFFIXES, NIFTI_SUFFIXES, PAIR_SUFFIXES, require_file, suffix_of
 from nephi.io.files.utf8_paths import writable_path
-from nephi.io.foreign import ITK_SUFFIXES, NIFTI_SUFFIXES, PAIR_SUFFIXES, require_file, suffix_of
 from nephi.io.itk import itk_writing, simpleitk
 from nephi.io.transforms.affine_text import MATRIX_CONVENTIONS, is_matrix_text, read_matrix_text
 from nephi.io.transforms.elastix import read_elastix

@@ -134,9 +134,9 @@ def test_nan_is_refused(tmp_path: Path, grid_3d: Grid) -> None:
 
 
 def test_shear_is_refused_before_the_work(tmp_path: Path, sheared_grid: Grid) -> None:
-    with pytest.raises(DataError, match="a displacement field needs perpendicular axes"):
+    with pytest.raises(DataError, match="expected perpendicular axes for a displacement field"):
         DisplacementWriter(tmp_path / "a.nii", sheared_grid)
-    with pytest.raises(DataError, match="a displacement field needs perpendicular axes"):
+    with pytest.raises(DataError, match="expected perpendicular axes for a displacement field"):
         write_displacement_itk(tmp_path / "a.mha", DisplacementField(smooth_field(sheared_grid), sheared_grid))
 
 

@@ -74,7 +74,7 @@ def test_a_file_as_folder_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("obstacle", ["folder", "/dev/null"])
 def test_only_files_are_replaced(tmp_path: Path, obstacle: str) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(DataError, match="expected a file or nothing"):
+    with pytest.raises(DataError, match="expected a path of a file"):
         write_text(tmp_path / obstacle, "x")
 
 

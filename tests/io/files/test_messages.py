@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from nephi.errors import DataError, DataWarning
 from nephi.io import read_image
-from nephi.io.files.messages import damage_in, python_warnings, warn_of
+from nephi.io.files.messages import collect_python_warnings, find_damage, warn_about
 from nephi.io.itk import itk_reading
 
 
@@ -29,7 +29,7 @@ from nephi.io.itk import itk_reading
     ],
 )
 def test_damage(text: str) -> None:
-    assert damage_in(["fine", text, "more"]) == text
+    assert find_damage(["fine", text, "more"]) == text
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_damage(text: str) -> None:
     ],
 )
 def test_no_damage(text: str) -> None:
-    assert damage_in([text]) is None
+    assert find_damage([text]) is None
 
 
 def test_warnings_are_one_line_each() -> None:
@@ -51,7 +51,7 @@ def test_warnings_are_one_line_each() -> None:
         *map(str, range(50)),
     ]
     with pytest.warns(DataWarning) as caught:
-        warn_of("f.dcm", lines)
+        warn_about("f.dcm", lines)
     assert [str(w.message) for w in caught] == ["f.dcm: a b\\x1b[31m", "f.dcm: 0", "f.dcm: 1", "f.dcm: 2", "f.dcm: 3"]
 
 
@@ -72,12 +72,12 @@ def test_what_is_printed_decides(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_warnings_of_python_libraries(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.warns(DataWarning) as caught, python_warnings("a.x", "library"):
+    with pytest.warns(DataWarning) as caught, collect_python_warnings("a.x", "library"):
         warnings.warn("odd\nvalue", stacklevel=1)
         warnings.warn(DataWarning("ours"), stacklevel=1)
         logging.getLogger("library.part").error("logged")
     assert [str(w.message) for w in caught] == ["a.x: odd value", "ours", "a.x: logged"]
-    with pytest.raises(ValueError, match="x"), python_warnings("a.x", "library"):
+    with pytest.raises(ValueError, match="x"), collect_python_warnings("a.x", "library"):
         logging.getLogger("library").error("logged")
         raise ValueError("x")
     assert capfd.readouterr() == ("", "")

@@ -114,7 +114,7 @@ def test_suffix_and_compression_may_differ(tmp_path: Path) -> None:
     plain, packed = tmp_path / "a.nii.gz", tmp_path / "b.nii"
     plain.write_bytes(path.read_bytes())
     packed.write_bytes(gzip.compress(path.read_bytes()))
-    for odd, message in ((plain, "found an uncompressed one"), (packed, "found a compressed one")):
+    for odd, message in ((plain, "found an uncompressed one"), (packed, r"found a compressed \(gzip\) one")):
         with pytest.warns(DataWarning, match=f"{odd.name}: .*{message}"):
             np.testing.assert_array_equal(read_image(odd).data.numpy(), voxels(4, 5, 6))
 
@@ -144,17 +144,17 @@ def test_descriptors_carry_nifti(tmp_path: Path) -> None:
 
 
 def test_a_pipe_without_data_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nephi.io.files.gzipped.PATIENCE", 0.1)
+    monkeypatch.setattr("nephi.io.files.gzipped.OPEN_TIMEOUT", 0.1)
     for name in ("pipe", "pipe.nii", "pipe.nii.gz"):
         os.mkfifo(tmp_path / name)
-        with pytest.raises(DataError, match=f"{name}: expected an image through this pipe, nothing came"):
+        with pytest.raises(DataError, match=f"{name}: expected an image from this pipe, received nothing"):
             read_image(tmp_path / name)
 
 
 def test_other_contents_of_a_pipe_are_refused_at_once(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.write(writer, b"ObjectType = Image\n")  # and the pipe stays open
-    with pytest.raises(DataError, match="expected NIfTI through this pipe, gzipped or not, found other contents"):
+    with pytest.raises(DataError, match="expected NIfTI from this pipe, gzipped or not, found other contents"):
         read_image(f"/dev/fd/{reader}")
     os.close(reader)
     os.close(writer)
@@ -176,7 +176,7 @@ def test_devices_and_folders_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_slow_writer_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("nephi.io.files.gzipped.PATIENCE", 0.1)
+    monkeypatch.setattr("nephi.io.files.gzipped.OPEN_TIMEOUT", 0.1)
     contents = save(tmp_path / "a.nii", voxels(4, 5, 6)).read_bytes()
     reader, writer = os.pipe()
 
@@ -193,9 +193,9 @@ def test_a_slow_writer_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_a_writer_without_data_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nephi.io.files.gzipped.LONG_PATIENCE", 0.1)
+    monkeypatch.setattr("nephi.io.files.gzipped.DATA_TIMEOUT", 0.1)
     reader, writer = os.pipe()
-    with pytest.raises(DataError, match=r"nothing came within 0\.1 seconds"):
+    with pytest.raises(DataError, match=r"received nothing within 0\.1 seconds"):
         read_image(f"/dev/fd/{reader}")
     os.close(reader)
     os.close(writer)

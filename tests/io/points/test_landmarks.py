@@ -68,7 +68,7 @@ def test_dialects_that_are_understood(tmp_path: Path, text: str, encoding: str) 
     ("text", "message"),
     [
         ("", "the file is empty"),
-        ("\n\n", "the file is empty"),
+        ("\n\n", "found an empty file"),
         ("id,x,y\n", "found only the header"),
         ("id,x\n1,2\n", "expected the columns x,y, separated by commas, found id,x; missing: y"),
         ("id;x\n1;2\n", "expected the columns x,y, separated by semicolons, found id,x; missing: y"),
@@ -141,7 +141,7 @@ def test_points_of_one_image_for_pairs_and_the_reverse(tmp_path: Path, separator
             read_point_pairs,
             "missing: fixed_x,fixed_y,moving_x,moving_y; these are points of one image: .*--moving-",
         ),
-        (two, read_points, "missing: x,y; these are pairs of points: write the columns of one image"),
+        (two, read_points, "missing: x,y; these are pairs of points: save the columns of one image"),
     ):
         path = write(tmp_path / "a.csv", text.replace(",", separator))
         with pytest.raises(DataError, match=advice):
@@ -157,9 +157,9 @@ def test_no_text(tmp_path: Path, contents: bytes) -> None:
 
 def test_unknown_frame(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "x,y\n1,2\n")
-    with pytest.raises(UsageError, match="unknown frame 'voxel'"):
+    with pytest.raises(UsageError, match=r"frame: expected lps .* got 'voxel'"):
         read_points(path, "voxel")
-    with pytest.raises(UsageError, match="unknown frame 'LPS'"):
+    with pytest.raises(UsageError, match=r"frame: expected lps .* got 'LPS'"):
         write_points(tmp_path / "b.csv", read_points(path), "LPS")
     assert not (tmp_path / "b.csv").exists()
 

@@ -80,7 +80,7 @@ def test_round_trip(tmp_path: Path, suffix: str, frame: str) -> None:
 
 def test_slicer_has_no_2d(tmp_path: Path) -> None:
     for suffix in (".mrk.json", ".fcsv"):
-        with pytest.raises(DataError, match=r"expected 3-D points, as 3-D Slicer has them, found 2-D"):
+        with pytest.raises(DataError, match=r"expected 3-D points for 3-D Slicer, found 2-D"):
             write_points(tmp_path / f"a{suffix}", Points(torch.zeros(1, 2)))
     write_points(tmp_path / "a.pts", Points(torch.ones(1, 2)))
     assert (tmp_path / "a.pts").read_text() == "point\n1\n-1.0 -1.0\n"
@@ -115,15 +115,20 @@ GRID = Grid.from_spacing((4, 4, 4), (1.0, 1.0, 1.0))
     ("name", "text", "options", "message"),
     [
         ("a.txt", "10 20 30\n", {}, "found '10 20 30'; give --points-format dirlab"),
-        ("a.txt", "point\n3\n1 2 3\n", {}, "expected 3 points, as line 2 says, found 1"),
+        ("a.txt", "point\n3\n1 2 3\n", {}, "expected 3 points by line 2, found 1"),
         ("a.txt", "point\nx\n1 2 3\n", {}, r"finite number in line 2 \(the number of points\), found 'x'"),
-        ("a.txt", "point\n", {}, "expected 'point' or 'index', a count, and the points"),
+        ("a.txt", "point\n", {}, "expected 'point' or 'index', the number of points, and the points"),
         ("a.txt", "point\n0\n", {}, "expected one line for each point, found none"),
-        ("a.txt", "point\n2\n1 2 3\n1 2\n", {}, "all alike, found 2 in line 4"),
+        ("a.txt", "point\n2\n1 2 3\n1 2\n", {}, "as many in each line, found 2 in line 4"),
         ("a.txt", "point\n1\n1 nan 3\n", {}, "finite number in line 3, found 'nan'"),
-        ("a.txt", "index\n1\n1 2\n", {"reference": GRID}, "expected 3-D points, as the reference is, found 2-D"),
-        ("a.txt", "1 2 5\n", {"format": "dirlab", "reference": GRID}, r"point 1 lies outside of the reference's \(4"),
-        ("a.txt", "hello\n", {"format": "dirlab", "reference": GRID}, "expected 2 or 3 numbers a line"),
+        ("a.txt", "index\n1\n1 2\n", {"reference": GRID}, "expected 3-D points for the reference, found 2-D"),
+        (
+            "a.txt",
+            "1 2 5\n",
+            {"format": "dirlab", "reference": GRID},
+            r"inside of the reference's \(4, .* found point 1 outside",
+        ),
+        ("a.txt", "hello\n", {"format": "dirlab", "reference": GRID}, "expected 2 or 3 numbers, as many in each line"),
         ("a.mrk.json", "{", {}, "expected a markups file of 3-D Slicer, could not read it"),
         ("a.mrk.json", "[" * 100_000, {}, "nested at most 32 deep"),
         *(
@@ -141,7 +146,7 @@ GRID = Grid.from_spacing((4, 4, 4), (1.0, 1.0, 1.0))
         ("a.mrk.json", "[]", {}, "expected one list of points .* found none"),
         ("a.mrk.json", '{"markups": [{}, {}]}', {}, "found 2 lists; save it alone"),
         ("a.mrk.json", markups(LPS, coordinateSystem="IJK"), {}, "expected the coordinateSystem LPS or RAS, found ijk"),
-        ("a.mrk.json", '{"markups": [{"controlPoints": []}]}', {}, "found none; the frame cannot be told"),
+        ("a.mrk.json", '{"markups": [{"controlPoints": []}]}', {}, "found none; the frame is unknown"),
         ("a.mrk.json", markups(LPS, coordinateUnits="um"), {}, "expected points in mm, found the unit um"),
         ("a.mrk.json", markups(LPS, coordinateUnits=["um", "UCUM", "micrometre"]), {}, "in mm, found the unit .'um'"),
         ("a.mrk.json", markups([]), {}, "expected points .* found none"),
@@ -155,7 +160,7 @@ GRID = Grid.from_spacing((4, 4, 4), (1.0, 1.0, 1.0))
                 "a.fcsv",
                 fcsv(LPS, "LPS").replace("F-2,,", f"F-2,,,{status},0"),
                 {},
-                "for point F-2, found .* never placed",
+                "for point F-2, found none; place it",
             )
             for status in (0, 1, 3)  # undefined, preview, missing: written as 0, 0, 0 by Slicer 5
         ),
@@ -170,11 +175,11 @@ def test_what_cannot_be_read(tmp_path: Path, name: str, text: str, options: dict
 
 
 def test_wrong_usage(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"a\.txt: holds voxels; give the image they are counted in"):
+    with pytest.raises(UsageError, match=r"a\.txt: expected a reference image for voxel indices"):
         read(tmp_path / "a.txt", "index\n1\n1 2 3\n")
-    with pytest.raises(UsageError, match="unknown axes 'w' to flip"):
+    with pytest.raises(UsageError, match="flip: expected some of the axes x, y, z, got 'w'"):
         read(tmp_path / "a.txt", "1 2 3\n", format="dirlab", reference=GRID, flip="w")
-    with pytest.raises(UsageError, match="unknown format 'xls' of points"):
+    with pytest.raises(UsageError, match=r"format: expected one of csv, .*, got 'xls'"):
         read(tmp_path / "a.txt", "1 2 3\n", format="xls")
     with pytest.raises(DataError, match="no such file"):
         read_points(tmp_path / "none.txt")

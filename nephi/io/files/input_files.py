@@ -1,4 +1,4 @@
-"""Foreign files: their suffixes, and what other libraries say when a file is damaged."""
+"""Input files: their suffixes, checks before reading, and one error type for all that libraries raise."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 
 
 def suffix_of(path: str | Path) -> str:
-    """Return the suffix in lower case; `.nii.gz`, `.hdr.gz`, `.img.gz` and `.mgh.gz` in one piece."""
+    """Return the suffix in lower case; `.nii.gz`, `.hdr.gz`, `.img.gz` and `.mgh.gz` as one suffix."""
     path = Path(path)
-    joint = "".join(path.suffixes[-2:]).lower()
-    return joint if joint in NIFTI_SUFFIXES + PAIR_SUFFIXES + MGH_SUFFIXES else path.suffix.lower()
+    double = "".join(path.suffixes[-2:]).lower()
+    return double if double in NIFTI_SUFFIXES + PAIR_SUFFIXES + MGH_SUFFIXES else path.suffix.lower()
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether a path is a folder; not where it cannot be one (too long a name), which `require_file` reports."""
+    """Return whether a path is a folder; false for an invalid path, which `require_file` reports."""
     return stat.S_ISDIR(_mode(path))
 
 
 def is_pipe(path: Path) -> bool:
-    """Return whether a path is a pipe, with a name (`mkfifo`) or without (`/dev/fd/63`)."""
+    """Return whether a path is a pipe, named (`mkfifo`) or anonymous (`/dev/fd/63`)."""
     return stat.S_ISFIFO(_mode(path))
 
 
@@ -41,9 +41,9 @@ def _mode(path: Path) -> int:
 
 
 def require_file(path: str | Path) -> Path:
-    """Return `path`; raise `DataError` when no file is there, an empty one, or a pipe or device.
+    """Return `path`; raise `DataError` when it is missing, empty, a folder, a pipe or a device.
 
-    Readers look into a file more than once, which a pipe does not allow; it may also never end.
+    Readers open a file several times, which is impossible with a pipe; pipes and devices may also never end.
     """
     path = Path(path)
     try:
@@ -57,8 +57,8 @@ def require_file(path: str | Path) -> Path:
         raise DataError(f"{path}: expected a file, found a folder")
     if stat.S_ISFIFO(status.st_mode):
         raise DataError(
-            f"{path}: expected a file, found a pipe, which may carry nothing but images in NIfTI; save its contents to "
-            "a file, and give that"
+            f"{path}: expected a file, found a pipe, which is allowed for NIfTI images only; save its contents to a "
+            "file, and give that"
         )
     if not stat.S_ISREG(status.st_mode):
         raise DataError(f"{path}: expected a file, found a device; save its contents to a file, and give that")
@@ -69,34 +69,34 @@ def require_file(path: str | Path) -> Path:
 
 @contextmanager
 def reading(path: str | Path, what: str) -> Iterator[None]:
-    """Turn whatever a foreign library raises into one `DataError` that names the file.
+    """Convert any exception of a library that reads a file into a `DataError` naming the file and `what` it should be.
 
-    Damaged files make nibabel, SimpleITK, gzip, zlib and numpy raise a dozen unrelated types, so the block has
-    to be kept to the foreign calls alone. nephi's own errors pass unchanged.
+    For damaged files nibabel, SimpleITK, gzip, zlib and numpy raise a dozen unrelated types, so every exception is
+    converted: keep the block to the calls of the library. nephi's own errors pass unchanged.
     """
     try:
         yield
     except NephiError:
         raise
     except Exception as error:
-        raise unreadable(path, what, reason_of(error)) from error
+        raise unreadable(path, what, error_reason(error)) from error
 
 
 def unreadable(path: str | Path, what: str, reason: str) -> DataError:
-    """Return the error for a file that a library cannot read."""
+    """Return the `DataError` for a file that a library cannot read."""
     return DataError(f"{path}: expected {what}, could not read it ({reason}); the file may be damaged or incomplete")
 
 
 @contextmanager
-def naming(path: str | Path) -> Iterator[None]:
-    """Put the file's name in front of a `DataError` about its contents (a singular affine, NaN, ...)."""
+def prefix_errors(path: str | Path) -> Iterator[None]:
+    """Prefix a `DataError` about the contents of a file (a singular affine, NaN, ...) with the path."""
     try:
         yield
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 
 
-def reason_of(error: Exception) -> str:
-    """Return what went wrong in one line: ITK wraps it in class names, source files and addresses."""
+def error_reason(error: Exception) -> str:
+    """Return the first line of an error's message, without the class names and addresses that ITK puts before it."""
     text = re.split(r"ERROR: (?:\w+\(0x[0-9a-f]+\): )?", str(error))[-1].strip()
     return text.splitlines()[0].rstrip(".:") if text else type(error).__name__
