@@ -1,11 +1,19 @@
 """Deformations as neural fields: encodings, latent codes, decoders, and the file they are stored in."""
 
-from nephi.fields.batch import FieldBatch, LatentBatch, batches, give_latent, latent_grids, latent_parameters
 from nephi.fields.build import build_fields, encoding_lattices
 from nephi.fields.chain import ChainPair, FieldChain
 from nephi.fields.codes import LatentCodes
 from nephi.fields.grids import LatentGrids
 from nephi.fields.inverse import PolishedInverse
+from nephi.fields.maps import (
+    FieldMaps,
+    LatentBatch,
+    field_maps,
+    fields_with_latent,
+    latent_grids,
+    latent_parameters,
+    single_maps,
+)
 from nephi.fields.neural_field import FieldPair, NeuralField
 from nephi.fields.placing import blended, placed
 from nephi.fields.seeded import can_seed, seeded_fields
@@ -21,8 +29,8 @@ __all__ = [
     "UNFIT",
     "ChainPair",
     "DisplacementStep",
-    "FieldBatch",
     "FieldChain",
+    "FieldMaps",
     "FieldPair",
     "FieldSettings",
     "FieldStep",
@@ -34,16 +42,17 @@ __all__ = [
     "Step",
     "StoredTransform",
     "TensorFile",
-    "batches",
     "blended",
     "build_fields",
     "can_seed",
     "encoding_lattices",
-    "give_latent",
+    "field_maps",
+    "fields_with_latent",
     "latent_grids",
     "latent_parameters",
     "nephi_bytes",
     "placed",
     "read_nephi",
     "seeded_fields",
+    "single_maps",
 ]

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from nephi.fields.compiled import gradients_in_place
+from nephi.fields.maps import single_maps
 from nephi.fields.neural_field import FieldPair, NeuralField
-from nephi.transforms import Composite
+from nephi.transforms import Composite, MapPair, SingleMap, mean_penalties
 
 
 class FieldChain(Composite):
@@ -54,10 +55,11 @@ class ChainPair(nn.Module):
         for pair in self._pairs():
             pair.round_tables()
 
-    def code_magnitude(self) -> Tensor | None:
-        """Return the mean of the pairs' `mean |z|`; None without latent codes."""
-        found = [magnitude for pair in self._pairs() if (magnitude := pair.code_magnitude()) is not None]
-        return torch.stack(found).mean() if found else None
+    def maps(self) -> MapPair:
+        """Return the compositions as the maps of B = 1 pairs; the penalty `codes` is the mean over the pairs."""
+        penalties = mean_penalties([single_maps(pair).penalties for pair in self._pairs()])
+        inverse = self.inverse_field
+        return MapPair(SingleMap(self.forward_field), None if inverse is None else SingleMap(inverse), penalties)
 
     def _pairs(self) -> list[FieldPair]:
         return [pair for pair in self.pairs if isinstance(pair, FieldPair)]

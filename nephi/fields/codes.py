@@ -1,4 +1,4 @@
-"""Latent codes: what a deformation remembers, shared by phi and its inverse."""
+"""Latent codes of a deformation, shared by phi and its inverse."""
 
 from __future__ import annotations
 
@@ -22,18 +22,11 @@ class LatentCodes(nn.Module):
     ) -> None:
         super().__init__()
         self.channels = global_channels + local_channels
-        everywhere = torch.randn(global_channels, generator=generator, dtype=torch.float32)
-        self.everywhere = nn.Parameter(spread * everywhere)
+        global_code = torch.randn(global_channels, generator=generator, dtype=torch.float32)
+        self.global_code = nn.Parameter(spread * global_code)
         self.local = LatentGrids([shape], local_channels, spread, generator) if local_channels else None
 
     def jet(self, unit: Tensor, directions: int) -> Tensor:
         """Return the codes' jet `(1 + T, N, channels)` at unit-cube points `(N, D)`."""
-        same = jets.constant(self.everywhere, len(unit), directions)
+        same = jets.constant(self.global_code, len(unit), directions)
         return same if self.local is None else torch.cat([same, self.local.jet(unit, directions)], dim=-1)
-
-    def magnitude(self) -> Tensor:
-        """Return `mean |z|` over all codes: the penalty of NePhi's loss."""
-        parts = [self.everywhere.reshape(-1)]
-        if self.local is not None:
-            parts.append(self.local.table.reshape(-1))
-        return torch.cat(parts).abs().mean()

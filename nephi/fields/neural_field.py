@@ -152,7 +152,3 @@ class FieldPair(nn.Module):
     def codes(self) -> LatentCodes | None:
         """The latent codes both fields read, if there are any."""
         return self.forward_field.codes
-
-    def code_magnitude(self) -> Tensor | None:
-        """Return `mean |z|` over the latent codes; None without any."""
-        return None if self.codes is None else self.codes.magnitude()

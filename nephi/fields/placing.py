@@ -7,8 +7,8 @@ import copy
 import torch
 
 from nephi.errors import UsageError
-from nephi.fields.batch import latent_parameters
 from nephi.fields.domain import Domain
+from nephi.fields.maps import latent_parameters
 from nephi.fields.neural_field import FieldPair
 from nephi.geometry import Grid
 

@@ -22,6 +22,7 @@ from nephi.transforms import AffineTransform, ContinuedDisplacement
 
 # Version 1: at most one step, fields over the fixed grid, as a fit leaves it; 2: any number, each with its own grid.
 FILE = TensorFile("nephi-transform", (1, 2), ".nephi transform", "nephi register")
+STORED_CODE, GLOBAL_CODE = ".codes.everywhere", ".codes.global_code"  # the name in files is that of their first version
 TWIN = "inverse_field.codes."  # the inverse reads the forward field's codes: stored once
 
 
@@ -66,7 +67,7 @@ def _step_tensors(step: Step) -> dict[str, Tensor]:
         return {"displacement": step.field.displacement.float().cpu().contiguous()}
     # Tables are rounded to half precision at the end of the fit, see FieldPair.round_tables.
     return {
-        name: (value.half() if name.endswith(".table") else value).cpu().contiguous()
+        name.replace(GLOBAL_CODE, STORED_CODE): (value.half() if name.endswith(".table") else value).cpu().contiguous()
         for name, value in step.pair.state_dict().items()
         if not name.startswith(TWIN)
     }
@@ -118,7 +119,8 @@ def _steps(header: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[Step, ..
 
 def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Take the tensors whose names begin with `prefix` away; return them without it."""
-    return {n.removeprefix(prefix): tensors.pop(n) for n in list(tensors) if n.startswith(prefix)}
+    names = [name for name in tensors if name.startswith(prefix)]
+    return {name.removeprefix(prefix).replace(STORED_CODE, GLOBAL_CODE): tensors.pop(name) for name in names}
 
 
 def _field_step(settings: FieldSettings, grid: Grid, state: dict[str, Tensor]) -> FieldStep:

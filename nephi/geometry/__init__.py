@@ -1,16 +1,17 @@
-"""Grids and points, their frames, and the lookup of arrays at points."""
+"""Grids and points, their frames, and the interpolation of arrays at points."""
 
 from nephi.geometry.gradient_mode import full_precision, gradients_recorded, recordable
 from nephi.geometry.grid import Grid, Plane, require_cpu_by_default
 from nephi.geometry.interpolation import (
-    lookup,
-    lookup_majority,
-    lookup_nearest,
-    lookup_with_gradient,
+    interpolate,
+    interpolate_batch,
+    interpolate_majority,
+    interpolate_nearest,
+    interpolate_with_gradient,
     multilinear,
     multilinear_with_slopes,
 )
-from nephi.geometry.matrices import determinant, determinant_of_rows, identity_like
+from nephi.geometry.matrices import determinant, determinant_of_rows, identity_like, jacobian_product
 from nephi.geometry.points import PointMap, PointPairs, Points
 
 __all__ = [
@@ -24,10 +25,12 @@ __all__ = [
     "full_precision",
     "gradients_recorded",
     "identity_like",
-    "lookup",
-    "lookup_majority",
-    "lookup_nearest",
-    "lookup_with_gradient",
+    "interpolate",
+    "interpolate_batch",
+    "interpolate_majority",
+    "interpolate_nearest",
+    "interpolate_with_gradient",
+    "jacobian_product",
     "multilinear",
     "multilinear_with_slopes",
     "recordable",

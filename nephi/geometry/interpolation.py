@@ -1,4 +1,4 @@
-"""Multilinear lookup of an array at points: the value, and the value with its gradient.
+"""Multilinear interpolation of an array at points: the value, and the value with its gradient.
 
 Written with gathers instead of `torch.nn.functional.grid_sample`: an integer array stays integer until its corners
 are read, the gradient comes with the value in one pass, and any memory order of the array is read in place.
@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nephi.geometry.grid import Grid
 from nephi.kernels import can_interpolate
 from nephi.kernels import interpolate as interpolate_compiled
 
 
-def lookup_with_gradient(data: Tensor, points_voxel: Tensor) -> tuple[Tensor, Tensor]:
+def interpolate_with_gradient(data: Tensor, points_voxel: Tensor) -> tuple[Tensor, Tensor]:
     """Return the multilinear value of `data` at points, and its gradient.
 
     `data` has shape `(n_1, ..., n_D)` or `(n_1, ..., n_D, C)` (any real dtype, any strides); `points_voxel` has shape
@@ -35,23 +36,39 @@ def lookup_with_gradient(data: Tensor, points_voxel: Tensor) -> tuple[Tensor, Te
     return value, torch.stack(steep, dim=-1)
 
 
-def lookup(data: Tensor, points_voxel: Tensor, window: tuple[float, float] | None = None) -> Tensor:
-    """Return the multilinear value of `data` at points; differentiable with respect to the points.
+def interpolate(data: Tensor, points_voxel: Tensor, window: tuple[float, float] | None = None) -> Tensor:
+    """Return the multilinear value of `data` at points; differentiable with respect to the points and to `data`.
 
-    Shapes as in `lookup_with_gradient`. With a window, its `(low, high)` become (0, 1) and values beyond are clamped,
-    after the interpolation. The gradient is computed with the value, so the backward pass is a product.
+    Shapes as in `interpolate_with_gradient`. With a window, its `(low, high)` become (0, 1) and values beyond are
+    clamped, after the interpolation. Where only the points require a gradient, it is computed with the value, so that
+    the backward pass is a product.
     """
-    if points_voxel.requires_grad and torch.is_grad_enabled():
-        result: Tensor = _Lookup.apply(data, points_voxel, window)  # type: ignore[no-untyped-call]
+    recorded = torch.is_grad_enabled()
+    if recorded and points_voxel.requires_grad and not data.requires_grad:
+        result: Tensor = _Interpolation.apply(data, points_voxel, window)  # type: ignore[no-untyped-call]
         return result
-    if can_interpolate(data, points_voxel):
+    if can_interpolate(data, points_voxel) and not (recorded and data.requires_grad):
         return interpolate_compiled(data, points_voxel, window, gradient=False)[0]
     corners, fractions, _ = _corners(data, points_voxel)
     value = multilinear(corners, fractions)
     return value if window is None else _windowed(value, window)
 
 
-def lookup_nearest(data: Tensor, points_voxel: Tensor) -> Tensor:
+def interpolate_batch(images: Tensor, grid: Grid, points: Tensor) -> Tensor:
+    """Return images `(B, C, *shape)` on one grid at world points `(B, N, D)`, mm, each image at its own: `(B, N, C)`.
+
+    Beyond the grid the border continues. Differentiable with respect to points and images.
+    """
+    voxels = grid.world_to_voxel_points(points)
+    if images.shape[1] == 1:
+        return torch.stack([interpolate(image[0], own) for image, own in zip(images, voxels, strict=True)]).unsqueeze(
+            -1
+        )
+    tables = images.movedim(1, -1).contiguous()
+    return torch.stack([interpolate(table, own) for table, own in zip(tables, voxels, strict=True)])
+
+
+def interpolate_nearest(data: Tensor, points_voxel: Tensor) -> Tensor:
     """Return the value of the voxel nearest to each point `(..., D)`, in `data`'s own dtype."""
     d = points_voxel.shape[-1]
     flat, strides = _flatten(data, d)
@@ -62,7 +79,7 @@ def lookup_nearest(data: Tensor, points_voxel: Tensor) -> Tensor:
     return flat.index_select(0, index.reshape(-1)).reshape(index.shape + flat.shape[1:])
 
 
-def lookup_majority(data: Tensor, points_voxel: Tensor) -> Tensor:
+def interpolate_majority(data: Tensor, points_voxel: Tensor) -> Tensor:
     """Return the label with the largest multilinear weight among the 2^D corners of each point `(..., D)`.
 
     The same as the arg-max of linearly interpolated one-hot maps, at a cost that does not depend on the number of
@@ -87,7 +104,7 @@ def _same(labels: Tensor, gaps: Tensor | None, corner: int) -> Tensor:
     return same if gaps is None else same | (gaps & gaps[corner])
 
 
-class _Lookup(torch.autograd.Function):
+class _Interpolation(torch.autograd.Function):
     """Value forward; backward multiplies by the gradient that came with it. `data` gets none."""
 
     @staticmethod
@@ -116,7 +133,7 @@ def _windowed(values: Tensor, window: tuple[float, float]) -> Tensor:
 def _windowed_with_gradient(
     data: Tensor, points_voxel: Tensor, window: tuple[float, float] | None
 ) -> tuple[Tensor, Tensor]:
-    value, gradient = lookup_with_gradient(data, points_voxel)
+    value, gradient = interpolate_with_gradient(data, points_voxel)
     if window is None:
         return value, gradient
     raw = (value - window[0]) * (1 / (window[1] - window[0]))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import UsageError, warn
-from nephi.geometry import lookup, lookup_majority, lookup_nearest
+from nephi.geometry import interpolate, interpolate_majority, interpolate_nearest
 from nephi.images.image import Image
 from nephi.images.label_maps import looks_like_labels
 
@@ -37,10 +37,10 @@ def interpolator(image: Image, interpolation: str) -> Interpolator:
         raise UsageError(f"unknown interpolation {interpolation!r}: choose one of {', '.join(INTERPOLATIONS)}")
     data = image.data
     if interpolation == "nearest":
-        return lambda points: lookup_nearest(data, points)
+        return lambda points: interpolate_nearest(data, points)
     if interpolation == "label":
         _warn_of_fractions(image)
-        return lambda points: lookup_majority(data, points.double())
+        return lambda points: interpolate_majority(data, points.double())
     _warn_of_labels(image, interpolation)
     if data.dtype.is_floating_point and not bool(data.sum(dtype=torch.float64).isfinite()):
         return _between_gaps(data, interpolation)
@@ -78,8 +78,8 @@ def _warn_of_labels(image: Image, interpolation: str) -> None:
 
 def _linear(data: Tensor) -> Interpolator:
     if _needs_double(data):
-        return lambda points: lookup(data, points.double())
-    return lambda points: lookup(data, points)
+        return lambda points: interpolate(data, points.double())
+    return lambda points: interpolate(data, points)
 
 
 def _bspline(data: Tensor) -> Interpolator:
@@ -123,7 +123,7 @@ def _between_gaps(data: Tensor, interpolation: str) -> Interpolator:
         values = present(points)
         if interpolation == "linear":
             values = values / (1 - missing)
-        nearest = lookup_nearest(data, points)
+        nearest = interpolate_nearest(data, points)
         marks = torch.where(nearest.isfinite(), torch.nan, nearest).to(values.dtype)
         return torch.where(missing > NEGLIGIBLE, marks, values)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nephi.geometry import lookup
+from nephi.geometry import interpolate
 from nephi.images.image import Image
 from nephi.kernels import PatchFrame, can_interpolate, interpolate_patches, patches_gradient
 
@@ -71,7 +71,7 @@ class ImageSampler:
         return (centres_voxel[:, :, None] + steps.view(count, d, -1)).transpose(1, 2)
 
     def _at_voxels(self, points_voxel: Tensor) -> Tensor:
-        return lookup(self.image.data, points_voxel, self.window)
+        return interpolate(self.image.data, points_voxel, self.window)
 
 
 class _Patches(torch.autograd.Function):

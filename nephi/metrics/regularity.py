@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.geometry import Grid, determinant, lookup_nearest
+from nephi.geometry import Grid, determinant, interpolate_nearest
 from nephi.images import Image
 from nephi.transforms import Transform
 
@@ -79,7 +79,7 @@ def voxel_centres_inside(grid: Grid, mask: Image | None) -> Iterator[Tensor]:
 def inside_mask(mask: Image, points: Tensor) -> Tensor:
     """Return a bool tensor `(...)`: whether the voxel of `mask` nearest to each world point `(..., D)` is above 0."""
     voxel = mask.grid.world_to_voxel_points(points)
-    return (lookup_nearest(mask.data, voxel) > 0) & mask.grid.contains_voxel_points(voxel)
+    return (interpolate_nearest(mask.data, voxel) > 0) & mask.grid.contains_voxel_points(voxel)
 
 
 def slab_inside(mask: Image, grid: Grid, start: int, stop: int) -> Tensor:

@@ -5,16 +5,13 @@ from nephi.models.displacement_objective import dense_jacobian
 from nephi.models.encoder import EncoderSettings, Lattice, PairEncoder
 from nephi.models.file import StoredModel, model_bytes, model_tensors, read_model, write_model
 from nephi.models.input import FrameSettings, Seen, bring, frame_grid
-from nephi.models.lookup import look_up
 from nephi.models.model import ModelSettings, NephiSystem, System, build_system
 from nephi.models.nephi_network import NephiNetwork
 from nephi.models.objectives import ObjectiveSettings, PairBatch
-from nephi.models.steps import Chain, NephiSteps
-from nephi.models.unet import DisplacementBatch, DisplacementUNet, UNetSettings
+from nephi.models.steps import NephiSteps
+from nephi.models.unet import DisplacementUNet, UNetSettings
 
 __all__ = [
-    "Chain",
-    "DisplacementBatch",
     "DisplacementUNet",
     "EncoderSettings",
     "FrameSettings",
@@ -35,7 +32,6 @@ __all__ = [
     "build_system",
     "dense_jacobian",
     "frame_grid",
-    "look_up",
     "model_bytes",
     "model_tensors",
     "read_model",

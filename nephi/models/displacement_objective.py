@@ -5,15 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nephi.geometry import Grid
+from nephi.geometry import Grid, interpolate_batch
 from nephi.losses import diffusion, lncc
-from nephi.models.lookup import look_up
 from nephi.models.objectives import ObjectiveSettings, PairBatch, landmark_distance
-from nephi.models.unet import DisplacementBatch
+from nephi.transforms import DisplacementMaps
 
 
 def displacement_terms(
-    displacement: DisplacementBatch, batch: PairBatch, settings: ObjectiveSettings
+    displacement: DisplacementMaps, batch: PairBatch, settings: ObjectiveSettings
 ) -> dict[str, Tensor]:
     """Return the terms of the usual loss of a displacement network: 1 - NCC over all voxels, and diffusion.
 
@@ -22,7 +21,7 @@ def displacement_terms(
     """
     u, grid = displacement.displacement, displacement.grid
     points = grid.voxel_centres().to(u) + u.movedim(1, -1)
-    warped = look_up(batch.moving, grid, points.reshape(len(points), -1, grid.dimension))
+    warped = interpolate_batch(batch.moving, grid, points.reshape(len(points), -1, grid.dimension)).squeeze(-1)
     terms = {
         "similarity": lncc(batch.fixed.flatten(1), warped),
         "diffusion": settings.diffusion * diffusion(dense_jacobian(u, grid)),

@@ -84,7 +84,7 @@ def _predicted(system: System) -> set[str]:
     for module in system.modules():
         if isinstance(module, FieldPair):
             latent |= {id(grids.table) for grids in latent_grids(module)}
-            latent |= {id(module.codes.everywhere)} if module.codes is not None else set()
+            latent |= {id(module.codes.global_code)} if module.codes is not None else set()
     # Twice: the fields share their codes, and each lists them.
     return {name for name, each in system.named_parameters(remove_duplicate=False) if id(each) in latent}
 

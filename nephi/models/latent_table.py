@@ -30,7 +30,7 @@ class CodeBook(nn.Module):
             return nn.Parameter(SPREAD * torch.randn(pairs, *shape, generator=generator, dtype=torch.float32))
 
         rows = [sum(math.prod(lattice.shape) for lattice in levels) for levels in lattices]
-        self.everywhere = fresh(global_codes)
+        self.global_codes = fresh(global_codes)
         self.tables = nn.ParameterList(
             fresh(count, levels[0].channels) for count, levels in zip(rows, lattices, strict=True)
         )
@@ -43,4 +43,4 @@ class CodeBook(nn.Module):
                 return book.mean(dim=0, keepdim=True).expand(len(fixed), *book.shape[1:])
             return book.index_select(0, which)
 
-        return LatentBatch(values(self.everywhere), [values(table) for table in self.tables])
+        return LatentBatch(values(self.global_codes), [values(table) for table in self.tables])

@@ -16,8 +16,9 @@ from nephi.models.displacement_objective import displacement_terms
 from nephi.models.encoder import EncoderSettings
 from nephi.models.nephi_network import NephiNetwork
 from nephi.models.objectives import FieldObjective, ObjectiveSettings, PairBatch
-from nephi.models.steps import Chain, NephiSteps
-from nephi.models.unet import DisplacementBatch, DisplacementUNet, UNetSettings
+from nephi.models.steps import NephiSteps
+from nephi.models.unet import DisplacementUNet, UNetSettings
+from nephi.transforms import ComposedMaps, DisplacementMaps
 
 SYSTEMS = ("nephi", "auto-decoder", "unet")
 
@@ -58,7 +59,7 @@ class System(nn.Module, ABC):
     @abstractmethod
     def forward(
         self, fixed: Tensor, moving: Tensor, which: Tensor | None = None
-    ) -> tuple[Chain | DisplacementBatch, Chain | None]:
+    ) -> tuple[ComposedMaps | DisplacementMaps, ComposedMaps | None]:
         """Return phi (fixed to moving points) and, where it is predicted, its inverse; points `(B, N, D)`, world mm.
 
         `which` `(B,)` are the numbers of the training pairs, of which an auto-decoder knows their values.
@@ -82,9 +83,9 @@ class NephiSystem(System):
             grid, [NephiNetwork(settings.field, settings.encoder, each, generator, settings.pairs) for each in grids]
         )
 
-    def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> tuple[Chain, Chain]:
+    def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> tuple[ComposedMaps, ComposedMaps]:
         """Return phi and its inverse."""
-        found: tuple[Chain, Chain] = self.network(fixed, moving, which)
+        found: tuple[ComposedMaps, ComposedMaps] = self.network(fixed, moving, which)
         return found
 
     def terms(
@@ -104,9 +105,9 @@ class UNetSystem(System):
         self.grid = grid
         self.network = DisplacementUNet(settings.unet, grid, generator)
 
-    def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> tuple[DisplacementBatch, None]:
+    def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> tuple[DisplacementMaps, None]:
         """Return phi; no inverse is predicted."""
-        return DisplacementBatch(self.network(fixed, moving).to(fixed.dtype), self.grid), None
+        return DisplacementMaps(self.network(fixed, moving).to(fixed.dtype), self.grid), None
 
     def terms(
         self, batch: PairBatch, settings: ObjectiveSettings, generators: Sequence[torch.Generator]

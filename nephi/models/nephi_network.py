@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
 from nephi.errors import UsageError
 from nephi.fields import (
-    FieldBatch,
     FieldPair,
     FieldSettings,
     LatentBatch,
-    batches,
     build_fields,
-    give_latent,
+    field_maps,
+    fields_with_latent,
     latent_grids,
 )
 from nephi.geometry import Grid
 from nephi.models.encoder import EncoderSettings, Lattice, PairEncoder
 from nephi.models.latent_table import CodeBook
+from nephi.transforms import Maps
 
 
 class NephiNetwork(nn.Module):
@@ -55,12 +53,12 @@ class NephiNetwork(nn.Module):
             else PairEncoder(encoder, grid.shape, settings.global_codes, lattices, generator)
         )
 
-    def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> tuple[FieldBatch, FieldBatch]:
+    def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> tuple[Maps, Maps]:
         """Return phi (fixed to moving points) and its inverse for images `(B, 1, *shape)`; points are world mm.
 
         `which` `(B,)` are the pairs' numbers, of which an auto-decoder knows their values.
         """
-        phi, inverse = batches(self.fields, self.encoder(fixed, moving, which))
+        phi, inverse, _ = field_maps(self.fields, self.encoder(fixed, moving, which))
         assert inverse is not None
         return phi, inverse
 
@@ -72,6 +70,4 @@ class NephiNetwork(nn.Module):
     @torch.no_grad()
     def fields_with(self, latent: LatentBatch) -> FieldPair:
         """Return fields of their own with the latent values of one pair (a batch of one)."""
-        fields = copy.deepcopy(self.fields)
-        give_latent(fields, latent)
-        return fields.requires_grad_(True)
+        return fields_with_latent(self.fields, latent)

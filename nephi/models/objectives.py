@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from nephi.errors import UsageError
-from nephi.geometry import Grid, PointMap
+from nephi.geometry import Grid, PointMap, interpolate_batch
 from nephi.images import Image
 from nephi.losses import LOCAL, gradicon, similarity, similarity_factors
-from nephi.models.lookup import look_up
-from nephi.models.steps import Chain
 from nephi.sampling import GridPoints, MaskPoints, PointSource, patch_offsets
+from nephi.transforms import ComposedMaps
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class FieldObjective:
         self.offsets = patch_offsets(grid.dimension, settings.radius, settings.spacing).to(batch.fixed)
         self.compare = similarity(settings.similarity, settings.contrast)
 
-    def terms(self, phi: Chain, inverse: Chain) -> dict[str, Tensor]:
+    def terms(self, phi: ComposedMaps, inverse: ComposedMaps) -> dict[str, Tensor]:
         """Return the weighted terms of the loss, means over the pairs; their sum is to be minimised.
 
         similarity: the mean over both directions; gradicon: in both orders; codes: mean |z|.
@@ -114,7 +113,7 @@ class FieldObjective:
         terms = {
             "similarity": unlike / 2,
             "gradicon": settings.gradicon * irregular / 2,
-            "codes": settings.codes * phi.magnitude,
+            "codes": settings.codes * phi.penalties()["codes"],
         }
         here, there = batch.fixed_landmarks, batch.moving_landmarks
         if settings.landmarks and here is not None and there is not None:
@@ -123,7 +122,7 @@ class FieldObjective:
             )
         return terms
 
-    def _unlike(self, here: Tensor, there: Tensor, mask: Tensor | None, way: Chain) -> Tensor:
+    def _unlike(self, here: Tensor, there: Tensor, mask: Tensor | None, way: ComposedMaps) -> Tensor:
         centres = self._drawn(self.settings.points, mask)
         if self.settings.radius:
             moved, jacobian = way.value_and_jacobian(centres)
@@ -132,12 +131,12 @@ class FieldObjective:
             moved, carried = way(centres), self.offsets
         patches = centres[:, :, None] + self.offsets, moved[:, :, None] + carried
         samples = [
-            look_up(image, self.grid, points.flatten(1, 2)).reshape(points.shape[:3])
+            interpolate_batch(image, self.grid, points.flatten(1, 2)).reshape(points.shape[:3])
             for image, points in zip((here, there), patches, strict=True)
         ]
         return torch.stack([self.compare(one, other) for one, other in zip(*samples, strict=True)]).mean()
 
-    def _irregular(self, way: Chain, back: Chain) -> Tensor:
+    def _irregular(self, way: ComposedMaps, back: ComposedMaps) -> Tensor:
         moved, inner = way.value_and_jacobian(self._drawn(self.settings.regular_points, None))
         return gradicon(back.value_and_jacobian(moved)[1], inner)
 

@@ -7,36 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nephi.fields import FieldBatch, FieldPair, batches
-from nephi.geometry import Grid
-from nephi.models.lookup import look_up
+from nephi.fields import FieldPair, field_maps
+from nephi.geometry import Grid, interpolate_batch
 from nephi.models.nephi_network import NephiNetwork
-
-
-class Chain:
-    """Deformations of B pairs applied one after the other, the **first** of the list first; points `(B, N, D)`."""
-
-    def __init__(self, members: Sequence[FieldBatch]) -> None:
-        self.members = tuple(members)
-
-    def __call__(self, points: Tensor) -> Tensor:
-        """Return where the points go, mm."""
-        for member in self.members:
-            points = member(points)
-        return points
-
-    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return where the points go, and the product of the members' Jacobians, the last on the left."""
-        points, jacobian = self.members[0].value_and_jacobian(points)
-        for member in self.members[1:]:
-            points, outer = member.value_and_jacobian(points)
-            jacobian = outer @ jacobian
-        return points, jacobian
-
-    @property
-    def magnitude(self) -> Tensor:
-        """The mean of the members' `mean |z|`."""
-        return torch.stack([member.latent.magnitude() for member in self.members]).mean()
+from nephi.transforms import ComposedMaps, Maps
 
 
 def blurred(images: Tensor, coarse: Grid, fine: Grid) -> Tensor:
@@ -66,30 +40,32 @@ class NephiSteps(nn.Module):
         self.grid = grid
         self.steps = nn.ModuleList(steps)
 
-    def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> tuple[Chain, Chain]:
+    def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> tuple[ComposedMaps, ComposedMaps]:
         """Return phi (fixed to moving points, world mm) and its inverse for images `(B, 1, *shape)` on `grid`.
 
         `which` as in `NephiNetwork`.
         """
-        forward: list[FieldBatch] = []
-        backward: list[FieldBatch] = []
+        forward: list[Maps] = []
+        backward: list[Maps] = []
         for network in self._networks():
-            phi, psi = network(*self._seen(network, fixed, moving, Chain(forward)), which)
+            phi, psi = network(*self._seen(network, fixed, moving, ComposedMaps(forward)), which)
             forward.insert(0, phi)
             backward.append(psi)
-        return Chain(forward), Chain(backward)
+        return ComposedMaps(forward), ComposedMaps(backward)
 
     def field_pairs(self, fixed: Tensor, moving: Tensor) -> list[FieldPair]:
         """Return fields of their own for one pair `(1, 1, *shape)`, as they are applied: the last step first."""
-        forward: list[FieldBatch] = []
+        forward: list[Maps] = []
         pairs: list[FieldPair] = []
         for network in self._networks():
-            latent = network.encoder(*self._seen(network, fixed, moving, Chain(forward)))
-            forward.insert(0, batches(network.fields, latent)[0])
+            latent = network.encoder(*self._seen(network, fixed, moving, ComposedMaps(forward)))
+            forward.insert(0, field_maps(network.fields, latent)[0])
             pairs.insert(0, network.fields_with(latent))
         return pairs
 
-    def _seen(self, network: NephiNetwork, fixed: Tensor, moving: Tensor, before: Chain) -> tuple[Tensor, Tensor]:
+    def _seen(
+        self, network: NephiNetwork, fixed: Tensor, moving: Tensor, before: ComposedMaps
+    ) -> tuple[Tensor, Tensor]:
         """Return what a step sees: the fixed image, and the moving one warped by the steps before, on its grid."""
         same = network.grid.same_as(self.grid)
         if same and not before.members:
@@ -100,11 +76,11 @@ class NephiSteps(nn.Module):
         points = points.reshape(1, -1, points.shape[-1]).expand(len(fixed), -1, -1)
         shape = (len(fixed), 1, *network.grid.shape)
         if not same:
-            fixed = look_up(fixed, self.grid, points).reshape(shape)
+            fixed = interpolate_batch(fixed, self.grid, points).reshape(shape)
         moved = points + self._displacement(before, network.grid, points)
-        return fixed, look_up(moving, self.grid, moved).reshape(shape)
+        return fixed, interpolate_batch(moving, self.grid, moved).reshape(shape)
 
-    def _displacement(self, before: Chain, grid: Grid, points: Tensor) -> Tensor:
+    def _displacement(self, before: ComposedMaps, grid: Grid, points: Tensor) -> Tensor:
         """Return how far the steps before move the centres of `grid`, for the picture that its step is shown.
 
         They are asked where the coarsest of them sees voxels, and what lies between is interpolated: an eighth of the

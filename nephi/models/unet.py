@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from nephi.errors import UsageError
 from nephi.geometry import Grid
 from nephi.models.blocks import block, convolution, initialise
-from nephi.models.lookup import look_up
 
 
 @dataclass(frozen=True)
@@ -59,18 +58,3 @@ class DisplacementUNet(nn.Module):
             features = nn.functional.interpolate(features, size=finer.shape[2:], mode=self.mode, align_corners=False)
             features = level(torch.cat([features, finer], dim=1))
         return torch.einsum("ij,bj...->bi...", self.to_world, self.last(features))
-
-
-class DisplacementBatch:
-    """Displacements of B pairs on one grid as deformations: linear between voxel centres, constant beyond the border.
-
-    `displacement` `(B, D, *shape)`, mm.
-    """
-
-    def __init__(self, displacement: Tensor, grid: Grid) -> None:
-        self.displacement = displacement
-        self.grid = grid
-
-    def __call__(self, points: Tensor) -> Tensor:
-        """Return where the points `(B, N, D)` go, mm."""
-        return points + torch.stack([look_up(u, self.grid, points) for u in self.displacement.split(1, dim=1)], dim=-1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nephi import losses
-from nephi.fields import ChainPair, FieldChain, FieldPair, NeuralField
+from nephi.fields import ChainPair, FieldChain, FieldPair, NeuralField, single_maps
 from nephi.images import ImageSampler
 from nephi.settings import RegularitySettings, Settings
 
@@ -123,5 +123,7 @@ def _regularity(directions: list[_Direction], weights: RegularitySettings) -> di
 
 
 def _code_penalty(fields: FieldPair | ChainPair, settings: Settings) -> dict[str, Tensor]:
-    magnitude = fields.code_magnitude() if settings.regularity.codes else None
-    return {} if magnitude is None else {"codes": settings.regularity.codes * magnitude}
+    if not settings.regularity.codes:
+        return {}
+    penalties = (fields.maps() if isinstance(fields, ChainPair) else single_maps(fields)).penalties
+    return {name: settings.regularity.codes * value for name, value in penalties.items()}

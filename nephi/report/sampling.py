@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nephi.geometry import determinant, lookup
+from nephi.geometry import determinant, interpolate
 from nephi.images import Image
 from nephi.report.lattice import lattice_lines
 from nephi.report.planes import Planes
@@ -72,4 +72,4 @@ def _seen(image: Image, window: tuple[float, float], points: Tensor) -> tuple[Te
     """Return grey values 0 to 255 at world points, 0 beyond the image; and which points lie in it."""
     voxels = image.grid.world_to_voxel_points(points)
     inside = image.grid.contains_voxel_points(voxels)
-    return (lookup(image.data, voxels, window) * 255).round() * inside, inside
+    return (interpolate(image.data, voxels, window) * 255).round() * inside, inside

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from nephi.geometry import Grid, lookup_nearest
+from nephi.geometry import Grid, interpolate_nearest
 from nephi.images import Image
 
 SPARSE = 0.01  # share of the box
@@ -59,7 +59,7 @@ class MaskPoints:
             trials = int(1.1 * missing / self.share) + 16
             voxel = torch.rand(trials, len(self.low), generator=generator, dtype=torch.float64)
             voxel.mul_(self.extent).add_(self.low).sub_(0.5)  # in place: a million points a time are drawn
-            voxel = voxel[lookup_nearest(self.mask.data, voxel) > 0][:missing]
+            voxel = voxel[interpolate_nearest(self.mask.data, voxel) > 0][:missing]
             found.append(voxel)
             missing -= len(voxel)
         return self.mask.grid.voxel_to_world_points(torch.cat(found)).float()

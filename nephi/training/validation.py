@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from nephi.datasets import DatasetIndex, DatasetPair
-from nephi.geometry import Grid, PointMap, determinant
+from nephi.geometry import Grid, PointMap, determinant, interpolate_batch
 from nephi.images import resample
 from nephi.io import read_image, read_point_pairs
 from nephi.losses import ncc
 from nephi.metrics import dice, landmark_errors
-from nephi.models import Seen, System, dense_jacobian, frame_grid, look_up
+from nephi.models import Seen, System, dense_jacobian, frame_grid
 from nephi.training.cache import SeenImages
 from nephi.transforms import AffineTransform
 
@@ -58,7 +58,7 @@ def validate_pair(system: System, pair: DatasetPair, seen: SeenImages, device: t
     phi, _ = system(fixed.values[None].to(device), moving.values[None].to(device))
     centres = grid.voxel_centres().reshape(1, -1, grid.dimension)
     moved = torch.cat([phi(part.to(device)).cpu() for part in centres.split(POINTS, dim=1)], dim=1)
-    warped = look_up(moving.values[None], grid, moved).reshape(fixed.values.shape)
+    warped = interpolate_batch(moving.values[None], grid, moved).reshape(fixed.values.shape)
     displacement = (moved - centres).transpose(1, 2).reshape(1, grid.dimension, *grid.shape)
     inner = [n - 1 for n in grid.shape]
     determinants = determinant(dense_jacobian(displacement, grid)).reshape(1, *inner)

@@ -3,27 +3,45 @@
 from nephi.transforms.affine import AffineTransform
 from nephi.transforms.beyond import warn_beyond_fields
 from nephi.transforms.bspline import BSplineField
-from nephi.transforms.composite import Composite, as_affine
+from nephi.transforms.composite import Composite, as_affine, composed, composed_with_jacobian
 from nephi.transforms.displacement import ContinuedDisplacement, DisplacementField
 from nephi.transforms.fitting import FittingGrid, fitting_grid
 from nephi.transforms.inverse import NumericalInverse, invert
+from nephi.transforms.maps import (
+    AffineMaps,
+    ComposedMaps,
+    DisplacementMaps,
+    MapPair,
+    Maps,
+    SingleMap,
+    mean_penalties,
+)
 from nephi.transforms.point_types import any_real_points
 from nephi.transforms.transform import Transform
 from nephi.transforms.voxels import displacement_slabs
 
 __all__ = [
+    "AffineMaps",
     "AffineTransform",
     "BSplineField",
+    "ComposedMaps",
     "Composite",
     "ContinuedDisplacement",
     "DisplacementField",
+    "DisplacementMaps",
     "FittingGrid",
+    "MapPair",
+    "Maps",
     "NumericalInverse",
+    "SingleMap",
     "Transform",
     "any_real_points",
     "as_affine",
+    "composed",
+    "composed_with_jacobian",
     "displacement_slabs",
     "fitting_grid",
     "invert",
+    "mean_penalties",
     "warn_beyond_fields",
 ]

@@ -1,14 +1,15 @@
-"""Transforms one after the other."""
+"""Composition of transforms."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.geometry import Grid
+from nephi.geometry import Grid, jacobian_product
 from nephi.transforms.affine import AffineTransform
 from nephi.transforms.point_types import any_real_points
 from nephi.transforms.transform import Transform
@@ -51,23 +52,42 @@ class Composite(Transform):
 
     @any_real_points
     def __call__(self, points: Tensor) -> Tensor:
-        """Return where the chain takes the points `(..., D)`, in mm."""
-        for transform in self.transforms:
-            points = transform(points)
-        return points
+        """Return the composition's values at points `(..., D)`, in mm."""
+        return composed(self.transforms, points)
 
     @any_real_points
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the chain's value and Jacobian: the product of the members' Jacobians, last on the left."""
-        points, jacobian = self.transforms[0].value_and_jacobian(points)
-        for transform in self.transforms[1:]:
-            points, outer = transform.value_and_jacobian(points)
-            if isinstance(transform, AffineTransform):  # one matrix for all points: a third of the time
-                linear = transform.matrix[:-1, :-1].to(jacobian)
-                jacobian = torch.einsum("ij,...jk->...ik", linear, jacobian)
-            else:
-                jacobian = outer @ jacobian
-        return points, jacobian
+        """Return the composition's values and Jacobians at points `(..., D)`."""
+        return composed_with_jacobian(self.transforms, points)
+
+
+class Differentiable(Protocol):
+    """A function of points that has a Jacobian: a `Transform`, or the `Maps` of several pairs."""
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return the values at points `(..., D)`."""
+
+    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the values and the Jacobians `(..., D, D)`."""
+
+
+def composed(members: Sequence[Differentiable], points: Tensor) -> Tensor:
+    """Return the values of the composition of `members` at points `(..., D)`, mm; the **first** member acts first."""
+    for member in members:
+        points = member(points)
+    return points
+
+
+def composed_with_jacobian(members: Sequence[Differentiable], points: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the values of a composition, and the product of its members' Jacobians, the last on the left.
+
+    Raises `IndexError` for a composition without members.
+    """
+    points, jacobian = members[0].value_and_jacobian(points)
+    for member in members[1:]:
+        points, outer = member.value_and_jacobian(points)
+        jacobian = jacobian_product(outer, jacobian)
+    return points, jacobian
 
 
 def as_affine(transform: Transform) -> AffineTransform | None:

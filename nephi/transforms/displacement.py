@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.geometry import Grid, identity_like, lookup, lookup_with_gradient
+from nephi.geometry import Grid, identity_like, interpolate, interpolate_with_gradient
 from nephi.transforms.point_types import any_real_points
 from nephi.transforms.transform import Transform
 
@@ -43,14 +43,14 @@ class DisplacementField(Transform):
         """Return `x + u(x)` for points `(..., D)`."""
         voxel = self.grid.world_to_voxel_points(points)
         inside = self.grid.contains_voxel_points(voxel).unsqueeze(-1)
-        return points + lookup(self.displacement, voxel) * inside
+        return points + interpolate(self.displacement, voxel) * inside
 
     @any_real_points
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return `x + u(x)` and `I + du/dx`, piecewise linear: the derivative of the interpolant itself."""
         voxel = self.grid.world_to_voxel_points(points)
         inside = self.grid.contains_voxel_points(voxel).unsqueeze(-1)
-        u, gradient_voxel = lookup_with_gradient(self.displacement, voxel)
+        u, gradient_voxel = interpolate_with_gradient(self.displacement, voxel)
         to_voxel = self.grid.inverse_affine[:-1, :-1].to(points)
         gradient = gradient_voxel @ to_voxel * inside.unsqueeze(-1)
         return points + u * inside, identity_like(points) + gradient
@@ -65,11 +65,11 @@ class ContinuedDisplacement(DisplacementField):
     @any_real_points
     def __call__(self, points: Tensor) -> Tensor:
         """Return `x + u(x)` for points `(..., D)`."""
-        return points + lookup(self.displacement, self.grid.world_to_voxel_points(points))
+        return points + interpolate(self.displacement, self.grid.world_to_voxel_points(points))
 
     @any_real_points
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return `x + u(x)` and `I + du/dx`, piecewise linear; beyond the grid nothing changes across its border."""
-        u, gradient_voxel = lookup_with_gradient(self.displacement, self.grid.world_to_voxel_points(points))
+        u, gradient_voxel = interpolate_with_gradient(self.displacement, self.grid.world_to_voxel_points(points))
         gradient = gradient_voxel @ self.grid.inverse_affine[:-1, :-1].to(points)
         return points + u, identity_like(points) + gradient

@@ -14,15 +14,7 @@ def test_global_then_local(dimension, unit_points, everywhere, local) -> None:
     z, unit = codes(dimension, everywhere, local), unit_points(dimension)
     jet = z.jet(unit, dimension)
     assert jet.shape == (1 + dimension, len(unit), z.channels) and z.channels == everywhere + local
-    assert (jet[0, :, :everywhere] == z.everywhere).all() and (jet[1:, :, :everywhere] == 0).all()
+    assert (jet[0, :, :everywhere] == z.global_code).all() and (jet[1:, :, :everywhere] == 0).all()
     if local:
         assert torch.equal(jet[..., everywhere:], z.local.jet(unit, dimension))
     torch.testing.assert_close(z.jet(unit, 0), jet[:1])
-
-
-@pytest.mark.parametrize(("everywhere", "local"), [(2, 3), (2, 0), (0, 3)])
-def test_magnitude_is_the_mean_over_every_code(everywhere, local) -> None:
-    z = codes(2, everywhere, local)
-    numbers = [abs(v) for p in z.parameters() for v in p.detach().flatten().tolist()]
-    assert z.magnitude().item() == pytest.approx(sum(numbers) / len(numbers))
-    assert len(numbers) == everywhere + 12 * local

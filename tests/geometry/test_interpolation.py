@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from nephi.geometry import lookup, lookup_majority, lookup_nearest, lookup_with_gradient
+from nephi.geometry import (
+    Grid,
+    interpolate,
+    interpolate_batch,
+    interpolate_majority,
+    interpolate_nearest,
+    interpolate_with_gradient,
+)
 
 SHAPES = {2: (6, 5), 3: (4, 5, 6)}
 with_channels = pytest.mark.parametrize("channels", [(), (3,)], ids=["scalar", "channels"])
@@ -40,16 +47,16 @@ def by_scipy(data: torch.Tensor, points: torch.Tensor, order: int = 1) -> torch.
 def test_lookup_against_scipy(dimension, channels) -> None:
     data, points = voxels(dimension, channels), points_around(dimension)
     expected = by_scipy(data, points)
-    torch.testing.assert_close(lookup(data, points), expected)
-    torch.testing.assert_close(lookup_with_gradient(data, points)[0], expected)
-    torch.testing.assert_close(lookup(data, points.requires_grad_()).detach(), expected)
+    torch.testing.assert_close(interpolate(data, points), expected)
+    torch.testing.assert_close(interpolate_with_gradient(data, points)[0], expected)
+    torch.testing.assert_close(interpolate(data, points.requires_grad_()).detach(), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int16, torch.int32, torch.float32])
 def test_types_of_voxels(dimension, dtype) -> None:
     data, points = voxels(dimension, dtype=dtype), points_around(dimension)
-    assert lookup(data, points.float()).dtype == torch.float32
-    torch.testing.assert_close(lookup(data, points), by_scipy(data, points))
+    assert interpolate(data, points.float()).dtype == torch.float32
+    torch.testing.assert_close(interpolate(data, points), by_scipy(data, points))
 
 
 @with_channels
@@ -63,36 +70,36 @@ def test_memory_order_does_not_matter(dimension, channels) -> None:
         order = order if len(order) == data.ndim else [*order, dimension]
         stored = data.permute(order).contiguous().permute(np.argsort(order).tolist())
         assert torch.equal(stored, data) and not stored.is_contiguous()
-        assert torch.equal(lookup(stored, points), lookup(data, points))
-        assert torch.equal(lookup_nearest(stored, points), lookup_nearest(data, points))
+        assert torch.equal(interpolate(stored, points), interpolate(data, points))
+        assert torch.equal(interpolate_nearest(stored, points), interpolate_nearest(data, points))
 
 
 def test_any_number_of_point_axes(dimension) -> None:
     data, points = voxels(dimension, (3,)), points_around(dimension, 24)
-    values, gradients = lookup_with_gradient(data, points)
+    values, gradients = interpolate_with_gradient(data, points)
     for shape in [(24,), (2, 3, 4)]:
-        value, gradient = lookup_with_gradient(data, points.reshape(*shape, dimension))
+        value, gradient = interpolate_with_gradient(data, points.reshape(*shape, dimension))
         assert torch.equal(value, values.reshape(*shape, 3))
         assert torch.equal(gradient, gradients.reshape(*shape, 3, dimension))
-    assert torch.equal(lookup(data, points[0]), values[0])
-    assert lookup(data, points[:0]).shape == (0, 3)
+    assert torch.equal(interpolate(data, points[0]), values[0])
+    assert interpolate(data, points[:0]).shape == (0, 3)
 
 
 @with_channels
 def test_gradient_is_the_central_difference(dimension, channels) -> None:
     data, points = voxels(dimension, channels), points_around(dimension)
     step = 1e-3
-    _, gradient = lookup_with_gradient(data, points)
+    _, gradient = interpolate_with_gradient(data, points)
     for axis, shift in enumerate(step * torch.eye(dimension, dtype=torch.float64)):
-        difference = (lookup(data, points + shift) - lookup(data, points - shift)) / (2 * step)
+        difference = (interpolate(data, points + shift) - interpolate(data, points - shift)) / (2 * step)
         torch.testing.assert_close(gradient[..., axis], difference, rtol=0, atol=1e-8)
 
 
 @with_channels
 def test_backward(dimension, channels) -> None:
     data, points = voxels(dimension, channels), points_around(dimension, 8).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: lookup(data, x), (points,))
-    assert torch.autograd.gradcheck(lambda x: lookup_with_gradient(data, x), (points,))
+    assert torch.autograd.gradcheck(lambda x: interpolate(data, x), (points,))
+    assert torch.autograd.gradcheck(lambda x: interpolate_with_gradient(data, x), (points,))
 
 
 def test_border_value_goes_on_with_no_slope_across(dimension) -> None:
@@ -100,8 +107,8 @@ def test_border_value_goes_on_with_no_slope_across(dimension) -> None:
     upper = torch.tensor(SHAPES[dimension]) - 1
     points = points_around(dimension, margin=3.0)
     at_border = points.clamp(min=0).minimum(upper)
-    value, gradient = lookup_with_gradient(data, points)
-    torch.testing.assert_close(value, lookup(data, at_border))
+    value, gradient = interpolate_with_gradient(data, points)
+    torch.testing.assert_close(value, interpolate(data, at_border))
     beyond = points != at_border
     assert beyond.any() and (gradient[beyond] == 0).all() and (gradient[~beyond] != 0).all()
 
@@ -112,7 +119,7 @@ def test_linear_functions_are_reproduced(dimension, coefficients) -> None:
     slope = torch.tensor(slope, dtype=torch.float64)
     lattice = torch.stack(torch.meshgrid(*map(torch.arange, SHAPES[dimension]), indexing="ij"), dim=-1).double()
     points = points_around(dimension, margin=0.0)
-    value, gradient = lookup_with_gradient(lattice @ slope + offset, points)
+    value, gradient = interpolate_with_gradient(lattice @ slope + offset, points)
     torch.testing.assert_close(value, points @ slope + offset)
     torch.testing.assert_close(gradient, slope.expand_as(gradient))
 
@@ -121,30 +128,30 @@ def test_linear_functions_are_reproduced(dimension, coefficients) -> None:
 def test_axis_of_one_voxel(axis) -> None:
     data, points = voxels(3).narrow(axis, 2, 1), points_around(3)
     kept = [a for a in range(3) if a != axis]
-    value, gradient = lookup_with_gradient(data, points)
-    flat_value, flat_gradient = lookup_with_gradient(data.squeeze(axis), points[:, kept])
+    value, gradient = interpolate_with_gradient(data, points)
+    flat_value, flat_gradient = interpolate_with_gradient(data.squeeze(axis), points[:, kept])
     torch.testing.assert_close(value, flat_value)
     torch.testing.assert_close(gradient[:, kept], flat_gradient)
     assert (gradient[:, axis] == 0).all()
-    assert torch.equal(lookup_nearest(data, points), lookup_nearest(data.squeeze(axis), points[:, kept]))
+    assert torch.equal(interpolate_nearest(data, points), interpolate_nearest(data.squeeze(axis), points[:, kept]))
 
 
 def test_single_voxel() -> None:
-    value, gradient = lookup_with_gradient(torch.full((1, 1, 1), 5), torch.tensor([[0.0, -3.0, 9.0]]))
+    value, gradient = interpolate_with_gradient(torch.full((1, 1, 1), 5), torch.tensor([[0.0, -3.0, 9.0]]))
     assert value.tolist() == [5.0] and gradient.tolist() == [[0.0, 0.0, 0.0]]
 
 
 def test_ends_of_the_array(dimension) -> None:
     data = voxels(dimension)
     last = torch.tensor([n - 1.0 for n in data.shape], dtype=torch.float64)
-    assert lookup(data, last) == data.flatten()[-1] and lookup(data, 0 * last) == data.flatten()[0]
+    assert interpolate(data, last) == data.flatten()[-1] and interpolate(data, 0 * last) == data.flatten()[0]
 
 
 @with_channels
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.float64])
 def test_nearest_against_scipy(dimension, channels, dtype) -> None:
     data, points = voxels(dimension, channels, dtype), points_around(dimension)
-    found = lookup_nearest(data, points)
+    found = interpolate_nearest(data, points)
     assert found.dtype == dtype
     assert torch.equal(found.double(), by_scipy(data, points, order=0))
 
@@ -157,18 +164,37 @@ def test_majority_is_the_largest_interpolated_indicator(dimension) -> None:
     top = indicators.topk(2, dim=0).values
     clear = top[0] > top[1] + 1e-6
     assert clear.float().mean() > 0.9
-    assert torch.equal(lookup_majority(labels, points)[clear], indicators.argmax(dim=0).double()[clear])
+    assert torch.equal(interpolate_majority(labels, points)[clear], indicators.argmax(dim=0).double()[clear])
 
 
 def test_majority_is_not_the_nearest_label() -> None:
     """Two corners of one label outweigh the nearest corner."""
     labels = torch.tensor([[1, 2], [2, 3]])
-    assert lookup_majority(labels, torch.tensor([0.45, 0.45])) == 2
-    assert lookup_nearest(labels, torch.tensor([0.45, 0.45])) == 1
+    assert interpolate_majority(labels, torch.tensor([0.45, 0.45])) == 2
+    assert interpolate_nearest(labels, torch.tensor([0.45, 0.45])) == 1
 
 
 def test_large_labels_in_float64() -> None:
     labels = torch.full((3, 3), 614_454_277)
     point = torch.tensor([0.3, 1.2])
-    assert lookup_nearest(labels, point) == 614_454_277
-    assert lookup_majority(labels, point.double()) == 614_454_277
+    assert interpolate_nearest(labels, point) == 614_454_277
+    assert interpolate_majority(labels, point.double()) == 614_454_277
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_batch_is_interpolated_image_by_image(grid: Grid, channels: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    images = torch.rand(2, channels, *grid.shape, generator=generator, dtype=torch.float64)
+    shares = torch.rand(2, 20, grid.dimension, generator=generator, dtype=torch.float64)
+    points = grid.voxel_to_world_points(shares * (torch.tensor(grid.shape) + 1) - 1)
+    values = interpolate_batch(images, grid, points)
+    for k in range(2):
+        expected = by_scipy(images[k].movedim(0, -1), grid.world_to_voxel_points(points[k]))
+        torch.testing.assert_close(values[k], expected)
+
+
+def test_gradients_reach_data_and_points(dimension) -> None:
+    data, points = voxels(dimension, (2,)), points_around(dimension, 6, margin=-0.5)
+    inputs = data.requires_grad_(), points.requires_grad_()
+    assert torch.autograd.gradcheck(interpolate, inputs)
+    assert torch.autograd.gradcheck(interpolate_with_gradient, inputs)

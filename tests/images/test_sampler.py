@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nephi.geometry import lookup
+from nephi.geometry import interpolate
 from nephi.images import Image, ImageSampler
 from nephi.sampling import patch_offsets
 
@@ -13,7 +13,7 @@ with_window = pytest.mark.parametrize("window", [None, WINDOW], ids=["raw", "win
 
 def slowly(image: Image, points: torch.Tensor, window: tuple[float, float] | None) -> torch.Tensor:
     """Values in float64 throughout."""
-    values = lookup(image.data, image.grid.world_to_voxel_points(points.double()))
+    values = interpolate(image.data, image.grid.world_to_voxel_points(points.double()))
     return values if window is None else ((values - window[0]) / (window[1] - window[0])).clamp(0, 1)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nephi import kernels
-from nephi.geometry import Grid, lookup, lookup_with_gradient
+from nephi.geometry import Grid, interpolate, interpolate_with_gradient
 from nephi.images import Image, ImageSampler
 from nephi.sampling import patch_offsets
 
@@ -32,7 +32,7 @@ def test_values_and_gradients_agree_with_the_twin(shape: tuple[int, ...], dtype:
     data, points = volume(shape, dtype, backwards), scattered(shape)
     assert kernels.can_interpolate(data, points)
     values, gradients = kernels.interpolate(data, points, None, gradient=True)
-    expected, slopes = lookup_with_gradient(data, points)
+    expected, slopes = interpolate_with_gradient(data, points)
     torch.testing.assert_close(values, expected)
     torch.testing.assert_close(gradients, slopes, rtol=1e-5, atol=1e-3)
     assert torch.equal(kernels.interpolate(data, points, None, gradient=False)[0], values)
@@ -41,7 +41,7 @@ def test_values_and_gradients_agree_with_the_twin(shape: tuple[int, ...], dtype:
 def test_a_strided_view_is_read_in_place() -> None:
     data = volume((20, 18, 16), torch.int16, False)[::2, 3:, ::3]
     points = scattered(tuple(data.shape))
-    torch.testing.assert_close(lookup(data, points), lookup(data.double(), points.double()).float())
+    torch.testing.assert_close(interpolate(data, points), interpolate(data.double(), points.double()).float())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int16])
@@ -50,7 +50,7 @@ def test_the_window_and_its_gradient_agree_with_the_twin(dtype: torch.dtype) -> 
     found = []
     for precision in (torch.float32, torch.float64):  # torch computes in double
         points = scattered((9, 7, 8)).to(precision).requires_grad_()
-        values = lookup(data, points, window)
+        values = interpolate(data, points, window)
         values.square().sum().backward()
         found.append((values.double(), points.grad.double()))
     assert found[0][0].min() == 0 and found[0][0].max() == 1

@@ -61,7 +61,7 @@ def test_an_unknown_pair_gets_the_mean(settings: ModelSettings, grid: Grid, imag
     assert not torch.allclose(known[0], known[1])
     books = [step.encoder for step in system.network.steps]
     for book in books:
-        assert torch.equal(book(*images).everywhere[0], book.everywhere.mean(dim=0))
+        assert torch.equal(book(*images).global_codes[0], book.global_codes.mean(dim=0))
 
 
 def test_only_the_pairs_of_a_batch_get_gradients(

@@ -63,7 +63,7 @@ def test_latent_values_of_any_kind(
 ) -> None:
     found = NephiNetwork(settings, encoder, grid, generator())
     latent = found.encoder(*images)
-    assert latent.everywhere.shape == (3, settings.global_codes)
+    assert latent.global_codes.shape == (3, settings.global_codes)
     assert [table.shape[1:] for table in latent.tables] == [g.table.shape for g in latent_grids(found.fields)]
 
 
@@ -86,10 +86,10 @@ def test_an_encoder_with_forces_looks_at_them(field_settings: FieldSettings, gri
     """Without their weights it says something else, of two images; of one image twice there are no forces."""
     found = network(field_settings, grid, FORCED)
     same = images[0], images[0]
-    before = [found.encoder(*pair).everywhere.detach() for pair in (images, same)]
+    before = [found.encoder(*pair).global_codes.detach() for pair in (images, same)]
     with torch.no_grad():
         found.encoder.down[0][0].weight[:, 2:] = 0
-    after = [found.encoder(*pair).everywhere.detach() for pair in (images, same)]
+    after = [found.encoder(*pair).global_codes.detach() for pair in (images, same)]
     assert float((after[0] - before[0]).abs().max()) > 1e-3
     torch.testing.assert_close(after[1], before[1])
 
@@ -153,7 +153,7 @@ def test_images_of_any_shape_give_values_on_the_lattices(dimension: int) -> None
         image = torch.rand(1, 1, *shape[:dimension])
         latent = encoder(image, image)
         rows = [math.prod(shape) for shape in shapes]
-        assert latent.everywhere.shape == (1, 2)
+        assert latent.global_codes.shape == (1, 2)
         assert [t.shape for t in latent.tables] == [(1, sum(rows), 3), (1, rows[0], 2)]
 
 
@@ -182,7 +182,7 @@ def test_the_global_code_tells_where_things_are(dimension: int) -> None:
     for place in (16, 40):
         image = torch.zeros(1, 1, *(64,) * dimension)
         image[(0, 0, *(slice(place, place + 8),) * dimension)] = 1
-        codes.append(encoder(image, image).everywhere)
+        codes.append(encoder(image, image).global_codes)
     assert float((codes[0] - codes[1]).detach().abs().max()) > 0.01
 
 
@@ -212,4 +212,4 @@ def test_any_number_of_filters(dimension: int) -> None:
     image = torch.rand(1, 1, *(16,) * dimension)
     for filters in ((20, 50), (12, 28), (7, 9)):
         encoder = PairEncoder(EncoderSettings(filters), (16,) * dimension, 3, [], generator())
-        assert encoder(image, image).everywhere.shape == (1, 3)
+        assert encoder(image, image).global_codes.shape == (1, 3)

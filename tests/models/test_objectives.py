@@ -8,10 +8,8 @@ from torch import Tensor
 
 from nephi.errors import UsageError
 from nephi.fields import FieldSettings
-from nephi.geometry import Grid, lookup
+from nephi.geometry import Grid, interpolate_batch
 from nephi.models import (
-    Chain,
-    DisplacementBatch,
     EncoderSettings,
     ModelSettings,
     NephiNetwork,
@@ -21,9 +19,9 @@ from nephi.models import (
     UNetSettings,
     build_system,
     dense_jacobian,
-    look_up,
 )
 from nephi.models.steps import blurred
+from nephi.transforms import ComposedMaps, DisplacementMaps
 
 ENCODER = EncoderSettings(filters=(4, 8, 8), features=16)
 Images = tuple[Tensor, Tensor]
@@ -54,16 +52,6 @@ def steps(settings: FieldSettings, *grids: Grid) -> NephiSteps:
                 weight = field.decoder.last.weight
                 weight.copy_(0.03 * torch.randn(weight.shape, generator=generator()))
     return NephiSteps(grids[-1], networks)
-
-
-def test_look_up_is_the_lookup_of_each_image(grid: Grid, images: Images) -> None:
-    points = grid.voxel_to_world_points(
-        torch.rand(3, 20, grid.dimension, generator=generator(), dtype=torch.float64) * (torch.tensor(grid.shape) - 1)
-    )
-    found = look_up(images[0].double(), grid, points)
-    for k in range(3):
-        expected = lookup(images[0][k, 0].double(), grid.world_to_voxel_points(points[k]))
-        torch.testing.assert_close(found[k], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_dense_jacobian_of_a_linear_map(grid: Grid) -> None:
@@ -108,17 +96,19 @@ def test_steps_are_a_chain_without_resampling(field_settings: FieldSettings, gri
     phi, psi = network(*images)
     first, second = network.steps
     at = coarse.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
-    thinned = [look_up(blurred(image, coarse, fine), fine, at).reshape(3, 1, *coarse.shape) for image in images]
+    thinned = [
+        interpolate_batch(blurred(image, coarse, fine), fine, at).reshape(3, 1, *coarse.shape) for image in images
+    ]
     one, one_back = first(*thinned)
     centres = fine.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
     mode = "bilinear" if grid.dimension == 2 else "trilinear"
     moved = (one(at) - at).transpose(1, 2).reshape(3, -1, *coarse.shape)
     moved = torch.nn.functional.interpolate(moved, size=fine.shape, mode=mode, align_corners=True)
-    warped = look_up(images[1], fine, centres + moved.flatten(2).transpose(1, 2)).reshape(images[1].shape)
+    warped = interpolate_batch(images[1], fine, centres + moved.flatten(2).transpose(1, 2)).reshape(images[1].shape)
     two, two_back = second(images[0], warped)
     torch.testing.assert_close(phi(centres), one(two(centres)), rtol=0, atol=1e-3)
     torch.testing.assert_close(psi(centres), two_back(one_back(centres)), rtol=0, atol=1e-3)
-    torch.testing.assert_close(Chain([two, one])(centres), phi(centres), rtol=0, atol=1e-3)
+    torch.testing.assert_close(ComposedMaps([two, one])(centres), phi(centres), rtol=0, atol=1e-3)
 
 
 def test_thinned_images_do_not_alias(dimension: int) -> None:
@@ -180,7 +170,7 @@ def test_terms_are_means_over_the_pairs(system: str, field_settings: FieldSettin
 def test_a_displacement_is_exact_at_voxel_centres(grid: Grid, images: Images) -> None:
     displacement = torch.randn(3, grid.dimension, *grid.shape, generator=generator())
     points = grid.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
-    moved = DisplacementBatch(displacement, grid)(points) - points
+    moved = DisplacementMaps(displacement, grid)(points) - points
     torch.testing.assert_close(moved, displacement.flatten(2).transpose(1, 2), rtol=0, atol=1e-3)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nephi.geometry import Grid, lookup_nearest
+from nephi.geometry import Grid, interpolate_nearest
 from nephi.report.planes import BLOCK, plane_through, planes_of
 
 SIDE = 24
@@ -73,7 +73,7 @@ def test_a_marked_voxel_is_found_where_the_picture_says(grid: Grid) -> None:
     for planes in plane_through(grid, 120, place):
         points = planes.points(0)
         voxels = grid.world_to_voxel_points(points)
-        seen = (lookup_nearest(data, voxels) > 0) & grid.contains_voxel_points(voxels)
+        seen = (interpolate_nearest(data, voxels) > 0) & grid.contains_voxel_points(voxels)
         lit = seen.nonzero().double()
         assert len(lit) > 0
         torch.testing.assert_close(lit.mean(dim=0).flip(0), planes.pixels(place), atol=1.0, rtol=0)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
-from nephi.geometry import PointPairs, determinant, lookup
+from nephi.geometry import PointPairs, determinant, interpolate
 from nephi.images import Image
 from nephi.phantoms import PhantomPair
 from nephi.report import Viewer
@@ -104,7 +104,7 @@ def move(browser: Browser, selector: str, value: int) -> None:
 
 
 def value(image: Image, points: torch.Tensor) -> float:
-    return float(lookup(image.data, image.grid.world_to_voxel_points(points))[0])
+    return float(interpolate(image.data, image.grid.world_to_voxel_points(points))[0])
 
 
 def test_opens_without_an_error_and_asks_nobody_else(page: Browser, viewer: Viewer) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from nephi.documents import read_json
 from nephi.errors import DataError
 from nephi.fields import StoredTransform, read_nephi
-from nephi.geometry import Grid, PointPairs, determinant, lookup
+from nephi.geometry import Grid, PointPairs, determinant, interpolate
 from nephi.images import Image, resample
 from nephi.io import read_image
 from nephi.metrics import landmark_errors
@@ -149,7 +149,7 @@ def _value(image: Image, points: Tensor) -> float | None:
     """Return the image at a world point `(1, D)`, linearly interpolated, or None beyond it and where it has none."""
     if not _inside(image.grid, points):
         return None
-    return _finite(lookup(image.data, image.grid.world_to_voxel_points(points))[0])
+    return _finite(interpolate(image.data, image.grid.world_to_voxel_points(points))[0])
 
 
 def _filled(image: Image) -> Image:

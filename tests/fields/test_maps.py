@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from nephi.fields import FieldPair, FieldSettings, LatentBatch, batches, give_latent, latent_grids
+from nephi.fields import (
+    FieldPair,
+    FieldSettings,
+    LatentBatch,
+    field_maps,
+    fields_with_latent,
+    latent_grids,
+    single_maps,
+)
 from nephi.geometry import Grid
 
 PAIRS = 3
@@ -35,7 +43,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def values_of(fields: FieldPair, dtype: torch.dtype = torch.float64) -> LatentBatch:
-    codes = 0 if fields.codes is None else len(fields.codes.everywhere)
+    codes = 0 if fields.codes is None else len(fields.codes.global_code)
     tables = [drawn(PAIRS, *g.table.shape, seed=2 + k).to(dtype) for k, g in enumerate(latent_grids(fields))]
     return LatentBatch(drawn(PAIRS, codes, seed=1).to(dtype), tables)
 
@@ -50,10 +58,10 @@ def test_as_one_pair_after_the_other(fields: FieldPair, dtype: torch.dtype) -> N
     """In single precision, too, where the kernel serves what it can."""
     fields = fields.to(dtype)
     latent = values_of(fields, dtype)
-    together = batches(fields, latent)
+    together = field_maps(fields, latent)
     for k in range(PAIRS):
-        give_latent(fields, latent.one(k))
-        for batch, field in zip(together, (fields.forward_field, fields.inverse_field), strict=True):
+        own = fields_with_latent(fields, latent.one(k))
+        for batch, field in zip(together[:2], (own.forward_field, own.inverse_field), strict=True):
             at = points().to(dtype)
             value, jacobian = batch.value_and_jacobian(at)
             torch.testing.assert_close(batch(at), value)
@@ -68,9 +76,9 @@ def test_gradients_reach_latent_values_points_and_network(fields: FieldPair) -> 
     where = points()[:, :4]
 
     def together(everywhere: Tensor, at: Tensor, *tables: Tensor) -> tuple[Tensor, Tensor]:
-        return batches(fields, LatentBatch(everywhere, tables))[0].value_and_jacobian(at)
+        return field_maps(fields, LatentBatch(everywhere, tables))[0].value_and_jacobian(at)
 
-    given = [tensor.requires_grad_() for tensor in (latent.everywhere, where, *latent.tables)]
+    given = [tensor.requires_grad_() for tensor in (latent.global_codes, where, *latent.tables)]
     assert torch.autograd.gradcheck(together, given, fast_mode=True)
     torch.stack([part.sum() for part in together(*given)]).sum().backward()
     assert fields.forward_field.decoder.last.weight.grad is not None
@@ -87,7 +95,7 @@ def test_the_kernel_has_the_same_gradients(
         latent = values_of(fields, dtype)
         at = points().to(dtype).requires_grad_()
         tables = [table.requires_grad_() for table in latent.tables]
-        values, jacobians = batches(fields, latent)[0].value_and_jacobian(at)
+        values, jacobians = field_maps(fields, latent)[0].value_and_jacobian(at)
         (values.sin().sum() + jacobians.cos().sum()).backward()
         found.append([at.grad, tables[0].grad, *(p.grad for p in fields.forward_field.decoder.parameters())])
     for ours, exact in zip(*found, strict=True):
@@ -96,6 +104,26 @@ def test_the_kernel_has_the_same_gradients(
 
 def test_magnitude_is_the_mean_over_every_value(fields: FieldPair) -> None:
     latent = values_of(fields)
-    numbers = torch.cat([latent.everywhere.reshape(-1), *(table.reshape(-1) for table in latent.tables)])
+    numbers = torch.cat([latent.global_codes.reshape(-1), *(table.reshape(-1) for table in latent.tables)])
     torch.testing.assert_close(latent.magnitude(), numbers.abs().mean())
     assert len(latent) == PAIRS
+
+
+def test_one_pair_is_a_field_of_its_own(fields: FieldPair) -> None:
+    latent = values_of(fields, torch.float32)
+    maps = field_maps(fields, latent)
+    for batch in maps[:2]:
+        one = batch.one(1)
+        at = points().float()
+        torch.testing.assert_close(one(at[1]), batch(at)[1].detach(), rtol=1e-5, atol=1e-5)
+        assert not any(parameter.requires_grad for parameter in one.parameters())
+    assert all(parameter.requires_grad for parameter in maps.forward.field_pair(0).parameters())
+
+
+def test_a_fit_is_the_case_of_one_pair(fields: FieldPair) -> None:
+    latent = values_of(fields, torch.float32).one(0)
+    batch, single = field_maps(fields, latent), single_maps(fields_with_latent(fields, latent))
+    for one, other in zip(batch[:2], single[:2], strict=True):
+        at = points()[:1].float()
+        torch.testing.assert_close(one.value_and_jacobian(at), other.value_and_jacobian(at), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(batch.penalties["codes"], single.penalties["codes"])

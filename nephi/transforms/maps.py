@@ -1,0 +1,179 @@
+"""The deformations of B pairs as functions: what a model predicts and what a fit optimises (there B = 1)."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nephi.geometry import Grid, identity_like, interpolate, interpolate_with_gradient
+from nephi.transforms.affine import AffineTransform
+from nephi.transforms.composite import Composite, composed, composed_with_jacobian
+from nephi.transforms.displacement import ContinuedDisplacement
+from nephi.transforms.transform import Transform
+
+
+class Maps(abc.ABC):
+    """Deformations of B pairs, each a function of world points (mm, RAS).
+
+    Points are `(B, N, D)`, as many for each pair; values and Jacobians are differentiable once with respect to the
+    points and to whatever the maps are made of, in plain operations.
+    """
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """Return the number of pairs B."""
+
+    @abc.abstractmethod
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return the values `(B, N, D)` at points `(B, N, D)`, mm."""
+
+    @abc.abstractmethod
+    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the values, and `jacobian[b, n, i, j] = d phi_i / d x_j`, `(B, N, D)` and `(B, N, D, D)`."""
+
+    @abc.abstractmethod
+    def one(self, pair: int) -> Transform:
+        """Return the deformation of one pair as a `Transform`, on the CPU and detached: to be stored or refined."""
+
+    def penalties(self) -> Mapping[str, Tensor]:
+        """Return scalars that an objective may weigh beside what it computes from values and Jacobians, by name.
+
+        `codes`: the mean |z| over the latent values of all pairs, where a map has some.
+        """
+        return {}
+
+
+class MapPair(NamedTuple):
+    """`forward` maps fixed to moving points; `inverse`, where it is predicted or fitted, moving to fixed points.
+
+    `penalties` are scalars by name, as `Maps.penalties`.
+    """
+
+    forward: Maps
+    inverse: Maps | None = None
+    penalties: Mapping[str, Tensor] = {}
+
+
+class SingleMap(Maps):
+    """One transform as the maps of B = 1 pairs."""
+
+    def __init__(self, transform: Transform, penalties: Mapping[str, Tensor] | None = None) -> None:
+        self.transform = transform
+        self._penalties = penalties or {}
+
+    def __len__(self) -> int:
+        return 1
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return the values `(1, N, D)`."""
+        return self.transform(points)
+
+    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the values and Jacobians `(1, N, D, D)`."""
+        return self.transform.value_and_jacobian(points)
+
+    def one(self, pair: int) -> Transform:
+        """Return the transform itself."""
+        return self.transform
+
+    def penalties(self) -> Mapping[str, Tensor]:
+        """Return those given with the transform."""
+        return self._penalties
+
+
+class AffineMaps(Maps):
+    """`phi_b(x) = A_b x + t_b`: `matrices` `(B, D, D)`, `translations` `(B, D)`, mm."""
+
+    def __init__(self, matrices: Tensor, translations: Tensor) -> None:
+        self.matrices = matrices
+        self.translations = translations
+
+    def __len__(self) -> int:
+        return len(self.matrices)
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return the values `(B, N, D)`."""
+        return points @ self.matrices.to(points).transpose(-1, -2) + self.translations.to(points).unsqueeze(1)
+
+    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the values, and the matrices expanded to `(B, N, D, D)`."""
+        return self(points), self.matrices.to(points).unsqueeze(1).expand(-1, points.shape[1], -1, -1)
+
+    def one(self, pair: int) -> AffineTransform:
+        """Return the affine map of one pair."""
+        matrix = torch.eye(self.matrices.shape[-1] + 1, dtype=torch.float64)
+        matrix[:-1, :-1] = self.matrices[pair].detach().cpu()
+        matrix[:-1, -1] = self.translations[pair].detach().cpu()
+        return AffineTransform(matrix)
+
+
+class DisplacementMaps(Maps):
+    """`phi_b(x) = x + u_b(x)`, u interpolated linearly from `displacement` `(B, D, *shape)`, mm, on one grid.
+
+    Beyond the grid u continues as it is at the border. The Jacobian is that of the interpolant, in closed form:
+    constant along each axis within a cell, with jumps at the cells' faces.
+    """
+
+    def __init__(self, displacement: Tensor, grid: Grid) -> None:
+        self.displacement = displacement
+        self.grid = grid
+        self._tables = displacement.movedim(1, -1).contiguous()  # so that a gather reads all components of a voxel
+
+    def __len__(self) -> int:
+        return len(self.displacement)
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return the values `(B, N, D)`."""
+        voxels = self.grid.world_to_voxel_points(points)
+        return points + torch.stack([interpolate(u, own) for u, own in zip(self._tables, voxels, strict=True)])
+
+    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the values, and `I + du/dx`, `(B, N, D, D)`."""
+        voxels = self.grid.world_to_voxel_points(points)
+        pairs = [interpolate_with_gradient(u, own) for u, own in zip(self._tables, voxels, strict=True)]
+        by_voxel = torch.stack([gradient for _, gradient in pairs])
+        by_world = by_voxel @ self.grid.inverse_affine[:-1, :-1].to(points)
+        return points + torch.stack([value for value, _ in pairs]), identity_like(points) + by_world
+
+    def one(self, pair: int) -> ContinuedDisplacement:
+        """Return the displacement field of one pair."""
+        return ContinuedDisplacement(self._tables[pair].detach().float().cpu(), self.grid)
+
+
+class ComposedMaps(Maps):
+    """Maps of the same B pairs applied one after the other, the **first** of the list first."""
+
+    def __init__(self, members: Sequence[Maps]) -> None:
+        self.members = tuple(members)
+
+    def __len__(self) -> int:
+        return len(self.members[0])
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return the values `(B, N, D)`."""
+        return composed(self.members, points)
+
+    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the values, and the product of the members' Jacobians."""
+        return composed_with_jacobian(self.members, points)
+
+    def one(self, pair: int) -> Composite:
+        """Return the composition of one pair's transforms."""
+        return Composite([member.one(pair) for member in self.members])
+
+    def penalties(self) -> Mapping[str, Tensor]:
+        """Return the means over the members that have the penalty."""
+        return mean_penalties([member.penalties() for member in self.members])
+
+
+def mean_penalties(penalties: Sequence[Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+    """Return each penalty's mean over the tables that have it."""
+    values: dict[str, list[Tensor]] = {}
+    for table in penalties:
+        for name, value in table.items():
+            values.setdefault(name, []).append(value)
+    return {name: torch.stack(each).mean() for name, each in values.items()}
