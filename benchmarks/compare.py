@@ -1,13 +1,13 @@
-"""Compare nephi with its peers, side by side: error, regularity, time and memory on the same pairs and machine.
+"""Compare nephi with other tools: error, regularity, time and memory on the same pairs and machine.
 
     python benchmarks/compare.py DATA [--only PAIR,PAIR] [--methods nephi,greedy] [--repeats 3] [--fresh]
 
-DATA holds `lung_ct/` and `brain_mri/`; phantoms are made first. Every row is a process of its own, from files to a
-displacement field, one at a time, with the same number of threads; `scoring.py` judges all fields. Rows are kept in
-the work folder: a run that stopped goes on where it was, `--fresh` measures the chosen rows again, and `--methods none`
-only writes the results anew. Of a row that `--repeats` runs several times the one with the middle CPU time counts, and
-all are kept. Peers are installed by `python benchmarks/peers/install.py`. Writes `comparison.md`, `comparison.json` and
-`comparison.png` (the picture needs matplotlib).
+DATA contains `lung_ct/` and `brain_mri/`; phantoms are generated first. Every row is a separate process from image
+files to a displacement field; rows run one at a time with the same number of threads, and `scoring.py` evaluates all
+fields. Rows are stored in the work folder: an interrupted run continues, `--fresh` measures the selected rows again,
+and `--methods none` only rewrites the results. `--repeats` runs each row several times; the run with the median CPU
+time counts, and all are stored. `python benchmarks/peers/install.py` installs the other tools. Writes `comparison.md`,
+`comparison.json` and `comparison.png` (which needs matplotlib).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ USUAL_PRESETS = (DEFAULT_PRESET, FIELD_ALONE, "fast", "best")
 
 
 def kept(path: Path, wanted: bool, fresh: bool) -> dict[str, Any] | None:
-    """Return a row measured before. One that is wanted is tried again if its peer was not installed, or if `fresh`."""
+    """Load a stored row; None if it is to be measured: with `fresh`, or if its tool was not installed before."""
     if not path.is_file() or (wanted and fresh):
         return None
     row: dict[str, Any] = json.loads(path.read_text())
@@ -39,14 +39,14 @@ def kept(path: Path, wanted: bool, fresh: bool) -> dict[str, Any] | None:
 
 
 def selected(pairs: list[Pair], args: argparse.Namespace) -> list[tuple[Pair, Method, bool]]:
-    """Return every pair with every method, and whether this run is to measure it."""
+    """Return every pair with every method, and whether this run measures it."""
     known = known_presets()
     if strangers := set(args.only) - {pair.name for pair in pairs}:
         sys.exit(f"no such pair: {', '.join(sorted(strangers))}; there are {', '.join(pair.name for pair in pairs)}")
     result = []
     for pair in pairs:
         now = [method.name for method in nephi_methods(pair, args.presets, known)]
-        shown = dict.fromkeys([*args.presets, *USUAL_PRESETS, *PAPER_PRESETS])  # rows kept are shown, too
+        shown = dict.fromkeys([*args.presets, *USUAL_PRESETS, *PAPER_PRESETS])  # stored rows are shown, too
         for method in (*nephi_methods(pair, shown, known), *PEERS):
             asked = pair.name in (args.only or [pair.name]) and begins_so(method, args.methods)
             result.append((pair, method, asked and (method in PEERS or method.name in now)))
@@ -58,19 +58,19 @@ def selected(pairs: list[Pair], args: argparse.Namespace) -> list[tuple[Pair, Me
 
 
 def begins_so(method: Method, starts: list[str]) -> bool:
-    """Tell whether a method's name begins in one of these ways, in any case; without any, all do."""
+    """Return whether the name of a method starts with one of `starts`, ignoring case; True without any."""
     return not starts or method.name.lower().startswith(tuple(start.lower() for start in starts))
 
 
 def prepared(pair: Pair, args: argparse.Namespace) -> None:
-    """Make the files of a pair that are not there yet."""
+    """Generate the missing files of a pair."""
     if not all(path.is_file() for path in pair.files):
         command = [sys.executable, HERE / "pairs.py", pair.name, pair.moving.parent, args.data]
         subprocess.run([str(part) for part in command], check=True)
 
 
 def arguments() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = {"type": lambda text: [part for part in text.split(",") if part], "metavar": "A,B"}
     parser.add_argument("data", type=lambda text: Path(text).resolve())
@@ -89,8 +89,8 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure what is missing, then write the results."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a row in progress is ended with us
+    """Measure the missing rows, then write the results."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # to end a row in progress together with this process
     args = arguments()
     rows = []
     (args.work / "rows").mkdir(parents=True, exist_ok=True)

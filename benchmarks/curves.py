@@ -24,10 +24,10 @@ PANELS = {"memory": ("peak_mb",), "time": ("cpu_s", "fit_cpu_s")}
 
 
 def curves(axes: Axes, key: str, rows: list[dict[str, Any]]) -> None:
-    """Draw one cost: a curve a method, and a dotted line at what its imports alone take."""
+    """Plot one cost: a curve per method, and a dotted line at the cost of its imports."""
     for method in dict.fromkeys(row["method"] for row in rows):
         mine = [row for row in rows if row["method"] == method and key in row]
-        sized = [row for row in mine if "tre_mean_mm" in row]  # the cost of a failed run says little
+        sized = [row for row in mine if "tre_mean_mm" in row]  # the cost of a failed run is not meaningful
         voxels, costs = [row["voxels"] for row in sized], [row[key] for row in sized]
         if sized:
             axes.plot(voxels, costs, STYLES[key], color=COLOURS[method], label=f"{method}, {COLUMNS[key]}")
@@ -37,7 +37,7 @@ def curves(axes: Axes, key: str, rows: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    """Read the results, write the picture."""
+    """Read the results and write the figure."""
     rows = json.loads(Path(sys.argv[1]).read_text())["rows"]
     sizes = sorted({row["size"] for row in rows if row["size"] != FLOOR})
     figure, panels = plt.subplots(1, len(PANELS), figsize=(11, 4.4), layout="constrained")

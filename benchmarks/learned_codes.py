@@ -1,8 +1,8 @@
-"""Draw deformations between two predictions of the model of triangles and circles, and count their folds.
+"""Draw deformations decoded from latents between two predictions, and count their folds.
 
     python benchmarks/learned_codes.py [--model MODEL] [-o FIGURE.png]
 
-The model is that of `benchmarks/learned_shapes.py`; pairs are of its test split.
+The model is that of `benchmarks/learned_shapes.py`, triangles and circles; the pairs are from its test split.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from nephi.models import blend, dense_jacobian
 
 HERE = Path(__file__).parent
 WORK = HERE / "work" / "learned"
-PAIRS = ((4, 11), (2, 9))  # of the test split, by their numbers: a row each
+PAIRS = ((4, 11), (2, 9))  # indices in the test split, one row each
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-STEP = 6  # pixels between lines of the grid
+STEP = 6  # pixels between the lines of the deformation grid
 
 
 def draw(model: nephi.StoredModel, index: nephi.DatasetIndex, path: Path) -> float:
-    """Draw a row for each two pairs: the first's moving image warped by what lies between; return percent of folds."""
+    """Draw a row for each two pairs, the moving image of the first warped; return the percentage of folds."""
     figure, axes = plt.subplots(len(PAIRS), len(SHARES), figsize=(11, 4.6))
     pairs, folds = index.pairs("test"), []
     for row, numbers in zip(axes, PAIRS, strict=True):
@@ -41,7 +41,7 @@ def draw(model: nephi.StoredModel, index: nephi.DatasetIndex, path: Path) -> flo
             transform = between.transform
             with torch.no_grad():
                 folds.append(_folds(transform(centres) - centres, fixed.grid))
-                back = between.inverse(centres)  # the warped image is the moving one carried along by the inverse
+                back = between.inverse(centres)  # the grid is carried along with the moving image by the inverse
             warped = nephi.resample(moving, fixed.grid, transform)
             axis.imshow(warped.data.T, cmap="gray", origin="lower", alpha=0.55)
             _lines(axis, back)
@@ -63,7 +63,7 @@ def _folds(displacement: Tensor, grid: nephi.Grid) -> float:
 
 
 def _lines(axis: plt.Axes, moved: Tensor) -> None:
-    """Draw where the lines of a regular grid on the moving image go."""
+    """Draw the lines of a regular grid on the moving image, warped."""
     for lines in (moved[::STEP], moved[:, ::STEP].transpose(0, 1)):
         for line in lines:
             axis.plot(line[:, 0], line[:, 1], color="tab:orange", linewidth=0.4)

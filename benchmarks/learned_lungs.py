@@ -1,10 +1,11 @@
-"""Train on lung phantoms and register unseen ones, and a real pair: predicted, refined, and fitted from scratch.
+"""Train on lung phantoms; register unseen phantoms and a real pair: predicted, refined, and fitted from scratch.
 
     python benchmarks/learned_lungs.py [DATA] [--score SCORE.py] [-o FOLDER] [--devices 2]
 
-DATA holds `lung_ct/`, which the model never saw. It is trained by `nephi train benchmarks/training/lungs.toml
---device cpu --devices 2` into `benchmarks/work/learned/`; a run that is finished is not repeated, one that was
-interrupted goes on. Every registration is a process of its own. Writes `learned_lungs.md` and `learned_lungs.json`.
+DATA contains `lung_ct/`, which is not used in training. The model is trained with `nephi train
+benchmarks/training/lungs.toml --device cpu --devices 2` in `benchmarks/work/learned/`; a complete run is not repeated,
+an interrupted one continues. Every registration is a separate process. Writes `learned_lungs.md` and
+`learned_lungs.json`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ WORK = HERE / "work" / "learned"
 LUNGS = WORK / "varied_lungs"
 RUN = WORK / "runs" / "varied_lungs"
 REFINE = (80, 150)  # steps
-PHANTOMS = 8  # of the split test
+PHANTOMS = 8  # in the split `test`
 COLUMNS = {
     "tre_before_mm": "TRE before, mm",
     "tre_mean_mm": "TRE mean",
@@ -57,7 +58,7 @@ class Pair:
 
 
 def train(devices: int) -> None:
-    """Write the data set and train in so many processes, where that is not done yet."""
+    """Write the data set and train with `devices` processes, unless this is already done."""
     if not (LUNGS / "dataset.json").is_file():
         subprocess.run([sys.executable, HERE / "lung_set.py", LUNGS], check=True)
     begun = ["--resume"] if RUN.exists() else []
@@ -68,7 +69,7 @@ def train(devices: int) -> None:
 
 
 def pairs(data: Path | None) -> list[Pair]:
-    """Return the pairs to register: phantoms, then the real one."""
+    """Return the pairs to register: phantoms, then the real pair."""
     index = json.loads((LUNGS / "dataset.json").read_text())
     images = {image["id"]: image for image in index["images"]}
     listed = index["splits"]["test"]["pairs"][: 2 * PHANTOMS : 2]
@@ -113,30 +114,31 @@ def run(pair: Pair, options: list[str], folder: Path, score: Path | None) -> dic
 
 
 def verdicts(rows: list[dict[str, Any]]) -> list[str]:
-    """Return what is asked, and whether it is met."""
+    """Compare the results with their targets."""
     of = {name: [row for row in rows if row["method"] == name] for name in methods()}
     unseen = {name: [row for row in found if row["pair"] != "lung_ct"] for name, found in of.items()}
     removed = 100 * (1 - _mean(unseen["predicted"], "tre_mean_mm") / _mean(unseen["predicted"], "tre_before_mm"))
-    lines = [f"- phantoms, predicted: {removed:.0f} % of the error removed (asked: 75)"]
+    lines = [f"- phantoms, predicted: {removed:.0f} % of the error removed (target: 75 %)"]
     scratch = unseen["from scratch"]
     for steps in REFINE:
         found = unseen[f"refined, {steps} steps"]
         share = _mean(found, "core_cpu_s") / _mean(scratch, "core_cpu_s")
         lines.append(
             f"- phantoms, refined by {steps} steps: {_mean(found, 'tre_mean_mm'):.3f} mm, from scratch "
-            f"{_mean(scratch, 'tre_mean_mm'):.3f} mm, in {share:.2f} of the CPU time (asked: as accurate, in a third)"
+            f"{_mean(scratch, 'tre_mean_mm'):.3f} mm, in {share:.2f} of the CPU time "
+            "(target: as accurate, in a third of the CPU time)"
         )
     for name, found in of.items():
         limit = 4.0 if name == "predicted" else 1.15
         for row in found:
             if row["pair"] == "lung_ct" and name != "from scratch":
-                lines.append(f"- lung_ct, {name}: {row['tre_mean_mm']:.3f} mm (asked: below {limit})")
+                lines.append(f"- lung_ct, {name}: {row['tre_mean_mm']:.3f} mm (target: below {limit} mm)")
     return lines
 
 
 def page(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """Return the results in Markdown."""
-    lines = ["# Lungs, learned on phantoms", "", *(f"- {name}: {value}" for name, value in about.items()), ""]
+    lines = ["# Lungs: a model trained on phantoms", "", *(f"- {name}: {value}" for name, value in about.items()), ""]
     lines += [
         *verdicts(rows),
         "",

@@ -2,11 +2,11 @@
 
     python benchmarks/learned_memory.py [--sizes 96 128 160 192] [--device cuda] [-o FOLDER]
 
-Every number is a process of its own on one thread: `nephi` (an encoder predicts dense fields, the loss is sampled off
-the grid) and `U-Net` (a displacement for every voxel, compared at all of them; to refine it is to train it on one
-pair). Random images: nothing here depends on what they show. Resident memory of the process, or with `--device cuda`
-(sizes up to 512, then) what torch has allocated of the GPU's. Writes `learned_memory.md` and `learned_memory.json`, for
-a GPU `learned_memory_cuda.*`.
+Every number is a separate process with one thread. `nephi`: an encoder predicts feature grids, and the loss is sampled
+off the grid. `U-Net`: a network predicts the displacement of every voxel, and the loss is evaluated at all of them;
+its refinement is training on one pair. The images are random, since the memory does not depend on their content. The
+number is the resident memory of the process, or with `--device cuda` (sizes up to 512) the GPU memory allocated by
+torch. Writes `learned_memory.md` and `learned_memory.json`, for a GPU `learned_memory_cuda.*`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TASKS = ("imports", "nephi train", "U-Net train", "nephi refine", "U-Net refine"
 
 
 def one(task: str, size: int, device: str) -> None:
-    """Do one task on images of `size` cubed and print the peak memory it took, MB."""
+    """Run one task on images of `size` cubed and print its peak memory in MB."""
     import torch
 
     torch.set_num_threads(1)
@@ -65,7 +65,7 @@ def _training_step(system: str, size: int, device: str) -> None:
     batch = PairBatch(*(torch.rand(1, 1, size, size, size, generator=generator) for _ in range(2)))
     batch = batch.to(torch.device(device))
     objective = ObjectiveSettings(similarity="ncc + lncc2", points=500, radius=1, regular_points=500)
-    for _ in range(2):  # Adam's moments are there from the second step on
+    for _ in range(2):  # Adam's moments exist from the second step on
         adam.zero_grad()
         torch.stack(list(network.terms(batch, objective, [generator]).values())).sum().backward()
         adam.step()
@@ -98,7 +98,7 @@ def _refinement(size: int, device: str) -> None:
 
 
 def measured(task: str, size: int, device: str) -> float | None:
-    """Return the peak of a task in a process of its own, MB; None where it did not end well."""
+    """Return the peak memory of a task in a separate process, MB; None if it fails."""
     command = [sys.executable, __file__, "--one", task, "--sizes", str(size), "--device", device]
     found = subprocess.run(command, text=True, stdout=subprocess.PIPE, check=False)
     return float(found.stdout.split()[-1]) if found.returncode == 0 else None
@@ -107,7 +107,7 @@ def measured(task: str, size: int, device: str) -> float | None:
 def page(about: dict[str, Any], peaks: dict[str, dict[int, float | None]]) -> str:
     """Return the results in Markdown."""
     sizes = list(next(iter(peaks.values())))
-    lines = ["# Memory of learning", "", *(f"- {name}: {value}" for name, value in about.items()), ""]
+    lines = ["# Memory of training and refinement", "", *(f"- {name}: {value}" for name, value in about.items()), ""]
     lines += [" ".join(__doc__.split("\n\n")[2].split()), "", "Peak memory, MB:", ""]
     lines += [f"| | {' | '.join(f'{size}^3' for size in sizes)} |", "|" + "---|" * (len(sizes) + 1)]
     for task, row in peaks.items():
@@ -115,7 +115,7 @@ def page(about: dict[str, Any], peaks: dict[str, dict[int, float | None]]) -> st
         lines.append(f"| {task} | {' | '.join(cells)} |")
     for what in ("train", "refine"):
         shares = [_times(peaks, what, size) for size in sizes]
-        lines.append(f"| U-Net beside nephi, {what}, imports left out | {' | '.join(shares)} |")
+        lines.append(f"| U-Net relative to nephi, {what}, without imports | {' | '.join(shares)} |")
     return "\n".join(lines) + "\n"
 
 

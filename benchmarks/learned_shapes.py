@@ -1,11 +1,11 @@
-"""Train on triangles and circles and measure 500 unseen pairs: NePhi's fields beside a displacement U-Net.
+"""Train on triangles and circles and evaluate 500 unseen pairs: neural fields and a displacement U-Net.
 
     python benchmarks/learned_shapes.py [--rows solid hollow points unet] [-o FOLDER]
 
-Every model is trained by `nephi train` in a process of its own, into `benchmarks/work/learned/`; what is finished is
-not trained again, what was interrupted goes on. `points` trains short runs with fewer and fewer points for the
-regulariser, `unet` a displacement U-Net for at least as many minutes as ours. Minutes are by the clock: other work on
-the core counts. Writes `learned_shapes.md`, `.json`, and `learned_points.png`.
+Every model is trained with `nephi train` in a separate process, in `benchmarks/work/learned/`; complete runs are not
+repeated, interrupted ones continue. `points` trains short runs with decreasing numbers of regularization points,
+`unet` a displacement U-Net for at least as many minutes as the model of nephi. Minutes are wall time. Writes
+`learned_shapes.md`, `.json`, and `learned_points.png`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LIMITS = {"solid": 0.98, "hollow": 0.90}
 
 @dataclass(frozen=True)
 class Row:
-    """One model to train: what it is called, the data it sees, and what differs from the configuration."""
+    """One model to train: its name, its data, and changes of the configuration."""
 
     name: str
     data: str
@@ -50,7 +50,7 @@ class Row:
 
 
 def rows(chosen: list[str]) -> Iterator[Row]:
-    """Give the models to train."""
+    """Return the models to train."""
     if "solid" in chosen:
         yield Row("solid, nephi", "solid")
     if "hollow" in chosen:
@@ -58,13 +58,13 @@ def rows(chosen: list[str]) -> Iterator[Row]:
     for points in REGULAR_POINTS if "points" in chosen else ():
         changes = {"objective": {"regular_points": points}, "train": {"steps": 500}}
         yield Row(f"solid, {points} points", "solid", changes)
-    # As many minutes as ours, measured: a step of the U-Net compares all pixels.
+    # As many minutes as the model of nephi, measured: a step of the U-Net evaluates all pixels.
     for data, steps in (("solid", 3700), ("hollow", 2000)) if "unet" in chosen else ():
         yield Row(f"{data}, U-Net", data, {"model": {"system": "unet"}, "train": {"steps": steps}})
 
 
 def measured(row: Row) -> dict[str, Any]:
-    """Train a model if need be, and return what it reaches."""
+    """Train a model, unless it exists, and return its scores."""
     data = WORK / row.data
     if not (data / "dataset.json").is_file():
         hollow = ["--hollow"] if row.data == "hollow" else []
@@ -95,7 +95,12 @@ def _run(words: list[Any], keep: bool = False) -> str:
 
 def page(about: dict[str, Any], found: list[dict[str, Any]]) -> str:
     """Return the results in Markdown."""
-    lines = ["# Triangles and circles, learned", "", *(f"- {name}: {value}" for name, value in about.items()), ""]
+    lines = [
+        "# Triangles and circles: trained models",
+        "",
+        *(f"- {name}: {value}" for name, value in about.items()),
+        "",
+    ]
     lines += [__doc__.split("\n\n")[2].replace("\n", " "), ""]
     lines += [f"| model | {' | '.join(COLUMNS.values())} |", "|" + "---|" * (len(COLUMNS) + 1)]
     lines += [f"| {row['name']} | {' | '.join(_cell(row.get(key)) for key in COLUMNS)} |" for row in found]
@@ -108,7 +113,7 @@ def page(about: dict[str, Any], found: list[dict[str, Any]]) -> str:
 
 
 def curve(found: list[dict[str, Any]], path: Path) -> None:
-    """Draw Dice and folds against the number of points of the regulariser."""
+    """Plot Dice and folds against the number of regularization points."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -126,7 +131,7 @@ def curve(found: list[dict[str, Any]], path: Path) -> None:
         axis.minorticks_off()
         values = [row[key] for row in found]
         axis.set_ylim(min(limits[0], *values), max(limits[1], *values))
-        axis.set_xlabel("points of the regulariser (16,384 pixels)")
+        axis.set_xlabel("regularization points (16,384 pixels)")
         axis.set_title(title)
     figure.tight_layout()
     figure.savefig(path, dpi=80)
@@ -137,7 +142,7 @@ def _cell(value: Any) -> str:
 
 
 def main() -> None:
-    """Train, measure and write the page."""
+    """Train, evaluate and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS)
     parser.add_argument("-o", "--output", type=Path, default=HERE / "results")

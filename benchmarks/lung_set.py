@@ -1,8 +1,8 @@
 """Write lung phantoms as a data set: `python benchmarks/lung_set.py FOLDER [--train 160]`.
 
-Each phantom gives three pairs: of both lungs, and of either one, by masks of their own, with landmarks inside these;
-each is there from breathed in to breathed out and back. Training phantoms move by 5 to 25 mm, with vessels
-thinner or thicker and tissue darker or brighter than usual; the others by 25 mm, as usual.
+Each phantom yields three pairs, with masks of both lungs, the right one, or the left one, and landmarks inside the
+mask; each pair is listed in both directions, inhale to exhale and back. Training phantoms move by 5 to 25 mm, and their
+vessel thickness and tissue density vary; the others move by 25 mm and have the default vessels and tissue.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def write_lungs(folder: Path, counts: dict[str, int]) -> None:
 
 
 def _varied(seed: int) -> nephi.PhantomPair:
-    """Return a phantom of any motion, whose vessels are thinner or thicker and whose tissue is darker or brighter."""
+    """Return a phantom with random motion, vessel thickness and tissue density."""
     motion, vessels, tissue = torch.rand(3, generator=torch.Generator().manual_seed(seed)).tolist()
     return nephi.lung_phantom(
         seed,
@@ -55,7 +55,7 @@ def _varied(seed: int) -> nephi.PhantomPair:
 def _written(
     folder: Path, phantom: nephi.PhantomPair, name: str, side: str, images: list[nephi.DatasetImage]
 ) -> list[nephi.DatasetPair]:
-    """Write what belongs to one side of a phantom, and return its two pairs."""
+    """Write the files of one mask of a phantom, and return its two pairs."""
     ids = []
     for state, image, mask in (
         ("in", phantom.fixed, phantom.fixed_mask),

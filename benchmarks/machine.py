@@ -1,4 +1,4 @@
-"""Say on what machine, when and with what the numbers were made."""
+"""Describe the machine, the date and the versions of a measurement."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGES = ("nephi", "torch", "numpy", "SimpleITK")
 
 
 def machine() -> dict[str, Any]:
-    """Return date, processor, memory, command and versions, without importing anything large."""
+    """Return date, processor, memory, command and versions, without slow imports."""
     script, *words = (Path(word).name for word in sys.argv)
     return {
         "date": date.today().isoformat(),
@@ -29,7 +29,7 @@ def machine() -> dict[str, Any]:
 
 
 def description() -> str:
-    """Return the processors, the widest vectors that they compute with, and the memory."""
+    """Return the processors, their widest vector instructions, and the memory."""
     info = Path("/proc/cpuinfo")
     lines = [line.split(":", 1) for line in info.read_text().splitlines() if ":" in line] if info.is_file() else []
     facts = {name.strip(): value.strip() for name, value in lines}

@@ -1,10 +1,10 @@
-"""Measure the main job: accuracy, regularity, time and memory of `nephi register` on the real pairs.
+"""Measure accuracy, regularity, time and memory of `nephi register` on the real pairs, from files to files.
 
     python benchmarks/main_job.py DATA [--score SCORE.py] [--prototype PROTOTYPE.py] [-o FOLDER]
 
-DATA holds `lung_ct/` and `brain_mri/`. Every row is a process of its own, from files to files. `--score` names an
-independent scorer of displacement fields (its numbers stand beside ours), `--prototype` a script to time in the same
-run, so that the times have a ratio: absolute seconds drift with the machine. Writes `main_job.md` and `main_job.json`.
+DATA contains `lung_ct/` and `brain_mri/`. Every row is a separate process. `--score` names an independent scorer of
+displacement fields, with whose numbers those of nephi are compared. `--prototype` names a script that is timed in the
+same run, to compare times between machines. Writes `main_job.md` and `main_job.json`.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ COLUMNS = {
     "process_wall_s": "wall s",
     "peak_mb": "peak MB",
     "transform_kb": ".nephi kB",
-    "score_gap": "gap to scorer",
+    "score_gap": "difference from scorer",
 }
 
 
 def rows(data: Path) -> list[Row]:
-    """Return what is measured."""
+    """Return the registrations to measure."""
     lung, brain = data / "lung_ct", data / "brain_mri"
     pair = ["-f", f"{lung}/fixed.mha", "-m", f"{lung}/moving.mha", "--preset", "lung-ct"]
     masks = ["--fixed-mask", f"{lung}/fixed_mask.mha", "--moving-mask", f"{lung}/moving_mask.mha"]
@@ -119,7 +119,7 @@ def run(row: Row, folder: Path, score: Path | None) -> dict[str, Any]:
 
 
 def scored(score: Path, warp: Path, judged: list[str], measures: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Score the exported field independently; return its numbers and the gap to ours."""
+    """Score the exported field independently; return the scores and the difference from those of nephi."""
     cost = measured([sys.executable, score, warp, *judged, "--json"], folder / "log")
     if cost.code:
         return {"score_error": cost.output.strip()}
@@ -132,7 +132,7 @@ def scored(score: Path, warp: Path, judged: list[str], measures: dict[str, Any],
 
 
 def verdicts(row: Row, numbers: dict[str, Any]) -> list[str]:
-    """Return a line for every limit of the row: met or missed."""
+    """Return a line for every target of the row: met or missed."""
     lines = []
     for key, (relation, limit) in row.limits.items():
         if key not in numbers:
@@ -144,7 +144,7 @@ def verdicts(row: Row, numbers: dict[str, Any]) -> list[str]:
 
 
 def markdown(results: list[dict[str, Any]], lines: list[str], about: dict[str, Any]) -> str:
-    """Return the page: machine, table, limits."""
+    """Return the page: machine, table, targets."""
     head = ["| run |", "|---|"]
     for title in COLUMNS.values():
         head[0] += f" {title} |"
@@ -154,11 +154,13 @@ def markdown(results: list[dict[str, Any]], lines: list[str], about: dict[str, A
         cells = [f"{numbers[key]:.4g}" if key in numbers else "" for key in COLUMNS]
         body.append(f"| {numbers['name']} | " + (numbers.get("error") or " | ".join(cells)) + " |")
     facts = [f"- {name}: {value}" for name, value in about.items()]
-    return "\n".join(["# The main job, measured", "", *facts, "", *head, *body, "", "## Limits", "", *lines, ""])
+    return "\n".join(
+        ["# Registration from files to files", "", *facts, "", *head, *body, "", "## Targets", "", *lines, ""]
+    )
 
 
 def main() -> None:
-    """Measure everything and write the table."""
+    """Measure all rows and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--score", type=Path)

@@ -1,4 +1,4 @@
-"""The methods that are compared: nephi's presets, and peers in environments of their own."""
+"""The methods that are compared: presets of nephi, and other tools in separate environments."""
 
 from __future__ import annotations
 
@@ -13,50 +13,52 @@ from pairs import Pair
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = HERE.parent / ".peers"
-DEFAULT_PRESET = "default"  # stands for the preset that fits a pair
-FIELD_ALONE = "field"  # the same, which writes what most peers write: the displacement field
+DEFAULT_PRESET = "default"  # the preset of the pair
+FIELD_ALONE = "field"  # the same, writing only the displacement field, as most other tools do
 PAPER_PRESETS = ("idir", "nephi-eccv2024")
 
 
 @dataclass(frozen=True)
 class Method:
-    """One row a pair: what it is called, and how it is run on a pair."""
+    """One method: its name, and how it is run on a pair."""
 
     name: str
-    environment: str = ""  # folder in .peers; none: this interpreter
+    environment: str = ""  # folder in .peers; empty: this interpreter
     package: str = "nephi"
-    imports: str = "import torch, SimpleITK, nibabel, scipy.ndimage"  # what it stands on; costs what no method avoids
+    imports: str = (
+        "import torch, SimpleITK, nibabel, scipy.ndimage"  # imports of the method, measured as the minimal cost
+    )
     options: tuple[str, ...] = ()
     has_inverse: bool = False
     wanted_masks: bool = True
-    similarity: bool = True  # takes `--similarity mi`
+    similarity: bool = True  # has the option `--similarity mi`
     suffix: str = ".mha"  # uncompressed, the cheaper; ANTs writes only NIfTI
     preset: str = ""
 
     @property
     def python(self) -> Path:
-        """The interpreter that runs it."""
+        """The Python interpreter of the method."""
         return ENVIRONMENTS / self.environment / "bin" / "python" if self.environment else Path(sys.executable)
 
     @property
     def missing(self) -> str:
-        """Why it cannot run; empty when it can."""
+        """Reason why the method cannot run; empty if it can."""
         if self.python.is_file():
             return ""
         return f"not installed (python benchmarks/peers/install.py {self.environment})"
 
     def field(self, folder: Path) -> Path:
-        """Where the displacement field is written."""
+        """Path of the displacement field."""
         return folder / ("out/warp.nii.gz" if self.preset else f"field{self.suffix}")
 
     def inverse(self, folder: Path) -> Path | None:
-        """Where the inverse field is written, if the method gives one."""
+        """Path of the inverse field, if the method writes one."""
         if self.preset:
             return folder / "out" / "inverse_warp.nii.gz"
         return folder / f"inverse{self.suffix}" if self.has_inverse else None
 
     def command(self, pair: Pair, folder: Path, threads: int, limit_s: float = math.inf) -> list[str | Path]:
-        """Return the command line for a pair; everything it writes goes into `folder`."""
+        """Return the command line for a pair; all outputs are in `folder`."""
         if self.preset in PAPER_PRESETS:
             return self._paper(pair, folder, threads, limit_s)
         if self.preset:
@@ -112,10 +114,10 @@ PEERS = (
 
 
 def nephi_methods(pair: Pair, wanted: Iterable[str], known: Sequence[str]) -> list[Method]:
-    """Return a method for every wanted preset that exists for the pair.
+    """Return a method for every selected preset that exists for the pair.
 
-    `default` is the pair's own preset (brain-mri where there is none for other contrasts), and so is `field`, which
-    writes the displacement field alone; `fast` means `<its own>-fast` where such a preset exists.
+    `default` is the preset of the pair, or brain-mri if that does not exist. `field` is the same preset, writing only
+    the displacement field. `fast` and `best` are the preset with that suffix, if it exists.
     """
     own = pair.preset if pair.preset in known else "brain-mri"
     result = []
@@ -129,14 +131,14 @@ def nephi_methods(pair: Pair, wanted: Iterable[str], known: Sequence[str]) -> li
 
 
 def known_presets() -> list[str]:
-    """Ask nephi, in a process of its own, for the names of its presets."""
+    """Return the names of the presets of nephi, read in a separate process."""
     code = "import nephi; print(*nephi.preset_names())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.split()
 
 
 def version(method: Method) -> str:
-    """Return the version of the package behind a method, or that it is missing."""
+    """Return the version of the package of a method, or that it is missing."""
     if method.missing:
         return method.missing
     code = f"from importlib.metadata import version; print(version({method.package!r}))"

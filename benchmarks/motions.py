@@ -1,4 +1,4 @@
-"""Rigid motions drawn at random, to put an image elsewhere without touching its voxels."""
+"""Random rigid motions of the header of an image, without resampling."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_SHIFT = 60.0  # mm
 
 @dataclass(frozen=True)
 class Motion:
-    """A rigid motion in the world (RAS): a turn by `angle` degrees about the unit vector `axis`, and a shift in mm."""
+    """A rigid motion in world RAS: a rotation by `angle` degrees about the unit vector `axis`, and a shift in mm."""
 
     axis: tuple[float, ...]
     angle: float
@@ -22,7 +22,7 @@ class Motion:
 
     @classmethod
     def random(cls, seed: int) -> Motion:
-        """Draw an axis uniform on the sphere, an angle, and a shift of uniform direction and length."""
+        """Sample an axis uniformly on the sphere, an angle, and a shift of uniform direction and length."""
         generator = np.random.default_rng(seed)
         axis, direction = (vector / np.linalg.norm(vector) for vector in generator.standard_normal((2, 3)))
         angle, length = generator.uniform(0, [MAX_ANGLE, MAX_SHIFT])

@@ -1,4 +1,4 @@
-"""The page of the comparison: machine, a table a pair, what the numbers say."""
+"""Write the page of the comparison: machine, a table per pair, conclusions."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ COLUMNS = {
 }
 DIGITS = {"cpu_s": 1, "fit_cpu_s": 1, "wall_s": 0, "peak_mb": 0, "folding_percent": 4}
 NOTES = """
-Every row is a process of its own, from image files to a displacement field, one at a time. CPU is user + system time
-of all its threads; `affine + fit` is the part of it that nephi reports for these two steps alone. All fields are
-scored by the same code (`benchmarks/scoring.py`); TRE is unrounded; J and inverse error are taken inside the fixed
-mask (of heads: inside the labels), J from central differences of the exported field. Settings of the peers are in
-`benchmarks/peers/run_*.py`; what is not said there is each tool's default (greedy: double precision; `greedy single`
-is the variant). On small pairs (fewer than 1.5 million voxels) memory is held against the bare imports, as the limit
-says: at most 150 MB above them. Widening masks is a part of a peer's time, reading and writing of everyone's. Of a
-row that was run several times the run with the middle CPU time is shown, in brackets the least and the most of all.
-Seconds vary by machine and load: only ratios from one run count, and of rows marked `elsewhere` only the errors. A
-run can be resumed, so rows may stem from different hours. nephi's settings were chosen by measuring on these pairs
-and others.
+Every row is a separate process from image files to a displacement field; rows run one at a time. CPU is user + system
+time of all threads of the process; `affine + fit` is the part that nephi reports for these two stages. All fields are
+scored by the same code (`benchmarks/scoring.py`). TRE is not rounded to voxels. The Jacobian determinant J, from
+central differences of the exported field, and the inverse error are evaluated inside the fixed mask (brains: inside
+the labels). The settings of the other tools are in `benchmarks/peers/run_*.py`; all others are the defaults of the
+tool (greedy: double precision; `greedy single` is single precision). For small pairs (fewer than 1.5 million voxels)
+the target of memory is at most 150 MB above the imports. The time of a tool includes the dilation of masks, reading
+and writing. For a row that was run several times, the run with the median CPU time is shown, with minimum and maximum
+in brackets. Times vary between machines and with their load: compare times of the same run only, and only the errors
+of rows marked `elsewhere`. Rows may be measured in different hours. The presets of nephi were chosen by measurements
+on these pairs and others.
 """
 
 
@@ -45,7 +45,7 @@ def page(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     facts.append(f"- rows measured: {' to '.join(sorted({dates[0], dates[-1]}))}" if dates else "- no rows yet")
     facts += _elsewhere(rows, about["machine"])
     facts += [f"- {name}: {version}" for name, version in _versions(rows).items()]
-    lines = ["# nephi beside its peers", "", *facts, NOTES, *bare_imports(about["floors"])]
+    lines = ["# nephi compared with other tools", "", *facts, NOTES, *bare_imports(about["floors"])]
     for pair in dict.fromkeys(row["pair"] for row in rows):
         mine = [row for row in rows if row["pair"] == pair]
         lines += [
@@ -61,9 +61,9 @@ def page(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 
 
 def bare_imports(floors: list[dict[str, Any]]) -> list[str]:
-    """Return a table of what the imports alone cost."""
+    """Return a table of the cost of the imports."""
     lines = [
-        "## Bare imports: the floor of time and memory",
+        "## Imports: minimal time and memory",
         "",
         "| | peak MB | CPU s | command |",
         "|---|---|---|---|",
@@ -74,7 +74,7 @@ def bare_imports(floors: list[dict[str, Any]]) -> list[str]:
 
 
 def table(rows: list[dict[str, Any]], machine: str) -> list[str]:
-    """Return one table: the columns that any row fills, and a note where a row has one."""
+    """Return one table: all columns with a value in some row, and a column of notes if there are any."""
     columns = {key: title for key, title in COLUMNS.items() if any(key in row for row in rows)}
     noted = any("error" in row for row in rows)
     head = ["method", *columns.values(), *(["note"] if noted else [])]
@@ -87,22 +87,22 @@ def table(rows: list[dict[str, Any]], machine: str) -> list[str]:
 
 
 def commands(rows: list[dict[str, Any]]) -> list[str]:
-    """Return the command of every method, as run on the first pair it was run on."""
+    """Return the command of every method, for the first pair on which it was run."""
     first: dict[str, str] = {}
     for row in rows:
         if "command" in row:
             first.setdefault(row["method"], row["command"])
-    lines = ["## Commands", "", "As run on the first pair; `DATA` and `WORK` stand for folders.", ""]
+    lines = ["## Commands", "", "For the first pair; `DATA` and `WORK` are folders.", ""]
     return [*lines, *(f"- {name}: `{command}`" for name, command in first.items()), ""]
 
 
 def _before(rows: list[dict[str, Any]]) -> str:
     found = [row["tre_before_mm"] for row in rows if "tre_before_mm" in row]
-    return f"Mean distance of the landmarks before: {found[0]:.2f} mm.\n" if found else ""
+    return f"Mean landmark error before registration: {found[0]:.2f} mm.\n" if found else ""
 
 
 def _elsewhere(rows: list[dict[str, Any]], machine: str) -> list[str]:
-    """Return what was measured on other machines: of that only the errors can be compared."""
+    """Return the methods and pairs that were measured on other machines."""
     places: dict[str, dict[str, list[str]]] = {}  # pairs by method and machine
     for row in rows:
         places.setdefault(row["method"], {}).setdefault(row.get("machine", machine), []).append(row["pair"])

@@ -1,4 +1,4 @@
-"""Draw error against CPU time, a panel a pair.
+"""Plot error against CPU time, one panel per pair.
 
 python benchmarks/picture.py comparison.json comparison.png     # with matplotlib
 """
@@ -23,23 +23,23 @@ from verdicts import error
 COLUMNS = 3
 COLOURS = {"nephi": "#c1272d", "elastix": "#1f77b4", "greedy": "#2ca02c", "ConvexAdam": "#9467bd"}
 COLOURS |= {"ANTs": "#8c564b", "FireANTs": "#7f7f7f"}
-# Of methods beside whose points another one often lies: points right and up of theirs, and the side that begins there.
+# Label positions of methods whose points are often next to another one: offset in points, and horizontal alignment.
 PLACES = {f"nephi {FIELD_ALONE}": ((5, -10), "left"), "elastix 250": ((-3, -10), "right")}
 PLACES["greedy single"] = ((-5, 4), "right")
 
 
 def panel(axes: Axes, name: str, rows: list[dict[str, Any]], machine: str) -> None:
-    """Draw one pair: a labelled point a method (a cross: elsewhere), a line through nephi's presets."""
+    """Plot one pair: a labelled point per method (a cross: other machine), a line through the presets of nephi."""
     rows = [row for row in rows if error(row) is not None and "cpu_s" in row]
     for row in rows:
         colour = COLOURS.get(row["method"].split()[0], "black")
-        face = "none" if "error" in row else colour  # hollow: stopped, or failed after it wrote its field
+        face = "none" if "error" in row else colour  # hollow: stopped, or failed after writing the field
         mark = "o" if row.get("machine", machine) == machine else "x"
         axes.plot(row["cpu_s"], error(row), mark, color=colour, markerfacecolor=face, markersize=6)
         place, side = PLACES.get(row["method"], ((5, 4), "left"))
         axes.annotate(row["method"], (row["cpu_s"], error(row)), place, textcoords="offset points", fontsize=7, ha=side)
     own = [row for row in rows if row["method"].startswith("nephi") and row.get("preset") not in PAPER_PRESETS]
-    own = [row for row in own if row["method"] != f"nephi {FIELD_ALONE}"]  # the same result, sooner
+    own = [row for row in own if row["method"] != f"nephi {FIELD_ALONE}"]  # the same result, less time
     own.sort(key=lambda row: row["cpu_s"])
     axes.plot([row["cpu_s"] for row in own], [error(row) for row in own], "-", color=COLOURS["nephi"])
     labels = any("dice_mean" in row for row in rows)
@@ -52,7 +52,7 @@ def panel(axes: Axes, name: str, rows: list[dict[str, Any]], machine: str) -> No
 
 
 def main() -> None:
-    """Read the results, write the picture."""
+    """Read the results and write the figure."""
     results = json.loads(Path(sys.argv[1]).read_text())
     rows, machine = results["rows"], results["about"]["machine"]
     names = list(dict.fromkeys(row["pair"] for row in rows))

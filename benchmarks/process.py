@@ -1,4 +1,4 @@
-"""Run a command as a process of its own and measure what it costs."""
+"""Run a command as a separate process and measure its cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 class Cost:
     """CPU seconds (user + system, all threads), wall seconds, peak resident memory in MB, exit code, output.
 
-    `timed_out` tells that the process was killed at its limit; what it took until then is what is reported.
+    `timed_out`: the process was killed at its time limit; the cost is that until then.
     """
 
     cpu_s: float
@@ -31,10 +31,10 @@ class Cost:
 def measured(
     command: Sequence[str | Path], log: Path, limit_s: float | None = None, env: Mapping[str, str] | None = None
 ) -> Cost:
-    """Run `command`, its output going to `log`; return what the process (children included) took.
+    """Run `command` with its output in `log`; return the cost of the process and its children.
 
-    The peak includes the size of this process when it starts the command: measure from a small one. After `limit_s`
-    seconds the command and its children are killed. `env` is added to the environment.
+    The peak memory includes the size of the calling process at the start, so call this from a small process. After
+    `limit_s` seconds the command and its children are killed. `env` is added to the environment.
     """
     start = time.perf_counter()
     expired = threading.Event()

@@ -22,11 +22,11 @@ THREAD_VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )
-SHOWN_ERROR = 300  # last characters of a failed command's output
+SHOWN_ERROR = 300  # last characters of the output of a failed command
 
 
 def run(method: Method, pair: Pair, args: argparse.Namespace) -> dict[str, Any]:
-    """Measure and score one row; of several runs the one with the middle CPU time counts, with its own field."""
+    """Measure and score one row; of several runs that with the median CPU time counts."""
     row: dict[str, Any] = {"pair": pair.name, "method": method.name, "preset": method.preset}
     row |= {"date": date.today().isoformat(), "machine": description()}
     if method.missing:
@@ -53,31 +53,31 @@ def run(method: Method, pair: Pair, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def measured_in(folder: Path, method: Method, pair: Pair, args: argparse.Namespace) -> Cost:
-    """Run a method once, everything it writes going into `folder`."""
+    """Run a method once, with all its outputs in `folder`."""
     folder.mkdir(parents=True)
     command = method.command(pair, folder, args.threads, args.limit)
     return measured(command, folder / "log", args.limit, thread_variables(args.threads))
 
 
 def trouble(cost: Cost, limit_s: float) -> str:
-    """Return what went wrong with a run; empty when nothing did."""
+    """Return the error of a run; empty if there is none."""
     if cost.timed_out:
         return f"stopped after {limit_s / 60:g} minutes; what is shown is of what it had written"
     return f"failed: {cost.output.strip()[-SHOWN_ERROR:]}" if cost.code else ""
 
 
 def thread_variables(threads: int) -> dict[str, str]:
-    """Return the environment that gives every library so many threads."""
+    """Return environment variables that set the number of threads of all libraries."""
     return {name: str(threads) for name in THREAD_VARIABLES}
 
 
 def numbers(cost: Cost) -> dict[str, float]:
-    """Return what a process cost."""
+    """Return the cost of a process as a row."""
     return {"cpu_s": cost.cpu_s, "wall_s": cost.wall_s, "peak_mb": cost.peak_mb}
 
 
 def shown(command: list[str | Path], args: argparse.Namespace) -> str:
-    """Return the command line without the folders of this machine."""
+    """Return the command line with the folders replaced by DATA and WORK."""
     folders = {args.work: "WORK", args.data: "DATA", HERE: "benchmarks", HERE.parent / ".peers": ".peers"}
     text = " ".join(str(part) for part in command).replace(sys.executable, "python")
     for folder, name in folders.items():
@@ -86,7 +86,7 @@ def shown(command: list[str | Path], args: argparse.Namespace) -> str:
 
 
 def scored(method: Method, pair: Pair, folder: Path, other: Path | None) -> dict[str, Any]:
-    """Score a field, and by a second scorer if one is named: the numbers, and the gap between the two."""
+    """Score a field, also with a second scorer if given; return the scores and the difference between both."""
     field, inverse = method.field(folder), method.inverse(folder)
     command = [sys.executable, HERE / "scoring.py", field, *pair.judged]
     if inverse and inverse.is_file():
@@ -107,13 +107,13 @@ def _json_of(command: list[Any]) -> dict[str, Any]:
 
 
 def floors(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure, for every method, a process that only imports what it stands on: the middle of three warm runs."""
+    """Measure the imports of every method: the median of three warm runs."""
     methods = {method.environment: method for method in (*PEERS, Method("nephi"))}
     rows = []
     for method in methods.values():
         if not method.missing:
             command = [method.python, "-c", method.imports]
             costs = [measured(command, args.work / "log", env=thread_variables(args.threads)) for _ in range(4)]
-            cost = sorted(costs[1:], key=lambda each: each.cpu_s)[1]  # the first one reads the files from the disk
+            cost = sorted(costs[1:], key=lambda each: each.cpu_s)[1]  # the first run reads the files from the disk
             rows.append({"method": method.name.split()[0], "command": f'python -c "{method.imports}"'} | numbers(cost))
     return rows[::-1]

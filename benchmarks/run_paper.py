@@ -1,11 +1,11 @@
-"""Register one pair with the preset of a paper, with no more steps than its time allows.
+"""Register one pair with the preset of a paper, with as many steps as a time limit allows.
 
     run_paper.py PRESET FIXED MOVING FIXED_MASK|none MOVING_MASK|none OUTDIR SECONDS [--threads N]
 
-On a processor these presets take an hour and more. Some steps are timed first; if all of them and the writing of the
-results would take longer than SECONDS, the last level gets as many as fit (its step size is the same throughout, so
-that is the fit stopped there), and `OUTDIR/cut.txt` says how many they were. The inverse field is not written: it
-stems from no kernel here, and takes as long as the fit.
+On a CPU these presets take an hour and more. A few steps are timed first; if all steps and the writing of the results
+would take longer than SECONDS, the last level is shortened (its learning rate is constant, so this equals stopping the
+fit), and `OUTDIR/cut.txt` states the number of steps. The inverse field is not written: these presets have no kernels
+for it, and it would take as long as the fit.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from pathlib import Path
 
 import nephi
 
-RESERVE = 0.4  # share of the time that is kept for the field and its measures, and for a machine that gets busier
+RESERVE = 0.4  # fraction of the time reserved for writing and scoring the field, and for changes of the load
 
 
 class Enough(Exception):
-    """Thrown where enough steps have been timed."""
+    """Raised when enough steps have been timed."""
 
 
 def pace(images: list[nephi.Image], masks: dict[str, nephi.Image | None], settings: nephi.Settings) -> float:
-    """Return the seconds of a step: those between the first two reports of the deformable fit."""
+    """Return the seconds per step, from the first two progress reports of the deformable fit."""
     seen: list[tuple[int, float]] = []
 
     def watch(progress: nephi.Progress) -> None:
@@ -39,7 +39,7 @@ def pace(images: list[nephi.Image], masks: dict[str, nephi.Image | None], settin
     except Enough:
         (first, begun), (second, ended) = seen
         return (ended - begun) / (second - first)
-    return 0.0  # so few steps that none need be left out
+    return 0.0  # so few steps that none is omitted
 
 
 def main() -> None:

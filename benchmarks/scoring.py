@@ -1,11 +1,11 @@
-"""Score a displacement field with numpy and SimpleITK alone, whatever made it.
+"""Score the displacement field of any tool with numpy and SimpleITK only.
 
     python benchmarks/scoring.py FIELD [--inverse FIELD] [--landmarks PAIRS.csv] [--fixed-labels F --moving-labels M]
                                  [--mask MASK]
 
-Fields are ITK displacement fields, LPS mm: FIELD on the fixed grid, u = moving point - fixed point, the inverse on
-the moving grid. Prints JSON: TRE (mm), mean Dice, percent of voxels with det J <= 0 and the standard deviation of
-log det J inside the mask (everywhere without one), inverse-consistency error (mm), and every landmark's error.
+Fields are ITK displacement fields, LPS mm: FIELD on the fixed grid, u = moving point - fixed point; the inverse on the
+moving grid. Prints JSON: TRE (mm), mean Dice, percentage of voxels with det J <= 0 and standard deviation of log det J
+inside the mask (without a mask: in the whole grid), inverse consistency error (mm), and the error of every landmark.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-PROBES = 20_000  # points at which the inverse is asked for
+PROBES = 20_000  # points at which the inverse is evaluated
 
 
 def landmark_scores(transform: sitk.Transform, path: Path) -> dict[str, Any]:
@@ -42,12 +42,12 @@ def landmark_scores(transform: sitk.Transform, path: Path) -> dict[str, Any]:
 
 
 def mapped(transform: sitk.Transform, points: np.ndarray) -> np.ndarray:
-    """Return the points `(N, D)` taken through the transform."""
+    """Map the points `(N, D)` by the transform."""
     return np.array([transform.TransformPoint(point) for point in points.tolist()])
 
 
 def dice(transform: sitk.Transform, fixed_path: Path, moving_path: Path) -> float:
-    """Return the mean Dice of the labels that both maps have, the moving one warped by nearest neighbour."""
+    """Compute the mean Dice of the labels in both maps, with the moving one warped by nearest neighbour."""
     fixed, moving = sitk.ReadImage(fixed_path), sitk.ReadImage(moving_path)
     pair = [
         sitk.GetArrayFromImage(image)
@@ -62,7 +62,7 @@ def dice(transform: sitk.Transform, fixed_path: Path, moving_path: Path) -> floa
 
 
 def determinants(field: sitk.Image) -> np.ndarray:
-    """Return det J of `x -> x + u(x)` at every voxel, array order, from central differences (one-sided at the ends)."""
+    """Compute det J of `x -> x + u(x)` at every voxel, array order, by central differences (one-sided at the ends)."""
     dimension = field.GetDimension()
     vectors = sitk.GetArrayFromImage(field)
     steps = np.stack(
@@ -75,7 +75,7 @@ def determinants(field: sitk.Image) -> np.ndarray:
 
 
 def regularity(field: sitk.Image, inside: np.ndarray) -> dict[str, float]:
-    """Return the percentage of folded voxels and the spread of log det J."""
+    """Compute the percentage of folded voxels and the standard deviation of log det J."""
     values = determinants(field)[inside]
     return {
         "folding_percent": 100 * float((values <= 0).mean()),
@@ -84,7 +84,7 @@ def regularity(field: sitk.Image, inside: np.ndarray) -> dict[str, float]:
 
 
 def inverse_error(transform: sitk.Transform, inverse: sitk.Image, grid: sitk.Image, inside: np.ndarray) -> float:
-    """Return the mean of |inverse(phi(x)) - x|, mm, over voxels x inside whose phi(x) lies in the inverse's grid."""
+    """Compute the mean of |inverse(phi(x)) - x|, mm, over voxels x inside with phi(x) in the grid of the inverse."""
     voxels = np.argwhere(inside)[:, ::-1]
     chosen = np.random.default_rng(0).choice(len(voxels), min(PROBES, len(voxels)), replace=False)
     points = np.array([grid.TransformIndexToPhysicalPoint(voxel) for voxel in voxels[chosen].tolist()])
@@ -96,7 +96,7 @@ def inverse_error(transform: sitk.Transform, inverse: sitk.Image, grid: sitk.Ima
 
 
 def scores(args: argparse.Namespace) -> dict[str, Any]:
-    """Return everything that the given files allow."""
+    """Compute all scores that the given files allow."""
     field = sitk.ReadImage(args.field, sitk.sitkVectorFloat64)
     transform = sitk.DisplacementFieldTransform(sitk.Image(field))
     inside = np.ones(field.GetSize()[::-1], bool)
@@ -114,7 +114,7 @@ def scores(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Score and print."""
+    """Print the scores."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("field", type=Path)
     for option in ("--inverse", "--landmarks", "--fixed-labels", "--moving-labels", "--mask"):

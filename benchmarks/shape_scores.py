@@ -1,4 +1,4 @@
-"""Measure a trained model on the test split: `python benchmarks/shape_scores.py RUN DATASET` prints JSON."""
+"""Evaluate a trained model on the test split: `python benchmarks/shape_scores.py RUN DATASET` prints JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nephi.training.validation import validate_pair
 
 
 def scores(run: Path, data: Path) -> dict[str, Any]:
-    """Return mean Dice, the mean of the worst hundredth, and the share of folds over all pairs; and what it took."""
+    """Return the mean Dice, that of the worst percent of the pairs, the percentage of folds, and the training cost."""
     model = nephi.read_model(run / "last.safetensors")
     index = nephi.read_dataset_index(data)
     seen = SeenImages(index, model.frame, 1e9)
@@ -36,7 +36,7 @@ def scores(run: Path, data: Path) -> dict[str, Any]:
 
 
 def _seconds(until: list[float]) -> float:
-    """Return what the steps took; where the process was halted in between, as long as its other rows took."""
+    """Return the time of the steps; an interval with an interruption counts as the median interval."""
     each = torch.tensor(until).diff(prepend=torch.zeros(1))
     usual = each.median()
     return float(torch.where(each > 10 * usual, usual, each).sum())

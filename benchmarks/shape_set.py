@@ -15,7 +15,7 @@ SEEDS = {"train": 1, "val": 2, "test": 10_000}
 
 
 def write_shapes(folder: Path, hollow: bool) -> None:
-    """Write images, labels and the index; the test split lists 500 pairs, no image twice."""
+    """Write images, labels and the index; the test split has 500 pairs of different images."""
     grid = nephi.Grid.from_spacing((128, 128), (1.0, 1.0), (0.0, 0.0))
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -1,14 +1,13 @@
-"""Measure cost against size: `lung_ct` resampled to more and more voxels, nephi beside greedy.
+"""Measure cost against image size: `lung_ct` resampled to more voxels, registered with nephi and greedy.
 
     python benchmarks/sizes.py DATA [--sizes 128,256,384,512] [--methods nephi,greedy] [--repeats 3] [--fresh]
 
 Both images and masks are resampled to a cube of voxels in the same box: linear and int16, masks by nearest neighbour,
-uncompressed. Every row is a process of its own, from files to a displacement field, one at a time; it is stopped at
-`--limit` seconds, and no process may take more than `--memory` GB of address space. Only the landmarks score a field.
-Rows are kept in the work folder: a run that stopped goes on where it was, `--fresh` measures the chosen rows again. Of
-a row that `--repeats` runs several times the one with the middle affine and fit counts (else the middle process).
-greedy is installed by `python benchmarks/peers/install.py greedy`. Writes `sizes.md`, `sizes.json` and, with
-matplotlib, `sizes.png`.
+uncompressed. Every row is a separate process from files to a displacement field; rows run one at a time, with a time
+limit (`--limit`, seconds) and a limit of the address space (`--memory`, GB). Landmarks score the fields. Rows are
+stored in the work folder: an interrupted run continues, `--fresh` measures the selected rows again. `--repeats` runs
+each row several times; the run with the median time of affine and fit counts (for greedy: of the process). `python
+benchmarks/peers/install.py greedy` installs greedy. Writes `sizes.md`, `sizes.json` and, with matplotlib, `sizes.png`.
 """
 
 from __future__ import annotations
@@ -35,17 +34,17 @@ from sizes_page import COLUMNS, FLOOR, SIZES, page
 
 
 def lung_ct(args: argparse.Namespace) -> Pair:
-    """Return the pair that all sizes are made from."""
+    """Return the pair that is resampled to all sizes."""
     return next(pair for pair in all_pairs(args.data, args.work) if pair.name == "lung_ct")
 
 
 def methods(pair: Pair) -> list[Method]:
-    """Return nephi with the preset that fits the pair, and greedy."""
+    """Return nephi with the preset of the pair, and greedy."""
     return [*nephi_methods(pair, [DEFAULT_PRESET], known_presets()), GREEDY]
 
 
 def resampled(pair: Pair, size: int, folder: Path) -> Pair:
-    """Return the pair at a size; its files are made in `folder` when they are not there."""
+    """Return the pair at one size; missing files are written in `folder`."""
     volumes = ("fixed", "moving", "fixed_mask", "moving_mask")
     result = replace(pair, name=folder.name, **{name: folder / f"{name}.mha" for name in volumes})
     if not all(path.is_file() for path in result.files):
@@ -54,7 +53,7 @@ def resampled(pair: Pair, size: int, folder: Path) -> Pair:
 
 
 def volumes_py(*words: Any) -> str:
-    """Run `volumes.py`, and return what it prints."""
+    """Run `volumes.py` and return its output."""
     command = [sys.executable, HERE / "volumes.py", *words]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -63,7 +62,7 @@ def volumes_py(*words: Any) -> str:
 
 
 def run(method: Method, pair: Pair, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """Measure one method on one pair, and score it; of a failure, tell what it took until then."""
+    """Measure and score one method on one pair; a failed run has its cost until the failure."""
     command = method.command(pair, folder, 1)
     cost = measured(command, folder / "log", args.limit, thread_variables(1))
     row = {"command": shown(command, args), "version": version(method)} | numbers(cost)
@@ -79,7 +78,7 @@ def run(method: Method, pair: Pair, folder: Path, args: argparse.Namespace) -> d
 
 
 def sized_row(method: Method, size: int, args: argparse.Namespace) -> dict[str, Any]:
-    """Return the row of a method at a size, measured in a folder that does not outlive it: gigabytes at 512 cubed."""
+    """Return the row of a method at one size, measured in a temporary folder (gigabytes at 512 cubed)."""
     row = {"method": method.name, "size": size, "voxels": size**3, "date": date.today().isoformat()}
     if method.missing:
         return row | {"error": method.missing}
@@ -97,13 +96,13 @@ def sized_row(method: Method, size: int, args: argparse.Namespace) -> dict[str, 
 
 
 def floor(method: Method, args: argparse.Namespace) -> dict[str, Any]:
-    """Measure a process that only imports what a method stands on."""
+    """Measure a process that only runs the imports of a method."""
     cost = measured([method.python, "-c", method.imports], args.work / "log")
     return {"method": method.name, "size": FLOOR} | numbers(cost)
 
 
 def measured_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure what is missing; return all rows, those kept from sizes and methods not asked for included."""
+    """Measure the missing rows; return all rows, including stored ones of other sizes and methods."""
     folder, found = args.work / "rows", []
     folder.mkdir(parents=True, exist_ok=True)
     for method in methods(lung_ct(args)):
@@ -122,7 +121,7 @@ def measured_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def arguments() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = {"metavar": "A,B"}
     parser.add_argument("data", type=lambda text: Path(text).resolve())
@@ -138,11 +137,11 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure what is missing, then write the results."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a row in progress is ended with us
+    """Measure the missing rows, then write the results."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # to end a row in progress together with this process
     args = arguments()
     most = int(args.memory * 1e9)
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))  # processes that we start inherit it
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))  # inherited by the measured processes
     rows = measured_rows(args)
     days = ", ".join(sorted({row["date"] for row in rows if "date" in row}))
     about = machine() | {"rows measured on": days}

@@ -1,4 +1,4 @@
-"""The page of cost against size: a table a method, then the limits."""
+"""Write the page of cost against image size: a table per method, then the targets."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ COLUMNS = {
 }
 DIGITS = {"fit_alone_cpu_s": 2, "fit_cpu_s": 2, "cpu_s": 1, "peak_mb": 0}
 LIMIT_MB = 1600.0  # nephi at the largest of SIZES
-LIMIT_GROWTH = 1.3  # nephi's fit alone, from the smallest of SIZES to the largest
+LIMIT_GROWTH = 1.3  # fit of nephi alone, from the smallest of SIZES to the largest
 NOTES = """
-Every row is a process of its own with one thread, from two int16 volumes and their masks to a displacement field
-(nephi: also the inverse field and the warped image, all compressed). CPU is user + system time; `fit` and
-`affine + fit` are the parts of it that nephi reports for these steps alone. The affine step is the first to look at the
-images: large ones are read as a whole and thinned there. In brackets: the ratio to the smallest size of the same
-method; in square ones all runs, where there were several. greedy runs in its default, double precision.
+Every row is a separate process with one thread, from two int16 volumes and their masks to a displacement field (nephi:
+also the inverse field and the warped image, all compressed). CPU is user + system time; `fit` and `affine + fit` are
+the parts that nephi reports for these stages. The affine stage includes the downsampling of large images. In round
+brackets: the ratio to the smallest size of the same method; in square brackets: all runs, if there are several. greedy
+runs in double precision, its default.
 """
 
 
 def page(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """Return the page in Markdown: a table a method, then the limits."""
+    """Return the page in Markdown: a table per method, then the targets."""
     rows = [with_fit(row) for row in rows]
-    lines = ["# Cost against size", "", *(f"- {name}: {value}" for name, value in about.items()), NOTES]
+    lines = ["# Cost against image size", "", *(f"- {name}: {value}" for name, value in about.items()), NOTES]
     for name in dict.fromkeys(row["method"] for row in rows):
         mine = [row for row in rows if row["method"] == name]
         versions = sorted({row["version"] for row in mine if "version" in row})
         lines += [f"## {' '.join([name, *versions])}", "", *table(mine), ""]
-    return "\n".join([*lines, "## Limits", "", *limits(rows), "", *commands(rows)])
+    return "\n".join([*lines, "## Targets", "", *limits(rows), "", *commands(rows)])
 
 
 def with_fit(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with the seconds of the fit alone, where its stages are known."""
+    """Return a row with the seconds of the fit alone, if its stages are known."""
     return row | {"fit_alone_cpu_s": row["stages"]["fit"]["cpu_s"]} if "stages" in row else row
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
-    """Return the table of one method: the columns that it fills."""
+    """Return the table of one method, without empty columns."""
     columns = [key for key in COLUMNS if any(key in row for row in rows)]
     titles = ["size", "voxels", *(COLUMNS[key] for key in columns), "mean TRE, mm", "note"]
     lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
@@ -59,7 +59,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def cell(row: dict[str, Any], key: str, base: dict[str, Any]) -> str:
-    """Return a number, and its ratio to that of the smallest size."""
+    """Return a number and its ratio to that of the smallest size."""
     if key not in row:
         return ""
     ratio = f" ({row[key] / base[key]:.2f})" if key in base and row["size"] != FLOOR else ""
@@ -69,11 +69,11 @@ def cell(row: dict[str, Any], key: str, base: dict[str, Any]) -> str:
 
 
 def limits(rows: list[dict[str, Any]]) -> list[str]:
-    """Return a line for each limit that nephi has to keep."""
+    """Return a line for each target of nephi."""
     own = {row["size"]: row for row in rows if row["method"] == "nephi" and "tre_mean_mm" in row}
     least, most = own.get(min(SIZES)), own.get(max(SIZES))
     if least is None or most is None:
-        return [f"Not known: it takes nephi's rows at {min(SIZES)} and {max(SIZES)} cubed."]
+        return [f"Not known: the rows of nephi are missing at {min(SIZES)} and {max(SIZES)} cubed."]
     growth, with_affine = (most[key] / least[key] for key in ("fit_alone_cpu_s", "fit_cpu_s"))
     return [
         f"- {met(most['peak_mb'] <= LIMIT_MB)}: peak at {max(SIZES)} cubed {most['peak_mb']:.0f} MB <= {LIMIT_MB:g} MB",

@@ -1,4 +1,4 @@
-"""What the numbers of one pair say about nephi and its peers, beside what was asked for."""
+"""Compare the numbers of one pair with the targets and with other tools."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from pairs import MULTIMODAL, SMALL
 
 Row = dict[str, Any]
 RESAMPLES = 2000
-COMPARABLE = 1.1  # a peer's time counts when its error is at most this many times nephi's
-LIMIT_GAP_MM = 0.02  # to the best peer
-LIMIT_SHARE = 0.25  # of a peer's CPU time
-LIMIT_DICE, LIMIT_DICE_GAP = 0.67, 0.02  # of one contrast; of another contrast, to that of one
-LIMIT_FAST, LIMIT_FAST_S = 1.15, 6.0  # times the best peer's error; affine + fit
-LIMIT_ABOVE_MB = 150.0  # of the bare imports, on small and 2-D pairs
+COMPARABLE = 1.1  # times of other tools are compared if their error is at most this multiple of that of nephi
+LIMIT_GAP_MM = 0.02  # from the most accurate other tool
+LIMIT_SHARE = 0.25  # of the CPU time of another tool
+LIMIT_DICE, LIMIT_DICE_GAP = 0.67, 0.02  # same contrast; difference between the two contrasts
+LIMIT_FAST, LIMIT_FAST_S = 1.15, 6.0  # times the error of the most accurate other tool; affine + fit
+LIMIT_ABOVE_MB = 150.0  # the imports, for small and 2-D pairs
 
 
 def error(row: Row) -> float | None:
-    """Return what is to be small: mean TRE in mm, or one minus the mean Dice."""
+    """Return the error: mean TRE in mm, or one minus the mean Dice."""
     if "tre_mean_mm" in row:
         return float(row["tre_mean_mm"])
     return 1 - row["dice_mean"] if "dice_mean" in row else None
 
 
 def verdicts(pair: str, rows: list[Row], floors: list[Row]) -> list[str]:
-    """Hold nephi's own row of a pair against its peers' and the limits; `rows` are those of all pairs.
+    """Compare the row of nephi with the other tools and the targets for one pair; `rows` are those of all pairs.
 
-    Rows with an error (stopped, failed) do not compete; those of another machine do, but for the time.
+    Rows with an error (stopped, failed) are ignored; from rows of another machine only the accuracy is used.
     """
     sound = {
         row["method"]: row for row in rows if row["pair"] == pair and "error" not in row and error(row) is not None
@@ -49,7 +49,7 @@ def verdicts(pair: str, rows: list[Row], floors: list[Row]) -> list[str]:
 
 
 def met(holds: bool) -> str:
-    """Return the word for a limit that was kept, or was not."""
+    """Return `met` or `missed`."""
     return "met" if holds else "**missed**"
 
 
@@ -62,17 +62,18 @@ def _accuracy(own: Row, best: Row) -> str:
     if "tre_mean_mm" not in own:
         enough = gap <= 0 and (own["pair"] == MULTIMODAL or own["dice_mean"] >= LIMIT_DICE)
         return (
-            f"- {met(enough)}: Dice {own['dice_mean']:.3f}, of {best['method']}, the best peer, {best['dice_mean']:.3f}"
+            f"- {met(enough)}: Dice {own['dice_mean']:.3f}; {best['method']}, the most accurate other tool, "
+            f"{best['dice_mean']:.3f}"
         )
     between = interval(own, best)
     told = f" (95 % by bootstrap over landmarks: {between[0]:+.3f} to {between[1]:+.3f})" if between else ""
     enough = gap <= LIMIT_GAP_MM or (between is not None and between[0] <= 0)
-    return f"- {met(enough)}: error {gap:+.3f} mm against {best['method']}, the best peer{told}"
+    return f"- {met(enough)}: error {gap:+.3f} mm against {best['method']}, the most accurate other tool{told}"
 
 
 def _beside_one_contrast(own: Row, other: Row) -> str:
     gap = other["dice_mean"] - own["dice_mean"]
-    return f"- {met(gap <= LIMIT_DICE_GAP)}: Dice {gap:.3f} below that of one contrast"
+    return f"- {met(gap <= LIMIT_DICE_GAP)}: Dice {gap:.3f} below that of the same contrast"
 
 
 def _time(pair: str, own: Row, sound: dict[str, Row], peers: list[Row]) -> str:
@@ -81,20 +82,20 @@ def _time(pair: str, own: Row, sound: dict[str, Row], peers: list[Row]) -> str:
     greedy = sound.get("greedy")
     if pair == "lung_ct" and greedy is not None and greedy.get("machine") == own.get("machine"):
         peer = greedy
-        words = f"greedy, at an error {_error(own) - _error(peer):+.3f} mm from greedy's"
+        words = f"greedy, at an error {_error(own) - _error(peer):+.3f} mm relative to greedy"
     elif here:
         peer = min(here, key=lambda row: row["cpu_s"])
-        words = f"{peer['method']}, the fastest peer of at most {COMPARABLE:g} times its error"
+        words = f"{peer['method']}, the fastest other tool with at most {COMPARABLE:g} times its error"
     elif alike:
         names = ", ".join(row["method"] for row in alike)
-        return f"- not known: of at most {COMPARABLE:g} times nephi's error is {names}, measured on another machine"
+        return f"- not known: {names} has at most {COMPARABLE:g} times the error of nephi, measured on another machine"
     else:
-        return f"- met: no peer has at most {COMPARABLE:g} times nephi's error, whatever time it takes"
+        return f"- met: no other tool has an error of at most {COMPARABLE:g} times that of nephi"
     share = own["cpu_s"] / peer["cpu_s"]
     enough = share <= LIMIT_SHARE and (pair != "lung_ct" or _error(own) <= _error(peer))
     line = f"- {met(enough)}: {share:.2f} of the CPU time of {words}"
     if alone := sound.get(f"nephi {FIELD_ALONE}"):
-        line += f"; {alone['cpu_s'] / peer['cpu_s']:.2f} where nephi writes one displacement field and nothing else"
+        line += f"; {alone['cpu_s'] / peer['cpu_s']:.2f} where nephi writes the displacement field only"
     return line
 
 
@@ -102,17 +103,18 @@ def _fast(fast: Row, best: Row) -> str:
     times, seconds = _error(fast) / _error(best), fast["fit_cpu_s"]
     enough = times <= LIMIT_FAST and seconds <= LIMIT_FAST_S
     return (
-        f"- {met(enough)}: fast has {times:.2f} times the best peer's error after {seconds:.1f} CPU s of affine and fit"
+        f"- {met(enough)}: fast has {times:.2f} times the error of the most accurate other tool "
+        f"after {seconds:.1f} CPU s of affine and fit"
     )
 
 
 def _memory(pair: str, own: Row, peers: list[Row], floors: list[Row]) -> str:
     small = min(peers, key=lambda row: row["peak_mb"])
-    line = f"memory: {own['peak_mb'] / small['peak_mb']:.2f} of {small['method']}, the smallest peer"
+    line = f"memory: {own['peak_mb'] / small['peak_mb']:.2f} of {small['method']}, the smallest other tool"
     if pair not in SMALL:
         return f"- {met(own['peak_mb'] < small['peak_mb'])}: {line}"
     above = own["peak_mb"] - next(row["peak_mb"] for row in floors if row["method"] == "nephi")
-    return f"- {met(above <= LIMIT_ABOVE_MB)}: {line}; a small pair: {above:.0f} MB above the bare imports"
+    return f"- {met(above <= LIMIT_ABOVE_MB)}: {line}; a small pair: {above:.0f} MB above the imports"
 
 
 def interval(one: Row, other: Row) -> tuple[float, float] | None:

@@ -1,9 +1,9 @@
-"""Resample a pair to more voxels, and score a large field where the landmarks are.
+"""Resample a pair to more voxels, and score a large field at landmarks.
 
     python benchmarks/volumes.py resample SIZE PAIR FOLDER   # images and masks of folder PAIR, SIZE along each axis
     python benchmarks/volumes.py score FIELD LANDMARKS.csv   # prints JSON
 
-A program of its own, because whoever measures the memory of others has to stay small.
+This is a separate program, because a process that measures the memory of others has to be small.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ VOLUMES |= {"fixed_mask": sitk.sitkNearestNeighbor, "moving_mask": sitk.sitkNear
 
 
 class FieldLookup:
-    """Stand in for `sitk.DisplacementFieldTransform`, which wants a float64 copy: 3.2 GB more at 512 cubed."""
+    """Replace `sitk.DisplacementFieldTransform`, which needs a float64 copy: 3.2 GB more at 512 cubed."""
 
     def __init__(self, field: sitk.Image) -> None:
         self.field = field
@@ -31,14 +31,14 @@ class FieldLookup:
         return self.field.GetDimension()
 
     def TransformPoint(self, point: Sequence[float]) -> list[float]:
-        """Return the point (LPS, mm) plus the displacement there, interpolated linearly."""
+        """Return the point (LPS, mm) plus its linearly interpolated displacement."""
         return [p + u for p, u in zip(point, self.field.EvaluateAtPhysicalPoint(point, sitk.sitkLinear), strict=True)]
 
 
 def resampled(image: sitk.Image, size: int, interpolator: int) -> sitk.Image:
-    """Return the image with `size` voxels along each axis, which fill the same box, in the voxel type it has."""
+    """Resample the image to `size` voxels along each axis in the same box, with the same voxel type."""
     spacing = [s * n / size for s, n in zip(image.GetSpacing(), image.GetSize(), strict=True)]
-    # The corner of the box stays, so the centre of the first voxel moves: half a voxel in from there.
+    # The corner of the box stays, so the centre of the first voxel moves: half a voxel from the corner.
     first = [(n / size - 1) / 2 for n in image.GetSize()]
     origin = image.TransformContinuousIndexToPhysicalPoint(first)
     grid = ([size] * image.GetDimension(), sitk.Transform(), interpolator, origin, spacing, image.GetDirection())
@@ -46,7 +46,7 @@ def resampled(image: sitk.Image, size: int, interpolator: int) -> sitk.Image:
 
 
 def resample(size: int, source: Path, target: Path) -> None:
-    """Write the images and masks of a pair, resampled and uncompressed."""
+    """Resample the images and masks of a pair and write them uncompressed."""
     target.mkdir(parents=True, exist_ok=True)
     for name, interpolator in VOLUMES.items():
         image = sitk.ReadImage(source / f"{name}.mha")
@@ -54,7 +54,7 @@ def resample(size: int, source: Path, target: Path) -> None:
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the command line."""
     match sys.argv[1:]:
         case ["resample", size, source, target]:
             resample(int(size), Path(source), Path(target))

@@ -1,4 +1,4 @@
-"""The command line that all drivers of peers share."""
+"""The command line shared by the drivers of all other tools."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SIMILARITY_MI = "mi"
 
 @dataclass(frozen=True)
 class Job:
-    """What a driver is asked to do: files in, field (and, where the peer has one, inverse field) out, settings."""
+    """Arguments of a driver: input files, output field (and inverse field, if the tool has one), settings."""
 
     fixed: Path
     moving: Path
@@ -26,7 +26,7 @@ class Job:
 
 
 def parsed(description: str | None) -> Job:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("fixed", type=Path)
     parser.add_argument("moving", type=Path)

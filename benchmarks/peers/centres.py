@@ -1,4 +1,4 @@
-"""Where the middle of an image lies."""
+"""Centres of images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import SimpleITK as sitk
 
 
 def centre_shift(fixed: sitk.Image, moving: sitk.Image) -> list[float]:
-    """Return the translation, LPS mm, that takes the centre of the fixed image to that of the moving one."""
+    """Return the translation, LPS mm, from the centre of the fixed image to that of the moving one."""
     ends = [_centre(moving), _centre(fixed)]
     return [m - f for m, f in zip(*ends, strict=True)]
 

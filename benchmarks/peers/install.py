@@ -1,9 +1,9 @@
-"""Install peers from the package registry, each into an environment of its own, `.peers/NAME`.
+"""Install other tools from the package registry, each in a separate environment `.peers/NAME`.
 
-    python benchmarks/peers/install.py [NAME ...]       # all without a name
+    python benchmarks/peers/install.py [NAME ...]       # without a name: all
 
-What goes in is pinned in `benchmarks/requirements-NAME.txt`. On Linux `pip` may bring the CUDA build of PyTorch for
-convexadam and fireants: point it at a CPU build first if you do not want that.
+`benchmarks/requirements-NAME.txt` pins the versions. On Linux `pip` may choose the CUDA build of PyTorch for convexadam
+and fireants; configure it for a CPU build first if you do not need CUDA.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ENVIRONMENTS = BENCHMARKS.parent / ".peers"
 
 
 def main() -> int:
-    """Install; a peer that fails is said so and the others go on."""
+    """Install all selected tools; report those that fail."""
     known = sorted(path.stem.removeprefix("requirements-") for path in BENCHMARKS.glob("requirements-*.txt"))
     names = sys.argv[1:] or known
     if strangers := set(names) - set(known):
@@ -28,7 +28,7 @@ def main() -> int:
 
 
 def installed(name: str) -> bool:
-    """Create the environment of one peer and install what it needs; return whether that worked."""
+    """Create the environment of one tool and install it; return whether this succeeded."""
     folder = ENVIRONMENTS / name
     commands = (
         [sys.executable, "-m", "venv", folder],

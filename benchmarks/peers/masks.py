@@ -1,4 +1,4 @@
-"""What drivers do to masks."""
+"""Dilation of masks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MASK_MARGIN_MM = 10.0
 
 
 def widened(path: Path) -> sitk.Image:
-    """Return the mask, every point within the margin of it included, so that the borders of the lungs count."""
+    """Dilate the mask by the margin, so that it includes the borders of the lungs."""
     mask = sitk.ReadImage(path, sitk.sitkUInt8) > 0
     distance = sitk.SignedMaurerDistanceMap(mask, insideIsPositive=False, squaredDistance=False, useImageSpacing=True)
     return distance <= MASK_MARGIN_MM

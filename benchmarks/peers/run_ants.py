@@ -2,9 +2,9 @@
 
     run_ants.py FIXED MOVING FIXED_MASK|none MOVING_MASK|none OUT_FIELD [--inverse FIELD] [--similarity S] [--threads N]
 
-The affine stage (Mattes mutual information, ANTs' default) starts with the image centres brought together; SyN on
+The affine stage (Mattes mutual information, ANTs' default) starts with aligned image centres; SyN uses
 cross-correlation of radius 4 (`--similarity mi`: mutual information of 32 bins), 100x70x30x0 iterations, inside the
-fixed mask widened by 10 mm. Affine and warp are composed by ANTs itself, in both directions.
+fixed mask dilated by 10 mm. ANTs composes affine and warp, in both directions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ITERATIONS = (100, 70, 30, 0)
 
 
 def register(job: Job, folder: Path) -> None:
-    """Register in two stages; the composed field of each is written, so that a run that is stopped leaves one."""
+    """Register in two stages; write the composed field after each, so that a stopped run has one."""
     import ants
 
     fixed, moving = ants.image_read(str(job.fixed)), ants.image_read(str(job.moving))
@@ -43,7 +43,7 @@ def register(job: Job, folder: Path) -> None:
 
 
 def _start(fixed: ants.ANTsImage, moving: ants.ANTsImage, file: Path) -> str:
-    """Write the translation that brings the image centres together."""
+    """Write the translation that aligns the image centres."""
     import ants
 
     kind, shift = f"Euler{fixed.dimension}DTransform", _centre(moving) - _centre(fixed)
@@ -52,7 +52,7 @@ def _start(fixed: ants.ANTsImage, moving: ants.ANTsImage, file: Path) -> str:
 
 
 def _widened(path: Path | None) -> ants.ANTsImage | None:
-    """Return the mask, widened by about the margin (in whole voxels)."""
+    """Dilate the mask by about the margin (in whole voxels)."""
     import ants
 
     if path is None:
@@ -64,7 +64,7 @@ def _widened(path: Path | None) -> ants.ANTsImage | None:
 def _compose(
     target: ants.ANTsImage, source: ants.ANTsImage, files: list[str], prefix: Path, out: Path, inverse: bool = False
 ) -> None:
-    """Write the chain of transforms as one displacement field on the grid of `target`."""
+    """Compose the transforms and write a displacement field on the grid of `target`."""
     import ants
 
     flags = [inverse and name.endswith(".mat") for name in files]
@@ -73,7 +73,7 @@ def _compose(
 
 
 def _centre(image: ants.ANTsImage) -> np.ndarray:
-    """Return the middle of the image, LPS mm."""
+    """Return the centre of the image, LPS mm."""
     return image.origin + image.direction @ (np.subtract(image.shape, 1) / 2 * image.spacing)
 
 

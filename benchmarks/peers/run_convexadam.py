@@ -2,9 +2,9 @@
 
     run_convexadam.py FIXED MOVING none|FIXED_MASK none|MOVING_MASK OUT_FIELD [--threads N]
 
-ConvexAdam works in voxels of one grid and looks at most 24 voxels far: the moving image is first shifted so that the
-image centres meet and resampled onto the fixed grid. Masks are not used. Its field (voxels, a component an array axis)
-is turned into millimetres and the shift added.
+ConvexAdam works in voxels of one grid and finds displacements of at most 24 voxels: the moving image is first shifted
+to align the image centres, and resampled on the fixed grid. Masks are not used. The field (voxels, one component per
+array axis) is converted to millimetres, and the shift is added.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 Affine on normalised correlation of radius 2, started at the image centres; then the deformation on normalised
 correlation of radius 4 (`--similarity mi`: normalised mutual information for both), 100x50x10 iterations, smoothing
-of 2 and 0.5 voxels, inside the fixed mask widened by 10 mm. Affine and warp are composed by greedy itself.
+of 2 and 0.5 voxels, inside the fixed mask dilated by 10 mm. greedy composes affine and warp.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from masks import widened
 from picsl_greedy import Greedy2D, Greedy3D, GreedyFloat2D, GreedyFloat3D
 
 ITERATIONS = "100x50x10"
-# By dimension, and whether in single precision; double is greedy's default.
+# By dimension and single precision; double precision is the default of greedy.
 CLASSES = {(2, False): Greedy2D, (3, False): Greedy3D, (2, True): GreedyFloat2D, (3, True): GreedyFloat3D}
 
 
 def register(job: Job, folder: Path) -> None:
-    """Run greedy's three steps on in-memory images; the composed field goes to `job.field`."""
+    """Run the three steps of greedy on images in memory; write the composed field to `job.field`."""
     fixed, moving = (sitk.ReadImage(path, sitk.sitkFloat32) for path in (job.fixed, job.moving))
     dimension = fixed.GetDimension()
     greedy = CLASSES[dimension, job.single]()
