@@ -27,7 +27,7 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 STEP = 6  # pixels between the lines of the deformation grid
 
 
-def draw(model: nephi.StoredModel, index: nephi.DatasetIndex, path: Path) -> float:
+def draw(model: nephi.models.StoredModel, index: nephi.datasets.DatasetIndex, path: Path) -> float:
     """Draw a row for each two pairs, the moving image of the first warped; return the percentage of folds."""
     figure, axes = plt.subplots(len(PAIRS), len(SHARES), figsize=(11, 4.6))
     pairs, folds = index.pairs("test"), []
@@ -53,7 +53,7 @@ def draw(model: nephi.StoredModel, index: nephi.DatasetIndex, path: Path) -> flo
     return 100 * sum(folds) / len(folds)
 
 
-def _images(index: nephi.DatasetIndex, pair: nephi.DatasetPair) -> list[nephi.Image]:
+def _images(index: nephi.datasets.DatasetIndex, pair: nephi.datasets.DatasetPair) -> list[nephi.Image]:
     return [nephi.read_image(index.path(index.image(id).image)) for id in (pair.fixed, pair.moving)]
 
 
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=WORK / "runs" / "solid-nephi" / "last.safetensors")
     parser.add_argument("-o", "--output", type=Path, default=HERE.parent / "docs" / "concepts" / "codes.png")
     chosen = parser.parse_args()
-    folds = draw(nephi.read_model(chosen.model), nephi.read_dataset_index(WORK / "solid"), chosen.output)
+    folds = draw(nephi.read_model(chosen.model), nephi.datasets.read_dataset_index(WORK / "solid"), chosen.output)
     print(f"{folds:.4f} % of the pixels fold, over all {len(PAIRS) * len(SHARES)} deformations")
 
 

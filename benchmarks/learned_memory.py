@@ -92,7 +92,7 @@ def _refinement(size: int, device: str) -> None:
         preset="lung-ct",
         fixed_mask=mask,
         moving_mask=mask,
-        refinement=nephi.Refinement(20),
+        refinement=nephi.inference.Refinement(20),
         device=device,
     )
 

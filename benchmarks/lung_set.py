@@ -26,24 +26,24 @@ def write_lungs(folder: Path, counts: dict[str, int]) -> None:
     """Write images, masks, landmarks and the index."""
     for name in ("images", "masks", "landmarks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    images: list[nephi.DatasetImage] = []
+    images: list[nephi.datasets.DatasetImage] = []
     splits = {}
     for split, count in counts.items():
-        pairs: list[nephi.DatasetPair] = []
+        pairs: list[nephi.datasets.DatasetPair] = []
         subjects = []
         for seed in range(SEEDS[split], SEEDS[split] + count):
-            phantom = _varied(seed) if split == "train" else nephi.lung_phantom(seed, MOST, shape=SHAPE)
+            phantom = _varied(seed) if split == "train" else nephi.phantoms.lung_phantom(seed, MOST, shape=SHAPE)
             subjects.append(f"p{seed}")
             for side in SIDES if split == "train" else ("both",):
                 pairs += _written(folder, phantom, f"p{seed}", side, images)
-        splits[split] = nephi.DatasetSplit(tuple(subjects), tuple(pairs))
-    nephi.write_dataset_index(nephi.DatasetIndex("lung phantoms", 3, tuple(images), splits), folder)
+        splits[split] = nephi.datasets.DatasetSplit(tuple(subjects), tuple(pairs))
+    nephi.datasets.write_dataset_index(nephi.datasets.DatasetIndex("lung phantoms", 3, tuple(images), splits), folder)
 
 
-def _varied(seed: int) -> nephi.PhantomPair:
+def _varied(seed: int) -> nephi.phantoms.PhantomPair:
     """Return a phantom with random motion, vessel thickness and tissue density."""
     motion, vessels, tissue = torch.rand(3, generator=torch.Generator().manual_seed(seed)).tolist()
-    return nephi.lung_phantom(
+    return nephi.phantoms.lung_phantom(
         seed,
         LEAST + (MOST - LEAST) * motion,
         vessels=THIN + (THICK - THIN) * vessels,
@@ -53,8 +53,8 @@ def _varied(seed: int) -> nephi.PhantomPair:
 
 
 def _written(
-    folder: Path, phantom: nephi.PhantomPair, name: str, side: str, images: list[nephi.DatasetImage]
-) -> list[nephi.DatasetPair]:
+    folder: Path, phantom: nephi.phantoms.PhantomPair, name: str, side: str, images: list[nephi.datasets.DatasetImage]
+) -> list[nephi.datasets.DatasetPair]:
     """Write the files of one mask of a phantom, and return its two pairs."""
     ids = []
     for state, image, mask in (
@@ -66,7 +66,7 @@ def _written(
             nephi.write_image(image, folder / path)
         nephi.write_image(mask.with_data(_on_side(mask, side)), folder / mask_path)
         ids.append(f"{name}-{state}-{side}")
-        images.append(nephi.DatasetImage(ids[-1], name, path, mask=mask_path, modality="CT"))
+        images.append(nephi.datasets.DatasetImage(ids[-1], name, path, mask=mask_path, modality="CT"))
     points = [phantom.landmarks.fixed.coordinates, phantom.landmarks.moving.coordinates]
     kept = points[0][:, 0] * SIDES[side] >= 0
     pairs = []
@@ -74,7 +74,7 @@ def _written(
         path = f"landmarks/{ids[a]}--{ids[b]}.csv"
         there = nephi.PointPairs.from_coordinates(points[a][kept], points[b][kept])
         nephi.write_point_pairs(folder / path, there)
-        pairs.append(nephi.DatasetPair(ids[a], ids[b], path))
+        pairs.append(nephi.datasets.DatasetPair(ids[a], ids[b], path))
     return pairs
 
 

@@ -78,10 +78,10 @@ def make(name: str, folder: Path, data: Path) -> None:
         remap(data / "brain_mri" / "moving.nii.gz", folder / "moving.nii.gz")
         return
     if name == SHAPES:
-        pair = nephi.shapes_phantom(0)
+        pair = nephi.phantoms.shapes_phantom(0)
     else:
         seed, motion = LUNG_PHANTOMS[name]
-        pair = nephi.lung_phantom(seed, motion)
+        pair = nephi.phantoms.lung_phantom(seed, motion)
     for part in ("fixed", "moving", "fixed_mask", "moving_mask"):
         nephi.write_image(getattr(pair, part), folder / f"{part}.mha")
     nephi.write_point_pairs(folder / "landmarks.csv", pair.landmarks, "lps")

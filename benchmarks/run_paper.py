@@ -28,7 +28,7 @@ def pace(images: list[nephi.Image], masks: dict[str, nephi.Image | None], settin
     """Return the seconds per step, from the first two progress reports of the deformable fit."""
     seen: list[tuple[int, float]] = []
 
-    def watch(progress: nephi.Progress) -> None:
+    def watch(progress: nephi.optimize.Progress) -> None:
         if progress.stage == "deformable":
             seen.append((progress.step, time.perf_counter()))
         if len(seen) == 2:

@@ -18,7 +18,7 @@ from nephi.training.validation import validate_pair
 def scores(run: Path, data: Path) -> dict[str, Any]:
     """Return the mean Dice, that of the worst percent of the pairs, the percentage of folds, and the training cost."""
     model = nephi.read_model(run / "last.safetensors")
-    index = nephi.read_dataset_index(data)
+    index = nephi.datasets.read_dataset_index(data)
     seen = SeenImages(index, model.frame, 1e9)
     found = [validate_pair(model.system, pair, seen, torch.device("cpu")).measures for pair in index.pairs("test")]
     dice = torch.tensor([each["dice"] for each in found]).sort().values

@@ -27,11 +27,11 @@ def write_shapes(folder: Path, hollow: bool) -> None:
             paths = [f"{name}/{id}.nii.gz" for name in ("images", "labels")]
             nephi.write_image(nephi.Image(picture, grid), folder / paths[0])
             nephi.write_image(nephi.Image(label.to(torch.uint8), grid), folder / paths[1])
-            images.append(nephi.DatasetImage(id, id, paths[0], labels=paths[1]))
-        listed = tuple(nephi.DatasetPair(a, b) for a, b in zip(ids[::2], ids[1::2], strict=True))
-        splits[split] = nephi.DatasetSplit(tuple(ids), "between-subjects" if split == "train" else listed)
+            images.append(nephi.datasets.DatasetImage(id, id, paths[0], labels=paths[1]))
+        listed = tuple(nephi.datasets.DatasetPair(a, b) for a, b in zip(ids[::2], ids[1::2], strict=True))
+        splits[split] = nephi.datasets.DatasetSplit(tuple(ids), "between-subjects" if split == "train" else listed)
     name = "hollow triangles and circles" if hollow else "triangles and circles"
-    nephi.write_dataset_index(nephi.DatasetIndex(name, 2, tuple(images), splits), folder)
+    nephi.datasets.write_dataset_index(nephi.datasets.DatasetIndex(name, 2, tuple(images), splits), folder)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from nephi import Grid, Image, Series
+    from nephi import Grid, Image
+    from nephi.io import Series
 
 
 @click.command(short_help="Warp an image through transforms.")
@@ -84,13 +85,13 @@ def apply(
     import nephi
 
     check_output(output, image, reference, *transforms, *([header_from] if header_from else []))
-    series = nephi.read_series(image)
-    grid = nephi.read_grid(reference)
+    series = nephi.io.read_series(image)
+    grid = nephi.io.read_grid(reference)
     placed = series.grid if header_from is None else _header(header_from, image, series)
     transform = read_chain(transforms, inverse, grid.dimension, fields.convention())
     for name, dimension in ((image, placed.dimension), (reference, grid.dimension)):
         require_dimension(name, "voxels", dimension, transform.dimension)
-    nephi.warn_beyond_fields(transform, grid.corners_world(), str(reference))
+    nephi.transforms.warn_beyond_fields(transform, grid.corners_world(), str(reference))
 
     def warped(source: Series) -> Iterator[Image]:
         value = outside
@@ -102,7 +103,7 @@ def apply(
     if len(series) == 1:
         nephi.write_image(next(warped(series)), output)
     else:
-        nephi.write_series(output, warped(series), len(series), series)
+        nephi.io.write_series(output, warped(series), len(series), series)
     announce(verbose, quiet, f"{output}: {image} on the grid of {reference}, {len(series)} volume(s), {interpolation}")
 
 
@@ -110,7 +111,7 @@ def _header(path: Path, image: Path, series: Series) -> Grid:
     """Return the grid that the voxels of an image with a lost header lie on; raise `DataError` if they do not fit."""
     import nephi
 
-    grid = nephi.read_grid(path)
+    grid = nephi.io.read_grid(path)
     if grid.shape != series.grid.shape:
         raise nephi.DataError(f"{image}: expected {grid.shape} voxels as {path} has, found {series.grid.shape}")
     return grid
@@ -122,4 +123,4 @@ def _outside(transforms: tuple[Path, ...], inverse: bool, interpolation: str, im
 
     files = [inverted(path)[0] for path in (transforms if inverse else reversed(transforms))]
     stored = next((file for file in files if file.suffix.lower() == ".nephi"), None)
-    return 0.0 if stored is None else nephi.outside_value(stored, interpolation, image)
+    return 0.0 if stored is None else nephi.results.outside_value(stored, interpolation, image)

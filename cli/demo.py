@@ -35,10 +35,10 @@ def demo(output: Path | None, seed: int, overwrite: bool, quiet: bool, verbose: 
     import nephi
 
     if output is not None:
-        nephi.check_output_folder(output, overwrite)
+        nephi.results.check_output_folder(output, overwrite)
     if not quiet:
         echo_line("Making a breathing-lung phantom: two CT volumes, about 20 mm of motion ...")
-    phantom = nephi.lung_phantom(seed=seed, motion=20.0)
+    phantom = nephi.phantoms.lung_phantom(seed=seed, motion=20.0)
     with progress_bar(quiet) as progress:
         result = nephi.register(
             phantom.fixed,
@@ -62,7 +62,7 @@ def demo(output: Path | None, seed: int, overwrite: bool, quiet: bool, verbose: 
         ("affine and fit took", f"{seconds:.1f} s"),
     ]
     if output is not None:
-        page = partial(nephi.page_html, result, landmarks=phantom.landmarks)
+        page = partial(nephi.report.page_html, result, landmarks=phantom.landmarks)
         result.save(output, overwrite, phantom.landmarks, page=page)
         for name in ("fixed", "moving", "fixed_mask", "moving_mask"):
             nephi.write_image(getattr(phantom, name), output / f"{name}.nii.gz")

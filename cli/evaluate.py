@@ -67,7 +67,7 @@ def evaluate(
     convention = fields.convention()
     file, is_inverse = inverted(transform)
     measured = read_one(transform, convention=convention)
-    grid = None if is_inverse else nephi.transform_grid(file, convention)
+    grid = None if is_inverse else nephi.results.transform_grid(file, convention)
     if (grid, landmarks, fixed_labels, mask) == (None,) * 4:
         raise nephi.UsageError(f"{transform}: nothing to measure it at; give --landmarks, --mask or label maps")
 
@@ -90,13 +90,13 @@ def evaluate(
         moving_labels=image(moving_labels),
         mask=image(mask),
         inverse=read_one(transform, True, convention),
-        trained_inverse=None if is_inverse else nephi.read_trained_inverse(file),
-        exported=None if is_inverse else nephi.exported_pair(file),
+        trained_inverse=None if is_inverse else nephi.results.read_trained_inverse(file),
+        exported=None if is_inverse else nephi.results.exported_pair(file),
     ).table()
     if not quiet:
         evaluation_table(measures, verbose)
     if output is not None:
-        nephi.write_text(output, json.dumps(measures, indent=1) + "\n")
+        nephi.io.write_text(output, json.dumps(measures, indent=1) + "\n")
 
 
 def _moving_grid(transform: Path, is_inverse: bool, reference: Path | None) -> Grid | None:
@@ -105,7 +105,7 @@ def _moving_grid(transform: Path, is_inverse: bool, reference: Path | None) -> G
 
     if reference is not None:
         return nephi.read_image(reference).grid
-    return None if is_inverse or transform.suffix != ".nephi" else nephi.read_nephi(transform).moving_grid
+    return None if is_inverse or transform.suffix != ".nephi" else nephi.fields.read_nephi(transform).moving_grid
 
 
 def _pairs(fixed: Path | None, moving: Path | None, reader: PointOptions, reference: Path | None) -> PointPairs | None:

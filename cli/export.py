@@ -81,13 +81,13 @@ def export(
     import nephi
 
     check_output(output, reference, *transforms)
-    grid = nephi.read_grid(reference)
+    grid = nephi.io.read_grid(reference)
     transform = read_chain(transforms, inverse, grid.dimension, fields.convention())
     require_dimension(reference, "voxels", grid.dimension, transform.dimension)
-    nephi.warn_beyond_fields(transform, grid.corners_world(), str(reference))
+    nephi.transforms.warn_beyond_fields(transform, grid.corners_world(), str(reference))
     target = None
     if kind in IN_VOXELS:
-        target = nephi.read_grid(moving) if moving else _target_grid(transforms, inverse)
+        target = nephi.io.read_grid(moving) if moving else _target_grid(transforms, inverse)
     place = f"on the grid of {reference}"
     if tolerance is not None:
         grid, place = _fitting(transform, grid, kind, tolerance)
@@ -101,7 +101,7 @@ def _fitting(transform: Transform, reference: Grid, kind: str, tolerance: float)
 
     if kind in IN_VOXELS:
         raise nephi.UsageError(f"--tolerance: {kind} demands a field on the grid of the reference; leave it out")
-    found = nephi.fitting_grid(transform, reference, tolerance)
+    found = nephi.transforms.fitting_grid(transform, reference, tolerance)
     size = " x ".join(map(str, found.grid.shape))
     return found.grid, f"on {size} nodes, at most {found.deviation:.2g} mm off at 200,000 points between them"
 
@@ -113,5 +113,5 @@ def _target_grid(transforms: tuple[Path, ...], inverse: bool) -> Grid | None:
     last = transforms[0] if inverse else transforms[-1]
     if last.suffix.lower() != ".nephi":
         return None
-    about = nephi.describe_transform(last)
+    about = nephi.results.describe_transform(last)
     return about["fixed_grid" if inverse else "moving_grid"]

@@ -12,7 +12,7 @@ import click
 from .options import FILE, Command
 
 if TYPE_CHECKING:
-    from nephi import FieldConvention
+    from nephi.io import FieldConvention
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class FieldOptions:
             if fixed or moving:
                 raise nephi.UsageError("--transform-fixed and --transform-moving go with --transform-format")
             return None
-        grids = [nephi.read_grid(path) if path else None for path in (fixed, moving)]
-        return nephi.FieldConvention(name, *grids)
+        grids = [nephi.io.read_grid(path) if path else None for path in (fixed, moving)]
+        return nephi.io.FieldConvention(name, *grids)
 
 
 def field_options(command: Command) -> Command:

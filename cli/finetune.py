@@ -27,4 +27,4 @@ def finetune(model: Path, config: Path, **options: Any) -> None:
 
     stored = nephi.read_model(model)
     require_outside(options["output"], model, config)
-    run_training(nephi.read_train_settings(config, stored), stored, **options)
+    run_training(nephi.training.read_train_settings(config, stored), stored, **options)

@@ -33,10 +33,14 @@ def info(file: Path, settings: bool) -> None:
     import nephi
 
     if file.suffix.lower() == ".nephi":
-        about = nephi.describe_transform(file)
+        about = nephi.results.describe_transform(file)
         if settings:
             try:
-                echo(nephi.settings_toml(nephi.settings_from_table(about["settings"], str(file))).rstrip("\n"))
+                echo(
+                    nephi.settings.settings_toml(
+                        nephi.settings.settings_from_table(about["settings"], str(file))
+                    ).rstrip("\n")
+                )
             except nephi.UsageError as error:  # not the user's doing: another version of nephi, or a damaged file
                 raise nephi.DataError(str(error)) from None
             return
@@ -78,7 +82,7 @@ def _image(file: Path) -> tuple[str, Rows]:
     import nephi
 
     try:
-        series = nephi.read_series(file)
+        series = nephi.io.read_series(file)
     except nephi.DataError as scalar:
         try:
             field = nephi.read_transform(file)

@@ -15,7 +15,7 @@ def model_rows(file: Path) -> tuple[str, list[tuple[str, str]]]:
     rows = [
         ("system", model.settings.system),
         ("parameters", str(sum(p.numel() for p in model.system.parameters() if p.requires_grad))),
-        ("model", nephi.model_digest(model)),
+        ("model", nephi.inference.model_digest(model)),
         ("sees", f"{_by(frame.shape)} voxels of {_by(frame.spacing)} mm, axes of the world"),
         ("window", window),
         ("mask", f"{frame.mask}, outside {frame.outside_mask}"),

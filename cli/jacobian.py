@@ -46,10 +46,10 @@ def jacobian(
     import nephi
 
     check_output(output, reference, *transforms)
-    grid = nephi.read_grid(reference)
+    grid = nephi.io.read_grid(reference)
     transform = read_chain(transforms, inverse, grid.dimension, fields.convention())
     require_dimension(reference, "voxels", grid.dimension, transform.dimension)
-    nephi.warn_beyond_fields(transform, grid.corners_world(), str(reference))
+    nephi.transforms.warn_beyond_fields(transform, grid.corners_world(), str(reference))
     image = nephi.jacobian_image(transform, grid)
     nephi.write_image(image.with_data(image.data.clamp(min=1e-9).log()) if logarithm else image, output)
     low, high = float(image.data.min()), float(image.data.max())

@@ -40,9 +40,9 @@ def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
         return
     import nephi
 
-    found = nephi.versions()
+    found = nephi.runtime.versions()
     parts = ", ".join(f"{name} {found[name]}" for name in ("torch", "python"))
-    echo_line(f"nephi {found['nephi']} ({parts}; {nephi.device_summary()})")
+    echo_line(f"nephi {found['nephi']} ({parts}; {nephi.runtime.device_summary()})")
     context.exit()
 
 

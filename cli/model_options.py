@@ -11,7 +11,7 @@ import click
 from .options import FILE, Command
 
 if TYPE_CHECKING:
-    from nephi import Refinement
+    from nephi.inference import Refinement
 
 WHAT = ("codes", "all")  # a test holds them against nephi's
 
@@ -34,7 +34,7 @@ class RefineOptions:
 
         if self.what is not None and not self.steps:
             raise nephi.UsageError("--refine-what: needs --refine N, the number of steps")
-        return nephi.Refinement(self.steps or 0, self.what or "all")
+        return nephi.inference.Refinement(self.steps or 0, self.what or "all")
 
 
 def model_option(command: Command) -> Command:

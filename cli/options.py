@@ -12,7 +12,8 @@ import click
 from .printing import echo_line
 
 if TYPE_CHECKING:
-    from nephi import FieldConvention, Transform
+    from nephi import Transform
+    from nephi.io import FieldConvention
 
 FILE = click.Path(path_type=Path)
 IDENTITY = Path("identity")  # ANTs' word, too
@@ -66,7 +67,8 @@ def check_output(output: Path, *inputs: Path) -> None:
 
     An output that has the name of an input itself is meant to replace it.
     """
-    from nephi import DataError, check_output_file
+    from nephi import DataError
+    from nephi.io import check_output_file
 
     if not os.path.isdir(output):  # whose name the writer refuses, for it has no suffix
         check_output_file(output)

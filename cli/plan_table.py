@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .tables import print_rows
 
 if TYPE_CHECKING:
-    from nephi import Plan
+    from nephi.optimize import Plan
 
 
 def plan_table(plan: Plan, initial: str, results: str) -> None:

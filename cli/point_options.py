@@ -30,7 +30,7 @@ class PointOptions:
         import nephi
 
         image = reference or self.reference
-        grid = nephi.read_grid(image) if image else None
+        grid = nephi.io.read_grid(image) if image else None
         return nephi.read_points(path, self.frame, self.format, grid, self.flip)
 
 
@@ -43,7 +43,7 @@ def read_landmarks(path: Path | None, frame: str, images: Sequence[Image]) -> Po
     pairs = nephi.read_point_pairs(path, frame)
     require_dimension(path, "landmarks", pairs.fixed.dimension, images[0].dimension, "images are")
     try:
-        nephi.check_landmarks(pairs, *(image.grid for image in images))
+        nephi.metrics.check_landmarks(pairs, *(image.grid for image in images))
     except nephi.DataError as error:
         raise nephi.DataError(f"{path}: {error}") from None
     return pairs

@@ -54,6 +54,6 @@ def points(
     given = reader.read(source)
     transform = read_chain(transforms, inverse, given.dimension, fields.convention())
     require_dimension(source, "points", given.dimension, transform.dimension)
-    nephi.warn_beyond_fields(transform, given.coordinates, str(source))
+    nephi.transforms.warn_beyond_fields(transform, given.coordinates, str(source))
     nephi.write_points(output, given.mapped(transform), reader.frame)
     announce(verbose, quiet, f"{output}: {len(given)} points of {source}, {reader.frame.upper()} mm")

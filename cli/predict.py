@@ -27,7 +27,7 @@ from .register_options import (
 )
 
 if TYPE_CHECKING:
-    from nephi import PairFiles
+    from nephi.datasets import PairFiles
 
 SUMMARY = "summary.csv"
 
@@ -87,19 +87,19 @@ def predict(
     import nephi
 
     stored = nephi.read_model(model)
-    settings = chosen_settings(overrides, nephi.settings_for(stored))
+    settings = chosen_settings(overrides, nephi.inference.settings_for(stored))
     wanted = tuple(name for name in RESULTS if name in save or name == "report")
     journal = Journal.inherited()
     job = Job(stored, settings, refine.refinement(), seed, device, frame, wanted, command or "", journal)
-    cases = nephi.read_pairs(pairs, split)
-    nephi.check_output_folder(output, True)
+    cases = nephi.datasets.read_pairs(pairs, split)
+    nephi.results.check_output_folder(output, True)
     _require_places(output, cases)
     _require_inputs_apart(output, cases)
     if os.path.realpath(output / SUMMARY) == os.path.realpath(pairs):
         raise nephi.DataError(f"{pairs}: is given as an input, and lies where a result goes; choose another folder")
     known = journal.rows()
     for name in known:  # a crash may have come in the middle of writing
-        nephi.check_output_folder(output / name, True)
+        nephi.results.check_output_folder(output / name, True)
     rows: list[Row] = []
     try:
         for number, case in enumerate(cases, start=1):

@@ -13,7 +13,10 @@ from .point_options import read_landmarks
 from .predict_summary import failed_row, finished_row, named, row_of_report
 
 if TYPE_CHECKING:
-    from nephi import Image, PairFiles, Refinement, Settings, StoredModel
+    from nephi import Image, Settings
+    from nephi.datasets import PairFiles
+    from nephi.inference import Refinement
+    from nephi.models import StoredModel
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,9 @@ class Job:
         import nephi
 
         return {
-            "model": nephi.model_digest(self.model),
+            "model": nephi.inference.model_digest(self.model),
             "refinement": vars(self.refinement),
-            "settings_digest": nephi.settings_digest(self.settings, self.refinement),
+            "settings_digest": nephi.inference.settings_digest(self.settings, self.refinement),
             "seed": self.seed,
         }
 
@@ -78,7 +81,7 @@ class Job:
 
         images = [_read_image(path, step) for path in (case.fixed, case.moving)]
         for image in images:
-            nephi.require_exportable(image)
+            nephi.results.require_exportable(image)
         if case.landmarks is not None:
             step(f"reading {case.landmarks}")
         landmarks, labels = read_landmarks(case.landmarks, self.frame, images), _labels(case, step)
@@ -96,7 +99,7 @@ class Job:
         )
         page = None
         if "page" in self.save:
-            page = partial(nephi.page_html, result, command=self.command, landmarks=landmarks)
+            page = partial(nephi.report.page_html, result, command=self.command, landmarks=landmarks)
         step(f"writing {folder}")
         report = result.save(folder, True, landmarks, [name for name in self.save if name != "page"], labels, page)
         return row_of_report(case, report)

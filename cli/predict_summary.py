@@ -17,7 +17,7 @@ from .register_options import FILES
 from .tables import print_rows
 
 if TYPE_CHECKING:
-    from nephi import PairFiles
+    from nephi.datasets import PairFiles
 
 MEASURES = {
     "tre_before_mm": "landmark error before",
@@ -102,7 +102,7 @@ def write_summary(rows: Sequence[Row], path: Path) -> None:
     writer.writeheader()
     for row in rows:
         writer.writerow({name: _cell(name, value) for name, value in row.items()})
-    nephi.write_text(path, text.getvalue())
+    nephi.io.write_text(path, text.getvalue())
 
 
 def _cell(column: str, value: Any) -> Any:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nephi import Progress
+    from nephi.optimize import Progress
 
 
 @contextmanager

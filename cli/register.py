@@ -124,11 +124,11 @@ def register(
     named = (overrides["config"], overrides["initial"], overrides["model"])
     given = (fixed, moving, fixed_mask, moving_mask, landmarks, *named)
     method = chosen_method(overrides, refine)
-    nephi.check_output_folder(output, overwrite, [path for path in given if path is not None])
-    with nephi.collected_warnings(nephi.PlausibilityWarning) as doubts:
+    nephi.results.check_output_folder(output, overwrite, [path for path in given if path is not None])
+    with nephi.errors.collected_warnings(nephi.PlausibilityWarning) as doubts:
         images = [nephi.read_image(path) for path in (fixed, moving)]
         for image in images:
-            nephi.require_exportable(image)
+            nephi.results.require_exportable(image)
         pairs = read_landmarks(landmarks, frame, images)
         masks = {"fixed_mask": fixed_mask, "moving_mask": moving_mask}
         if dry_run:
@@ -137,12 +137,14 @@ def register(
         else:
             with progress_bar(quiet) as progress:
                 result = method.run(images, seed, progress, device=device, **masks)
-                progress(nephi.Progress("writing", 1, 1, result.history[-1]["loss"] if result.history else 0.0))
-                page = partial(nephi.page_html, result, command=command or "", landmarks=pairs)
+                progress(
+                    nephi.optimize.Progress("writing", 1, 1, result.history[-1]["loss"] if result.history else 0.0)
+                )
+                page = partial(nephi.report.page_html, result, command=command or "", landmarks=pairs)
                 files = [name for name in save if name != "page"]
                 measured = result.save(output, overwrite, pairs, files, page=page if "page" in save else None)
     if verbose and not quiet and not dry_run:
-        echo(nephi.settings_toml(method.settings))
+        echo(nephi.settings.settings_toml(method.settings))
         stage_table(measured)
     if not quiet and not dry_run:
         registration_table(measured, output, doubts)

@@ -11,7 +11,10 @@ from .model_options import RefineOptions
 from .options import read_one
 
 if TYPE_CHECKING:
-    from nephi import Image, Plan, Progress, Refinement, Registration, Settings, StoredModel, Transform
+    from nephi import Image, Registration, Settings, Transform
+    from nephi.inference import Refinement
+    from nephi.models import StoredModel
+    from nephi.optimize import Plan, Progress
 
 INITIALS = ("moments", "centers", "none")
 Show = Callable[["Progress"], None]
@@ -62,7 +65,7 @@ class Predicting:
         """Return what it would do; that does not depend on the seed."""
         import nephi
 
-        return nephi.plan_prediction(images[0], images[1], **options, **self._own())
+        return nephi.inference.plan_prediction(images[0], images[1], **options, **self._own())
 
     def run(self, images: list[Image], seed: int, progress: Show, **options: Any) -> Registration:
         """Do it."""
@@ -87,7 +90,9 @@ def chosen_method(overrides: dict[str, Any], refine: RefineOptions) -> Fitting |
         if overrides[name] is not None:
             raise nephi.UsageError(f"--{name}: does not go with --model, which predicts the whole transform")
     model = nephi.read_model(path)
-    return Predicting(chosen_settings(overrides, nephi.settings_for(model)), str(path), model, refine.refinement())
+    return Predicting(
+        chosen_settings(overrides, nephi.inference.settings_for(model)), str(path), model, refine.refinement()
+    )
 
 
 def chosen_settings(overrides: dict[str, Any], base: Settings) -> Settings:
@@ -101,7 +106,7 @@ def chosen_settings(overrides: dict[str, Any], base: Settings) -> Settings:
     if config:
         settings = nephi.read_settings(config, preset or base)
     if overrides.get("similarity"):
-        settings = nephi.with_similarity(settings, overrides["similarity"])
+        settings = nephi.settings.with_similarity(settings, overrides["similarity"])
     image = {name: overrides[name] for name in ("window", "outside") if overrides.get(name) is not None}
     whole = {name: overrides[name] for name in ("transform", "threads") if overrides.get(name) is not None}
     return replace(settings, image=replace(settings.image, **image), **whole)

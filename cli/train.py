@@ -34,4 +34,4 @@ def train(config: Path, **options: Any) -> None:
     import nephi
 
     require_outside(options["output"], config)
-    run_training(nephi.read_train_settings(config), None, **options)
+    run_training(nephi.training.read_train_settings(config), None, **options)

@@ -16,7 +16,8 @@ from .progress import progress_bar
 from .tables import print_rows
 
 if TYPE_CHECKING:
-    from nephi import StoredModel, TrainSettings
+    from nephi.models import StoredModel
+    from nephi.training import TrainSettings
 
 INTERRUPTED = 130
 CHATTER = ("lightning_fabric.utilities.distributed", "lightning_fabric.utilities.rank_zero")  # who joins, and how
@@ -76,7 +77,7 @@ def run_training(
     # Of several processes one speaks.
     quiet = quiet or os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) != "0"
     if verbose and not quiet:
-        echo(nephi.train_settings_toml(settings))
+        echo(nephi.training.train_settings_toml(settings))
     with progress_bar(quiet) as progress:
         result = nephi.train(
             settings,

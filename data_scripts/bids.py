@@ -74,7 +74,7 @@ def bids(
     _require_one_each(raw, images)
     subjects = sorted({image.subject for image in images})
     parts = split_subjects(subjects, val, test, seed)
-    splits = {split: nephi.DatasetSplit(tuple(part), pairs) for split, part in parts.items()}
+    splits = {split: nephi.datasets.DatasetSplit(tuple(part), pairs) for split, part in parts.items()}
     name = name or raw.resolve().name
     recipe = {"command": "bids", "name": name, "masks": masks, "mask_desc": mask_desc, "derivative": derivative}
     folder = DatasetFolder(output, recipe, overwrite, speaker(quiet))
@@ -82,7 +82,7 @@ def bids(
     for image in images:
         _add(image, companions, folder, mask_desc, masks)
     try:
-        index = folder.index(name, splits, nephi.DatasetSource())
+        index = folder.index(name, splits, nephi.datasets.DatasetSource())
     except nephi.DataError as error:
         raise nephi.UsageError(f"--pairs {pairs} --val {val:g} --test {test:g}: {error}") from None
     folder.write(index)

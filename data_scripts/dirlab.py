@@ -60,7 +60,7 @@ class Collection:
     landmark_pattern: str
     cases: Mapping[int, CaseGeometry]
     distances: Mapping[int, float]
-    source: nephi.DatasetSource
+    source: nephi.datasets.DatasetSource
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def prepare(raw: Path, folder: DatasetFolder, collection: Collection, choices: C
     chosen = {"train": choices.train, "val": choices.val}
     chosen["test"] = tuple(n for n in choices.cases if n not in (*choices.train, *choices.val))
     splits = {
-        name: nephi.DatasetSplit(
+        name: nephi.datasets.DatasetSplit(
             tuple(collection.subject.format(n=n) for n in numbers), tuple(pairs[n] for n in numbers)
         )
         for name, numbers in chosen.items()
@@ -96,7 +96,7 @@ def prepare(raw: Path, folder: DatasetFolder, collection: Collection, choices: C
 
 def _case(
     n: int, files: list[Path], raw: Path, folder: DatasetFolder, collection: Collection, choices: Choices
-) -> nephi.DatasetPair:
+) -> nephi.datasets.DatasetPair:
     """Plan both phases of a case and its landmarks."""
     geometry = collection.cases[n]
     grid = geometry.grid(choices.first_slice)

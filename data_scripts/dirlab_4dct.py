@@ -42,7 +42,7 @@ COLLECTION = Collection(
         10: CaseGeometry((512, 512, 120), (0.97, 0.97, 2.5)),
     },
     distances=dict(enumerate((3.89, 4.34, 6.94, 9.83, 7.48, 10.89, 11.03, 14.99, 7.92, 7.30), start=1)),
-    source=nephi.DatasetSource(
+    source=nephi.datasets.DatasetSource(
         citation="Castillo R et al. (2009) Phys Med Biol 54:1849; Castillo E et al. (2010) Phys Med Biol 55:305",
         terms="Access on request; DIR-Lab's terms apply",
         page=PAGES["dirlab-4dct"],

@@ -41,7 +41,7 @@ COLLECTION = Collection(
         10: CaseGeometry((512, 512, 135), (0.742, 0.742, 2.5)),
     },
     distances=dict(enumerate((26.33, 21.79, 12.64, 29.58, 30.08, 28.46, 21.60, 26.46, 14.86, 21.81), start=1)),
-    source=nephi.DatasetSource(
+    source=nephi.datasets.DatasetSource(
         citation="Castillo R et al. (2013) Phys Med Biol 58:2861",
         terms="Access on request; DIR-Lab's terms apply",
         page=PAGES["dirlab-copd"],

@@ -100,7 +100,7 @@ def _note(path: Path, note: Path) -> None:
     """Keep the SHA-256 of a file, for later downloads to agree with."""
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    nephi.write_text(note, f"{digest}  {path.name}\n")
+    nephi.io.write_text(note, f"{digest}  {path.name}\n")
 
 
 def _check_form(checksum: str | None) -> None:

@@ -34,7 +34,7 @@ class DatasetFolder:
         self.folder = folder
         self.say = say
         self._overwrite = overwrite
-        self._images: list[nephi.DatasetImage] = []
+        self._images: list[nephi.datasets.DatasetImage] = []
         self._jobs: list[Callable[[], None]] = []
         self._dimension: int | None = None
         self._recipe = json.dumps(recipe, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
@@ -60,12 +60,14 @@ class DatasetFolder:
         mask: Derive | None = None,
         labels: Derive | None = None,
         modality: str | None = None,
-    ) -> nephi.DatasetImage:
+    ) -> nephi.datasets.DatasetImage:
         """Plan an image, its mask and its labels, which are made of the image read; return its entry."""
         derived = {"masks": mask, "labels": labels}
         made = {folder: derive for folder, derive in derived.items() if derive is not None}
         paths = {folder: f"{folder}/{id}.nii.gz" for folder in ("images", *made)}
-        entry = nephi.DatasetImage(id, subject, paths["images"], paths.get("masks"), paths.get("labels"), modality)
+        entry = nephi.datasets.DatasetImage(
+            id, subject, paths["images"], paths.get("masks"), paths.get("labels"), modality
+        )
         self._images.append(entry)
         self._jobs.append(functools.partial(self._make_image, paths, read, made))
         return entry
@@ -101,14 +103,14 @@ class DatasetFolder:
         moving: str,
         read: Callable[[], nephi.PointPairs],
         describe: Callable[[Path], str] | None = None,
-    ) -> nephi.DatasetPair:
+    ) -> nephi.datasets.DatasetPair:
         """Plan the landmarks of a pair of images, given by their ids, as nephi's CSV in LPS; return the pair.
 
         `describe` says a line about the file when it is there.
         """
         relative = f"landmarks/{fixed}--{moving}.csv"
         self._jobs.append(functools.partial(self._make_landmarks, relative, read, describe))
-        return nephi.DatasetPair(fixed, moving, relative)
+        return nephi.datasets.DatasetPair(fixed, moving, relative)
 
     def _make_landmarks(
         self, relative: str, read: Callable[[], nephi.PointPairs], describe: Callable[[Path], str] | None
@@ -122,23 +124,23 @@ class DatasetFolder:
             self.say(describe(path))
 
     def index(
-        self, name: str, splits: dict[str, nephi.DatasetSplit], source: nephi.DatasetSource
-    ) -> nephi.DatasetIndex:
+        self, name: str, splits: dict[str, nephi.datasets.DatasetSplit], source: nephi.datasets.DatasetSource
+    ) -> nephi.datasets.DatasetIndex:
         """Return the index of what is planned. Raises `DataError` when it does not go together; writes nothing."""
         # Whether the images are 2-D or 3-D is known when they are read.
-        return nephi.DatasetIndex(name, 3, tuple(self._images), splits, source, self.folder)
+        return nephi.datasets.DatasetIndex(name, 3, tuple(self._images), splits, source, self.folder)
 
-    def write(self, index: nephi.DatasetIndex) -> Path:
+    def write(self, index: nephi.datasets.DatasetIndex) -> Path:
         """Write what was planned and is not there yet, and then `index`; return its path."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / INDEX
         old = self.folder / REPLACED
         if self._overwrite or (old.exists() and not path.is_file()):
             self._set_aside()
-        nephi.write_text(self.folder / NOTE, self._recipe)
+        nephi.io.write_text(self.folder / NOTE, self._recipe)
         for job in self._jobs:
             job()
-        nephi.write_dataset_index(replace(index, dimension=self._dimension or 3), path)
+        nephi.datasets.write_dataset_index(replace(index, dimension=self._dimension or 3), path)
         if old.exists():
             shutil.rmtree(old)
         counts = ", ".join(f"{len(index.pairs(split))} {split}" for split in index.splits)
@@ -168,4 +170,4 @@ def _derived(read: Read, derive: Derive) -> nephi.Image:
 
 def lung_mask(image: nephi.Image) -> nephi.Image:
     """Return the lungs that nephi finds in a CT, on the grid of the image."""
-    return nephi.resample(nephi.find_lungs(image), image.grid, lambda points: points, "nearest")
+    return nephi.resample(nephi.images.find_lungs(image), image.grid, lambda points: points, "nearest")

@@ -85,10 +85,10 @@ def prepare(path: Path, folder: DatasetFolder, masks: bool, skip_missing: bool) 
         _add_image(path.parent, name, folder, table, masks)
     splits = {split: _split(path.parent, pairs, folder) for split, pairs in lists.items() if pairs}
     if training:
-        rule = nephi.DatasetSplit(_subjects(training), "between-subjects")
+        rule = nephi.datasets.DatasetSplit(_subjects(training), "between-subjects")
         splits = {"train": rule, **splits}
     licence = table.get("licence") or "see the page"
-    source = nephi.DatasetSource(table.get("reference") or licence, licence, PAGES["learn2reg"])
+    source = nephi.datasets.DatasetSource(table.get("reference") or licence, licence, PAGES["learn2reg"])
     try:
         index = folder.index(f"Learn2Reg {table.get('name') or path.stem}", splits, source)
     except nephi.DataError as error:
@@ -170,20 +170,20 @@ def _add_image(root: Path, name: str, folder: DatasetFolder, table: dict[str, An
     )
 
 
-def _split(root: Path, pairs: list[Pair], folder: DatasetFolder) -> nephi.DatasetSplit:
-    return nephi.DatasetSplit(
+def _split(root: Path, pairs: list[Pair], folder: DatasetFolder) -> nephi.datasets.DatasetSplit:
+    return nephi.datasets.DatasetSplit(
         _subjects([name for pair in pairs for name in pair]),
         tuple(_add_pair(root, fixed, moving, folder) for fixed, moving in pairs),
     )
 
 
-def _add_pair(root: Path, fixed: str, moving: str, folder: DatasetFolder) -> nephi.DatasetPair:
+def _add_pair(root: Path, fixed: str, moving: str, folder: DatasetFolder) -> nephi.datasets.DatasetPair:
     for kind in POINTS:
         here, there = (_companion(root, name, kind, ".csv") for name in (fixed, moving))
         if here and there:
             read = functools.partial(_point_pairs, (root / fixed, here), (root / moving, there))
             return folder.add_landmarks(id_of(fixed), id_of(moving), read)
-    return nephi.DatasetPair(id_of(fixed), id_of(moving))
+    return nephi.datasets.DatasetPair(id_of(fixed), id_of(moving))
 
 
 def _point_pairs(fixed: tuple[Path, Path], moving: tuple[Path, Path]) -> nephi.PointPairs:

@@ -30,7 +30,7 @@ MARGIN = 2.0  # around the lungs, mm
 def main() -> None:
     """Register the phantom and draw its middle coronal plane."""
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("before-after.png")
-    phantom = nephi.lung_phantom(seed=0, motion=MOTION)
+    phantom = nephi.phantoms.lung_phantom(seed=0, motion=MOTION)
     masks = {"fixed_mask": phantom.fixed_mask, "moving_mask": phantom.moving_mask}
     result = nephi.register(phantom.fixed, phantom.moving, preset="lung-ct", **masks)
     errors = nephi.landmark_errors(result.transform, phantom.landmarks)

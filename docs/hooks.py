@@ -20,6 +20,7 @@ import inspect
 import re
 from collections.abc import Mapping
 from importlib import resources
+from operator import attrgetter
 from typing import Any
 
 import click
@@ -28,16 +29,13 @@ import nephi
 from nephi.cli.main import cli
 from nephi.settings.registration import LevelSettings
 
-# Names that mkdocstrings finds in another module than the one that the public API imports them from.
-DOCUMENTED = {"register": "nephi.optimize.register", "predict": "nephi.inference.predict"}
-
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Return the page with its markers replaced."""
     markdown = markdown.replace("<!-- commands -->", commands())
     markdown = markdown.replace("<!-- settings -->", settings())
     markdown = markdown.replace("<!-- presets -->", presets())
-    markdown = markdown.replace("<!-- training -->", training(nephi.TrainSettings(), ""))
+    markdown = markdown.replace("<!-- training -->", training(nephi.training.TrainSettings(), ""))
     return re.sub(r"<!-- api (.*?) -->", lambda match: api(match[1]), markdown, flags=re.DOTALL)
 
 
@@ -46,12 +44,20 @@ def api(names: str) -> str:
     blocks = []
     for name in re.split(r",\s*", names.strip()):
         options = f'    options: {{ heading: "nephi.{name}", toc_label: "{name}", show_root_full_path: true }}'
-        if name in DOCUMENTED:
+        source = _source(name)
+        if source != f"nephi.{name}":
             blocks.append(f"[](){{ #nephi.{name} }}")
-        blocks.append(f"::: {DOCUMENTED.get(name, f'nephi.{name}')}\n{options}")
-        if isinstance(value := getattr(nephi, name), tuple | Mapping):
+        blocks.append(f"::: {source}\n{options}")
+        if isinstance(value := attrgetter(name)(nephi), tuple | Mapping):
             blocks.append("Values: " + ", ".join(f"`{item}`" for item in value) + ".")
     return "\n\n".join(blocks)
+
+
+def _source(name: str) -> str:
+    """Return the dotted name by which a public name is documented: that of its room."""
+    stub = (resources.files("nephi") / "__init__.pyi").read_text(encoding="utf-8")
+    room = re.search(rf"^from \.(\w+) import {name} as", stub, flags=re.MULTILINE)
+    return f"nephi.{room[1]}.{name}" if room else f"nephi.{name}"
 
 
 def commands() -> str:

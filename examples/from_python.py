@@ -12,7 +12,7 @@ folder = Path(sys.argv[1] if len(sys.argv) > 1 else "lungs")
 folder.mkdir(parents=True, exist_ok=True)
 
 # A pair: images, masks, landmarks. `shape` makes it coarse and fast; omit it for 2.5 mm voxels.
-phantom = nephi.lung_phantom(seed=0, motion=20.0, shape=(68, 50, 54))
+phantom = nephi.phantoms.lung_phantom(seed=0, motion=20.0, shape=(68, 50, 54))
 nephi.write_image(phantom.fixed, folder / "inhale.nii.gz")
 nephi.write_image(phantom.moving, folder / "exhale.nii.gz")
 

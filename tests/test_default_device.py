@@ -20,7 +20,7 @@ def meta() -> Iterator[None]:
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    pair = nephi.shapes_phantom(shape=(24, 24))
+    pair = nephi.phantoms.shapes_phantom(shape=(24, 24))
     nephi.write_image(pair.fixed, tmp_path / "f.nii.gz")
     nephi.export_transform(pair.transform, pair.fixed.grid, tmp_path / "w.nii.gz")
     affine = torch.eye(3, dtype=torch.float64)

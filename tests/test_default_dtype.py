@@ -98,7 +98,7 @@ class Case(NamedTuple):
     result: nephi.Registration
 
 
-def _case(folder: Path, pair: nephi.PhantomPair) -> Case:
+def _case(folder: Path, pair: nephi.phantoms.PhantomPair) -> Case:
     for name in ("fixed", "moving"):
         nephi.write_image(getattr(pair, name), folder / f"{name}.nii.gz")
     result = nephi.register(folder / "fixed.nii.gz", folder / "moving.nii.gz", settings=BRIEF)
@@ -112,10 +112,10 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return _case(tmp_path_factory.mktemp(request.param), pair)
 
 
-def _pair(dimension: str) -> nephi.PhantomPair:
+def _pair(dimension: str) -> nephi.phantoms.PhantomPair:
     if dimension == "2-D":
-        return nephi.shapes_phantom(seed=1, motion=6.0, shape=(48, 40))
-    return nephi.lung_phantom(seed=1, motion=15.0, shape=(26, 20, 22))
+        return nephi.phantoms.shapes_phantom(seed=1, motion=6.0, shape=(48, 40))
+    return nephi.phantoms.lung_phantom(seed=1, motion=15.0, shape=(26, 20, 22))
 
 
 def _values(transform: nephi.Transform, points: Tensor) -> list[Tensor]:
@@ -207,7 +207,7 @@ def _model(name: str, dimension: int) -> StoredModel:
 @pytest.mark.parametrize("name", MODELS)
 def test_models(case: Case, name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     paths = case.folder / "fixed.nii.gz", case.folder / "moving.nii.gz"
-    steps = {} if name == "unet" else {"refinement": nephi.Refinement(4)}
+    steps = {} if name == "unet" else {"refinement": nephi.inference.Refinement(4)}
     usual = _model(name, case.points.shape[-1])
     expected = nephi.predict(*paths, model=usual, device="cpu", **steps)
     request.getfixturevalue("watched")

@@ -51,14 +51,14 @@ in_every_mode = pytest.mark.parametrize("mode", MODES)
 
 
 @pytest.fixture(scope="module", params=[2, 3], ids=["2-D", "3-D"])
-def pair(request: pytest.FixtureRequest) -> nephi.PhantomPair:
+def pair(request: pytest.FixtureRequest) -> nephi.phantoms.PhantomPair:
     if request.param == 2:
-        return nephi.shapes_phantom(seed=1, motion=6.0, shape=(48, 40))
-    return nephi.lung_phantom(seed=1, motion=15.0, shape=(26, 20, 22))
+        return nephi.phantoms.shapes_phantom(seed=1, motion=6.0, shape=(48, 40))
+    return nephi.phantoms.lung_phantom(seed=1, motion=15.0, shape=(26, 20, 22))
 
 
 @pytest.fixture(scope="module")
-def files(pair: nephi.PhantomPair, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def files(pair: nephi.phantoms.PhantomPair, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("files")
     paths = folder / "fixed.nii.gz", folder / "moving.nii.gz"
     nephi.write_image(pair.fixed, paths[0])
@@ -84,7 +84,7 @@ def same(found: nephi.Registration, expected: nephi.Registration, points: Tensor
 
 @in_every_mode
 @pytest.mark.parametrize("way", WAYS)
-def test_register(pair: nephi.PhantomPair, mode: str, way: str) -> None:
+def test_register(pair: nephi.phantoms.PhantomPair, mode: str, way: str) -> None:
     start = AffineTransform.translation(torch.full((pair.fixed.dimension,), 1.5, dtype=torch.float64))
     settings = WAYS[way]
     expected = nephi.register(pair.fixed, pair.moving, settings=settings, fixed_mask=pair.fixed_mask, initial=start)
@@ -152,12 +152,12 @@ def small_model(dimension: int) -> StoredModel:
 @pytest.mark.parametrize("steps", [0, 5])
 @pytest.mark.parametrize("by_file", [True, False], ids=["file", "object"])
 def test_predict_and_refine(
-    files: tuple[Path, Path], pair: nephi.PhantomPair, mode: str, steps: int, by_file: bool, tmp_path: Path
+    files: tuple[Path, Path], pair: nephi.phantoms.PhantomPair, mode: str, steps: int, by_file: bool, tmp_path: Path
 ) -> None:
     path = tmp_path / "m.safetensors"
     usual = small_model(pair.fixed.dimension)
     write_model(usual, path)
-    keywords = {"refinement": nephi.Refinement(steps), "device": "cpu"}
+    keywords = {"refinement": nephi.inference.Refinement(steps), "device": "cpu"}
     expected = nephi.predict(*files, model=usual, **keywords)
     with MODES[mode]():
         model = path if by_file else small_model(pair.fixed.dimension)

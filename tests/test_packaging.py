@@ -27,27 +27,47 @@ def installed_name(file: Path) -> str:
 
 def package_files() -> set[str]:
     files = [file for folder in ("nephi", "cli") for file in (ROOT / folder).rglob("*.py")]
-    files += [ROOT / "nephi" / "py.typed", *(ROOT / "nephi" / "optimize" / "presets").glob("*.toml")]
+    files += [ROOT / "nephi" / name for name in ("py.typed", "__init__.pyi")]
+    files += (ROOT / "nephi" / "settings" / "presets").glob("*.toml")
     files += (ROOT / "nephi" / "report" / "templates").iterdir()
     files += STATIC.iterdir()  # with NiiVue where it was fetched
     return {installed_name(file) for file in files}
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZipFile]:
-    """A wheel built from a copy of the sources, so that no stale build/ folder leaks into it."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for folder in ("nephi", "cli"):
-        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what is built from, so that no stale build/ folder leaks into a distribution."""
+    folder = tmp_path_factory.mktemp("source")
+    for package in ("nephi", "cli"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / file, source)
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-index", "--no-build-isolation"]
+        shutil.copy(ROOT / file, folder)
+    return folder
+
+
+def run_build(command: list[str | Path], folder: Path) -> None:
     offline = {**os.environ, "npm_config_offline": "true"}  # NiiVue ships if these sources have it
-    done = subprocess.run([*command, "-w", out, source], capture_output=True, text=True, env=offline)
+    done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, env=offline)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZipFile]:
+    out = tmp_path_factory.mktemp("wheel")
+    run_build(["-m", "pip", "wheel", "--no-deps", "--no-index", "--no-build-isolation", "-w", out, "."], sources)
     (path,) = out.glob("nephi-*.whl")
     with ZipFile(path) as archive:
         yield archive
+
+
+def test_source_distribution_contains_every_module_and_the_stub(sources: Path, tmp_path: Path) -> None:
+    build = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
+    run_build(["-c", build, tmp_path], sources)
+    (path,) = tmp_path.glob("nephi-*.tar.gz")
+    with tarfile.open(path) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    expected = {file.removeprefix("nephi/") if file.startswith("nephi/cli/") else file for file in package_files()}
+    assert expected - packed == set()
 
 
 def test_wheel_contains_every_module_and_preset(wheel: ZipFile) -> None:

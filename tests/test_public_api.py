@@ -1,119 +1,104 @@
-"""The public names: a stored list, loaded when first used."""
+"""The public names: a stored list, loaded when first used from the stub that type checkers read."""
 
+import ast
+import importlib
 import inspect
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import nephi
 
-# What users may rely on. A name that goes, or comes, is a decision: change this list on purpose, and CHANGELOG.md.
-SURFACE = {
+# What users may rely on. A name that is removed or added is a decision: change this list on purpose, and CHANGELOG.md.
+TOP_LEVEL = {
     "AffineTransform",
-    "CONVENTIONS",
     "Composite",
     "DataError",
     "DataWarning",
-    "DatasetImage",
-    "DatasetIndex",
-    "DatasetPair",
-    "DatasetSource",
-    "DatasetSplit",
     "DisplacementField",
-    "Evaluation",
-    "FORMATS",
-    "FieldConvention",
-    "FittingGrid",
     "Grid",
-    "INTERPOLATIONS",
     "Image",
     "NephiError",
-    "OUTPUTS",
-    "POINT_FORMATS",
-    "PairFiles",
-    "PhantomPair",
-    "Plan",
     "PlausibilityError",
     "PlausibilityWarning",
     "PointPairs",
     "Points",
-    "Progress",
-    "REFINED",
-    "Refinement",
     "Registration",
-    "SIMILARITIES",
-    "Series",
     "Settings",
-    "StoredModel",
-    "StoredTransform",
-    "TrainSettings",
-    "TrainingResult",
     "Transform",
     "UsageError",
     "Viewer",
-    "check_output_file",
-    "check_landmarks",
-    "check_output_folder",
-    "collected_warnings",
-    "describe_transform",
-    "device_summary",
     "evaluate",
     "export_transform",
-    "exported_pair",
-    "find_lungs",
-    "fitting_grid",
     "invert",
     "jacobian_image",
     "landmark_errors",
-    "lung_phantom",
-    "model_digest",
-    "outside_value",
     "overlay",
-    "page_html",
     "plan",
-    "plan_prediction",
     "predict",
     "preset",
     "preset_names",
-    "read_dataset_index",
-    "read_grid",
     "read_image",
     "read_inverse",
     "read_model",
-    "read_nephi",
-    "read_pairs",
     "read_point_pairs",
     "read_points",
-    "read_series",
     "read_settings",
-    "read_train_settings",
-    "read_trained_inverse",
     "read_transform",
     "register",
-    "require_exportable",
     "resample",
-    "settings_digest",
-    "settings_for",
-    "settings_from_table",
-    "settings_toml",
-    "shapes_phantom",
     "train",
-    "train_settings_toml",
-    "transform_grid",
-    "versions",
-    "warn_beyond_fields",
-    "with_similarity",
-    "write_affine",
-    "write_dataset_index",
     "write_image",
-    "write_model",
     "write_point_pairs",
     "write_points",
     "write_report",
-    "write_series",
-    "write_text",
 }
+ROOMS = {
+    "datasets": {
+        "DatasetImage",
+        "DatasetIndex",
+        "DatasetPair",
+        "DatasetSource",
+        "DatasetSplit",
+        "PairFiles",
+        "read_dataset_index",
+        "read_pairs",
+        "write_dataset_index",
+    },
+    "errors": {"collected_warnings"},
+    "fields": {"StoredTransform", "read_nephi"},
+    "geometry": set(),
+    "images": {"INTERPOLATIONS", "find_lungs"},
+    "inference": {"REFINED", "Refinement", "plan_prediction", "settings_for"},
+    "io": {
+        "CONVENTIONS",
+        "FORMATS",
+        "POINT_FORMATS",
+        "FieldConvention",
+        "Series",
+        "read_grid",
+        "read_series",
+        "write_affine",
+        "write_series",
+    },
+    "losses": {"SIMILARITIES"},
+    "metrics": {"Evaluation", "LandmarkErrors", "check_landmarks"},
+    "models": {"StoredModel", "write_model"},
+    "optimize": {"Plan", "Progress"},
+    "phantoms": {"PhantomPair", "lung_phantom", "shapes_phantom"},
+    "report": {"page_html"},
+    "results": {"OUTPUTS", "read_trained_inverse"},
+    "runtime": {"device_summary", "versions"},
+    "settings": {"settings_from_table", "settings_toml", "with_similarity"},
+    "training": {"TrainSettings", "TrainingResult", "read_train_settings", "train_settings_toml"},
+    "transforms": {"FittingGrid", "fitting_grid", "warn_beyond_fields"},
+}
+SURFACE = TOP_LEVEL | {f"{room}.{name}" for room, names in ROOMS.items() for name in names}
+STUB = Path(nephi.__file__).with_suffix(".pyi")
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference" / "api.md"
 HEAVY = (
     "torch",
     "lightning_fabric",
@@ -135,31 +120,74 @@ def run_python(code: str) -> str:
     return done.stdout
 
 
-def test_the_surface_is_the_stored_list() -> None:
-    assert set(nephi.__all__) == SURFACE
-    assert len(nephi.__all__) == len(SURFACE)
+def stub_imports() -> list[tuple[str | None, ast.alias]]:
+    """Room and name of each import in the stub, None where the room itself is imported."""
+    nodes = [node for node in ast.parse(STUB.read_text()).body if isinstance(node, ast.ImportFrom)]
+    assert all(node.level == 1 for node in nodes)
+    return [(node.module, alias) for node in nodes for alias in node.names]
+
+
+def test_the_top_level_is_the_stored_list() -> None:
+    assert set(nephi.__all__) == TOP_LEVEL | set(ROOMS)
+    assert len(nephi.__all__) == len(TOP_LEVEL) + len(ROOMS)
+
+
+def test_the_reference_documents_every_public_name() -> None:
+    listed = " ".join(re.findall(r"<!-- api (.*?) -->", REFERENCE.read_text(), flags=re.DOTALL))
+    names = re.split(r",?\s+", listed)
+    assert sorted(names) == sorted(SURFACE)
 
 
 @pytest.mark.parametrize("name", sorted(SURFACE))
 def test_every_name_loads_and_is_documented(name: str) -> None:
-    thing = getattr(nephi, name)
-    if inspect.isclass(thing) or inspect.isfunction(thing):
-        assert inspect.getdoc(thing)
-        assert thing.__name__ == name
+    *room, last = name.split(".")
+    value = getattr(getattr(nephi, *room) if room else nephi, last)
+    if inspect.isclass(value) or inspect.isfunction(value):
+        assert inspect.getdoc(value)
+        assert value.__name__ == last
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_a_room_lists_its_public_names(room: str) -> None:
+    module = getattr(nephi, room)
+    assert module is importlib.import_module(f"nephi.{room}")
+    assert set(getattr(module, "__all__", dir(module))) >= ROOMS[room]
+
+
+def test_type_checkers_see_what_is_loaded() -> None:
+    """The stub holds nothing but imports, so that signatures are those of the sources, and lists each name once."""
+    other = [node for node in ast.parse(STUB.read_text()).body if not isinstance(node, ast.ImportFrom)]
+    assert [ast.unparse(node) for node in other[1:]] == ["__version__: str"]
+    aliases = [alias for _, alias in stub_imports()]
+    assert [alias.name for alias in aliases if alias.asname != alias.name] == []  # `as`: exported, by PEP 484
+    assert sorted(alias.name for alias in aliases) == sorted(nephi.__all__)
+    for room, alias in stub_imports():
+        if room is not None:
+            assert getattr(nephi, alias.name) is getattr(importlib.import_module(f"nephi.{room}"), alias.name)
 
 
 def test_every_name_shows_up_in_completion() -> None:
-    assert set(dir(nephi)) >= SURFACE
+    assert set(dir(nephi)) >= TOP_LEVEL | set(ROOMS)
+
+
+def test_a_first_import_leaves_the_garbage_collector_as_it_was() -> None:
+    code = "import gc, nephi; {}; nephi.Grid; print(gc.isenabled())"
+    assert run_python(code.format("gc.enable()")).strip() == "True"
+    assert run_python(code.format("gc.disable()")).strip() == "False"
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'registr'"):
+    with pytest.raises(AttributeError, match="attribute registr"):
         nephi.registr  # noqa: B018
     assert not hasattr(nephi, "registr")
 
 
 def test_import_loads_nothing_heavy() -> None:
-    code = f"import nephi, sys; nephi.__version__; nephi.DataError; print([m for m in {HEAVY} if m in sys.modules])"
+    code = f"""
+import nephi, sys
+nephi.__version__, nephi.DataError
+print([name for name in {HEAVY} if name in sys.modules])
+"""
     assert run_python(code).strip() == "[]"
 
 
@@ -172,7 +200,7 @@ try:
     main({arguments})
 except SystemExit as ended:
     assert ended.code == 0
-print([m for m in {HEAVY} if m in sys.modules])
+print([name for name in {HEAVY} if name in sys.modules])
 """
     assert run_python(code).splitlines()[-1] == "[]"
 
@@ -181,7 +209,7 @@ def test_register_does_not_load_torchs_compiler() -> None:
     """It costs a second and 70 MB; fits take three seconds."""
     code = """
 import sys, nephi, dataclasses
-pair = nephi.shapes_phantom(shape=(24, 24))
+pair = nephi.phantoms.shapes_phantom(shape=(24, 24))
 settings = nephi.preset("generic")
 levels = tuple(dataclasses.replace(level, steps=2) for level in settings.levels)
 affine = dataclasses.replace(settings.affine, steps=2)
@@ -198,7 +226,7 @@ def test_a_command_that_prints_nothing_does_not_load_what_prints() -> None:
 def test_import_star_gives_the_surface() -> None:
     names: dict[str, object] = {}
     exec("from nephi import *", names)
-    assert set(names) >= SURFACE
+    assert set(names) >= TOP_LEVEL | set(ROOMS)
 
 
 def test_errors_carry_their_exit_codes() -> None:

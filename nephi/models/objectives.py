@@ -20,7 +20,7 @@ from nephi.transforms import ComposedMaps
 class ObjectiveSettings:
     """Weights and numbers of points of the training losses.
 
-    similarity: one of `nephi.SIMILARITIES`, or a sum like "ncc + lncc2".
+    similarity: one of `nephi.losses.SIMILARITIES`, or a sum like "ncc + lncc2".
     contrast: standard deviation at which a patch counts half in `lncc` and `lncc2`.
     points: random ones for the similarity in each pair and direction, drawn anew at every step, inside the masks where
         there are any.

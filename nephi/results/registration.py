@@ -76,10 +76,10 @@ class Registration:
         All files appear together: a missing folder in one rename, in an existing one older results go before the first
         new one comes, and report.json comes last.
 
-        `outputs` chooses among them by the names in `nephi.OUTPUTS`; folding and inverse consistency are measured where
-        `warp`, `warped` or `report` is chosen. The errors of `landmarks` (world mm, RAS) and the overlap of `labels`
-        (fixed, moving), which measure the result and do not guide it, join the report. `page` computes the text of
-        report.html from the report (`nephi.page_html`), to be written with the others.
+        `outputs` chooses among them by the names in `nephi.results.OUTPUTS`; folding and inverse consistency are
+        measured where `warp`, `warped` or `report` is chosen. The errors of `landmarks` (world mm, RAS) and the overlap
+        of `labels` (fixed, moving), which measure the result and do not guide it, are added to the report. `page`
+        computes the text of report.html from the report (`nephi.report.page_html`), to be written with the others.
 
         Raises `DataError` for a folder that cannot be written, or is not empty and `overwrite` is false, and for
         landmarks or labels of another dimension; `UsageError` for unknown outputs or none.

@@ -100,7 +100,7 @@ def invoke(*arguments: Any) -> str:
     return result.output
 
 
-def save_pair(pair: nephi.PhantomPair, folder: Path) -> None:
+def save_pair(pair: nephi.phantoms.PhantomPair, folder: Path) -> None:
     for name in ("fixed", "moving", "fixed_mask", "moving_mask"):
         nephi.write_image(getattr(pair, name), folder / f"{name}.nii.gz")
     nephi.write_point_pairs(folder / "landmarks.csv", pair.landmarks)
@@ -121,7 +121,7 @@ def sectors(points: torch.Tensor) -> torch.Tensor:
 def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A 2-D phantom on two different grids (one oblique and left-handed), with labels, points and settings."""
     folder = tmp_path_factory.mktemp("flat")
-    pair = nephi.shapes_phantom(seed=1, motion=6.0, shape=(96, 96))
+    pair = nephi.phantoms.shapes_phantom(seed=1, motion=6.0, shape=(96, 96))
     save_pair(pair, folder)
     for name, grid, transform in (
         ("fixed_labels", pair.fixed.grid, pair.transform),
@@ -152,7 +152,7 @@ def brief_result(flat: Path) -> Path:
 def solid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small 3-D chest CT pair, the moving grid oblique with permuted axes, and its registration in `result`."""
     folder = tmp_path_factory.mktemp("solid")
-    save_pair(nephi.lung_phantom(seed=1, motion=15.0, shape=(52, 40, 44)), folder)
+    save_pair(nephi.phantoms.lung_phantom(seed=1, motion=15.0, shape=(52, 40, 44)), folder)
     invoke(
         "register",
         *pair_options(folder),

@@ -151,11 +151,11 @@ def test_a_round_trip_returns(succeed: Call, flat: Path, flat_result: Path, tmp_
 def test_the_inverse_of_a_chain(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
     """(B, then A) undone: A back, then B back."""
     shift = nephi.AffineTransform.translation(nephi.read_image(flat / "fixed.nii.gz").grid.origin * 0 + 9.0)
-    nephi.write_affine(tmp_path / "a.tfm", shift)
+    nephi.io.write_affine(tmp_path / "a.tfm", shift)
     files = ["-i", flat / "fixed.nii.gz", "-r", flat / "moving.nii.gz"]
     chain = ["-t", tmp_path / "a.tfm", "-t", flat_result / "transform.nephi"]
     succeed("apply", *chain, "--inverse", *files, "-o", tmp_path / "chain.nii.gz")
-    nephi.write_affine(tmp_path / "back.tfm", shift.inverse())
+    nephi.io.write_affine(tmp_path / "back.tfm", shift.inverse())
     steps = ["-t", flat_result / "inverse_warp.nii.gz", "-t", tmp_path / "back.tfm"]
     succeed("apply", *steps, *files, "-o", tmp_path / "steps.nii.gz")
     one, other = (voxels(tmp_path / f"{n}.nii.gz").astype(float) for n in ("chain", "steps"))

@@ -18,7 +18,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 def test_the_names_are_nephis_own() -> None:
     assert sorted(PRESETS) == sorted(nephi.preset_names())
-    assert (*nephi.OUTPUTS, "page") == RESULTS
+    assert (*nephi.results.OUTPUTS, "page") == RESULTS
 
 
 @pytest.fixture

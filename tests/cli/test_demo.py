@@ -11,7 +11,7 @@ from .conftest import Call
 
 @pytest.fixture(autouse=True)
 def small_phantom(monkeypatch: pytest.MonkeyPatch) -> None:
-    make = nephi.lung_phantom
+    make = nephi.phantoms.lung_phantom
     monkeypatch.setattr("nephi.phantoms.lung_phantom", lambda **options: make(**options, shape=(52, 40, 44)))
 
 
@@ -47,6 +47,6 @@ def test_an_existing_folder_is_refused_before_any_work(call: Call, tmp_path: Pat
 
 
 def test_quiet(succeed: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    register, settings = nephi.register, nephi.settings_from_table({"levels": [{"steps": 40}]}, "brief")
+    register, settings = nephi.register, nephi.settings.settings_from_table({"levels": [{"steps": 40}]}, "brief")
     monkeypatch.setattr("nephi.optimize.register", lambda *a, preset, **k: register(*a, settings=settings, **k))
     assert succeed("demo", "-q").out == ""

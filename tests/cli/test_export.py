@@ -24,7 +24,7 @@ def scene(tmp_path: Path) -> Path:
     nephi.write_image(nephi.Image(image.data, other), tmp_path / "other.nii.gz")
     field = nephi.DisplacementField(2 * torch.sin(points * 0.1), grid)
     nephi.export_transform(field, grid, tmp_path / "u.nii.gz", "itk")
-    nephi.write_affine(tmp_path / "a.tfm", nephi.AffineTransform.translation(torch.tensor([1.0, -2.0, 0.5])))
+    nephi.io.write_affine(tmp_path / "a.tfm", nephi.AffineTransform.translation(torch.tensor([1.0, -2.0, 0.5])))
     nephi.write_points(tmp_path / "points.csv", nephi.Points(points[3:9:2, 3:9:2, 3:9:2].reshape(-1, 3)))
     return tmp_path
 
@@ -101,7 +101,7 @@ def test_a_nephi_file_knows_its_moving_image(solid: Path, succeed: Call, call: C
     for back, side in (((), fixed), (("--inverse",), moving)):
         other = nephi.read_image(moving if side == fixed else fixed).grid
         succeed("export", "-t", transform, *back, "-r", side, "--format", "fsl", "-o", tmp_path / "w.nii.gz")
-        exported = nephi.read_transform(tmp_path / "w.nii.gz", nephi.FieldConvention("fsl", moving=other))
+        exported = nephi.read_transform(tmp_path / "w.nii.gz", nephi.io.FieldConvention("fsl", moving=other))
         points = nephi.read_image(side).grid.voxel_centres().double().reshape(-1, 3)[::997]
         whole = nephi.read_inverse(transform) if back else nephi.read_transform(transform)
         torch.testing.assert_close(exported(points), whole(points.float()).double(), rtol=0, atol=2e-3)

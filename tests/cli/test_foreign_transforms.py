@@ -86,7 +86,7 @@ def test_mistakes_are_one_line(elastix: Path, tmp_path: Path, call: Call) -> Non
 @pytest.fixture
 def turn(tmp_path: Path) -> Path:
     """A quarter turn and a shift."""
-    nephi.write_affine(
+    nephi.io.write_affine(
         tmp_path / "turn.mat",
         nephi.AffineTransform(torch.tensor([[0.0, 1, 2], [-1, 0, 3], [0, 0, 1]], dtype=torch.float64)),
     )
@@ -117,7 +117,7 @@ def test_inverses_to_measure_and_to_start_from(turn: Path, flat: Path, tmp_path:
     succeed("evaluate", "-t", f"[{turn},1]", *given)
     assert max(json.loads((tmp_path / "m.json").read_text())["tre_mm"]["each"]) < 1e-6
     images = ("-f", flat / "fixed.nii.gz", "-m", flat / "moving.nii.gz")
-    nephi.write_affine(tmp_path / "shift.tfm", nephi.AffineTransform.translation(torch.tensor([-3.0, 2.0])))
+    nephi.io.write_affine(tmp_path / "shift.tfm", nephi.AffineTransform.translation(torch.tensor([-3.0, 2.0])))
     brief = ("--config", flat / "brief.toml", "--transform", "affine", "-q")
     succeed("register", *images, "-o", tmp_path / "out", "--initial", f"[{tmp_path / 'shift.tfm'},1]", *brief)
     start = nephi.read_transform(tmp_path / "out" / "transform.nephi")(torch.zeros(1, 2, dtype=torch.float64))

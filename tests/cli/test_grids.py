@@ -95,7 +95,7 @@ def test_2d_oblique_and_left_handed(suffix: str, succeed: Call, flat: Path, tmp_
     c, s = np.cos(-0.4), np.sin(-0.4)
     affine[:2, :2] = torch.tensor([[c, s], [s, -c]]) @ torch.diag(torch.tensor([1.9, 1.6]).double())
     affine[:2, 2] = -affine[:2, :2] @ torch.tensor([47.5, 49.5]).double()
-    pair = nephi.shapes_phantom(seed=2, motion=6.0, shape=(96, 96), fixed_grid=nephi.Grid((96, 100), affine))
+    pair = nephi.phantoms.shapes_phantom(seed=2, motion=6.0, shape=(96, 96), fixed_grid=nephi.Grid((96, 100), affine))
     for name in ("fixed", "moving"):
         nephi.write_image(getattr(pair, name), tmp_path / f"{name}{suffix}")
     nephi.write_point_pairs(tmp_path / "l.csv", pair.landmarks)

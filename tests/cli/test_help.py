@@ -34,7 +34,7 @@ def test_lists_the_commands(succeed: Call) -> None:
 def test_the_version_comes_with_what_it_stands_on(succeed: Call) -> None:
     printed = succeed("--version").out
     assert printed.startswith(f"nephi {nephi.__version__} (torch {metadata.version('torch')}, python 3.")
-    assert nephi.device_summary() in printed
+    assert nephi.runtime.device_summary() in printed
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -53,7 +53,7 @@ def test_every_option_is_explained(command: str, succeed: Call) -> None:
 def test_register_lists_presets_and_similarities(succeed: Call) -> None:
     printed = " ".join(succeed("register", "--help").out.split())
     assert all(name in printed for name in nephi.preset_names())
-    assert all(name in printed for name in nephi.SIMILARITIES)
+    assert all(name in printed for name in nephi.losses.SIMILARITIES)
 
 
 @pytest.mark.parametrize(("command", "said"), [("apply", "ANTs' order"), ("points", "the other way round than images")])
@@ -64,10 +64,10 @@ def test_what_users_trip_over_is_said(command: str, said: str, succeed: Call) ->
 def test_choices_are_those_of_the_library(succeed: Call) -> None:
     """The commands list them without loading the library."""
     printed = " ".join(succeed("export", "--help").out.split())
-    assert f"--format [{'|'.join(nephi.FORMATS)}]" in printed
-    assert f"--transform-format [{'|'.join(nephi.CONVENTIONS)}]" in printed
-    assert f"--points-format [{'|'.join(nephi.POINT_FORMATS)}]" in " ".join(succeed("points", "--help").out.split())
+    assert f"--format [{'|'.join(nephi.io.FORMATS)}]" in printed
+    assert f"--transform-format [{'|'.join(nephi.io.CONVENTIONS)}]" in printed
+    assert f"--points-format [{'|'.join(nephi.io.POINT_FORMATS)}]" in " ".join(succeed("points", "--help").out.split())
 
 
 def test_what_is_refined_is_nephis(succeed: Call) -> None:
-    assert f"--refine-what [{'|'.join(nephi.REFINED)}]" in " ".join(succeed("register", "--help").out.split())
+    assert f"--refine-what [{'|'.join(nephi.inference.REFINED)}]" in " ".join(succeed("register", "--help").out.split())

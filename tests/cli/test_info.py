@@ -18,7 +18,7 @@ def test_a_nephi_file(succeed: Call, solid: Path) -> None:
     assert "transform and its inverse" in printed
     assert "52 x 40 x 44" in printed
     assert nephi.__version__ in printed and "torch" in printed
-    stored = nephi.read_nephi(solid / "result" / "transform.nephi")
+    stored = nephi.fields.read_nephi(solid / "result" / "transform.nephi")
     assert str(sum(p.numel() for p in stored.steps[0].pair.parameters())) in printed
     assert all(f"{s:.4g}" in printed for s in stored.moving_grid.spacing.tolist())
 
@@ -29,7 +29,7 @@ def test_its_settings(succeed: Call, flat_result: Path, tmp_path: Path) -> None:
     path.write_text(printed, encoding="utf-8")
     settings = nephi.read_settings(path, "generic")
     assert settings.fit.patches == 256 and settings.length_unit == 1.0
-    assert nephi.settings_toml(settings) == printed
+    assert nephi.settings.settings_toml(settings) == printed
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_file_says_of_itself_what_it_likes(call: Call, flat_result: Path, tmp_
 
     from nephi.fields import nephi_bytes
 
-    stored = nephi.read_nephi(flat_result / "transform.nephi")
+    stored = nephi.fields.read_nephi(flat_result / "transform.nephi")
     path = tmp_path / "odd.nephi"
     about: dict[str, Any]
     for about in ({}, {"versions": 3, "seed": "[bold]x[/bold]"}, {"versions": {"nephi": None}, "threads": [1]}):

@@ -57,7 +57,7 @@ def test_what_would_go_wrong_is_said_now(wrong: str, call: Call, flat: Path, sol
         case "input":
             options += ["--overwrite", "-o", flat, "--config", flat / "report.json"]
         case "dimension":
-            nephi.write_affine(tmp_path / "solid.tfm", nephi.AffineTransform.identity(3))
+            nephi.io.write_affine(tmp_path / "solid.tfm", nephi.AffineTransform.identity(3))
             options += ["--initial", tmp_path / "solid.tfm"]
         case "initial":
             options += ["--initial", tmp_path / "none.tfm"]

@@ -20,7 +20,7 @@ def scene(tmp_path: Path) -> Path:
     """An image, a shift, fixed points and where it takes them, both as voxels counted from 1."""
     grid = nephi.Grid.from_spacing((12, 11, 10), (1.0, 2.0, 3.0), (-10.0, -12.0, -14.0))
     nephi.write_image(nephi.Image(torch.zeros(grid.shape), grid), tmp_path / "image.nii.gz")
-    nephi.write_affine(tmp_path / "a.tfm", nephi.AffineTransform.translation(SHIFT))
+    nephi.io.write_affine(tmp_path / "a.tfm", nephi.AffineTransform.translation(SHIFT))
     (tmp_path / "fixed.txt").write_text("3 4 5\n6 7 8\n")
     (tmp_path / "moving.txt").write_text("4 3 6\n7 6 9\n")
     return tmp_path

@@ -23,7 +23,7 @@ SAVE = ["--save", "transform,report", "--device", "cpu"]
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model for the 2-D phantom."""
     file = tmp_path_factory.mktemp("model") / "m.safetensors"
-    nephi.write_model(model("dense", 2, shape=(28, 28), spacing=(6.0, 6.0)), file)
+    nephi.models.write_model(model("dense", 2, shape=(28, 28), spacing=(6.0, 6.0)), file)
     return file
 
 
@@ -154,16 +154,18 @@ def test_a_data_set(call: Call, succeed: Call, flat: Path, path: Path, tmp_path:
         shutil.copy(flat / f"{name}.nii.gz", place)
     shutil.copy(flat / "landmarks.csv", place)
     images = tuple(
-        nephi.DatasetImage(side, "ada", f"{side}.nii.gz", labels=f"{side}_labels.nii.gz")
+        nephi.datasets.DatasetImage(side, "ada", f"{side}.nii.gz", labels=f"{side}_labels.nii.gz")
         for side in ("fixed", "moving")
     )
-    split = nephi.DatasetSplit(("ada",), (nephi.DatasetPair("fixed", "moving", "landmarks.csv"),))
-    nephi.write_dataset_index(nephi.DatasetIndex("flat", 2, images, {"test": split}), place / "dataset.json")
+    split = nephi.datasets.DatasetSplit(("ada",), (nephi.datasets.DatasetPair("fixed", "moving", "landmarks.csv"),))
+    nephi.datasets.write_dataset_index(
+        nephi.datasets.DatasetIndex("flat", 2, images, {"test": split}), place / "dataset.json"
+    )
     succeed("predict", path, place, "-o", tmp_path / "out", "--device", "cpu")
     row = summary(tmp_path / "out")["fixed--moving"]
     assert float(row["tre_mm"]) > 0 and float(row["dice"]) > 0
     files = sorted(p.name for p in (tmp_path / "out" / "fixed--moving").iterdir())
-    assert files == sorted([*nephi.OUTPUTS.values(), "report.html"])
+    assert files == sorted([*nephi.results.OUTPUTS.values(), "report.html"])
     outcome = call("predict", path, place, "-o", tmp_path / "other", "--split", "val")
     assert outcome.code == 2 and "has no split 'val': choose one of test" in outcome.err
 

@@ -177,10 +177,10 @@ def test_a_bar_is_drawn_on_a_terminal_only(flat: Path, tmp_path: Path, monkeypat
     from nephi.cli.progress import progress_bar
 
     with progress_bar(quiet=False) as show:
-        show(nephi.Progress("affine", 20, 100, 0.5))
+        show(nephi.optimize.Progress("affine", 20, 100, 0.5))
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     with progress_bar(quiet=True) as show:
-        show(nephi.Progress("affine", 20, 100, 0.5))
+        show(nephi.optimize.Progress("affine", 20, 100, 0.5))
 
 
 def test_an_existing_folder_is_left_alone(call: Call, flat: Path, tmp_path: Path) -> None:

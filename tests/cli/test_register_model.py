@@ -20,8 +20,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     for name in ("dense", "steps", "unet"):
         stored = model(name, 2, shape=(28, 28), spacing=(6.0, 6.0))
-        nephi.write_model(stored, folder / f"{name}-2.safetensors")
-    nephi.write_model(model("dense", 3), folder / "dense-3.safetensors")
+        nephi.models.write_model(stored, folder / f"{name}-2.safetensors")
+    nephi.models.write_model(model("dense", 3), folder / "dense-3.safetensors")
     return folder
 
 
@@ -40,7 +40,7 @@ def test_the_usual_results_and_commands(succeed: Call, flat: Path, models: Path,
     told = succeed("info", path).out
     made = {"dense": "fields, then an", "steps": "fields, then fields, then an", "unet": "displacement, then an"}
     assert f"{made[name]} affine part" in told and "refined" in told
-    assert report["model"] in told and str(nephi.describe_transform(path)["parameters"]) in told
+    assert report["model"] in told and str(nephi.results.describe_transform(path)["parameters"]) in told
     assert "steps" in succeed("info", path, "--settings").out
     succeed("apply", "-t", path, "-i", flat / "moving.nii.gz", "-r", flat / "fixed.nii.gz", "-o", tmp_path / "w.nii.gz")
     gap = abs(voxels(tmp_path / "w.nii.gz").astype(float) - voxels(out / "warped.nii.gz"))
@@ -107,7 +107,7 @@ def test_a_transform_is_no_model(call: Call, flat: Path, flat_result: Path, tmp_
 def test_what_a_model_is(succeed: Call, call: Call, models: Path, tmp_path: Path) -> None:
     printed = succeed("info", models / "dense-3.safetensors").out
     assert "dense-3.safetensors: 3-D model" in printed and "24 x 20 x 18 voxels of 3 x 4 x 3.5 mm" in printed
-    assert nephi.model_digest(nephi.read_model(models / "dense-3.safetensors")) in printed
+    assert nephi.inference.model_digest(nephi.read_model(models / "dense-3.safetensors")) in printed
     assert "seed" in printed and "by percentiles" in printed
     (tmp_path / "other.safetensors").write_bytes(b"x")
     outcome = call("info", tmp_path / "other.safetensors")

@@ -27,7 +27,7 @@ def killed(*arguments, **options):
 setattr(nephi, name, killed)
 run()
 """
-FILES = {*nephi.OUTPUTS.values(), "report.html"}
+FILES = {*nephi.results.OUTPUTS.values(), "report.html"}
 
 
 def kill_at(name: str, number: int, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -22,7 +22,7 @@ ODD = os.fsdecode(b"\xff\xe9")
 HOSTILE = "x\x1b]0;owned\x07\x1b[31m\r\nnephi: error: forged\x9b31m\u202ey\u2028z"
 SHOWN = r"x\x1b]0;owned\x07\x1b[31m\r\nnephi: error: forged\x9b31m\u202ey\u2028z"
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-FILES = {*nephi.OUTPUTS.values(), "report.html"}
+FILES = {*nephi.results.OUTPUTS.values(), "report.html"}
 NEPHI = [sys.executable, "-m", "nephi.cli"]
 
 

@@ -36,7 +36,7 @@ nephi.read_image = read_image
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("model") / "m.safetensors"
-    nephi.write_model(model("dense", 2, shape=(28, 28), spacing=(6.0, 6.0)), file)
+    nephi.models.write_model(model("dense", 2, shape=(28, 28), spacing=(6.0, 6.0)), file)
     return file
 
 

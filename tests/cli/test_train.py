@@ -32,9 +32,11 @@ def folder(tmp_path: Path) -> Path:
     for name in ("a", "b"):
         noise = torch.rand(16, 16, generator=torch.Generator().manual_seed(ord(name)))
         nephi.write_image(nephi.Image(noise, grid), tmp_path / "data" / f"{name}.nii.gz")
-    images = tuple(nephi.DatasetImage(name, name, f"{name}.nii.gz") for name in ("a", "b"))
-    split = nephi.DatasetSplit(("a", "b"), "between-subjects")
-    nephi.write_dataset_index(nephi.DatasetIndex("noise", 2, images, {"train": split}), tmp_path / "data")
+    images = tuple(nephi.datasets.DatasetImage(name, name, f"{name}.nii.gz") for name in ("a", "b"))
+    split = nephi.datasets.DatasetSplit(("a", "b"), "between-subjects")
+    nephi.datasets.write_dataset_index(
+        nephi.datasets.DatasetIndex("noise", 2, images, {"train": split}), tmp_path / "data"
+    )
     (tmp_path / "c.toml").write_text(ONE_STEP)
     settings, frame = ModelSettings(encoder=EncoderSettings((4,))), FrameSettings((16, 16), (1.0, 1.0))
     system = build_system(settings, frame_grid(frame), torch.Generator().manual_seed(0))

@@ -44,7 +44,7 @@ def heads(tmp_path: Path) -> Path:
 
 def test_images_masks_and_labels(run: Run, heads: Path, tmp_path: Path) -> None:
     assert run("bids", heads, "-o", tmp_path / "out").code == 0
-    index = nephi.read_dataset_index(tmp_path / "out")
+    index = nephi.datasets.read_dataset_index(tmp_path / "out")
     assert [i.id for i in index.images] == [
         "sub-01_ses-1_T1w",
         "sub-01_ses-2_T1w",
@@ -60,20 +60,20 @@ def test_images_masks_and_labels(run: Run, heads: Path, tmp_path: Path) -> None:
     assert len(index.pairs("train")) == 6 * 5 - 2
 
 
-def index_files(image: nephi.DatasetImage) -> dict[str, str]:
+def index_files(image: nephi.datasets.DatasetImage) -> dict[str, str]:
     return {key: getattr(image, key) for key in ("image", "mask", "labels")}
 
 
 def test_pairs_within_subjects(run: Run, heads: Path, tmp_path: Path) -> None:
     run("bids", heads, "-o", tmp_path / "out", "--suffix", "T1w", "--suffix", "T2w", "--pairs", "within-subjects")
-    index = nephi.read_dataset_index(tmp_path / "out")
+    index = nephi.datasets.read_dataset_index(tmp_path / "out")
     assert len(index.images) == 12
     assert len(index.pairs("train")) == 4 * 3 + 4 * 2
 
 
 def test_a_mask_of_another_contrast_serves_both(run: Run, heads: Path, tmp_path: Path) -> None:
     run("bids", heads, "-o", tmp_path / "out", "--suffix", "T2w")
-    assert all(image.mask for image in nephi.read_dataset_index(tmp_path / "out").images)
+    assert all(image.mask for image in nephi.datasets.read_dataset_index(tmp_path / "out").images)
 
 
 def test_splits_by_share(run: Run, heads: Path, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_splits_by_share(run: Run, heads: Path, tmp_path: Path) -> None:
     put(heads / "sub-07/anat/sub-07_T1w.nii.gz")
     put(heads / "sub-08/anat/sub-08_T1w.nii.gz")
     assert run(*arguments).code == 0
-    index = nephi.read_dataset_index(tmp_path / "out")
+    index = nephi.datasets.read_dataset_index(tmp_path / "out")
     assert {name: len(split.subjects) for name, split in index.splits.items()} == {"train": 3, "val": 3, "test": 2}
 
 
@@ -124,7 +124,7 @@ def test_two_derivatives_with_masks(run: Run, fails: Fails, heads: Path, tmp_pat
     fails(*arguments, says="two files fit as its mask, .*other.* and .*prep.*; choose with --derivative")
     assert not (tmp_path / "out").exists(), "told before anything is written"
     assert run(*arguments, "--derivative", "prep").code == 0
-    assert not nephi.read_dataset_index(tmp_path / "out").images[0].labels
+    assert not nephi.datasets.read_dataset_index(tmp_path / "out").images[0].labels
 
 
 def test_mixed_dimensions(fails: Fails, heads: Path, tmp_path: Path) -> None:
@@ -150,12 +150,12 @@ def test_shares_that_do_not_fit(fails: Fails, heads: Path, tmp_path: Path) -> No
 
 
 def test_lungs_are_found_in_ct(run: Run, tmp_path: Path) -> None:
-    pair = nephi.lung_phantom(shape=(40, 32, 36))
+    pair = nephi.phantoms.lung_phantom(shape=(40, 32, 36))
     for session, image in (("in", pair.moving), ("ex", pair.fixed)):
         folder = tmp_path / f"raw/sub-1/ses-{session}/ct"
         folder.mkdir(parents=True)
         nephi.write_image(image, folder / f"sub-1_ses-{session}_ct.nii.gz")
     arguments = ("bids", tmp_path / "raw", "-o", tmp_path / "out", "--suffix", "ct", "--pairs", "within-subjects")
     assert run(*arguments).code == 0
-    index = nephi.read_dataset_index(tmp_path / "out")
+    index = nephi.datasets.read_dataset_index(tmp_path / "out")
     assert [image.mask for image in index.images] == [f"masks/sub-1_ses-{s}_ct.nii.gz" for s in ("ex", "in")]

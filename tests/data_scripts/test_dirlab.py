@@ -130,7 +130,7 @@ def test_distances_between_landmarks_are_those_of_voxels_and_spacing(
 def test_index(run: Run, command: str, raw: Path, options: Options, tmp_path: Path) -> None:
     outcome = run(command, raw, *options, "--train", "2", "--val", "1")
     assert outcome.code == 0 and outcome.out.endswith("6 images; pairs: 1 train, 1 val, 1 test\n")
-    index = nephi.read_dataset_index(tmp_path / "out")
+    index = nephi.datasets.read_dataset_index(tmp_path / "out")
     stem = "case" if "4dct" in command else "copd"
     assert {name: split.subjects for name, split in index.splits.items()} == {
         "train": (f"{stem}2",),
@@ -206,7 +206,7 @@ def test_an_interrupted_overwriting_loses_nothing_and_goes_on(
     path.write_bytes(whole[:-2])
     fails(command, raw, *other, "--overwrite", says="expected 280 bytes")
     assert contents(out / "replaced") == before, "the old data set is whole"
-    assert nephi.read_dataset_index(out / "replaced").images
+    assert nephi.datasets.read_dataset_index(out / "replaced").images
     assert not (out / "dataset.json").exists()
     fails(command, raw, *options, code=2, says="made by another command or with other options")
     path.write_bytes(whole)
@@ -360,7 +360,7 @@ def test_a_damaged_table_of_sizes(fails: Fails, command: str, raw: Path, tmp_pat
 
 def test_masks_of_the_lungs(run: Run, tmp_path: Path) -> None:
     """A phantom written the way DIR-Lab does: its lungs are found, on the grid of the image."""
-    pair = nephi.lung_phantom(shape=(40, 32, 36))
+    pair = nephi.phantoms.lung_phantom(shape=(40, 32, 36))
     raw = tmp_path / "raw"
     raw.mkdir()
     for side in "ie":
@@ -372,7 +372,7 @@ def test_masks_of_the_lungs(run: Run, tmp_path: Path) -> None:
     geometry = tmp_path / "g.toml"
     geometry.write_text(f"[1]\nshape = [40, 32, 36]\nspacing = {spacing}\n")
     assert run("dirlab-copd", raw, "-o", tmp_path / "out", "--geometry", geometry, "--cases", 1).code == 0
-    index = nephi.read_dataset_index(tmp_path / "out")
+    index = nephi.datasets.read_dataset_index(tmp_path / "out")
     image, mask = (nephi.read_image(tmp_path / "out" / kind / "copd1-eBH.nii.gz") for kind in ("images", "masks"))
     assert index.image("copd1-eBH").mask == "masks/copd1-eBH.nii.gz"
     assert mask.grid.same_as(image.grid) and mask.voxel_type == "uint8"

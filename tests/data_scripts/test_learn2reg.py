@@ -100,7 +100,7 @@ def change(raw: Path, **keys: Any) -> None:
 def test_splits(run: Run, lung_ct: Path, tmp_path: Path) -> None:
     """Validation pairs that the release lists for training, too, are not trained on."""
     assert run("learn2reg", lung_ct, "-o", tmp_path / "out", "--no-masks").code == 0
-    index = nephi.read_dataset_index(tmp_path / "out")
+    index = nephi.datasets.read_dataset_index(tmp_path / "out")
     found = {name: [(p.fixed, p.moving) for p in index.pairs(name)] for name in index.splits}
     expected = {"train": [3, 4, 5], "val": [1, 2], "test": [6]}
     assert found == {k: [(f"LungCT_{n:04d}_0000", f"LungCT_{n:04d}_0001") for n in v] for k, v in expected.items()}
@@ -132,8 +132,10 @@ def test_images_and_masks_are_those_of_the_release(run: Run, lung_ct: Path, tmp_
 
 def test_unpaired_task(run: Run, oasis: Path, tmp_path: Path) -> None:
     assert run("learn2reg", oasis, "-o", tmp_path / "out").code == 0
-    index = nephi.read_dataset_index(tmp_path / "out" / "dataset.json")
-    assert index.splits["train"] == nephi.DatasetSplit(tuple(f"OASIS_{n:04d}" for n in (1, 2, 3)), "between-subjects")
+    index = nephi.datasets.read_dataset_index(tmp_path / "out" / "dataset.json")
+    assert index.splits["train"] == nephi.datasets.DatasetSplit(
+        tuple(f"OASIS_{n:04d}" for n in (1, 2, 3)), "between-subjects"
+    )
     assert [(p.fixed[6:10], p.moving[6:10]) for p in index.pairs("val")] == [("0004", "0005"), ("0005", "0006")]
     image = index.image("OASIS_0002_0000")
     assert image.labels == "labels/OASIS_0002_0000.nii.gz" and image.mask is None and image.modality == "MR"
@@ -156,7 +158,7 @@ def test_missing_images(run: Run, fails: Fails, lung_ct: Path, tmp_path: Path) -
         says=r"names imagesTs/LungCT_0006_0000.nii.gz, which is not .* \(2 of 12 images.*--skip-missing",
     )
     assert run(*arguments, "--skip-missing", "--overwrite").code == 0
-    assert list(nephi.read_dataset_index(tmp_path / "out").splits) == ["train", "val"]
+    assert list(nephi.datasets.read_dataset_index(tmp_path / "out").splits) == ["train", "val"]
 
 
 def test_lists_that_do_not_go_together_are_told_before_anything_is_written(
@@ -236,7 +238,7 @@ def test_a_value_of_another_type(
 def test_values_that_are_null_are_not_given(run: Run, lung_ct: Path, tmp_path: Path) -> None:
     change(lung_ct, name=None, reference=None, licence=None, modality=None)
     assert run("learn2reg", lung_ct, "-o", tmp_path / "out").code == 0
-    index = nephi.read_dataset_index(tmp_path / "out")
+    index = nephi.datasets.read_dataset_index(tmp_path / "out")
     assert index.name == "Learn2Reg LungCT_dataset" and index.images[0].modality is None
     assert index.source.citation == index.source.terms == "see the page"
 

@@ -18,8 +18,8 @@ PROGRAMS = ".programs"  # a folder that joins the PATH
 
 
 @cache
-def _pair() -> nephi.PhantomPair:
-    return nephi.lung_phantom(seed=1, motion=15.0, shape=SMALL)
+def _pair() -> nephi.phantoms.PhantomPair:
+    return nephi.phantoms.lung_phantom(seed=1, motion=15.0, shape=SMALL)
 
 
 @cache
@@ -122,10 +122,12 @@ def data_set(folder: Path) -> None:
     (place / "images").mkdir(parents=True)
     nephi.write_image(pair.fixed, place / "images" / "copd1-eBH.nii.gz")
     nephi.write_image(pair.moving, place / "images" / "copd1-iBH.nii.gz")
-    images = tuple(nephi.DatasetImage(f"copd1-{p}", "copd1", f"images/copd1-{p}.nii.gz") for p in ("eBH", "iBH"))
-    split = nephi.DatasetSplit(("copd1",), (nephi.DatasetPair("copd1-eBH", "copd1-iBH"),))
-    nephi.write_dataset_index(
-        nephi.DatasetIndex("DIR-Lab COPDgene", 3, images, {"test": split}), place / "dataset.json"
+    images = tuple(
+        nephi.datasets.DatasetImage(f"copd1-{p}", "copd1", f"images/copd1-{p}.nii.gz") for p in ("eBH", "iBH")
+    )
+    split = nephi.datasets.DatasetSplit(("copd1",), (nephi.datasets.DatasetPair("copd1-eBH", "copd1-iBH"),))
+    nephi.datasets.write_dataset_index(
+        nephi.datasets.DatasetIndex("DIR-Lab COPDgene", 3, images, {"test": split}), place / "dataset.json"
     )
 
 
@@ -145,5 +147,5 @@ def model(folder: Path) -> None:
         for name, parameter in system.named_parameters():
             if "decoder.last" in name:
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    stored = nephi.StoredModel(settings, frame, models.ObjectiveSettings(), system)
-    nephi.write_model(stored, folder / "lungs.safetensors")
+    stored = nephi.models.StoredModel(settings, frame, models.ObjectiveSettings(), system)
+    nephi.models.write_model(stored, folder / "lungs.safetensors")

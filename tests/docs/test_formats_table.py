@@ -123,9 +123,9 @@ def rows() -> dict[str, list[str]]:
 
 
 @pytest.fixture(scope="module")
-def pair() -> nephi.PhantomPair:
+def pair() -> nephi.phantoms.PhantomPair:
     grid = nephi.Grid.from_spacing((20, 18, 16), (3.0, 3.5, 4.0), (-30.0, -20.0, 10.0))
-    return nephi.lung_phantom(motion=12.0, fixed_grid=grid, moving_grid=grid)
+    return nephi.phantoms.lung_phantom(motion=12.0, fixed_grid=grid, moving_grid=grid)
 
 
 def run(*arguments: object) -> None:
@@ -135,7 +135,7 @@ def run(*arguments: object) -> None:
 
 @pytest.mark.parametrize(("row", "format", "suffix", "convention"), WRITTEN)
 def test_written_and_read(
-    pair: nephi.PhantomPair,
+    pair: nephi.phantoms.PhantomPair,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     row: str,
@@ -148,7 +148,7 @@ def test_written_and_read(
     nephi.write_image(pair.fixed, reference)
     if row == "affine":
         source = tmp_path / "source.mat"
-        nephi.write_affine(source, nephi.AffineTransform.translation(torch.tensor([3.0, -2.0, 1.0])))
+        nephi.io.write_affine(source, nephi.AffineTransform.translation(torch.tensor([3.0, -2.0, 1.0])))
     else:
         nephi.export_transform(pair.transform, pair.fixed.grid, source, "itk")
     run("export", "-t", source, "-r", reference, "--format", format, "-o", out)
@@ -175,7 +175,7 @@ def test_the_table_says_this() -> None:
         assert {claim[2] for claim in claims} == suffixes, name
         assert read, name
     assert all(any(name.startswith(claim[0]) for name in table) for claim in WRITTEN)
-    assert set(nephi.FORMATS) == {claim[1] for claim in WRITTEN}
+    assert set(nephi.io.FORMATS) == {claim[1] for claim in WRITTEN}
 
 
 def claims(cell: str) -> list[str]:

@@ -61,7 +61,7 @@ def test_nipype(interface: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     from nipype.interfaces.utility import IdentityInterface
 
     monkeypatch.chdir(tmp_path)
-    pair = nephi.shapes_phantom(shape=(64, 64))
+    pair = nephi.phantoms.shapes_phantom(shape=(64, 64))
     nephi.write_image(pair.fixed, "fixed.nii.gz")
     nephi.write_image(pair.moving, "moving.nii.gz")
     images = {"fixed_image": str(tmp_path / "fixed.nii.gz"), "moving_image": str(tmp_path / "moving.nii.gz")}

@@ -162,7 +162,7 @@ def _images(folder: Path) -> Written:
     yield "analyze", "image", "a.img"
     nibabel.save(nibabel.MGHImage(data, np.eye(4)), _new(folder, "mgz") / "a.mgz")
     yield "mgz", "image", "a.mgz"
-    nephi.write_series(_new(folder, "series") / "a.nii.gz", [image] * 2, 2)
+    nephi.io.write_series(_new(folder, "series") / "a.nii.gz", [image] * 2, 2)
     yield "series", "series", "a.nii.gz"
     foreign = sitk.GetImageFromArray(data.T)
     for suffix in ("mha", "nrrd", "mhd", "nhdr"):
@@ -216,7 +216,7 @@ def _affines(folder: Path) -> Written:
     matrix = torch.eye(4, dtype=torch.float64)
     matrix[:3] += torch.rand(3, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64) / 5
     for suffix in ("tfm", "mat", "h5"):
-        nephi.write_affine(_new(folder, suffix) / f"t.{suffix}", AffineTransform(matrix))
+        nephi.io.write_affine(_new(folder, suffix) / f"t.{suffix}", AffineTransform(matrix))
         if suffix == "h5":
             _drop_times(folder / "h5" / "t.h5")
         yield suffix, "transform", f"t.{suffix}"
@@ -273,10 +273,12 @@ def _tables(folder: Path) -> Written:
     text = "name,fixed,moving,landmarks\none,f.nii,m.nii,\ntwo,f2.nii,m2.nii,p.csv\n"
     (_new(folder, "cohort") / "pairs.csv").write_text(text)
     yield "cohort", "cohort", "pairs.csv"
-    settings = nephi.settings_toml(nephi.preset(nephi.preset_names()[0]))
+    settings = nephi.settings.settings_toml(nephi.preset(nephi.preset_names()[0]))
     (_new(folder, "settings") / "s.toml").write_text(settings)
     yield "settings", "settings", "s.toml"
-    train = nephi.train_settings_toml(nephi.TrainSettings()).replace('index = ""', 'index = "dataset.json"')
+    train = nephi.training.train_settings_toml(nephi.training.TrainSettings()).replace(
+        'index = ""', 'index = "dataset.json"'
+    )
     (_new(folder, "train settings") / "t.toml").write_text(train)
     yield "train settings", "train settings", "t.toml"
     images = [{"id": name, "subject": "s", "image": "dataset.json"} for name in "ab"]
@@ -293,5 +295,5 @@ def _tensors(folder: Path) -> Written:
     field_file = Path(__file__).parents[1] / "fields" / "version1.nephi"
     (_new(folder, "field nephi") / "t.nephi").write_bytes(field_file.read_bytes())
     yield "field nephi", "transform", "t.nephi"
-    nephi.write_model(model("unet", 2), _new(folder, "model") / "m.safetensors")
+    nephi.models.write_model(model("unet", 2), _new(folder, "model") / "m.safetensors")
     yield "model", "model", "m.safetensors"

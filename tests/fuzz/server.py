@@ -31,15 +31,15 @@ SPACE = 2**31  # bytes of address space that a reader may take beside those it s
 Readers = dict[str, Callable[[Path], object]]
 READERS: Readers = {
     "image": nephi.read_image,
-    "series": lambda path: list(nephi.read_series(path)),
+    "series": lambda path: list(nephi.io.read_series(path)),
     "transform": nephi.read_transform,
-    "greedy": lambda path: nephi.read_transform(path, nephi.FieldConvention("greedy")),
+    "greedy": lambda path: nephi.read_transform(path, nephi.io.FieldConvention("greedy")),
     "points": nephi.read_points,
     "point pairs": nephi.read_point_pairs,
-    "cohort": nephi.read_pairs,
+    "cohort": nephi.datasets.read_pairs,
     "settings": lambda path: nephi.read_settings(path, nephi.preset_names()[0]),
-    "train settings": nephi.read_train_settings,
-    "index": nephi.read_dataset_index,
+    "train settings": nephi.training.read_train_settings,
+    "index": nephi.datasets.read_dataset_index,
     "model": nephi.read_model,
 }
 

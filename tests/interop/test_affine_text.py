@@ -34,7 +34,7 @@ def test_flirt(tmp_path: Path, kind: str, moving_kind: str) -> None:
     matrix = affine(3).matrix.numpy()
     flirt.writeFlirt(matrix, str(tmp_path / "flirt.mat"))
     expected = np.linalg.inv(flirt.fromFlirt(matrix, moving, fixed, "world", "world"))
-    ours = nephi.read_transform(tmp_path / "flirt.mat", nephi.FieldConvention("fsl", scene.grid, scene.moving.grid))
+    ours = nephi.read_transform(tmp_path / "flirt.mat", nephi.io.FieldConvention("fsl", scene.grid, scene.moving.grid))
     assert isinstance(ours, nephi.AffineTransform)
     np.testing.assert_allclose(ours.matrix, expected, rtol=0, atol=1e-4)  # of the images' headers, in float32
 
@@ -43,7 +43,7 @@ def test_greedy(scene: Scene) -> None:
     transform = affine(scene.dimension, 0.05)
     path = scene.folder / "affine.mat"
     np.savetxt(path, transform.matrix.numpy())
-    ours = nephi.read_transform(path, nephi.FieldConvention("greedy"))
+    ours = nephi.read_transform(path, nephi.io.FieldConvention("greedy"))
     scene.require_equal(warped(scene, str(path)), ours)
 
 

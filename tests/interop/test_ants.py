@@ -77,7 +77,7 @@ def test_affine_exports(ants: Any, scene: Scene) -> None:
 def test_the_order_of_a_chain(ants: Any, oblique: Scene) -> None:
     """The reference's points go through the first of ANTs' list first: `[warp, affine]`, as it returns them."""
     warp, shift = oblique.export("w.nii.gz", "itk"), oblique.folder / "shift.mat"
-    nephi.write_affine(shift, nephi.AffineTransform.translation(torch.tensor([4.0, -3.0, 2.0])))
+    nephi.io.write_affine(shift, nephi.AffineTransform.translation(torch.tensor([4.0, -3.0, 2.0])))
     for files in ([warp, shift], [shift, warp]):
         ours = nephi.Composite([nephi.read_transform(f) for f in files])
         oblique.require_equal(warped(ants, oblique, files), ours)
@@ -120,7 +120,7 @@ def test_the_order_of_the_command_line(ants: Any, oblique: Scene) -> None:
     from nephi.cli.main import main
 
     warp, shift, out = oblique.export("w.nii.gz", "itk"), oblique.folder / "shift.mat", oblique.folder / "out.nii.gz"
-    nephi.write_affine(shift, nephi.AffineTransform.translation(torch.tensor([4.0, -3.0, 2.0])))
+    nephi.io.write_affine(shift, nephi.AffineTransform.translation(torch.tensor([4.0, -3.0, 2.0])))
     for files in ([warp, shift], [shift, warp]):
         chain = [word for file in files for word in ("-t", str(file))]
         images = ["-i", str(oblique.moving_file), "-r", str(oblique.fixed_file), "-o", str(out)]

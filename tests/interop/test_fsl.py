@@ -54,7 +54,7 @@ def test_exports(tmp_path: Path, kind: str, moving_kind: str) -> None:
     nephi.export_transform(scene.deformation, scene.grid, path, "fsl", scene.moving.grid)
     centres = scene.voxel_centres()
     torch.testing.assert_close(mapped(scene, path, centres), scene.deformation(centres), rtol=0, atol=1e-3)
-    ours = nephi.read_transform(path, nephi.FieldConvention("fsl", moving=scene.moving.grid))
+    ours = nephi.read_transform(path, nephi.io.FieldConvention("fsl", moving=scene.moving.grid))
     torch.testing.assert_close(ours(centres), scene.deformation(centres), rtol=0, atol=1e-3)
     fixed, moving = images(scene)
     field = readFnirt(str(path), moving, fixed, defType="relative")
@@ -82,5 +82,5 @@ def test_fields_of_fslpy(scene_3d: Scene) -> None:
     made.save(str(path))
     with pytest.raises(nephi.DataError, match=r"theirs\.nii\.gz: .*--transform-format"):
         nephi.read_transform(path)
-    ours = nephi.read_transform(path, nephi.FieldConvention("fsl"))
+    ours = nephi.read_transform(path, nephi.io.FieldConvention("fsl"))
     torch.testing.assert_close(ours(points), scene_3d.deformation(points), rtol=0, atol=1e-3)

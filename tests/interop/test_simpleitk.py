@@ -62,7 +62,7 @@ def test_exports(scene: Scene, name: str, format: str) -> None:
 @pytest.mark.parametrize(("name", "format"), EXPORTS[:4] + EXPORTS[5:])
 def test_exports_that_keep_within_a_tolerance(scene: Scene, name: str, format: str) -> None:
     """On a lattice of their own, and as SimpleITK interpolates them."""
-    found = nephi.fitting_grid(scene.deformation, scene.grid, 0.01)
+    found = nephi.transforms.fitting_grid(scene.deformation, scene.grid, 0.01)
     assert found.steps > 1
     nephi.export_transform(scene.deformation, found.grid, scene.folder / name, format)
     theirs = load(scene.folder / name)

@@ -21,7 +21,7 @@ def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def error_of_a_small_fit() -> float:
-    pair = nephi.shapes_phantom(0, shape=(64, 64))
+    pair = nephi.phantoms.shapes_phantom(0, shape=(64, 64))
     result = nephi.register(pair.fixed, pair.moving, preset="generic", device="cpu")
     return nephi.landmark_errors(result.transform, pair.landmarks).summary()["mean"]
 

@@ -115,7 +115,7 @@ def test_the_page_loads_no_matplotlib(fitted: Registration) -> None:
     """It costs 0.4 s and 30 MB: only `overlay` needs it."""
     code = """
 import dataclasses, sys, tempfile, nephi
-pair = nephi.shapes_phantom(shape=(24, 24))
+pair = nephi.phantoms.shapes_phantom(shape=(24, 24))
 settings = dataclasses.replace(nephi.preset("generic"), transform="rigid")
 with tempfile.TemporaryDirectory() as folder:
     result = nephi.register(pair.fixed, pair.moving, settings=settings)

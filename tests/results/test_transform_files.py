@@ -28,13 +28,13 @@ def save(path: Path, settings: dict[str, object]) -> Path:
 )
 def test_value_outside_is_the_stored_one(settings: dict[str, object], expected: float, tmp_path: Path) -> None:
     path = save(tmp_path / "a.nephi", settings)
-    assert nephi.outside_value(path) == nephi.outside_value(path, "bspline") == expected
-    assert nephi.outside_value(path, "label") == nephi.outside_value(path, "nearest") == 0
+    assert nephi.results.outside_value(path) == nephi.results.outside_value(path, "bspline") == expected
+    assert nephi.results.outside_value(path, "label") == nephi.results.outside_value(path, "nearest") == 0
 
 
 def test_other_files_store_none(tmp_path: Path) -> None:
-    nephi.write_affine(tmp_path / "a.tfm", nephi.AffineTransform.identity(2))
-    assert nephi.outside_value(tmp_path / "a.tfm") == 0
+    nephi.io.write_affine(tmp_path / "a.tfm", nephi.AffineTransform.identity(2))
+    assert nephi.results.outside_value(tmp_path / "a.tfm") == 0
 
 
 def test_a_folder_is_refused_with_the_file_to_give(tmp_path: Path) -> None:
@@ -48,5 +48,5 @@ def test_a_folder_is_refused_with_the_file_to_give(tmp_path: Path) -> None:
 def test_stored_values_that_are_no_number_are_refused(value: object, tmp_path: Path) -> None:
     path = save(tmp_path / "a.nephi", {"image": {"outside": value}})
     with pytest.raises(nephi.DataError, match=r"a\.nephi: expected a finite number as image\.outside"):
-        nephi.outside_value(path)
-    assert nephi.outside_value(path, "label") == 0
+        nephi.results.outside_value(path)
+    assert nephi.results.outside_value(path, "label") == 0

@@ -48,14 +48,17 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     places = torch.tensor([[35.0, -90.0], [44.0, -82.0]], dtype=torch.float64)
     nephi.write_point_pairs(folder / "landmarks" / "p.csv", nephi.PointPairs.from_coordinates(places, places + 3))
     images = tuple(
-        nephi.DatasetImage(name, name, f"images/{name}.nii.gz", labels=f"labels/{name}.nii.gz") for name in names
+        nephi.datasets.DatasetImage(name, name, f"images/{name}.nii.gz", labels=f"labels/{name}.nii.gz")
+        for name in names
     )
-    val = tuple(nephi.DatasetPair(*pair, "landmarks/p.csv") for pair in (("s4", "s5"), ("s5", "s6"), ("s6", "s4")))
+    val = tuple(
+        nephi.datasets.DatasetPair(*pair, "landmarks/p.csv") for pair in (("s4", "s5"), ("s5", "s6"), ("s6", "s4"))
+    )
     splits = {
-        "train": nephi.DatasetSplit(tuple(names[:4]), "between-subjects"),
-        "val": nephi.DatasetSplit(tuple(names[4:]), val),
+        "train": nephi.datasets.DatasetSplit(tuple(names[:4]), "between-subjects"),
+        "val": nephi.datasets.DatasetSplit(tuple(names[4:]), val),
     }
-    nephi.write_dataset_index(nephi.DatasetIndex("shapes", 2, images, splits), folder)
+    nephi.datasets.write_dataset_index(nephi.datasets.DatasetIndex("shapes", 2, images, splits), folder)
     return folder
 
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 import nephi
-from nephi import TrainSettings
 from nephi.errors import DataError, NephiError, UsageError
 from nephi.models import FrameSettings
+from nephi.training import TrainSettings
 from nephi.training import fabric as extra
 
 from .conftest import with_loop
@@ -66,8 +66,8 @@ def test_an_image_of_another_dimension(spoilt: TrainSettings, copy: Path, refuse
 
 
 def test_splits_with_nothing_in_them(spoilt: TrainSettings, copy: Path, refuse: Refuse) -> None:
-    index = nephi.read_dataset_index(copy)
-    nephi.write_dataset_index(replace(index, splits={"val": index.splits["val"]}), copy)
+    index = nephi.datasets.read_dataset_index(copy)
+    nephi.datasets.write_dataset_index(replace(index, splits={"val": index.splits["val"]}), copy)
     refuse(spoilt, DataError, "expected a split train, found val; add one")
     table = json.loads((copy / "dataset.json").read_text())
     table["splits"]["val"]["pairs"] = []
@@ -141,10 +141,10 @@ def test_a_run_is_resumed_as_it_was_started(spoilt: TrainSettings, copy: Path, t
         UsageError,
         r"model\.field\.spacings: the run was started with \[12.0, 6.0\], the configuration has \[6.0\]",
     )
-    index = nephi.read_dataset_index(copy)
-    nephi.write_dataset_index(replace(index, name="others"), copy)
+    index = nephi.datasets.read_dataset_index(copy)
+    nephi.datasets.write_dataset_index(replace(index, name="others"), copy)
     refuse(settings, UsageError, "data.index: the run was started with another data set")
-    nephi.write_dataset_index(index, copy)
+    nephi.datasets.write_dataset_index(index, copy)
     assert nephi.train(with_loop(settings, workers=1, cache=0), run, resume=True).finished
     (run / "state.safetensors").write_bytes(before[run / "state.safetensors"][:-9])
     with pytest.raises(DataError, match=r"state\.safetensors: not a training's state, or cut short .*; start anew"):

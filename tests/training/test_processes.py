@@ -15,7 +15,7 @@ from subprocess import PIPE
 import pytest
 
 import nephi
-from nephi import TrainSettings
+from nephi.training import TrainSettings
 
 from .conftest import rows, with_loop
 
@@ -27,7 +27,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 def configured(settings: TrainSettings, folder: Path) -> list[str]:
     """Write a configuration; the arguments that train with it to `run`."""
-    (folder / "c.toml").write_text(nephi.train_settings_toml(settings))
+    (folder / "c.toml").write_text(nephi.training.train_settings_toml(settings))
     return ["-m", "nephi.cli", "train", str(folder / "c.toml"), "-o", str(folder / "run"), "--device", "cpu"]
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from nephi import TrainSettings, read_train_settings, train_settings_toml
 from nephi.errors import UsageError
 from nephi.models import StoredModel, build_system, frame_grid
+from nephi.training import TrainSettings, read_train_settings, train_settings_toml
 from nephi.training.checks import check_model
 from nephi.training.settings_file import difference, lasting_table
 

@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 
 import nephi
-from nephi import TrainSettings
 from nephi.errors import DataError, UsageError
 from nephi.models import PairBatch, read_model, write_model
-from nephi.training import AugmentSettings, WarpSettings
+from nephi.training import AugmentSettings, TrainSettings, WarpSettings
 from nephi.training.log import TrainingLog
 from nephi.training.pairs import PlacedBatch
 from nephi.training.schedule import learning_rate
@@ -51,7 +50,7 @@ def uninterrupted(settings: TrainSettings, tmp_path_factory: pytest.TempPathFact
 
 
 def test_what_a_run_writes(settings: TrainSettings, uninterrupted: Path) -> None:
-    assert nephi.read_train_settings(uninterrupted / "config.toml") == settings
+    assert nephi.training.read_train_settings(uninterrupted / "config.toml") == settings
     lines = log(uninterrupted)
     assert [row["step"] for row in lines] == list(range(1, 13))
     assert [row["rate"] for row in lines] == pytest.approx([learning_rate(k, settings.train) for k in range(12)])
@@ -99,18 +98,20 @@ def test_the_step_size_acts(settings: TrainSettings, tmp_path: Path) -> None:
 
 def test_no_more_is_kept_than_asked(settings: TrainSettings, tmp_path: Path) -> None:
     """Without labels and landmarks a model is chosen by similarity; without a split `val`, none is."""
-    index = nephi.read_dataset_index(settings.data.index)
+    index = nephi.datasets.read_dataset_index(settings.data.index)
     images = tuple(replace(image, labels=None) for image in index.images)
     folder = tmp_path / "data"
     (folder).mkdir()
     (folder / "images").symlink_to(Path(settings.data.index) / "images")
-    splits = {"train": index.splits["train"], "val": nephi.DatasetSplit(("s4", "s5"), "between-subjects")}
-    nephi.write_dataset_index(nephi.DatasetIndex("bare", 2, images, splits), folder)
+    splits = {"train": index.splits["train"], "val": nephi.datasets.DatasetSplit(("s4", "s5"), "between-subjects")}
+    nephi.datasets.write_dataset_index(nephi.datasets.DatasetIndex("bare", 2, images, splits), folder)
     settings = with_loop(replace(settings, data=replace(settings.data, index=str(folder))), steps=2)
     found = nephi.train(settings, tmp_path / "run")
     assert found.finished and found.best == tmp_path / "run" / "best.safetensors"
     assert set(rows(tmp_path / "run" / "validation.csv")[0]) == {"step", "ncc", "ncc_before", "folds_percent"}
-    nephi.write_dataset_index(nephi.DatasetIndex("bare", 2, images, {"train": splits["train"]}), folder)
+    nephi.datasets.write_dataset_index(
+        nephi.datasets.DatasetIndex("bare", 2, images, {"train": splits["train"]}), folder
+    )
     assert nephi.train(settings, tmp_path / "other").best is None
     assert not (tmp_path / "other" / "best.safetensors").exists()
 
@@ -201,7 +202,7 @@ def test_signals_save_the_state(
 ) -> None:
     before = signal.getsignal(number)
 
-    def interrupt(progress: nephi.Progress) -> None:
+    def interrupt(progress: nephi.optimize.Progress) -> None:
         if progress.step == 5:
             signal.raise_signal(number)
 
@@ -240,7 +241,7 @@ def test_a_loss_that_is_no_number_stops_it(
     from nephi.training.cache import SeenImages
     from nephi.training.pairs import Place, TrainingPairs
 
-    index = nephi.read_dataset_index(settings.data.index)
+    index = nephi.datasets.read_dataset_index(settings.data.index)
     pairs = TrainingPairs(index, settings, SeenImages(index, settings.frame, 0))
     named = [pairs.drawn(Place(7, k)) for k in (2, 3)]  # those it was computed with: the second batch of two
     assert f"with the pairs {', '.join(f'{p.fixed}--{p.moving}' for p in named)}; the last" in str(caught.value)
@@ -278,7 +279,7 @@ def test_mixed_precision_is_for_networks_alone(settings: TrainSettings, tmp_path
 
 
 def test_an_auto_decoder_is_resumed_exactly(settings: TrainSettings, tmp_path: Path) -> None:
-    count = len(nephi.read_dataset_index(settings.data.index).pairs("train"))
+    count = len(nephi.datasets.read_dataset_index(settings.data.index).pairs("train"))
     decoder = replace(settings.model, system="auto-decoder", pairs=count)
     with pytest.raises(UsageError, match="an auto-decoder keeps values of each pair as it is"):
         nephi.train(replace(settings, model=decoder, augment=AugmentSettings(flip=True)), tmp_path / "other")
@@ -288,7 +289,7 @@ def test_an_auto_decoder_is_resumed_exactly(settings: TrainSettings, tmp_path: P
     settings = with_loop(replace(settings, model=decoder, augment=AugmentSettings(gamma=0.2)), steps=6)
     whole = nephi.train(settings, tmp_path / "whole")
 
-    def interrupt(progress: nephi.Progress) -> None:
+    def interrupt(progress: nephi.optimize.Progress) -> None:
         if progress.step == 4:
             signal.raise_signal(signal.SIGTERM)
 
@@ -326,10 +327,10 @@ def test_an_auto_decoder_goes_on_with_other_pairs(settings: TrainSettings, shape
     decoder = replace(settings.model, system="auto-decoder")
     settings = with_loop(replace(settings, model=decoder, augment=AugmentSettings()), steps=2)
     model = read_model(nephi.train(settings, tmp_path / "run").last)
-    index = nephi.read_dataset_index(shapes)
+    index = nephi.datasets.read_dataset_index(shapes)
     pairs = tuple(index.pairs("train")[:2])
     fewer = replace(index, splits={"train": replace(index.split("train"), pairs=pairs)})
-    nephi.write_dataset_index(fewer, shapes / "fewer.json")
+    nephi.datasets.write_dataset_index(fewer, shapes / "fewer.json")
     (tmp_path / "c.toml").write_text(f'[data]\nindex = "{shapes / "fewer.json"}"\n[train]\nsteps = 1\nworkers = 0\n')
-    found = nephi.train(nephi.read_train_settings(tmp_path / "c.toml", model), tmp_path / "other", model=model)
+    found = nephi.train(nephi.training.read_train_settings(tmp_path / "c.toml", model), tmp_path / "other", model=model)
     assert read_model(found.last).settings.pairs == 2

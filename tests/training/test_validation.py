@@ -50,11 +50,13 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> SeenImages:
     moved = points + torch.tensor([100.0 + SHIFT, -50.0], dtype=torch.float64)
     nephi.write_point_pairs(folder / "p.csv", nephi.PointPairs.from_coordinates(points, moved))
     images = tuple(
-        nephi.DatasetImage(side, "a", f"{side}_image.nii.gz", labels=f"{side}_labels.nii.gz")
+        nephi.datasets.DatasetImage(side, "a", f"{side}_image.nii.gz", labels=f"{side}_labels.nii.gz")
         for side in ("fixed", "moving")
     )
-    pair = nephi.DatasetPair("fixed", "moving", "p.csv")
-    index = nephi.DatasetIndex("shift", 2, images, {"val": nephi.DatasetSplit(("a",), (pair,))}, folder=folder)
+    pair = nephi.datasets.DatasetPair("fixed", "moving", "p.csv")
+    index = nephi.datasets.DatasetIndex(
+        "shift", 2, images, {"val": nephi.datasets.DatasetSplit(("a",), (pair,))}, folder=folder
+    )
     return SeenImages(index, FrameSettings(ROOM, (2.0, 2.0), window=(0.0, 1.0)), 1e6)
 
 
@@ -83,7 +85,7 @@ def test_what_is_missing_is_left_out_of_means() -> None:
 
 
 def test_pairs_are_spread_over_the_split(shapes: Path) -> None:
-    index = nephi.read_dataset_index(shapes)
+    index = nephi.datasets.read_dataset_index(shapes)
     every = list(index.pairs("val"))
     assert chosen_pairs(index, 10) == every
     assert chosen_pairs(index, 2) == [every[0], every[1]] and len(chosen_pairs(index, 1)) == 1
