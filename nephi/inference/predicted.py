@@ -39,7 +39,7 @@ def _fields(model: StoredModel, system: NephiSystem, images: list[Tensor], shift
 
 
 def _displacement(system: System, images: list[Tensor], shift: Tensor) -> DisplacementStep:
-    phi, _ = system(*images)
+    phi = system(*images).forward
     grid: Grid = phi.grid
     field = phi.displacement[0].movedim(0, -1).float().cpu().contiguous()
     return DisplacementStep(ContinuedDisplacement(field, grid.transformed(shift)))

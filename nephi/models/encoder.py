@@ -99,7 +99,7 @@ class PairEncoder(nn.Module):
         )
         initialise(self, generator)
 
-    def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> LatentBatch:
+    def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> LatentBatch:
         """Return the latent values for images `(B, 1, *shape)`, of this shape or another, of any pairs."""
         parts = [fixed, moving, *([forces(fixed, moving)] if self.settings.forces else [])]
         features = torch.cat(parts, dim=1)

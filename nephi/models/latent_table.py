@@ -35,12 +35,12 @@ class CodeBook(nn.Module):
             fresh(count, levels[0].channels) for count, levels in zip(rows, lattices, strict=True)
         )
 
-    def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> LatentBatch:
+    def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> LatentBatch:
         """Return the values of the pairs whose numbers `(B,)` are given, or B times the mean of all."""
 
         def values(book: Tensor) -> Tensor:
-            if which is None:
+            if pair_ids is None:
                 return book.mean(dim=0, keepdim=True).expand(len(fixed), *book.shape[1:])
-            return book.index_select(0, which)
+            return book.index_select(0, pair_ids)
 
         return LatentBatch(values(self.global_codes), [values(table) for table in self.tables])

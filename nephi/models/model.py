@@ -18,7 +18,7 @@ from nephi.models.nephi_network import NephiNetwork
 from nephi.models.objectives import FieldObjective, ObjectiveSettings, PairBatch
 from nephi.models.steps import NephiSteps
 from nephi.models.unet import DisplacementUNet, UNetSettings
-from nephi.transforms import ComposedMaps, DisplacementMaps
+from nephi.transforms import DisplacementMaps, MapPair
 
 SYSTEMS = ("nephi", "auto-decoder", "unet")
 
@@ -57,12 +57,10 @@ class System(nn.Module, ABC):
     grid: Grid
 
     @abstractmethod
-    def forward(
-        self, fixed: Tensor, moving: Tensor, which: Tensor | None = None
-    ) -> tuple[ComposedMaps | DisplacementMaps, ComposedMaps | None]:
+    def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
         """Return phi (fixed to moving points) and, where it is predicted, its inverse; points `(B, N, D)`, world mm.
 
-        `which` `(B,)` are the numbers of the training pairs, of which an auto-decoder knows their values.
+        `pair_ids` `(B,)` are the numbers of training pairs, by which an auto-decoder finds their latent values.
         """
 
     @abstractmethod
@@ -83,18 +81,18 @@ class NephiSystem(System):
             grid, [NephiNetwork(settings.field, settings.encoder, each, generator, settings.pairs) for each in grids]
         )
 
-    def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> tuple[ComposedMaps, ComposedMaps]:
-        """Return phi and its inverse."""
-        found: tuple[ComposedMaps, ComposedMaps] = self.network(fixed, moving, which)
-        return found
+    def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
+        """Return phi and its inverse, and the penalty `codes`."""
+        prediction: MapPair = self.network(fixed, moving, pair_ids)
+        return prediction
 
     def terms(
         self, batch: PairBatch, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
     ) -> dict[str, Tensor]:
         """Return similarity, gradicon and codes."""
-        found = self(batch.fixed, batch.moving, batch.which)
+        prediction = self(batch.fixed, batch.moving, batch.pair_ids)
         with torch.autocast(batch.fixed.device.type, enabled=False):  # mixed precision is for networks
-            return FieldObjective(self.grid, batch, settings, generators).terms(*found)
+            return FieldObjective(self.grid, batch, settings, generators).terms(prediction)
 
 
 class UNetSystem(System):
@@ -105,17 +103,17 @@ class UNetSystem(System):
         self.grid = grid
         self.network = DisplacementUNet(settings.unet, grid, generator)
 
-    def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> tuple[DisplacementMaps, None]:
+    def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
         """Return phi; no inverse is predicted."""
-        return DisplacementMaps(self.network(fixed, moving).to(fixed.dtype), self.grid), None
+        return MapPair(DisplacementMaps(self.network(fixed, moving).to(fixed.dtype), self.grid))
 
     def terms(
         self, batch: PairBatch, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
     ) -> dict[str, Tensor]:
         """Return similarity and diffusion."""
-        found, _ = self(batch.fixed, batch.moving)
+        prediction = self(batch.fixed, batch.moving)
         with torch.autocast(batch.fixed.device.type, enabled=False):
-            return displacement_terms(found, batch, settings)
+            return displacement_terms(prediction.forward, batch, settings)
 
 
 def build_system(settings: ModelSettings, grid: Grid, generator: torch.Generator) -> System:

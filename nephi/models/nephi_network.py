@@ -18,7 +18,7 @@ from nephi.fields import (
 from nephi.geometry import Grid
 from nephi.models.encoder import EncoderSettings, Lattice, PairEncoder
 from nephi.models.latent_table import CodeBook
-from nephi.transforms import Maps
+from nephi.transforms import MapPair
 
 
 class NephiNetwork(nn.Module):
@@ -53,14 +53,13 @@ class NephiNetwork(nn.Module):
             else PairEncoder(encoder, grid.shape, settings.global_codes, lattices, generator)
         )
 
-    def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> tuple[Maps, Maps]:
+    def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
         """Return phi (fixed to moving points) and its inverse for images `(B, 1, *shape)`; points are world mm.
 
-        `which` `(B,)` are the pairs' numbers, of which an auto-decoder knows their values.
+        `pair_ids` `(B,)` are the numbers of training pairs, by which an auto-decoder finds their latent values. The
+        penalty `codes` is the mean |z| of the latent values.
         """
-        phi, inverse, _ = field_maps(self.fields, self.encoder(fixed, moving, which))
-        assert inverse is not None
-        return phi, inverse
+        return field_maps(self.fields, self.encoder(fixed, moving, pair_ids))
 
     @torch.no_grad()
     def field_pair(self, fixed: Tensor, moving: Tensor) -> FieldPair:

@@ -13,7 +13,7 @@ from nephi.geometry import Grid, PointMap, interpolate_batch
 from nephi.images import Image
 from nephi.losses import LOCAL, gradicon, similarity, similarity_factors
 from nephi.sampling import GridPoints, MaskPoints, PointSource, patch_offsets
-from nephi.transforms import ComposedMaps
+from nephi.transforms import MapPair, Maps
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class ObjectiveSettings:
 class PairBatch:
     """Images `(B, 1, *shape)` of B pairs on one grid, values from 0 to 1; their masks (above 0 inside), or None.
 
-    Landmarks are `(B, N, D)`, world mm, or None; those of a pair without any are NaN. `which` `(B,)`, int64, are the
+    Landmarks are `(B, N, D)`, world mm, or None; those of a pair without any are NaN. `pair_ids` `(B,)`, int64, are the
     pairs' numbers in their split, which an auto-decoder asks for.
     """
 
@@ -81,7 +81,7 @@ class PairBatch:
     moving_mask: Tensor | None = None
     fixed_landmarks: Tensor | None = None
     moving_landmarks: Tensor | None = None
-    which: Tensor | None = None
+    pair_ids: Tensor | None = None
 
     def to(self, device: torch.device) -> PairBatch:
         """Return the batch on `device`."""
@@ -101,19 +101,21 @@ class FieldObjective:
         self.offsets = patch_offsets(grid.dimension, settings.radius, settings.spacing).to(batch.fixed)
         self.compare = similarity(settings.similarity, settings.contrast)
 
-    def terms(self, phi: ComposedMaps, inverse: ComposedMaps) -> dict[str, Tensor]:
+    def terms(self, prediction: MapPair) -> dict[str, Tensor]:
         """Return the weighted terms of the loss, means over the pairs; their sum is to be minimised.
 
         similarity: the mean over both directions; gradicon: in both orders; codes: mean |z|.
         """
         batch, settings = self.batch, self.settings
+        phi, inverse = prediction.forward, prediction.inverse
+        assert inverse is not None
         unlike = self._unlike(batch.fixed, batch.moving, batch.fixed_mask, phi)
         unlike = unlike + self._unlike(batch.moving, batch.fixed, batch.moving_mask, inverse)
         irregular = self._irregular(phi, inverse) + self._irregular(inverse, phi)
         terms = {
             "similarity": unlike / 2,
             "gradicon": settings.gradicon * irregular / 2,
-            "codes": settings.codes * phi.penalties()["codes"],
+            "codes": settings.codes * prediction.penalties["codes"],
         }
         here, there = batch.fixed_landmarks, batch.moving_landmarks
         if settings.landmarks and here is not None and there is not None:
@@ -122,7 +124,7 @@ class FieldObjective:
             )
         return terms
 
-    def _unlike(self, here: Tensor, there: Tensor, mask: Tensor | None, way: ComposedMaps) -> Tensor:
+    def _unlike(self, here: Tensor, there: Tensor, mask: Tensor | None, way: Maps) -> Tensor:
         centres = self._drawn(self.settings.points, mask)
         if self.settings.radius:
             moved, jacobian = way.value_and_jacobian(centres)
@@ -136,7 +138,7 @@ class FieldObjective:
         ]
         return torch.stack([self.compare(one, other) for one, other in zip(*samples, strict=True)]).mean()
 
-    def _irregular(self, way: ComposedMaps, back: ComposedMaps) -> Tensor:
+    def _irregular(self, way: Maps, back: Maps) -> Tensor:
         moved, inner = way.value_and_jacobian(self._drawn(self.settings.regular_points, None))
         return gradicon(back.value_and_jacobian(moved)[1], inner)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nephi.fields import FieldPair, field_maps
 from nephi.geometry import Grid, interpolate_batch
 from nephi.models.nephi_network import NephiNetwork
-from nephi.transforms import ComposedMaps, Maps
+from nephi.transforms import ComposedMaps, MapPair, Maps, mean_penalties
 
 
 def blurred(images: Tensor, coarse: Grid, fine: Grid) -> Tensor:
@@ -40,18 +40,19 @@ class NephiSteps(nn.Module):
         self.grid = grid
         self.steps = nn.ModuleList(steps)
 
-    def forward(self, fixed: Tensor, moving: Tensor, which: Tensor | None = None) -> tuple[ComposedMaps, ComposedMaps]:
+    def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
         """Return phi (fixed to moving points, world mm) and its inverse for images `(B, 1, *shape)` on `grid`.
 
-        `which` as in `NephiNetwork`.
+        `pair_ids` as in `NephiNetwork`. Each penalty is the mean over the steps.
         """
         forward: list[Maps] = []
-        backward: list[Maps] = []
+        predictions: list[MapPair] = []
         for network in self._networks():
-            phi, psi = network(*self._seen(network, fixed, moving, ComposedMaps(forward)), which)
-            forward.insert(0, phi)
-            backward.append(psi)
-        return ComposedMaps(forward), ComposedMaps(backward)
+            predictions.append(network(*self._seen(network, fixed, moving, ComposedMaps(forward)), pair_ids))
+            forward.insert(0, predictions[-1].forward)
+        backward = [prediction.inverse for prediction in predictions if prediction.inverse is not None]
+        penalties = mean_penalties([prediction.penalties for prediction in predictions])
+        return MapPair(ComposedMaps(forward), ComposedMaps(backward), penalties)
 
     def field_pairs(self, fixed: Tensor, moving: Tensor) -> list[FieldPair]:
         """Return fields of their own for one pair `(1, 1, *shape)`, as they are applied: the last step first."""
@@ -59,7 +60,7 @@ class NephiSteps(nn.Module):
         pairs: list[FieldPair] = []
         for network in self._networks():
             latent = network.encoder(*self._seen(network, fixed, moving, ComposedMaps(forward)))
-            forward.insert(0, field_maps(network.fields, latent)[0])
+            forward.insert(0, field_maps(network.fields, latent).forward)
             pairs.insert(0, network.fields_with(latent))
         return pairs
 

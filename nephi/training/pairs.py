@@ -154,8 +154,8 @@ class _Collate:
         fixed, moving = (torch.stack([view.values for view in views]) for views in sides)
         masks = [_stacked([view.mask for view in views]) for views in sides]
         landmarks = [_stacked([view.landmarks for view in views]) for views in sides]
-        which = torch.tensor([item.number for item in good], dtype=torch.int64)
-        pairs = PairBatch(fixed, moving, masks[0], masks[1], landmarks[0], landmarks[1], which)
+        pair_ids = torch.tensor([item.number for item in good], dtype=torch.int64)
+        pairs = PairBatch(fixed, moving, masks[0], masks[1], landmarks[0], landmarks[1], pair_ids)
         return PlacedBatch(pairs, [item.place for item in good], self.seed)
 
 

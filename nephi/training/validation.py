@@ -55,7 +55,7 @@ def validate_pair(system: System, pair: DatasetPair, seen: SeenImages, device: t
     """
     grid = frame_grid(seen.frame)
     fixed, moving = seen[pair.fixed], seen[pair.moving]
-    phi, _ = system(fixed.values[None].to(device), moving.values[None].to(device))
+    phi = system(fixed.values[None].to(device), moving.values[None].to(device)).forward
     centres = grid.voxel_centres().reshape(1, -1, grid.dimension)
     moved = torch.cat([phi(part.to(device)).cpu() for part in centres.split(POINTS, dim=1)], dim=1)
     warped = interpolate_batch(moving.values[None], grid, moved).reshape(fixed.values.shape)

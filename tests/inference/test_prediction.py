@@ -36,7 +36,7 @@ def test_the_prediction_is_the_networks_between_the_centres(name: str, dimension
     assert result.history == [] and set(result.usage.stages) == {"prepare", "predict"}
     seen = [bring(image, None, stored.frame) for image in (fixed, moving)]
     points = probes(fixed.grid)
-    phi, inverse = stored.system(*(each.values[None] for each in seen))
+    phi, inverse, _ = stored.system(*(each.values[None] for each in seen))
     centres = [each.centre for each in seen]
     expected = phi((points - centres[0])[None].float())[0].double() + centres[1]
     # Tables are stored in half precision.
@@ -287,8 +287,8 @@ def test_convolutions_of_a_prediction_are_those_of_training() -> None:
     stored = model("dense", 3)
     images = [torch.rand(2, 1, *stored.frame.shape, generator=torch.Generator().manual_seed(k)) for k in range(2)]
     points = 10 * torch.rand(2, 5, 3)
-    expected = stored.system(*images)[0](points)
+    expected = stored.system(*images).forward(points)
     with torch.no_grad():
-        found = stored.system(*images)[0](points)
+        found = stored.system(*images).forward(points)
     assert expected.requires_grad and not found.requires_grad
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)

@@ -55,7 +55,7 @@ def test_what_goes_in_comes_out(name: str, dimension: int, tmp_path: Path) -> No
     assert found.about == {"seed": 4} and not found.system.training
     images = [torch.rand(2, 1, *model.frame.shape) for _ in range(2)]
     points = 10 * torch.rand(2, 5, dimension)
-    assert torch.equal(found.system(*images)[0](points), model.system(*images)[0](points))
+    assert torch.equal(found.system(*images).forward(points), model.system(*images).forward(points))
 
 
 @pytest.mark.parametrize("name", MODELS)

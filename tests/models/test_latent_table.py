@@ -22,9 +22,10 @@ def settings(field_settings: FieldSettings) -> ModelSettings:
 
 def trained(system: System, images: tuple[torch.Tensor, torch.Tensor], steps: int) -> list[float]:
     optimiser = torch.optim.Adam([p for p in system.parameters() if p.requires_grad], 2e-2)
-    batch, drawn, losses = PairBatch(*images, which=torch.arange(len(images[0]))), [generator(k) for k in range(3)], []
+    batch = PairBatch(*images, pair_ids=torch.arange(len(images[0])))
+    generators, losses = [generator(k) for k in range(3)], []
     for _ in range(steps):
-        terms = system.terms(batch, ObjectiveSettings(points=100, regular_points=10, codes=0.0), drawn)
+        terms = system.terms(batch, ObjectiveSettings(points=100, regular_points=10, codes=0.0), generators)
         loss = torch.stack(list(terms.values())).sum()
         optimiser.zero_grad()
         loss.backward()
@@ -46,7 +47,7 @@ def test_each_pair_gets_its_own(settings: ModelSettings, grid: Grid) -> None:
     system = build_system(settings, grid, generator())
     losses = trained(system, (fixed, moving), 60)
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
-    there = system(fixed, moving, torch.tensor([2, 1, 0]))[0](middle.expand(3, 1, -1)).detach() - middle
+    there = system(fixed, moving, torch.tensor([2, 1, 0])).forward(middle.expand(3, 1, -1)).detach() - middle
     assert float(there[0, 0, 1]) < -0.05 * size and float(there[1, 0, 0]) > 0.05 * size
 
 
@@ -54,8 +55,8 @@ def test_an_unknown_pair_gets_the_mean(settings: ModelSettings, grid: Grid, imag
     system = build_system(settings, grid, generator())
     trained(system, images, 3)
     points = grid.voxel_centres().float().reshape(1, -1, grid.dimension)[:, ::9].expand(3, -1, -1)
-    known = system(*images, torch.arange(3))[0](points)
-    unknown = system(*images)[0](points)
+    known = system(*images, torch.arange(3)).forward(points)
+    unknown = system(*images).forward(points)
     # The rows of one product may round in different ways: some 2^-24 of 60 mm each.
     torch.testing.assert_close(unknown[0], unknown[1], rtol=0, atol=1e-4)
     assert not torch.allclose(known[0], known[1])
@@ -70,7 +71,7 @@ def test_only_the_pairs_of_a_batch_get_gradients(
     system = build_system(settings, grid, generator())
     trained(system, images, 2)
     system.zero_grad()
-    batch = PairBatch(*(image[:1] for image in images), which=torch.tensor([1]))
+    batch = PairBatch(*(image[:1] for image in images), pair_ids=torch.tensor([1]))
     terms = system.terms(batch, ObjectiveSettings(points=100, regular_points=10), [generator()])
     torch.stack(list(terms.values())).sum().backward()
     for parameter in system.network.steps[0].encoder.parameters():

@@ -71,7 +71,7 @@ def test_fields_of_their_own_for_one_pair(settings: FieldSettings, grid: Grid, i
     """What is predicted for a batch, and for a pair to keep, are the same; nothing of the network is shared."""
     found = network(settings, grid)
     points = grid.voxel_centres().float().reshape(-1, grid.dimension)[::7]
-    phi, psi = found(*images)
+    phi, psi, _ = found(*images)
     pair = found.field_pair(*(image[1:2] for image in images))
     every = points.expand(3, -1, -1)
     torch.testing.assert_close(pair.forward_field(points), phi(every)[1])
@@ -79,7 +79,7 @@ def test_fields_of_their_own_for_one_pair(settings: FieldSettings, grid: Grid, i
     with torch.no_grad():
         for parameter in pair.parameters():
             parameter.add_(1.0)
-    assert torch.equal(found(*images)[0](every), phi(every))
+    assert torch.equal(found(*images).forward(every), phi(every))
 
 
 def test_an_encoder_with_forces_looks_at_them(field_settings: FieldSettings, grid: Grid, images: Images) -> None:
@@ -96,7 +96,7 @@ def test_an_encoder_with_forces_looks_at_them(field_settings: FieldSettings, gri
 
 def test_starts_as_the_identity(settings: FieldSettings, grid: Grid, images: Images) -> None:
     points = grid.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
-    for phi in NephiNetwork(settings, ENCODER, grid, generator())(*images):
+    for phi in NephiNetwork(settings, ENCODER, grid, generator())(*images)[:2]:
         assert torch.equal(phi(points), points)
     unet = DisplacementUNet(UNetSettings((4, 8, 8)), grid, generator())
     assert torch.equal(unet(*images), torch.zeros(3, grid.dimension, *grid.shape))
@@ -108,17 +108,17 @@ def test_pairs_of_a_batch_do_not_meet(
     """And so a batch of one works."""
     found = network(field_settings, grid, encoder)
     points = grid.voxel_centres().float().reshape(1, -1, grid.dimension)[:, ::7].expand(3, -1, -1)
-    together = found(*images)[0](points)
+    together = found(*images).forward(points)
     assert float((together[0] - together[1]).detach().abs().max()) > 1e-4
     for k in range(3):
-        alone = found(images[0][k : k + 1], images[1][k : k + 1])[0](points[k : k + 1])
+        alone = found(images[0][k : k + 1], images[1][k : k + 1]).forward(points[k : k + 1])
         torch.testing.assert_close(alone[0], together[k])
 
 
 def test_the_direction_matters(field_settings: FieldSettings, grid: Grid, images: Images) -> None:
     found = network(field_settings, grid)
     points = grid.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
-    assert not torch.allclose(found(*images)[0](points), found(*images[::-1])[0](points))
+    assert not torch.allclose(found(*images).forward(points), found(*images[::-1]).forward(points))
 
 
 def test_gradients_reach_every_parameter_but_the_predicted_ones(
@@ -126,7 +126,7 @@ def test_gradients_reach_every_parameter_but_the_predicted_ones(
 ) -> None:
     found = network(settings, grid, encoder)
     points = grid.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
-    sum((phi(points) ** 2).sum() for phi in found(*images)).backward()
+    sum((phi(points) ** 2).sum() for phi in found(*images)[:2]).backward()
     for name, parameter in found.named_parameters():
         expected = "codes" not in name and not name.endswith("table")
         assert (parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)) == expected, name

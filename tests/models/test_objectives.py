@@ -77,7 +77,7 @@ def test_terms_of_the_identity(field_settings: FieldSettings, grid: Grid, images
 
 
 def test_gradicon_is_that_of_finite_differences(field_settings: FieldSettings, grid: Grid, images: Images) -> None:
-    phi, psi = steps(field_settings, coarser(grid), grid).double()(*(image.double() for image in images))
+    phi, psi, _ = steps(field_settings, coarser(grid), grid).double()(*(image.double() for image in images))
     points = grid.voxel_to_world_points(torch.tensor([[2.3, 3.4, 5.1], [7.7, 9.2, 2.6]])[:, : grid.dimension].double())
     points = points[None].expand(3, -1, -1)
     _, inner = phi.value_and_jacobian(points)
@@ -93,19 +93,19 @@ def test_steps_are_a_chain_without_resampling(field_settings: FieldSettings, gri
     """The second network sees the warped image; phi is the second deformation and then the first."""
     fine, coarse = grid, coarser(grid)
     network = steps(field_settings, coarse, fine)
-    phi, psi = network(*images)
+    phi, psi, _ = network(*images)
     first, second = network.steps
     at = coarse.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
     thinned = [
         interpolate_batch(blurred(image, coarse, fine), fine, at).reshape(3, 1, *coarse.shape) for image in images
     ]
-    one, one_back = first(*thinned)
+    one, one_back, _ = first(*thinned)
     centres = fine.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
     mode = "bilinear" if grid.dimension == 2 else "trilinear"
     moved = (one(at) - at).transpose(1, 2).reshape(3, -1, *coarse.shape)
     moved = torch.nn.functional.interpolate(moved, size=fine.shape, mode=mode, align_corners=True)
     warped = interpolate_batch(images[1], fine, centres + moved.flatten(2).transpose(1, 2)).reshape(images[1].shape)
-    two, two_back = second(images[0], warped)
+    two, two_back, _ = second(images[0], warped)
     torch.testing.assert_close(phi(centres), one(two(centres)), rtol=0, atol=1e-3)
     torch.testing.assert_close(psi(centres), two_back(one_back(centres)), rtol=0, atol=1e-3)
     torch.testing.assert_close(ComposedMaps([two, one])(centres), phi(centres), rtol=0, atol=1e-3)
