@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import os
 import re
+import runpy
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -140,3 +141,9 @@ def test_readme_links_to_files() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if not urlsplit(link).scheme]
     assert links and [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_figure_of_readme_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["before_and_after.py", str(tmp_path / "figure.png")])
+    runpy.run_path(str(ROOT / "docs" / "before_and_after.py"), run_name="__main__")
+    assert 10_000 < (tmp_path / "figure.png").stat().st_size < 200_000
