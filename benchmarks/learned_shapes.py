@@ -30,7 +30,7 @@ REGULAR_POINTS = (4096, 1024, 256, 64, 16)  # from a quarter of the pixels
 COLUMNS = {
     "dice": "Dice",
     "dice_worst_percent": "worst 1 %",
-    "folds_percent": "J <= 0, %",
+    "folding_percent": "J <= 0, %",
     "steps": "steps",
     "minutes": "minutes, one core",
     "parameters": "parameters",
@@ -107,7 +107,7 @@ def page(about: dict[str, Any], found: list[dict[str, Any]]) -> str:
     for data, limit in LIMITS.items():
         for row in found:
             if row["name"] == f"{data}, nephi":
-                met = row["dice"] >= limit and row["folds_percent"] < 0.01 and row["minutes"] <= 20
+                met = row["dice"] >= limit and row["folding_percent"] < 0.01 and row["minutes"] <= 20
                 lines += ["", f"{data}: Dice >= {limit}, folds < 0.01 %, 20 minutes: {'met' if met else 'missed'}"]
     return "\n".join(lines) + "\n"
 
@@ -123,7 +123,7 @@ def curve(found: list[dict[str, Any]], path: Path) -> None:
     points = [row["regular_points"] for row in found]
     for axis, key, title, limits in (
         (left, "dice", "Dice", (0.95, 0.98)),
-        (right, "folds_percent", "pixels that fold, %", (0.0, 0.01)),
+        (right, "folding_percent", "pixels that fold, %", (0.0, 0.01)),
     ):
         axis.plot(points, [row[key] for row in found], "o-")
         axis.set_xscale("log")

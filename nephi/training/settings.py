@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from nephi.errors import UsageError
-from nephi.models import FrameSettings, ModelSettings, ObjectiveSettings
+from nephi.models import InputSettings, ModelSettings, ObjectiveSettings
 
 PRECISIONS = ("32", "bf16-mixed", "16-mixed")
 STEEPEST = 0.15  # standard deviation of a random displacement, as a share of the distance of its nodes
@@ -160,7 +160,7 @@ class TrainSettings:
     """Everything a training is told; the same tables and names as in a TOML file."""
 
     data: DataSettings = DataSettings()
-    frame: FrameSettings = FrameSettings()  # noqa: RUF009 (frozen: cannot be shared by mistake)
+    frame: InputSettings = InputSettings()  # noqa: RUF009 (frozen: cannot be shared by mistake)
     model: ModelSettings = ModelSettings()  # noqa: RUF009
     objective: ObjectiveSettings = ObjectiveSettings()  # noqa: RUF009
     augment: AugmentSettings = AugmentSettings()
