@@ -30,7 +30,7 @@ REGULAR_POINTS = (4096, 1024, 256, 64, 16)  # from a quarter of the pixels
 COLUMNS = {
     "dice": "Dice",
     "dice_worst_percent": "worst 1 %",
-    "folding_percent": "J <= 0, %",
+    "folds_percent": "J <= 0, %",
     "steps": "steps",
     "minutes": "minutes, one core",
     "parameters": "parameters",
@@ -56,7 +56,7 @@ def rows(chosen: list[str]) -> Iterator[Row]:
     if "hollow" in chosen:
         yield Row("hollow, nephi", "hollow", {"train": {"steps": HOLLOW_STEPS}})
     for points in REGULAR_POINTS if "points" in chosen else ():
-        changes = {"objective": {"regular_points": points}, "train": {"steps": 500}}
+        changes = {"objective": {"background_points": points}, "train": {"steps": 500}}
         yield Row(f"solid, {points} points", "solid", changes)
     # As many minutes as the model of nephi, measured: a step of the U-Net evaluates all pixels.
     for data, steps in (("solid", 3700), ("hollow", 2000)) if "unet" in chosen else ():
@@ -76,7 +76,7 @@ def measured(row: Row) -> dict[str, Any]:
     _run(["-m", "nephi.cli", "train", config, "-o", run, *(["--resume"] if run.exists() else []), "-q"])
     found: dict[str, Any] = json.loads(_run([HERE / "shape_scores.py", run, data], keep=True))
     if "objective" in row.changes:
-        found["regular_points"] = row.changes["objective"]["regular_points"]
+        found["background_points"] = row.changes["objective"]["background_points"]
     return {"name": row.name, **found, "command": f"nephi train {config.name} -o {run.name}"}
 
 
@@ -107,7 +107,7 @@ def page(about: dict[str, Any], found: list[dict[str, Any]]) -> str:
     for data, limit in LIMITS.items():
         for row in found:
             if row["name"] == f"{data}, nephi":
-                met = row["dice"] >= limit and row["folding_percent"] < 0.01 and row["minutes"] <= 20
+                met = row["dice"] >= limit and row["folds_percent"] < 0.01 and row["minutes"] <= 20
                 lines += ["", f"{data}: Dice >= {limit}, folds < 0.01 %, 20 minutes: {'met' if met else 'missed'}"]
     return "\n".join(lines) + "\n"
 
@@ -120,10 +120,10 @@ def curve(found: list[dict[str, Any]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
-    points = [row["regular_points"] for row in found]
+    points = [row["background_points"] for row in found]
     for axis, key, title, limits in (
         (left, "dice", "Dice", (0.95, 0.98)),
-        (right, "folding_percent", "pixels that fold, %", (0.0, 0.01)),
+        (right, "folds_percent", "pixels that fold, %", (0.0, 0.01)),
     ):
         axis.plot(points, [row[key] for row in found], "o-")
         axis.set_xscale("log")
@@ -156,7 +156,7 @@ def main() -> None:
         (chosen.output / "learned_shapes.json").write_text(json.dumps({"about": about, "rows": found}, indent=2) + "\n")
         (chosen.output / "learned_shapes.md").write_text(page(about, found))
     if "points" in chosen.rows:
-        curve([row for row in found if "regular_points" in row], chosen.output / "learned_points.png")
+        curve([row for row in found if "background_points" in row], chosen.output / "learned_points.png")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def plan_table(plan: Plan, initial: str, results: str) -> None:
     """Print what a registration would do; `initial` and `results` are told as they are."""
-    settings, fit = plan.settings, plan.settings.fit
+    settings, objective = plan.settings, plan.settings.objective
     rows = []
     for name, side in (("fixed", plan.fixed), ("moving", plan.moving)):
         inside = "everywhere" if side.masked is None else f"{side.masked} voxels in the mask"
@@ -29,7 +29,7 @@ def plan_table(plan: Plan, initial: str, results: str) -> None:
         lattices = f", latent grids {', '.join(map(_by, plan.lattices))}" if plan.lattices else ""
         rows.append(("fields", f"{plan.parameters} parameters{lattices}"))
     if plan.levels:
-        rows.append(("similarity", f"{fit.similarity} at {fit.patches} patches a step and direction"))
+        rows.append(("similarity", f"{objective.similarity} at {objective.points} points a step and direction"))
     for number, level in enumerate(plan.levels, start=1):
         steps, smoothing = level.settings.steps, level.settings.smoothing
         seen = f"images of {_by(level.fixed_shape)} and {_by(level.moving_shape)} voxels"

@@ -131,7 +131,7 @@ def _section(title: str, kind: type, fields: Any, value: Any) -> str:
 def _prose(kind: type, names: set[str]) -> str:
     """Convert a docstring to Markdown: `name: text` becomes a list item, and names of settings become code."""
     lines: list[str] = []
-    for line in inspect.cleandoc(kind.__doc__ or "").splitlines():
+    for line in _documentation(kind, names).splitlines():
         entry = re.match(r"((?:\w+, )*\w+): (.*)", line)
         if entry and set(entry[1].split(", ")) & names:
             if lines and lines[-1] and not lines[-1].startswith(("- ", "  ")):
@@ -143,6 +143,18 @@ def _prose(kind: type, names: set[str]) -> str:
         else:
             lines.append(f"  {line.strip()}" if line.startswith(" ") else line)
     return "\n".join(lines)
+
+
+def _documentation(kind: type, names: set[str]) -> str:
+    """Return the docstring of a class, followed by those of its bases while some of `names` are not described."""
+    texts: list[str] = []
+    for each in kind.__mro__[:-1]:
+        described = {
+            name for entry in re.findall(r"^((?:\w+, )*\w+): ", "\n".join(texts), re.M) for name in entry.split(", ")
+        }
+        if names - described:
+            texts.append(inspect.cleandoc(each.__doc__ or ""))
+    return "\n\n".join(texts)
 
 
 def _type(annotation: str) -> str:

@@ -13,14 +13,12 @@ from nephi.fields import FieldSettings
 from nephi.optimize import register
 from nephi.phantoms import PhantomPair, shapes_phantom
 from nephi.results import Registration
-from nephi.settings import Settings
-from nephi.settings.registration import AffineSettings, FitSettings, LevelSettings, RegularitySettings
+from nephi.settings import AffineSettings, FitObjectiveSettings, LevelSettings, Settings
 
 QUICK = Settings(
     affine=AffineSettings(smoothing=(5.0,), steps=60, points=1000),
     field=FieldSettings(spacings=(48.0, 24.0, 12.0)),
-    fit=FitSettings(patches=256, radius=1),
-    regularity=RegularitySettings(points=64, everywhere=32),
+    objective=FitObjectiveSettings(points=256, radius=1, regularization_points=64, background_points=32),
     levels=(LevelSettings(50, 3.0, 4.0), LevelSettings(70, 0.0, 3.0)),
 )
 
@@ -58,7 +56,7 @@ def saved(fitted: Registration, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="session")
 def changed() -> Callable[..., Settings]:
-    """`changed(settings, fit=dict(rate=1.0))`: settings with some values of some tables replaced."""
+    """`changed(settings, optimization=dict(rate=1.0))`: settings with some values of some tables replaced."""
 
     def change(settings: Settings, **tables: Any) -> Settings:
         new = {

@@ -17,17 +17,15 @@ import nephi
 from nephi.fields import FieldSettings
 from nephi.models import (
     EncoderSettings,
-    InputSettings,
+    FrameSettings,
     ModelSettings,
-    ObjectiveSettings,
     StoredModel,
     UNetSettings,
     build_system,
-    input_grid,
+    frame_grid,
     write_model,
 )
-from nephi.settings import Settings
-from nephi.settings.registration import AffineSettings, FitSettings, LevelSettings, RegularitySettings
+from nephi.settings import AffineSettings, FitObjectiveSettings, LevelSettings, Settings, TrainingObjectiveSettings
 
 SOURCES = str(Path(nephi.__file__).parent)
 DEFAULTS = [torch.float64, torch.float16, torch.bfloat16]
@@ -35,15 +33,20 @@ LEVELS = (LevelSettings(8, 3.0, 4.0), LevelSettings(8, 0.0, 3.0))
 BRIEF = Settings(
     affine=AffineSettings(smoothing=(5.0,), steps=8, points=500, rotations=3),
     field=FieldSettings(spacings=(48.0, 24.0)),
-    fit=FitSettings(patches=64, radius=1),
-    regularity=RegularitySettings(points=32, everywhere=16),
+    objective=FitObjectiveSettings(points=64, radius=1, regularization_points=32, background_points=16),
     levels=LEVELS,
 )
 WAYS = {  # through every encoding, similarity and kind of settings that a fit has
     "usual": BRIEF,
-    "contrast": replace(BRIEF, fit=replace(BRIEF.fit, match_contrast=True, similarity="nmi", radius=0)),
+    "contrast": replace(
+        BRIEF,
+        objective=replace(BRIEF.objective, similarity="nmi", radius=0),
+        optimization=replace(BRIEF.optimization, match_intensities=True),
+    ),
     "mind": replace(
-        BRIEF, fit=replace(BRIEF.fit, similarity="mind", radius=2), affine=replace(BRIEF.affine, kind="rigid")
+        BRIEF,
+        objective=replace(BRIEF.objective, similarity="mind", radius=2),
+        affine=replace(BRIEF.affine, kind="rigid"),
     ),
     "fourier": replace(BRIEF, field=FieldSettings(encoding="fourier", decoder="siren", global_codes=2)),
     "codes": replace(BRIEF, field=FieldSettings(encoding="hash", decoder="gated-sine", local_codes=2)),
@@ -199,9 +202,9 @@ MODELS = {
 
 
 def _model(name: str, dimension: int) -> StoredModel:
-    frame = InputSettings((16, 14, 12)[:dimension], (9.0, 9.0, 12.0)[:dimension])
-    system = build_system(MODELS[name], input_grid(frame), torch.Generator().manual_seed(5))
-    return StoredModel(MODELS[name], frame, ObjectiveSettings(), system, {"seed": 5})
+    frame = FrameSettings((16, 14, 12)[:dimension], (9.0, 9.0, 12.0)[:dimension])
+    system = build_system(MODELS[name], frame_grid(frame), torch.Generator().manual_seed(5))
+    return StoredModel(MODELS[name], frame, TrainingObjectiveSettings(), system, {"seed": 5})
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -17,16 +17,14 @@ from nephi.fields import FieldSettings
 from nephi.geometry import Grid, gradients_recorded, recordable
 from nephi.models import (
     EncoderSettings,
-    InputSettings,
+    FrameSettings,
     ModelSettings,
-    ObjectiveSettings,
     StoredModel,
     build_system,
-    input_grid,
+    frame_grid,
     write_model,
 )
-from nephi.settings import Settings
-from nephi.settings.registration import AffineSettings, FitSettings, LevelSettings, RegularitySettings
+from nephi.settings import AffineSettings, FitObjectiveSettings, LevelSettings, Settings, TrainingObjectiveSettings
 from nephi.transforms import AffineTransform
 
 MODES: dict[str, Callable[[], AbstractContextManager[object]]] = {
@@ -37,15 +35,18 @@ MODES: dict[str, Callable[[], AbstractContextManager[object]]] = {
 BRIEF = Settings(
     affine=AffineSettings(smoothing=(5.0,), steps=8, points=500),
     field=FieldSettings(spacings=(48.0, 24.0)),
-    fit=FitSettings(patches=64, radius=1),
-    regularity=RegularitySettings(points=32, everywhere=16),
+    objective=FitObjectiveSettings(points=64, radius=1, regularization_points=32, background_points=16),
     levels=(LevelSettings(8, 3.0, 4.0), LevelSettings(8, 0.0, 3.0)),
 )
 WAYS = {
     "kernels": BRIEF,
     "sines": replace(BRIEF, field=FieldSettings(encoding="fourier", decoder="siren", global_codes=2)),
-    "mind": replace(BRIEF, fit=replace(BRIEF.fit, similarity="mind", radius=2)),
-    "contrast": replace(BRIEF, fit=replace(BRIEF.fit, similarity="nmi", match_contrast=True)),
+    "mind": replace(BRIEF, objective=replace(BRIEF.objective, similarity="mind", radius=2)),
+    "contrast": replace(
+        BRIEF,
+        objective=replace(BRIEF.objective, similarity="nmi"),
+        optimization=replace(BRIEF.optimization, match_intensities=True),
+    ),
 }
 in_every_mode = pytest.mark.parametrize("mode", MODES)
 
@@ -141,11 +142,11 @@ def test_transforms_are_applied_and_exported_alike(
 
 
 def small_model(dimension: int) -> StoredModel:
-    frame = InputSettings((16, 14, 12)[:dimension], (9.0, 9.0, 12.0)[:dimension])
+    frame = FrameSettings((16, 14, 12)[:dimension], (9.0, 9.0, 12.0)[:dimension])
     field = FieldSettings(spacings=(24.0, 12.0), hidden=8)
     settings = ModelSettings(field=field, encoder=EncoderSettings((4, 8), 1, 8))
-    system = build_system(settings, input_grid(frame), torch.Generator().manual_seed(5))
-    return StoredModel(settings, frame, ObjectiveSettings(), system, {"seed": 5})
+    system = build_system(settings, frame_grid(frame), torch.Generator().manual_seed(5))
+    return StoredModel(settings, frame, TrainingObjectiveSettings(), system, {"seed": 5})
 
 
 @in_every_mode

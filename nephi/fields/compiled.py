@@ -4,29 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nephi.fields.codes import LatentCodes
-from nephi.fields.decoders import Decoder, Dense, SiluDecoder
-from nephi.fields.domain import Domain
-from nephi.fields.encodings import Encoding
+from nephi.fields.decoders import Dense, SiluDecoder
 from nephi.fields.grids import LatentGrids
 from nephi.kernels import FieldArrays, available, field_gradient, field_values
 
-
-class FieldParts(Protocol):
-    """The parts of a `NeuralField` that the kernel reads."""
-
-    domain: Domain
-    encoding: Encoding
-    decoder: Decoder
-    codes: LatentCodes | None
-    amplitude: Tensor
-    compiled: Compiled
+if TYPE_CHECKING:
+    from nephi.fields.neural_field import NeuralField
 
 
 class Compiled:
@@ -40,7 +29,7 @@ class Compiled:
         """Copies of a field (and fields in another process) gather their own."""
         return Compiled, ()
 
-    def arrays(self, field: FieldParts) -> FieldArrays | None:
+    def arrays(self, field: NeuralField) -> FieldArrays | None:
         """Return the arrays of a field that the kernel computes, None for another kind of field or place."""
         if self._amplitude is not field.amplitude:
             self._amplitude = field.amplitude
@@ -50,7 +39,7 @@ class Compiled:
 
 
 @contextmanager
-def gradients_in_place(fields: Iterable[FieldParts]) -> Iterator[None]:
+def gradients_in_place(fields: Iterable[NeuralField]) -> Iterator[None]:
     """Inside, backward passes add the gradients of the fields' parameters straight to their `.grad`, which must exist
     (where it does not, the parameter is held fixed).
 
@@ -78,12 +67,12 @@ def evaluate(arrays: FieldArrays, points: Tensor, jacobian: bool) -> tuple[Tenso
     return result
 
 
-def arrays_of(field: FieldParts, table: Tensor) -> FieldArrays | None:
+def arrays_of(field: NeuralField, table: Tensor) -> FieldArrays | None:
     """Return the arrays of a field with `table` for its latent features, None where the kernel does not compute it."""
     return _gathered(field, table) if _has_kernel(field) else None
 
 
-def _has_kernel(field: FieldParts) -> bool:
+def _has_kernel(field: NeuralField) -> bool:
     """Tell whether the kernel computes this field: dense grids, one SiLU layer, no codes, float32, in main memory."""
     encoding, decoder, amplitude = field.encoding, field.decoder, field.amplitude
     return (
@@ -98,7 +87,7 @@ def _has_kernel(field: FieldParts) -> bool:
     )
 
 
-def _gathered(field: FieldParts, table: Tensor) -> FieldArrays:
+def _gathered(field: NeuralField, table: Tensor) -> FieldArrays:
     encoding, decoder, domain = field.encoding, field.decoder, field.domain
     assert isinstance(encoding, LatentGrids) and isinstance(decoder, SiluDecoder)
     hidden, last = decoder.hidden[0], decoder.last

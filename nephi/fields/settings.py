@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from nephi.errors import UsageError
 
-ENCODINGS = ("dense", "nested", "hash", "fourier", "coordinates")
+GRID_ENCODINGS = ("dense", "nested", "hash")
+ENCODINGS = (*GRID_ENCODINGS, "fourier", "coordinates")
 DECODERS = ("silu", "siren", "gated-sine")
 
 
@@ -44,6 +45,11 @@ class FieldSettings:
     amplitude: float = 10.0
     amplitude_unit: str = "mm"
     inverse: bool = True
+
+    @property
+    def has_latent_values(self) -> bool:
+        """Whether the fields have latent values: grids of features, or codes."""
+        return self.encoding in GRID_ENCODINGS or self.global_codes > 0 or self.local_codes > 0
 
     def __post_init__(self) -> None:
         if self.encoding not in ENCODINGS:

@@ -40,7 +40,7 @@ def plan_prediction(
     inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen, refinement)
     pair, chosen = inputs.pair, inputs.settings
     levels = chosen.levels if refinement.steps else ()
-    planned = tuple(planned_level(pair, level, chosen.fit.radius) for level in levels)
+    planned = tuple(planned_level(pair, level, chosen.objective.radius) for level in levels)
     joined = joins(stored, chosen, refinement)
     lattices, parameters = made_of(chosen.field, pair.fixed.grid) if joined else _made_of(stored)
     memory = planned_memory_mb(pair, planned, parameters)

@@ -99,7 +99,7 @@ def settings_digest(settings: Settings, refinement: Refinement) -> str:
     The settings are those before they are suited to a pair. Without a refinement those of the images alone count; there
     is no affine search, and threads change nothing.
     """
-    without = ("threads", "affine", *(() if refinement.steps else ("field", "fit", "regularity", "levels")))
+    without = ("threads", "affine", *(() if refinement.steps else ("field", "objective", "optimization", "levels")))
     told = {name: value for name, value in settings_table(settings).items() if name not in without}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -107,7 +107,7 @@ def settings_digest(settings: Settings, refinement: Refinement) -> str:
 def _shift(inputs: PredictionInputs) -> AffineTransform:
     """Return what comes after the fields: from the fixed to the moving centre."""
     fixed, moving = inputs.seen
-    return AffineTransform(moving.to_world @ torch.linalg.inv(fixed.to_world))
+    return AffineTransform.translation(moving.centre - fixed.centre)
 
 
 def _refined(

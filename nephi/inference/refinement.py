@@ -53,10 +53,10 @@ def shortened(settings: Settings, refinement: Refinement) -> Settings:
     shares = [round(steps * level.steps / tail) for level in before]
     kept = [replace(level, steps=n) for level, n in zip(before, shares, strict=True) if 0 < n < steps]
     levels = (*kept, replace(last, steps=steps - sum(level.steps for level in kept)))
-    rate = settings.fit.rate * min(LARGEST, max(1.0, math.sqrt(planned / steps)))
+    rate = settings.optimization.rate * min(LARGEST, max(1.0, math.sqrt(planned / steps)))
     if refinement.what == "all" and settings.field.decoder != "silu":
         rate = min(rate, SINES)
-    return replace(settings, levels=levels, fit=replace(settings.fit, rate=rate))
+    return replace(settings, levels=levels, optimization=replace(settings.optimization, rate=rate))
 
 
 def refine(

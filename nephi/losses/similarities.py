@@ -45,15 +45,15 @@ LOCAL = ("lncc", "lncc2", "pooled", "mind")  # these compare patches, the others
 
 
 @cache
-def similarity(formula: str, contrast: float | None = None) -> Similarity:
+def similarity(formula: str, variance_floor: float | None = None) -> Similarity:
     """Return a similarity loss: one called by its name, or a weighted sum of several, such as `lncc2 + 10 mse`.
 
-    `contrast` is the standard deviation at which a patch counts half in `lncc` and `lncc2`; None leaves it to them.
-    Raises `UsageError`, listing the known names, for anything else.
+    `variance_floor` is the standard deviation at which a patch counts half in `lncc` and `lncc2`; None leaves it
+    to them. Raises `UsageError`, listing the known names, for anything else.
     """
-    terms = [(weight, _with_contrast(name, contrast)) for weight, name in similarity_terms(formula)]
+    terms = [(weight, _with_floor(name, variance_floor)) for weight, name in similarity_terms(formula)]
     factors = similarity_factors(formula)
-    epsilons = local_epsilon(contrast), GLOBAL_EPSILON
+    epsilons = local_epsilon(variance_floor), GLOBAL_EPSILON
     has_kernel = factors.keys() <= set(MEASURES)
 
     def total(fixed: Tensor, moving: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -65,14 +65,14 @@ def similarity(formula: str, contrast: float | None = None) -> Similarity:
     return total
 
 
-def local_epsilon(contrast: float | None) -> float:
-    """Return what `lncc` and `lncc2` add to the product of both variances, for `contrast` as in `similarity`."""
-    return LOCAL_EPSILON if contrast is None else contrast**4
+def local_epsilon(variance_floor: float | None) -> float:
+    """Return what `lncc` and `lncc2` add to the product of both variances, for `variance_floor` as in `similarity`."""
+    return LOCAL_EPSILON if variance_floor is None else variance_floor**4
 
 
-def _with_contrast(name: str, contrast: float | None) -> Similarity:
+def _with_floor(name: str, variance_floor: float | None) -> Similarity:
     fading = {"lncc": lncc, "lncc2": lncc_squared}
-    return partial(fading[name], epsilon=local_epsilon(contrast)) if name in fading else SIMILARITIES[name]
+    return partial(fading[name], epsilon=local_epsilon(variance_floor)) if name in fading else SIMILARITIES[name]
 
 
 @cache

@@ -7,12 +7,13 @@ from torch import Tensor
 
 from nephi.geometry import Grid, interpolate_batch
 from nephi.losses import diffusion, lncc
-from nephi.models.objectives import ObjectiveSettings, PairBatch, landmark_distance
+from nephi.models.objectives import PairBatch, landmark_distance
+from nephi.settings import TrainingObjectiveSettings
 from nephi.transforms import DisplacementMaps
 
 
 def displacement_terms(
-    displacement: DisplacementMaps, batch: PairBatch, settings: ObjectiveSettings
+    displacement: DisplacementMaps, batch: PairBatch, settings: TrainingObjectiveSettings
 ) -> dict[str, Tensor]:
     """Return the terms of the usual loss of a displacement network: 1 - NCC over all voxels, and diffusion.
 

@@ -15,9 +15,10 @@ from nephi.geometry import Grid
 from nephi.models.displacement_objective import displacement_terms
 from nephi.models.encoder import EncoderSettings
 from nephi.models.nephi_network import NephiNetwork
-from nephi.models.objectives import FieldObjective, ObjectiveSettings, PairBatch
+from nephi.models.objectives import FieldObjective, PairBatch
 from nephi.models.steps import NephiSteps
 from nephi.models.unet import DisplacementUNet, UNetSettings
+from nephi.settings import TrainingObjectiveSettings
 from nephi.transforms import DisplacementMaps, MapPair
 
 SYSTEMS = ("nephi", "auto-decoder", "unet")
@@ -65,7 +66,7 @@ class System(nn.Module, ABC):
 
     @abstractmethod
     def terms(
-        self, batch: PairBatch, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
+        self, batch: PairBatch, settings: TrainingObjectiveSettings, generators: Sequence[torch.Generator]
     ) -> dict[str, Tensor]:
         """Return the weighted terms of the loss, means over the pairs; `generators` has one for each pair."""
 
@@ -87,7 +88,7 @@ class NephiSystem(System):
         return prediction
 
     def terms(
-        self, batch: PairBatch, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
+        self, batch: PairBatch, settings: TrainingObjectiveSettings, generators: Sequence[torch.Generator]
     ) -> dict[str, Tensor]:
         """Return similarity, gradicon and codes."""
         prediction = self(batch.fixed, batch.moving, batch.pair_ids)
@@ -108,7 +109,7 @@ class UNetSystem(System):
         return MapPair(DisplacementMaps(self.network(fixed, moving).to(fixed.dtype), self.grid))
 
     def terms(
-        self, batch: PairBatch, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
+        self, batch: PairBatch, settings: TrainingObjectiveSettings, generators: Sequence[torch.Generator]
     ) -> dict[str, Tensor]:
         """Return similarity and diffusion."""
         prediction = self(batch.fixed, batch.moving)

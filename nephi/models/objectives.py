@@ -8,63 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from nephi.errors import UsageError
 from nephi.geometry import Grid, PointMap, interpolate_batch
 from nephi.images import Image
-from nephi.losses import LOCAL, gradicon, similarity, similarity_factors
+from nephi.losses import gradicon, similarity
 from nephi.sampling import GridPoints, MaskPoints, PointSource, patch_offsets
+from nephi.settings import TrainingObjectiveSettings
 from nephi.transforms import MapPair, Maps
-
-
-@dataclass(frozen=True)
-class ObjectiveSettings:
-    """Weights and numbers of points of the training losses.
-
-    similarity: one of `nephi.losses.SIMILARITIES`, or a sum like "ncc + lncc2".
-    contrast: standard deviation at which a patch counts half in `lncc` and `lncc2`.
-    points: random ones for the similarity in each pair and direction, drawn anew at every step, inside the masks where
-        there are any.
-    radius: of 1 or more makes each point the centre of a patch of `(2 radius + 1)^D` samples, which the Jacobian
-        carries along.
-    spacing: mm between the samples of a patch.
-    regular_points: for the gradient inverse consistency, over the whole grid.
-    gradicon: its weight (NePhi's 10 divides by D^2, this sums over the matrix).
-    codes: weight of the mean |z| (Tian et al., ECCV 2024).
-    landmarks: weight of the mean distance (in mm) of known corresponding points, where pairs come with some.
-    landmark_points: how many of them are drawn of each pair.
-    diffusion: weight of the mean squared gradient of the displacement, the regularity of a displacement network; its
-        similarity is 1 - NCC of all voxels.
-    """
-
-    similarity: str = "ncc"
-    contrast: float = 0.1
-    points: int = 2000
-    radius: int = 0
-    spacing: float = 4.0
-    regular_points: int = 128
-    gradicon: float = 0.3
-    codes: float = 0.01
-    landmarks: float = 0.0
-    landmark_points: int = 200
-    diffusion: float = 0.1
-
-    def __post_init__(self) -> None:
-        weights = self.gradicon, self.codes, self.landmarks, self.diffusion
-        if self.points < 2 or min(self.regular_points, self.landmark_points) < 1 or min(weights) < 0:
-            raise UsageError(
-                "objective: expected 2 points, 1 of the regular_points and landmark_points or more, weights of 0 or "
-                f"more, got {self}"
-            )
-        if self.radius < 0 or self.spacing <= 0 or self.contrast <= 0:
-            raise UsageError(
-                "objective: expected a radius of 0 or more, spacing and contrast above 0, got "
-                f"{self.radius}, {self.spacing:g} and {self.contrast:g}"
-            )
-        local = similarity_factors(self.similarity).keys() & {*LOCAL}
-        if local and not self.radius:
-            raise UsageError(
-                f"objective.radius: similarity {self.similarity} compares patches: expected 1 or more, got 0"
-            )
 
 
 @dataclass(frozen=True)
@@ -92,14 +41,14 @@ class FieldObjective:
     """NePhi's loss of a batch; each pair's points come from its own generator, whoever shares the batch."""
 
     def __init__(
-        self, grid: Grid, batch: PairBatch, settings: ObjectiveSettings, generators: Sequence[torch.Generator]
+        self, grid: Grid, batch: PairBatch, settings: TrainingObjectiveSettings, generators: Sequence[torch.Generator]
     ) -> None:
         self.grid = grid
         self.batch = batch
         self.settings = settings
         self.generators = generators
         self.offsets = patch_offsets(grid.dimension, settings.radius, settings.spacing).to(batch.fixed)
-        self.compare = similarity(settings.similarity, settings.contrast)
+        self.compare = similarity(settings.similarity, settings.variance_floor)
 
     def terms(self, prediction: MapPair) -> dict[str, Tensor]:
         """Return the weighted terms of the loss, means over the pairs; their sum is to be minimised.
@@ -139,7 +88,7 @@ class FieldObjective:
         return torch.stack([self.compare(one, other) for one, other in zip(*samples, strict=True)]).mean()
 
     def _irregular(self, way: Maps, back: Maps) -> Tensor:
-        moved, inner = way.value_and_jacobian(self._drawn(self.settings.regular_points, None))
+        moved, inner = way.value_and_jacobian(self._drawn(self.settings.background_points, None))
         return gradicon(back.value_and_jacobian(moved)[1], inner)
 
     def _drawn(self, count: int, mask: Tensor | None) -> Tensor:

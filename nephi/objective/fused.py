@@ -38,9 +38,9 @@ class CompiledObjective:
         self.arrays = arrays
         self.settings = settings
         # Either direction counts half, as do the means over both fields.
-        factors = similarity_factors(settings.fit.similarity)
+        factors = similarity_factors(settings.objective.similarity)
         self.measures = {name: 0.5 * weight for name, weight in factors.items()}
-        self.epsilons = local_epsilon(settings.fit.contrast), GLOBAL_EPSILON
+        self.epsilons = local_epsilon(settings.objective.variance_floor), GLOBAL_EPSILON
 
     def serves(self, level: Level, draw: Draw) -> bool:
         """Tell whether the kernels read a level's images at these points."""
@@ -64,7 +64,7 @@ class CompiledObjective:
                 terms[name] += term
         for way in ways:
             _add(way.arrays, way.points, way.by_moved, way.by_jacobians, of_points=False)
-        weights = self.settings.regularity
+        weights = self.settings.objective
         return {name: term for name, term in terms.items() if name == "similarity" or getattr(weights, name)}
 
     def _compare(self, way: _Way, here: ImageSampler, there: ImageSampler, offsets: Tensor) -> float:
@@ -85,12 +85,12 @@ class CompiledObjective:
         return loss
 
     def _penalise(self, way: _Way, other: FieldArrays, share: float) -> list[float]:
-        weights = self.settings.regularity
-        count = way.everywhere + min(weights.points, len(way.points) - way.everywhere)
+        weights = self.settings.objective
+        count = way.everywhere + min(weights.regularization_points, len(way.points) - way.everywhere)
         start, there, first = way.points[:count], way.moved[:count], way.jacobians[:count]
         shift, second = field_values(other, there, jacobian=True)
         assert second is not None
-        factors = weights.gradicon, share * weights.icon, 0.5 * weights.folding, 0.5 * weights.diffusion
+        factors = 0.5 * weights.gradicon, 0.5 * share * weights.icon, 0.5 * weights.folding, 0.5 * weights.diffusion
         found = round_trip(start, there + shift, first, second, factors, FOLDING_FLOOR)
         by_there = _add(other, there, found.by_back, found.by_second, of_points=True)
         assert by_there is not None
@@ -127,11 +127,11 @@ def compiled_objective(fields: FieldPair | ChainPair, settings: Settings) -> Com
     """
     if isinstance(fields, ChainPair):
         return None
-    fit, weights = settings.fit, settings.regularity
+    weights = settings.objective
     found = [None if f is None else f.compiled.arrays(f) for f in (fields.forward_field, fields.inverse_field)]
-    known = similarity_factors(fit.similarity).keys() <= set(MEASURES)
+    known = similarity_factors(weights.similarity).keys() <= set(MEASURES)
     unknown = weights.volume or weights.bending or weights.codes
-    if found[0] is None or found[1] is None or not known or unknown or not fit.radius:
+    if found[0] is None or found[1] is None or not known or unknown or not weights.radius:
         return None
     return CompiledObjective((found[0], found[1]), settings)
 

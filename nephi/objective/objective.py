@@ -10,7 +10,7 @@ from torch import Tensor
 from nephi import losses
 from nephi.fields import ChainPair, FieldChain, FieldPair, NeuralField, single_maps
 from nephi.images import ImageSampler
-from nephi.settings import RegularitySettings, Settings
+from nephi.settings import ObjectiveSettings, Settings
 
 
 @dataclass(frozen=True)
@@ -37,24 +37,24 @@ def loss_terms(
     """Return the weighted terms of the loss of one step; `share` of the fit lies behind it.
 
     `similarity` is the mean of both directions (of the one there is, without an inverse field); `gradicon` and `icon`
-    are summed over both orders of composition; the others are means over both fields.
+    are means over both orders of composition; the others are means over both fields.
     """
     phi, inverse = fields.forward_field, fields.inverse_field
     first = _Direction(phi, draw.fixed, draw.everywhere, settings)
     alike = first.similarity(level.fixed, level.moving, level.offsets)
     if inverse is None:
-        return {"similarity": alike, **_regularity([first], settings.regularity), **_code_penalty(fields, settings)}
+        return {"similarity": alike, **_regularity([first], settings.objective), **_code_penalty(fields, settings)}
     second = _Direction(inverse, draw.moving, draw.everywhere, settings)
     alike = 0.5 * (alike + second.similarity(level.moving, level.fixed, level.offsets))
     terms = {"similarity": alike}
     round_trips = [a.round_trip(b.field) for a, b in ((first, second), (second, first))]
-    weights = settings.regularity
+    weights = settings.objective
     if weights.gradicon:
         products = [losses.gradicon(j, d.jacobians) for d, (_, j) in zip((first, second), round_trips, strict=True)]
-        terms["gradicon"] = weights.gradicon * (products[0] + products[1])
+        terms["gradicon"] = 0.5 * weights.gradicon * (products[0] + products[1])
     if weights.icon:
         gaps = [losses.icon(back, d.points) for d, (back, _) in zip((first, second), round_trips, strict=True)]
-        terms["icon"] = share * weights.icon * (gaps[0] + gaps[1])
+        terms["icon"] = 0.5 * share * weights.icon * (gaps[0] + gaps[1])
     return {**terms, **_regularity([first, second], weights), **_code_penalty(fields, settings)}
 
 
@@ -68,8 +68,8 @@ class _Direction:
         self.settings = settings
         self.centres = centres
         self.carriers: Tensor | None = None  # Jacobians that carry the patches along
-        count = min(settings.regularity.points, len(centres))
-        if settings.fit.radius:
+        count = min(settings.objective.regularization_points, len(centres))
+        if settings.objective.radius:
             # Patches need Jacobians anyway: the regularity reuses the first of them.
             points = torch.cat([everywhere, centres])
             first, count = len(everywhere), len(everywhere) + count
@@ -84,9 +84,9 @@ class _Direction:
     def similarity(self, here: ImageSampler, there: ImageSampler, offsets: Tensor) -> Tensor:
         """Compare patches of the image the points were drawn in with the patches the field carries them to."""
         weights = there.contains(self.moved.detach()).float()
-        fit = self.settings.fit
+        settings = self.settings.objective
         drawn, met = here.patches(self.centres, offsets), there.patches(self.moved, offsets, self.carriers)
-        return losses.similarity(fit.similarity, fit.contrast)(drawn, met, weights)
+        return losses.similarity(settings.similarity, settings.variance_floor)(drawn, met, weights)
 
     def round_trip(self, other: NeuralField | FieldChain) -> tuple[Tensor, Tensor]:
         """Return where the other field takes the moved regularity points, and its Jacobian there."""
@@ -103,7 +103,7 @@ def add_gradient(
     return {name: term.detach() for name, term in terms.items()}
 
 
-def _regularity(directions: list[_Direction], weights: RegularitySettings) -> dict[str, Tensor]:
+def _regularity(directions: list[_Direction], weights: ObjectiveSettings) -> dict[str, Tensor]:
     terms: dict[str, Tensor] = {}
     jacobians = torch.cat([d.jacobians for d in directions])
     for name, weight, loss in (
@@ -123,7 +123,7 @@ def _regularity(directions: list[_Direction], weights: RegularitySettings) -> di
 
 
 def _code_penalty(fields: FieldPair | ChainPair, settings: Settings) -> dict[str, Tensor]:
-    if not settings.regularity.codes:
+    if not settings.objective.codes:
         return {}
     penalties = (fields.maps() if isinstance(fields, ChainPair) else single_maps(fields)).penalties
-    return {name: settings.regularity.codes * value for name, value in penalties.items()}
+    return {name: settings.objective.codes * value for name, value in penalties.items()}

@@ -17,7 +17,7 @@ from nephi.optimize.remove_folds import unfold
 from nephi.optimize.schedule import Schedule
 from nephi.preparation import Pair
 from nephi.sampling import GridPoints, PointSource, patch_offsets, point_source
-from nephi.settings import FitSettings, LevelSettings, Settings
+from nephi.settings import FitObjectiveSettings, LevelSettings, Settings
 
 
 def fit_fields(
@@ -36,16 +36,16 @@ def fit_fields(
     the whole registration for `progress`.
     """
     schedule = Schedule(settings)
-    optimiser = Adam(fields.parameters(), settings.fit.rate)
+    optimiser = Adam(fields.parameters(), settings.optimization.rate)
     compiled = compiled_objective(fields, settings)
     rows: list[Tensor] = []
     numbers: list[int] = []
     names: list[str] = []
     for number, level_settings in enumerate(settings.levels):
         seen = pair
-        if settings.fit.match_contrast:
+        if settings.optimization.match_intensities:
             seen = matched_contrast(pair, fields, level_settings.smoothing, generator)
-        level = _level(seen, level_settings, settings.fit)
+        level = _level(seen, level_settings, settings.objective)
         for draw in _draws(pair, settings, level_settings.steps, generator):
             share, optimiser.rate = schedule.begin(number)
             terms: Mapping[str, Tensor | float]
@@ -68,7 +68,7 @@ def fit_fields(
                 break
     for parameter in fields.parameters():
         _require_finite(parameter)
-    if settings.regularity.folding:
+    if settings.objective.folding:
         unfold(fields.forward_field, pair.fixed, pair.fixed_mask, generator)
         if fields.inverse_field is not None:
             unfold(fields.inverse_field, pair.moving, pair.moving_mask, generator)
@@ -83,10 +83,10 @@ def _row(terms: Mapping[str, Tensor | float]) -> Tensor:
     return torch.cat([values.sum()[None], values])
 
 
-def _level(pair: Pair, level: LevelSettings, fit: FitSettings) -> Level:
+def _level(pair: Pair, level: LevelSettings, objective: FitObjectiveSettings) -> Level:
     dimension = pair.fixed.dimension
-    offsets = patch_offsets(dimension, fit.patch_radius(dimension), level.spacing).to(pair.fixed.data.device)
-    apart = level.spacing if fit.radius else 0.0
+    offsets = patch_offsets(dimension, objective.patch_radius(dimension), level.spacing).to(pair.fixed.data.device)
+    apart = level.spacing if objective.radius else 0.0
     fixed, moving = (p.sampler(level.smoothing, apart) for p in (pair.fixed_levels, pair.moving_levels))
     return Level(fixed, moving, offsets)
 
@@ -96,7 +96,7 @@ def _draws(pair: Pair, settings: Settings, steps: int, generator: torch.Generato
     fixed = point_source(pair.fixed, pair.fixed_mask)
     # Without a mask of the moving image the fixed one serves: the images are aligned.
     moving = fixed if pair.moving_mask is None else point_source(pair.moving, pair.moving_mask)
-    counts = (_patch_count(pair, settings.fit), settings.regularity.everywhere)
+    counts = (_point_count(pair, settings.objective), settings.objective.background_points)
     sources: list[tuple[PointSource, int]] = [
         (fixed, counts[0]),
         (moving, counts[0]),
@@ -111,8 +111,10 @@ def _draws(pair: Pair, settings: Settings, steps: int, generator: torch.Generato
             yield Draw(x, y, everywhere)
 
 
-def _patch_count(pair: Pair, fit: FitSettings) -> int:
-    return min(fit.patches, max(1, int(fit.share * pair.fixed.grid.size))) if fit.share else fit.patches
+def _point_count(pair: Pair, objective: FitObjectiveSettings) -> int:
+    if not objective.fraction:
+        return objective.points
+    return min(objective.points, max(1, int(objective.fraction * pair.fixed.grid.size)))
 
 
 def _require_finite(values: Tensor) -> None:
@@ -121,4 +123,4 @@ def _require_finite(values: Tensor) -> None:
 
 
 def _diverged() -> DataError:
-    return DataError("the fit diverged: the loss is not finite; lower fit.rate in the settings")
+    return DataError("the fit diverged: the loss is not finite; lower optimization.rate in the settings")

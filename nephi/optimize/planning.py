@@ -89,7 +89,7 @@ def plan(
     if chosen.transform != "deformable":
         return Plan(where, *sides, chosen, (), 0, (), planned_memory_mb(pair, (), 0))
     lattices, parameters = made_of(chosen.field, pair.fixed.grid)
-    levels = tuple(planned_level(pair, level, chosen.fit.radius) for level in chosen.levels)
+    levels = tuple(planned_level(pair, level, chosen.objective.radius) for level in chosen.levels)
     return Plan(where, *sides, chosen, lattices, parameters, levels, planned_memory_mb(pair, levels, parameters))
 
 

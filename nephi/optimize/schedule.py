@@ -20,7 +20,7 @@ class Schedule:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.fit = settings.fit
+        self.optimization = settings.optimization
         steps = [level.steps for level in settings.levels]
         self.ends = [sum(steps[: i + 1]) for i in range(len(steps))]
         self.position = 0  # steps of the plan behind us, skipped ones included
@@ -30,12 +30,12 @@ class Schedule:
     def begin(self, level: int) -> tuple[float, float]:
         """Return the share of the plan that lies behind the next step, and its step size."""
         share = self.position / self.ends[-1]
-        if share < self.fit.warmup:
-            return share, self.fit.rate * (share + 1 / self.ends[-1]) / self.fit.warmup
-        if not self.fit.decay:
-            return share, self.fit.rate
-        done = (share - self.fit.warmup) / (1 - self.fit.warmup)
-        return share, self.fit.rate * 0.5 * (1 + math.cos(math.pi * done))
+        if share < self.optimization.warmup:
+            return share, self.optimization.rate * (share + 1 / self.ends[-1]) / self.optimization.warmup
+        if not self.optimization.decay:
+            return share, self.optimization.rate
+        done = (share - self.optimization.warmup) / (1 - self.optimization.warmup)
+        return share, self.optimization.rate * 0.5 * (1 + math.cos(math.pi * done))
 
     def checks(self) -> bool:
         """Tell whether the loss is looked at after this step."""
@@ -58,8 +58,8 @@ class Schedule:
     def _plateau(self, rows: list[Tensor], planned: int) -> bool:
         """Tell whether the mean loss of the last fifth of the level's steps is lower by less than the set share."""
         window = max(EVERY, planned // 5)
-        if not self.fit.plateau or len(rows) - self._first_row < 2 * window:
+        if not self.optimization.plateau or len(rows) - self._first_row < 2 * window:
             return False
         losses = torch.stack([row[0] for row in rows[-2 * window :]])
         before, now = losses[:window].mean(), losses[window:].mean()
-        return bool(before - now < self.fit.plateau * before.abs())
+        return bool(before - now < self.optimization.plateau * before.abs())

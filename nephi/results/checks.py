@@ -92,7 +92,7 @@ def check_folding(pair: Pair, transform: Transform, generator: torch.Generator) 
         folded = float((determinant(jacobians) <= 0).float().mean())
         if folded > most:
             problem = f"expected folding at {100 * most:g} % of the points {where} at most, found {100 * folded:.2g} %"
-            _warn(f"transform: {problem}; raise regularity.gradicon, or check that both images show the same")
+            _warn(f"transform: {problem}; raise objective.gradicon, or check that both images show the same")
             return
 
 

@@ -1,15 +1,16 @@
 """The settings of a registration: frozen dataclasses, TOML, presets."""
 
 from nephi.settings.changes import in_millimetres, with_similarity
+from nephi.settings.objective import FitObjectiveSettings, ObjectiveSettings, TrainingObjectiveSettings
 from nephi.settings.registration import (
     INITIALS,
     AffineSettings,
-    FitSettings,
+    FitOptimizationSettings,
     ImageSettings,
     LevelSettings,
-    RegularitySettings,
     Settings,
 )
+from nephi.settings.renamed import require_current_names
 from nephi.settings.toml import (
     merged_tables,
     plain_table,
@@ -25,17 +26,20 @@ from nephi.settings.toml import (
 __all__ = [
     "INITIALS",
     "AffineSettings",
-    "FitSettings",
+    "FitObjectiveSettings",
+    "FitOptimizationSettings",
     "ImageSettings",
     "LevelSettings",
-    "RegularitySettings",
+    "ObjectiveSettings",
     "Settings",
+    "TrainingObjectiveSettings",
     "in_millimetres",
     "merged_tables",
     "plain_table",
     "preset",
     "preset_names",
     "read_settings",
+    "require_current_names",
     "settings_from_table",
     "settings_table",
     "settings_toml",

@@ -18,11 +18,11 @@ def with_similarity(settings: Settings, name: str) -> Settings:
     Raises `UsageError` for an unknown name or sum.
     """
     names = similarity_factors(name).keys()
-    radius = 2 if "mind" in names else settings.fit.radius
-    fit = replace(settings.fit, similarity=name, radius=radius)
+    radius = 2 if "mind" in names else settings.objective.radius
+    objective = replace(settings.objective, similarity=name, radius=radius)
     overall = "nmi" if names & {"mind", "nmi"} else "mse" if names == {"mse"} else "ncc"
     affine = replace(settings.affine, similarity=overall)
-    return replace(settings, fit=fit, affine=affine)
+    return replace(settings, objective=objective, affine=affine)
 
 
 def in_millimetres(settings: Settings, grid: Grid) -> Settings:
@@ -31,7 +31,7 @@ def in_millimetres(settings: Settings, grid: Grid) -> Settings:
     unit = settings.length_unit or longest / 256
     if settings.length_unit == 1:
         return settings
-    field, regularity = settings.field, settings.regularity
+    field, objective = settings.field, settings.objective
     return replace(
         settings,
         length_unit=1.0,
@@ -42,11 +42,11 @@ def in_millimetres(settings: Settings, grid: Grid) -> Settings:
             code_spacing=unit * field.code_spacing,
             amplitude=field.amplitude * (unit if field.amplitude_unit == "mm" else 1),
         ),
-        regularity=replace(
-            regularity,
-            icon=regularity.icon / unit**2,
-            bending=regularity.bending * unit**2,
-            bending_step=regularity.bending_step * unit,
+        objective=replace(
+            objective,
+            icon=objective.icon / unit**2,
+            bending=objective.bending * unit**2,
+            bending_step=objective.bending_step * unit,
         ),
         levels=tuple(replace(v, smoothing=unit * v.smoothing, spacing=unit * v.spacing) for v in settings.levels),
     )

@@ -12,6 +12,7 @@ from typing import Any
 from nephi.documents import read_toml
 from nephi.errors import DataError, UsageError
 from nephi.settings.registration import Settings
+from nephi.settings.renamed import require_current_fit_names, with_current_names
 from nephi.tables import from_table
 
 
@@ -33,6 +34,7 @@ def read_settings(path: str | Path, base: str | Settings) -> Settings:
     Raises `UsageError` naming the file for a missing or malformed file, an unknown key, a value of the wrong type.
     """
     table = toml_table(path)
+    require_current_fit_names(table, str(path))
     base = table.pop("preset", base)
     below = settings_table(base) if isinstance(base, Settings) else _preset_table(base)
     return settings_from_table(merged_tables(below, table), str(path))
@@ -47,9 +49,12 @@ def toml_table(path: str | Path) -> dict[str, Any]:
 
 
 def settings_from_table(table: Mapping[str, Any], source: str) -> Settings:
-    """Build settings from plain tables; raise `UsageError` naming `source` for unknown keys and wrong types."""
+    """Build settings from plain tables, those stored with earlier names of settings included.
+
+    Raises `UsageError` naming `source` for unknown keys and values of the wrong type.
+    """
     try:
-        return from_table(Settings, table)
+        return from_table(Settings, with_current_names(table))
     except UsageError as error:
         raise UsageError(f"{source}: {error}") from None
 

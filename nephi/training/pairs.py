@@ -13,12 +13,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from nephi.datasets import DatasetIndex, DatasetPair
 from nephi.errors import NephiError
-from nephi.models import ModelInput, PairBatch, input_grid
+from nephi.models import PairBatch, Seen, frame_grid
 from nephi.training.augment import View, augmented
-from nephi.training.cache import ModelInputCache
+from nephi.training.cache import SeenImages
 from nephi.training.seeding import generator_of
 from nephi.training.settings import TrainSettings
-from nephi.transforms import AffineTransform
 
 
 class Place(NamedTuple):
@@ -61,10 +60,10 @@ class Drawn(NamedTuple):
 class TrainingPairs(Dataset[Drawn | NephiError]):
     """The pairs of the split `train`, any of which may be drawn at a place, their images augmented."""
 
-    def __init__(self, index: DatasetIndex, settings: TrainSettings, seen: ModelInputCache) -> None:
+    def __init__(self, index: DatasetIndex, settings: TrainSettings, seen: SeenImages) -> None:
         self.settings = settings
         self.seen = seen
-        self.grid = input_grid(settings.frame)
+        self.grid = frame_grid(settings.frame)
         self.pairs = index.pairs("train")
 
     def number(self, place: Place) -> int:
@@ -99,7 +98,7 @@ class TrainingPairs(Dataset[Drawn | NephiError]):
         return first, second
 
     def _landmarks(
-        self, pair: DatasetPair, sides: Sequence[ModelInput], count: int, generator: torch.Generator
+        self, pair: DatasetPair, sides: Sequence[Seen], count: int, generator: torch.Generator
     ) -> Iterator[Tensor]:
         """Give `count` random ones of a pair's landmarks in either image, NaN where it has none."""
         if pair.landmarks is None:
@@ -108,7 +107,7 @@ class TrainingPairs(Dataset[Drawn | NephiError]):
         known = self.seen.landmarks(pair.landmarks)
         chosen = torch.randint(len(known.fixed.coordinates), (count,), generator=generator)
         for points, side in zip((known.fixed, known.moving), sides, strict=True):
-            yield AffineTransform(side.to_world).inverse()(points.coordinates[chosen].double()).float()
+            yield (points.coordinates[chosen] - side.centre).float()
 
 
 class Places(Sampler[list[Place]]):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from nephi.errors import UsageError
-from nephi.models import InputSettings, ModelSettings, ObjectiveSettings
+from nephi.models import FrameSettings, ModelSettings
+from nephi.settings import TrainingObjectiveSettings
 
 PRECISIONS = ("32", "bf16-mixed", "16-mixed")
 STEEPEST = 0.15  # standard deviation of a random displacement, as a share of the distance of its nodes
@@ -160,8 +161,8 @@ class TrainSettings:
     """Everything a training is told; the same tables and names as in a TOML file."""
 
     data: DataSettings = DataSettings()
-    frame: InputSettings = InputSettings()  # noqa: RUF009 (frozen: cannot be shared by mistake)
+    frame: FrameSettings = FrameSettings()  # noqa: RUF009 (frozen: cannot be shared by mistake)
     model: ModelSettings = ModelSettings()  # noqa: RUF009
-    objective: ObjectiveSettings = ObjectiveSettings()  # noqa: RUF009
+    objective: TrainingObjectiveSettings = TrainingObjectiveSettings()  # noqa: RUF009
     augment: AugmentSettings = AugmentSettings()
     train: LoopSettings = LoopSettings()

@@ -10,12 +10,19 @@ from typing import Any
 from nephi.documents import is_unicode
 from nephi.errors import UsageError
 from nephi.models import StoredModel
-from nephi.settings import merged_tables, plain_table, toml_table
+from nephi.settings import merged_tables, plain_table, require_current_names, toml_table
 from nephi.tables import from_table
 from nephi.training.settings import TrainSettings
 
 # What may be another when a run is resumed: it changes where and how fast, not what is computed.
 FREE = {"data": ("index",), "train": ("threads", "workers", "cache")}
+
+
+RENAMED = {
+    "objective.contrast": "objective.variance_floor",
+    "objective.regular_points": "objective.background_points",
+}
+"""Earlier names of a training's settings, dotted, and those that replace them."""
 
 
 def read_train_settings(path: str | Path, model: StoredModel | None = None) -> TrainSettings:
@@ -26,6 +33,7 @@ def read_train_settings(path: str | Path, model: StoredModel | None = None) -> T
     of the wrong type.
     """
     table = toml_table(path)
+    require_current_names(table, RENAMED, str(path))
     if model is not None:
         own = asdict(model.settings) | {"pairs": 0}  # an auto-decoder's are those of its data set
         known = {"frame": asdict(model.frame), "model": own, "objective": asdict(model.objective)}

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from nephi.errors import DataError, NephiError
-from nephi.models import ObjectiveSettings, System
+from nephi.models import System
+from nephi.settings import TrainingObjectiveSettings
 from nephi.training.distributed import raise_together
 from nephi.training.pairs import Place, PlacedBatch, TrainingPairs
 from nephi.training.schedule import learning_rate
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class Terms(nn.Module):
     """The terms of a system's loss as a module's output: what data-parallel training asks for."""
 
-    def __init__(self, system: System, objective: ObjectiveSettings) -> None:
+    def __init__(self, system: System, objective: TrainingObjectiveSettings) -> None:
         super().__init__()
         self.system = system
         self.objective = objective
@@ -37,7 +38,9 @@ class Terms(nn.Module):
 class Stepper:
     """Takes steps of Adam on a system; in several processes at once, each with its own pairs."""
 
-    def __init__(self, fabric: Fabric, system: System, objective: ObjectiveSettings, loop: LoopSettings) -> None:
+    def __init__(
+        self, fabric: Fabric, system: System, objective: TrainingObjectiveSettings, loop: LoopSettings
+    ) -> None:
         self.fabric = fabric
         self.loop = loop
         self.system = system

@@ -25,8 +25,8 @@ points = 1000
 [field]
 spacings = [48.0, 24.0, 12.0]
 
-[fit]
-patches = 256
+[objective]
+points = 256
 radius = 1
 
 [[levels]]

@@ -244,11 +244,11 @@ def test_required_options_are_asked_for(call: Call) -> None:
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("[fit]\nrat = 1\n", "fit.rat"),
-        ("[fit]\nrate = 'fast'\n", "fit.rate"),
+        ("[optimization]\nrat = 1\n", "optimization.rat"),
+        ("[optimization]\nrate = 'fast'\n", "optimization.rate"),
         ("rate = 1\n", "unknown setting rate"),
         ("[fit\n", "not a TOML file"),
-        ("[fit]\nsimilarity = 'ssd'\n", "lncc2"),
+        ("[objective]\nsimilarity = 'ssd'\n", "lncc2"),
     ],
 )
 def test_wrong_settings_files(text: str, named: str, call: Call, files: Files, tmp_path: Path) -> None:

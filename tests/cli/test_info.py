@@ -28,7 +28,7 @@ def test_its_settings(succeed: Call, flat_result: Path, tmp_path: Path) -> None:
     path = tmp_path / "again.toml"
     path.write_text(printed, encoding="utf-8")
     settings = nephi.read_settings(path, "generic")
-    assert settings.fit.patches == 256 and settings.length_unit == 1.0
+    assert settings.objective.points == 256 and settings.length_unit == 1.0
     assert nephi.settings.settings_toml(settings) == printed
 
 

@@ -88,9 +88,9 @@ def test_prints_what_was_reached(succeed: Call, flat: Path, tmp_path: Path) -> N
     printed = succeed("register", *options, "-o", tmp_path / "a").out
     for expected in ("J <= 0, inside the mask", "whole grid", "inverse consistency", "CPU s", str(tmp_path / "a")):
         assert expected in printed
-    assert "[fit]" not in printed
+    assert "[objective]" not in printed
     printed = succeed("register", *options, "-o", tmp_path / "b", "-v").out
-    assert "[fit]" in printed and "Stages" in printed and "affine" in printed
+    assert "[objective]" in printed and "Stages" in printed and "affine" in printed
     assert succeed("register", *options, "-o", tmp_path / "c", "-q").out == ""
     report = json.loads((tmp_path / "a" / "report.json").read_text())
     assert report["inside_mask"]["points"] == int((voxels(flat / "fixed_mask.nii.gz") > 0).sum())
@@ -210,7 +210,7 @@ def test_an_empty_folder_will_do(succeed: Call, flat: Path, tmp_path: Path) -> N
 
 def test_options_override_the_file_which_overrides_the_preset(succeed: Call, flat: Path, tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(
-        (flat / "brief.toml").read_text() + "[image]\noutside = -5\nwindow = [0, 900]\n[fit]\npatches = 99\n"
+        (flat / "brief.toml").read_text() + "[image]\noutside = -5\nwindow = [0, 900]\n[objective]\npoints = 99\n"
     )
     options = ["--preset", "ct", "--config", tmp_path / "own.toml"]
     options += ["--outside", -7, "--similarity", "mind", "--transform", "deformable", "--threads", 1]
@@ -218,10 +218,10 @@ def test_options_override_the_file_which_overrides_the_preset(succeed: Call, fla
     settings = json.loads((tmp_path / "out" / "report.json").read_text())["settings"]
     assert settings["image"]["outside"] == -7
     assert settings["image"]["window"] == [0, 900]
-    assert settings["fit"]["patches"] == 99
-    assert settings["fit"]["similarity"] == "mind" and settings["fit"]["radius"] == 2
+    assert settings["objective"]["points"] == 99
+    assert settings["objective"]["similarity"] == "mind" and settings["objective"]["radius"] == 2
     assert settings["affine"]["similarity"] == "nmi"
-    assert settings["regularity"] == json.loads(json.dumps(nephi.preset("ct").regularity.__dict__))
+    assert settings["optimization"] == json.loads(json.dumps(nephi.preset("ct").optimization.__dict__))
 
 
 def test_a_window_may_be_negative(succeed: Call, flat: Path, tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ class TestInitial:
     @pytest.fixture
     def start_only(self, tmp_path: Path) -> Path:
         path = tmp_path / "start.toml"
-        path.write_text("[affine]\nkind = 'none'\nrotations = 1\n[fit]\nrate = 1e-9\n[[levels]]\nsteps = 1\n")
+        path.write_text("[affine]\nkind = 'none'\nrotations = 1\n[optimization]\nrate = 1e-9\n[[levels]]\nsteps = 1\n")
         return path
 
     def affine_of(self, succeed: Call, flat: Path, config: Path, *options: object) -> np.ndarray:

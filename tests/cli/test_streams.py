@@ -167,7 +167,7 @@ def test_labels_and_warnings_are_escaped(call: Call, flat: Path, tmp_path: Path)
     rows = [{"id": f"{i}", "label": f"{HOSTILE}{i}", "position": [i, 0, None]} for i in range(2)]
     table = {"markups": [{"coordinateSystem": "LPS", "controlPoints": rows}]}
     (tmp_path / "p.mrk.json").write_text(json.dumps(table), encoding="utf-8")
-    (tmp_path / "c.toml").write_text(f"[fit]\n{json.dumps(HOSTILE)} = 1\n", encoding="utf-8")
+    (tmp_path / "c.toml").write_text(f"[optimization]\n{json.dumps(HOSTILE)} = 1\n", encoding="utf-8")
     (tmp_path / "i.json").write_text(json.dumps({"format": HOSTILE}), encoding="utf-8")
     for arguments in (
         ["info", tmp_path / "p.mrk.json"],

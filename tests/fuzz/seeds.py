@@ -289,7 +289,9 @@ def _tables(folder: Path) -> Written:
 
 
 def _tensors(folder: Path) -> Written:
-    stored = StoredTransform(AffineTransform.identity(3), _grid(), _grid(), (), {"fit": {"steps": 3}}, {"seed": 7})
+    stored = StoredTransform(
+        AffineTransform.identity(3), _grid(), _grid(), (), {"optimization": {"rate": 0.01}}, {"seed": 7}
+    )
     (_new(folder, "affine nephi") / "t.nephi").write_bytes(nephi_bytes(stored))
     yield "affine nephi", "transform", "t.nephi"
     field_file = Path(__file__).parents[1] / "fields" / "version1.nephi"

@@ -15,8 +15,8 @@ from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.inference import Refinement, plan_prediction, predict
 from nephi.io import write_image
-from nephi.models import model_bytes, read_model, to_model_input, write_model
-from nephi.optimize.fit import compiled_objective
+from nephi.models import bring, model_bytes, read_model, write_model
+from nephi.objective import compiled_objective
 from nephi.settings import preset
 
 from ..models.predictions import SYSTEMS, grid_around, model, pair, picture
@@ -34,10 +34,10 @@ def test_the_prediction_is_the_networks_between_the_centres(name: str, dimension
     stored, (fixed, moving) = model(name, dimension), pair(dimension)
     result = predict(fixed, moving, model=stored, device="cpu")
     assert result.history == [] and set(result.usage.stages) == {"prepare", "predict"}
-    inputs = [to_model_input(image, None, stored.frame) for image in (fixed, moving)]
+    seen = [bring(image, None, stored.frame) for image in (fixed, moving)]
     points = probes(fixed.grid)
-    phi, inverse, _ = stored.system(*(each.values[None] for each in inputs))
-    centres = [each.to_world[:-1, -1] for each in inputs]
+    phi, inverse, _ = stored.system(*(each.values[None] for each in seen))
+    centres = [each.centre for each in seen]
     expected = phi((points - centres[0])[None].float())[0].double() + centres[1]
     # Tables are stored in half precision.
     torch.testing.assert_close(result.transform(points), expected, rtol=0, atol=3e-3)
@@ -138,12 +138,10 @@ def test_masks_bring_their_centres_together(dimension: int) -> None:
         middle = image.grid.centre_world() + shift
         inside = (image.grid.voxel_centres().double() - middle).norm(dim=-1) < 15
         masks.append(image.with_data(inside.to(torch.uint8)))
-    with pytest.raises(DataError, match="expected a mask for input"):
+    with pytest.raises(DataError, match="expected a mask with it"):
         predict(fixed, moving, model=stored, device="cpu")
     result = predict(fixed, moving, model=stored, fixed_mask=masks[0], moving_mask=masks[1], device="cpu")
-    centres = [
-        to_model_input(i, m, stored.frame).to_world[:-1, -1] for i, m in zip((fixed, moving), masks, strict=True)
-    ]
+    centres = [bring(i, m, stored.frame).centre for i, m in zip((fixed, moving), masks, strict=True)]
     torch.testing.assert_close(result.stored.affine.matrix[:-1, -1], centres[1] - centres[0])
     assert float((centres[1] - moving.grid.centre_world()).mean()) == pytest.approx(6.0, abs=1.0)
 
@@ -158,9 +156,7 @@ def test_masks_may_lie_on_grids_of_their_own(dimension: int) -> None:
         inside = (grid.voxel_centres().double() - middle - 2).norm(dim=-1) < 12
         masks.append(Image(inside.to(torch.uint8), grid, name="mask"))
     result = predict(fixed, moving, model=stored, fixed_mask=masks[0], moving_mask=masks[1], device="cpu")
-    centres = [
-        to_model_input(i, m, stored.frame).to_world[:-1, -1] for i, m in zip((fixed, moving), masks, strict=True)
-    ]
+    centres = [bring(i, m, stored.frame).centre for i, m in zip((fixed, moving), masks, strict=True)]
     torch.testing.assert_close(result.stored.affine.matrix[:-1, -1], centres[1] - centres[0])
     fitted = result.pair.fixed_mask
     assert fitted is not None and fitted.grid.same_as(fixed.grid)
@@ -173,7 +169,7 @@ def test_masks_may_lie_on_grids_of_their_own(dimension: int) -> None:
 def test_refining_improves_and_never_changes_the_model(name: str, what: str) -> None:
     stored, (fixed, moving) = model(name, 2), pair(2)
     settings = preset("generic")
-    settings = replace(settings, regularity=replace(settings.regularity, icon=0.0, gradicon=0.0))
+    settings = replace(settings, objective=replace(settings.objective, icon=0.0, gradicon=0.0))
     weights, points = model_bytes(stored), probes(fixed.grid)
     before = predict(fixed, moving, model=stored, device="cpu")
     refined = predict(fixed, moving, model=stored, settings=settings, refinement=Refinement(40, what), device="cpu")
@@ -205,7 +201,7 @@ def test_several_steps_are_refined_as_one_field() -> None:
     """Which begins as what the steps do: to the curvature between its finest nodes."""
     stored, (fixed, moving) = model("steps", 2), pair(2)
     settings = preset("generic")
-    settings = replace(settings, fit=replace(settings.fit, rate=1e-9))
+    settings = replace(settings, optimization=replace(settings.optimization, rate=1e-9))
     points = probes(fixed.grid)
     before = predict(fixed, moving, model=stored, device="cpu").transform(points)
     refined = predict(fixed, moving, model=stored, settings=settings, refinement=Refinement(1), device="cpu")
@@ -263,7 +259,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
         predict(fixed, moving, model=model("unet", 2), refinement=Refinement(3))
     with pytest.raises(UsageError, match="a model predicts deformable transforms, got 'rigid'"):
         predict(fixed, moving, model=model("dense", 2), settings=replace(preset("generic"), transform="rigid"))
-    with pytest.raises(DataError, match=r"fixed: expected a 3-D image, as in input\.shape"):
+    with pytest.raises(DataError, match="fixed: expected a 3-D image, as frame"):
         predict(fixed, moving, model=model("dense", 3), device="cpu")
     with pytest.raises(DataError, match=r"none\.safetensors: no such file"):
         predict(fixed, moving, model=tmp_path / "none.safetensors")

@@ -18,13 +18,16 @@ def test_steps_in_all_of_the_last_levels(name: str, steps: int) -> None:
     for level, other in zip(found.levels, last, strict=True):
         assert replace(level, steps=other.steps) == other
     assert len(found.levels) == min(2, len(settings.levels)) or steps < 3
-    assert settings.fit.rate <= found.fit.rate <= 2 * settings.fit.rate
-    assert replace(found, levels=settings.levels, fit=settings.fit) == settings
+    assert settings.optimization.rate <= found.optimization.rate <= 2 * settings.optimization.rate
+    assert replace(found, levels=settings.levels, optimization=settings.optimization) == settings
 
 
 def test_fewer_steps_are_larger() -> None:
     settings = preset("lung-ct")
-    rates = [shortened(settings, Refinement(steps)).fit.rate / settings.fit.rate for steps in (20, 100, 200, 290, 400)]
+    rates = [
+        shortened(settings, Refinement(steps)).optimization.rate / settings.optimization.rate
+        for steps in (20, 100, 200, 290, 400)
+    ]
     assert rates[0] == 2.0 and rates[3:] == [1.0, 1.0]
     assert rates[0] > rates[1] > rates[2] > rates[3]
 
@@ -32,5 +35,9 @@ def test_fewer_steps_are_larger() -> None:
 def test_sine_networks_take_small_steps() -> None:
     settings = preset("generic")
     sines = replace(settings, field=replace(settings.field, decoder="gated-sine"))
-    assert shortened(sines, Refinement(50)).fit.rate == 5e-4
-    assert shortened(sines, Refinement(50, "codes")).fit.rate == shortened(settings, Refinement(50)).fit.rate > 1e-2
+    assert shortened(sines, Refinement(50)).optimization.rate == 5e-4
+    assert (
+        shortened(sines, Refinement(50, "codes")).optimization.rate
+        == shortened(settings, Refinement(50)).optimization.rate
+        > 1e-2
+    )

@@ -11,15 +11,15 @@ from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.models import (
     EncoderSettings,
-    InputSettings,
+    FrameSettings,
     ModelSettings,
     NephiSystem,
-    ObjectiveSettings,
     StoredModel,
     UNetSettings,
     build_system,
-    input_grid,
+    frame_grid,
 )
+from nephi.settings import TrainingObjectiveSettings
 
 DENSE = FieldSettings(spacings=(24.0, 12.0), channels=4, hidden=8, amplitude=4.0)
 CODED = replace(DENSE, encoding="coordinates", decoder="gated-sine", layers=2, global_codes=3, local_codes=4)
@@ -36,16 +36,16 @@ SYSTEMS = {
 def model(name: str, dimension: int, **frame: object) -> StoredModel:
     """A system with its last layers away from zero: it moves points by millimetres, and without folds."""
     shape, spacing = (24, 20, 18)[:dimension], (3.0, 4.0, 3.5)[:dimension]
-    seen = replace(InputSettings(shape, spacing), **frame)
+    seen = replace(FrameSettings(shape, spacing), **frame)
     generator = torch.Generator().manual_seed(5)
-    system = build_system(SYSTEMS[name], input_grid(seen), generator)
+    system = build_system(SYSTEMS[name], frame_grid(seen), generator)
     last = [p for n, p in system.named_parameters() if "decoder.last" in n or n.startswith("network.last")]
     with torch.no_grad():
         for parameter in last:
             parameter += (0.4 if isinstance(system, NephiSystem) else 0.05) * torch.randn(
                 parameter.shape, generator=generator
             )
-    return StoredModel(SYSTEMS[name], seen, ObjectiveSettings(), system, {"seed": 5})
+    return StoredModel(SYSTEMS[name], seen, TrainingObjectiveSettings(), system, {"seed": 5})
 
 
 def scene(points: torch.Tensor) -> torch.Tensor:

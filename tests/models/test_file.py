@@ -12,18 +12,18 @@ from nephi.errors import DataError
 from nephi.fields import FieldSettings
 from nephi.models import (
     EncoderSettings,
-    InputSettings,
+    FrameSettings,
     ModelSettings,
-    ObjectiveSettings,
     StoredModel,
     UNetSettings,
     build_system,
-    input_grid,
+    frame_grid,
     model_bytes,
     model_tensors,
     read_model,
     write_model,
 )
+from nephi.settings import TrainingObjectiveSettings
 
 FIELD = FieldSettings(spacings=(12.0, 6.0), channels=2, hidden=8, global_codes=3, local_codes=2, code_spacing=9.0)
 ENCODER = EncoderSettings(filters=(4, 8), pooled=2, features=8)
@@ -34,16 +34,16 @@ MODELS = {
     "auto-decoder": ModelSettings("auto-decoder", pairs=5, field=FIELD),
     "unet": ModelSettings("unet", unet=UNetSettings((4, 4))),
 }
-FRAMES = {2: InputSettings((20, 14), (2.0, 3.0)), 3: InputSettings((12, 14, 10), (2.0, 3.0, 4.0))}
+FRAMES = {2: FrameSettings((20, 14), (2.0, 3.0)), 3: FrameSettings((12, 14, 10), (2.0, 3.0, 4.0))}
 
 
 def stored(name: str, dimension: int) -> StoredModel:
     frame = FRAMES[dimension]
-    system = build_system(MODELS[name], input_grid(frame), torch.Generator().manual_seed(3))
+    system = build_system(MODELS[name], frame_grid(frame), torch.Generator().manual_seed(3))
     with torch.no_grad():
         for parameter in system.parameters():
             parameter += 0.01  # away from the identity
-    return StoredModel(MODELS[name], frame, ObjectiveSettings(gradicon=1.25), system, {"seed": 4})
+    return StoredModel(MODELS[name], frame, TrainingObjectiveSettings(gradicon=1.25), system, {"seed": 4})
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -7,7 +7,8 @@ import torch
 
 from nephi.fields import FieldSettings
 from nephi.geometry import Grid
-from nephi.models import ModelSettings, ObjectiveSettings, PairBatch, System, build_system
+from nephi.models import ModelSettings, PairBatch, System, build_system
+from nephi.settings import TrainingObjectiveSettings
 
 
 def generator(seed: int = 2) -> torch.Generator:
@@ -25,7 +26,7 @@ def trained(system: System, images: tuple[torch.Tensor, torch.Tensor], steps: in
     batch = PairBatch(*images, pair_ids=torch.arange(len(images[0])))
     generators, losses = [generator(k) for k in range(3)], []
     for _ in range(steps):
-        terms = system.terms(batch, ObjectiveSettings(points=100, regular_points=10, codes=0.0), generators)
+        terms = system.terms(batch, TrainingObjectiveSettings(points=100, background_points=10, codes=0.0), generators)
         loss = torch.stack(list(terms.values())).sum()
         optimiser.zero_grad()
         loss.backward()
@@ -72,7 +73,7 @@ def test_only_the_pairs_of_a_batch_get_gradients(
     trained(system, images, 2)
     system.zero_grad()
     batch = PairBatch(*(image[:1] for image in images), pair_ids=torch.tensor([1]))
-    terms = system.terms(batch, ObjectiveSettings(points=100, regular_points=10), [generator()])
+    terms = system.terms(batch, TrainingObjectiveSettings(points=100, background_points=10), [generator()])
     torch.stack(list(terms.values())).sum().backward()
     for parameter in system.network.steps[0].encoder.parameters():
         assert parameter.grad is not None and bool((parameter.grad[[0, 2]] == 0).all())

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from nephi.errors import UsageError
 from nephi.fields import FieldSettings
 from nephi.geometry import Grid, interpolate_batch
 from nephi.models import (
@@ -14,13 +13,13 @@ from nephi.models import (
     ModelSettings,
     NephiNetwork,
     NephiSteps,
-    ObjectiveSettings,
     PairBatch,
     UNetSettings,
     build_system,
     dense_jacobian,
 )
 from nephi.models.steps import blurred
+from nephi.settings import TrainingObjectiveSettings
 from nephi.transforms import ComposedMaps, DisplacementMaps
 
 ENCODER = EncoderSettings(filters=(4, 8, 8), features=16)
@@ -67,7 +66,7 @@ def test_dense_jacobian_of_a_linear_map(grid: Grid) -> None:
 def test_terms_of_the_identity(field_settings: FieldSettings, grid: Grid, images: Images) -> None:
     """Equal images that do not move: perfect correlation, perfect consistency."""
     system = build_system(ModelSettings(field=field_settings, encoder=ENCODER), grid, generator())
-    settings = ObjectiveSettings(points=100, regular_points=10)
+    settings = TrainingObjectiveSettings(points=100, background_points=10)
     terms = system.terms(PairBatch(images[0], images[0]), settings, generators())
     assert terms["similarity"].item() == pytest.approx(0, abs=0.05)
     assert terms["gradicon"].item() == pytest.approx(0, abs=1e-10)
@@ -141,7 +140,7 @@ def test_training_lowers_the_loss(field_settings: FieldSettings, grid: Grid) -> 
         for shift in (0.0, 0.1 * size)
     )
     model = ModelSettings(field=replace(field_settings, amplitude=0.3), encoder=ENCODER, unet=UNetSettings((4, 8, 8)))
-    settings = ObjectiveSettings(points=200, regular_points=20, codes=0.0, diffusion=0.01)
+    settings = TrainingObjectiveSettings(points=200, background_points=20, codes=0.0, diffusion=0.01)
     for system in ("nephi", "unet"):
         network, drawn = build_system(replace(model, system=system), grid, generator()), generators(1)
         optimiser = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], 3e-3)
@@ -160,7 +159,7 @@ def test_terms_are_means_over_the_pairs(system: str, field_settings: FieldSettin
     """Whoever shares a batch: halves on two machines, or one after the other, add up to the whole."""
     model = ModelSettings(system, field=field_settings, encoder=ENCODER, unet=UNetSettings((4, 8, 8)))
     network = build_system(model, grid, generator())
-    settings = ObjectiveSettings(points=100, regular_points=10)
+    settings = TrainingObjectiveSettings(points=100, background_points=10)
     whole = network.terms(PairBatch(*images), settings, generators())
     apart = [network.terms(PairBatch(*(i[k : k + 1] for i in images)), settings, [generators()[k]]) for k in range(3)]
     for name, term in whole.items():
@@ -172,9 +171,3 @@ def test_a_displacement_is_exact_at_voxel_centres(grid: Grid, images: Images) ->
     points = grid.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
     moved = DisplacementMaps(displacement, grid)(points) - points
     torch.testing.assert_close(moved, displacement.flatten(2).transpose(1, 2), rtol=0, atol=1e-3)
-
-
-def test_what_cannot_be_is_refused() -> None:
-    for wrong in ({"points": 1}, {"regular_points": 0}, {"gradicon": -1.0}):
-        with pytest.raises(UsageError, match="objective: expected"):
-            ObjectiveSettings(**wrong)

@@ -55,8 +55,13 @@ def test_terms_and_gradient_are_those_of_autograd(
 ) -> None:
     settings = changed(
         preset("generic"),
-        fit={"similarity": similarity},
-        regularity={"points": points, "icon": 0.3, "folding": 50.0, "diffusion": 0.1},
+        objective={
+            "similarity": similarity,
+            "regularization_points": points,
+            "icon": 0.6,
+            "folding": 50.0,
+            "diffusion": 0.1,
+        },
     )
     fields, level, draw = scene(dimension)
     compiled = compiled_objective(fields, settings)
@@ -77,11 +82,11 @@ def test_terms_and_gradient_are_those_of_autograd(
 @pytest.mark.parametrize(
     "change",
     [
-        {"fit": {"similarity": "nmi"}},
-        {"fit": {"similarity": "mind", "radius": 2}},
-        {"fit": {"similarity": "mse", "radius": 0}},
-        {"regularity": {"bending": 1.0}},
-        {"regularity": {"volume": 1.0}},
+        {"objective": {"similarity": "nmi"}},
+        {"objective": {"similarity": "mind", "radius": 2}},
+        {"objective": {"similarity": "mse", "radius": 0}},
+        {"objective": {"bending": 1.0}},
+        {"objective": {"volume": 1.0}},
     ],
 )
 def test_settings_without_kernels_are_left_to_autograd(change: dict[str, dict[str, object]], changed: Change) -> None:

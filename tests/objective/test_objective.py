@@ -69,8 +69,13 @@ def test_consistency_is_that_of_the_fields(
     level = Level(level.fixed, level.moving, patch_offsets(2, radius, 3.0))
     settings = changed(
         quick,
-        fit={"radius": radius, "similarity": similarity},
-        regularity={"points": points, "gradicon": 0.7, "icon": 0.3},
+        objective={
+            "radius": radius,
+            "similarity": similarity,
+            "regularization_points": points,
+            "gradicon": 1.4,
+            "icon": 0.6,
+        },
     )
     terms = loss_terms(fields, level, draw, settings, 0.5)
     both = pieces(fields, draw, points)
@@ -111,7 +116,9 @@ def test_points_that_leave_the_image_do_not_count(fields: FieldPair, level: Leve
 
 
 def test_one_field_alone(fields: FieldPair, level: Level, draw: Draw, quick: Settings, changed: Change) -> None:
-    settings = changed(quick, regularity={"folding": 1.0, "diffusion": 0.2, "volume": 0.3, "bending": 2.0})
+    settings = changed(
+        quick, objective={"gradicon": 0.0, "icon": 0.0, "folding": 1.0, "diffusion": 0.2, "volume": 0.3, "bending": 2.0}
+    )
     terms = loss_terms(FieldPair(fields.forward_field, None), level, draw, settings, 0.5)
     assert set(terms) == {"similarity", "folding", "diffusion", "volume", "bending"}
     x = torch.cat([draw.fixed, draw.everywhere])
@@ -123,5 +130,5 @@ def test_one_field_alone(fields: FieldPair, level: Level, draw: Draw, quick: Set
 def test_weights_of_0_leave_their_terms_out(
     fields: FieldPair, level: Level, draw: Draw, quick: Settings, changed: Change
 ) -> None:
-    settings = changed(quick, regularity={"gradicon": 0.0, "icon": 0.0})
+    settings = changed(quick, objective={"gradicon": 0.0, "icon": 0.0})
     assert set(loss_terms(fields, level, draw, settings, 0.5)) == {"similarity"}

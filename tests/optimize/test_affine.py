@@ -215,7 +215,7 @@ Change = Callable[..., Settings]
 
 
 def only_start(brief: Settings, changed: Change) -> Settings:
-    return changed(brief, affine={"kind": "none"}, fit={"rate": 1e-9})
+    return changed(brief, affine={"kind": "none"}, optimization={"rate": 1e-9})
 
 
 def test_a_given_transform_is_the_start(shapes: PhantomPair, brief: Settings, changed: Change) -> None:

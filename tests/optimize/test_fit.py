@@ -59,7 +59,7 @@ def test_the_history_has_a_row_for_each_step(fitted: Registration, quick: Settin
 
 
 def test_without_an_inverse_field(shapes: PhantomPair, quick: Settings, changed: Change) -> None:
-    settings = changed(quick, field={"inverse": False}, regularity={"diffusion": 0.05})
+    settings = changed(quick, field={"inverse": False}, objective={"gradicon": 0.0, "icon": 0.0, "diffusion": 0.05})
     result = register(shapes.fixed, shapes.moving, settings=settings)
     assert result.stored.steps[0].pair.inverse_field is None
     assert mean_error(result, shapes) < 1.0
@@ -72,7 +72,7 @@ def test_without_an_inverse_field(shapes: PhantomPair, quick: Settings, changed:
 def test_every_similarity_lowers_the_error(name: str, shapes: PhantomPair, quick: Settings, changed: Change) -> None:
     settings = with_similarity(quick, name)
     if name in ("mse", "ncc", "nmi"):  # global measures compare single points
-        settings = changed(settings, fit={"radius": 0, "patches": 1500})
+        settings = changed(settings, objective={"radius": 0, "points": 1500})
     result = register(shapes.fixed, shapes.moving, settings=settings)
     assert mean_error(result, shapes) < (1.2 if name == "mse" else 0.7)
     assert evaluate(result.transform, mask=shapes.fixed_mask).regularity.folding_percent == 0
@@ -84,7 +84,7 @@ def test_a_contrast_that_rises_and_falls(shapes: PhantomPair, quick: Settings, c
     share = (data - data.min()) / (data.max() - data.min())
     moving = shapes.moving.with_data((1000 * (0.5 + 0.4 * torch.cos(5 * share))).to(torch.int16))
     plain = changed(with_similarity(quick, "pooled"), affine={"similarity": "nmi"})
-    matched = changed(plain, fit={"match_contrast": True})
+    matched = changed(plain, optimization={"match_intensities": True})
     errors = [mean_error(register(shapes.fixed, moving, settings=s), shapes) for s in (plain, matched)]
     assert errors[1] < 0.7 < errors[0]
 
@@ -93,7 +93,7 @@ def test_a_contrast_that_rises_and_falls(shapes: PhantomPair, quick: Settings, c
 def test_inverted_contrast(name: str, shapes: PhantomPair, quick: Settings, changed: Change) -> None:
     settings = with_similarity(quick, name)
     if name == "nmi":
-        settings = changed(settings, fit={"radius": 0, "patches": 1500})
+        settings = changed(settings, objective={"radius": 0, "points": 1500})
     inverted = shapes.moving.with_data((1000 - shapes.moving.data).to(torch.int16))
     result = register(shapes.fixed, inverted, settings=settings)
     assert mean_error(result, shapes) < 0.7
@@ -107,7 +107,7 @@ def test_every_encoding_fits_with_every_decoder(
     field = {"encoding": encoding, "decoder": decoder, "frequencies": 24, "hidden": 32, "table_size": 64}
     field["layers"] = 1 if decoder == "silu" else 2
     rate = 1e-2 if decoder == "silu" else 2e-3
-    settings = changed(quick, field=field, fit={"rate": rate, "patches": 192, "plateau": 0.0})
+    settings = changed(quick, field=field, objective={"points": 192}, optimization={"rate": rate, "plateau": 0.0})
     result = register(shapes.fixed, shapes.moving, settings=settings)
     assert mean_error(result, shapes) < 0.8 * AFFINE
     assert evaluate(result.transform, mask=shapes.fixed_mask).regularity.smallest > 0
@@ -119,7 +119,7 @@ def test_every_encoding_fits_with_every_decoder(
 def test_a_heavy_regulariser_smooths(
     name: str, weight: float, fitted: Registration, shapes: PhantomPair, quick: Settings, changed: Change
 ) -> None:
-    settings = changed(quick, regularity={"gradicon": 0.2, name: weight}, fit={"plateau": 0.0})
+    settings = changed(quick, objective={"gradicon": 0.4, name: weight}, optimization={"plateau": 0.0})
     result = register(
         shapes.fixed,
         shapes.moving,
@@ -136,11 +136,12 @@ def test_the_regulariser_keeps_the_map_from_folding(shapes: PhantomPair, quick: 
     """A step size far too large folds the map; the folding penalty and gradient inverse consistency do not let it."""
     wild = changed(
         quick,
-        fit={"rate": 0.1, "similarity": "mse", "radius": 0, "plateau": 0.0},
+        objective={"similarity": "mse", "radius": 0},
+        optimization={"rate": 0.1, "plateau": 0.0},
         field={"spacings": (24.0, 12.0, 6.0)},
     )
-    loose = changed(wild, regularity={"gradicon": 0.0, "icon": 0.0})
-    firm = changed(wild, regularity={"gradicon": 1.0, "folding": 50.0})
+    loose = changed(wild, objective={"gradicon": 0.0, "icon": 0.0})
+    firm = changed(wild, objective={"gradicon": 2.0, "folding": 50.0})
     smallest = [
         evaluate(
             register(shapes.fixed, shapes.moving, settings=s, fixed_mask=shapes.fixed_mask).transform,
@@ -153,7 +154,7 @@ def test_the_regulariser_keeps_the_map_from_folding(shapes: PhantomPair, quick: 
 
 
 def test_latent_codes_are_shared_and_penalised(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
-    settings = changed(brief, field={"global_codes": 3, "local_codes": 2}, regularity={"codes": 0.01})
+    settings = changed(brief, field={"global_codes": 3, "local_codes": 2}, objective={"codes": 0.01})
     result = register(shapes.fixed, shapes.moving, settings=settings)
     pair = result.stored.steps[0].pair
     assert pair is not None and pair.inverse_field is not None
@@ -164,7 +165,7 @@ def test_latent_codes_are_shared_and_penalised(shapes: PhantomPair, brief: Setti
 def test_a_share_of_the_voxels_bounds_the_points(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
     """NePhi's rule: 2 % of the voxels, at most `patches`. Fewer points give another fit; a larger bound does not."""
     few, same, more = (
-        register(shapes.fixed, shapes.moving, settings=changed(brief, fit={"share": share, "patches": patches}))
+        register(shapes.fixed, shapes.moving, settings=changed(brief, objective={"fraction": share, "points": patches}))
         for share, patches in ((0.01, 5000), (0.01, 9000), (0.02, 9000))
     )
     assert few.history == same.history != more.history
@@ -178,8 +179,8 @@ def test_a_share_of_the_voxels_bounds_the_points(shapes: PhantomPair, brief: Set
     ],
 )
 def test_a_fit_that_diverges_says_so(rate: float, shapes: PhantomPair, brief: Settings, changed: Change) -> None:
-    settings = changed(brief, fit={"rate": rate})
-    with pytest.raises(DataError, match=r"diverged.*fit\.rate"):
+    settings = changed(brief, optimization={"rate": rate})
+    with pytest.raises(DataError, match=r"diverged.*optimization\.rate"):
         register(shapes.fixed, shapes.moving, settings=settings)
 
 

@@ -43,7 +43,7 @@ def test_levels_have_the_shapes_of_what_is_looked_up(limit: int, monkeypatch: py
         made = make_pair(pair.fixed, pair.moving, None, None, found.settings.image, found.settings.detail)
         for level in found.levels:
             for pyramid, shape in ((made.fixed_levels, level.fixed_shape), (made.moving_levels, level.moving_shape)):
-                apart = level.settings.spacing if found.settings.fit.radius else 0.0
+                apart = level.settings.spacing if found.settings.objective.radius else 0.0
                 assert isinstance(pyramid, Pyramid)
                 assert tuple(pyramid.sampler(level.settings.smoothing, apart).image.data.shape) == shape
 

@@ -8,13 +8,12 @@ from torch import Tensor
 
 from nephi.optimize.schedule import EVERY, Schedule
 from nephi.results import Registration
-from nephi.settings import Settings
-from nephi.settings.registration import FitSettings, LevelSettings
+from nephi.settings import FitOptimizationSettings, LevelSettings, Settings
 
 
-def settings_of(steps: list[int], **fit: object) -> Settings:
+def settings_of(steps: list[int], **optimization: object) -> Settings:
     levels = tuple(LevelSettings(n, 0.0, 3.0) for n in steps)
-    return replace(Settings(), fit=replace(FitSettings(), **fit), levels=levels)
+    return replace(Settings(), optimization=FitOptimizationSettings(**optimization), levels=levels)
 
 
 def walk(settings: Settings, losses: Tensor) -> tuple[list[float], list[float], list[int]]:
@@ -64,7 +63,7 @@ def test_without_decay_the_rate_stays() -> None:
 @pytest.mark.parametrize("warmup", [0.0, 0.5, 1.0])
 def test_rates_stay_between_0_and_the_set_one(warmup: float) -> None:
     _, rates, _ = walk(settings_of([7, 5], warmup=warmup), FALLING)
-    assert all(0 < rate <= FitSettings().rate for rate in rates)
+    assert all(0 < rate <= FitOptimizationSettings().rate for rate in rates)
 
 
 def test_a_plateau_ends_a_level_early() -> None:

@@ -100,7 +100,7 @@ def test_inverted_contrast_passes_where_the_measure_suits(
 ) -> None:
     settings = with_similarity(quick, name)
     if name == "nmi":
-        settings = changed(settings, fit={"radius": 0, "patches": 1500})
+        settings = changed(settings, objective={"radius": 0, "points": 1500})
     assert register(shapes.fixed, inverted(shapes.moving), settings=settings).warnings == ()
 
 

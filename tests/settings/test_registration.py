@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
@@ -10,9 +10,19 @@ import torch
 
 from nephi.errors import UsageError
 from nephi.geometry import Grid
-from nephi.settings import Settings, preset, preset_names, with_similarity
+from nephi.settings import (
+    AffineSettings,
+    FitObjectiveSettings,
+    FitOptimizationSettings,
+    ImageSettings,
+    LevelSettings,
+    Settings,
+    TrainingObjectiveSettings,
+    preset,
+    preset_names,
+    with_similarity,
+)
 from nephi.settings.changes import in_millimetres
-from nephi.settings.registration import AffineSettings, FitSettings, ImageSettings, LevelSettings, RegularitySettings
 
 WRONG = [
     (ImageSettings, {"window": (1.0,)}, "image.window"),
@@ -38,19 +48,19 @@ WRONG = [
     (LevelSettings, {"smoothing": -1.0}, "smoothing"),
     (LevelSettings, {"smoothing": math.nan}, "smoothing"),
     (LevelSettings, {"spacing": 0.0}, "spacing"),
-    (RegularitySettings, {"points": 0}, "regularity.points"),
-    (RegularitySettings, {"everywhere": -1}, "regularity.everywhere"),
-    (RegularitySettings, {"gradicon": -0.1}, "regularity.gradicon"),
-    (RegularitySettings, {"icon": math.inf}, "regularity.icon"),
-    (RegularitySettings, {"bending_step": 0.0}, "regularity.bending_step"),
-    (FitSettings, {"similarity": "ssd"}, "ssd"),
-    (FitSettings, {"patches": 0}, "fit.patches"),
-    (FitSettings, {"radius": -1}, "fit.radius"),
-    (FitSettings, {"radius": 0}, "fit.radius"),  # lncc2 has no correlation within one sample
-    (FitSettings, {"similarity": "mind"}, "fit.radius"),
-    (FitSettings, {"rate": -1e-3}, "fit.rate"),
-    (FitSettings, {"share": -0.1}, "fit.share"),
-    (FitSettings, {"plateau": math.nan}, "fit.plateau"),
+    (FitObjectiveSettings, {"regularization_points": -1}, "objective.regularization_points"),
+    (FitObjectiveSettings, {"background_points": -1}, "objective.background_points"),
+    (FitObjectiveSettings, {"gradicon": -0.1}, "objective.gradicon"),
+    (FitObjectiveSettings, {"icon": math.inf}, "objective.icon"),
+    (FitObjectiveSettings, {"bending_step": 0.0}, "objective.bending_step"),
+    (FitObjectiveSettings, {"similarity": "ssd"}, "ssd"),
+    (FitObjectiveSettings, {"points": 0}, "objective.points"),
+    (FitObjectiveSettings, {"radius": -1}, "objective.radius"),
+    (FitObjectiveSettings, {"radius": 0}, "objective.radius"),  # lncc2 has no correlation within one sample
+    (FitObjectiveSettings, {"similarity": "mind"}, "objective.radius"),
+    (FitOptimizationSettings, {"rate": -1e-3}, "optimization.rate"),
+    (FitObjectiveSettings, {"fraction": -0.1}, "objective.fraction"),
+    (FitOptimizationSettings, {"plateau": math.nan}, "optimization.plateau"),
     (Settings, {"transform": "bspline"}, "transform"),
     (Settings, {"threads": -1}, "threads"),
     (Settings, {"length_unit": -1.0}, "length_unit"),
@@ -79,14 +89,14 @@ def test_refuses_what_fails_later(kind: Callable[..., Any], values: dict[str, An
 
 def test_is_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
-        Settings().fit.rate = 1.0  # type: ignore[misc]
+        Settings().optimization.rate = 1.0  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("name", ["mse", "ncc", "lncc", "lncc2", "mind", "nmi"])
 def test_with_similarity_makes_settings_that_hold(name: str) -> None:
     settings = with_similarity(Settings(), name)
-    assert settings.fit.similarity == name
-    assert settings.fit.radius == (2 if name == "mind" else Settings().fit.radius)
+    assert settings.objective.similarity == name
+    assert settings.objective.radius == (2 if name == "mind" else Settings().objective.radius)
     assert settings.affine.similarity == {"mind": "nmi", "nmi": "nmi", "mse": "mse"}.get(name, "ncc")
 
 
@@ -104,8 +114,8 @@ def test_lengths_in_millimetres_scale_with_the_unit() -> None:
     assert scaled.affine.smoothing == tuple(0.5 * s for s in settings.affine.smoothing)
     assert [v.spacing for v in scaled.levels] == [0.5 * v.spacing for v in settings.levels]
     assert [v.steps for v in scaled.levels] == [v.steps for v in settings.levels]
-    assert scaled.regularity.icon == settings.regularity.icon / 0.25  # per mm^2
-    assert scaled.regularity.gradicon == settings.regularity.gradicon  # dimensionless
+    assert scaled.objective.icon == settings.objective.icon / 0.25  # per mm^2
+    assert scaled.objective.gradicon == settings.objective.gradicon  # dimensionless
     assert in_millimetres(scaled, Grid.from_spacing((10, 10), [1.0, 1.0])) == scaled
 
 
@@ -124,3 +134,29 @@ def test_presets_suit_small_and_large_images(name: str) -> None:
     for size in (0.01, 1.0, 30.0):
         settings = in_millimetres(preset(name), Grid.from_spacing((50, 40, 30), [size] * 3))
         assert all(torch.isfinite(torch.tensor(settings.field.spacings)))
+
+
+def test_weights_that_the_fields_cannot_use_are_refused_by_name() -> None:
+    settings = Settings()
+    with pytest.raises(UsageError, match=r"objective\.gradicon: expected 0 for .*inverse = false, without inverse"):
+        replace(settings, field=replace(settings.field, inverse=False))
+    one_way = replace(settings.objective, gradicon=0.0, icon=0.0)
+    assert not replace(settings, field=replace(settings.field, inverse=False), objective=one_way).field.inverse
+    with pytest.raises(UsageError, match=r"objective\.icon: .*inverse"):
+        replace(settings, field=replace(settings.field, inverse=False), objective=replace(one_way, icon=1.0))
+    waves, codes = replace(settings.field, encoding="fourier"), replace(settings.objective, codes=0.5)
+    with pytest.raises(UsageError, match=r"objective\.codes: expected 0 for .*'fourier'.* latent values, got 0\.5"):
+        replace(settings, field=waves, objective=codes)
+    assert replace(settings, field=replace(waves, local_codes=2), objective=codes).objective.codes == 0.5
+
+
+def test_regularization_needs_points() -> None:
+    with pytest.raises(UsageError, match=r"objective\.gradicon: expected regularization_points or background_points"):
+        FitObjectiveSettings(regularization_points=0, background_points=0)
+    FitObjectiveSettings(regularization_points=0, background_points=0, gradicon=0.0, icon=0.0)
+
+
+def test_trainings_and_fits_check_their_own_settings() -> None:
+    for wrong in ({"points": 1}, {"gradicon": -1.0}, {"landmark_points": 0}, {"spacing": 0.0}, {"landmarks": -1.0}):
+        with pytest.raises(UsageError, match=f"objective.{next(iter(wrong))}: expected"):
+            TrainingObjectiveSettings(**wrong)

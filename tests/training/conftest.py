@@ -12,8 +12,9 @@ import torch
 
 import nephi
 from nephi.fields import FieldSettings
-from nephi.models import EncoderSettings, InputSettings, ModelSettings, ObjectiveSettings, UNetSettings
+from nephi.models import EncoderSettings, FrameSettings, ModelSettings, UNetSettings
 from nephi.phantoms import silhouettes
+from nephi.settings import TrainingObjectiveSettings
 from nephi.training import AugmentSettings, DataSettings, LoopSettings, TrainSettings
 
 SIZE = 24
@@ -66,9 +67,9 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(shapes: Path) -> TrainSettings:
     return TrainSettings(
         DataSettings(str(shapes)),
-        InputSettings((SIZE, SIZE), (1.0, 1.0), window=(0.0, 1.0)),
+        FrameSettings((SIZE, SIZE), (1.0, 1.0), window=(0.0, 1.0)),
         ModelSettings(field=FIELD, encoder=EncoderSettings((4, 8), features=8), unet=UNetSettings((4, 4))),
-        ObjectiveSettings(points=100, regular_points=10),
+        TrainingObjectiveSettings(points=100, background_points=10),
         AUGMENT,
         LOOP,
     )

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nephi.errors import UsageError
-from nephi.models import StoredModel, build_system, input_grid
+from nephi.models import StoredModel, build_system, frame_grid
 from nephi.training import TrainSettings, read_train_settings, train_settings_toml
 from nephi.training.checks import check_model
 from nephi.training.settings_file import difference, lasting_table
@@ -37,6 +37,8 @@ def test_the_index_lies_relative_to_the_configuration(tmp_path: Path) -> None:
         ("[train]\nsteps = 1.5\n", "c.toml: train.steps: expected a whole number, got 1.5"),
         ('[frame]\nshape = "cube"\n', "c.toml: frame.shape: expected a list"),
         ("[model.encoder]\nfilters = [4, 0]\n", "c.toml: encoder: expected filters"),
+        ("[objective]\ncontrast = 1\n", "c.toml: objective.contrast: is now objective.variance_floor"),
+        ("[objective]\nregular_points = 1\n", "c.toml: objective.regular_points: is now objective.background_points"),
         ("[train\n", "c.toml: .*not a TOML file"),
     ],
 )
@@ -46,7 +48,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None
 
 
 def stored(settings: TrainSettings) -> StoredModel:
-    system = build_system(settings.model, input_grid(settings.frame), torch.Generator().manual_seed(0))
+    system = build_system(settings.model, frame_grid(settings.frame), torch.Generator().manual_seed(0))
     return StoredModel(settings.model, settings.frame, settings.objective, system)
 
 

@@ -1,4 +1,4 @@
-"""The interactive viewer: a web page served to this machine only."""
+"""The viewer: a page in the browser, served to this machine alone."""
 
 from nephi.report.viewer.viewer import Viewer
 

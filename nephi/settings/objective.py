@@ -1,0 +1,142 @@
+"""The settings of the loss that fits and trainings minimise: one set of weights with one meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from nephi.errors import UsageError
+from nephi.losses import LOCAL, similarity_factors
+from nephi.settings.validation import require_above, require_at_least
+
+REGULARIZATION_WEIGHTS = ("gradicon", "icon", "folding", "diffusion", "volume", "bending")
+"""The weights of terms that are computed at the regularization points."""
+INVERSE_WEIGHTS = ("gradicon", "icon")
+"""The weights of terms that compare a map with its inverse."""
+PENALTY_WEIGHTS = ("codes",)
+"""The weights of scalars that maps report, by the name of the penalty (`nephi.transforms.Maps.penalties`)."""
+
+
+@dataclass(frozen=True)
+class ObjectiveSettings:
+    """The similarity of the images, the weights of the regularization terms, and the random points of either.
+
+    similarity: a name in `nephi.losses.SIMILARITIES` or a weighted sum such as `lncc2 + 10 mse`; the mean over both
+        directions.
+    variance_floor: standard deviation, of intensities in the window, at which a patch counts half in `lncc` and
+        `lncc2`.
+    points: random points for the similarity in each direction, inside the masks where images have one, new at each
+        step.
+    radius: of 1 or more makes each point the centre of a patch of `(2 radius + 1)^D` samples, which the Jacobian
+        deforms to first order; 0 compares single points, for the global measures. Patches in 2-D have at least
+        radius 2: the 9 samples of radius 1 are too few to correlate.
+    regularization_points: so many of these points, the first, are used for the regularization terms as well.
+    background_points: further points for the regularization terms over the whole grid, so that the maps are regular
+        outside the masks.
+    gradicon: weight of `|J_inverse J - I|^2` (sum over matrix entries), the mean over both orders of composition.
+    icon: weight of `|inverse(phi(x)) - x|^2`, per mm^2, the mean over both orders. In a fit it grows linearly from 0:
+        held from the start it would keep both maps at the identity, where they agree.
+    folding: weight of `max(0.1 - det J, 0)^2`. In a fit, folds that remain in the masks are removed at the end.
+    diffusion: weight of `|J - I|^2` (sum over matrix entries).
+    volume: weight of `|det J - 1|`.
+    bending: weight of the squared second derivatives, per mm^-2, by differences of the Jacobian over `bending_step` mm.
+    codes: weight of the mean magnitude of the latent values, for maps that have some.
+
+    folding, diffusion, volume and bending are means over the points of both maps, or of the one there is.
+    """
+
+    similarity: str = "lncc2"
+    variance_floor: float = 0.056
+    points: int = 256
+    radius: int = 1
+    regularization_points: int = 128
+    background_points: int = 32
+    gradicon: float = 0.4
+    icon: float = 0.04
+    folding: float = 0.0
+    diffusion: float = 0.0
+    volume: float = 0.0
+    bending: float = 0.0
+    bending_step: float = 2.0
+    codes: float = 0.0
+
+    def patch_radius(self, dimension: int) -> int:
+        """Return the radius of patches in images of `dimension` axes."""
+        return max(self.radius, 2) if dimension == 2 and self.radius else self.radius
+
+    def __post_init__(self) -> None:
+        names = similarity_factors(self.similarity).keys()
+        if "mind" in names and self.radius != 2:
+            raise UsageError(f"objective.radius: similarity mind needs patches of radius 2, got {self.radius}")
+        if names & {*LOCAL} and self.radius < 1:
+            raise UsageError(f"objective.radius: similarity {self.similarity} needs a radius of at least 1, got 0")
+        weights = {name: getattr(self, name) for name in (*REGULARIZATION_WEIGHTS, *PENALTY_WEIGHTS)}
+        require_at_least("objective", 0, radius=self.radius, **weights)
+        counts = {name: getattr(self, name) for name in ("regularization_points", "background_points")}
+        require_at_least("objective", 0, **counts)
+        require_at_least("objective", 1, points=self.points)
+        require_above("objective", 0.0, variance_floor=self.variance_floor, bending_step=self.bending_step)
+        used = [name for name in REGULARIZATION_WEIGHTS if weights[name]]
+        if used and not any(counts.values()):
+            raise UsageError(
+                f"objective.{used[0]}: expected regularization_points or background_points above 0 to compute it at, "
+                "got 0 and 0"
+            )
+
+
+@dataclass(frozen=True)
+class FitObjectiveSettings(ObjectiveSettings):
+    """The objective of a fit.
+
+    fraction: above 0, the number of points is this fraction of the fixed image's voxels, at most `points` (NePhi's
+        rule).
+    """
+
+    fraction: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least("objective", 0, fraction=self.fraction)
+
+
+@dataclass(frozen=True)
+class TrainingObjectiveSettings(ObjectiveSettings):
+    """The objective of a training; the defaults are NePhi's (Tian et al., ECCV 2024).
+
+    spacing: mm between the samples of a patch.
+    landmarks: weight of the mean distance, in mm, between known corresponding points, for pairs that have some.
+    landmark_points: random ones of a pair's landmarks that are used at each step.
+    """
+
+    similarity: str = "ncc"
+    variance_floor: float = 0.1
+    points: int = 2000
+    radius: int = 0
+    regularization_points: int = 0
+    background_points: int = 128
+    gradicon: float = 0.3
+    icon: float = 0.0
+    codes: float = 0.01
+    spacing: float = 4.0
+    landmarks: float = 0.0
+    landmark_points: int = 200
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least("objective", 2, points=self.points)
+        require_at_least("objective", 0, landmarks=self.landmarks)
+        require_at_least("objective", 1, landmark_points=self.landmark_points)
+        require_above("objective", 0.0, spacing=self.spacing)
+
+
+def check_weights(settings: ObjectiveSettings, has_inverse: bool, penalties: Collection[str], name: str) -> None:
+    """Raise `UsageError` naming the first weight above 0 of a term that maps do not have.
+
+    `has_inverse` states whether the maps come with an inverse, `penalties` are the names of those that they report.
+    `name` of the maps or the model completes "expected 0 for".
+    """
+    missing = [] if has_inverse else [(weight, "inverse map") for weight in INVERSE_WEIGHTS]
+    missing += [(weight, "latent values") for weight in PENALTY_WEIGHTS if weight not in penalties]
+    for weight, part in missing:
+        if value := getattr(settings, weight):
+            raise UsageError(f"objective.{weight}: expected 0 for {name}, without {part}, got {value}")
