@@ -12,7 +12,8 @@ from nephi.io.nifti.image import slab_writer
 from nephi.io.points.delimited import delimiter_of
 from nephi.io.points.landmarks import POINT_FORMATS, read_point_pairs, read_points, write_point_pairs, write_points
 from nephi.io.series import Series, read_series, write_series
-from nephi.io.transforms.transform_file import read_foreign_transform, write_affine
+from nephi.io.transforms.itk_writer import write_affine
+from nephi.io.transforms.transform_file import read_foreign_transform
 
 __all__ = [
     "CONVENTIONS",

@@ -12,8 +12,7 @@ from nephi.io.fields.conventions import require_representable
 from nephi.io.fields.displacement_writer import write_displacement
 from nephi.io.fields.interleaved import INTERLEAVED_SUFFIXES, write_interleaved
 from nephi.io.files.input_files import NIFTI_SUFFIXES, suffix_of
-from nephi.io.transforms.composite_file import COMPOSITE_SUFFIXES, write_composite
-from nephi.io.transforms.transform_file import AFFINE_SUFFIXES, write_affine
+from nephi.io.transforms.itk_writer import AFFINE_SUFFIXES, COMPOSITE_SUFFIXES, write_affine, write_composite
 from nephi.transforms import Transform, as_affine
 
 SUFFIXES: Mapping[str, tuple[str, ...]] = MappingProxyType(

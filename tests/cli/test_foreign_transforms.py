@@ -163,8 +163,12 @@ def test_a_matrix_of_flirt(flirt: tuple[Path, ...], tmp_path: Path, succeed: Cal
     ("given", "code", "message"),
     [
         ((), 3, "flirt.mat: expected a transform that states its convention"),
-        (("--fsl-fixed", "fixed"), 2, "needs both images: give --fsl-fixed (FLIRT's -ref) and --fsl-moving (its -in)"),
-        (("--transform-format", "fsl"), 2, "needs both images"),
+        (
+            ("--fsl-fixed", "fixed"),
+            2,
+            "expected both images for a matrix of FLIRT; give --fsl-fixed (-ref) and --fsl-moving (-in)",
+        ),
+        (("--transform-format", "fsl"), 2, "expected both images"),
         (("--fsl-fixed", "fixed", "--transform-format", "spm"), 2, "--fsl-fixed and --fsl-moving stand for"),
         (("--fsl-fixed", "fixed", "--transform-fixed", "fixed"), 2, "--fsl-fixed and --fsl-moving stand for"),
         (("--fsl-moving", "moving", "--transform-moving", "moving"), 2, "--fsl-fixed and --fsl-moving stand for"),

@@ -1,1 +1,1 @@
-"""Affine maps, splines and chains of other tools: ITK, ANTs, elastix, FSL, greedy, FreeSurfer."""
+"""Affine maps, B-splines and composite transforms of ITK, ANTs, elastix, FSL, greedy and FreeSurfer."""

@@ -1,7 +1,7 @@
-"""Affine maps as a plain matrix in text: FLIRT's, greedy's (and c3d's), NiftyReg's.
+"""Read affine maps from a matrix in text, as written by FLIRT, greedy (and c3d) and NiftyReg.
 
-The three look the same. greedy and NiftyReg write the map from fixed to moving points in RAS mm. FLIRT writes the map
-from moving to fixed points in FSL's scaled voxels, which depend on both images.
+The three formats are indistinguishable. greedy and NiftyReg write the map from fixed to moving points in RAS mm; FLIRT
+writes the map from moving to fixed points in FSL's scaled voxels, which depend on both images.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from nephi.transforms import AffineTransform
 MATRIX_CONVENTIONS = ("fsl", "greedy", "niftyreg")
 NUMBER_LIKE = re.compile(r"[+-]?(nan|inf(inity)?)|[^\s()#:]*[0-9][^\s()#:]*", re.IGNORECASE)
 MAX_SIZE = 2**14  # bytes
-ROUNDING = 1e-6  # of the last row, in tools that compute in float32
+ROUNDING = 1e-6  # tolerance of the last row, for tools that compute in float32
 
 
 def is_matrix_text(path: Path) -> bool:
-    """Return whether a file begins with a line of three or four numbers, also damaged ones (`0,98`, `O.98`, `nan`)."""
+    """Return whether a file starts with three or four numbers in a line, even damaged ones (`0,98`, `O.98`, `nan`)."""
     with open(require_file(path), "rb") as file:
         start = file.read(MAX_SIZE).decode("utf-8-sig", errors="replace").lstrip()
     words = start.splitlines()[0].split() if start else []
@@ -33,12 +33,12 @@ def is_matrix_text(path: Path) -> bool:
 
 
 def read_matrix_text(path: Path, convention: FieldConvention | None) -> AffineTransform:
-    """Read a 4x4 matrix, or 3x3 in 2-D, as a map of fixed to moving points (world mm, RAS).
+    """Read a 4x4 matrix, or 3x3 in 2-D, as a map from fixed to moving points (world mm, RAS).
 
-    `convention` names the tool, as the file does not: `greedy`, `niftyreg`, or `fsl` with the grids of both images.
+    `convention` states the tool, which the file does not: `greedy`, `niftyreg`, or `fsl` with the grids of both images.
 
-    Raises `DataError` naming the file when no such convention is given, for anything but a finite homogeneous matrix,
-    and when the images have not three dimensions (fsl); `UsageError` when the images of `fsl` are missing.
+    Raises `DataError` naming the file without such a convention, when the file is not a finite homogeneous matrix, and
+    for `fsl` when the images are not 3-D; `UsageError` for `fsl` without both images.
     """
     if convention is None or convention.name not in MATRIX_CONVENTIONS:
         raise DataError(
@@ -46,14 +46,14 @@ def read_matrix_text(path: Path, convention: FieldConvention | None) -> AffineTr
             "NiftyReg write with different meanings; give --fsl-fixed and --fsl-moving for FLIRT, "
             "--transform-format greedy (c3d's, too) or niftyreg for the others; nephi export converts it for --initial"
         )
-    matrix = _matrix(path)
+    matrix = _read_matrix(path)
     if convention.name != "fsl":
         with prefix_errors(path):
             return AffineTransform(matrix)
     fixed, moving = convention.fixed, convention.moving
     if fixed is None or moving is None:
         raise UsageError(
-            f"{path}: a matrix of FLIRT needs both images: give --fsl-fixed (FLIRT's -ref) and --fsl-moving (its -in)"
+            f"{path}: expected both images for a matrix of FLIRT; give --fsl-fixed (-ref) and --fsl-moving (-in)"
         )
     if {fixed.dimension, moving.dimension, len(matrix) - 1} != {3}:
         raise DataError(f"{path}: expected a 4x4 matrix and 3-D images for FLIRT, found other dimensions")
@@ -62,8 +62,8 @@ def read_matrix_text(path: Path, convention: FieldConvention | None) -> AffineTr
         return AffineTransform(torch.linalg.inv(world_to_tool("fsl", moving)) @ to_fixed @ world_to_tool("fsl", fixed))
 
 
-def _matrix(path: Path) -> Tensor:
-    """Return the homogeneous `(D + 1, D + 1)` matrix of a file, float64."""
+def _read_matrix(path: Path) -> Tensor:
+    """Read the homogeneous `(D + 1, D + 1)` matrix of a file, float64."""
     if path.stat().st_size > MAX_SIZE:
         raise DataError(f"{path}: expected a 4x4 matrix, found {path.stat().st_size} bytes")
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()

@@ -1,4 +1,4 @@
-"""Transforms of elastix: `TransformParameters.*.txt`, and the chain each one stands at the end of."""
+"""Read transforms of elastix: `TransformParameters.*.txt`, with the chain of initial transforms before each."""
 
 from __future__ import annotations
 
@@ -23,53 +23,48 @@ LINEAR_KINDS = {
     "Similarity": {2: "Similarity2DTransform", 3: "Similarity3DTransform"},
     "Affine": {2: "AffineTransform", 3: "AffineTransform"},
 }
-"""ITK's classes of elastix' linear transforms, by dimension."""
+"""Classes of ITK of the linear transforms of elastix, by dimension."""
 KINDS = "Translation, Euler, Similarity, Affine, BSpline and File"
 INITIAL_NAMES = ("InitialTransformParametersFileName", "InitialTransformParameterFileName")  # of elastix 4 and 5
 NO_INITIAL = "NoInitialTransform"
 MAX_CHAIN = 256
-"""Files that a chain of initial transforms may have."""
+"""Largest number of files in a chain of initial transforms."""
 
 
 def read_elastix(path: Path) -> Transform:
-    """Read a transform of elastix and those it starts from (world mm, RAS): the initial one acts first.
+    """Read a transform of elastix with its initial transforms (world mm, RAS), which are applied first.
 
-    As elastix has it, a missing name of the initial transform is none; a number names the transform of that index of
-    the same series (`0`: `TransformParameters.0.txt`); `(Transform "File")`, and an initial transform that is no
-    parameter file, are files of ITK.
+    As in elastix, the name of the initial transform may be missing (none), or the index of a transform of the same
+    series (`0`: `TransformParameters.0.txt`). Files of ITK are read for `(Transform "File")`, and for an initial
+    transform that is not a parameter file.
 
-    Raises `DataError` naming the file when it is damaged or cut, of another kind than Translation, Euler, Similarity,
-    Affine and (cubic) BSpline, when transforms are to be added instead of composed, when an initial one is missing, and
-    when the chain has more than 256 files.
+    Raises `DataError` naming the file when it is damaged or incomplete, when the transform is not a Translation, Euler,
+    Similarity, Affine or cubic BSpline, when transforms are combined by addition, when an initial transform is
+    missing, or when the chain has more than 256 files.
     """
     members: list[Transform] = []
-    seen: set[Path] = set()
-    following: Path | None = path
-    while following is not None:
-        seen.add(following.resolve())
-        if following != path and not (suffix_of(following) == ".txt" and is_elastix(following)):
-            members.append(_itk_file(following))
+    visited: set[Path] = set()
+    current: Path | None = path
+    while current is not None:
+        visited.add(current.resolve())
+        if current != path and not (suffix_of(current) == ".txt" and is_elastix(current)):
+            members.append(_read_itk_file(current))
             break
-        file = ElastixFile(following)
-        members.append(_own_transform(file))
-        following = _initial(file)
-        if following is not None and following.resolve() in seen:
+        file = ElastixFile(current)
+        members.append(_single_transform(file))
+        current = _initial_transform_path(file)
+        if current is not None and current.resolve() in visited:
             raise DataError(
-                f"{file.path}: expected a chain of transforms, found that {following.name} starts from itself"
+                f"{file.path}: expected a chain of initial transforms, found a cycle through {current.name}"
             )
-        if following is not None and len(members) >= MAX_CHAIN:
+        if current is not None and len(members) >= MAX_CHAIN:
             raise DataError(f"{path}: expected a chain of at most {MAX_CHAIN} transforms, found a longer one")
-    return members[0] if len(members) == 1 else Composite(_same_dimension(path, members[::-1]))
-
-
-def _same_dimension(path: Path, members: list[Transform]) -> list[Transform]:
-    dimensions = sorted({member.dimension for member in members})
-    if len(dimensions) > 1:
+    if len({member.dimension for member in members}) > 1:
         raise DataError(f"{path}: expected a chain of transforms of one dimension, found 2-D and 3-D ones")
-    return members
+    return members[0] if len(members) == 1 else Composite(members[::-1])
 
 
-def _itk_file(path: Path) -> Transform:
+def _read_itk_file(path: Path) -> Transform:
     if suffix_of(path) not in TRANSFORM_SUFFIXES:
         raise DataError(
             f"{path}: expected a transform ({', '.join(TRANSFORM_SUFFIXES)}), found {path.suffix or 'none'}"
@@ -77,17 +72,20 @@ def _itk_file(path: Path) -> Transform:
     return read_itk_transform(path)
 
 
-def _own_transform(file: ElastixFile) -> Transform:
+def _single_transform(file: ElastixFile) -> Transform:
+    """Return the transform of one parameter file, without its initial transforms."""
     kind = file.word("Transform").removesuffix("Transform")
     if kind == "File":
-        return _itk_file(file.beside(file.word("TransformFileName"), "TransformFileName"))
+        return _read_itk_file(file.locate(file.word("TransformFileName"), "TransformFileName"))
     dimension = len(file.numbers("Size")) if "Size" in file else 0
-    announced = file.word("FixedImageDimension", str(dimension))
-    if announced not in ("2", "3"):
-        raise DataError(f"{file.path}: expected a transform in 2-D or 3-D, found {announced[:40]}-D")
-    dimension = int(announced)
+    stated = file.word("FixedImageDimension", str(dimension))
+    if stated not in ("2", "3"):
+        raise DataError(f"{file.path}: expected a transform in 2-D or 3-D, found {stated[:40]}-D")
+    dimension = int(stated)
     if file.word("UseDirectionCosines", "true") != "true":
-        raise DataError(f"{file.path}: expected UseDirectionCosines true, found false: the images' frame was left out")
+        raise DataError(
+            f"{file.path}: expected UseDirectionCosines true, found false, which ignores the directions of the images"
+        )
     values = file.parameters()
     if kind in ("BSpline", "RecursiveBSpline"):
         return _spline(file, values, dimension)
@@ -97,7 +95,7 @@ def _own_transform(file: ElastixFile) -> Transform:
 def _linear(file: ElastixFile, kind: str, values: list[float], d: int) -> AffineTransform:
     if kind not in LINEAR_KINDS:
         raise DataError(
-            f"{file.path}: expected a transform of the kinds {KINDS}, found {kind[:80]}; write its field with "
+            f"{file.path}: expected a transform of the kinds {KINDS}, found {kind[:80]}; compute its field with "
             "transformix (-def all), and give that"
         )
     fixed = [] if kind == "Translation" else file.numbers("CenterOfRotationPoint", d)
@@ -123,34 +121,32 @@ def _spline(file: ElastixFile, values: list[float], d: int) -> BSplineField:
     spacing, origin, index = (
         torch.tensor(file.numbers(name, d), dtype=torch.float64) for name in ("GridSpacing", "GridOrigin", "GridIndex")
     )
-    # Stored column after column.
+    # GridDirection is stored column by column.
     direction = torch.tensor(file.numbers("GridDirection", d * d), dtype=torch.float64).reshape(d, d).T
     lps = torch.eye(d + 1, dtype=torch.float64)
     lps[:d, :d] = direction * spacing
     lps[:d, d] = origin + lps[:d, :d] @ index
-    # One component after the other, x fastest.
+    # Coefficients are stored component by component, x fastest.
     blocks = torch.tensor(values, dtype=torch.float64).float().reshape(d, *reversed(shape))
     with prefix_errors(file.path):
         coefficients = flip_points(blocks.permute(*range(d, 0, -1), 0)).contiguous()
         return BSplineField(coefficients, Grid(tuple(shape), flip_matrix(d) @ lps))
 
 
-def _initial(file: ElastixFile) -> Path | None:
-    """Return the file of the transform that acts before this one."""
+def _initial_transform_path(file: ElastixFile) -> Path | None:
+    """Return the file of the initial transform, which is applied before this one; None without one."""
     older, newer = INITIAL_NAMES
     name = file.word(older if older in file else newer, NO_INITIAL)
     if name in (NO_INITIAL, ""):
         return None
     if file.word("HowToCombineTransforms", "Compose") != "Compose":
-        raise DataError(
-            f"{file.path}: expected transforms to be composed, found HowToCombineTransforms Add; compose them"
-        )
+        raise DataError(f"{file.path}: expected HowToCombineTransforms Compose, found Add; compose the transforms")
     if re.fullmatch(r"[0-9]{1,4}", name):
         series = re.fullmatch(r"(.*?)([0-9]+)(\.[A-Za-z]+)", file.path.name)
         if series is None:
             raise DataError(
-                f"{file.path}: its initial transform is number {name} of a series, found no number in this name; "
-                f"set {newer} to the name of a file, or to {NO_INITIAL}"
+                f"{file.path}: expected a file name with a number for the initial transform {name} of a series, found "
+                f"none; set {newer} to the name of a file, or to {NO_INITIAL}"
             )
         name = f"{series[1]}{int(name)}{series[3]}"
-    return file.beside(name, "initial transform")
+    return file.locate(name, "initial transform")

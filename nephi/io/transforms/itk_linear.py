@@ -1,7 +1,7 @@
-"""ITK's linear transform classes: their parameters as a matrix, a centre and a translation.
+"""Matrix, centre and translation from the parameters of ITK's linear transform classes.
 
-`T(x) = A (x - c) + c + t` in LPS millimetres. Formulas as in the classes' `ComputeMatrix` (ITK 5.4); rotations of ITK's
-"versors" are quaternions (x, y, z, sqrt(1 - x^2 - y^2 - z^2)).
+`T(x) = A (x - c) + c + t` in LPS millimetres. Formulas are those of `ComputeMatrix` of each class (ITK 5.4). The
+"versors" of ITK are unit quaternions (x, y, z, sqrt(1 - x^2 - y^2 - z^2)).
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ class LinearMap(NamedTuple):
 
 @dataclass(frozen=True)
 class LinearClass:
-    """One class: the numbers of parameters and fixed parameters it has had, as functions of the dimension D.
+    """A class of ITK: its possible numbers of parameters and fixed parameters, as functions of the dimension D.
 
-    `map` takes D, the parameters and the fixed parameters, both float64, and raises `DataError` for impossible values.
+    `map` computes the linear map from D, the parameters and the fixed parameters, both float64, and raises `DataError`
+    for invalid values.
     """
 
     dimensions: tuple[int, ...]
@@ -56,22 +57,22 @@ def _centred_affine(d: int, p: Vector, fixed: Vector) -> LinearMap:
     return LinearMap(p[: d * d].reshape(d, d), p[d * d : d * d + d], p[d * d + d :])
 
 
-def _turn(angle: float) -> Vector:
+def _rotation_2d(angle: float) -> Vector:
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
 def _euler(angles: Vector, fixed: Vector) -> Vector:
-    """Return rotations about x, y and z; the fourth fixed parameter, which old files lack, chooses the order."""
+    """Return the product of rotations about x, y and z; the fourth fixed parameter (if present) gives the order."""
     about_x, about_y, about_z = np.eye(3), np.eye(3), np.eye(3)
-    about_x[1:, 1:] = _turn(angles[0])
-    about_y[::2, ::2] = _turn(-angles[1])
-    about_z[:2, :2] = _turn(angles[2])
+    about_x[1:, 1:] = _rotation_2d(angles[0])
+    about_y[::2, ::2] = _rotation_2d(-angles[1])
+    about_z[:2, :2] = _rotation_2d(angles[2])
     zyx = len(fixed) == 4 and fixed[3] != 0
     return about_z @ about_y @ about_x if zyx else about_z @ about_x @ about_y
 
 
 def _quaternion(x: float, y: float, z: float, w: float) -> Vector:
-    """Return the rotation matrix, times the squared length when the quaternion is no unit one, as in ITK."""
+    """Return the rotation matrix of a quaternion, times its squared length, as in ITK."""
     return np.array(
         [
             [w * w + x * x - y * y - z * z, 2 * (x * y - z * w), 2 * (x * z + y * w)],
@@ -82,21 +83,22 @@ def _quaternion(x: float, y: float, z: float, w: float) -> Vector:
 
 
 def _versor(p: Vector) -> Vector:
+    """Return the rotation matrix of a versor; raise `DataError` when it is longer than 1."""
     length = float(np.linalg.norm(p[:3]))
     if length > 1 + VERSOR_TOLERANCE:
-        raise DataError(f"expected a versor of length 1 at most, found {length:.6g}; the file is damaged")
+        raise DataError(f"expected a versor of length at most 1, found {length:.6g}; the file is damaged")
     x, y, z = p[:3] / max(length, 1.0)
     return _quaternion(x, y, z, np.sqrt(max(0.0, 1 - x * x - y * y - z * z)))
 
 
 def _skew(p: Vector) -> Vector:
-    """Return what ScaleSkewVersor3D adds to its rotation."""
+    """Return the matrix of scales and skews that ScaleSkewVersor3D adds to its rotation."""
     (a, b, c, d, e, f), scale = p[9:15], p[6:9]
     return np.array([[scale[0] - 1, a, b], [c, scale[1] - 1, d], [e, f, scale[2] - 1]])
 
 
 def _stretch(p: Vector) -> Vector:
-    """Return scales times the unit upper triangle of skews, as ComposeScaleSkewVersor3D has them."""
+    """Return scales times the unit upper triangular matrix of skews, as in ComposeScaleSkewVersor3D."""
     return np.diag(p[6:9]) @ np.array([[1, p[9], p[10]], [0, 1, p[11]], [0, 0, 1]])
 
 
@@ -119,7 +121,7 @@ def _planar(n: int, matrix: Callable[[Vector], Vector], start: int) -> LinearCla
 
 
 def _planar_centred(n: int, matrix: Callable[[Vector], Vector], start: int) -> LinearClass:
-    """Return a 2-D class whose centre is among its parameters; the fixed ones, absent from old files, are not used."""
+    """Return a 2-D class with the centre among its parameters; fixed parameters, absent from old files, are ignored."""
     return LinearClass(
         (2,), _count(n), _count(0, 2), lambda d, p, f: LinearMap(matrix(p), p[start : start + 2], p[start + 2 :])
     )
@@ -133,7 +135,7 @@ LINEAR = {
     "AffineTransform": _AFFINE,
     "MatrixOffsetTransformBase": _AFFINE,
     "ScalableAffineTransform": _AFFINE,
-    # Newer versions write D more parameters, which they do not use.
+    # Newer versions write D more parameters, which are not used.
     "FixedCenterOfRotationAffineTransform": LinearClass(_BOTH, lambda d: (d * d + d, d * d + 2 * d), _centre, _affine),
     "CenteredAffineTransform": LinearClass(_BOTH, lambda d: (d * d + 2 * d,), lambda d: (d, 0), _centred_affine),
     "Rigid3DTransform": LinearClass((3,), _count(12), _centre, _affine),
@@ -144,7 +146,7 @@ LINEAR = {
     "TranslationTransform": LinearClass(
         _BOTH, lambda d: (d,), _count(0), lambda d, p, f: LinearMap(np.eye(d), np.zeros(d), p)
     ),
-    # ITK 3 wrote one parameter, without a meaning.
+    # ITK 3 wrote one parameter without a meaning.
     "IdentityTransform": LinearClass(
         _BOTH, _count(0, 1), _count(0), lambda d, p, f: LinearMap(np.eye(d), np.zeros(d), np.zeros(d))
     ),
@@ -161,10 +163,10 @@ LINEAR = {
     "ScaleVersor3DTransform": _spatial(9, lambda p: _versor(p) + np.diag(p[6:9] - 1)),
     "ScaleSkewVersor3DTransform": _spatial(15, lambda p: _versor(p) + _skew(p)),
     "ComposeScaleSkewVersor3DTransform": _spatial(12, lambda p: _versor(p) @ _stretch(p)),
-    "Euler2DTransform": _planar(3, lambda p: _turn(p[0]), start=1),
-    "Rigid2DTransform": _planar(3, lambda p: _turn(p[0]), start=1),
-    "Similarity2DTransform": _planar(4, lambda p: p[0] * _turn(p[1]), start=2),
-    "CenteredRigid2DTransform": _planar_centred(5, lambda p: _turn(p[0]), start=1),
-    "CenteredSimilarity2DTransform": _planar_centred(6, lambda p: p[0] * _turn(p[1]), start=2),
+    "Euler2DTransform": _planar(3, lambda p: _rotation_2d(p[0]), start=1),
+    "Rigid2DTransform": _planar(3, lambda p: _rotation_2d(p[0]), start=1),
+    "Similarity2DTransform": _planar(4, lambda p: p[0] * _rotation_2d(p[1]), start=2),
+    "CenteredRigid2DTransform": _planar_centred(5, lambda p: _rotation_2d(p[0]), start=1),
+    "CenteredSimilarity2DTransform": _planar_centred(6, lambda p: p[0] * _rotation_2d(p[1]), start=2),
 }
-"""Every linear class that ITK 3 to 5 writes, by its name."""
+"""Linear classes that ITK 3 to 5 write, by name."""

@@ -1,4 +1,4 @@
-"""Level-4 MATLAB files of ITK's transforms (`.mat`, as ANTs writes its affine maps), parsed strictly."""
+"""Parse level-4 MATLAB files of ITK's transforms strictly (`.mat`, the format of affine maps of ANTs)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nephi.io.files.input_files import require_file
 from nephi.io.transforms.itk_linear import Vector
 from nephi.io.transforms.itk_member import COMPOSITE, Member, member_type, verified_member
 
-HEADER = 20  # bytes: type, rows, columns, imaginary part or not, length of the name
+HEADER = 20  # bytes: type, rows, columns, has imaginary part, length of the name
 PRECISIONS = {0: "f8", 1: "f4"}  # by the tens digit of the type
 MAX_NAME = 120
 
@@ -28,20 +28,20 @@ class Matrix(NamedTuple):
 
 
 def read_matlab_members(path: Path) -> list[Member]:
-    """Read the transforms of a level-4 MATLAB file: for each its parameters, named by the class, then `fixed`.
+    """Read the transforms of a level-4 MATLAB file: for each, its parameters, named by the class, and then `fixed`.
 
-    Raises `DataError` naming the file for any other content, also before or behind; for composites, whose members
-    ITK does not name in this format; and unless each transform has as many finite numbers as its class has.
+    Raises `DataError` naming the file for any other content; for composites, whose members ITK does not name in this
+    format; and unless each transform has the correct number of finite parameters.
     """
     contents = require_file(path).read_bytes()
     if contents.startswith(b"MATLAB "):
         raise DataError(
-            f"{path}: expected a level-4 MATLAB file, as ITK and ANTs write it, found a newer one (of SPM?); save the "
+            f"{path}: expected a level-4 MATLAB file of ITK or ANTs, found a newer level (of SPM?); save the "
             "transform with ITK, or export its deformation as a field"
         )
-    matrices = list(_matrices(path, contents))
+    matrices = list(_read_matrices(path, contents))
     if not matrices or len(matrices) % 2:
-        raise _no_transform(path, len(contents))
+        raise _invalid_contents(path, len(contents))
     members = []
     for parameters, fixed in zip(matrices[::2], matrices[1::2], strict=True):
         if fixed.name != "fixed":
@@ -49,22 +49,22 @@ def read_matlab_members(path: Path) -> list[Member]:
         kind = member_type(path, parameters.name)
         if kind.name == COMPOSITE:
             raise DataError(
-                f"{path}: expected one transform, found a composite, whose members are not named in .mat files; "
+                f"{path}: expected one transform, found a composite, whose members are not named in a .mat file; "
                 "save it as .h5 or .tfm"
             )
         members.append(verified_member(path, kind, parameters.values, fixed.values))
     return members
 
 
-def _matrices(path: Path, contents: bytes) -> Iterator[Matrix]:
+def _read_matrices(path: Path, contents: bytes) -> Iterator[Matrix]:
     start = 0
     while start < len(contents):
-        matrix, start = _matrix(path, contents, start)
+        matrix, start = _read_matrix(path, contents, start)
         yield matrix
 
 
-def _matrix(path: Path, contents: bytes, start: int) -> tuple[Matrix, int]:
-    """Return the matrix at a byte of the file, and where the next one begins."""
+def _read_matrix(path: Path, contents: bytes, start: int) -> tuple[Matrix, int]:
+    """Return the matrix that starts at a byte of the file, and the byte where the next one starts."""
     for order in "<>":
         if len(contents) - start < HEADER:
             break
@@ -81,11 +81,11 @@ def _matrix(path: Path, contents: bytes, start: int) -> tuple[Matrix, int]:
         name = contents[start + HEADER : begin].split(b"\0")[0].decode("latin-1")
         values: NDArray[np.floating] = np.frombuffer(contents, dtype, rows * columns, begin)
         return Matrix(name, values.astype(np.float64)), end
-    raise _no_transform(path, len(contents))
+    raise _invalid_contents(path, len(contents))
 
 
-def _no_transform(path: Path, size: int) -> DataError:
+def _invalid_contents(path: Path, size: int) -> DataError:
     return DataError(
-        f"{path}: expected a level-4 MATLAB file with parameters and centre, as ITK and ANTs write it, found "
-        f"{size} bytes that are none; it may be incomplete, or of another tool"
+        f"{path}: expected a level-4 MATLAB file of ITK or ANTs with parameters and centre, found {size} bytes of "
+        "other contents; the file may be incomplete, or of another tool"
     )

@@ -1,4 +1,4 @@
-"""One transform of a file of ITK: its class and numbers, verified against each other."""
+"""One transform of a file of ITK: its class and parameters, validated."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ FIELDS = (
     "BSplineSmoothingOnUpdateDisplacementFieldTransform",
 )
 LATTICES = (SPLINES, *FIELDS)
-"""Classes whose fixed parameters describe a grid: size, origin, spacing and direction (row after row)."""
+"""Classes whose fixed parameters define a grid: size, origin, spacing and direction (row by row)."""
 MAX_FIXED = 18
-WANTED = "an affine transform, a displacement field, B-splines or a chain of these"
+SUPPORTED = "an affine transform, a displacement field, B-splines or a chain of these"
 
 
 @dataclass(frozen=True)
 class MemberType:
-    """Class name, dimension, and order of the splines (3 for classes that have none) of a transform of ITK."""
+    """Class name, dimension and spline order (3 for classes without splines) of a transform of ITK."""
 
     name: str
     dimension: int
@@ -38,7 +38,7 @@ class MemberType:
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """A transform whose numbers are finite, and as many as its class has."""
+    """A transform with the number of parameters of its class, all finite."""
 
     type: MemberType
     parameters: NDArray[Any]
@@ -46,26 +46,26 @@ class Member:
 
 
 def member_type(path: Path, text: str) -> MemberType:
-    """Parse a type name as `Euler3DTransform_double_3_3`.
+    """Parse a type name such as `Euler3DTransform_double_3_3`.
 
-    Raises `DataError` naming the file for text that is no type name, for a class that nephi cannot read, and for a
-    dimension that the class does not have.
+    Raises `DataError` naming the file for text that is not a type name, for a class that nephi does not support, and
+    for a dimension that the class does not have.
     """
     parts = TYPE_NAME.fullmatch(text)
     if parts is None:
         raise DataError(
-            f"{path}: expected the class of a transform, as AffineTransform_double_3_3, found {text[:80]!r}; "
+            f"{path}: expected a class such as AffineTransform_double_3_3, found {text[:80]!r}; "
             "the file is damaged, or of another tool"
         )
     name, first, second = parts[1], int(parts[3]), int(parts[4])
     if name not in LINEAR and name not in (COMPOSITE, *LATTICES):
         raise DataError(
-            f"{path}: expected {WANTED}, found a {name}; export it as a displacement field (SimpleITK: "
+            f"{path}: expected {SUPPORTED}, found a {name}; export it as a displacement field (SimpleITK: "
             "TransformToDisplacementField)"
         )
     allowed = LINEAR[name].dimensions if name in LINEAR else (2, 3)
     if first != second or first not in allowed:
-        raise DataError(f"{path}: expected a {name} in {_dimensions(allowed)}, found {first}-D to {second}-D")
+        raise DataError(f"{path}: expected a {name} in {_list_dimensions(allowed)}, found {first}-D to {second}-D")
     order = int(parts[5]) if parts[5] and name == SPLINES else 3
     if order != 3:
         raise DataError(f"{path}: expected cubic B-splines, found order {order}")
@@ -73,7 +73,7 @@ def member_type(path: Path, text: str) -> MemberType:
 
 
 def require_count(path: Path, kind: MemberType, what: str, allowed: tuple[int, ...], found: int) -> None:
-    """Raise `DataError` naming the file when a class has not `found` numbers of this sort."""
+    """Raise `DataError` naming the file unless `found` is one of the `allowed` numbers of `what` of a class."""
     if found not in allowed:
         expected = " or ".join(str(n) for n in sorted(set(allowed)))
         raise DataError(
@@ -83,10 +83,10 @@ def require_count(path: Path, kind: MemberType, what: str, allowed: tuple[int, .
 
 
 def verified_member(path: Path, kind: MemberType, parameters: Any, fixed: Vector) -> Member:
-    """Return a transform after its numbers were counted and found finite.
+    """Validate the number of parameters of a class, and that they are finite; return the transform.
 
-    `parameters` is an array of one axis, or an HDF5 data set, which is read only after it was counted.
-    Raises `DataError` naming the file otherwise.
+    `parameters` is an array of one axis, or an HDF5 data set, which is read after its length was validated. Raises
+    `DataError` naming the file.
     """
     d = kind.dimension
     linear = LINEAR.get(kind.name)
@@ -95,14 +95,14 @@ def verified_member(path: Path, kind: MemberType, parameters: Any, fixed: Vector
     counts = linear.parameters(d) if linear else (d * int(np.prod(lattice_size(path, kind, fixed), dtype=object)),)
     require_count(path, kind, "parameters", counts, len(parameters))
     values = np.asarray(parameters)
-    if values.dtype not in (np.dtype("f4"), np.dtype("f8")):  # of the other byte order, or of another length
+    if values.dtype not in (np.dtype("f4"), np.dtype("f8")):  # other byte order or size
         values = values.astype(np.float64)
     _require_finite(path, kind, "parameters", values)
     return Member(kind, values, fixed)
 
 
 def lattice_size(path: Path, kind: MemberType, fixed: Vector) -> tuple[int, ...]:
-    """Return the numbers of nodes along the axes of a grid; raise `DataError` unless they are whole and positive."""
+    """Return the numbers of grid points along the axes; raise `DataError` unless they are whole and positive."""
     size = fixed[: kind.dimension]
     if not all(1 <= n < 2**31 and n == int(n) for n in size.tolist()):
         raise DataError(f"{path}: expected whole, positive sizes of the grid of a {kind.name}, found {size.tolist()}")
@@ -114,5 +114,5 @@ def _require_finite(path: Path, kind: MemberType, what: str, values: NDArray[Any
         raise DataError(f"{path}: expected finite {what} of {kind.name}, found NaN or infinite ones")
 
 
-def _dimensions(allowed: tuple[int, ...]) -> str:
+def _list_dimensions(allowed: tuple[int, ...]) -> str:
     return " or ".join(f"{d}-D" for d in allowed)

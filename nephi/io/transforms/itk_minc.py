@@ -1,4 +1,4 @@
-"""MINC transform files (`.xfm`) that ITK wrote: one linear map in LPS."""
+"""Read MINC transform files (`.xfm`) that ITK wrote: one linear map in LPS."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MAX_SIZE = 2**20
 
 
 def read_minc_member(path: Path) -> Member:
-    """Read the linear transform of an `.xfm` file as an affine map, centre 0.
+    """Read the linear transform of an `.xfm` file as an affine map with centre 0.
 
-    ITK keeps LPS in such files, MINC's tools RAS, and nothing but the writer's name differs: files of others are
-    refused. Raises `DataError` naming the file for these, for several maps, for grids, and for damaged files.
+    ITK writes LPS and the MINC tools write RAS; the files differ only in the name of the writer, so files of other
+    writers are rejected. Raises `DataError` naming the file for these, for several maps, for grids, and for damage.
     """
     with open(require_file(path), encoding="utf-8", errors="replace") as file:
         text = file.read(MAX_SIZE)
@@ -33,7 +33,7 @@ def read_minc_member(path: Path) -> Member:
         )
     lines = [line for line in text.splitlines()[1:] if not line.lstrip().startswith("%")]
     *statements, rest = "\n".join(lines).split(";")
-    pairs = [(key.strip(), value.strip()) for key, _, value in (each.partition("=") for each in statements)]
+    pairs = [(key.strip(), value.strip()) for key, _, value in (statement.partition("=") for statement in statements)]
     if rest.strip() or [key for key, _ in pairs] != ["Transform_Type", "Linear_Transform"] or pairs[0][1] != "Linear":
         found = ", ".join(f"{key} {value}"[:40].split("\n")[0] for key, value in pairs) or "none"
         raise DataError(f"{path}: expected one linear transform, found {found}; save it as .tfm or .h5")

@@ -1,4 +1,4 @@
-"""Text files of ITK's transforms (`.tfm`, `.txt`), parsed strictly."""
+"""Parse text files of ITK's transforms strictly (`.tfm`, `.txt`)."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from nephi.io.transforms.itk_linear import Vector
 from nephi.io.transforms.itk_member import COMPOSITE, Member, MemberType, member_type, verified_member
 
 NUMERIC = re.compile(r"[0-9+\-.eE\s]*")
-BLOCK = 2**20  # characters that are split into numbers at a time
+BLOCK = 2**20  # characters that are converted to numbers at a time
 NUMBERS = ("Parameters", "FixedParameters")
 
 
 def read_text_members(path: Path) -> list[Member]:
-    """Read the transforms of an ITK text file in the file's order, a leading composite as a member without numbers.
+    """Read the transforms of an ITK text file in stored order; a composite in first place is a member without numbers.
 
-    Raises `DataError` naming file and line for anything but transforms of known classes, each with as many finite
-    numbers as its class has.
+    Raises `DataError` naming file and line unless all transforms are of known classes with the correct number of
+    finite parameters.
     """
     members: list[Member] = []
     kind: MemberType | None = None
     numbers: dict[str, Vector] = {}
-    for where, key, value in _entries(path):
+    for where, key, value in _read_entries(path):
         if key == "Transform":
             if kind is not None:
                 members.append(_member(path, kind, numbers))
@@ -35,19 +35,19 @@ def read_text_members(path: Path) -> list[Member]:
         elif key not in NUMBERS or kind is None:
             raise DataError(f"{where}: expected Transform, Parameters or FixedParameters, found {key[:80]!r}")
         elif key in numbers:
-            raise DataError(f"{where}: expected {key} once for each transform, found them again")
+            raise DataError(f"{where}: expected {key} once for each transform, found it again")
         else:
             numbers[key] = parse_numbers(where, key, value)
     if kind is None:
         raise DataError(
-            f"{path}: expected a transform in ITK's text format (Transform: ...), found other text; was it "
-            "saved by another tool, or cut?"
+            f"{path}: expected a transform in ITK's text format (Transform: ...), found other text; the file "
+            "may be incomplete, or of another tool"
         )
     return [*members, _member(path, kind, numbers)]
 
 
-def _entries(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield place, key and value of each line `key: value`; comments and empty lines are skipped."""
+def _read_entries(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield position (file and line), key and value of each line `key: value`; skip comments and empty lines."""
     with reading(path, "a transform"), open(path, encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             text = line.strip()
@@ -56,8 +56,8 @@ def _entries(path: Path) -> Iterator[tuple[str, str, str]]:
             key, colon, value = text.partition(":")
             if not colon and NUMERIC.fullmatch(text):
                 raise DataError(
-                    f"{path}: line {number}: expected `name: value`, found numbers alone: matrices of other tools "
-                    "(MRtrix, AFNI, ...) are not read; write the map of fixed to moving points as ITK's .tfm, in LPS mm"
+                    f"{path}: line {number}: expected `name: value`, found only numbers; matrices of other tools "
+                    "(MRtrix, AFNI, ...) are not supported: write the map of fixed to moving points as .tfm, in LPS mm"
                 )
             if not colon:
                 raise DataError(f"{path}: line {number}: expected `name: value`, found {text[:80]!r}")
@@ -74,35 +74,35 @@ def _member(path: Path, kind: MemberType, numbers: dict[str, Vector]) -> Member:
 
 
 def parse_numbers(where: str, key: str, text: str) -> Vector:
-    """Parse decimal numbers separated by blanks; raise `DataError` naming `where` for anything else, and for 1e999."""
+    """Convert decimal numbers separated by blanks; raise `DataError` naming `where` for other text and for overflow."""
     if NUMERIC.fullmatch(text) is None:
-        wrong = next(word for word in text.split() if NUMERIC.fullmatch(word) is None)
-        raise DataError(f"{where}: expected decimal numbers in {key}, found {wrong[:80]!r}")
+        invalid = next(word for word in text.split() if NUMERIC.fullmatch(word) is None)
+        raise DataError(f"{where}: expected decimal numbers in {key}, found {invalid[:80]!r}")
     parts = []
     start = 0
     while start < len(text):
         end = start + BLOCK
         while end < len(text) and not text[end].isspace():
             end += 1
-        parts.append(_block(where, key, text[start:end]))
+        parts.append(_parse_block(where, key, text[start:end]))
         start = end
     return np.concatenate(parts) if parts else np.empty(0)
 
 
-def _block(where: str, key: str, text: str) -> Vector:
+def _parse_block(where: str, key: str, text: str) -> Vector:
     words = text.split()
     try:
         values = np.array([float(word) for word in words], dtype=np.float64)
     except ValueError as error:
-        raise DataError(f"{where}: expected decimal numbers in {key}, found {_wrong_word(words)[:80]!r}") from error
+        raise DataError(f"{where}: expected decimal numbers in {key}, found {_invalid_word(words)[:80]!r}") from error
     if not bool(np.isfinite(values).all()):
         found = words[int(np.flatnonzero(~np.isfinite(values))[0])]
         raise DataError(f"{where}: expected finite numbers in {key}, found {found[:80]!r}")
     return values
 
 
-def _wrong_word(words: list[str]) -> str:
-    """Return the first word that is no number."""
+def _invalid_word(words: list[str]) -> str:
+    """Return the first word that is not a number."""
     for word in words:
         try:
             float(word)

@@ -1,4 +1,4 @@
-"""Transforms of ITK, SimpleITK and ANTs, from their four file formats."""
+"""Read transforms of ITK, SimpleITK and ANTs from their four file formats."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ TRANSFORM_SUFFIXES = (*TEXT_SUFFIXES, *HDF5_SUFFIXES, ".mat", ".xfm")
 
 
 def read_itk_transform(path: Path) -> Transform:
-    """Read a transform file of ITK (world mm, RAS): one transform, or one composite, whose last member acts first.
+    """Read a transform file of ITK (world mm, RAS): a transform, or a composite, whose last member is applied first.
 
-    The file is parsed here, not by ITK, which takes missing numbers from beyond its arrays. Chains of linear maps
-    become one matrix. Raises `DataError` naming the file when it is damaged, or holds what nephi cannot represent.
+    The file is parsed without ITK, which reads beyond its arrays if numbers are missing. Composites of linear maps
+    become one matrix. Raises `DataError` naming the file when it is damaged, or has a transform of unsupported kind.
     """
     suffix = suffix_of(path)
     if suffix in TEXT_SUFFIXES:
@@ -40,38 +40,38 @@ def read_itk_transform(path: Path) -> Transform:
     if members[0].type.name != COMPOSITE:
         if len(members) > 1:
             raise DataError(
-                f"{path}: expected one transform or one composite, found several without an order; "
+                f"{path}: expected one transform or one composite, found several transforms; "
                 "save them one by one, or as a composite"
             )
-        return _transform(path, members[0])
-    return _chain(path, members[0].type.dimension, members[1:])
+        return _convert_member(path, members[0])
+    return _convert_composite(path, members[0].type.dimension, members[1:])
 
 
-def _chain(path: Path, dimension: int, members: list[Member]) -> Transform:
+def _convert_composite(path: Path, dimension: int, members: list[Member]) -> Transform:
     for member in members:
         if member.type.name == COMPOSITE or member.type.dimension != dimension:
             found = f"a {member.type.name} in {member.type.dimension}-D"
-            raise DataError(f"{path}: expected a chain of single transforms in {dimension}-D, found {found} in it")
+            raise DataError(f"{path}: expected a composite of single transforms in {dimension}-D, found {found}")
     if not members:
-        raise DataError(f"{path}: expected a chain of transforms, found an empty one")
-    # ITK applies the transform added last first.
-    chain = Composite([_transform(path, member) for member in reversed(members)])
+        raise DataError(f"{path}: expected a composite of transforms, found an empty one")
+    # ITK applies the last member first.
+    composite = Composite([_convert_member(path, member) for member in reversed(members)])
     with prefix_errors(path):
-        merged = as_affine(chain)
-    return merged or (chain if len(members) > 1 else chain.transforms[0])
+        affine = as_affine(composite)
+    return affine or (composite if len(members) > 1 else composite.transforms[0])
 
 
-def _transform(path: Path, member: Member) -> Transform:
+def _convert_member(path: Path, member: Member) -> Transform:
     if member.type.name in LINEAR:
         return affine_from_itk(path, member)
     grid = _grid(path, member)
     d = grid.dimension
     if member.type.name == SPLINES:
-        # One component after the other, the first axis fastest.
+        # Stored component by component, the first axis fastest.
         blocks = torch.from_numpy(member.parameters).reshape(d, *reversed(grid.shape))
         with prefix_errors(path):
             return BSplineField(flip_points(blocks.permute(*range(d, 0, -1), 0)).float().contiguous(), grid)
-    with np.errstate(over="ignore"):  # refused below
+    with np.errstate(over="ignore"):  # DisplacementField rejects infinite values
         vectors = member.parameters.astype(np.float32, copy=False).reshape(*reversed(grid.shape), d)
     if not vectors.flags.writeable:
         vectors = vectors.copy()
@@ -81,15 +81,15 @@ def _transform(path: Path, member: Member) -> Transform:
 
 
 def affine_from_itk(path: Path, member: Member) -> AffineTransform:
-    """Return a linear transform of any of ITK's classes as a matrix in RAS; `DataError` when it is singular."""
+    """Convert a linear transform of any class of ITK to a matrix in RAS; raise `DataError` when it is singular."""
     d = member.type.dimension
-    with prefix_errors(path), np.errstate(all="ignore"):  # AffineTransform refuses what overflows
+    with prefix_errors(path), np.errstate(all="ignore"):  # AffineTransform rejects overflow
         linear = LINEAR[member.type.name].map(d, member.parameters.astype(np.float64), member.fixed)
         return AffineTransform(flip_matrix(d) @ torch.from_numpy(linear.homogeneous()) @ flip_matrix(d))
 
 
 def _grid(path: Path, member: Member) -> Grid:
-    """Return the grid, in RAS, that the fixed parameters describe."""
+    """Return the grid, in RAS, that the fixed parameters define."""
     d = member.type.dimension
     shape = lattice_size(path, member.type, member.fixed)
     origin, spacing, direction = _lattice(member.fixed, d)
@@ -103,5 +103,5 @@ def _grid(path: Path, member: Member) -> Grid:
 
 
 def _lattice(fixed: Vector, d: int) -> tuple[Vector, Vector, Vector]:
-    """Return origin, spacing and direction `(D, D)` of a grid's fixed parameters."""
+    """Return origin, spacing and direction `(D, D)` from the fixed parameters of a grid."""
     return fixed[d : 2 * d], fixed[2 * d : 3 * d], fixed[3 * d :].reshape(d, d)

@@ -1,7 +1,8 @@
-"""FreeSurfer's linear transform arrays (`.lta`).
+"""Read linear transform arrays of FreeSurfer (`.lta`).
 
-The matrix of an LTA takes points of the source volume to the destination volume. FreeSurfer moves the source onto the
-destination's grid with it (`mri_vol2vol --mov SRC --targ DST`): the source is the moving image, and `phi` the inverse.
+The matrix of an LTA maps points of the source volume to the destination volume. FreeSurfer resamples the source on the
+grid of the destination with it (`mri_vol2vol --mov SRC --targ DST`), so the source is the moving image, and `phi` is
+the inverse of the matrix.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ TYPES = {
 SECTIONS = ("src", "dst")
 ENTRY = re.compile(r"(\w+)\s*=\s*(.*)")
 MAX_SIZE = 2**20
-ROUNDING = 1e-6  # FreeSurfer computes in float32, and writes last rows as 0 0 0 0.99999994
+ROUNDING = 1e-6  # tolerance of the last row: FreeSurfer computes in float32 and writes 0 0 0 0.99999994
 
 
 def read_lta(path: Path) -> AffineTransform:
-    """Read an LTA of one transform, voxel to voxel or RAS to RAS, as a map of fixed to moving points (mm, RAS).
+    """Read an LTA of one transform, voxel to voxel or RAS to RAS, as a map from fixed to moving points (mm, RAS).
 
-    Raises `DataError` naming the file for other types, for several transforms, for voxel to voxel without the geometry
-    of both volumes, and for damaged files.
+    Raises `DataError` naming the file for other types, several transforms, voxel to voxel without the geometry of both
+    volumes, and damaged files.
     """
     sections, rows = _parse(path)
     header = sections["header"]
@@ -49,12 +50,12 @@ def read_lta(path: Path) -> AffineTransform:
             f"({TYPES.get(kind, 'unknown')}); convert it with FreeSurfer's lta_convert --inlta INPUT --outlta OUTPUT"
         )
     if [len(row) for row in rows] != [4] * 4 or not np.allclose(rows[3], [0, 0, 0, 1], rtol=0, atol=ROUNDING):
-        raise DataError(f"{path}: expected 4 rows of 4 numbers, the last 0 0 0 1, below `1 4 4`; is the file whole?")
+        raise DataError(f"{path}: expected 4 rows of 4 numbers, the last 0 0 0 1, after `1 4 4`; is the file complete?")
     matrix = np.array([*rows[:3], [0, 0, 0, 1]])
     with prefix_errors(path):
         if kind == VOXEL_TO_VOXEL:
             source, destination = (_voxel_to_ras(name, sections[name]) for name in SECTIONS)
-            AffineTransform(torch.from_numpy(source))  # singular geometry is an error of its own
+            AffineTransform(torch.from_numpy(source))  # rejects a singular geometry
             matrix = destination @ matrix @ np.linalg.inv(source)
         return AffineTransform(torch.from_numpy(matrix)).inverse()
 
@@ -85,14 +86,14 @@ def _parse(path: Path) -> tuple[dict[str, dict[str, str]], list[list[float]]]:
 
 
 def _voxel_to_ras(name: str, volume: dict[str, str]) -> Vector:
-    """Return the `(4, 4)` matrix from voxels to RAS of a volume; raise `DataError` where its geometry is not given."""
+    """Return the `(4, 4)` matrix from voxels to RAS of a volume; raise `DataError` when its geometry is missing."""
     if volume.get("valid") != "1":
         raise DataError(
-            f"expected the geometry of both volumes for a transform from voxels to voxels, found no valid one of "
+            f"expected the geometry of both volumes for a transform from voxels to voxels, found none of "
             f"{name}; convert it with FreeSurfer's lta_convert, which takes --src and --trg"
         )
     axes, (size, spacing, centre) = (
-        [_triple(name, volume, key) for key in keys]
+        [_parse_triple(name, volume, key) for key in keys]
         for keys in (("xras", "yras", "zras"), ("volume", "voxelsize", "cras"))
     )
     affine = np.eye(4)
@@ -101,8 +102,8 @@ def _voxel_to_ras(name: str, volume: dict[str, str]) -> Vector:
     return affine
 
 
-def _triple(name: str, volume: dict[str, str], key: str) -> Vector:
+def _parse_triple(name: str, volume: dict[str, str], key: str) -> Vector:
     values = parse_numbers(f"{name} volume info", key, volume.get(key, ""))
     if len(values) != 3:
-        raise DataError(f"expected three numbers for {key} of {name}, found {len(values)}; is the file whole?")
+        raise DataError(f"expected three numbers for {key} of {name}, found {len(values)}; is the file complete?")
     return values

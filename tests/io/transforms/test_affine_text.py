@@ -66,7 +66,7 @@ def test_flirt_in_closed_form(tmp_path: Path, grid_3d: Grid) -> None:
 def test_flirt_needs_both_images(tmp_path: Path, grid_2d: Grid, grid_3d: Grid) -> None:
     (tmp_path / "a.mat").write_text(MATRIX)
     for given in ((None, None), (grid_3d, None), (None, grid_3d)):
-        with pytest.raises(UsageError, match=r"a\.mat: .*--fsl-fixed \(FLIRT's -ref\) and --fsl-moving"):
+        with pytest.raises(UsageError, match=r"a\.mat: .*--fsl-fixed \(-ref\) and --fsl-moving"):
             read_foreign_transform(tmp_path / "a.mat", FieldConvention("fsl", *given))
     with pytest.raises(DataError, match=r"a\.mat: expected a 4x4 matrix and 3-D images"):
         read_foreign_transform(tmp_path / "a.mat", FieldConvention("fsl", grid_2d, grid_2d))
@@ -163,8 +163,8 @@ def test_lta_in_closed_form(tmp_path: Path) -> None:
         ("7.5", "7.5 1", "expected 4 rows of 4 numbers"),
         ("7.5", "7,5", "line 10: expected decimal numbers in the matrix, found '7,5'"),
         ("7.5", "1e999", "line 10: expected finite numbers"),
-        ("valid = 1", "valid = 0", "no valid one of src; convert it with FreeSurfer's lta_convert"),
-        ("src volume info", "", "line 21: expected valid once|found no valid one of src"),
+        ("valid = 1", "valid = 0", "found none of src; convert it with FreeSurfer's lta_convert"),
+        ("src volume info", "", "line 21: expected valid once|found none of src"),
         ("cras   = 1 2 3", "cras   = 1 2", "expected three numbers for cras of src, found 2"),
         ("cras   = 1 2 3", "", "expected three numbers for cras of src, found 0"),
         ("xras   = -1 0 0", "xras   = nan 0 0", "found 'nan'"),

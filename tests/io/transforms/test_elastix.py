@@ -110,17 +110,17 @@ def test_splines(tmp_path: Path) -> None:
         (
             "EulerTransform",
             "AffineLogTransform",
-            "expected .* Similarity, Affine, BSpline and File, found AffineLog; write",
+            "expected .* Similarity, Affine, BSpline and File, found AffineLog; compute",
         ),
         ("(NumberOfParameters 6)", "(NumberOfParameters 7)", "expected 7 TransformParameters, found 6"),
         ("1 2 3)", "1 2)", "expected 6 TransformParameters, found 5"),
         ("1 2 3)", "1 2 x)", "expected a finite number in TransformParameters, found 'x'"),
-        ("1 2 3)", "1 2 3", "numbers for TransformParameters, found 0; is the file whole"),
+        ("1 2 3)", "1 2 3", "numbers for TransformParameters, found 0; is the file complete"),
         ("(CenterOfRotationPoint 10.5 -20 30)", "", "expected 3 numbers for CenterOfRotationPoint, found 0"),
         ("(FixedImageDimension 3)", "(FixedImageDimension 4)", "in 2-D or 3-D, found 4-D"),
         ('"true"', '"false"', "expected UseDirectionCosines true"),
-        ("NoInitialTransform", "gone.txt", "its initial transform gone.txt is missing; put it beside"),
-        ("NoInitialTransform", "TransformParameters.0.txt", "starts from itself"),
+        ("NoInitialTransform", "gone.txt", "its initial transform gone.txt is missing; copy it into"),
+        ("NoInitialTransform", "TransformParameters.0.txt", "found a cycle through"),
     ],
 )
 def test_what_cannot_be_read(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -137,7 +137,7 @@ def test_names_that_occur_twice(tmp_path: Path) -> None:
 def test_transforms_that_are_added(tmp_path: Path) -> None:
     write(tmp_path, translation("0 0 0"), "a.txt")
     text = EULER.replace("NoInitialTransform", "a.txt").replace('"Compose"', '"Add"')
-    with pytest.raises(DataError, match="found HowToCombineTransforms Add"):
+    with pytest.raises(DataError, match="expected HowToCombineTransforms Compose, found Add"):
         read_foreign_transform(write(tmp_path, text))
 
 
@@ -179,11 +179,11 @@ def test_a_number_names_a_transform_of_the_series(tmp_path: Path) -> None:
     assert moved(read_foreign_transform(last), 0, 0, 0) == [7, 0, 0]
     alone = write(tmp_path, translation("-4 0 0", "0"), "result.txt")
     with pytest.raises(
-        DataError, match=r"result\.txt: its initial transform is number 0 .*InitialTransformParameterFile"
+        DataError, match=r"result\.txt: expected a file name with a number .*InitialTransformParameterFile"
     ):
         read_foreign_transform(alone)
     itself = write(tmp_path, translation("-4 0 0", "0"), "other.0.txt")
-    with pytest.raises(DataError, match=r"other\.0\.txt: .*starts from itself"):
+    with pytest.raises(DataError, match=r"other\.0\.txt: .*found a cycle through"):
         read_foreign_transform(itself)
     gone = write(tmp_path, translation("-4 0 0", "7"), "other.1.txt")
     with pytest.raises(DataError, match=r"other\.1\.txt: its initial transform other\.7\.txt is missing"):
