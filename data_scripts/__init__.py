@@ -1,4 +1,4 @@
-"""Public data sets in the layout that nephi trains on and evaluates with (docs/reference/datasets.md).
+"""Conversion of public data sets to the layout that nephi reads (docs/reference/datasets.md).
 
-`python -m data_scripts --help` from the root of the repository. Not part of the package: nephi never imports this.
+Run `python -m data_scripts --help` from the root of the repository. This is not part of the package nephi.
 """

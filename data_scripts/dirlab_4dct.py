@@ -1,14 +1,14 @@
-"""DIR-Lab 4DCT: ten thoracic 4-D CT, the two extreme phases with 300 landmarks each.
+"""DIR-Lab 4DCT: ten thoracic 4-D CTs, both extreme phases with 300 landmarks each.
 
 Castillo R, Castillo E, Guerra R, Johnson VE, McPhail T, Garg AK, Guerrero T (2009), A framework for evaluation of
 deformable image registration spatial accuracy using large landmark point sets, Phys Med Biol 54:1849-1870; cases 6 to
-10 in Castillo E et al. (2010), Phys Med Biol 55:305-327. Sizes and spacings as on DIR-Lab's page; all public readers
-that were looked at agree on them.
+10 in Castillo E et al. (2010), Phys Med Biol 55:305-327. Sizes and spacings are those of DIR-Lab's page, with
+which the public readers agree.
 
 The archives are `Case1Pack.zip` ... and `Case8Deploy.zip`. Names vary: `Images/case1_T00_s.img`, `case2_T00-ssm.img`,
-`case6_T00.img`; `ExtremePhases/Case1_300_T00_xyz.txt`, `extremePhases/case6_dirLab300_T00_xyz.txt`. Before registration
-the landmarks are apart by the distances that papers give for these cases. T00 is the end of inhalation, T50 the end of
-exhalation; T00 is the fixed image, as in most papers.
+`case6_T00.img`; `ExtremePhases/Case1_300_T00_xyz.txt`, `extremePhases/case6_dirLab300_T00_xyz.txt`. The distances
+between landmarks before registration are those that papers give for these cases. T00 is end-inspiration, T50
+end-expiration; T00 is the fixed image, as in most papers.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ COLLECTION = Collection(
     type=click.Choice(["inhale", "exhale"]),
     default="inhale",
     show_default=True,
-    help="The fixed image: inhale is T00, exhale T50.",
+    help="Phase of the fixed image: inhale is T00, exhale T50.",
 )
-def dirlab_4dct(fixed: str, **given: Any) -> None:
-    """Prepare DIR-Lab 4DCT from RAW, the folder with its unpacked archives (Case1Pack ... Case10Pack).
+def dirlab_4dct(fixed: str, **options: Any) -> None:
+    """Prepare DIR-Lab 4DCT from RAW, the folder of its unpacked archives (Case1Pack ... Case10Pack).
 
     \b
     python -m data_scripts dirlab-4dct raw/4dct -o datasets/dirlab_4dct
 
-    DIR-Lab gives access on request: `python -m data_scripts download dirlab-4dct` tells how.
+    Access is granted on request; `python -m data_scripts download dirlab-4dct` prints instructions.
     """
-    run(COLLECTION, "dirlab-4dct", fixed, given)
+    run(COLLECTION, "dirlab-4dct", fixed, options)

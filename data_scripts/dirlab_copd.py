@@ -2,9 +2,9 @@
 
 Castillo R, Castillo E, Fuentes D, Ahmad M, Wood AM, Ludwig MS, Guerrero T (2013), A reference dataset for deformable
 image registration spatial accuracy evaluation using the COPDgene study archive, Phys Med Biol 58:2861-2877. Sizes and
-spacings as on DIR-Lab's page. Of copd9 some public readers have 0.644 mm; 0.664 mm is that of its original DICOM
-series (0.664062), and gives the published mean distance of its landmarks before registration. Those of all ten were
-computed from the landmarks in uncbiag/robot.
+spacings are those of DIR-Lab's page. For copd9 some public readers use 0.644 mm; 0.664 mm is the spacing of its
+original DICOM series (0.664062) and yields the published mean distance of its landmarks before registration. The
+distances of all ten cases were computed from the landmarks in uncbiag/robot.
 
 Each archive has `copd1_iBHCT.img` (inhale), `copd1_eBHCT.img` (exhale), `copd1_300_iBH_xyz_r1.txt` and
 `copd1_300_eBH_xyz_r1.txt`. Exhale is the fixed image, as in the papers of GradICON and NePhi and in Learn2Reg.
@@ -56,14 +56,14 @@ COLLECTION = Collection(
     type=click.Choice(["inhale", "exhale"]),
     default="exhale",
     show_default=True,
-    help="The fixed image.",
+    help="Phase of the fixed image.",
 )
-def dirlab_copd(fixed: str, **given: Any) -> None:
-    """Prepare DIR-Lab COPDgene from RAW, the folder with its unpacked archives (copd1 ... copd10).
+def dirlab_copd(fixed: str, **options: Any) -> None:
+    """Prepare DIR-Lab COPDgene from RAW, the folder of its unpacked archives (copd1 ... copd10).
 
     \b
     python -m data_scripts dirlab-copd raw/copd -o datasets/dirlab_copd
 
-    DIR-Lab gives access on request: `python -m data_scripts download dirlab-copd` tells how.
+    Access is granted on request; `python -m data_scripts download dirlab-copd` prints instructions.
     """
-    run(COLLECTION, "dirlab-copd", fixed, given)
+    run(COLLECTION, "dirlab-copd", fixed, options)

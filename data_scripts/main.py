@@ -17,15 +17,14 @@ from .learn2reg import learn2reg
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def cli() -> None:
-    """Bring public data sets into the layout of nephi: images, masks, labels, landmarks and an index of pairs.
+    """Convert public data sets to the layout of nephi: images, masks, labels, landmarks and an index of pairs.
 
     \b
     python -m data_scripts download dirlab-copd -o raw
     python -m data_scripts dirlab-copd raw/copd -o datasets/dirlab_copd
     python -m data_scripts learn2reg raw/NLST -o datasets/nlst
 
-    An interrupted run goes on where it was when the same command is given again. The layout stands in
-    docs/reference/datasets.md.
+    Repeat a command to resume an interrupted run. docs/reference/datasets.md describes the layout.
 
     Exit codes: 0 done, 2 wrong usage, 3 wrong data, 130 interrupted.
     """
@@ -36,7 +35,7 @@ for command in (download, dirlab_4dct, dirlab_copd, learn2reg, bids):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit; errors that are foreseen are one line."""
+    """Run the command line and exit; expected errors are printed in one line."""
     try:
         code = cli.main(arguments, prog_name="python -m data_scripts", standalone_mode=False)
     except click.ClickException as error:
@@ -46,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(f"data_scripts: error: {error}", err=True)
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("data_scripts: interrupted; the same command goes on where this one was", err=True)
+        click.echo("data_scripts: interrupted; repeat the command to resume", err=True)
         code = 130
     except OSError as error:
         click.echo(f"data_scripts: error: {error.filename or 'system'}: {error.strerror or error}", err=True)

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Command = Callable[..., Any]
 def output_options(command: Command) -> Command:
     """Add `-o`, `--overwrite` and `-q`."""
     command = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")(command)
-    command = click.option("--overwrite", is_flag=True, help="Make a data set anew that is in the folder.")(command)
+    command = click.option("--overwrite", is_flag=True, help="Replace an existing data set in the folder.")(command)
     return click.option(
-        "-o", "--output", type=FILE, required=True, metavar="DATASET", help="The folder to write to, new or empty."
+        "-o", "--output", type=FILE, required=True, metavar="DATASET", help="Output folder, new or empty."
     )(command)
 
 
@@ -30,22 +30,22 @@ def masks_option(command: Command) -> Command:
         "--masks/--no-masks",
         default=True,
         show_default=True,
-        help="Find the lungs in CT that comes without masks.",
+        help="Segment the lungs in CTs without masks.",
     )(command)
 
 
-def speaker(quiet: bool) -> Callable[[str], None]:
-    """Return what prints a line for the user, or swallows it."""
+def printer(quiet: bool) -> Callable[[str], None]:
+    """Return a function that prints a line, or ignores it if `quiet`."""
     return (lambda _: None) if quiet else click.echo
 
 
-def numbers(text: str, option: str) -> list[int]:
-    """Return the numbers of a list such as `1,3-5`. Raises `UsageError` naming the option."""
-    found: list[int] = []
+def parse_numbers(text: str, option: str) -> list[int]:
+    """Parse a list of numbers such as `1,3-5`. Raises `UsageError` naming the option."""
+    numbers: list[int] = []
     for part in filter(None, text.replace(" ", "").split(",")):
         match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
         if match is None:
             raise UsageError(f"{option}: expected numbers such as 1,3-5, found {part!r}")
         first, last = int(match[1]), int(match[2] or match[1])
-        found += range(first, last + 1)
-    return found
+        numbers += range(first, last + 1)
+    return numbers

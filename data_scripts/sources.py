@@ -1,4 +1,4 @@
-"""Where the data sets are, and what a person has to do before a script can help."""
+"""Addresses of the data sets, and the steps that a user has to take."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PAGES = {
 
 @dataclass(frozen=True)
 class Source:
-    """A data set on the network. Without a `url` a person has to fetch it, as `steps` tells.
+    """A data set on the network. Without a `url` the user has to obtain it, by following `steps`.
 
-    `checksum` is what its publisher gives, as pooch writes it (`md5:...`, `sha256:...`); None where none is published.
+    `checksum` is the published one in pooch's notation (`md5:...`, `sha256:...`); None where none is published.
     """
 
     page: str
@@ -29,18 +29,18 @@ class Source:
 
 
 _DIRLAB = (
-    "ask DIR-Lab for access on that page (www.dir-lab.com leads there, too), download the archive of each case, unpack "
-    "them all into {folder}, and run: python -m data_scripts {name} {folder} -o DATASET"
+    "request access from DIR-Lab on that page (also reached from www.dir-lab.com), download the archive of each case, "
+    "unpack all of them in {folder}, and run: python -m data_scripts {name} {folder} -o DATASET"
 )
 _LEARN2REG = (
-    "accept the terms on that page, download {task}, unpack it into {folder}, and run: "
+    "accept the terms on that page, download {task}, unpack it in {folder}, and run: "
     "python -m data_scripts learn2reg {folder}/{task} -o DATASET"
 )
 
 SOURCES = {
     "dirlab-4dct": Source(PAGES["dirlab-4dct"], _DIRLAB),
     "dirlab-copd": Source(PAGES["dirlab-copd"], _DIRLAB),
-    # The address behind the link on the page, as three public projects have it; no checksum is published.
+    # The address of the link on the page, also in three public projects; no checksum is published.
     "nlst": Source(
         PAGES["learn2reg"],
         _LEARN2REG.replace("{task}", "NLST"),

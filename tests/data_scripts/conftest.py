@@ -1,4 +1,4 @@
-"""The scripts called in-process, and tiny data sets in the published formats."""
+"""Run the scripts in this process, and write tiny data sets in the published formats."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a call came to."""
+    """Exit code and output of a run."""
 
     code: int
     out: str
@@ -33,39 +33,39 @@ Fails = Callable[..., str]
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*arguments: object) -> Outcome:
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as exit_info:
             main([str(a) for a in arguments])
         captured = capsys.readouterr()
         assert "Traceback" not in captured.err
-        return Outcome(int(ended.value.code or 0), captured.out, captured.err)
+        return Outcome(int(exit_info.value.code or 0), captured.out, captured.err)
 
     return run
 
 
 @pytest.fixture
 def fails(run: Run) -> Fails:
-    """Call a script that must fail with one line; return the line."""
+    """Run a script that must fail with a one-line message that matches `match`; return the line."""
 
-    def fails(*arguments: object, code: int = 3, says: str = "") -> str:
+    def fails(*arguments: object, code: int = 3, match: str = "") -> str:
         outcome = run(*arguments)
         assert outcome.code == code, outcome
         assert outcome.err.count("\n") == 1, outcome.err
-        assert re.search(says, outcome.err), outcome.err
+        assert re.search(match, outcome.err), outcome.err
         return outcome.err
 
     return fails
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, by its path."""
+    """Return the bytes of all files below a folder, by relative path."""
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def voxels_at(image: nephi.Image, points: nephi.Points) -> list[int]:
-    """Values of the voxels that world points fall on; they have to fall on voxels."""
-    places = image.grid.world_to_voxel_points(points.coordinates)
-    assert float((places - places.round()).abs().max()) < 1e-6
-    return [int(image.data[tuple(place)]) for place in places.round().long().tolist()]
+    """Return the values of the voxels whose centres are the given world points."""
+    voxels = image.grid.world_to_voxel_points(points.coordinates)
+    assert float((voxels - voxels.round()).abs().max()) < 1e-6
+    return [int(image.data[tuple(voxel)]) for voxel in voxels.round().long().tolist()]
 
 
 def write_nifti(path: Path, data: Array, affine: Array | None = None) -> None:

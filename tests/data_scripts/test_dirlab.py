@@ -1,4 +1,4 @@
-"""DIR-Lab's raw volumes and 1-based landmarks, on tiny files of that form."""
+"""Test the conversion of DIR-Lab's raw volumes and 1-based landmarks, on tiny files in their format."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 import nephi
 from data_scripts import dirlab_4dct, dirlab_copd
-from data_scripts.dirlab import CaseGeometry, compared, read_volume
+from data_scripts.dirlab import CaseGeometry, describe_distance, read_volume
 
 from .conftest import Fails, Run, contents, voxels_at
 
@@ -40,10 +40,10 @@ LAYOUTS = {
 
 
 def stored(n: int, side: str) -> np.ndarray:
-    """Values of a volume, indexed z, y, x as it lies in the file; each voxel has its own."""
+    """Return the values of a volume in the order of the file, indexed z, y, x; no two voxels have the same value."""
     start = 100 + 300 * (side == "second") + n
     volume = np.arange(start, start + 140, dtype="<i2").reshape(SHAPE[::-1])
-    volume[0, 0, 1] = -2000  # outside of what the scanner reconstructs
+    volume[0, 0, 1] = -2000  # outside of the reconstructed circle
     volume[0, 0, 2] = -30  # noise of air
     return volume
 
@@ -77,7 +77,7 @@ def options(tmp_path: Path) -> Options:
     return ("-o", tmp_path / "out", "--geometry", geometry, "--no-masks", "--cases", "1-2,10")
 
 
-def test_landmarks_are_on_the_voxels_that_the_raw_data_has_there(
+def test_landmarks_lie_on_the_voxels_of_the_raw_data(
     run: Run, command: str, raw: Path, options: Options, tmp_path: Path
 ) -> None:
     assert run(command, raw, *options, "--fixed", "inhale").code == 0
@@ -91,7 +91,7 @@ def test_landmarks_are_on_the_voxels_that_the_raw_data_has_there(
             assert image.voxel_type == "int16"
 
 
-def test_hounsfield_units_and_what_was_not_measured(
+def test_values_become_hounsfield_units_and_unmeasured_voxels_air(
     run: Run, command: str, raw: Path, options: Options, tmp_path: Path
 ) -> None:
     run(command, raw, *options)
@@ -101,8 +101,8 @@ def test_hounsfield_units_and_what_was_not_measured(
     assert int(image.data.min()) == -1024
 
 
-def test_the_patient_lies_as_dirlab_says(tmp_path: Path) -> None:
-    """(1, 1, 1) is the right, anterior, superior corner: in RAS the other corner is more to the left, back and feet."""
+def test_orientation_follows_dirlab(tmp_path: Path) -> None:
+    """(1, 1, 1) is the right, anterior, superior corner: all RAS coordinates decrease from there."""
     path = tmp_path / "volume.img"
     path.write_bytes(stored(1, "first").tobytes())
     grid = read_volume(path, CaseGeometry(SHAPE, SPACING), 1024, "superior").grid
@@ -116,18 +116,18 @@ def test_the_patient_lies_as_dirlab_says(tmp_path: Path) -> None:
 def test_distances_between_landmarks_are_those_of_voxels_and_spacing(
     run: Run, command: str, raw: Path, options: Options, tmp_path: Path
 ) -> None:
-    """The published check of a reader: errors before registration, whatever the orientation."""
+    """These distances, which papers publish, verify a reader independently of the orientation."""
     outcome = run(command, raw, *options, "--first-slice", "inferior")
     (path,) = (tmp_path / "out/landmarks").glob("*1-*--*1-*.csv")
     pairs = nephi.read_point_pairs(path)
-    found = (pairs.fixed.coordinates - pairs.moving.coordinates).norm(dim=1)
+    distances = (pairs.fixed.coordinates - pairs.moving.coordinates).norm(dim=1)
     steps = (np.array(POINTS["first"]) - np.array(POINTS["second"])) * SPACING
     expected = np.linalg.norm(steps, axis=1)
-    assert found.tolist() == pytest.approx(expected.tolist())
-    assert f"3 landmarks, {expected.mean():.2f} mm apart on average\n" in outcome.out
+    assert distances.tolist() == pytest.approx(expected.tolist())
+    assert f"3 landmarks, mean distance {expected.mean():.2f} mm\n" in outcome.out
 
 
-def test_index(run: Run, command: str, raw: Path, options: Options, tmp_path: Path) -> None:
+def test_index_has_splits_and_source(run: Run, command: str, raw: Path, options: Options, tmp_path: Path) -> None:
     outcome = run(command, raw, *options, "--train", "2", "--val", "1")
     assert outcome.code == 0 and outcome.out.endswith("6 images; pairs: 1 train, 1 val, 1 test\n")
     index = nephi.datasets.read_dataset_index(tmp_path / "out")
@@ -145,7 +145,7 @@ def test_index(run: Run, command: str, raw: Path, options: Options, tmp_path: Pa
     assert "Castillo" in index.source.citation and index.source.page.startswith("https://")
 
 
-def test_equal_input_gives_equal_bytes_wherever_it_lies(
+def test_equal_input_yields_equal_bytes_in_any_folder(
     run: Run, command: str, raw: Path, options: Options, tmp_path: Path
 ) -> None:
     run(command, raw, *options)
@@ -154,17 +154,17 @@ def test_equal_input_gives_equal_bytes_wherever_it_lies(
     assert contents(tmp_path / "out") == contents(tmp_path / "again")
 
 
-def test_a_run_goes_on_where_it_was(run: Run, command: str, raw: Path, options: Options, tmp_path: Path) -> None:
+def test_an_interrupted_run_is_resumed(run: Run, command: str, raw: Path, options: Options, tmp_path: Path) -> None:
     run(command, raw, *options)
-    whole = contents(tmp_path / "out")
-    gone = f"images/{LAYOUTS[command]['first'][2].format(n=2)}.nii.gz"
-    for name in ("dataset.json", gone):
+    complete = contents(tmp_path / "out")
+    deleted = f"images/{LAYOUTS[command]['first'][2].format(n=2)}.nii.gz"
+    for name in ("dataset.json", deleted):
         (tmp_path / "out" / name).unlink()
     kept = next(path for path in (tmp_path / "out" / "images").iterdir())
     before = kept.stat().st_mtime_ns
     outcome = run(command, raw, *options)
-    assert f"{gone}: written" in outcome.out and outcome.out.count(": there already") == 5
-    assert contents(tmp_path / "out") == whole and kept.stat().st_mtime_ns == before
+    assert f"{deleted}: written" in outcome.out and outcome.out.count(": exists") == 5
+    assert contents(tmp_path / "out") == complete and kept.stat().st_mtime_ns == before
 
 
 def test_other_options_need_another_folder(
@@ -177,24 +177,24 @@ def test_other_options_need_another_folder(
 ) -> None:
     run(command, raw, *options)
     other = (*options, "--first-slice", "inferior")
-    fails(command, raw, *other, code=2, says="made by another command or with other options .* or --overwrite")
+    fails(command, raw, *other, code=2, match="created by another command or with other options .* or --overwrite")
     assert run(command, raw, *other, "--overwrite").code == 0
     assert json.loads((tmp_path / "out/preparation.json").read_text())["first_slice"] == "inferior"
     assert ": written" not in run(command, raw, *other).out
 
 
-def test_overwriting_deletes_nothing_when_the_raw_data_is_not_there(
+def test_overwriting_without_raw_data_deletes_nothing(
     run: Run, fails: Fails, command: str, raw: Path, options: Options, tmp_path: Path
 ) -> None:
     run(command, raw, *options)
     before = contents(tmp_path / "out")
-    fails(command, tmp_path / "typo", *options, "--overwrite", says="no such folder")
+    fails(command, tmp_path / "typo", *options, "--overwrite", match="no such folder")
     (raw / LAYOUTS[command]["first"][1].format(n=10)).unlink()
-    fails(command, raw, *options, "--overwrite", "--first-slice", "inferior", says="no file named")
+    fails(command, raw, *options, "--overwrite", "--first-slice", "inferior", match="expected a file")
     assert contents(tmp_path / "out") == before
 
 
-def test_an_interrupted_overwriting_loses_nothing_and_goes_on(
+def test_an_interrupted_overwrite_loses_nothing_and_is_resumed(
     run: Run, fails: Fails, command: str, raw: Path, options: Options, tmp_path: Path
 ) -> None:
     out, other = tmp_path / "out", (*options, "--first-slice", "inferior")
@@ -204,14 +204,14 @@ def test_an_interrupted_overwriting_loses_nothing_and_goes_on(
     path = raw / LAYOUTS[command]["first"][0].format(n=2)
     whole = path.read_bytes()
     path.write_bytes(whole[:-2])
-    fails(command, raw, *other, "--overwrite", says="expected 280 bytes")
-    assert contents(out / "replaced") == before, "the old data set is whole"
+    fails(command, raw, *other, "--overwrite", match="expected 280 bytes")
+    assert contents(out / "replaced") == before, "the old data set is complete"
     assert nephi.datasets.read_dataset_index(out / "replaced").images
     assert not (out / "dataset.json").exists()
-    fails(command, raw, *options, code=2, says="made by another command or with other options")
+    fails(command, raw, *options, code=2, match="created by another command or with other options")
     path.write_bytes(whole)
     again = run(command, raw, *other, "--overwrite")
-    assert again.code == 0 and "there already" in again.out
+    assert again.code == 0 and ": exists" in again.out
     assert contents(out) == contents(tmp_path / "expected")
 
 
@@ -219,21 +219,21 @@ def test_an_interrupted_overwriting_loses_nothing_and_goes_on(
     "moved", [["dataset.json"], ["dataset.json", "images"], ["dataset.json", "images", "landmarks"]]
 )
 @pytest.mark.parametrize("more", [(), ("--overwrite",)])
-def test_an_overwriting_that_was_interrupted_at_once(
+def test_an_overwrite_interrupted_while_moving_files_is_resumed(
     run: Run, command: str, raw: Path, options: Options, tmp_path: Path, moved: list[str], more: Options
 ) -> None:
-    """Part of the old data set was moved, the rest was not: none of it is taken for new."""
+    """Old files that were not moved yet are not used for the new data set."""
     run(command, raw, *options)
     whole = contents(tmp_path / "out")
     (tmp_path / "out/replaced").mkdir()
     for name in moved:
         (tmp_path / "out" / name).rename(tmp_path / "out/replaced" / name)
     outcome = run(command, raw, *options, *more)
-    assert outcome.code == 0 and "there already" not in outcome.out
+    assert outcome.code == 0 and ": exists" not in outcome.out
     assert contents(tmp_path / "out") == whole
 
 
-def test_a_third_recipe_after_an_interrupted_overwriting(
+def test_other_options_after_an_interrupted_overwrite(
     run: Run, fails: Fails, command: str, raw: Path, options: Options, tmp_path: Path
 ) -> None:
     run(command, raw, *options)
@@ -242,29 +242,32 @@ def test_a_third_recipe_after_an_interrupted_overwriting(
     whole = path.read_bytes()
     path.write_bytes(b"")
     for offset in (1000, 1001):
-        fails(command, raw, *options, "--hu-offset", offset, "--overwrite", says="expected 280 bytes")
-        assert contents(tmp_path / "out/replaced") == before, "the last one that was complete"
+        fails(command, raw, *options, "--hu-offset", offset, "--overwrite", match="expected 280 bytes")
+        assert contents(tmp_path / "out/replaced") == before, "the last complete data set"
     path.write_bytes(whole)
     outcome = run(command, raw, *options, "--hu-offset", 1002, "--overwrite")
-    assert outcome.code == 0 and "there already" not in outcome.out
+    assert outcome.code == 0 and ": exists" not in outcome.out
     assert not (tmp_path / "out/replaced").exists()
 
 
-def test_a_folder_with_other_things_is_left_alone(fails: Fails, raw: Path, tmp_path: Path, command: str) -> None:
-    fails(command, raw, "-o", raw, code=2, says="expected a new or empty folder")
+def test_a_folder_with_other_files_is_refused(fails: Fails, raw: Path, tmp_path: Path, command: str) -> None:
+    fails(command, raw, "-o", raw, code=2, match="expected a new or empty folder")
 
 
-def test_wrong_size(fails: Fails, command: str, raw: Path, options: Options, tmp_path: Path) -> None:
+def test_a_wrong_file_size_is_refused(fails: Fails, command: str, raw: Path, options: Options, tmp_path: Path) -> None:
     path = raw / LAYOUTS[command]["second"][0].format(n=2)
     path.write_bytes(path.read_bytes()[:-2])
     line = fails(
-        command, raw, *options, says="expected 280 bytes, 7 x 5 x 4 voxels of int16, found 278; is the download"
+        command,
+        raw,
+        *options,
+        match="expected 280 bytes, 7 x 5 x 4 voxels of int16, found 278; check that",
     )
     assert str(path) in line
     assert not (tmp_path / "out/dataset.json").exists()
 
 
-def test_values_that_are_hounsfield_units_already(
+def test_files_in_hounsfield_units_need_an_offset_of_0(
     run: Run,
     fails: Fails,
     command: str,
@@ -274,70 +277,75 @@ def test_values_that_are_hounsfield_units_already(
 ) -> None:
     for path in raw.rglob("*.img"):
         path.write_bytes((np.fromfile(path, "<i2") - 1024).astype("<i2").tobytes())
-    fails(command, raw, *options, says=r"expected HU \+ 1024, found .*% of the voxels below -200.*--hu-offset 0")
-    assert run(command, raw, *options, "--hu-offset", "0").code == 0, "nothing was written before"
+    fails(command, raw, *options, match=r"expected HU \+ 1024, found .*% of the voxels below -200.*--hu-offset 0")
+    assert run(command, raw, *options, "--hu-offset", "0").code == 0, "the failed run wrote nothing"
     image = nephi.read_image(tmp_path / f"out/images/{LAYOUTS[command]['first'][2].format(n=1)}.nii.gz")
     assert image.data[0, 0, 0] == 101 - 1024 and image.data[1, 0, 0] == -1024
 
 
 @pytest.mark.parametrize("offset", [-32768, -1024, 0, 32767])
-def test_offsets_do_not_wrap(tmp_path: Path, offset: int) -> None:
+def test_offsets_do_not_overflow(tmp_path: Path, offset: int) -> None:
     path = tmp_path / "volume.img"
     values = np.full(140, 100, "<i2")
     values[:4] = (-2000, 0, 20000, 32767)
     path.write_bytes(values.tobytes())
-    found = read_volume(path, CaseGeometry(SHAPE, SPACING), offset, "superior").data[:5, 0, 0].tolist()
-    assert found == [-1024, *(max(-1024, min(v - offset, 32767)) for v in (0, 20000, 32767, 100))]
+    converted = read_volume(path, CaseGeometry(SHAPE, SPACING), offset, "superior").data[:5, 0, 0].tolist()
+    assert converted == [-1024, *(max(-1024, min(v - offset, 32767)) for v in (0, 20000, 32767, 100))]
 
 
-def test_an_offset_beyond_the_values(run: Run, command: str, raw: Path, options: Options) -> None:
+def test_an_offset_out_of_range_is_refused(run: Run, command: str, raw: Path, options: Options) -> None:
     outcome = run(command, raw, *options, "--hu-offset", 100000)
     assert outcome.code == 2 and "--hu-offset" in outcome.err and "-32768<=x<=32767" in outcome.err
 
 
-def test_missing_landmarks(fails: Fails, command: str, raw: Path, options: Options) -> None:
+def test_missing_landmarks_are_refused(fails: Fails, command: str, raw: Path, options: Options) -> None:
     (raw / LAYOUTS[command]["first"][1].format(n=10)).unlink()
     fails(
         command,
         raw,
         *options,
-        says=r"no file named (copd10_300_iBH_xyz_r1|case10_300_T00_xyz)\.txt for .*10 in it .* unpack",
+        match=r"expected a file (copd10_300_iBH_xyz_r1|case10_300_T00_xyz)\.txt for .*10 in it .* unpack",
     )
 
 
-def test_too_few_landmarks(fails: Fails, command: str, raw: Path, options: Options) -> None:
+def test_landmarks_of_different_number_are_refused(fails: Fails, command: str, raw: Path, options: Options) -> None:
     (raw / LAYOUTS[command]["first"][1].format(n=1)).write_text("1 1 1\n")
-    fails(command, raw, *options, says="expected (3|1) landmarks, as .* has, found (1|3)")
+    fails(command, raw, *options, match="expected (3|1) landmarks like .*, found (1|3)")
 
 
-def test_landmarks_outside(fails: Fails, command: str, raw: Path, options: Options) -> None:
+def test_landmarks_outside_of_the_image_are_refused(fails: Fails, command: str, raw: Path, options: Options) -> None:
     (raw / LAYOUTS[command]["first"][1].format(n=1)).write_text("1 1 1\n2 2 2\n8 1 1\n")
-    fails(command, raw, *options, says="found point 3 outside")
+    fails(command, raw, *options, match="found point 3 outside")
 
 
-def test_twice_the_same_file(fails: Fails, command: str, raw: Path, options: Options) -> None:
+def test_two_files_of_one_name_are_refused(fails: Fails, command: str, raw: Path, options: Options) -> None:
     path = raw / LAYOUTS[command]["first"][0].format(n=1)
     (raw / path.name).write_bytes(path.read_bytes())
-    fails(command, raw, *options, says="two files for .*1, .* and .*; leave one")
+    fails(command, raw, *options, match="two files for .*1, .* and .*; keep one")
 
 
 @pytest.mark.parametrize(
-    ("more", "says"),
+    ("more", "message"),
     [
         (("--cases", "11"), "--cases: expected some of 1, 2, .* found '11'"),
         (("--cases", "x"), "--cases: expected numbers such as 1,3-5, found 'x'"),
         (("--cases", "1", "--train", "2"), "--train: expected some of --cases 1, found '2'"),
         (("--cases", "1", "--val", "3"), "--val: expected some of --cases 1, found '3'"),
-        (("--cases", "1-2", "--train", "1-2", "--val", "2"), "--val: case 2 is in --train 1-2, too; leave it in one"),
+        (
+            ("--cases", "1-2", "--train", "1-2", "--val", "2"),
+            "--val: expected cases .* not in --train 1-2, found 2",
+        ),
     ],
 )
-def test_wrong_cases(fails: Fails, raw: Path, command: str, options: Options, more: tuple[str, ...], says: str) -> None:
-    fails(command, raw, *options, *more, code=2, says=says)
-    assert not Path(str(options[1])).exists(), "told before anything is written"
+def test_invalid_cases_are_refused(
+    fails: Fails, raw: Path, command: str, options: Options, more: tuple[str, ...], message: str
+) -> None:
+    fails(command, raw, *options, *more, code=2, match=message)
+    assert not Path(str(options[1])).exists(), "refused before anything is written"
 
 
-def test_no_raw_folder(fails: Fails, command: str, tmp_path: Path, options: Options) -> None:
-    fails(command, tmp_path / "no", *options, says="no such folder; expected the unpacked archives of DIR-Lab")
+def test_a_missing_raw_folder_is_refused(fails: Fails, command: str, tmp_path: Path, options: Options) -> None:
+    fails(command, tmp_path / "no", *options, match="no such folder; expected the unpacked archives of DIR-Lab")
 
 
 @pytest.mark.parametrize(
@@ -352,14 +360,14 @@ def test_no_raw_folder(fails: Fails, command: str, tmp_path: Path, options: Opti
         f"shape = [7, 5, 4]\nspacing = [0.6, 0.7, 1{'0' * 400}]",
     ],
 )
-def test_a_damaged_table_of_sizes(fails: Fails, command: str, raw: Path, tmp_path: Path, text: str) -> None:
+def test_invalid_geometries_are_refused(fails: Fails, command: str, raw: Path, tmp_path: Path, text: str) -> None:
     (tmp_path / "g.toml").write_text(f"[1]\n{text}\n")
     options = ("-o", tmp_path / "out", "--geometry", tmp_path / "g.toml")
-    fails(command, raw, *options, says="g.toml: expected TOML tables such as")
+    fails(command, raw, *options, match="g.toml: expected TOML tables such as")
 
 
-def test_masks_of_the_lungs(run: Run, tmp_path: Path) -> None:
-    """A phantom written the way DIR-Lab does: its lungs are found, on the grid of the image."""
+def test_lung_masks_overlap_with_the_phantoms(run: Run, tmp_path: Path) -> None:
+    """A phantom in DIR-Lab's format gets a mask of its lungs on the grid of the image."""
     pair = nephi.phantoms.lung_phantom(shape=(40, 32, 36))
     raw = tmp_path / "raw"
     raw.mkdir()
@@ -376,20 +384,21 @@ def test_masks_of_the_lungs(run: Run, tmp_path: Path) -> None:
     image, mask = (nephi.read_image(tmp_path / "out" / kind / "copd1-eBH.nii.gz") for kind in ("images", "masks"))
     assert index.image("copd1-eBH").mask == "masks/copd1-eBH.nii.gz"
     assert mask.grid.same_as(image.grid) and mask.voxel_type == "uint8"
-    found, truth = mask.data > 0, pair.fixed_mask.data.flip(0, 1, 2) > 0
-    assert 2 * float((found & truth).sum()) / float(found.sum() + truth.sum()) > 0.9
+    segmented, truth = mask.data > 0, pair.fixed_mask.data.flip(0, 1, 2) > 0
+    assert 2 * float((segmented & truth).sum()) / float(segmented.sum() + truth.sum()) > 0.9
 
 
-def test_distances_are_held_against_the_published_ones(tmp_path: Path) -> None:
+def test_distances_are_compared_with_the_published_ones(tmp_path: Path) -> None:
     path = tmp_path / "a--b.csv"
     path.write_text("id,fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z\n0,0,0,0,3,4,0\n1,1,1,1,1,1,2\n")
-    assert compared(path, None) == "a--b: 2 landmarks, 3.00 mm apart on average"
-    assert compared(path, 3.004) == "a--b: 2 landmarks, 3.00 mm apart on average, as published"
-    assert compared(path, 3.1).endswith("published are 3.10 mm: is it this case, and are these its landmarks?")
+    assert describe_distance(path, None) == "a--b: 2 landmarks, mean distance 3.00 mm"
+    assert describe_distance(path, 3.004) == "a--b: 2 landmarks, mean distance 3.00 mm, as published"
+    text = "but 3.10 mm is published: check that image and landmarks are those of this case"
+    assert describe_distance(path, 3.1).endswith(text)
 
 
-def test_published_tables() -> None:
-    """Ten cases each, and as many slices together as the published tables have."""
+def test_tables_agree_with_the_published_ones() -> None:
+    """Ten cases each, with the published total number of slices."""
     for collection in (dirlab_4dct.COLLECTION, dirlab_copd.COLLECTION):
         assert sorted(collection.cases) == sorted(collection.distances) == list(range(1, 11))
         assert all(g.spacing[0] == g.spacing[1] and g.spacing[2] == 2.5 for g in collection.cases.values())

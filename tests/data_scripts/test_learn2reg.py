@@ -1,4 +1,4 @@
-"""Learn2Reg's tasks, on tiny folders of the published form."""
+"""Test the conversion of Learn2Reg's tasks, on tiny folders in the published format."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import nephi
 from .conftest import Fails, Run, contents, voxels_at, write_nifti
 
 SHAPE = (6, 7, 8)
-# Oblique, with its axes in another order than x, y, z, as images of the challenge may have them.
+# Oblique, with axes in another order than x, y, z, as in some images of the challenge.
 AFFINE = np.array([[0.2, -1.4, 0.0, 5.0], [1.5, 0.2, 0.1, -7.0], [0.0, 0.1, -1.7, 9.0], [0.0, 0.0, 0.0, 1.0]])
 POINTS = {"0000": [(0, 0, 0), (5, 6, 7), (2, 3, 4)], "0001": [(1, 0, 0), (4, 6, 6), (2, 2, 5)]}
 
@@ -31,13 +31,13 @@ def pairs(numbers: list[int], folder: str = "imagesTr") -> list[dict[str, str]]:
 
 @pytest.fixture
 def lung_ct(tmp_path: Path) -> Path:
-    """Five pairs to train on, of which two are for validation as well, and a test pair without points and masks."""
+    """Five training pairs, of which two are also validation pairs, and a test pair without points and masks."""
     raw = tmp_path / "LungCT"
     for n in range(1, 7):
-        where = "Ts" if n == 6 else "Tr"
+        part = "Ts" if n == 6 else "Tr"
         for phase in ("0000", "0001"):
             name = f"LungCT_{n:04d}_{phase}"
-            write_nifti(raw / f"images{where}" / f"{name}.nii.gz", volume(n), AFFINE)
+            write_nifti(raw / f"images{part}" / f"{name}.nii.gz", volume(n), AFFINE)
             if n < 6:
                 write_nifti(raw / f"masksTr/{name}.nii.gz", (volume(n) > 50).astype(np.uint8), AFFINE)
                 for kind in ("keypointsTr", *(["landmarksTr"] if n == 1 else [])):
@@ -72,7 +72,7 @@ def lung_ct(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def oasis(tmp_path: Path) -> Path:
-    """Heads of six subjects with labels, no list of training pairs, validation between subjects."""
+    """Heads of six subjects with labels, without training pairs, validated between subjects."""
     raw = tmp_path / "OASIS"
     for n in range(1, 7):
         write_nifti(raw / f"imagesTr/OASIS_{n:04d}_0000.nii.gz", volume(n).astype(np.float32) / 500, AFFINE)
@@ -92,36 +92,36 @@ def oasis(tmp_path: Path) -> Path:
     return raw
 
 
-def change(raw: Path, **keys: Any) -> None:
+def change_json(raw: Path, **keys: Any) -> None:
     (path,) = raw.glob("*_dataset.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
 
 
-def test_splits(run: Run, lung_ct: Path, tmp_path: Path) -> None:
-    """Validation pairs that the release lists for training, too, are not trained on."""
+def test_validation_subjects_are_excluded_from_training(run: Run, lung_ct: Path, tmp_path: Path) -> None:
+    """The release also lists them as training pairs."""
     assert run("learn2reg", lung_ct, "-o", tmp_path / "out", "--no-masks").code == 0
     index = nephi.datasets.read_dataset_index(tmp_path / "out")
-    found = {name: [(p.fixed, p.moving) for p in index.pairs(name)] for name in index.splits}
+    splits = {name: [(p.fixed, p.moving) for p in index.pairs(name)] for name in index.splits}
     expected = {"train": [3, 4, 5], "val": [1, 2], "test": [6]}
-    assert found == {k: [(f"LungCT_{n:04d}_0000", f"LungCT_{n:04d}_0001") for n in v] for k, v in expected.items()}
+    assert splits == {k: [(f"LungCT_{n:04d}_0000", f"LungCT_{n:04d}_0001") for n in v] for k, v in expected.items()}
     assert index.name == "Learn2Reg LungCT" and "zenodo" in index.source.citation and "NC" in index.source.terms
     assert index.image("LungCT_0001_0000").mask and not index.image("LungCT_0006_0000").mask
     assert index.image("LungCT_0001_0001").subject == "LungCT_0001"
 
 
-def test_points_are_on_their_voxels(run: Run, lung_ct: Path, tmp_path: Path) -> None:
-    """Voxels count from 0 along the array; manual landmarks (those of pair 1 differ) go before keypoints."""
+def test_points_lie_on_their_voxels(run: Run, lung_ct: Path, tmp_path: Path) -> None:
+    """Voxels count from 0 along the array; manual landmarks (those of pair 1 differ) take precedence over keypoints."""
     run("learn2reg", lung_ct, "-o", tmp_path / "out", "--no-masks")
     for n in (1, 4):
         ids = [f"LungCT_{n:04d}_{phase}" for phase in POINTS]
-        found = nephi.read_point_pairs(tmp_path / f"out/landmarks/{ids[0]}--{ids[1]}.csv")
-        for id, points, listed in zip(ids, (found.fixed, found.moving), POINTS.values(), strict=True):
+        pairs = nephi.read_point_pairs(tmp_path / f"out/landmarks/{ids[0]}--{ids[1]}.csv")
+        for id, points, listed in zip(ids, (pairs.fixed, pairs.moving), POINTS.values(), strict=True):
             image = nephi.read_image(tmp_path / f"out/images/{id}.nii.gz")
             voxels = [(x, y, z - (n == 1 and z > 0)) for x, y, z in listed]
             assert voxels_at(image, points) == [int(volume(n)[voxel]) for voxel in voxels]
 
 
-def test_images_and_masks_are_those_of_the_release(run: Run, lung_ct: Path, tmp_path: Path) -> None:
+def test_images_and_masks_are_unchanged(run: Run, lung_ct: Path, tmp_path: Path) -> None:
     run("learn2reg", lung_ct, "-o", tmp_path / "out", "--no-masks")
     for kind in ("images", "masks"):
         name = "LungCT_0003_0001.nii.gz"
@@ -130,7 +130,7 @@ def test_images_and_masks_are_those_of_the_release(run: Run, lung_ct: Path, tmp_
         assert raw.grid.same_as(written.grid)
 
 
-def test_unpaired_task(run: Run, oasis: Path, tmp_path: Path) -> None:
+def test_a_task_without_pairs_is_paired_between_subjects(run: Run, oasis: Path, tmp_path: Path) -> None:
     assert run("learn2reg", oasis, "-o", tmp_path / "out").code == 0
     index = nephi.datasets.read_dataset_index(tmp_path / "out" / "dataset.json")
     assert index.splits["train"] == nephi.datasets.DatasetSplit(
@@ -142,53 +142,53 @@ def test_unpaired_task(run: Run, oasis: Path, tmp_path: Path) -> None:
     assert nephi.read_image(index.path(image.image)).voxel_type == "float32"
 
 
-def test_a_rerun_writes_nothing_and_gives_the_same(run: Run, lung_ct: Path, tmp_path: Path) -> None:
+def test_a_second_run_writes_no_files(run: Run, lung_ct: Path, tmp_path: Path) -> None:
     run("learn2reg", lung_ct, "-o", tmp_path / "out", "--no-masks")
     before = contents(tmp_path / "out")
     outcome = run("learn2reg", lung_ct / "LungCT_dataset.json", "-o", tmp_path / "out", "--no-masks")
     assert ": written" not in outcome.out and contents(tmp_path / "out") == before
 
 
-def test_missing_images(run: Run, fails: Fails, lung_ct: Path, tmp_path: Path) -> None:
+def test_missing_images_are_refused_or_skipped(run: Run, fails: Fails, lung_ct: Path, tmp_path: Path) -> None:
     for file in (lung_ct / "imagesTs").iterdir():
         file.unlink()
     arguments = ("learn2reg", lung_ct, "-o", tmp_path / "out", "--no-masks")
     fails(
         *arguments,
-        says=r"names imagesTs/LungCT_0006_0000.nii.gz, which is not .* \(2 of 12 images.*--skip-missing",
+        match=r"expected imagesTs/LungCT_0006_0000.nii.gz in its folder, .* \(2 of 12 images.*--skip-missing",
     )
     assert run(*arguments, "--skip-missing", "--overwrite").code == 0
     assert list(nephi.datasets.read_dataset_index(tmp_path / "out").splits) == ["train", "val"]
 
 
-def test_lists_that_do_not_go_together_are_told_before_anything_is_written(
+def test_inconsistent_lists_are_refused_before_anything_is_written(
     fails: Fails, lung_ct: Path, oasis: Path, tmp_path: Path
 ) -> None:
-    twice = pairs([6], "imagesTs") * 2
-    change(lung_ct, registration_test=twice)
-    says = r"LungCT_dataset.json: splits.test.pairs\[1\]: the pair 'LungCT_0006_0000', .* is listed before"
-    fails("learn2reg", lung_ct, "-o", tmp_path / "out", "--no-masks", says=says)
-    change(oasis, training=[{"image": "imagesTr/OASIS_0001_0000.nii.gz"}])
-    says = "OASIS_dataset.json: splits.train: expected at least one pair, found none"
-    fails("learn2reg", oasis, "-o", tmp_path / "out", says=says)
+    repeated = pairs([6], "imagesTs") * 2
+    change_json(lung_ct, registration_test=repeated)
+    message = r"LungCT_dataset.json: splits.test.pairs\[1\]: the pair 'LungCT_0006_0000', .* is listed before"
+    fails("learn2reg", lung_ct, "-o", tmp_path / "out", "--no-masks", match=message)
+    change_json(oasis, training=[{"image": "imagesTr/OASIS_0001_0000.nii.gz"}])
+    message = "OASIS_dataset.json: splits.train: expected at least one pair, found none"
+    fails("learn2reg", oasis, "-o", tmp_path / "out", match=message)
     assert not (tmp_path / "out").exists()
 
 
-def test_overwriting_with_a_damaged_json(run: Run, fails: Fails, lung_ct: Path, tmp_path: Path) -> None:
+def test_overwriting_with_a_damaged_json_deletes_nothing(run: Run, fails: Fails, lung_ct: Path, tmp_path: Path) -> None:
     run("learn2reg", lung_ct, "-o", tmp_path / "out", "--no-masks")
     before = contents(tmp_path / "out")
     (lung_ct / "LungCT_dataset.json").write_text("{")
-    fails("learn2reg", lung_ct, "-o", tmp_path / "out", "--no-masks", "--overwrite", says="expected JSON")
+    fails("learn2reg", lung_ct, "-o", tmp_path / "out", "--no-masks", "--overwrite", match="expected JSON")
     assert contents(tmp_path / "out") == before
 
 
-def test_truncated_json(fails: Fails, lung_ct: Path, tmp_path: Path) -> None:
+def test_a_truncated_json_is_refused(fails: Fails, lung_ct: Path, tmp_path: Path) -> None:
     path = lung_ct / "LungCT_dataset.json"
     path.write_text(path.read_text()[:300])
-    fails("learn2reg", lung_ct, "-o", tmp_path / "out", says="expected JSON, found an error .* is the file whole")
+    fails("learn2reg", lung_ct, "-o", tmp_path / "out", match="expected JSON, found an error .* is the file complete")
 
 
-def test_truncated_image(fails: Fails, lung_ct: Path, tmp_path: Path) -> None:
+def test_a_truncated_image_is_refused(fails: Fails, lung_ct: Path, tmp_path: Path) -> None:
     path = lung_ct / "imagesTr/LungCT_0004_0000.nii.gz"
     path.write_bytes(path.read_bytes()[:-200])
     assert str(path) in fails("learn2reg", lung_ct, "-o", tmp_path / "out", "--no-masks")
@@ -197,27 +197,27 @@ def test_truncated_image(fails: Fails, lung_ct: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "says"),
+    ("lines", "message"),
     [
         ("1,2\n3,4\n5,6\n", "expected lines of 3 numbers, voxels without a header"),
         ("x,y,z\n1,2,3\n", "expected lines of 3 numbers, voxels without a header"),
         ("1,2,3\n1,2,9\n1,2,3\n", r"expected voxels within \(6, 7, 8\), counted from 0, found some outside"),
-        ("1,2,3\n", "expected 1 points, as its pair .* has, found 3"),
+        ("1,2,3\n", "expected 1 points like .*, found 3"),
     ],
 )
-def test_wrong_points(fails: Fails, lung_ct: Path, tmp_path: Path, lines: str, says: str) -> None:
+def test_invalid_points_are_refused(fails: Fails, lung_ct: Path, tmp_path: Path, lines: str, message: str) -> None:
     (lung_ct / "keypointsTr/LungCT_0004_0000.csv").write_text(lines)
-    fails("learn2reg", lung_ct, "-o", tmp_path / "out", "--no-masks", says=says)
+    fails("learn2reg", lung_ct, "-o", tmp_path / "out", "--no-masks", match=message)
 
 
 @pytest.mark.parametrize("value", [[{"fixed": "a"}], ["a"], 3, [{"fixed": 1, "moving": 2}]])
-def test_a_list_of_another_form(fails: Fails, lung_ct: Path, tmp_path: Path, value: object) -> None:
-    change(lung_ct, registration_val=value)
-    fails("learn2reg", lung_ct, "-o", tmp_path / "out", says="registration_val: expected a list of objects with fixed")
+def test_malformed_lists_are_refused(fails: Fails, lung_ct: Path, tmp_path: Path, value: object) -> None:
+    change_json(lung_ct, registration_val=value)
+    fails("learn2reg", lung_ct, "-o", tmp_path / "out", match="registration_val: expected a list of objects with fixed")
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "says"),
+    ("key", "value", "message"),
     [
         ("modality", ["CT"], r'modality: expected texts by number such as {"0": "CT"}, found \["CT"\]'),
         ("modality", "CT", 'modality: expected texts by number such as {"0": "CT"}, found "CT"'),
@@ -227,39 +227,41 @@ def test_a_list_of_another_form(fails: Fails, lung_ct: Path, tmp_path: Path, val
         ("licence", 4, "licence: expected a text, found 4"),
     ],
 )
-def test_a_value_of_another_type(
-    fails: Fails, lung_ct: Path, tmp_path: Path, key: str, value: object, says: str
+def test_values_of_other_types_are_refused(
+    fails: Fails, lung_ct: Path, tmp_path: Path, key: str, value: object, message: str
 ) -> None:
-    change(lung_ct, **{key: value})
-    fails("learn2reg", lung_ct, "-o", tmp_path / "out", says=f"LungCT_dataset.json: {says}")
+    change_json(lung_ct, **{key: value})
+    fails("learn2reg", lung_ct, "-o", tmp_path / "out", match=f"LungCT_dataset.json: {message}")
     assert not (tmp_path / "out").exists()
 
 
-def test_values_that_are_null_are_not_given(run: Run, lung_ct: Path, tmp_path: Path) -> None:
-    change(lung_ct, name=None, reference=None, licence=None, modality=None)
+def test_null_values_count_as_missing(run: Run, lung_ct: Path, tmp_path: Path) -> None:
+    change_json(lung_ct, name=None, reference=None, licence=None, modality=None)
     assert run("learn2reg", lung_ct, "-o", tmp_path / "out").code == 0
     index = nephi.datasets.read_dataset_index(tmp_path / "out")
     assert index.name == "Learn2Reg LungCT_dataset" and index.images[0].modality is None
     assert index.source.citation == index.source.terms == "see the page"
 
 
-def test_an_image_whose_number_is_none(fails: Fails, lung_ct: Path, tmp_path: Path) -> None:
-    """`"²".isdigit()` holds, and yet it is no number."""
+def test_an_image_name_with_a_superscript_is_refused(fails: Fails, lung_ct: Path, tmp_path: Path) -> None:
+    """`"²".isdigit()` is true, but `int("²")` fails."""
     (lung_ct / "imagesTs/LungCT_0006_0001.nii.gz").rename(lung_ct / "imagesTs/LungCT_0006_².nii.gz")
     pair = {"fixed": "imagesTs/LungCT_0006_0000.nii.gz", "moving": "imagesTs/LungCT_0006_².nii.gz"}
-    change(lung_ct, registration_test=[pair])
-    fails("learn2reg", lung_ct, "-o", tmp_path / "out", says="id: expected letters, digits, .* found 'LungCT_0006_²'")
+    change_json(lung_ct, registration_test=[pair])
+    fails("learn2reg", lung_ct, "-o", tmp_path / "out", match="id: expected letters, digits, .* found 'LungCT_0006_²'")
 
 
-def test_a_json_nested_without_end(fails: Fails, lung_ct: Path, tmp_path: Path) -> None:
+def test_a_deeply_nested_json_is_refused(fails: Fails, lung_ct: Path, tmp_path: Path) -> None:
     (lung_ct / "LungCT_dataset.json").write_text('{"training": ' + "[" * 200_000)
-    fails("learn2reg", lung_ct, "-o", tmp_path / "out", says="expected JSON, found an error")
+    fails("learn2reg", lung_ct, "-o", tmp_path / "out", match="expected JSON, found an error")
 
 
-def test_a_json_of_something_else(fails: Fails, lung_ct: Path, tmp_path: Path) -> None:
+def test_a_json_without_a_task_is_refused(fails: Fails, lung_ct: Path, tmp_path: Path) -> None:
     (lung_ct / "LungCT_dataset.json").write_text("{}")
-    fails("learn2reg", lung_ct, "-o", tmp_path / "out", says="expected the JSON of a task, with training_paired_images")
+    fails(
+        "learn2reg", lung_ct, "-o", tmp_path / "out", match="expected the JSON of a task, with training_paired_images"
+    )
 
 
-def test_no_json(fails: Fails, tmp_path: Path) -> None:
-    fails("learn2reg", tmp_path, "-o", tmp_path / "out", says="expected one file NAME_dataset.json in it, found none")
+def test_a_folder_without_json_is_refused(fails: Fails, tmp_path: Path) -> None:
+    fails("learn2reg", tmp_path, "-o", tmp_path / "out", match="expected one file NAME_dataset.json in it, found none")
