@@ -1,8 +1,10 @@
 """Deformations as neural fields: encodings, latent codes, decoders, and the file they are stored in."""
 
 from nephi.fields.build import build_fields, encoding_lattices
-from nephi.fields.chain import ChainPair, FieldChain
 from nephi.fields.codes import LatentCodes
+from nephi.fields.composed import ComposedField, ComposedFieldPair
+from nephi.fields.copies import blended, translated
+from nephi.fields.from_maps import can_start_from_maps, fields_from_maps
 from nephi.fields.grids import LatentGrids
 from nephi.fields.inverse import PolishedInverse
 from nephi.fields.maps import (
@@ -15,21 +17,19 @@ from nephi.fields.maps import (
     single_maps,
 )
 from nephi.fields.neural_field import FieldPair, NeuralField
-from nephi.fields.placing import blended, placed
-from nephi.fields.seeded import can_seed, seeded_fields
 from nephi.fields.settings import DECODERS, ENCODINGS, FieldSettings
+from nephi.fields.steps import DisplacementStep, FieldStep, Step
 from nephi.fields.storage import nephi_bytes, read_nephi
 from nephi.fields.stored import StoredTransform
-from nephi.fields.stored_steps import DisplacementStep, FieldStep, Step
 from nephi.fields.tensor_file import UNFIT, TensorFile
 
 __all__ = [
     "DECODERS",
     "ENCODINGS",
     "UNFIT",
-    "ChainPair",
+    "ComposedField",
+    "ComposedFieldPair",
     "DisplacementStep",
-    "FieldChain",
     "FieldMaps",
     "FieldPair",
     "FieldSettings",
@@ -44,15 +44,15 @@ __all__ = [
     "TensorFile",
     "blended",
     "build_fields",
-    "can_seed",
+    "can_start_from_maps",
     "encoding_lattices",
     "field_maps",
+    "fields_from_maps",
     "fields_with_latent",
     "latent_grids",
     "latent_parameters",
     "nephi_bytes",
-    "placed",
     "read_nephi",
-    "seeded_fields",
     "single_maps",
+    "translated",
 ]

@@ -44,7 +44,7 @@ class PolishedInverse(NumericalInverse):
 
     @full_precision()
     @torch.no_grad()
-    def near(self, points: Tensor, guess: Tensor) -> Tensor:
+    def solve_from(self, points: Tensor, guess: Tensor) -> Tensor:
         """Return the same, beginning at `guess` instead of the trained inverse."""
         target = points.reshape(-1, self.dimension)
         start = (guess - points).reshape(-1, self.dimension)

@@ -13,8 +13,8 @@ from torch import Tensor
 from nephi.errors import DataError
 from nephi.fields.build import build_fields
 from nephi.fields.settings import FieldSettings
+from nephi.fields.steps import DisplacementStep, FieldStep, Step
 from nephi.fields.stored import StoredTransform
-from nephi.fields.stored_steps import DisplacementStep, FieldStep, Step
 from nephi.fields.tensor_file import UNFIT, TensorFile
 from nephi.geometry import Grid, Plane, require_cpu_by_default
 from nephi.tables import from_table

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from nephi.fields.stored_steps import Step
+from nephi.fields.steps import Step
 from nephi.geometry import Grid
 from nephi.transforms import AffineTransform, Composite, NumericalInverse, Transform
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nephi.errors import UsageError
-from nephi.fields import can_seed
+from nephi.fields import can_start_from_maps
 from nephi.images import Image, resample
 from nephi.inference.refinement import Refinement, shortened
 from nephi.models import NephiSystem, Seen, StoredModel, bring, read_model
@@ -93,7 +93,7 @@ def joins(model: StoredModel, settings: Settings, refinement: Refinement) -> boo
     """
     several = isinstance(model.system, NephiSystem) and len(model.settings.thinning) > 1
     all_of_it = refinement.steps > 0 and refinement.what == "all"
-    return several and all_of_it and can_seed(settings.field, model.frame.dimension)
+    return several and all_of_it and can_start_from_maps(settings.field, model.frame.dimension)
 
 
 def _on_grid(mask: Image | None, image: Image) -> Image | None:

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
-from nephi.fields import DisplacementStep, FieldStep, Step, placed
+from nephi.fields import DisplacementStep, FieldStep, Step, translated
 from nephi.geometry import Grid
 from nephi.models import NephiSystem, Seen, StoredModel, System
 from nephi.transforms import AffineTransform, ContinuedDisplacement
@@ -33,7 +33,7 @@ def _fields(model: StoredModel, system: NephiSystem, images: list[Tensor], shift
     steps = []
     for pair, grid in zip(pairs, reversed(system.network.grids), strict=True):
         there = grid.transformed(shift)
-        steps.append(FieldStep(placed(pair, there), model.settings.field, there))
+        steps.append(FieldStep(translated(pair, there), model.settings.field, there))
         steps[-1].pair.round_tables()  # as it will be stored
     return tuple(steps)
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from nephi.errors import collected_warnings
-from nephi.fields import ChainPair, FieldStep, Step, StoredTransform, seeded_fields
+from nephi.fields import ComposedFieldPair, FieldStep, Step, StoredTransform, fields_from_maps
 from nephi.geometry import gradients_recorded
 from nephi.inference.inputs import PredictionInputs, joins, prediction_inputs, prediction_settings, refinable_model
 from nephi.inference.predicted import predicted_steps
@@ -126,9 +126,9 @@ def _joined(inputs: PredictionInputs, steps: tuple[Step, ...], generator: torch.
     grid, settings = inputs.pair.fixed.grid, inputs.settings.field
     there = [step.pair for step in steps if isinstance(step, FieldStep)]
     device = there[0].forward_field.device
-    chain = ChainPair([pair.cpu() for pair in there])
+    chain = ComposedFieldPair([pair.cpu() for pair in there])
     assert chain.inverse_field is not None
-    fields = seeded_fields(settings, grid, chain.forward_field, chain.inverse_field, generator)
+    fields = fields_from_maps(settings, grid, chain.forward_field, chain.inverse_field, generator)
     return (FieldStep(fields.to(device), settings, grid),)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from nephi.errors import UsageError
-from nephi.fields import ChainPair, FieldPair, latent_parameters
+from nephi.fields import ComposedFieldPair, FieldPair, latent_parameters
 from nephi.optimize import ProgressCallback, fit_fields
 from nephi.preparation import Pair
 from nephi.settings import Settings
@@ -76,7 +76,7 @@ def refine(
         fields.requires_grad_(what == "all")
         for parameter in latent_parameters(fields):
             parameter.requires_grad_(True)
-    together = pairs[0] if len(pairs) == 1 else ChainPair(pairs)
+    together = pairs[0] if len(pairs) == 1 else ComposedFieldPair(pairs)
     aligned = images.with_moving_carried(shift.inverse().matrix).to(pairs[0].forward_field.device)
     total = sum(level.steps for level in settings.levels)
     return fit_fields(aligned, together, settings, generator, progress, 0, total)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nephi.fields import ChainPair, FieldPair
+from nephi.fields import ComposedFieldPair, FieldPair
 from nephi.images import ImageSampler
 from nephi.kernels import (
     MEASURES,
@@ -120,12 +120,12 @@ class _Way:
         return cls(arrays, len(everywhere), points, points + shift, jacobians, *gradients)
 
 
-def compiled_objective(fields: FieldPair | ChainPair, settings: Settings) -> CompiledObjective | None:
+def compiled_objective(fields: FieldPair | ComposedFieldPair, settings: Settings) -> CompiledObjective | None:
     """Return the objective by kernels; None for a field, place or setting that they do not know.
 
     Needs `.grad` of the parameters that are fitted.
     """
-    if isinstance(fields, ChainPair):
+    if isinstance(fields, ComposedFieldPair):
         return None
     weights = settings.objective
     found = [None if f is None else f.compiled.arrays(f) for f in (fields.forward_field, fields.inverse_field)]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nephi import losses
-from nephi.fields import ChainPair, FieldChain, FieldPair, NeuralField, single_maps
+from nephi.fields import ComposedField, ComposedFieldPair, FieldPair, NeuralField, single_maps
 from nephi.images import ImageSampler
 from nephi.settings import ObjectiveSettings, Settings
 
@@ -32,7 +32,7 @@ class Draw:
 
 
 def loss_terms(
-    fields: FieldPair | ChainPair, level: Level, draw: Draw, settings: Settings, share: float
+    fields: FieldPair | ComposedFieldPair, level: Level, draw: Draw, settings: Settings, share: float
 ) -> dict[str, Tensor]:
     """Return the weighted terms of the loss of one step; `share` of the fit lies behind it.
 
@@ -62,7 +62,7 @@ class _Direction:
     """One field at one step's points: patches for the similarity, and a subset with Jacobians for the regularity."""
 
     def __init__(
-        self, field: NeuralField | FieldChain, centres: Tensor, everywhere: Tensor, settings: Settings
+        self, field: NeuralField | ComposedField, centres: Tensor, everywhere: Tensor, settings: Settings
     ) -> None:
         self.field = field
         self.settings = settings
@@ -88,13 +88,13 @@ class _Direction:
         drawn, met = here.patches(self.centres, offsets), there.patches(self.moved, offsets, self.carriers)
         return losses.similarity(settings.similarity, settings.variance_floor)(drawn, met, weights)
 
-    def round_trip(self, other: NeuralField | FieldChain) -> tuple[Tensor, Tensor]:
+    def round_trip(self, other: NeuralField | ComposedField) -> tuple[Tensor, Tensor]:
         """Return where the other field takes the moved regularity points, and its Jacobian there."""
         return other.value_and_jacobian(self.values)
 
 
 def add_gradient(
-    fields: FieldPair | ChainPair, level: Level, draw: Draw, settings: Settings, share: float
+    fields: FieldPair | ComposedFieldPair, level: Level, draw: Draw, settings: Settings, share: float
 ) -> dict[str, Tensor]:
     """Add the gradient of a step's loss to the parameters' `.grad`; return the terms, as `loss_terms`."""
     terms = loss_terms(fields, level, draw, settings, share)
@@ -122,8 +122,8 @@ def _regularity(directions: list[_Direction], weights: ObjectiveSettings) -> dic
     return terms
 
 
-def _code_penalty(fields: FieldPair | ChainPair, settings: Settings) -> dict[str, Tensor]:
+def _code_penalty(fields: FieldPair | ComposedFieldPair, settings: Settings) -> dict[str, Tensor]:
     if not settings.objective.codes:
         return {}
-    penalties = (fields.maps() if isinstance(fields, ChainPair) else single_maps(fields)).penalties
+    penalties = (fields.maps() if isinstance(fields, ComposedFieldPair) else single_maps(fields)).penalties
     return {name: settings.objective.codes * value for name, value in penalties.items()}

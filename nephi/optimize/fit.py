@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.fields import ChainPair, FieldPair
+from nephi.fields import ComposedFieldPair, FieldPair
 from nephi.objective import Draw, Level, add_gradient, compiled_objective
 from nephi.optimize.adam import Adam
 from nephi.optimize.intensity_matching import matched_contrast
@@ -22,7 +22,7 @@ from nephi.settings import FitObjectiveSettings, LevelSettings, Settings
 
 def fit_fields(
     pair: Pair,
-    fields: FieldPair | ChainPair,
+    fields: FieldPair | ComposedFieldPair,
     settings: Settings,
     generator: torch.Generator,
     progress: ProgressCallback,

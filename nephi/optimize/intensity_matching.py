@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from nephi.fields import ChainPair, FieldPair
+from nephi.fields import ComposedFieldPair, FieldPair
 from nephi.images import Image, ImageSampler, Pyramid
 from nephi.metrics import inside_mask, slab_inside
 from nephi.preparation import Pair
@@ -38,7 +38,9 @@ class Curve:
 
 
 @torch.no_grad()
-def matched_contrast(pair: Pair, fields: FieldPair | ChainPair, smoothing: float, generator: torch.Generator) -> Pair:
+def matched_contrast(
+    pair: Pair, fields: FieldPair | ComposedFieldPair, smoothing: float, generator: torch.Generator
+) -> Pair:
     """Return the pair with one image in the other's contrast, as seen through fields that align them roughly.
 
     Two curves are fitted to intensities at matching points of the masks, smoothed by `smoothing` mm: one predicts
@@ -71,7 +73,7 @@ def fitted_curve(source: Tensor, target: Tensor) -> Curve:
 
 
 def _matching_intensities(
-    pair: Pair, fields: FieldPair | ChainPair, smoothing: float, generator: torch.Generator
+    pair: Pair, fields: FieldPair | ComposedFieldPair, smoothing: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     edge = float(pair.fixed.grid.spacing.max())
     sigma = max(smoothing, LEAST_SMOOTHING * edge)

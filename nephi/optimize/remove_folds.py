@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from nephi.fields import FieldChain, NeuralField
+from nephi.fields import ComposedField, NeuralField
 from nephi.geometry import determinant
 from nephi.images import Image
 from nephi.losses import folding
@@ -23,7 +23,7 @@ STEPS = 60  # at most, in a round
 RATE = 1e-2  # the most that a parameter changes in a step
 
 
-def unfold(field: NeuralField | FieldChain, image: Image, mask: Image | None, generator: torch.Generator) -> None:
+def unfold(field: NeuralField | ComposedField, image: Image, mask: Image | None, generator: torch.Generator) -> None:
     """Change a field of dense latent grids (or a chain of them) until no voxel of a mask (or of the image) folds.
 
     Points drawn at random during a fit miss a fold of a few voxels. Here the Jacobian determinant is computed at every
@@ -59,7 +59,7 @@ def unfold(field: NeuralField | FieldChain, image: Image, mask: Image | None, ge
 
 
 @torch.no_grad()
-def _squeezed(field: NeuralField | FieldChain, image: Image, mask: Image | None) -> Tensor:
+def _squeezed(field: NeuralField | ComposedField, image: Image, mask: Image | None) -> Tensor:
     """Return the middles `(N, D)` of the voxels at risk, world mm."""
     found = [torch.zeros(0, image.dimension, dtype=torch.float32)]
     every = math.ceil((image.grid.size / MOST_VOXELS) ** (1 / image.dimension))
@@ -73,10 +73,10 @@ def _squeezed(field: NeuralField | FieldChain, image: Image, mask: Image | None)
 
 
 @torch.no_grad()
-def _folded(field: NeuralField | FieldChain, points: Tensor) -> Tensor:
+def _folded(field: NeuralField | ComposedField, points: Tensor) -> Tensor:
     return _determinants(field, points) < LEAST
 
 
-def _determinants(field: NeuralField | FieldChain, points: Tensor) -> Tensor:
+def _determinants(field: NeuralField | ComposedField, points: Tensor) -> Tensor:
     _, jacobians = field.value_and_jacobian(points.to(field.device))
     return determinant(jacobians).cpu()

@@ -35,20 +35,20 @@ class Composite(Transform):
 
     @property
     def cells(self) -> Grid | None:
-        """Those of the first transform, where the others are affine and bend nothing."""
+        """Those of the first transform if all others are affine, else None."""
         first, *others = self.transforms
         return first.cells if all(as_affine(other) is not None for other in others) else None
 
     @property
-    def searches(self) -> bool:
-        """That of the last transform: a guess of the chain's values is one of its values."""
-        return self.transforms[-1].searches
+    def is_iterative(self) -> bool:
+        """Whether the last transform is: a guess of the composition's values is a guess of its values."""
+        return self.transforms[-1].is_iterative
 
-    def near(self, points: Tensor, guess: Tensor) -> Tensor:
-        """Return where the chain takes the points `(..., D)`, in mm; the last transform begins at `guess`."""
+    def solve_from(self, points: Tensor, guess: Tensor) -> Tensor:
+        """Return the values at points `(..., D)`, in mm; the last transform starts from `guess`."""
         for transform in self.transforms[:-1]:
             points = transform(points)
-        return self.transforms[-1].near(points, guess)
+        return self.transforms[-1].solve_from(points, guess)
 
     @any_real_points
     def __call__(self, points: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ def composed_with_jacobian(members: Sequence[Differentiable], points: Tensor) ->
 
 
 def as_affine(transform: Transform) -> AffineTransform | None:
-    """Return an affine map, or a chain (of chains) of affine maps, as one affine map; None for anything else."""
+    """Return an affine transform or a (nested) composite of affine transforms as one; None for any other transform."""
     if isinstance(transform, AffineTransform):
         return transform
     if not isinstance(transform, Composite):

@@ -15,12 +15,12 @@ from nephi.transforms.transform import Transform
 
 
 class NumericalInverse(Transform):
-    """Solve `phi(x) = y` for x at each asked point y by a damped Newton iteration.
+    """Solve `phi(x) = y` for x at each point y by a damped Newton iteration.
 
-    The start is `guess(y)` (for instance a trained inverse field) or y itself. A step is halved while it makes
-    the residual of its point larger; where the Jacobian is close to singular the plain residual is the step.
-    Iteration stops when every residual is below `tolerance` mm, or after `iterations`: points that phi does
-    not reach (folds, outside of its range) keep the best position found.
+    The start is `guess(y)` (for instance a trained inverse field) or y itself. A step is halved while it increases
+    the residual of its point; where the Jacobian is close to singular the plain residual is the step. The iteration
+    stops when every residual is below `tolerance` mm, or after `iterations`: points outside the range of phi, or in
+    folds, keep the best position found.
     """
 
     def __init__(
@@ -37,35 +37,35 @@ class NumericalInverse(Transform):
         return self.transform.dimension
 
     @property
-    def searches(self) -> bool:
-        """It does."""
+    def is_iterative(self) -> bool:
+        """Always true."""
         return True
 
     @any_real_points
     @torch.no_grad()
     def __call__(self, points: Tensor) -> Tensor:
         """Return x with `phi(x) = points`, shape `(..., D)`, mm."""
-        return self._afresh(points.reshape(-1, self.dimension))[0].reshape(points.shape)
+        return self._solve_from_usual_start(points.reshape(-1, self.dimension))[0].reshape(points.shape)
 
     @full_precision()
     @torch.no_grad()
-    def near(self, points: Tensor, guess: Tensor) -> Tensor:
-        """Return the same, beginning at `guess`; where that leads nowhere, from the usual start."""
+    def solve_from(self, points: Tensor, guess: Tensor) -> Tensor:
+        """Return the same, starting from `guess`; points that do not converge restart from the usual start."""
         target = points.reshape(-1, self.dimension)
-        x, error = self._solved(target, guess.reshape(-1, self.dimension))
-        lost = (~(error <= self.tolerance)).nonzero().squeeze(-1)
-        if len(lost):
-            again, left = self._afresh(target[lost])
-            better = (left < error[lost]) | error[lost].isnan()
-            x[lost[better]] = again[better]
+        x, error = self._solve(target, guess.reshape(-1, self.dimension))
+        failed = (~(error <= self.tolerance)).nonzero().squeeze(-1)
+        if len(failed):
+            retried, remaining = self._solve_from_usual_start(target[failed])
+            better = (remaining < error[failed]) | error[failed].isnan()
+            x[failed[better]] = retried[better]
         return x.reshape(points.shape)
 
-    def _afresh(self, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Solve for target points `(N, D)` from the usual start; return x and what is left of the residuals `(N,)`."""
-        return self._solved(target, target if self.guess is None else self.guess(target))
+    def _solve_from_usual_start(self, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Solve for target points `(N, D)` from the usual start; return x and the residuals `(N,)`."""
+        return self._solve(target, target if self.guess is None else self.guess(target))
 
-    def _solved(self, target: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-        # Both are written to below: clones, as maps may return their input, or one matrix for all points.
+    def _solve(self, target: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+        # Cloned because both are written to below, and maps may return their input or one expanded matrix.
         x = start.clone()
         value, jacobian = self.transform.value_and_jacobian(x)
         jacobian = jacobian.clone()
@@ -77,14 +77,14 @@ class NumericalInverse(Transform):
             if not bool(active.any()):
                 break
             trial = x[active] + damping[active, None] * _newton_step(jacobian[active], residual[active])
-            value, tried = self.transform.value_and_jacobian(trial)
-            left = target[active] - value
-            better = left.norm(dim=-1) < error[active]
+            value, trial_jacobian = self.transform.value_and_jacobian(trial)
+            trial_residual = target[active] - value
+            better = trial_residual.norm(dim=-1) < error[active]
             index = active.nonzero().squeeze(-1)
             damping[index] = torch.where(better, torch.ones_like(error[index]), damping[index] / 2)
             chosen = index[better]
-            x[chosen], jacobian[chosen] = trial[better], tried[better]
-            residual[chosen], error[chosen] = left[better], left[better].norm(dim=-1)
+            x[chosen], jacobian[chosen] = trial[better], trial_jacobian[better]
+            residual[chosen], error[chosen] = trial_residual[better], trial_residual[better].norm(dim=-1)
         return x, error
 
     @any_real_points
@@ -92,7 +92,7 @@ class NumericalInverse(Transform):
         """Return x and the inverse of phi's Jacobian at x (inverse function theorem)."""
         x = self(points)
         _, jacobian = self.transform.value_and_jacobian(x)
-        return x, _inverted(jacobian)
+        return x, _invert_matrices(jacobian)
 
 
 def invert(transform: Transform) -> Transform:
@@ -105,7 +105,7 @@ def invert(transform: Transform) -> Transform:
         case NumericalInverse():
             return transform.transform
         case DisplacementField():
-            # Outside its grid the field is the identity, which solves phi(x) = y, too: start inside.
+            # Outside its grid the field is the identity, which also solves phi(x) = y: start inside the grid.
             return NumericalInverse(transform, guess=_affine_part(transform).inverse())
         case _:
             return NumericalInverse(transform)
@@ -117,8 +117,8 @@ def _newton_step(jacobian: Tensor, residual: Tensor) -> Tensor:
     return torch.linalg.solve(safe, residual)
 
 
-def _inverted(jacobian: Tensor) -> Tensor:
-    """Invert matrices `(..., D, D)`; the few singular ones by the pseudo-inverse, which is far dearer."""
+def _invert_matrices(jacobian: Tensor) -> Tensor:
+    """Invert matrices `(..., D, D)`; the few singular ones by the pseudo-inverse, which is much slower."""
     singular = determinant(jacobian).abs() < 1e-6
     safe = torch.where(singular[..., None, None], identity_like(jacobian), jacobian)
     result = torch.linalg.inv(safe)

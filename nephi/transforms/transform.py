@@ -1,4 +1,4 @@
-"""What every deformation can be asked."""
+"""The interface of all deformations."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ class Transform(abc.ABC):
 
     @property
     def cells(self) -> Grid | None:
-        """The lattice whose planes hold every bend of the transform: it is smooth between them; None if there is none.
+        """The lattice between whose planes the transform is smooth; None where there is no such lattice.
 
-        Linear interpolation from nodes on all of these planes comes close to the transform with the square of their
-        distance, from other nodes only with the distance itself.
+        The error of linear interpolation from nodes on all of these planes falls with the square of their distance,
+        from other nodes only with the distance itself.
         """
         return None
 
     @property
-    def searches(self) -> bool:
-        """Tell whether values are found by a search, which `near` shortens."""
+    def is_iterative(self) -> bool:
+        """Whether values are computed by an iteration, which `solve_from` can start close to its end."""
         return False
 
-    def near(self, points: Tensor, guess: Tensor) -> Tensor:
-        """Return where the points `(..., D)` go, in mm; a search begins at `guess`, of the same shape."""
+    def solve_from(self, points: Tensor, guess: Tensor) -> Tensor:
+        """Return the values at points `(..., D)`, in mm; an iteration starts from `guess`, of the same shape."""
         return self(points)
 
     @abc.abstractmethod
     def __call__(self, points: Tensor) -> Tensor:
-        """Return where the points `(..., D)` go, in mm."""
+        """Return the values at points `(..., D)`, in mm."""
 
     @abc.abstractmethod
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return where the points go, and `jacobian[..., i, j] = d phi_i / d x_j` of shape `(..., D, D)`."""
+        """Return the values, and `jacobian[..., i, j] = d phi_i / d x_j` of shape `(..., D, D)`."""

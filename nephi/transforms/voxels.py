@@ -14,51 +14,51 @@ from nephi.transforms.transform import Transform
 def displacement_slabs(transform: Callable[[Tensor], Tensor], grid: Grid) -> Iterator[tuple[int, int, Tensor]]:
     """Yield slices `(start, stop)` of the last axis and the displacements `(..., n, D)`, mm, of their voxel centres.
 
-    A transform that searches for its values does so at every other voxel along each axis first: halfway between them
-    the mean of their displacements is a start from which a search needs a third less than from anywhere else.
+    An iterative transform is first evaluated at every other voxel along each axis. The mean of these displacements is
+    the start at the voxels between them, from which the iteration needs about a third fewer evaluations.
     """
-    if not (isinstance(transform, Transform) and transform.searches):
+    if not (isinstance(transform, Transform) and transform.is_iterative):
         for start, stop in grid.slabs():
             points = grid.voxel_centres(start, stop)
             yield start, stop, transform(points) - points
         return
-    between = _Between(transform, grid)
+    interpolated = _InterpolatedStart(transform, grid)
     for start, stop in grid.slabs():
         points = grid.voxel_centres(start, stop)
-        yield start, stop, transform.near(points, points + between(start, stop)) - points
+        yield start, stop, transform.solve_from(points, points + interpolated(start, stop)) - points
 
 
-class _Between:
-    """Displacements at the voxels of a grid as means of those at every other voxel along each axis."""
+class _InterpolatedStart:
+    """Interpolate displacements at the voxels of a grid from those at every other voxel along each axis."""
 
     def __init__(self, transform: Transform, grid: Grid) -> None:
         self._transform = transform
         self._shape = grid.shape
         twice = torch.tensor([*[2.0] * grid.dimension, 1.0], dtype=torch.float64)
-        # Where the last voxel lies halfway, the one after it is needed, too.
-        self._thinned = Grid(tuple(n // 2 + 1 for n in grid.shape), grid.affine * twice)
+        # An axis of even length needs one node beyond its last voxel.
+        self._coarse = Grid(tuple(n // 2 + 1 for n in grid.shape), grid.affine * twice)
         self._first = 0
-        self._known = torch.zeros(0, dtype=torch.float32)  # from slice `_first` of the thinned grid on
+        self._kept = torch.zeros(0, dtype=torch.float32)  # displacements from slice `_first` of the coarse grid on
 
     def __call__(self, start: int, stop: int) -> Tensor:
-        """Return those of slices `start` to `stop` of the grid; slabs are asked for in their order."""
+        """Return the displacements of slices `start` to `stop` of the grid; slabs must follow each other in order."""
         first, last = start // 2, stop // 2 + 1
-        known = self._known[..., first - self._first :, :] if self._known.numel() else self._known
-        missing = first + (known.shape[-2] if known.numel() else 0)
+        kept = self._kept[..., first - self._first :, :] if self._kept.numel() else self._kept
+        missing = first + (kept.shape[-2] if kept.numel() else 0)
         if missing < last:
-            points = self._thinned.voxel_centres(missing, last)
-            found = self._transform(points) - points
-            known = torch.cat([known, found], dim=-2) if known.numel() else found
-        self._first, self._known = first, known
-        result = known
+            points = self._coarse.voxel_centres(missing, last)
+            displacement = self._transform(points) - points
+            kept = torch.cat([kept, displacement], dim=-2) if kept.numel() else displacement
+        self._first, self._kept = first, kept
+        result = kept
         for axis, size in enumerate(self._shape[:-1]):
-            result = _doubled(result, axis).narrow(axis, 0, size)
+            result = _insert_means(result, axis).narrow(axis, 0, size)
         axis = len(self._shape) - 1
-        return _doubled(result, axis).narrow(axis, start - 2 * first, stop - start)
+        return _insert_means(result, axis).narrow(axis, start - 2 * first, stop - start)
 
 
-def _doubled(values: Tensor, axis: int) -> Tensor:
-    """Put the mean of each two neighbours along an axis between them."""
+def _insert_means(values: Tensor, axis: int) -> Tensor:
+    """Insert the mean of each two neighbours along an axis between them."""
     count = values.shape[axis]
     if count == 1:
         return values

@@ -18,7 +18,7 @@ from safetensors import safe_open as open_file
 from safetensors.torch import load, save, save_file
 
 from nephi.errors import DataError
-from nephi.fields import DisplacementStep, FieldStep, StoredTransform, nephi_bytes, placed, read_nephi, storage
+from nephi.fields import DisplacementStep, FieldStep, StoredTransform, nephi_bytes, read_nephi, storage, translated
 from nephi.geometry import Grid, Plane
 from nephi.transforms import AffineTransform, ContinuedDisplacement
 
@@ -144,7 +144,7 @@ def long(make_stored, grids) -> StoredTransform:
     shift = torch.eye(4, dtype=torch.float64)
     shift[:-1, -1] = torch.tensor([20.0, -3.0, 7.5])
     there = grid.transformed(shift)
-    moved = [replace(step, pair=placed(step.pair, there), grid=there) for step in fields]
+    moved = [replace(step, pair=translated(step.pair, there), grid=there) for step in fields]
     draws = torch.rand(*grid.shape, 3, generator=torch.Generator().manual_seed(2))
     last = DisplacementStep(ContinuedDisplacement(0.3 * draws, there))
     return StoredTransform(AffineTransform(shift), grid, there, (*moved, last), {"fit": {}}, {"seed": 1})

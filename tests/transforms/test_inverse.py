@@ -36,7 +36,7 @@ def test_a_bad_guess_does_no_harm(dimension, points, waves, bad) -> None:
     inverse = NumericalInverse(waves(dimension, 0.7), iterations=12)
     guess = inverse(points) + 0.1
     guess[::3] = bad
-    gap = inverse.transform(inverse.near(points, guess)) - points
+    gap = inverse.transform(inverse.solve_from(points, guess)) - points
     assert gap.norm(dim=-1).max() < 1e-3
 
 

@@ -1,4 +1,4 @@
-"""Displacements at all voxels, slab by slab: what the transform says, with fewer visits where it searches."""
+"""Displacements at all voxels, slab by slab: those of the transform, with fewer evaluations if it is iterative."""
 
 import pytest
 import torch
@@ -18,10 +18,10 @@ class Counting(NumericalInverse):
 
     def __call__(self, points: Tensor) -> Tensor:
         self.afresh += points[..., 0].numel()
-        return super().near(points, points)
+        return super().solve_from(points, points)
 
-    def near(self, points: Tensor, guess: Tensor) -> Tensor:
-        found = super().near(points, guess)
+    def solve_from(self, points: Tensor, guess: Tensor) -> Tensor:
+        found = super().solve_from(points, guess)
         self.gaps.append((guess - found).norm(dim=-1).reshape(-1))
         return found
 

@@ -16,7 +16,7 @@ BLOCK = 65536  # nodes
 
 
 @torch.no_grad()
-def seeded_fields(
+def fields_from_maps(
     settings: FieldSettings, grid: Grid, phi: PointMap, inverse: PointMap, generator: torch.Generator
 ) -> FieldPair:
     """Return fields over `grid` that equal `phi` and its `inverse` (world mm to world mm) at their finest nodes.
@@ -25,10 +25,10 @@ def seeded_fields(
     `silu(z) - silu(-z) = z`, two hidden units hand each component through unchanged, and all the others are as in a
     fresh field, free to be fitted. So whatever found the deformation, a fit can go on from it with its usual fields.
 
-    Raises `UsageError` for settings that `can_seed` refuses.
+    Raises `UsageError` for settings that `can_start_from_maps` refuses.
     """
     d = grid.dimension
-    if not can_seed(settings, d):
+    if not can_start_from_maps(settings, d):
         raise UsageError(
             f"field: expected dense grids of {d} channels or more, a silu decoder of one layer of more than {2 * d} "
             "units, an inverse and no codes, to begin as a known deformation"
@@ -40,7 +40,7 @@ def seeded_fields(
     return fields
 
 
-def can_seed(settings: FieldSettings, dimension: int) -> bool:
+def can_start_from_maps(settings: FieldSettings, dimension: int) -> bool:
     """Tell whether fields of these settings can begin as a known deformation."""
     grids = settings.encoding not in ("hash", "fourier", "coordinates") and settings.channels >= dimension
     reads = settings.decoder == "silu" and settings.layers == 1 and settings.hidden > 2 * dimension

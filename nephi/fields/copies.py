@@ -13,7 +13,7 @@ from nephi.fields.neural_field import FieldPair
 from nephi.geometry import Grid
 
 
-def placed(fields: FieldPair, grid: Grid) -> FieldPair:
+def translated(fields: FieldPair, grid: Grid) -> FieldPair:
     """Return a copy of `fields` over `grid`, the one they were built over moved by a shift.
 
     A field knows of its grid only where its unit cube lies: `phi(x)` becomes `phi(x - shift) + shift`.

@@ -8,7 +8,7 @@ import torch
 
 from nephi.errors import UsageError
 from nephi.fields import FieldSettings, build_fields
-from nephi.fields.seeded import seeded_fields
+from nephi.fields.from_maps import fields_from_maps
 from nephi.geometry import Grid
 from nephi.transforms import AffineTransform
 
@@ -37,7 +37,7 @@ def test_an_affine_map_is_kept(grid: Grid, unit: str) -> None:
     matrix[:-1] += 0.1 * torch.randn(d, d + 1, generator=generator(), dtype=torch.float64)
     affine = AffineTransform(matrix)
     settings = replace(SETTINGS, amplitude_unit=unit, amplitude=0.2 if unit == "edge" else 3.0)
-    fields = seeded_fields(settings, grid, affine, affine.inverse(), generator())
+    fields = fields_from_maps(settings, grid, affine, affine.inverse(), generator())
     shares = torch.rand(200, d, generator=generator(), dtype=torch.float64)
     points = grid.voxel_to_world_points(shares * (torch.tensor(grid.shape) - 1)).float()
     for field, known in ((fields.forward_field, affine), (fields.inverse_field, affine.inverse())):
@@ -48,7 +48,7 @@ def test_an_affine_map_is_kept(grid: Grid, unit: str) -> None:
 
 def test_every_parameter_can_be_fitted_on(grid: Grid) -> None:
     """In a step or two: fresh last layers are zero, so first the last ones move, and then what lies before them."""
-    fields = seeded_fields(SETTINGS, grid, lambda x: x + 1, lambda x: x - 1, generator())
+    fields = fields_from_maps(SETTINGS, grid, lambda x: x + 1, lambda x: x - 1, generator())
     fresh = build_fields(SETTINGS, grid, generator())
     points = grid.voxel_centres().float().reshape(-1, grid.dimension)
     (fields.forward_field(points) ** 2).sum().backward()
@@ -66,4 +66,4 @@ def test_every_parameter_can_be_fitted_on(grid: Grid) -> None:
 )
 def test_what_cannot_be_is_refused(grid: Grid, change: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="field: expected dense grids of"):
-        seeded_fields(replace(SETTINGS, **change), grid, lambda x: x, lambda x: x, generator())
+        fields_from_maps(replace(SETTINGS, **change), grid, lambda x: x, lambda x: x, generator())

@@ -14,7 +14,7 @@ from nephi.fields.neural_field import FieldPair, NeuralField
 from nephi.transforms import Composite, MapPair, SingleMap, mean_penalties
 
 
-class FieldChain(Composite):
+class ComposedField(Composite):
     """Neural fields one after the other, the **first** of the list first, with what a fit asks of a field."""
 
     def __init__(self, members: Sequence[NeuralField]) -> None:
@@ -33,7 +33,7 @@ class FieldChain(Composite):
         return [part for parts in each for part in parts] if all(each) else []
 
 
-class ChainPair(nn.Module):
+class ComposedFieldPair(nn.Module):
     """phi and its inverse as chains of pairs of fields, fitted together as `FieldPair` is.
 
     `pairs` are in the order in which phi applies them; the inverse applies theirs the other way round.
@@ -42,9 +42,9 @@ class ChainPair(nn.Module):
     def __init__(self, pairs: Sequence[FieldPair]) -> None:
         super().__init__()
         self.pairs = nn.ModuleList(pairs)
-        self.forward_field = FieldChain([pair.forward_field for pair in pairs])
+        self.forward_field = ComposedField([pair.forward_field for pair in pairs])
         inverses = [pair.inverse_field for pair in reversed(pairs) if pair.inverse_field is not None]
-        self.inverse_field = FieldChain(inverses) if len(inverses) == len(pairs) else None
+        self.inverse_field = ComposedField(inverses) if len(inverses) == len(pairs) else None
 
     def gradients_in_place(self) -> AbstractContextManager[None]:
         """Inside, a backward pass may add gradients straight to `.grad`; see `nephi.fields.compiled`."""
