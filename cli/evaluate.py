@@ -91,7 +91,7 @@ def evaluate(
         mask=image(mask),
         inverse=read_one(transform, True, convention),
         trained_inverse=None if is_inverse else nephi.results.read_trained_inverse(file),
-        exported=None if is_inverse else nephi.results.exported_pair(file),
+        exported=None if is_inverse else nephi.results.read_exported_fields(file),
     ).table()
     if not quiet:
         evaluation_table(measures, verbose)

@@ -16,7 +16,7 @@ def plan_table(plan: Plan, initial: str, results: str) -> None:
     settings, objective = plan.settings, plan.settings.objective
     rows = []
     for name, side in (("fixed", plan.fixed), ("moving", plan.moving)):
-        inside = "everywhere" if side.masked is None else f"{side.masked} voxels in the mask"
+        inside = "everywhere" if side.mask_voxels is None else f"{side.mask_voxels} voxels in the mask"
         rows.append((name, side.name))
         rows.append(("", f"{_by(side.grid.shape)} voxels of {_by(side.grid.spacing.tolist())} mm, {inside}"))
         rows.append(("", f"intensities {side.window[0]:g} to {side.window[1]:g}"))

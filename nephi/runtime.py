@@ -1,4 +1,4 @@
-"""What a run is computed with, and what it costs: device, threads, versions, seconds, memory."""
+"""Run time environment: device, threads, versions, progress, time and memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -17,9 +17,9 @@ from nephi.kernels import built_for
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device called `auto` (a GPU when there is one), `cpu` or `cuda[:N]`.
+    """Return the device named `auto` (a GPU if available, else the CPU), `cpu` or `cuda[:N]`.
 
-    Raises `UsageError` for another name, or a GPU that is not there.
+    Raises `UsageError` for another name, or a GPU that does not exist.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -28,55 +28,72 @@ def choose_device(name: str) -> torch.device:
         raise UsageError(f"unknown device {name!r}: expected auto, cpu, cuda or cuda:N")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise UsageError(
-            f"device {name!r} is not there: found {torch.cuda.device_count()} CUDA devices; use --device cpu"
+            f"device {name!r} does not exist: found {torch.cuda.device_count()} CUDA devices; use --device cpu"
         )
     return torch.device(name)
 
 
 def device_summary() -> str:
-    """Return what `auto` would compute on, in words: a GPU by its name, or the processor and which kernels serve."""
+    """Describe the device that `auto` selects: the name of a GPU, or the number of cores and the kernels of the CPU."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     kind = built_for()
-    kernels = f"compiled kernels for {kind}" if kind else "no compiled kernels: install nephi again, with a compiler"
+    kernels = f"compiled kernels for {kind}" if kind else "no compiled kernels: reinstall nephi with a compiler"
     return f"cpu, {os.cpu_count()} cores, {kernels}"
 
 
 @contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """Let torch use `count` CPU threads (0: one for each core) inside the `with` block."""
-    before = torch.get_num_threads()
+    """Set the number of torch's CPU threads (0: one per core) inside the `with` block."""
+    previous = torch.get_num_threads()
     torch.set_num_threads(count or os.cpu_count() or 1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(previous)
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
+    """Return the versions of the packages and of Python that a result depends on."""
     from importlib import metadata
 
-    found = {name: metadata.version(name) for name in ("nephi", "torch", "numpy")}
-    return {**found, "python": platform.python_version()}
+    packages = {name: metadata.version(name) for name in ("nephi", "torch", "numpy")}
+    return {**packages, "python": platform.python_version()}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a running fit or training: name of the stage, steps done and planned in all stages, the latest loss."""
+
+    stage: str
+    step: int
+    total: int
+    loss: float
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+def ignore_progress(_: Progress) -> None:
+    """Do nothing: the default `ProgressCallback`."""
 
 
 @dataclass
 class Usage:
-    """Seconds of each stage, wall and CPU (user + system, all threads)."""
+    """Wall and CPU seconds (user + system, all threads) of each stage."""
 
     stages: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Measure what happens inside the `with` block."""
+        """Measure the time spent inside the `with` block."""
         wall, cpu = time.perf_counter(), time.process_time()
         yield
         self.stages[name] = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
 
 
 def peak_memory_mb() -> float | None:
-    """Return the process's largest resident memory so far in MB (10^6 bytes), None where the system does not tell."""
+    """Return the peak resident memory of the process in MB (10^6 bytes), None on systems that do not report it."""
     try:
         import resource
     except ImportError:  # Windows
@@ -86,5 +103,5 @@ def peak_memory_mb() -> float | None:
 
 
 def peak_gpu_memory_mb(device: torch.device) -> float | None:
-    """Return the most GPU memory that torch has held so far in MB (10^6 bytes), None on the CPU."""
+    """Return the peak GPU memory allocated by torch in MB (10^6 bytes), None on the CPU."""
     return torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else None

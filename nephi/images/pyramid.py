@@ -60,7 +60,7 @@ class Pyramid:
             grid = self._thinned()[0].grid
         return tuple(math.ceil(n / f) for n, f in zip(grid.shape, _fitting(sigma, grid), strict=True))
 
-    def carried(self, matrix: Tensor) -> Pyramid:
+    def transformed(self, matrix: Tensor) -> Pyramid:
         """Return the pyramid with its image placed elsewhere by a homogeneous world matrix."""
         result = Pyramid(self.image.with_grid(self.image.grid.transformed(matrix)), self.window, self.detail)
         result.resolution = self.resolution  # measured where the image was smoothed

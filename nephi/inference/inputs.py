@@ -12,7 +12,7 @@ from nephi.fields import can_start_from_maps
 from nephi.images import Image, resample
 from nephi.inference.refinement import Refinement, shortened
 from nephi.models import NephiSystem, Seen, StoredModel, bring, read_model
-from nephi.preparation import Pair, Source, as_image, prepare, require_mask_inside
+from nephi.preparation import Pair, Source, as_image, prepare_pair, require_mask_inside
 from nephi.settings import Settings
 from nephi.settings import preset as preset_settings
 
@@ -76,7 +76,7 @@ def prediction_inputs(
     fixed, moving = map(as_image, images)
     given = [None if mask is None else as_image(mask) for mask in masks]
     there = _on_grid(given[0], fixed), _on_grid(given[1], moving)
-    pair, settings = prepare(fixed, moving, *there, settings)
+    pair, settings = prepare_pair(fixed, moving, *there, settings)
     if isinstance(model.system, NephiSystem) and not joins(model, settings, refinement):
         # Whose lengths are in mm whatever unit the others count in.
         settings = replace(settings, field=model.settings.field)

@@ -11,7 +11,7 @@ from nephi.fields import latent_grids
 from nephi.inference.inputs import joins, prediction_inputs, prediction_settings, refinable_model
 from nephi.inference.refinement import Refinement
 from nephi.models import NephiSystem, StoredModel
-from nephi.optimize import Plan, made_of, planned_level, planned_memory_mb, planned_sides
+from nephi.optimize import Plan, estimate_memory_mb, field_size, plan_images, plan_level
 from nephi.preparation import Source
 from nephi.runtime import choose_device
 from nephi.settings import Settings
@@ -40,12 +40,12 @@ def plan_prediction(
     inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen, refinement)
     pair, chosen = inputs.pair, inputs.settings
     levels = chosen.levels if refinement.steps else ()
-    planned = tuple(planned_level(pair, level, chosen.objective.radius) for level in levels)
+    planned = tuple(plan_level(pair, level, chosen.objective.radius) for level in levels)
     joined = joins(stored, chosen, refinement)
-    lattices, parameters = made_of(chosen.field, pair.fixed.grid) if joined else _made_of(stored)
-    memory = planned_memory_mb(pair, planned, parameters)
+    lattices, parameters = field_size(chosen.field, pair.fixed.grid) if joined else _made_of(stored)
+    memory = estimate_memory_mb(pair, planned, parameters)
     memory = None if memory is None else memory + BYTES_PER_FEATURE * _features(stored) / 1e6
-    return Plan(str(where), *planned_sides(pair), chosen, lattices, parameters, planned, memory)
+    return Plan(str(where), *plan_images(pair), chosen, lattices, parameters, planned, memory)
 
 
 def _features(model: StoredModel) -> int:

@@ -16,8 +16,8 @@ from nephi.inference.inputs import PredictionInputs, joins, prediction_inputs, p
 from nephi.inference.predicted import predicted_steps
 from nephi.inference.refinement import Refinement, refine
 from nephi.models import StoredModel, model_bytes
-from nephi.optimize import ProgressCallback, silent
-from nephi.preparation import Source, warnings_about
+from nephi.optimize import ProgressCallback, ignore_progress
+from nephi.preparation import Source, pair_warnings
 from nephi.results import Registration, check_folding
 from nephi.runtime import Usage, choose_device, cpu_threads, peak_gpu_memory_mb, versions
 from nephi.settings import Settings, settings_table
@@ -37,7 +37,7 @@ def predict(
     refinement: Refinement = Refinement(),  # noqa: B008 (frozen)
     seed: int = 0,
     device: str = "auto",
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback = ignore_progress,
 ) -> Registration:
     """Register the moving image to the fixed one by what a trained `model` says.
 
@@ -84,7 +84,7 @@ def predict(
         history,
         usage,
         peak_gpu_memory_mb(where),
-        warnings_about(inputs.pair, found),
+        pair_warnings(inputs.pair, found),
     )
 
 

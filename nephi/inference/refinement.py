@@ -77,6 +77,6 @@ def refine(
         for parameter in latent_parameters(fields):
             parameter.requires_grad_(True)
     together = pairs[0] if len(pairs) == 1 else ComposedFieldPair(pairs)
-    aligned = images.with_moving_carried(shift.inverse().matrix).to(pairs[0].forward_field.device)
+    aligned = images.with_moving_transformed(shift.inverse().matrix).to(pairs[0].forward_field.device)
     total = sum(level.steps for level in settings.levels)
     return fit_fields(aligned, together, settings, generator, progress, 0, total)

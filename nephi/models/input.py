@@ -13,7 +13,7 @@ from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
 from nephi.images import Image, ImageSampler, smoothed
 from nephi.metrics import inside_mask
-from nephi.preparation import found_mask, intensity_window
+from nephi.preparation import find_mask, intensity_window
 from nephi.settings import ImageSettings
 
 MASKS = ("none", "given", "lungs", "foreground")
@@ -133,7 +133,7 @@ def frame_mask(image: Image, mask: Image | None, settings: FrameSettings) -> Ima
     if mask is None and settings.mask == "given":
         raise DataError(f'{image.name}: expected a mask with it, for frame.mask = "given"; give one, or find lungs')
     if mask is None:
-        return found_mask(image, settings.mask)
+        return find_mask(image, settings.mask)
     if mask.dimension != image.dimension:
         raise DataError(f"{mask.name}: expected a {image.dimension}-D mask as the image is, found {mask.dimension}-D")
     return mask

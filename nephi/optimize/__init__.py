@@ -1,26 +1,26 @@
-"""One pair of images: global alignment and the coarse-to-fine fit of the fields."""
+"""Registration of one pair: affine alignment, then a coarse-to-fine fit of neural fields."""
 
 from nephi.optimize.affine import fit_affine, initial_alignment, require_overlap
 from nephi.optimize.fit import fit_fields
-from nephi.optimize.planning import Plan, made_of, plan, planned_level, planned_memory_mb, planned_sides
-from nephi.optimize.progress import Progress, ProgressCallback, silent
+from nephi.optimize.planning import Plan, estimate_memory_mb, field_size, plan, plan_images, plan_level
 from nephi.optimize.registration import register
-from nephi.optimize.search import search_rotation
+from nephi.optimize.rotation_search import search_rotation
+from nephi.runtime import Progress, ProgressCallback, ignore_progress
 
 __all__ = [
     "Plan",
     "Progress",
     "ProgressCallback",
+    "estimate_memory_mb",
+    "field_size",
     "fit_affine",
     "fit_fields",
+    "ignore_progress",
     "initial_alignment",
-    "made_of",
     "plan",
-    "planned_level",
-    "planned_memory_mb",
-    "planned_sides",
+    "plan_images",
+    "plan_level",
     "register",
     "require_overlap",
     "search_rotation",
-    "silent",
 ]

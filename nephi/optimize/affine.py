@@ -12,8 +12,8 @@ from nephi.geometry import Grid
 from nephi.images import Image, ImageSampler
 from nephi.losses import similarity
 from nephi.optimize.adam import Adam
-from nephi.optimize.progress import Progress, ProgressCallback
 from nephi.preparation import Pair
+from nephi.runtime import Progress, ProgressCallback
 from nephi.sampling import point_source
 from nephi.settings import INITIALS, AffineSettings
 from nephi.transforms import AffineTransform, Transform, as_affine

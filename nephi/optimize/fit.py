@@ -11,11 +11,11 @@ from nephi.errors import DataError
 from nephi.fields import ComposedFieldPair, FieldPair
 from nephi.objective import Draw, Level, add_gradient, compiled_objective
 from nephi.optimize.adam import Adam
-from nephi.optimize.intensity_matching import matched_contrast
-from nephi.optimize.progress import Progress, ProgressCallback
-from nephi.optimize.remove_folds import unfold
+from nephi.optimize.intensity_matching import match_intensities
+from nephi.optimize.remove_folds import remove_folds
 from nephi.optimize.schedule import Schedule
 from nephi.preparation import Pair
+from nephi.runtime import Progress, ProgressCallback
 from nephi.sampling import GridPoints, PointSource, patch_offsets, point_source
 from nephi.settings import FitObjectiveSettings, LevelSettings, Settings
 
@@ -44,7 +44,7 @@ def fit_fields(
     for number, level_settings in enumerate(settings.levels):
         seen = pair
         if settings.optimization.match_intensities:
-            seen = matched_contrast(pair, fields, level_settings.smoothing, generator)
+            seen = match_intensities(pair, fields, level_settings.smoothing, generator)
         level = _level(seen, level_settings, settings.objective)
         for draw in _draws(pair, settings, level_settings.steps, generator):
             share, optimiser.rate = schedule.begin(number)
@@ -69,9 +69,9 @@ def fit_fields(
     for parameter in fields.parameters():
         _require_finite(parameter)
     if settings.objective.folding:
-        unfold(fields.forward_field, pair.fixed, pair.fixed_mask, generator)
+        remove_folds(fields.forward_field, pair.fixed, pair.fixed_mask, generator)
         if fields.inverse_field is not None:
-            unfold(fields.inverse_field, pair.moving, pair.moving_mask, generator)
+            remove_folds(fields.inverse_field, pair.moving, pair.moving_mask, generator)
     fields.round_tables()
     names = ["level", "loss", *names]
     return [dict(zip(names, [n, *row.tolist()], strict=True)) for n, row in zip(numbers, rows, strict=True)]

@@ -38,7 +38,7 @@ class Curve:
 
 
 @torch.no_grad()
-def matched_contrast(
+def match_intensities(
     pair: Pair, fields: FieldPair | ComposedFieldPair, smoothing: float, generator: torch.Generator
 ) -> Pair:
     """Return the pair with one image in the other's contrast, as seen through fields that align them roughly.
@@ -53,13 +53,13 @@ def matched_contrast(
     fixed, moving = _matching_intensities(pair, fields, smoothing, generator)
     if not len(fixed):
         return pair
-    forward, backward = fitted_curve(fixed, moving), fitted_curve(moving, fixed)
+    forward, backward = fit_curve(fixed, moving), fit_curve(moving, fixed)
     if forward.explained >= backward.explained:
         return replace(pair, fixed_levels=_redrawn(pair.fixed_levels, pair.fixed_mask, forward))
     return replace(pair, moving_levels=_redrawn(pair.moving_levels, pair.moving_mask, backward))
 
 
-def fitted_curve(source: Tensor, target: Tensor) -> Curve:
+def fit_curve(source: Tensor, target: Tensor) -> Curve:
     """Return the curve that predicts `target` from `source`, both `(N,)` in [0, 1], N >= 1."""
     low, part = _places(source)
     places = torch.cat([low, low + 1])

@@ -10,7 +10,7 @@ from nephi.fields import FieldSettings, LatentGrids, build_fields
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.optimize.affine import initial_alignment, require_overlap
-from nephi.preparation import Pair, Source, Window, prepare, suited_initial
+from nephi.preparation import Pair, Source, Window, choose_initial, prepare_pair
 from nephi.runtime import choose_device, peak_memory_mb
 from nephi.settings import LevelSettings, Settings
 from nephi.settings import preset as preset_settings
@@ -24,16 +24,16 @@ WORK_MB = 60.0
 
 
 @dataclass(frozen=True)
-class PlannedSide:
+class PlannedImage:
     """One of the two images: its name, grid, intensities `window` that are compared, and voxels inside its mask.
 
-    `masked` is None where points are drawn everywhere.
+    `mask_voxels` is None without a mask.
     """
 
     name: str
     grid: Grid
     window: Window
-    masked: int | None
+    mask_voxels: int | None
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Plan:
 
     device: str
 
-    fixed: PlannedSide
-    moving: PlannedSide
+    fixed: PlannedImage
+    moving: PlannedImage
     settings: Settings
     lattices: tuple[tuple[int, ...], ...]
     parameters: int
@@ -82,18 +82,18 @@ def plan(
     The arguments are those of `register`, and so are the errors, but for those that only aligning can find.
     """
     where = str(choose_device(device))
-    pair, chosen = prepare(fixed, moving, fixed_mask, moving_mask, settings or preset_settings(preset))
-    start = initial_alignment(pair, suited_initial(pair, chosen.affine.initial) if initial is None else initial)
+    pair, chosen = prepare_pair(fixed, moving, fixed_mask, moving_mask, settings or preset_settings(preset))
+    start = initial_alignment(pair, choose_initial(pair, chosen.affine.initial) if initial is None else initial)
     require_overlap(pair, start, torch.Generator().manual_seed(seed))
-    sides = planned_sides(pair)
+    sides = plan_images(pair)
     if chosen.transform != "deformable":
-        return Plan(where, *sides, chosen, (), 0, (), planned_memory_mb(pair, (), 0))
-    lattices, parameters = made_of(chosen.field, pair.fixed.grid)
-    levels = tuple(planned_level(pair, level, chosen.objective.radius) for level in chosen.levels)
-    return Plan(where, *sides, chosen, lattices, parameters, levels, planned_memory_mb(pair, levels, parameters))
+        return Plan(where, *sides, chosen, (), 0, (), estimate_memory_mb(pair, (), 0))
+    lattices, parameters = field_size(chosen.field, pair.fixed.grid)
+    levels = tuple(plan_level(pair, level, chosen.objective.radius) for level in chosen.levels)
+    return Plan(where, *sides, chosen, lattices, parameters, levels, estimate_memory_mb(pair, levels, parameters))
 
 
-def planned_sides(pair: Pair) -> tuple[PlannedSide, PlannedSide]:
+def plan_images(pair: Pair) -> tuple[PlannedImage, PlannedImage]:
     """Return what is known of the fixed and of the moving image."""
     return (
         _side(pair.fixed, pair.fixed_window, pair.fixed_mask),
@@ -101,18 +101,18 @@ def planned_sides(pair: Pair) -> tuple[PlannedSide, PlannedSide]:
     )
 
 
-def _side(image: Image, window: Window, mask: Image | None) -> PlannedSide:
-    return PlannedSide(image.name, image.grid, window, None if mask is None else int((mask.data > 0).sum()))
+def _side(image: Image, window: Window, mask: Image | None) -> PlannedImage:
+    return PlannedImage(image.name, image.grid, window, None if mask is None else int((mask.data > 0).sum()))
 
 
-def planned_level(pair: Pair, level: LevelSettings, radius: int) -> PlannedLevel:
+def plan_level(pair: Pair, level: LevelSettings, radius: int) -> PlannedLevel:
     """Return what a level looks up; `radius` is that of its patches."""
     apart = level.spacing if radius else 0.0
     shapes = (pyramid.shape(level.smoothing, apart) for pyramid in (pair.fixed_levels, pair.moving_levels))
     return PlannedLevel(level, *shapes)
 
 
-def made_of(settings: FieldSettings, grid: Grid) -> tuple[tuple[tuple[int, ...], ...], int]:
+def field_size(settings: FieldSettings, grid: Grid) -> tuple[tuple[tuple[int, ...], ...], int]:
     """Return the lattices of one field over `grid`, and how many parameters a pair of them has."""
     fields = build_fields(settings, grid, torch.Generator().manual_seed(0))
     encoding = fields.forward_field.encoding
@@ -120,7 +120,7 @@ def made_of(settings: FieldSettings, grid: Grid) -> tuple[tuple[tuple[int, ...],
     return lattices, sum(parameter.numel() for parameter in fields.parameters())
 
 
-def planned_memory_mb(pair: Pair, levels: tuple[PlannedLevel, ...], parameters: int) -> float | None:
+def estimate_memory_mb(pair: Pair, levels: tuple[PlannedLevel, ...], parameters: int) -> float | None:
     """Return what the process holds with both images read, and what will come on top."""
     now = peak_memory_mb()
     if now is None:

@@ -9,11 +9,18 @@ from nephi.fields import FieldPair, FieldStep, StoredTransform, build_fields
 from nephi.geometry import gradients_recorded
 from nephi.optimize.affine import fit_affine, initial_alignment, require_overlap
 from nephi.optimize.fit import fit_fields
-from nephi.optimize.progress import ProgressCallback, silent
-from nephi.optimize.search import search_rotation
-from nephi.preparation import Pair, Source, prepare, suited_initial, warnings_about, within_moving
+from nephi.optimize.rotation_search import search_rotation
+from nephi.preparation import Pair, Source, choose_initial, limit_to_overlap, pair_warnings, prepare_pair
 from nephi.results import Registration, check_result
-from nephi.runtime import Usage, choose_device, cpu_threads, peak_gpu_memory_mb, versions
+from nephi.runtime import (
+    ProgressCallback,
+    Usage,
+    choose_device,
+    cpu_threads,
+    ignore_progress,
+    peak_gpu_memory_mb,
+    versions,
+)
 from nephi.settings import Settings, settings_table
 from nephi.settings import preset as preset_settings
 from nephi.transforms import AffineTransform, Transform
@@ -31,7 +38,7 @@ def register(
     initial: str | Transform | None = None,
     seed: int = 0,
     device: str = "auto",
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback = ignore_progress,
 ) -> Registration:
     """Register the moving image to the fixed one.
 
@@ -47,7 +54,7 @@ def register(
     usage = Usage()
     with collected_warnings() as found, cpu_threads(chosen.threads):
         with usage.stage("prepare"):
-            pair, chosen = prepare(fixed, moving, fixed_mask, moving_mask, chosen)
+            pair, chosen = prepare_pair(fixed, moving, fixed_mask, moving_mask, chosen)
         generator = torch.Generator().manual_seed(seed)
         affine_steps, field_steps = _planned_steps(chosen)
         total = affine_steps + field_steps
@@ -57,13 +64,13 @@ def register(
         if chosen.transform == "deformable":
             with usage.stage("fit"):
                 fields = build_fields(chosen.field, pair.fixed.grid, generator).to(where)
-                aligned = pair.with_moving_carried(affine.inverse().matrix).to(where)
+                aligned = pair.with_moving_transformed(affine.inverse().matrix).to(where)
                 history = fit_fields(aligned, fields, chosen, generator, progress, affine_steps, total)
                 fields = fields.cpu().requires_grad_(False)
         stored = _stored(pair, affine, fields, chosen, seed, where)
         check_result(pair, start, stored, chosen.affine.smoothing[-1], not isinstance(initial, Transform), seed)
     return Registration(
-        stored, pair, chosen, seed, history, usage, peak_gpu_memory_mb(where), warnings_about(pair, found)
+        stored, pair, chosen, seed, history, usage, peak_gpu_memory_mb(where), pair_warnings(pair, found)
     )
 
 
@@ -85,9 +92,9 @@ def _global_alignment(
 
     The start is that before the search of rotations.
     """
-    initial = initial if initial is not None else suited_initial(pair, settings.affine.initial)
+    initial = initial if initial is not None else choose_initial(pair, settings.affine.initial)
     start = initial_alignment(pair, initial)
-    pair = within_moving(pair, start, require_overlap(pair, start, generator))
+    pair = limit_to_overlap(pair, start, require_overlap(pair, start, generator))
     kind = settings.affine.kind if settings.transform == "deformable" else settings.transform
     if kind == "none":
         return pair, start, start

@@ -23,7 +23,9 @@ STEPS = 60  # at most, in a round
 RATE = 1e-2  # the most that a parameter changes in a step
 
 
-def unfold(field: NeuralField | ComposedField, image: Image, mask: Image | None, generator: torch.Generator) -> None:
+def remove_folds(
+    field: NeuralField | ComposedField, image: Image, mask: Image | None, generator: torch.Generator
+) -> None:
     """Change a field of dense latent grids (or a chain of them) until no voxel of a mask (or of the image) folds.
 
     Points drawn at random during a fit miss a fold of a few voxels. Here the Jacobian determinant is computed at every

@@ -1,22 +1,21 @@
-"""The two images of a registration: read, checked, with masks and intensity windows."""
+"""The two images of a registration: read and validated, with masks and intensity windows."""
 
-from nephi.preparation.field_of_view import suited_initial, within_moving
-from nephi.preparation.inputs import Source, as_image, prepare
+from nephi.preparation.field_of_view import choose_initial, limit_to_overlap
 from nephi.preparation.intensities import Window, intensity_window
 from nephi.preparation.mask_placement import require_mask_inside
-from nephi.preparation.masks import found_mask
-from nephi.preparation.pair import Pair, warnings_about
+from nephi.preparation.masks import find_mask
+from nephi.preparation.pair import Pair, Source, as_image, pair_warnings, prepare_pair
 
 __all__ = [
     "Pair",
     "Source",
     "Window",
     "as_image",
-    "found_mask",
+    "choose_initial",
+    "find_mask",
     "intensity_window",
-    "prepare",
+    "limit_to_overlap",
+    "pair_warnings",
+    "prepare_pair",
     "require_mask_inside",
-    "suited_initial",
-    "warnings_about",
-    "within_moving",
 ]

@@ -20,7 +20,7 @@ STEPS = 8  # along each axis, at which the smaller one is looked at
 CELLS = 64  # along each axis of the mask
 
 
-def suited_initial(pair: Pair, initial: str) -> str:
+def choose_initial(pair: Pair, initial: str) -> str:
     """Return the initial alignment of the settings, or `none` where centres of mass would be those of unlike parts.
 
     That is where one image has less than `FEW` of the other's volume and lies inside it by the headers, without masks
@@ -46,7 +46,7 @@ def _volume(grid: Grid) -> float:
     return grid.size * float(grid.spacing.prod())
 
 
-def within_moving(pair: Pair, start: AffineTransform, share: float) -> Pair:
+def limit_to_overlap(pair: Pair, start: AffineTransform, share: float) -> Pair:
     """Return the pair with a fixed mask where the moving image lies at the start, if that is a small part.
 
     `share` is that of the fixed points (inside the mask, where there is one) that lie in the moving image. The mask

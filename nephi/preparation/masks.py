@@ -16,7 +16,7 @@ FAINT = 0.25  # of a mask's voxels, which may be below half of its largest value
 LARGEST_RATIO = 5.0  # between the volumes of both masks: lungs at full inhalation have twice their volume at exhalation
 
 
-def found_mask(image: Image, kind: str) -> Image | None:
+def find_mask(image: Image, kind: str) -> Image | None:
     """Return the mask of an image that comes without: `lungs`, `foreground` (above the minimum) or `none`, None.
 
     Raises `DataError` when no lungs are found.

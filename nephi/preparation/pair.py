@@ -1,23 +1,29 @@
-"""The two images of a registration, checked and made ready."""
+"""The two images of a registration, read, validated and prepared."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from nephi.errors import DataError
+from nephi.errors import DataError, UsageError
+from nephi.geometry import recordable
 from nephi.images import Image, Pyramid
+from nephi.io import read_image
 from nephi.preparation.intensities import Window, check_intensities, intensity_window
-from nephi.preparation.masks import compare_masks, found_mask, require_usable_mask
-from nephi.settings import ImageSettings
+from nephi.preparation.masks import compare_masks, find_mask, require_usable_mask
+from nephi.settings import ImageSettings, Settings, in_millimetres
+
+Source = Image | str | Path
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Fixed and moving image with their masks (any grid, or None for everywhere), intensity windows and levels."""
+    """Fixed and moving image with masks (on any grid; None: the whole image), intensity windows and pyramids."""
 
     fixed: Image
     moving: Image
@@ -28,22 +34,52 @@ class Pair:
     fixed_levels: Pyramid
     moving_levels: Pyramid
 
-    def with_moving_carried(self, matrix: Tensor) -> Pair:
-        """Return the pair with the moving image (and its mask) placed elsewhere by a homogeneous world matrix."""
-        levels = self.moving_levels.carried(matrix)
+    def with_moving_transformed(self, matrix: Tensor) -> Pair:
+        """Return the pair with the moving image and its mask placed by a homogeneous world matrix, not resampled."""
+        levels = self.moving_levels.transformed(matrix)
         mask = self.moving_mask
         if mask is not None:
             mask = mask.with_grid(mask.grid.transformed(matrix))
         return replace(self, moving=levels.image, moving_mask=mask, moving_levels=levels)
 
     def to(self, device: torch.device) -> Pair:
-        """Return the pair with its images on `device`; masks stay where points are drawn, on the CPU."""
+        """Return the pair with its images on `device`; masks stay on the CPU, where points are sampled."""
         if self.fixed.data.device == device:
             return self
         fixed, moving = (replace(i, data=i.data.to(device)) for i in (self.fixed, self.moving))
         detail = self.fixed_levels.detail
         levels = Pyramid(fixed, self.fixed_window, detail), Pyramid(moving, self.moving_window, detail)
         return replace(self, fixed=fixed, moving=moving, fixed_levels=levels[0], moving_levels=levels[1])
+
+
+def prepare_pair(
+    fixed: Source, moving: Source, fixed_mask: Source | None, moving_mask: Source | None, settings: Settings
+) -> tuple[Pair, Settings]:
+    """Read images and masks and validate them; return the pair, and the settings with lengths in mm.
+
+    Masks are segmented where none are given. Raises `DataError` for files that cannot be read, and images or masks
+    that `make_pair` refuses.
+    """
+    fixed_image, moving_image = as_image(fixed), as_image(moving)
+    masks = [None if mask is None else as_image(mask) for mask in (fixed_mask, moving_mask)]
+    settings = in_millimetres(settings, fixed_image.grid)
+    return make_pair(fixed_image, moving_image, masks[0], masks[1], settings.image, settings.detail), settings
+
+
+def as_image(source: Source) -> Image:
+    """Return the image, or read it from a file.
+
+    Raises `DataError` for a file that cannot be read, `UsageError` for an array or an image of another library.
+    """
+    if not isinstance(source, Image | str | PathLike):
+        found = f"{type(source).__module__.partition('.')[0]}'s {type(source).__name__}"
+        raise UsageError(
+            f"expected an image or mask as a nephi.Image or a file name, found {found}; save it, or make a nephi.Image "
+            "of its voxels (a tensor, x first) and its nephi.Grid"
+        )
+    if not isinstance(source, Image):
+        return read_image(source)
+    return replace(source, data=recordable(source.data)) if source.data.is_inference() else source
 
 
 def make_pair(
@@ -54,12 +90,12 @@ def make_pair(
     settings: ImageSettings,
     detail: float = 0.0,
 ) -> Pair:
-    """Check two images and their masks, find masks where none are given, and choose the intensity windows.
+    """Validate two images and their masks, segment masks where none are given, and choose the intensity windows.
 
-    `detail` (mm) is the finest that will be compared; see `Pyramid`.
-    Issues a `PlausibilityWarning` for intensities that do not suit window or units of the settings. Raises `DataError`
-    for images of different dimension, non-finite or constant voxels, a window beyond all of them, a mask on another
-    grid, an empty mask, one over nothing but background.
+    `detail` (mm) is the finest structure that is compared; see `Pyramid`.
+    Issues a `PlausibilityWarning` for intensities that do not match the window or units of the settings. Raises
+    `DataError` for images of different dimension, non-finite or constant voxels, a window without any voxel, a mask on
+    another grid, an empty mask, or one that contains only background.
     """
     if fixed.dimension != moving.dimension:
         raise DataError(
@@ -74,14 +110,14 @@ def make_pair(
         check_intensities(image, mask, settings)
     if fixed_mask is not None and moving_mask is not None:
         compare_masks(fixed_mask, moving_mask)
-    masks = [m or found_mask(i, settings.mask) for i, m in ((fixed, fixed_mask), (moving, moving_mask))]
+    masks = [m or find_mask(i, settings.mask) for i, m in ((fixed, fixed_mask), (moving, moving_mask))]
     windows = [intensity_window(i, m, settings) for i, m in zip((fixed, moving), masks, strict=True)]
     levels = Pyramid(fixed, windows[0], detail), Pyramid(moving, windows[1], detail)
     return Pair(fixed, moving, masks[0], masks[1], windows[0], windows[1], *levels)
 
 
-def warnings_about(pair: Pair, found: Iterable[str]) -> tuple[str, ...]:
-    """Return the warnings of the pair's images and masks, then those `found` on the way, each once."""
+def pair_warnings(pair: Pair, issued: Iterable[str]) -> tuple[str, ...]:
+    """Return the warnings from reading the images and masks, then those `issued` later, without duplicates."""
     images = (pair.fixed, pair.moving, pair.fixed_mask, pair.moving_mask)
     read = [text for image in images if image is not None for text in image.warnings]
-    return tuple(dict.fromkeys([*read, *found]))
+    return tuple(dict.fromkeys([*read, *issued]))

@@ -5,8 +5,8 @@ from nephi.results.registration import Registration
 from nephi.results.saving import OUTPUTS, check_output_folder, require_exportable, save_registration
 from nephi.results.transform_files import (
     describe_transform,
-    exported_pair,
     outside_value,
+    read_exported_fields,
     read_inverse,
     read_trained_inverse,
     read_transform,
@@ -20,8 +20,8 @@ __all__ = [
     "check_output_folder",
     "check_result",
     "describe_transform",
-    "exported_pair",
     "outside_value",
+    "read_exported_fields",
     "read_inverse",
     "read_trained_inverse",
     "read_transform",

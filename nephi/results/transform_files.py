@@ -44,7 +44,7 @@ def read_trained_inverse(path: str | Path) -> Transform | None:
     return read_nephi(path).trained_inverse if _is_nephi(path) else None
 
 
-def exported_pair(path: str | Path) -> tuple[DisplacementField, DisplacementField] | None:
+def read_exported_fields(path: str | Path) -> tuple[DisplacementField, DisplacementField] | None:
     """Return the displacement fields that `register` wrote beside a `.nephi` file, or None where they are missing."""
     forward, backward = (Path(path).parent / name for name in ("warp.nii.gz", "inverse_warp.nii.gz"))
     if not (_is_nephi(path) and forward.is_file() and backward.is_file()):

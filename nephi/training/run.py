@@ -12,7 +12,7 @@ from nephi.errors import NephiError, UsageError
 from nephi.geometry import gradients_recorded
 from nephi.io import write_text
 from nephi.models import StoredModel, System, build_system, frame_grid, model_tensors
-from nephi.optimize import ProgressCallback, silent
+from nephi.optimize import ProgressCallback, ignore_progress
 from nephi.runtime import cpu_threads, versions
 from nephi.training.cache import SeenImages
 from nephi.training.checkpoint import Counters, SavedState, read_state, restore
@@ -62,7 +62,7 @@ def train(
     overwrite: bool = False,
     device: str = "auto",
     devices: int = 1,
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback = ignore_progress,
 ) -> TrainingResult:
     """Train on the split `train` of a data set, from the start or from a `model`, and write the run to a folder.
 

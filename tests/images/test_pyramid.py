@@ -189,7 +189,7 @@ def test_a_pyramid_that_was_carried_keeps_what_it_read(monkeypatch: pytest.Monke
     level = before.at(3.0)
     shift = torch.eye(4, dtype=torch.float64)
     shift[:3, 3] = torch.tensor([5.0, -2.0, 1.0])
-    after = before.carried(shift)
+    after = before.transformed(shift)
     assert after._base is not None and before._base is not None and after._base[0].data is before._base[0].data
     moved = after.at(3.0)
     torch.testing.assert_close(moved.data, level.data)

@@ -27,7 +27,7 @@ def fields(fitted: Registration) -> FieldPair:
 @pytest.fixture(scope="module")
 def level(fitted: Registration) -> Level:
     """The images, globally aligned."""
-    pair = fitted.pair.with_moving_carried(fitted.stored.affine.inverse().matrix)
+    pair = fitted.pair.with_moving_transformed(fitted.stored.affine.inverse().matrix)
     fixed, moving = ImageSampler(pair.fixed, pair.fixed_window), ImageSampler(pair.moving, pair.moving_window)
     return Level(fixed, moving, patch_offsets(2, 1, 3.0))
 

@@ -12,10 +12,10 @@ from nephi.geometry import Grid
 from nephi.images import Image, resample
 from nephi.optimize import register
 from nephi.optimize.affine import STRETCH, fit_affine, initial_alignment, require_overlap
-from nephi.optimize.progress import Progress, silent
 from nephi.phantoms import PhantomPair
 from nephi.phantoms.grids import rotation
 from nephi.preparation.pair import Pair, make_pair
+from nephi.runtime import Progress, ignore_progress
 from nephi.settings import Settings
 from nephi.settings.registration import AffineSettings, ImageSettings
 from nephi.transforms import AffineTransform, Composite, DisplacementField
@@ -42,7 +42,7 @@ def error_of(found: AffineTransform, true: AffineTransform) -> float:
     return float((found(WIDE * points) - true(WIDE * points)).norm(dim=-1).max())
 
 
-def carried(image: Image, true: AffineTransform) -> Image:
+def transformed_image(image: Image, true: AffineTransform) -> Image:
     """The image where `true` takes it: moving(true(x)) = fixed(x), on a grid that turns along but is not sheared."""
     left, _, right = torch.linalg.svd(true.matrix[:-1, :-1])
     centre = image.grid.centre_world()
@@ -84,10 +84,10 @@ def blobs() -> Image:
 def test_recovers_a_known_map(kind: str, dimension: int, shapes: PhantomPair, blobs: Image) -> None:
     fixed = shapes.moving if dimension == 2 else blobs
     true = known(kind, dimension)
-    pair = make_pair(fixed, carried(fixed, true), None, None, ImageSettings())
+    pair = make_pair(fixed, transformed_image(fixed, true), None, None, ImageSettings())
     start = initial_alignment(pair, "none")
     generator = torch.Generator().manual_seed(0)
-    found = fit_affine(pair, start, SETTINGS, kind, generator, silent, 100)
+    found = fit_affine(pair, start, SETTINGS, kind, generator, ignore_progress, 100)
     assert error_of(start, true) > 8
     assert error_of(found, true) < (0.3 if dimension == 2 else 0.5)  # voxels are 1.6 mm, and 4 to 5 mm
 
@@ -99,8 +99,8 @@ def test_refines_a_start_that_turns(dimension: int, shapes: PhantomPair, blobs: 
     turn = rotation(1.3) if dimension == 2 else rotation(0.9, -0.6, 0.5)
     start = about(torch.zeros(dimension).double(), turn, torch.full((dimension,), 40.0).double())
     true = AffineTransform(start.matrix @ known("affine", dimension).matrix)
-    pair = make_pair(fixed, carried(fixed, true), None, None, ImageSettings())
-    found = fit_affine(pair, start, SETTINGS, "affine", torch.Generator().manual_seed(0), silent, 100)
+    pair = make_pair(fixed, transformed_image(fixed, true), None, None, ImageSettings())
+    found = fit_affine(pair, start, SETTINGS, "affine", torch.Generator().manual_seed(0), ignore_progress, 100)
     assert error_of(start, true) > 8
     assert error_of(found, true) < (0.3 if dimension == 2 else 0.5)
 
@@ -109,9 +109,9 @@ def test_refines_a_start_that_turns(dimension: int, shapes: PhantomPair, blobs: 
 def test_a_rigid_map_is_rigid(dimension: int, shapes: PhantomPair, blobs: Image) -> None:
     """Also where the truth is not."""
     fixed = shapes.moving if dimension == 2 else blobs
-    pair = make_pair(fixed, carried(fixed, known("affine", dimension)), None, None, ImageSettings())
+    pair = make_pair(fixed, transformed_image(fixed, known("affine", dimension)), None, None, ImageSettings())
     settings = replace(SETTINGS, steps=20)
-    found = fit_affine(pair, initial_alignment(pair, "none"), settings, "rigid", torch.Generator(), silent, 20)
+    found = fit_affine(pair, initial_alignment(pair, "none"), settings, "rigid", torch.Generator(), ignore_progress, 20)
     linear = found.matrix[:-1, :-1]
     torch.testing.assert_close(linear @ linear.T, torch.eye(dimension).double(), rtol=0, atol=1e-6)
     assert torch.linalg.det(linear) > 0
@@ -127,7 +127,7 @@ def test_an_affine_map_never_becomes_a_mirror_image(dimension: int, shapes: Phan
         there = moving.with_grid(moving.grid.transformed(start.matrix))
         pair = make_pair(fixed, there, None, None, ImageSettings())
         settings = replace(SETTINGS, steps=300, rate=3e-2)
-        found = fit_affine(pair, start, settings, "affine", torch.Generator().manual_seed(0), silent, 300)
+        found = fit_affine(pair, start, settings, "affine", torch.Generator().manual_seed(0), ignore_progress, 300)
         added = torch.linalg.solve(start.matrix, found.matrix)[:-1, :-1]
         assert torch.linalg.det(added) > 0
         assert float(torch.linalg.svdvals(added)[-1]) > 1 / STRETCH - 1e-4
@@ -135,9 +135,9 @@ def test_an_affine_map_never_becomes_a_mirror_image(dimension: int, shapes: Phan
 
 def test_the_fit_starts_from_what_it_is_given(shapes: PhantomPair) -> None:
     true = known("affine", 2)
-    pair = make_pair(shapes.moving, carried(shapes.moving, true), None, None, ImageSettings())
+    pair = make_pair(shapes.moving, transformed_image(shapes.moving, true), None, None, ImageSettings())
     settings = replace(SETTINGS, steps=3, rate=1e-9)
-    found = fit_affine(pair, true, settings, "affine", torch.Generator(), silent, 3)
+    found = fit_affine(pair, true, settings, "affine", torch.Generator(), ignore_progress, 3)
     assert error_of(found, true) < 1e-4
 
 
@@ -220,7 +220,7 @@ def only_start(brief: Settings, changed: Change) -> Settings:
 
 def test_a_given_transform_is_the_start(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
     initial = known("affine", 2)
-    moving = carried(shapes.moving, initial)
+    moving = transformed_image(shapes.moving, initial)
     result = register(shapes.moving, moving, settings=only_start(brief, changed), initial=initial)
     assert torch.equal(result.stored.affine.matrix, initial.matrix)
 
@@ -251,7 +251,7 @@ def test_a_start_of_another_dimension(shapes: PhantomPair, brief: Settings) -> N
 def test_register_finds_only_the_affine_part(kind: str, shapes: PhantomPair, quick: Settings, changed: Change) -> None:
     true = known(kind, 2)
     settings = changed(quick, transform=kind, affine={"steps": 120, "rate": 1e-2})
-    result = register(shapes.moving, carried(shapes.moving, true), settings=settings)
+    result = register(shapes.moving, transformed_image(shapes.moving, true), settings=settings)
     assert isinstance(result.transform, AffineTransform) and isinstance(result.inverse, AffineTransform)
     assert error_of(result.transform, true) < 0.3
     assert error_of(result.inverse, true.inverse()) < 0.3

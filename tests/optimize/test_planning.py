@@ -25,7 +25,7 @@ def test_the_plan_is_what_is_done(shapes: PhantomPair, brief: Settings, changed:
     done = register(shapes.fixed, shapes.moving, settings=settings, fixed_mask=shapes.fixed_mask)
     assert found.settings == done.settings and found.settings.length_unit == 1
     assert (found.fixed.window, found.moving.window) == (done.pair.fixed_window, done.pair.moving_window)
-    assert found.fixed.masked == int((shapes.fixed_mask.data > 0).sum()) and found.moving.masked is None
+    assert found.fixed.mask_voxels == int((shapes.fixed_mask.data > 0).sum()) and found.moving.mask_voxels is None
     pair = done.stored.steps[0].pair
     assert found.parameters == sum(p.numel() for p in pair.parameters())
     cells = pair.forward_field.encoding.cells_by_level

@@ -7,7 +7,7 @@ from nephi.fields import FieldSettings, NeuralField, build_fields
 from nephi.geometry import Grid, determinant
 from nephi.images import Image
 from nephi.optimize import remove_folds as module
-from nephi.optimize.remove_folds import unfold
+from nephi.optimize.remove_folds import remove_folds
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_no_voxel_of_the_mask_folds_afterwards(masked: bool, image: Image) -> No
     inside = torch.ones_like(before, dtype=torch.bool) if mask is None else mask.data > 0
     with torch.no_grad():
         values = field(image.grid.voxel_centres())
-    unfold(field, image, mask, torch.Generator().manual_seed(0))
+    remove_folds(field, image, mask, torch.Generator().manual_seed(0))
     assert int((before[inside] <= 0).sum()) > 0
     assert float(determinants(field, image)[inside].min()) > 0
     with torch.no_grad():
@@ -52,7 +52,7 @@ def test_a_field_without_folds_is_left_alone(image: Image) -> None:
     field = bent(image, 0.05)
     before = [parameter.clone() for parameter in field.parameters()]
     assert float(determinants(field, image).min()) > 0.3
-    unfold(field, image, None, torch.Generator())
+    remove_folds(field, image, None, torch.Generator())
     assert all(torch.equal(a, b) for a, b in zip(before, field.parameters(), strict=True))
 
 
@@ -61,7 +61,7 @@ def test_a_mask_on_another_grid_serves(image: Image) -> None:
     field = bent(image, 0.36)
     coarse = torch.tensor([[4.0, 0.0, 1.5], [0.0, 3.0, 1.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
     mask = Image(torch.ones(10, 12, dtype=torch.uint8), Grid((10, 12), coarse))
-    unfold(field, image, mask, torch.Generator().manual_seed(0))
+    remove_folds(field, image, mask, torch.Generator().manual_seed(0))
     assert float(determinants(field, image).min()) > 0
 
 
@@ -74,7 +74,7 @@ def test_a_field_in_which_every_step_moves_everything_is_left_alone(image: Image
             parameter += 0.5 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     before = [parameter.clone() for parameter in field.parameters()]
     assert float(determinants(field, image).min()) < 0
-    unfold(field, image, None, torch.Generator())
+    remove_folds(field, image, None, torch.Generator())
     assert all(torch.equal(a, b) for a, b in zip(before, field.parameters(), strict=True))
 
 

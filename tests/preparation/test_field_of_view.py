@@ -13,7 +13,7 @@ from nephi.images import Image
 from nephi.optimize import plan, register
 from nephi.optimize.affine import require_overlap
 from nephi.phantoms import PhantomPair
-from nephi.preparation.field_of_view import suited_initial, within_moving
+from nephi.preparation.field_of_view import choose_initial, limit_to_overlap
 from nephi.preparation.pair import Pair, make_pair
 from nephi.settings import Settings
 from nephi.settings.registration import ImageSettings
@@ -58,13 +58,13 @@ def test_a_start_that_was_chosen_is_kept(shapes: PhantomPair, brief: Settings) -
         register(shapes.fixed, small, settings=brief, initial="moments")
     assert not any("started there" in str(w.message) for w in caught)
     pair = pair_of(shapes.fixed, small)
-    assert suited_initial(pair, "centers") == "centers"
+    assert choose_initial(pair, "centers") == "centers"
     far = pair_of(
         shapes.fixed,
         small.with_grid(small.grid.transformed(AffineTransform.translation(torch.tensor([500.0, 0])).matrix)),
     )
-    assert suited_initial(far, "moments") == "moments"
-    assert suited_initial(pair_of(shapes.fixed, shapes.moving), "moments") == "moments"
+    assert choose_initial(far, "moments") == "moments"
+    assert choose_initial(pair_of(shapes.fixed, shapes.moving), "moments") == "moments"
 
 
 def test_points_are_drawn_where_the_moving_image_lies(shapes: PhantomPair) -> None:
@@ -72,13 +72,13 @@ def test_points_are_drawn_where_the_moving_image_lies(shapes: PhantomPair) -> No
     identity = AffineTransform.identity(2)
     share = require_overlap(pair, identity, torch.Generator().manual_seed(0))
     assert share == pytest.approx((SIZE / 96) ** 2, abs=0.02)
-    mask = within_moving(pair, identity, share).fixed_mask
+    mask = limit_to_overlap(pair, identity, share).fixed_mask
     assert mask is not None
     world = mask.grid.voxel_centres()[mask.data > 0]
     voxels = pair.moving.grid.world_to_voxel_points(world)
     assert float(voxels.min()) > -0.12 * SIZE - 1 and float(voxels.max()) < 1.12 * SIZE + 1
     assert float(pair.moving.grid.contains_voxel_points(voxels).double().mean()) > 0.6
-    assert within_moving(pair, identity, 0.5) is pair
+    assert limit_to_overlap(pair, identity, 0.5) is pair
 
 
 def test_a_tiny_moving_image_overlaps(shapes: PhantomPair) -> None:

@@ -189,7 +189,7 @@ def test_carrying_the_moving_image_moves_its_mask_too(image: Image) -> None:
     mask = mask_of(image, image.data > 3)
     matrix = torch.eye(3, dtype=torch.float64)
     matrix[:2, 2] = torch.tensor([3.0, -4.0])
-    pair = make_pair(image, image, mask, mask, EVERYWHERE).with_moving_carried(matrix)
+    pair = make_pair(image, image, mask, mask, EVERYWHERE).with_moving_transformed(matrix)
     shift = torch.tensor([3.0, -4.0], dtype=torch.float64)
     assert pair.moving_mask is not None and pair.fixed_mask is not None
     torch.testing.assert_close(pair.moving.grid.origin, image.grid.origin + shift)
