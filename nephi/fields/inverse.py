@@ -55,7 +55,7 @@ class PolishedInverse(NumericalInverse):
         x = target + found.to(target.dtype)
         lost = ~(error <= self.tolerance)
         if bool(lost.any()):
-            x[lost] = self._afresh(target[lost])[0]
+            x[lost] = self._solve_from_usual_start(target[lost])[0]
         return x
 
 
