@@ -1,4 +1,4 @@
-"""Images of which one shows a small part of the other."""
+"""Pairs in which one image shows only a small part of the other."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from nephi.metrics import inside_mask
 from nephi.preparation.pair import Pair
 from nephi.transforms import AffineTransform
 
-FEW = 0.2  # of the fixed points inside the moving image: fewer would leave a fit with next to none to compare
-MARGIN = 0.1  # of the moving image's size, on either side: the start is not yet the alignment
-INSIDE = 0.8  # of the smaller image inside the larger one, by the headers
-STEPS = 8  # along each axis, at which the smaller one is looked at
-CELLS = 64  # along each axis of the mask
+SMALL = 0.2  # fraction of the fixed points inside the moving image: below it a fit has almost nothing to compare
+MARGIN = 0.1  # of the moving image's size, on each side, because the start is not yet the alignment
+INSIDE = 0.8  # fraction of the smaller image inside the larger one according to the headers
+STEPS = 8  # sample points of the smaller image along each axis
+CELLS = 64  # cells of the mask along each axis
 
 
 def choose_initial(pair: Pair, initial: str) -> str:
-    """Return the initial alignment of the settings, or `none` where centres of mass would be those of unlike parts.
+    """Return the initial alignment of the settings, or `none` if centres of mass would belong to different body parts.
 
-    That is where one image has less than `FEW` of the other's volume and lies inside it by the headers, without masks
-    of both. A `DataWarning` says so.
+    This is the case if one image has less than `SMALL` of the other's volume, lies inside it according to the headers,
+    and at least one image has no mask. Issues a `DataWarning` then.
     """
     small, large = sorted((pair.fixed.grid, pair.moving.grid), key=_volume)
-    masked = pair.fixed_mask is not None and pair.moving_mask is not None
-    if initial != "moments" or masked or _volume(small) >= FEW * _volume(large):
+    both_masked = pair.fixed_mask is not None and pair.moving_mask is not None
+    if initial != "moments" or both_masked or _volume(small) >= SMALL * _volume(large):
         return initial
     points = small.divided([STEPS] * small.dimension).voxel_centres()
     inside = large.contains_voxel_points(large.world_to_voxel_points(points)).float().mean()
     if float(inside) < INSIDE:
         return initial
-    images, share = f"{pair.fixed.name} and {pair.moving.name}", 100 * _volume(small) / _volume(large)
+    images, percent = f"{pair.fixed.name} and {pair.moving.name}", 100 * _volume(small) / _volume(large)
     warn(
-        f"{images}: one shows {share:.2g} % of the other's volume and lies inside it by the headers: started there, "
-        "not at centres of mass, which are those of unlike parts; give --initial to start elsewhere, or masks of both"
+        f"{images}: one has {percent:.2g} % of the other's volume and lies inside it according to the headers, which "
+        "replace the centres of mass as initial alignment; select another one by --initial, or give both masks"
     )
     return "none"
 
@@ -46,14 +46,14 @@ def _volume(grid: Grid) -> float:
     return grid.size * float(grid.spacing.prod())
 
 
-def limit_to_overlap(pair: Pair, start: AffineTransform, share: float) -> Pair:
-    """Return the pair with a fixed mask where the moving image lies at the start, if that is a small part.
+def limit_to_overlap(pair: Pair, start: AffineTransform, fraction: float) -> Pair:
+    """Return the pair with a fixed mask around the moving image at the start, if their overlap is small.
 
-    `share` is that of the fixed points (inside the mask, where there is one) that lie in the moving image. The mask
-    lies on a coarse grid of its own, with a margin around the moving image; a given one is kept inside of it. A pair
-    with a larger overlap, or none, is returned as it is.
+    `fraction` is that of the fixed points (in the mask, if there is one) inside the moving image, see
+    `require_overlap`. The mask has a coarse grid of its own and a margin around the moving image; an existing mask is
+    intersected with it. A pair with a larger overlap, or none, is returned unchanged.
     """
-    if share >= FEW:
+    if fraction >= SMALL:
         return pair
     grid = pair.fixed.grid.divided([min(CELLS, max(1, n - 1)) for n in pair.fixed.grid.shape])
     points = grid.voxel_centres()

@@ -1,4 +1,4 @@
-"""Fixtures shared by the rooms that register one pair."""
+"""Fixtures shared by the tests of rooms that register one pair."""
 
 from ..pairs import brief, changed, fitted, quick, saved, shapes
 

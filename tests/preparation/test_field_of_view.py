@@ -1,4 +1,4 @@
-"""A small moving image inside a large fixed one, and the other way round."""
+"""A small moving image inside a large fixed one, and vice versa."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def pair_of(fixed: Image, moving: Image) -> Pair:
 
 
 @pytest.mark.parametrize("small", ["fixed", "moving"])
-def test_a_part_is_registered_from_the_headers(small: str, shapes: PhantomPair, quick: Settings) -> None:
+def test_part_of_an_image_is_registered_from_its_header(small: str, shapes: PhantomPair, quick: Settings) -> None:
     images = {"fixed": shapes.fixed, "moving": shapes.moving}
     images[small] = cropped(images[small], f"{small}.nii")
-    with pytest.warns(DataWarning, match=rf"{small}\.nii.*: one shows 1[26] % of the other's volume"):
+    with pytest.warns(DataWarning, match=rf"{small}\.nii.*: one has 1[26] % of the other's volume"):
         result = register(images["fixed"], images["moving"], settings=quick)
     assert len(result.warnings) == 1
     points, targets = shapes.landmarks.fixed.coordinates, shapes.landmarks.moving.coordinates
@@ -51,28 +51,28 @@ def test_a_part_is_registered_from_the_headers(small: str, shapes: PhantomPair, 
     assert after < 0.35 * before
 
 
-def test_a_start_that_was_chosen_is_kept(shapes: PhantomPair, brief: Settings) -> None:
+def test_explicit_initial_alignment_is_kept(shapes: PhantomPair, brief: Settings) -> None:
     small = cropped(shapes.moving, "m.nii")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         register(shapes.fixed, small, settings=brief, initial="moments")
-    assert not any("started there" in str(w.message) for w in caught)
+    assert not any("lies inside it according to the headers" in str(w.message) for w in caught)
     pair = pair_of(shapes.fixed, small)
     assert choose_initial(pair, "centers") == "centers"
-    far = pair_of(
+    distant = pair_of(
         shapes.fixed,
         small.with_grid(small.grid.transformed(AffineTransform.translation(torch.tensor([500.0, 0])).matrix)),
     )
-    assert choose_initial(far, "moments") == "moments"
+    assert choose_initial(distant, "moments") == "moments"
     assert choose_initial(pair_of(shapes.fixed, shapes.moving), "moments") == "moments"
 
 
-def test_points_are_drawn_where_the_moving_image_lies(shapes: PhantomPair) -> None:
+def test_points_are_sampled_where_the_moving_image_lies(shapes: PhantomPair) -> None:
     pair = pair_of(shapes.fixed, cropped(shapes.moving, "m.nii"))
     identity = AffineTransform.identity(2)
-    share = require_overlap(pair, identity, torch.Generator().manual_seed(0))
-    assert share == pytest.approx((SIZE / 96) ** 2, abs=0.02)
-    mask = limit_to_overlap(pair, identity, share).fixed_mask
+    fraction = require_overlap(pair, identity, torch.Generator().manual_seed(0))
+    assert fraction == pytest.approx((SIZE / 96) ** 2, abs=0.02)
+    mask = limit_to_overlap(pair, identity, fraction).fixed_mask
     assert mask is not None
     world = mask.grid.voxel_centres()[mask.data > 0]
     voxels = pair.moving.grid.world_to_voxel_points(world)
@@ -81,19 +81,19 @@ def test_points_are_drawn_where_the_moving_image_lies(shapes: PhantomPair) -> No
     assert limit_to_overlap(pair, identity, 0.5) is pair
 
 
-def test_a_tiny_moving_image_overlaps(shapes: PhantomPair) -> None:
-    """1 % of the fixed image is all of the moving one; where neither holds a part of the other, both are named."""
+def test_tiny_moving_image_inside_the_fixed_one_overlaps(shapes: PhantomPair) -> None:
+    """The moving image covers 1 % of the fixed one; without any overlap both fractions are reported."""
     small = shapes.moving
     affine = small.grid.affine.clone()
     affine[:-1, -1] = small.grid.voxel_to_world_points(torch.tensor([40.0, 40.0]).double())
     tiny = Image(small.data[40:50, 40:50].clone(), Grid((10, 10), affine), name="tiny.nii")
     pair = pair_of(shapes.fixed, tiny)
     assert require_overlap(pair, AffineTransform.identity(2), torch.Generator()) < 0.02
-    away = AffineTransform.translation(torch.tensor([500.0, 0.0]))
+    far = AffineTransform.translation(torch.tensor([500.0, 0.0]))
     with pytest.raises(DataError, match=r"0\.0 % of the fixed points .* 0\.0 % of the moving points"):
-        require_overlap(pair, away, torch.Generator())
+        require_overlap(pair, far, torch.Generator())
 
 
-def test_the_plan_starts_there_too(shapes: PhantomPair, brief: Settings) -> None:
-    with pytest.warns(DataWarning, match="started there"):
+def test_plan_chooses_the_same_initial_alignment(shapes: PhantomPair, brief: Settings) -> None:
+    with pytest.warns(DataWarning, match="lies inside it according to the headers"):
         plan(shapes.fixed, cropped(shapes.moving, "m.nii"), settings=brief)

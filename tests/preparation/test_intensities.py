@@ -1,4 +1,4 @@
-"""Intensities that do not suit window or units are warned of."""
+"""Warnings about intensities that do not match window or units."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def messages(image: Image, mask: Image | None, settings: ImageSettings) -> list[
 
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("name", PRESETS)
-def test_hounsfield_units_pass(name: str, masked: bool, ct: PhantomPair) -> None:
+def test_hounsfield_units_cause_no_warning(name: str, masked: bool, ct: PhantomPair) -> None:
     padded = ct.fixed.data.clone()
-    padded[:3] = -2048  # outside of the scanner's circle
+    padded[:3] = -2048  # outside the field of view of the scanner
     for data in (ct.fixed.data, padded, ct.fixed.data.clamp(-1000, 400)):
         assert messages(ct.fixed.with_data(data), ct.fixed_mask if masked else None, preset(name).image) == []
 
@@ -57,7 +57,7 @@ def test_hounsfield_units_pass(name: str, masked: bool, ct: PhantomPair) -> None
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("scale", SCALES)
-def test_other_units_are_warned_of(scale: str, name: str, masked: bool, ct: PhantomPair) -> None:
+def test_other_units_cause_a_warning(scale: str, name: str, masked: bool, ct: PhantomPair) -> None:
     image = replace(ct.fixed, data=SCALES[scale](ct.fixed.data.float()), name="ct.nii")
     found = messages(image, ct.fixed_mask if masked else None, preset(name).image)
     assert len(found) == 1 and found[0].startswith("ct.nii: expected a CT in Hounsfield units")
@@ -65,8 +65,8 @@ def test_other_units_are_warned_of(scale: str, name: str, masked: bool, ct: Phan
 
 
 @pytest.mark.parametrize("padding", [0, -1024])
-def test_the_advice_for_shifted_units_is_the_same_window(padding: int, ct: PhantomPair) -> None:
-    """HU + 1024 as DIR-Lab has it, and with what the scanner padded by -2048."""
+def test_suggested_window_for_shifted_units_is_the_preset_shifted(padding: int, ct: PhantomPair) -> None:
+    """HU + 1024 as in DIR-Lab's files, and with a scanner's padding of -2048."""
     data = ct.fixed.data.float() + 1024
     data[:3] = padding
     image, settings = ct.fixed.with_data(data), preset("ct").image
@@ -76,21 +76,21 @@ def test_the_advice_for_shifted_units_is_the_same_window(padding: int, ct: Phant
     assert messages(image, None, replace(settings, window=(low, high), outside=outside)) == []
 
 
-def test_fat_without_air_passes_unless_lungs_are_wanted() -> None:
-    """A crop of the abdomen, its air left out."""
+def test_fat_without_air_causes_a_warning_only_if_lungs_are_to_be_segmented() -> None:
+    """A crop of the abdomen without air."""
     values = torch.cat([torch.linspace(-130, -70, 200), torch.linspace(0, 120, 800)]).reshape(25, 40)
     image = Image(values, Grid.from_spacing((25, 40), (1.0, 1.0)), name="abdomen.nii")
     assert messages(image, None, preset("ct").image) == []
-    assert "nothing like air or lung" in messages(image, None, preset("lung-ct").image)[0]
+    assert "no air or lung" in messages(image, None, preset("lung-ct").image)[0]
 
 
-def test_other_settings_take_any_units(ct: PhantomPair) -> None:
+def test_settings_without_units_accept_any(ct: PhantomPair) -> None:
     scaled = ct.fixed.with_data(SCALES["0 to 1"](ct.fixed.data.float()))
     assert messages(scaled, None, preset("generic").image) == []
     assert messages(scaled, None, ImageSettings(window=(0.0, 1.0))) == []
 
 
-def test_a_mask_of_something_else_than_lungs(ct: PhantomPair) -> None:
+def test_mask_of_the_body_instead_of_lungs_causes_a_warning(ct: PhantomPair) -> None:
     body = ct.fixed.with_data((ct.fixed.data > -200).to(torch.uint8))
     body = replace(body, name="body.nii")
     assert "body.nii: expected a mask of the lungs" in messages(ct.fixed, body, preset("lung-ct").image)[0]
@@ -98,26 +98,26 @@ def test_a_mask_of_something_else_than_lungs(ct: PhantomPair) -> None:
 
 
 @pytest.mark.parametrize("window", [(2000.0, 3000.0), (-9000.0, -5000.0), (100.0, 101.0)])
-def test_a_window_beyond_all_values_is_refused(window: tuple[float, float]) -> None:
+def test_window_beyond_all_values_is_refused(window: tuple[float, float]) -> None:
     image = Image(torch.arange(100.0).reshape(10, 10), Grid.from_spacing((10, 10), (1.0, 1.0)), name="a.nii")
     with pytest.raises(DataError, match=r"a\.nii: expected intensities inside the window .* found values 0 to 99"):
         check_intensities(image, None, ImageSettings(window=window))
 
 
-def test_a_window_that_holds_few_or_flat_voxels() -> None:
+def test_window_with_few_voxels_or_little_contrast_causes_a_warning() -> None:
     values = torch.linspace(0, 1000, 10_000).reshape(100, 100)
     image = Image(values, Grid.from_spacing((100, 100), (1.0, 1.0)), name="a.nii")
     mask = replace(image.with_data((values > 500).to(torch.uint8)), name="m.nii")
-    for given, window, found in (
-        (None, (950.0, 1000.0), "only 5 % of the voxels above its smallest value lie in the window 950 to 1000"),
+    for given, window, message in (
+        (None, (950.0, 1000.0), "only 5 % of the voxels above its minimum lie in the window 950 to 1000"),
         (mask, (0.0, 520.0), "only 4 % of the voxels inside m.nii lie in the window 0 to 520"),
-        (None, (0.0, 60_000.0), "1.7 % of the window 0 to 60000, so that no contrast is left"),
+        (None, (0.0, 60_000.0), "1.7 % of the window 0 to 60000: hardly any contrast is left"),
     ):
-        assert [found in text for text in messages(image, given, ImageSettings(window=window))] == [True]
+        assert [message in text for text in messages(image, given, ImageSettings(window=window))] == [True]
     assert messages(image, mask, ImageSettings(window=(0.0, 600.0))) == []
 
 
-def test_images_of_two_values_pass() -> None:
+def test_images_of_two_values_cause_a_warning_only_if_one_is_outside_the_window() -> None:
     grid = Grid.from_spacing((30, 20), (1.0, 1.0))
     data = torch.zeros(30, 20)
     data[10:20, 5:10] = 7

@@ -1,4 +1,4 @@
-"""Masks that do not lie on their images, and advice that fits the cause."""
+"""Masks on other grids than their images, with the remedy for each cause; implausible masks."""
 
 from __future__ import annotations
 
@@ -35,76 +35,76 @@ def mask_on(image: Image, grid: Grid) -> Image:
     return Image((image.data > 50).to(torch.uint8), grid, name="mask.nii")
 
 
-def moved(grid: Grid, *by: float) -> Grid:
+def translated(grid: Grid, *by: float) -> Grid:
     affine = grid.affine.clone()
     affine[:-1, -1] += torch.tensor(by).double()
     return Grid(grid.shape, affine)
 
 
-def refusal(mask: Image, image: Image) -> str:
+def error_message(mask: Image, image: Image) -> str:
     with pytest.raises(DataError, match=r"mask\.nii: expected a mask on the grid of a\.nii") as caught:
         require_placement(mask, image, image)
     return str(caught.value)
 
 
-@pytest.mark.parametrize("where", ["identity", "spacing", "lps", "centred"])
-def test_a_lost_header_is_copied_from_the_image(where: str, image: Image) -> None:
-    """As numpy, SimpleITK and nibabel place what has no header. The command is one that works word by word."""
-    spacing = [1.0] * 3 if where == "identity" else image.grid.spacing.tolist()
+@pytest.mark.parametrize("placement", ["identity", "spacing", "lps", "centred"])
+def test_remedy_for_a_lost_header_is_to_copy_that_of_the_image(placement: str, image: Image) -> None:
+    """As numpy, SimpleITK and nibabel place arrays without a header. The suggested command has valid arguments."""
+    spacing = [1.0] * 3 if placement == "identity" else image.grid.spacing.tolist()
     grid = Grid.from_spacing(SHAPE, spacing)
-    if where == "lps":
+    if placement == "lps":
         grid = grid.transformed(torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0])).double())
-    if where == "centred":
-        grid = moved(grid, *(-grid.centre_world()).tolist())
-    text = refusal(mask_on(image, grid), image)
+    if placement == "centred":
+        grid = translated(grid, *(-grid.centre_world()).tolist())
+    text = error_message(mask_on(image, grid), image)
     assert "its header was lost; copy the image's header by `nephi apply" in text
     command = shlex.split(re.findall(r"`(.*?)`", text)[0])
     assert command[command.index("--header-from") + 1] == "a.nii" and text.count("`") == 2
 
 
-def test_the_same_voxels_elsewhere_may_be_either(image: Image) -> None:
-    text = refusal(mask_on(image, moved(image.grid, 1.0, 0.0, 0.0)), image)
+def test_remedies_for_a_shifted_grid_of_the_same_shape_are_both(image: Image) -> None:
+    text = error_message(mask_on(image, translated(image.grid, 1.0, 0.0, 0.0)), image)
     assert (
         "up to 1 mm away; if its header was lost or changed, copy" in text
         and "if its header is right, resample" in text
     )
-    assert "--header-from" in refusal(mask_on(image, moved(image.grid, 500.0, 0.0, 0.0)), image)
+    assert "--header-from" in error_message(mask_on(image, translated(image.grid, 500.0, 0.0, 0.0)), image)
 
 
-def test_another_grid_is_resampled_where_it_overlaps(image: Image) -> None:
+def test_remedy_for_another_grid_is_to_resample(image: Image) -> None:
     affine = image.grid.affine.clone()
     affine[:3, :3] /= 2
     finer = Grid(tuple(2 * n for n in SHAPE), affine)
     mask = resample(mask_on(image, image.grid), finer, lambda x: x, "nearest")
-    text = refusal(replace(mask, name="mask.nii"), image)
+    text = error_message(replace(mask, name="mask.nii"), image)
     assert "resample it by `nephi apply -t identity -i mask.nii -r a.nii --interpolation label -o MASK`" in text
     assert "header" not in text.split(";")[-1]
     require_mask_inside(mask, image)
-    partly = replace(mask, grid=moved(finer, 24.0, 0.0, 0.0), name="mask.nii")
-    assert re.search("only [1-4]?[0-9] % of its voxels above 0 lie inside", refusal(partly, image))
+    partly = replace(mask, grid=translated(finer, 24.0, 0.0, 0.0), name="mask.nii")
+    assert re.search("only [1-4]?[0-9] % of its voxels above 0 lie inside", error_message(partly, image))
     with pytest.warns(PlausibilityWarning, match="mask.nii: only .* lie inside a.nii"):
         require_mask_inside(partly, image)
-    away = replace(mask, grid=moved(finer, 500.0, 0.0, 0.0), name="mask.nii")
-    assert "none of its voxels above 0 lies inside the image" in refusal(away, image)
+    away = replace(mask, grid=translated(finer, 500.0, 0.0, 0.0), name="mask.nii")
+    assert "none of its voxels above 0 lies inside the image" in error_message(away, image)
     with pytest.raises(DataError, match="none of its voxels"):
         require_mask_inside(away, image)
 
 
-def test_axes_in_another_order_without_a_header(image: Image) -> None:
-    """A numpy array of SimpleITK, saved as it is."""
+def test_permuted_axes_without_a_header_are_recognized(image: Image) -> None:
+    """As in an array of SimpleITK (z, y, x) that is saved unchanged."""
     data = (image.data > 50).to(torch.uint8).permute(2, 1, 0)
     mask = Image(data, Grid.from_spacing(tuple(data.shape), [1.0] * 3), name="mask.nii")
-    assert "its axes are in another order" in refusal(mask, image)
+    assert "its axes are permuted" in error_message(mask, image)
 
 
 @pytest.mark.parametrize("shift", [0.005, 0.01, 0.04])
-def test_far_less_than_a_voxel_is_tolerated(shift: float, image: Image) -> None:
-    mask = mask_on(image, moved(image.grid, shift, 0.0, -shift))
+def test_differences_far_below_a_voxel_are_accepted(shift: float, image: Image) -> None:
+    mask = mask_on(image, translated(image.grid, shift, 0.0, -shift))
     require_usable_mask(mask, image, image)
 
 
-@pytest.mark.parametrize("change", ["shift", "spacing", "turn"])
-def test_both_headers_show_where_they_differ(change: str, image: Image) -> None:
+@pytest.mark.parametrize("change", ["shift", "spacing", "rotation"])
+def test_message_shows_enough_digits_to_see_the_difference(change: str, image: Image) -> None:
     affine = image.grid.affine.clone()
     if change == "shift":
         affine[0, 3] += 0.13
@@ -112,12 +112,12 @@ def test_both_headers_show_where_they_differ(change: str, image: Image) -> None:
         affine[:3, 0] *= 1.004
     else:
         affine[:3, :3] = rotation(0.0, 0.0, 0.008) @ affine[:3, :3]
-    text = refusal(mask_on(image, Grid(SHAPE, affine)), image)
+    text = error_message(mask_on(image, Grid(SHAPE, affine)), image)
     first, second = re.findall(r"\(?20x18x15 voxels of (.*?)(?:\), found|, up to)", text)
     assert first != second
 
 
-def test_masks_of_few_voxels_and_of_unlike_size_are_warned_of(image: Image) -> None:
+def test_masks_of_few_voxels_or_different_volumes_cause_a_warning(image: Image) -> None:
     mask = mask_on(image, image.grid)
     few = mask.with_data(torch.zeros_like(mask.data))
     few.data[6:9, 6:9, 5:8] = 1
@@ -132,15 +132,16 @@ def test_masks_of_few_voxels_and_of_unlike_size_are_warned_of(image: Image) -> N
         )
 
 
-def test_probabilities_as_a_mask_are_warned_of(image: Image) -> None:
+def test_probabilities_as_a_mask_cause_a_warning(image: Image) -> None:
     mask = mask_on(image, image.grid)
     soft = mask.with_data(mask.data.float().clamp(min=1e-4))  # a background that is not quite 0
     with pytest.warns(
-        DataWarning, match=r"mask\.nii: .* found fractions, 92% of them below 0\.5: .* all voxels above 0"
+        DataWarning,
+        match=r"mask\.nii: .* found fractions, 92% of them below 0\.5: .* all voxels above 0 count as inside",
     ):
         require_usable_mask(soft, image, image)
     rim = mask.data.float()
-    rim[4, 4:13, 3:10] = 0.3  # as of linear interpolation
+    rim[4, 4:13, 3:10] = 0.3  # as after linear interpolation
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         require_usable_mask(mask.with_data(rim), image, image)

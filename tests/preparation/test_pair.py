@@ -1,4 +1,4 @@
-"""Two images and their masks, checked and made ready."""
+"""Validation of two images and their masks; windows and segmentation."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from nephi.phantoms import PhantomPair, lung_phantom
 from nephi.preparation.pair import make_pair
 from nephi.settings.registration import ImageSettings
 
-EVERYWHERE = ImageSettings()
+NO_MASK = ImageSettings()
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +26,8 @@ def image(grids: dict[int, Grid]) -> Image:
     return Image(data, grids[2], name="a.nii")
 
 
-def mask_of(image: Image, where: torch.Tensor, name: str = "mask.nii") -> Image:
-    return Image(where.to(torch.uint8), image.grid, name=name)
+def mask_of(image: Image, inside: torch.Tensor, name: str = "mask.nii") -> Image:
+    return Image(inside.to(torch.uint8), image.grid, name=name)
 
 
 def with_voxel(image: Image, value: float, name: str) -> Image:
@@ -40,104 +40,106 @@ def other_grids(grid: Grid) -> dict[str, Grid]:
     moved, spaced = grid.affine.clone(), grid.affine.clone()
     moved[0, -1] += 0.5
     spaced[:-1, 0] *= 1.01
-    turned = grid.affine.clone()
-    turned[:-1, 0] *= -1
+    flipped = grid.affine.clone()
+    flipped[:-1, 0] *= -1
     return {
         "moved": Grid(grid.shape, moved),
         "spaced": Grid(grid.shape, spaced),
-        "flipped": Grid(grid.shape, turned),
+        "flipped": Grid(grid.shape, flipped),
         "smaller": Grid((grid.shape[0] - 1, *grid.shape[1:]), grid.affine),
         "permuted": Grid(tuple(reversed(grid.shape)), grid.affine),
     }
 
 
-def test_good_images_pass_unchanged(image: Image) -> None:
+def test_valid_images_are_kept_unchanged(image: Image) -> None:
     mask = mask_of(image, image.data > 10)
-    pair = make_pair(image, image, mask, None, EVERYWHERE)
+    pair = make_pair(image, image, mask, None, NO_MASK)
     assert pair.fixed is image and pair.moving is image and pair.fixed_mask is mask and pair.moving_mask is None
 
 
-def test_dimensions_have_to_agree(image: Image, ct: PhantomPair) -> None:
+def test_images_of_different_dimension_are_refused(image: Image, ct: PhantomPair) -> None:
     with pytest.raises(DataError, match=r"a\.nii is 2-D and moving phantom is 3-D"):
-        make_pair(image, ct.moving, None, None, EVERYWHERE)
+        make_pair(image, ct.moving, None, None, NO_MASK)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_voxels_have_to_be_finite(image: Image, value: float) -> None:
+def test_non_finite_voxels_are_refused(image: Image, value: float) -> None:
     bad = with_voxel(image, value, "bad.nii")
     for fixed, moving in ((bad, image), (image, bad)):
         with pytest.raises(DataError, match=r"bad\.nii: .*found 1 NaN or infinite, the first at \(3, 2\)"):
-            make_pair(fixed, moving, None, None, EVERYWHERE)
+            make_pair(fixed, moving, None, None, NO_MASK)
 
 
-def test_images_need_contrast(image: Image) -> None:
+def test_constant_images_are_refused(image: Image) -> None:
     flat = Image(torch.full_like(image.data, 7), image.grid, name="flat.nii")
     with pytest.raises(DataError, match=r"flat\.nii: .*found the constant 7"):
-        make_pair(image, flat, None, None, EVERYWHERE)
+        make_pair(image, flat, None, None, NO_MASK)
 
 
 @pytest.mark.parametrize("how", ["moved", "spaced", "flipped", "smaller", "permuted"])
-def test_masks_lie_on_their_images_grid(image: Image, how: str) -> None:
+def test_masks_on_other_grids_are_refused(image: Image, how: str) -> None:
     grid = other_grids(image.grid)[how]
     mask = Image(torch.ones(grid.shape, dtype=torch.uint8), grid, name="mask.nii")
     for masks in ((mask, None), (None, mask)):
         with pytest.raises(DataError, match=r"mask\.nii: expected a mask on the grid of a\.nii .*nephi apply"):
-            make_pair(image, image, *masks, EVERYWHERE)
+            make_pair(image, image, *masks, NO_MASK)
 
 
-def test_masks_that_have_changed_places_are_told_as_such(image: Image) -> None:
-    there = replace(image, grid=other_grids(image.grid)["moved"], name="b.nii")
-    masks = [Image(torch.ones(i.grid.shape, dtype=torch.uint8), i.grid, name="mask.nii") for i in (there, image)]
-    with pytest.raises(DataError, match=r"mask\.nii: .*it lies on that of b\.nii: have the two masks changed places"):
-        make_pair(image, there, *masks, EVERYWHERE)
+def test_exchanged_masks_are_recognized(image: Image) -> None:
+    other = replace(image, grid=other_grids(image.grid)["moved"], name="b.nii")
+    masks = [Image(torch.ones(i.grid.shape, dtype=torch.uint8), i.grid, name="mask.nii") for i in (other, image)]
+    with pytest.raises(DataError, match=r"mask\.nii: .*it has the grid of b\.nii: were the two masks exchanged"):
+        make_pair(image, other, *masks, NO_MASK)
 
 
-def test_a_mask_of_another_dimension_cannot_be_resampled(image: Image, grids: dict[int, Grid]) -> None:
+def test_mask_of_another_dimension_is_refused(image: Image, grids: dict[int, Grid]) -> None:
     mask = Image(torch.ones(grids[3].shape, dtype=torch.uint8), grids[3], name="mask.nii")
     with pytest.raises(DataError, match=r"mask\.nii: .*; give a 2-D one$"):
-        make_pair(image, image, mask, None, EVERYWHERE)
+        make_pair(image, image, mask, None, NO_MASK)
 
 
-def test_a_header_rounded_to_float32_is_the_same_grid(image: Image) -> None:
+def test_grid_rounded_to_float32_counts_as_equal(image: Image) -> None:
     grid = Grid(image.grid.shape, image.grid.affine.float().double())
     mask = Image(torch.ones(grid.shape, dtype=torch.uint8), grid)
-    assert make_pair(image, image, mask, None, EVERYWHERE).fixed_mask is mask
+    assert make_pair(image, image, mask, None, NO_MASK).fixed_mask is mask
 
 
 @pytest.mark.parametrize("value", [0, -1])
-def test_masks_have_voxels_above_0(image: Image, value: int) -> None:
+def test_empty_masks_are_refused(image: Image, value: int) -> None:
     empty = Image(torch.full(image.data.shape, value, dtype=torch.int16), image.grid, name="empty.nii")
     with pytest.raises(DataError, match=r"empty\.nii: expected a mask with voxels above 0"):
-        make_pair(image, image, None, empty, EVERYWHERE)
+        make_pair(image, image, None, empty, NO_MASK)
 
 
-def test_masks_have_more_than_a_few_voxels(image: Image) -> None:
+def test_masks_of_very_few_voxels_are_refused(image: Image) -> None:
     few = torch.zeros_like(image.data)
     few[3, 1:4] = 1
     with pytest.raises(DataError, match=r"mask\.nii: expected a mask over .* found 3 voxels above 0"):
-        make_pair(image, image, mask_of(image, few), None, EVERYWHERE)
+        make_pair(image, image, mask_of(image, few), None, NO_MASK)
 
 
-@pytest.mark.parametrize("settings", [EVERYWHERE, ImageSettings(window=(0.0, 50.0))])
-def test_a_mask_over_background_is_refused(settings: ImageSettings) -> None:
-    """Say, a mask of another patient's: the image is its minimum all over it."""
+@pytest.mark.parametrize("settings", [NO_MASK, ImageSettings(window=(0.0, 50.0))])
+def test_mask_over_background_is_refused(settings: ImageSettings) -> None:
+    """For example the mask of another patient: the image has its minimum everywhere in it."""
     data = torch.zeros(30, 20)
     data[15:25, 5:15] = 7
     image = Image(data, Grid.from_spacing((30, 20), (1.0, 1.0)), name="a.nii")
-    away, at_the_rim = torch.zeros(30, 20), torch.zeros(30, 20)
-    away[2:8], at_the_rim[10:15] = 1, 1
-    with pytest.raises(DataError, match=r"mask\.nii: expected a mask over .* a\.nii is 0, its least value"):
-        make_pair(image, image, mask_of(image, away), None, settings)
-    assert make_pair(image, image, mask_of(image, at_the_rim), None, settings).fixed_mask is not None
+    outside, touching = torch.zeros(30, 20), torch.zeros(30, 20)
+    outside[2:8], touching[10:15] = 1, 1
+    with pytest.raises(
+        DataError, match=r"mask\.nii: expected a mask over .* a\.nii has its minimum, 0, at every voxel"
+    ):
+        make_pair(image, image, mask_of(image, outside), None, settings)
+    assert make_pair(image, image, mask_of(image, touching), None, settings).fixed_mask is not None
 
 
-def test_the_set_window_serves_both(image: Image) -> None:
+def test_window_of_the_settings_applies_to_both_images(image: Image) -> None:
     pair = make_pair(image, image, None, None, ImageSettings(window=(-1000.0, 200.0)))
     assert pair.fixed_window == pair.moving_window == (-1000.0, 200.0)
 
 
 def test_windows_are_percentiles_of_the_foreground() -> None:
-    """Background (the minimum) does not count, however large; neither do voxels outside the mask."""
+    """Background, which is the minimum, and voxels outside the mask are ignored."""
     grid = Grid.from_spacing((100, 101), [1.0, 1.0])
     data = torch.zeros(100, 101)
     data[:, 0] = torch.linspace(100.0, 200.0, 100)
@@ -151,45 +153,45 @@ def test_windows_are_percentiles_of_the_foreground() -> None:
     assert pair.moving_window[1] == 5000.0
 
 
-def test_an_image_of_two_values_has_a_window(image: Image) -> None:
+def test_window_of_an_image_of_two_values(image: Image) -> None:
     binary = image.with_data((image.data > 10).to(torch.uint8))
-    assert make_pair(binary, binary, None, None, EVERYWHERE).fixed_window == (0.0, 1.0)
+    assert make_pair(binary, binary, None, None, NO_MASK).fixed_window == (0.0, 1.0)
 
 
-def test_lungs_are_found_in_ct(ct: PhantomPair) -> None:
-    """Where none are given; a given mask stays."""
+def test_lungs_are_segmented_in_ct(ct: PhantomPair) -> None:
+    """If no mask is given; a given mask is kept."""
     settings = ImageSettings(window=(-1000.0, 200.0), mask="lungs")
     pair = make_pair(ct.fixed, ct.moving, None, ct.moving_mask, settings)
     assert pair.moving_mask is ct.moving_mask
-    found, truth = pair.fixed_mask, ct.fixed_mask
-    assert found is not None
+    lungs, truth = pair.fixed_mask, ct.fixed_mask
+    assert lungs is not None
     points = truth.grid.voxel_centres()
-    voxel = found.grid.world_to_voxel_points(points).round().long()
-    inside = ((voxel >= 0) & (voxel < torch.tensor(found.grid.shape))).all(dim=-1)
-    guess = torch.zeros(truth.data.shape, dtype=torch.bool)
-    guess[inside] = found.data[tuple(voxel[inside].T)] > 0
-    real = truth.data > 0
-    dice = 2 * float((guess & real).sum()) / float(guess.sum() + real.sum())
+    voxel = lungs.grid.world_to_voxel_points(points).round().long()
+    inside = ((voxel >= 0) & (voxel < torch.tensor(lungs.grid.shape))).all(dim=-1)
+    segmented = torch.zeros(truth.data.shape, dtype=torch.bool)
+    segmented[inside] = lungs.data[tuple(voxel[inside].T)] > 0
+    expected = truth.data > 0
+    dice = 2 * float((segmented & expected).sum()) / float(segmented.sum() + expected.sum())
     assert dice > 0.9
 
 
-def test_no_lungs_is_a_clear_error(image: Image) -> None:
+def test_image_without_lungs_is_refused(image: Image) -> None:
     with pytest.raises(DataError, match=r"a\.nii: found no lungs .*mask"):
         make_pair(image, image, None, None, ImageSettings(mask="lungs"))
 
 
-def test_foreground_is_what_lies_above_the_minimum(image: Image) -> None:
+def test_foreground_is_above_the_minimum(image: Image) -> None:
     data = image.data.clamp(min=10)
     pair = make_pair(image.with_data(data), image, None, None, ImageSettings(mask="foreground"))
     assert pair.fixed_mask is not None
     assert torch.equal(pair.fixed_mask.data > 0, data > 10)
 
 
-def test_carrying_the_moving_image_moves_its_mask_too(image: Image) -> None:
+def test_transforming_the_moving_image_also_transforms_its_mask(image: Image) -> None:
     mask = mask_of(image, image.data > 3)
     matrix = torch.eye(3, dtype=torch.float64)
     matrix[:2, 2] = torch.tensor([3.0, -4.0])
-    pair = make_pair(image, image, mask, mask, EVERYWHERE).with_moving_transformed(matrix)
+    pair = make_pair(image, image, mask, mask, NO_MASK).with_moving_transformed(matrix)
     shift = torch.tensor([3.0, -4.0], dtype=torch.float64)
     assert pair.moving_mask is not None and pair.fixed_mask is not None
     torch.testing.assert_close(pair.moving.grid.origin, image.grid.origin + shift)
@@ -200,4 +202,4 @@ def test_carrying_the_moving_image_moves_its_mask_too(image: Image) -> None:
 
 def test_masks_may_be_bool(image: Image) -> None:
     mask = replace(mask_of(image, image.data > 3), data=image.data > 3)
-    assert make_pair(image, image, mask, mask, EVERYWHERE).fixed_mask is mask
+    assert make_pair(image, image, mask, mask, NO_MASK).fixed_mask is mask
