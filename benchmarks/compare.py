@@ -30,26 +30,26 @@ LIMIT_S = 30 * 60
 USUAL_PRESETS = (DEFAULT_PRESET, FIELD_ALONE, "fast", "best")
 
 
-def kept(path: Path, wanted: bool, fresh: bool) -> dict[str, Any] | None:
+def load_row(path: Path, is_wanted: bool, fresh: bool) -> dict[str, Any] | None:
     """Load a stored row; None if it is to be measured: with `fresh`, or if its tool was not installed before."""
-    if not path.is_file() or (wanted and fresh):
+    if not path.is_file() or (is_wanted and fresh):
         return None
     row: dict[str, Any] = json.loads(path.read_text())
-    return None if wanted and "cpu_s" not in row else row
+    return None if is_wanted and "cpu_s" not in row else row
 
 
-def selected(pairs: list[Pair], args: argparse.Namespace) -> list[tuple[Pair, Method, bool]]:
+def select_rows(pairs: list[Pair], args: argparse.Namespace) -> list[tuple[Pair, Method, bool]]:
     """Return every pair with every method, and whether this run measures it."""
     known = known_presets()
-    if strangers := set(args.only) - {pair.name for pair in pairs}:
-        sys.exit(f"no such pair: {', '.join(sorted(strangers))}; there are {', '.join(pair.name for pair in pairs)}")
+    if unknown := set(args.only) - {pair.name for pair in pairs}:
+        sys.exit(f"no such pair: {', '.join(sorted(unknown))}; there are {', '.join(pair.name for pair in pairs)}")
     result = []
     for pair in pairs:
-        now = [method.name for method in nephi_methods(pair, args.presets, known)]
-        shown = dict.fromkeys([*args.presets, *USUAL_PRESETS, *PAPER_PRESETS])  # stored rows are shown, too
-        for method in (*nephi_methods(pair, shown, known), *PEERS):
-            asked = pair.name in (args.only or [pair.name]) and begins_so(method, args.methods)
-            result.append((pair, method, asked and (method in PEERS or method.name in now)))
+        current_names = [method.name for method in nephi_methods(pair, args.presets, known)]
+        presets = dict.fromkeys([*args.presets, *USUAL_PRESETS, *PAPER_PRESETS])  # stored rows are shown, too
+        for method in (*nephi_methods(pair, presets, known), *PEERS):
+            is_selected = pair.name in (args.only or [pair.name]) and starts_with_any(method, args.methods)
+            result.append((pair, method, is_selected and (method in PEERS or method.name in current_names)))
     names = dict.fromkeys(method.name for _, method, _ in result)
     for start in args.methods:
         if start != "none" and not any(name.lower().startswith(start.lower()) for name in names):
@@ -57,12 +57,12 @@ def selected(pairs: list[Pair], args: argparse.Namespace) -> list[tuple[Pair, Me
     return result
 
 
-def begins_so(method: Method, starts: list[str]) -> bool:
+def starts_with_any(method: Method, starts: list[str]) -> bool:
     """Return whether the name of a method starts with one of `starts`, ignoring case; True without any."""
     return not starts or method.name.lower().startswith(tuple(start.lower() for start in starts))
 
 
-def prepared(pair: Pair, args: argparse.Namespace) -> None:
+def prepare_pair(pair: Pair, args: argparse.Namespace) -> None:
     """Generate the missing files of a pair."""
     if not all(path.is_file() for path in pair.files):
         command = [sys.executable, HERE / "pairs.py", pair.name, pair.moving.parent, args.data]
@@ -94,11 +94,11 @@ def main() -> None:
     args = arguments()
     rows = []
     (args.work / "rows").mkdir(parents=True, exist_ok=True)
-    for pair, method, wanted in selected(all_pairs(args.data, args.work / "pairs"), args):
+    for pair, method, is_wanted in select_rows(all_pairs(args.data, args.work / "pairs"), args):
         path = args.work / "rows" / f"{pair.name}-{method.name.replace(' ', '_')}.json"
-        row = kept(path, wanted, args.fresh)
-        if row is None and wanted:
-            prepared(pair, args)
+        row = load_row(path, is_wanted, args.fresh)
+        if row is None and is_wanted:
+            prepare_pair(pair, args)
             row = run(method, pair, args) | {"run_by": machine()["command"]}
             path.write_text(json.dumps(row, indent=1) + "\n")
             print(json.dumps({k: v for k, v in row.items() if k not in ("errors_mm", "command", "run_by")}), flush=True)

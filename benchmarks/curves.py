@@ -26,12 +26,12 @@ PANELS = {"memory": ("peak_mb",), "time": ("cpu_s", "fit_cpu_s")}
 def curves(axes: Axes, key: str, rows: list[dict[str, Any]]) -> None:
     """Plot one cost: a curve per method, and a dotted line at the cost of its imports."""
     for method in dict.fromkeys(row["method"] for row in rows):
-        mine = [row for row in rows if row["method"] == method and key in row]
-        sized = [row for row in mine if "tre_mean_mm" in row]  # the cost of a failed run is not meaningful
+        rows_of_method = [row for row in rows if row["method"] == method and key in row]
+        sized = [row for row in rows_of_method if "tre_mean_mm" in row]  # the cost of a failed run is not meaningful
         voxels, costs = [row["voxels"] for row in sized], [row[key] for row in sized]
         if sized:
             axes.plot(voxels, costs, STYLES[key], color=COLOURS[method], label=f"{method}, {COLUMNS[key]}")
-        for row in mine:
+        for row in rows_of_method:
             if row["size"] == FLOOR:
                 axes.axhline(row[key], color=COLOURS[method], linestyle=":", label=f"{method}, {FLOOR}")
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from machine import machine
-from main_job import scored
-from process import measured
+from main_job import score_field
+from process import measure_command
 
 HERE = Path(__file__).parent
 WORK = HERE / "work" / "learned"
@@ -52,7 +52,7 @@ class Pair:
     landmarks: Path
 
     @property
-    def judged(self) -> list[str]:
+    def scorer_options(self) -> list[str]:
         """Options of `nephi evaluate`."""
         return ["--landmarks", f"{self.landmarks}", "--mask", f"{self.fixed_mask}"]
 
@@ -61,9 +61,9 @@ def train(devices: int) -> None:
     """Write the data set and train with `devices` processes, unless this is already done."""
     if not (LUNGS / "dataset.json").is_file():
         subprocess.run([sys.executable, HERE / "lung_set.py", LUNGS], check=True)
-    begun = ["--resume"] if RUN.exists() else []
+    resume = ["--resume"] if RUN.exists() else []
     config = HERE / "training" / "lungs.toml"
-    command = [sys.executable, "-m", "nephi.cli", "train", config, "-o", RUN, "-q", *begun]
+    command = [sys.executable, "-m", "nephi.cli", "train", config, "-o", RUN, "-q", *resume]
     command += ["--device", "cpu", "--devices", devices]
     subprocess.run([str(part) for part in command], check=True)
 
@@ -72,15 +72,15 @@ def pairs(data: Path | None) -> list[Pair]:
     """Return the pairs to register: phantoms, then the real pair."""
     index = json.loads((LUNGS / "dataset.json").read_text())
     images = {image["id"]: image for image in index["images"]}
-    listed = index["splits"]["test"]["pairs"][: 2 * PHANTOMS : 2]
-    found = []
-    for pair in listed:
+    entries = index["splits"]["test"]["pairs"][: 2 * PHANTOMS : 2]
+    result = []
+    for pair in entries:
         files = [images[pair[side]][kind] for kind in ("image", "mask") for side in ("fixed", "moving")]
-        found.append(Pair(pair["fixed"].split("-")[0], *(LUNGS / f for f in [*files, pair["landmarks"]])))
+        result.append(Pair(pair["fixed"].split("-")[0], *(LUNGS / f for f in [*files, pair["landmarks"]])))
     if data is not None:
         names = ("fixed.mha", "moving.mha", "fixed_mask.mha", "moving_mask.mha", "landmarks.csv")
-        found.append(Pair("lung_ct", *(data / "lung_ct" / name for name in names)))
-    return found
+        result.append(Pair("lung_ct", *(data / "lung_ct" / name for name in names)))
+    return result
 
 
 def methods() -> dict[str, list[str]]:
@@ -94,13 +94,13 @@ def run(pair: Pair, options: list[str], folder: Path, score: Path | None) -> dic
     """Register and evaluate a pair; return its numbers."""
     nephi, out = [sys.executable, "-m", "nephi.cli"], folder / "result"
     images = ["-f", pair.fixed, "-m", pair.moving, "--fixed-mask", pair.fixed_mask, "--moving-mask", pair.moving_mask]
-    cost = measured([*nephi, "register", *images, *options, "-o", out, "--overwrite", "-q"], folder / "log")
+    cost = measure_command([*nephi, "register", *images, *options, "-o", out, "--overwrite", "-q"], folder / "log")
     if cost.code:
         raise SystemExit(cost.output)
-    evaluate = [*nephi, "evaluate", "-t", out / "transform.nephi", *pair.judged, "--json", folder / "e.json"]
-    judged = measured(evaluate, folder / "log")
-    if judged.code:
-        raise SystemExit(judged.output)
+    evaluate = [*nephi, "evaluate", "-t", out / "transform.nephi", *pair.scorer_options, "--json", folder / "e.json"]
+    evaluation = measure_command(evaluate, folder / "log")
+    if evaluation.code:
+        raise SystemExit(evaluation.output)
     measures = json.loads((folder / "e.json").read_text())
     stages = json.loads((out / "report.json").read_text())["usage"]["stages"]
     return {
@@ -109,28 +109,30 @@ def run(pair: Pair, options: list[str], folder: Path, score: Path | None) -> dic
         "core_cpu_s": sum(stage["cpu_s"] for name, stage in stages.items() if name in ("predict", "affine", "fit")),
         "process_cpu_s": cost.cpu_s,
         "peak_mb": cost.peak_mb,
-        **(scored(score, out / "warp.nii.gz", pair.judged, measures, folder) if score else {}),
+        **(score_field(score, out / "warp.nii.gz", pair.scorer_options, measures, folder) if score else {}),
     }
 
 
 def verdicts(rows: list[dict[str, Any]]) -> list[str]:
     """Compare the results with their targets."""
-    of = {name: [row for row in rows if row["method"] == name] for name in methods()}
-    unseen = {name: [row for row in found if row["pair"] != "lung_ct"] for name, found in of.items()}
+    by_method = {name: [row for row in rows if row["method"] == name] for name in methods()}
+    unseen = {
+        name: [row for row in rows_of_method if row["pair"] != "lung_ct"] for name, rows_of_method in by_method.items()
+    }
     removed = 100 * (1 - _mean(unseen["predicted"], "tre_mean_mm") / _mean(unseen["predicted"], "tre_before_mm"))
     lines = [f"- phantoms, predicted: {removed:.0f} % of the error removed (target: 75 %)"]
     scratch = unseen["from scratch"]
     for steps in REFINE:
-        found = unseen[f"refined, {steps} steps"]
-        share = _mean(found, "core_cpu_s") / _mean(scratch, "core_cpu_s")
+        rows_of_method = unseen[f"refined, {steps} steps"]
+        share = _mean(rows_of_method, "core_cpu_s") / _mean(scratch, "core_cpu_s")
         lines.append(
-            f"- phantoms, refined by {steps} steps: {_mean(found, 'tre_mean_mm'):.3f} mm, from scratch "
+            f"- phantoms, refined by {steps} steps: {_mean(rows_of_method, 'tre_mean_mm'):.3f} mm, from scratch "
             f"{_mean(scratch, 'tre_mean_mm'):.3f} mm, in {share:.2f} of the CPU time "
             "(target: as accurate, in a third of the CPU time)"
         )
-    for name, found in of.items():
+    for name, rows_of_method in by_method.items():
         limit = 4.0 if name == "predicted" else 1.15
-        for row in found:
+        for row in rows_of_method:
             if row["pair"] == "lung_ct" and name != "from scratch":
                 lines.append(f"- lung_ct, {name}: {row['tre_mean_mm']:.3f} mm (target: below {limit} mm)")
     return lines
@@ -161,18 +163,18 @@ def main() -> None:
     parser.add_argument("--score", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=HERE / "results")
     parser.add_argument("--devices", type=int, default=2, help="processes that train, each with pairs of its own")
-    chosen = parser.parse_args()
-    train(chosen.devices)
+    args = parser.parse_args()
+    train(args.devices)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for pair in pairs(chosen.data):
+        for pair in pairs(args.data):
             for name, options in methods().items():
-                rows.append({"pair": pair.name, "method": name, **run(pair, options, Path(folder), chosen.score)})
+                rows.append({"pair": pair.name, "method": name, **run(pair, options, Path(folder), args.score)})
                 print(json.dumps(rows[-1]), flush=True)
     about = machine()
-    chosen.output.mkdir(parents=True, exist_ok=True)
-    (chosen.output / "learned_lungs.json").write_text(json.dumps({"about": about, "rows": rows}, indent=2) + "\n")
-    (chosen.output / "learned_lungs.md").write_text(page(about, rows))
+    args.output.mkdir(parents=True, exist_ok=True)
+    (args.output / "learned_lungs.json").write_text(json.dumps({"about": about, "rows": rows}, indent=2) + "\n")
+    (args.output / "learned_lungs.md").write_text(page(about, rows))
 
 
 if __name__ == "__main__":

@@ -99,11 +99,11 @@ def _refinement(size: int, device: str) -> None:
     )
 
 
-def measured(task: str, size: int, device: str) -> float | None:
+def measure_peak(task: str, size: int, device: str) -> float | None:
     """Return the peak memory of a task in a separate process, MB; None if it fails."""
     command = [sys.executable, __file__, "--one", task, "--sizes", str(size), "--device", device]
-    found = subprocess.run(command, text=True, stdout=subprocess.PIPE, check=False)
-    return float(found.stdout.split()[-1]) if found.returncode == 0 else None
+    process = subprocess.run(command, text=True, stdout=subprocess.PIPE, check=False)
+    return float(process.stdout.split()[-1]) if process.returncode == 0 else None
 
 
 def page(about: dict[str, Any], peaks: dict[str, dict[int, float | None]]) -> str:
@@ -115,14 +115,14 @@ def page(about: dict[str, Any], peaks: dict[str, dict[int, float | None]]) -> st
     for task, row in peaks.items():
         cells = ["failed" if row[size] is None else f"{row[size]:.0f}" for size in sizes]
         lines.append(f"| {task} | {' | '.join(cells)} |")
-    for what in ("train", "refine"):
-        shares = [_times(peaks, what, size) for size in sizes]
-        lines.append(f"| U-Net relative to nephi, {what}, without imports | {' | '.join(shares)} |")
+    for phase in ("train", "refine"):
+        shares = [_times(peaks, phase, size) for size in sizes]
+        lines.append(f"| U-Net relative to nephi, {phase}, without imports | {' | '.join(shares)} |")
     return "\n".join(lines) + "\n"
 
 
-def _times(peaks: dict[str, dict[int, float | None]], what: str, size: int) -> str:
-    ours, theirs, floor = (peaks[task][size] for task in (f"nephi {what}", f"U-Net {what}", "imports"))
+def _times(peaks: dict[str, dict[int, float | None]], phase: str, size: int) -> str:
+    ours, theirs, floor = (peaks[task][size] for task in (f"nephi {phase}", f"U-Net {phase}", "imports"))
     return "" if ours is None or theirs is None or floor is None else f"{(theirs - floor) / (ours - floor):.0f} times"
 
 
@@ -143,23 +143,23 @@ def main() -> None:
     parser.add_argument("--device", choices=SIZES, default="cpu")
     parser.add_argument("--one", metavar="TASK", choices=TASKS, help=argparse.SUPPRESS)
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results")
-    chosen = parser.parse_args()
-    if chosen.one:
-        one(chosen.one, chosen.sizes[0], chosen.device)
+    args = parser.parse_args()
+    if args.one:
+        one(args.one, args.sizes[0], args.device)
         return
     about = machine()
-    if chosen.device == "cuda":
+    if args.device == "cuda":
         about["device"] = _gpu()
     peaks: dict[str, dict[int, float | None]] = {}
     for task in TASKS:
         peaks[task] = {}
-        for size in chosen.sizes or SIZES[chosen.device]:
-            peaks[task][size] = measured(task, size, chosen.device)
+        for size in args.sizes or SIZES[args.device]:
+            peaks[task][size] = measure_peak(task, size, args.device)
             print(task, size, peaks[task][size], flush=True)
-    chosen.output.mkdir(parents=True, exist_ok=True)
-    name = "learned_memory_cuda" if chosen.device == "cuda" else "learned_memory"
-    (chosen.output / f"{name}.json").write_text(json.dumps({"about": about, "peaks_mb": peaks}, indent=2) + "\n")
-    (chosen.output / f"{name}.md").write_text(page(about, peaks))
+    args.output.mkdir(parents=True, exist_ok=True)
+    name = "learned_memory_cuda" if args.device == "cuda" else "learned_memory"
+    (args.output / f"{name}.json").write_text(json.dumps({"about": about, "peaks_mb": peaks}, indent=2) + "\n")
+    (args.output / f"{name}.md").write_text(page(about, peaks))
 
 
 if __name__ == "__main__":

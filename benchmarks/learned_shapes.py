@@ -49,21 +49,21 @@ class Row:
     changes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def rows(chosen: list[str]) -> Iterator[Row]:
+def rows(names: list[str]) -> Iterator[Row]:
     """Return the models to train."""
-    if "solid" in chosen:
+    if "solid" in names:
         yield Row("solid, nephi", "solid")
-    if "hollow" in chosen:
+    if "hollow" in names:
         yield Row("hollow, nephi", "hollow", {"train": {"steps": HOLLOW_STEPS}})
-    for points in REGULAR_POINTS if "points" in chosen else ():
+    for points in REGULAR_POINTS if "points" in names else ():
         changes = {"objective": {"background_points": points}, "train": {"steps": 500}}
         yield Row(f"solid, {points} points", "solid", changes)
     # As many minutes as the model of nephi, measured: a step of the U-Net evaluates all pixels.
-    for data, steps in (("solid", 3700), ("hollow", 2000)) if "unet" in chosen else ():
+    for data, steps in (("solid", 3700), ("hollow", 2000)) if "unet" in names else ():
         yield Row(f"{data}, U-Net", data, {"model": {"system": "unet"}, "train": {"steps": steps}})
 
 
-def measured(row: Row) -> dict[str, Any]:
+def train_and_score(row: Row) -> dict[str, Any]:
     """Train a model, unless it exists, and return its scores."""
     data = WORK / row.data
     if not (data / "dataset.json").is_file():
@@ -74,10 +74,10 @@ def measured(row: Row) -> dict[str, Any]:
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(tomli_w.dumps(_configuration(row, data)))
     _run(["-m", "nephi.cli", "train", config, "-o", run, *(["--resume"] if run.exists() else []), "-q"])
-    found: dict[str, Any] = json.loads(_run([HERE / "shape_scores.py", run, data], keep=True))
+    scores: dict[str, Any] = json.loads(_run([HERE / "shape_scores.py", run, data], keep=True))
     if "objective" in row.changes:
-        found["background_points"] = row.changes["objective"]["background_points"]
-    return {"name": row.name, **found, "command": f"nephi train {config.name} -o {run.name}"}
+        scores["background_points"] = row.changes["objective"]["background_points"]
+    return {"name": row.name, **scores, "command": f"nephi train {config.name} -o {run.name}"}
 
 
 def _configuration(row: Row, data: Path) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def _run(words: list[Any], keep: bool = False) -> str:
     return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE if keep else None).stdout or ""
 
 
-def page(about: dict[str, Any], found: list[dict[str, Any]]) -> str:
+def page(about: dict[str, Any], scores: list[dict[str, Any]]) -> str:
     """Return the results in Markdown."""
     lines = [
         "# Triangles and circles: trained models",
@@ -101,18 +101,18 @@ def page(about: dict[str, Any], found: list[dict[str, Any]]) -> str:
         *(f"- {name}: {value}" for name, value in about.items()),
         "",
     ]
-    lines += [__doc__.split("\n\n")[2].replace("\n", " "), ""]
+    lines += [" ".join(__doc__.split("\n\n")[2].split()), ""]
     lines += [f"| model | {' | '.join(COLUMNS.values())} |", "|" + "---|" * (len(COLUMNS) + 1)]
-    lines += [f"| {row['name']} | {' | '.join(_cell(row.get(key)) for key in COLUMNS)} |" for row in found]
+    lines += [f"| {row['name']} | {' | '.join(_cell(row.get(key)) for key in COLUMNS)} |" for row in scores]
     for data, limit in LIMITS.items():
-        for row in found:
+        for row in scores:
             if row["name"] == f"{data}, nephi":
-                met = row["dice"] >= limit and row["folds_percent"] < 0.01 and row["minutes"] <= 20
-                lines += ["", f"{data}: Dice >= {limit}, folds < 0.01 %, 20 minutes: {'met' if met else 'missed'}"]
+                is_met = row["dice"] >= limit and row["folding_percent"] < 0.01 and row["minutes"] <= 20
+                lines += ["", f"{data}: Dice >= {limit}, folds < 0.01 %, 20 minutes: {'met' if is_met else 'missed'}"]
     return "\n".join(lines) + "\n"
 
 
-def curve(found: list[dict[str, Any]], path: Path) -> None:
+def curve(scores: list[dict[str, Any]], path: Path) -> None:
     """Plot Dice and folds against the number of regularization points."""
     import matplotlib
 
@@ -120,16 +120,16 @@ def curve(found: list[dict[str, Any]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
-    points = [row["background_points"] for row in found]
+    points = [row["background_points"] for row in scores]
     for axis, key, title, limits in (
         (left, "dice", "Dice", (0.95, 0.98)),
         (right, "folds_percent", "pixels that fold, %", (0.0, 0.01)),
     ):
-        axis.plot(points, [row[key] for row in found], "o-")
+        axis.plot(points, [row[key] for row in scores], "o-")
         axis.set_xscale("log")
         axis.set_xticks(points, map(str, points))
         axis.minorticks_off()
-        values = [row[key] for row in found]
+        values = [row[key] for row in scores]
         axis.set_ylim(min(limits[0], *values), max(limits[1], *values))
         axis.set_xlabel("regularization points (16,384 pixels)")
         axis.set_title(title)
@@ -146,17 +146,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS)
     parser.add_argument("-o", "--output", type=Path, default=HERE / "results")
-    chosen = parser.parse_args()
-    found = []
-    for row in rows(chosen.rows):
-        found.append(measured(row))
-        print(json.dumps(found[-1]), flush=True)
-        chosen.output.mkdir(parents=True, exist_ok=True)
+    args = parser.parse_args()
+    scores = []
+    for row in rows(args.rows):
+        scores.append(train_and_score(row))
+        print(json.dumps(scores[-1]), flush=True)
+        args.output.mkdir(parents=True, exist_ok=True)
         about = machine()
-        (chosen.output / "learned_shapes.json").write_text(json.dumps({"about": about, "rows": found}, indent=2) + "\n")
-        (chosen.output / "learned_shapes.md").write_text(page(about, found))
-    if "points" in chosen.rows:
-        curve([row for row in found if "background_points" in row], chosen.output / "learned_points.png")
+        (args.output / "learned_shapes.json").write_text(json.dumps({"about": about, "rows": scores}, indent=2) + "\n")
+        (args.output / "learned_shapes.md").write_text(page(about, scores))
+    if "points" in args.rows:
+        curve([row for row in scores if "background_points" in row], args.output / "learned_points.png")
 
 
 if __name__ == "__main__":

@@ -68,12 +68,12 @@ def _written(
         ids.append(f"{name}-{state}-{side}")
         images.append(nephi.datasets.DatasetImage(ids[-1], name, path, mask=mask_path, modality="CT"))
     points = [phantom.landmarks.fixed.coordinates, phantom.landmarks.moving.coordinates]
-    kept = points[0][:, 0] * SIDES[side] >= 0
+    inside = points[0][:, 0] * SIDES[side] >= 0
     pairs = []
     for a, b in ((0, 1), (1, 0)):
         path = f"landmarks/{ids[a]}--{ids[b]}.csv"
-        there = nephi.PointPairs.from_coordinates(points[a][kept], points[b][kept])
-        nephi.write_point_pairs(folder / path, there)
+        point_pairs = nephi.PointPairs.from_coordinates(points[a][inside], points[b][inside])
+        nephi.write_point_pairs(folder / path, point_pairs)
         pairs.append(nephi.datasets.DatasetPair(ids[a], ids[b], path))
     return pairs
 
@@ -86,5 +86,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--train", type=int, default=160, metavar="N", help="phantoms of the split train")
-    chosen = parser.parse_args()
-    write_lungs(chosen.folder, {"train": chosen.train, "val": 4, "test": 16})
+    args = parser.parse_args()
+    write_lungs(args.folder, {"train": args.train, "val": 4, "test": 16})

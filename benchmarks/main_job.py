@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import machine
-from process import measured
+from process import measure_command
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,12 @@ def rows(data: Path) -> list[Row]:
     lung, brain = data / "lung_ct", data / "brain_mri"
     pair = ["-f", f"{lung}/fixed.mha", "-m", f"{lung}/moving.mha", "--preset", "lung-ct"]
     masks = ["--fixed-mask", f"{lung}/fixed_mask.mha", "--moving-mask", f"{lung}/moving_mask.mha"]
-    judged = ["--landmarks", f"{lung}/landmarks.csv", "--mask", f"{lung}/fixed_mask.mha"]
-    result = [Row("lung_ct, masks, seed 0", [*pair, *masks, "--seed", "0"], judged, LUNG_LIMITS)]
+    evaluation = ["--landmarks", f"{lung}/landmarks.csv", "--mask", f"{lung}/fixed_mask.mha"]
+    result = [Row("lung_ct, masks, seed 0", [*pair, *masks, "--seed", "0"], evaluation, LUNG_LIMITS)]
     for seed in range(1, 5):
         limits = {"tre_mean_mm": ("<=", 1.25)}
-        result.append(Row(f"lung_ct, masks, seed {seed}", [*pair, *masks, "--seed", str(seed)], judged, limits))
-    result.append(Row("lung_ct, no masks, seed 0", [*pair, "--seed", "0"], judged, {"tre_mean_mm": ("<=", 1.3)}))
+        result.append(Row(f"lung_ct, masks, seed {seed}", [*pair, *masks, "--seed", str(seed)], evaluation, limits))
+    result.append(Row("lung_ct, no masks, seed 0", [*pair, "--seed", "0"], evaluation, {"tre_mean_mm": ("<=", 1.3)}))
     heads = ["-f", f"{brain}/fixed.nii.gz", "-m", f"{brain}/moving.nii.gz", "--preset", "brain-mri"]
     labels = ["--fixed-labels", f"{brain}/fixed_labels.nii.gz", "--moving-labels", f"{brain}/moving_labels.nii.gz"]
     inside = ["--mask", f"{brain}/fixed_labels.nii.gz"]
@@ -84,14 +84,14 @@ def run(row: Row, folder: Path, score: Path | None) -> dict[str, Any]:
     """Register and evaluate one row; return its numbers."""
     nephi = [sys.executable, "-m", "nephi.cli"]
     out = folder / "result"
-    cost = measured([*nephi, "register", *row.register, "-o", out, "--overwrite", "-q"], folder / "log")
+    cost = measure_command([*nephi, "register", *row.register, "-o", out, "--overwrite", "-q"], folder / "log")
     if cost.code:
         return {"name": row.name, "error": cost.output.strip()}
-    judged = measured(
+    evaluation = measure_command(
         [*nephi, "evaluate", "-t", out / "transform.nephi", *row.evaluate, "--json", folder / "e.json"], folder / "log"
     )
-    if judged.code:
-        return {"name": row.name, "error": judged.output.strip()}
+    if evaluation.code:
+        return {"name": row.name, "error": evaluation.output.strip()}
     measures = json.loads((folder / "e.json").read_text())
     report = json.loads((out / "report.json").read_text())
     tre = measures.get("tre_mm", {})
@@ -114,13 +114,15 @@ def run(row: Row, folder: Path, score: Path | None) -> dict[str, Any]:
         "process_wall_s": cost.wall_s,
         "peak_mb": cost.peak_mb,
         "transform_kb": (out / "transform.nephi").stat().st_size / 1e3,
-        **(scored(score, out / "warp.nii.gz", row.evaluate, measures, folder) if score else {}),
+        **(score_field(score, out / "warp.nii.gz", row.evaluate, measures, folder) if score else {}),
     }
 
 
-def scored(score: Path, warp: Path, judged: list[str], measures: dict[str, Any], folder: Path) -> dict[str, Any]:
+def score_field(
+    score: Path, warp: Path, evaluation: list[str], measures: dict[str, Any], folder: Path
+) -> dict[str, Any]:
     """Score the exported field independently; return the scores and the difference from those of nephi."""
-    cost = measured([sys.executable, score, warp, *judged, "--json"], folder / "log")
+    cost = measure_command([sys.executable, score, warp, *evaluation, "--json"], folder / "log")
     if cost.code:
         return {"score_error": cost.output.strip()}
     other = json.loads(cost.output)
@@ -138,8 +140,10 @@ def verdicts(row: Row, numbers: dict[str, Any]) -> list[str]:
         if key not in numbers:
             continue
         value = numbers[key]
-        met = {"<=": value <= limit, "<": value < limit, ">=": value >= limit}[relation]
-        lines.append(f"- {'met' if met else '**missed**'}: {row.name}: {COLUMNS[key]} {value:.4g} {relation} {limit:g}")
+        is_met = {"<=": value <= limit, "<": value < limit, ">=": value >= limit}[relation]
+        lines.append(
+            f"- {'met' if is_met else '**missed**'}: {row.name}: {COLUMNS[key]} {value:.4g} {relation} {limit:g}"
+        )
     return lines
 
 
@@ -176,7 +180,7 @@ def main() -> None:
             lines += verdicts(row, numbers)
             print(json.dumps({k: v for k, v in numbers.items() if k != "score"}), flush=True)
         if args.prototype:
-            cost = measured([sys.executable, args.prototype, args.data / "lung_ct"], folder / "log")
+            cost = measure_command([sys.executable, args.prototype, args.data / "lung_ct"], folder / "log")
             about["prototype, whole process"] = f"{cost.cpu_s:.1f} CPU s, {cost.peak_mb:.0f} MB in the same run"
             if "process_cpu_s" in results[0]:
                 about["nephi / prototype, whole process"] = f"{results[0]['process_cpu_s'] / cost.cpu_s:.2f} (CPU time)"

@@ -119,10 +119,10 @@ def nephi_methods(pair: Pair, wanted: Iterable[str], known: Sequence[str]) -> li
     `default` is the preset of the pair, or brain-mri if that does not exist. `field` is the same preset, writing only
     the displacement field. `fast` and `best` are the preset with that suffix, if it exists.
     """
-    own = pair.preset if pair.preset in known else "brain-mri"
+    preset_of_pair = pair.preset if pair.preset in known else "brain-mri"
     result = []
     for name in wanted:
-        choices = [own] if name in (DEFAULT_PRESET, FIELD_ALONE) else [f"{own}-{name}", name]
+        choices = [preset_of_pair] if name in (DEFAULT_PRESET, FIELD_ALONE) else [f"{preset_of_pair}-{name}", name]
         for preset in [choice for choice in choices if choice in known][:1]:
             label = "nephi" if name == DEFAULT_PRESET else f"nephi {name}"
             saved = ("--save", "warp") if name == FIELD_ALONE else ()
@@ -133,8 +133,8 @@ def nephi_methods(pair: Pair, wanted: Iterable[str], known: Sequence[str]) -> li
 def known_presets() -> list[str]:
     """Return the names of the presets of nephi, read in a separate process."""
     code = "import nephi; print(*nephi.preset_names())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return done.stdout.split()
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return process.stdout.split()
 
 
 def version(method: Method) -> str:
@@ -142,5 +142,5 @@ def version(method: Method) -> str:
     if method.missing:
         return method.missing
     code = f"from importlib.metadata import version; print(version({method.package!r}))"
-    done = subprocess.run([method.python, "-c", code], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "not installed"
+    process = subprocess.run([method.python, "-c", code], capture_output=True, text=True, check=False)
+    return process.stdout.strip() or "not installed"

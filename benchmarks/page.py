@@ -47,12 +47,12 @@ def page(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     facts += [f"- {name}: {version}" for name, version in _versions(rows).items()]
     lines = ["# nephi compared with other tools", "", *facts, NOTES, *bare_imports(about["floors"])]
     for pair in dict.fromkeys(row["pair"] for row in rows):
-        mine = [row for row in rows if row["pair"] == pair]
+        rows_of_pair = [row for row in rows if row["pair"] == pair]
         lines += [
             f"## {pair}",
             "",
-            _before(mine),
-            *table(mine, about["machine"]),
+            _before(rows_of_pair),
+            *table(rows_of_pair, about["machine"]),
             "",
             *verdicts(pair, rows, about["floors"]),
             "",
@@ -76,11 +76,11 @@ def bare_imports(floors: list[dict[str, Any]]) -> list[str]:
 def table(rows: list[dict[str, Any]], machine: str) -> list[str]:
     """Return one table: all columns with a value in some row, and a column of notes if there are any."""
     columns = {key: title for key, title in COLUMNS.items() if any(key in row for row in rows)}
-    noted = any("error" in row for row in rows)
-    head = ["method", *columns.values(), *(["note"] if noted else [])]
+    has_notes = any("error" in row for row in rows)
+    head = ["method", *columns.values(), *(["note"] if has_notes else [])]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for row in rows:
-        note = [" ".join(row.get("error", "").replace("|", "/").split())] if noted else []
+        note = [" ".join(row.get("error", "").replace("|", "/").split())] if has_notes else []
         name = row["method"] + ("" if row.get("machine", machine) == machine else " (elsewhere)")
         lines.append(f"| {' | '.join([name, *(_cell(row, key) for key in columns), *note])} |")
     return lines
@@ -97,8 +97,8 @@ def commands(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _before(rows: list[dict[str, Any]]) -> str:
-    found = [row["tre_before_mm"] for row in rows if "tre_before_mm" in row]
-    return f"Mean landmark error before registration: {found[0]:.2f} mm.\n" if found else ""
+    values = [row["tre_before_mm"] for row in rows if "tre_before_mm" in row]
+    return f"Mean landmark error before registration: {values[0]:.2f} mm.\n" if values else ""
 
 
 def _elsewhere(rows: list[dict[str, Any]], machine: str) -> list[str]:
@@ -107,16 +107,16 @@ def _elsewhere(rows: list[dict[str, Any]], machine: str) -> list[str]:
     for row in rows:
         places.setdefault(row["method"], {}).setdefault(row.get("machine", machine), []).append(row["pair"])
     others: dict[str, list[str]] = {}
-    for method, found in places.items():
-        for place, pairs in found.items():
+    for method, values in places.items():
+        for place, pairs in values.items():
             if place != machine:
-                others.setdefault(place, []).append(method if len(found) == 1 else f"{method} ({', '.join(pairs)})")
-    return [f"- elsewhere, on {place}: {'; '.join(what)}" for place, what in others.items()]
+                others.setdefault(place, []).append(method if len(values) == 1 else f"{method} ({', '.join(pairs)})")
+    return [f"- elsewhere, on {place}: {'; '.join(methods)}" for place, methods in others.items()]
 
 
 def _versions(rows: list[dict[str, Any]]) -> dict[str, str]:
-    found = {row["method"]: row["version"] for row in rows if "version" in row}
-    return {name: version for name, version in found.items() if not name.startswith("nephi")}
+    values = {row["method"]: row["version"] for row in rows if "version" in row}
+    return {name: version for name, version in values.items() if not name.startswith("nephi")}
 
 
 def _cell(row: dict[str, Any], key: str) -> str:

@@ -39,7 +39,7 @@ class Pair:
         return [path for path in (*fields, self.fixed_labels, self.moving_labels) if path]
 
     @property
-    def judged(self) -> list[str | Path]:
+    def scorer_options(self) -> list[str | Path]:
         """Options of the scorers, the same for all."""
         inside = self.fixed_mask or self.fixed_labels
         options: list[str | Path] = ["--mask", inside] if inside else []

@@ -38,10 +38,10 @@ def panel(axes: Axes, name: str, rows: list[dict[str, Any]], machine: str) -> No
         axes.plot(row["cpu_s"], error(row), mark, color=colour, markerfacecolor=face, markersize=6)
         place, side = PLACES.get(row["method"], ((5, 4), "left"))
         axes.annotate(row["method"], (row["cpu_s"], error(row)), place, textcoords="offset points", fontsize=7, ha=side)
-    own = [row for row in rows if row["method"].startswith("nephi") and row.get("preset") not in PAPER_PRESETS]
-    own = [row for row in own if row["method"] != f"nephi {FIELD_ALONE}"]  # the same result, less time
-    own.sort(key=lambda row: row["cpu_s"])
-    axes.plot([row["cpu_s"] for row in own], [error(row) for row in own], "-", color=COLOURS["nephi"])
+    nephi_rows = [row for row in rows if row["method"].startswith("nephi") and row.get("preset") not in PAPER_PRESETS]
+    nephi_rows = [row for row in nephi_rows if row["method"] != f"nephi {FIELD_ALONE}"]  # the same result, less time
+    nephi_rows.sort(key=lambda row: row["cpu_s"])
+    axes.plot([row["cpu_s"] for row in nephi_rows], [error(row) for row in nephi_rows], "-", color=COLOURS["nephi"])
     labels = any("dice_mean" in row for row in rows)
     axes.set(title=name, xscale="log", xlabel="CPU seconds", ylabel="1 - Dice" if labels else "mean TRE, mm")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -28,7 +28,7 @@ class Cost:
     timed_out: bool = False
 
 
-def measured(
+def measure_command(
     command: Sequence[str | Path], log: Path, limit_s: float | None = None, env: Mapping[str, str] | None = None
 ) -> Cost:
     """Run `command` with its output in `log`; return the cost of the process and its children.

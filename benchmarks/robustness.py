@@ -29,7 +29,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from compare import kept, prepared
+from compare import load_row, prepare_pair
 from machine import machine
 from methods import HERE
 from motions import MAX_ANGLE, MAX_SHIFT, STILL, Motion
@@ -43,10 +43,11 @@ AS_THEY_ARE = tuple(name for name, (_, motion) in LUNG_PHANTOMS.items() if motio
 MOVING_PARTS = ("moving", "moving_mask")
 PARTS = ("fixed", "fixed_mask", *MOVING_PARTS)
 TITLES = ("pair", "masks", "runs", "worst mean TRE, mm", "median", f"{LIMIT:g} mm or more", "CPU s", "worst run")
-NOTES = f""" The header of the moving image, its mask and its landmarks are moved rigidly about the centre of the image:
-axis uniform on the sphere, angle uniform up to {MAX_ANGLE:g} degrees, shift of uniform direction and of length uniform
-up to {MAX_SHIFT:g} mm. The 60 mm phantoms are not moved. CPU s is the sum over the runs of a line, of the registration
-without export.
+NOTES = f"""
+The header of the moving image, its mask and its landmarks are moved rigidly about the centre of the image: axis uniform
+on the sphere, angle uniform up to {MAX_ANGLE:g} degrees, shift of uniform direction and of length uniform up to
+{MAX_SHIFT:g} mm. The 60 mm phantoms are not moved. CPU s is the sum over the runs of a line, without the
+export of results.
 """
 
 
@@ -70,12 +71,12 @@ class Run:
         motion = STILL if self.seed is None else Motion.random(self.seed)
         row = {"pair": self.pair.name, "masks": self.masks, "seed": self.seed, "motion": asdict(motion)}
         row |= {"preset": self.preset, "date": date.today().isoformat()}
-        given, landmarks = moved(self.pair, motion)
+        images, landmarks = move_pair(self.pair, motion)
         if not self.masks:
-            del given["fixed_mask"], given["moving_mask"]
+            del images["fixed_mask"], images["moving_mask"]
         start = time.process_time()
         try:
-            transform = nephi.register(**given, preset=self.preset, device="cpu").transform
+            transform = nephi.register(**images, preset=self.preset, device="cpu").transform
         except nephi.NephiError as failure:
             return row | {"cpu_s": time.process_time() - start, "error": str(failure)}
         row["cpu_s"] = time.process_time() - start
@@ -83,17 +84,17 @@ class Run:
         return row | {"tre_before_mm": tre["before"], "tre_mean_mm": tre["mean"], "tre_max_mm": tre["max"]}
 
 
-def moved(pair: Pair, motion: Motion) -> tuple[dict[str, nephi.Image], nephi.PointPairs]:
+def move_pair(pair: Pair, motion: Motion) -> tuple[dict[str, nephi.Image], nephi.PointPairs]:
     """Return the images and masks by argument of `nephi.register`, and the landmarks, with the moving side moved."""
-    given, landmarks = loaded(pair)
-    matrix = motion.about(given["moving"].grid.centre_world())
-    carried = {part: given[part].with_grid(given[part].grid.transformed(matrix)) for part in MOVING_PARTS}
-    there = landmarks.moving.mapped(nephi.AffineTransform(matrix))
-    return given | carried, nephi.PointPairs(landmarks.fixed, there)
+    images, landmarks = load_pair(pair)
+    matrix = motion.about(images["moving"].grid.centre_world())
+    moved_images = {part: images[part].with_grid(images[part].grid.transformed(matrix)) for part in MOVING_PARTS}
+    moved_landmarks = landmarks.moving.mapped(nephi.AffineTransform(matrix))
+    return images | moved_images, nephi.PointPairs(landmarks.fixed, moved_landmarks)
 
 
 @lru_cache(maxsize=1)  # runs of the same pair are consecutive
-def loaded(pair: Pair) -> tuple[dict[str, nephi.Image], nephi.PointPairs]:
+def load_pair(pair: Pair) -> tuple[dict[str, nephi.Image], nephi.PointPairs]:
     """Read images, masks and landmarks of a pair."""
     return {part: nephi.read_image(getattr(pair, part)) for part in PARTS}, nephi.read_point_pairs(pair.landmarks)
 
@@ -101,9 +102,9 @@ def loaded(pair: Pair) -> tuple[dict[str, nephi.Image], nephi.PointPairs]:
 def runs(args: argparse.Namespace) -> list[Run]:
     """Return all runs, selected or not."""
     pairs = {pair.name: pair for pair in all_pairs(args.data, args.work / "pairs")}
-    ways = [(name, masks, seed) for name in MOVED for masks in (True, False) for seed in range(args.motions)]
-    ways += [(name, True, None) for name in AS_THEY_ARE]
-    return [Run(pairs[name], masks, seed, args.preset) for name, masks, seed in ways]
+    cases = [(name, masks, seed) for name in MOVED for masks in (True, False) for seed in range(args.motions)]
+    cases += [(name, True, None) for name in AS_THEY_ARE]
+    return [Run(pairs[name], masks, seed, args.preset) for name, masks, seed in cases]
 
 
 def measured_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -111,16 +112,16 @@ def measured_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
     folder = args.work / "robustness"
     folder.mkdir(parents=True, exist_ok=True)
     paths = {run: folder / f"{run.name}.json" for run in runs(args)}
-    wanted = [run for run in paths if run.pair.name in (args.only or [run.pair.name])]
-    rows = {run: kept(path, run in wanted, args.fresh) for run, path in paths.items()}
-    missing = [run for run in wanted if rows[run] is None]
+    selected = [run for run in paths if run.pair.name in (args.only or [run.pair.name])]
+    rows = {run: load_row(path, run in selected, args.fresh) for run, path in paths.items()}
+    missing = [run for run in selected if rows[run] is None]
     for pair in dict.fromkeys(run.pair for run in missing):
-        prepared(pair, args)
+        prepare_pair(pair, args)
     with get_context("spawn").Pool(args.jobs) as pool:  # its exit ends the runs in progress
         for run, row in zip(missing, pool.imap(Run.measure, missing), strict=True):
             rows[run] = row
             paths[run].write_text(json.dumps(row, indent=1) + "\n")
-            print(f"{run.name}: {outcome(row)}, {row['cpu_s']:.1f} CPU s ({shown(row)})", flush=True)
+            print(f"{run.name}: {outcome(row)}, {row['cpu_s']:.1f} CPU s ({describe_motion(row)})", flush=True)
     return [row for row in rows.values() if row]
 
 
@@ -134,7 +135,7 @@ def outcome(row: dict[str, Any]) -> str:
     return row.get("error") or f"{error(row):.3f} mm"
 
 
-def shown(row: dict[str, Any]) -> str:
+def describe_motion(row: dict[str, Any]) -> str:
     """Return the motion of a run as text."""
     return "no motion" if row["seed"] is None else f"seed {row['seed']}: {Motion(**row['motion'])}"
 
@@ -157,7 +158,7 @@ def table_line(rows: list[dict[str, Any]]) -> str:
     worst = max(rows, key=error)
     cells = [worst["pair"], "yes" if worst["masks"] else "no", f"{len(rows)}"]
     cells += [f"{error(worst):.3f}", f"{median(map(error, rows)):.3f}", f"{sum(error(row) >= LIMIT for row in rows)}"]
-    cells += [f"{sum(row['cpu_s'] for row in rows):.1f}", shown(worst)]
+    cells += [f"{sum(row['cpu_s'] for row in rows):.1f}", describe_motion(worst)]
     return f"| {' | '.join(cells)} |"
 
 
@@ -165,7 +166,7 @@ def missed_line(row: dict[str, Any]) -> str:
     """Return all data needed to repeat a run."""
     axis, shift = (", ".join(f"{part:.3f}" for part in row["motion"][name]) for name in ("axis", "shift"))
     masks = "masks" if row["masks"] else "no masks"
-    return f"- {row['pair']}, {masks}, {shown(row)}; axis ({axis}), shift ({shift}) mm: {outcome(row)}"
+    return f"- {row['pair']}, {masks}, {describe_motion(row)}; axis ({axis}), shift ({shift}) mm: {outcome(row)}"
 
 
 def arguments() -> argparse.Namespace:
@@ -181,8 +182,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=lambda text: Path(text).resolve(), default=HERE / "work")
     parser.add_argument("-o", "--output", type=Path, default=HERE / "results")
     args = parser.parse_args()
-    if strangers := set(args.only) - {*MOVED, *AS_THEY_ARE}:
-        parser.error(f"no such pair: {', '.join(sorted(strangers))}; there are {', '.join([*MOVED, *AS_THEY_ARE])}")
+    if unknown := set(args.only) - {*MOVED, *AS_THEY_ARE}:
+        parser.error(f"no such pair: {', '.join(sorted(unknown))}; there are {', '.join([*MOVED, *AS_THEY_ARE])}")
     return args
 
 

@@ -60,8 +60,8 @@ def main() -> None:
     left = start + (1 - RESERVE) * args.seconds - time.perf_counter()
     *levels, last = settings.levels
     planned = sum(level.steps for level in settings.levels)
-    most = int(left / per_step) if per_step else planned
-    cut = replace(last, steps=max(1, last.steps - max(0, planned - most)))
+    max_steps = int(left / per_step) if per_step else planned
+    cut = replace(last, steps=max(1, last.steps - max(0, planned - max_steps)))
     settings = replace(settings, levels=(*levels, cut))
     result = nephi.register(*images, settings=settings, device="cpu", **masks)
     result.save(args.output, overwrite=True, outputs=["transform", "warp", "report"])

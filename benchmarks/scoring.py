@@ -86,12 +86,12 @@ def regularity(field: sitk.Image, inside: np.ndarray) -> dict[str, float]:
 def inverse_error(transform: sitk.Transform, inverse: sitk.Image, grid: sitk.Image, inside: np.ndarray) -> float:
     """Compute the mean of |inverse(phi(x)) - x|, mm, over voxels x inside with phi(x) in the grid of the inverse."""
     voxels = np.argwhere(inside)[:, ::-1]
-    chosen = np.random.default_rng(0).choice(len(voxels), min(PROBES, len(voxels)), replace=False)
-    points = np.array([grid.TransformIndexToPhysicalPoint(voxel) for voxel in voxels[chosen].tolist()])
-    there = mapped(transform, points)
-    index = np.array([inverse.TransformPhysicalPointToContinuousIndex(point) for point in there.tolist()])
+    indices = np.random.default_rng(0).choice(len(voxels), min(PROBES, len(voxels)), replace=False)
+    points = np.array([grid.TransformIndexToPhysicalPoint(voxel) for voxel in voxels[indices].tolist()])
+    mapped_points = mapped(transform, points)
+    index = np.array([inverse.TransformPhysicalPointToContinuousIndex(point) for point in mapped_points.tolist()])
     known = ((index >= 0) & (index <= np.array(inverse.GetSize()) - 1)).all(axis=1)
-    back = mapped(sitk.DisplacementFieldTransform(sitk.Image(inverse)), there[known])
+    back = mapped(sitk.DisplacementFieldTransform(sitk.Image(inverse)), mapped_points[known])
     return float(np.linalg.norm(back - points[known], axis=1).mean())
 
 

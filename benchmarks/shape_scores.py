@@ -20,15 +20,15 @@ def scores(run: Path, data: Path) -> dict[str, Any]:
     model = nephi.read_model(run / "last.safetensors")
     index = nephi.datasets.read_dataset_index(data)
     seen = SeenImages(index, model.frame, 1e9)
-    found = [validate_pair(model.system, pair, seen, torch.device("cpu")).measures for pair in index.pairs("test")]
-    dice = torch.tensor([each["dice"] for each in found]).sort().values
+    measures = [validate_pair(model.system, pair, seen, torch.device("cpu")).measures for pair in index.pairs("test")]
+    dice = torch.tensor([row["dice"] for row in measures]).sort().values
     with (run / "log.csv").open(newline="") as handle:
         rows = list(csv.DictReader(handle))
     return {
-        "pairs": len(found),
+        "pairs": len(measures),
         "dice": float(dice.mean()),
         "dice_worst_percent": float(dice[: max(1, len(dice) // 100)].mean()),
-        "folds_percent": sum(each["folds_percent"] for each in found) / len(found),
+        "folds_percent": sum(row["folds_percent"] for row in measures) / len(measures),
         "steps": int(rows[-1]["step"]),
         "minutes": _seconds([float(row["seconds"]) for row in rows]) / 60,
         "parameters": sum(p.numel() for p in model.system.parameters() if p.requires_grad),
@@ -37,9 +37,9 @@ def scores(run: Path, data: Path) -> dict[str, Any]:
 
 def _seconds(until: list[float]) -> float:
     """Return the time of the steps; an interval with an interruption counts as the median interval."""
-    each = torch.tensor(until).diff(prepend=torch.zeros(1))
-    usual = each.median()
-    return float(torch.where(each > 10 * usual, usual, each).sum())
+    durations = torch.tensor(until).diff(prepend=torch.zeros(1))
+    median = durations.median()
+    return float(torch.where(durations > 10 * median, median, durations).sum())
 
 
 if __name__ == "__main__":

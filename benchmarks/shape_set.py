@@ -28,8 +28,8 @@ def write_shapes(folder: Path, hollow: bool) -> None:
             nephi.write_image(nephi.Image(picture, grid), folder / paths[0])
             nephi.write_image(nephi.Image(label.to(torch.uint8), grid), folder / paths[1])
             images.append(nephi.datasets.DatasetImage(id, id, paths[0], labels=paths[1]))
-        listed = tuple(nephi.datasets.DatasetPair(a, b) for a, b in zip(ids[::2], ids[1::2], strict=True))
-        splits[split] = nephi.datasets.DatasetSplit(tuple(ids), "between-subjects" if split == "train" else listed)
+        pairs = tuple(nephi.datasets.DatasetPair(a, b) for a, b in zip(ids[::2], ids[1::2], strict=True))
+        splits[split] = nephi.datasets.DatasetSplit(tuple(ids), "between-subjects" if split == "train" else pairs)
     name = "hollow triangles and circles" if hollow else "triangles and circles"
     nephi.datasets.write_dataset_index(nephi.datasets.DatasetIndex(name, 2, tuple(images), splits), folder)
 
@@ -38,5 +38,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--hollow", action="store_true")
-    chosen = parser.parse_args()
-    write_shapes(chosen.folder, chosen.hollow)
+    args = parser.parse_args()
+    write_shapes(args.folder, args.hollow)

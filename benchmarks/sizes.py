@@ -24,12 +24,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from compare import LIMIT_S, kept
+from compare import LIMIT_S, load_row
 from machine import machine
 from methods import DEFAULT_PRESET, GREEDY, HERE, Method, known_presets, nephi_methods, version
 from pairs import Pair, all_pairs
-from process import measured
-from rows import SHOWN_ERROR, numbers, shown, thread_variables
+from process import measure_command
+from rows import SHOWN_ERROR, command_text, numbers, thread_variables
 from sizes_page import COLUMNS, FLOOR, SIZES, page
 
 
@@ -55,17 +55,17 @@ def resampled(pair: Pair, size: int, folder: Path) -> Pair:
 def volumes_py(*words: Any) -> str:
     """Run `volumes.py` and return its output."""
     command = [sys.executable, HERE / "volumes.py", *words]
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"volumes.py {words[0]} failed: {done.stderr.strip()[-SHOWN_ERROR:]}")
-    return done.stdout
+    process = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise RuntimeError(f"volumes.py {words[0]} failed: {process.stderr.strip()[-SHOWN_ERROR:]}")
+    return process.stdout
 
 
 def run(method: Method, pair: Pair, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Measure and score one method on one pair; a failed run has its cost until the failure."""
     command = method.command(pair, folder, 1)
-    cost = measured(command, folder / "log", args.limit, thread_variables(1))
-    row = {"command": shown(command, args), "version": version(method)} | numbers(cost)
+    cost = measure_command(command, folder / "log", args.limit, thread_variables(1))
+    row = {"command": command_text(command, args), "version": version(method)} | numbers(cost)
     if cost.timed_out:
         return row | {"error": f"stopped after {args.limit / 60:g} minutes"}
     if cost.code:
@@ -83,41 +83,41 @@ def sized_row(method: Method, size: int, args: argparse.Namespace) -> dict[str, 
     if method.missing:
         return row | {"error": method.missing}
     pair, folder = resampled(lung_ct(args), size, args.work / "pairs" / f"lung_ct_{size}"), args.work / "run"
-    found = []
+    rows = []
     for _ in range(args.repeats):
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            found.append(run(method, pair, folder, args))
+            rows.append(run(method, pair, folder, args))
         finally:
             shutil.rmtree(folder)
-    key = "fit_cpu_s" if all("fit_cpu_s" in each for each in found) else "cpu_s"
-    middle = sorted(found, key=lambda each: each[key])[len(found) // 2]
-    return row | middle | {"runs": [{name: each[name] for name in COLUMNS if name in each} for each in found]}
+    key = "fit_cpu_s" if all("fit_cpu_s" in each for each in rows) else "cpu_s"
+    middle = sorted(rows, key=lambda each: each[key])[len(rows) // 2]
+    return row | middle | {"runs": [{name: each[name] for name in COLUMNS if name in each} for each in rows]}
 
 
 def floor(method: Method, args: argparse.Namespace) -> dict[str, Any]:
     """Measure a process that only runs the imports of a method."""
-    cost = measured([method.python, "-c", method.imports], args.work / "log")
+    cost = measure_command([method.python, "-c", method.imports], args.work / "log")
     return {"method": method.name, "size": FLOOR} | numbers(cost)
 
 
 def measured_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure the missing rows; return all rows, including stored ones of other sizes and methods."""
-    folder, found = args.work / "rows", []
+    folder, rows = args.work / "rows", []
     folder.mkdir(parents=True, exist_ok=True)
     for method in methods(lung_ct(args)):
         if not method.missing:
-            found.append(floor(method, args))
+            rows.append(floor(method, args))
         for size in sorted({*SIZES, *args.sizes}):
             path = folder / f"{method.name}-{size}.json"
-            wanted = size in args.sizes and method.name in args.methods
-            row = kept(path, wanted, args.fresh)
-            if row is None and wanted:
+            is_selected = size in args.sizes and method.name in args.methods
+            row = load_row(path, is_selected, args.fresh)
+            if row is None and is_selected:
                 row = sized_row(method, size, args)
                 path.write_text(json.dumps(row, indent=1) + "\n")
                 print(json.dumps({k: v for k, v in row.items() if k not in ("errors_mm", "command")}), flush=True)
-            found.append(row or {"method": method.name, "size": size, "voxels": size**3, "error": "not measured yet"})
-    return found
+            rows.append(row or {"method": method.name, "size": size, "voxels": size**3, "error": "not measured yet"})
+    return rows
 
 
 def arguments() -> argparse.Namespace:
@@ -140,8 +140,8 @@ def main() -> None:
     """Measure the missing rows, then write the results."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # to end a row in progress together with this process
     args = arguments()
-    most = int(args.memory * 1e9)
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))  # inherited by the measured processes
+    limit_bytes = int(args.memory * 1e9)
+    resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))  # inherited by the measured processes
     rows = measured_rows(args)
     days = ", ".join(sorted({row["date"] for row in rows if "date" in row}))
     about = machine() | {"rows measured on": days}

@@ -32,9 +32,9 @@ def page(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     rows = [with_fit(row) for row in rows]
     lines = ["# Cost against image size", "", *(f"- {name}: {value}" for name, value in about.items()), NOTES]
     for name in dict.fromkeys(row["method"] for row in rows):
-        mine = [row for row in rows if row["method"] == name]
-        versions = sorted({row["version"] for row in mine if "version" in row})
-        lines += [f"## {' '.join([name, *versions])}", "", *table(mine), ""]
+        rows_of_method = [row for row in rows if row["method"] == name]
+        versions = sorted({row["version"] for row in rows_of_method if "version" in row})
+        lines += [f"## {' '.join([name, *versions])}", "", *table(rows_of_method), ""]
     return "\n".join([*lines, "## Targets", "", *limits(rows), "", *commands(rows)])
 
 
@@ -64,19 +64,20 @@ def cell(row: dict[str, Any], key: str, base: dict[str, Any]) -> str:
         return ""
     ratio = f" ({row[key] / base[key]:.2f})" if key in base and row["size"] != FLOOR else ""
     runs = [f"{run[key]:.{DIGITS[key]}f}" for run in row.get("runs", ()) if key in run]
-    every = f" [{', '.join(sorted(runs, key=float))}]" if key == "fit_cpu_s" and len(runs) > 1 else ""
-    return f"{row[key]:.{DIGITS[key]}f}{ratio}{every}"
+    all_runs = f" [{', '.join(sorted(runs, key=float))}]" if key == "fit_cpu_s" and len(runs) > 1 else ""
+    return f"{row[key]:.{DIGITS[key]}f}{ratio}{all_runs}"
 
 
 def limits(rows: list[dict[str, Any]]) -> list[str]:
     """Return a line for each target of nephi."""
-    own = {row["size"]: row for row in rows if row["method"] == "nephi" and "tre_mean_mm" in row}
-    least, most = own.get(min(SIZES)), own.get(max(SIZES))
-    if least is None or most is None:
+    by_size = {row["size"]: row for row in rows if row["method"] == "nephi" and "tre_mean_mm" in row}
+    smallest, largest = by_size.get(min(SIZES)), by_size.get(max(SIZES))
+    if smallest is None or largest is None:
         return [f"Not known: the rows of nephi are missing at {min(SIZES)} and {max(SIZES)} cubed."]
-    growth, with_affine = (most[key] / least[key] for key in ("fit_alone_cpu_s", "fit_cpu_s"))
+    growth, with_affine = (largest[key] / smallest[key] for key in ("fit_alone_cpu_s", "fit_cpu_s"))
     return [
-        f"- {met(most['peak_mb'] <= LIMIT_MB)}: peak at {max(SIZES)} cubed {most['peak_mb']:.0f} MB <= {LIMIT_MB:g} MB",
+        f"- {met(largest['peak_mb'] <= LIMIT_MB)}: peak at {max(SIZES)} cubed {largest['peak_mb']:.0f} MB "
+        f"<= {LIMIT_MB:g} MB",
         f"- {met(growth <= LIMIT_GROWTH)}: the fit at {max(SIZES)} cubed {growth:.2f} <= {LIMIT_GROWTH:g} times that "
         f"at {min(SIZES)} cubed (affine and fit {with_affine:.2f} times)",
     ]

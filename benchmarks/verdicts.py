@@ -30,22 +30,25 @@ def verdicts(pair: str, rows: list[Row], floors: list[Row]) -> list[str]:
 
     Rows with an error (stopped, failed) are ignored; from rows of another machine only the accuracy is used.
     """
-    sound = {
+    valid_rows = {
         row["method"]: row for row in rows if row["pair"] == pair and "error" not in row and error(row) is not None
     }
-    own = sound.get("nephi")
-    peers = [row for name, row in sound.items() if not name.startswith("nephi")]
-    if own is None or not peers:
+    nephi_row = valid_rows.get("nephi")
+    peers = [row for name, row in valid_rows.items() if not name.startswith("nephi")]
+    if nephi_row is None or not peers:
         return []
     best = min(peers, key=_error)
-    lines = [_accuracy(own, best), f"- {met(not own['folding_percent'])}: no folds ({own['folding_percent']:.4f} %)"]
+    lines = [
+        _accuracy(nephi_row, best),
+        f"- {met(not nephi_row['folding_percent'])}: no folds ({nephi_row['folding_percent']:.4f} %)",
+    ]
     if pair == MULTIMODAL:
-        alike = [row for row in rows if (row["pair"], row["method"]) == ("brain_mri", "nephi")]
-        lines += [_beside_one_contrast(own, row) for row in alike if "dice_mean" in row]
-    lines.append(_time(pair, own, sound, peers))
-    if pair == "lung_ct" and "nephi fast" in sound:
-        lines.append(_fast(sound["nephi fast"], best))
-    return [*lines, _memory(pair, own, peers, floors)]
+        comparable = [row for row in rows if (row["pair"], row["method"]) == ("brain_mri", "nephi")]
+        lines += [_beside_one_contrast(nephi_row, row) for row in comparable if "dice_mean" in row]
+    lines.append(_time(pair, nephi_row, valid_rows, peers))
+    if pair == "lung_ct" and "nephi fast" in valid_rows:
+        lines.append(_fast(valid_rows["nephi fast"], best))
+    return [*lines, _memory(pair, nephi_row, peers, floors)]
 
 
 def met(holds: bool) -> str:
@@ -57,63 +60,63 @@ def _error(row: Row) -> float:
     return error(row) or 0.0
 
 
-def _accuracy(own: Row, best: Row) -> str:
-    gap = _error(own) - _error(best)
-    if "tre_mean_mm" not in own:
-        enough = gap <= 0 and (own["pair"] == MULTIMODAL or own["dice_mean"] >= LIMIT_DICE)
+def _accuracy(nephi_row: Row, best: Row) -> str:
+    gap = _error(nephi_row) - _error(best)
+    if "tre_mean_mm" not in nephi_row:
+        is_met = gap <= 0 and (nephi_row["pair"] == MULTIMODAL or nephi_row["dice_mean"] >= LIMIT_DICE)
         return (
-            f"- {met(enough)}: Dice {own['dice_mean']:.3f}; {best['method']}, the most accurate other tool, "
+            f"- {met(is_met)}: Dice {nephi_row['dice_mean']:.3f}; {best['method']}, the most accurate other tool, "
             f"{best['dice_mean']:.3f}"
         )
-    between = interval(own, best)
-    told = f" (95 % by bootstrap over landmarks: {between[0]:+.3f} to {between[1]:+.3f})" if between else ""
-    enough = gap <= LIMIT_GAP_MM or (between is not None and between[0] <= 0)
-    return f"- {met(enough)}: error {gap:+.3f} mm against {best['method']}, the most accurate other tool{told}"
+    bounds = interval(nephi_row, best)
+    interval_text = f" (95 % by bootstrap over landmarks: {bounds[0]:+.3f} to {bounds[1]:+.3f})" if bounds else ""
+    is_met = gap <= LIMIT_GAP_MM or (bounds is not None and bounds[0] <= 0)
+    return f"- {met(is_met)}: error {gap:+.3f} mm against {best['method']}, the most accurate other tool{interval_text}"
 
 
-def _beside_one_contrast(own: Row, other: Row) -> str:
-    gap = other["dice_mean"] - own["dice_mean"]
+def _beside_one_contrast(nephi_row: Row, other: Row) -> str:
+    gap = other["dice_mean"] - nephi_row["dice_mean"]
     return f"- {met(gap <= LIMIT_DICE_GAP)}: Dice {gap:.3f} below that of the same contrast"
 
 
-def _time(pair: str, own: Row, sound: dict[str, Row], peers: list[Row]) -> str:
-    alike = [row for row in peers if _error(row) <= COMPARABLE * _error(own)]
-    here = [row for row in alike if row.get("machine") == own.get("machine")]
-    greedy = sound.get("greedy")
-    if pair == "lung_ct" and greedy is not None and greedy.get("machine") == own.get("machine"):
+def _time(pair: str, nephi_row: Row, valid_rows: dict[str, Row], peers: list[Row]) -> str:
+    comparable = [row for row in peers if _error(row) <= COMPARABLE * _error(nephi_row)]
+    same_machine = [row for row in comparable if row.get("machine") == nephi_row.get("machine")]
+    greedy = valid_rows.get("greedy")
+    if pair == "lung_ct" and greedy is not None and greedy.get("machine") == nephi_row.get("machine"):
         peer = greedy
-        words = f"greedy, at an error {_error(own) - _error(peer):+.3f} mm relative to greedy"
-    elif here:
-        peer = min(here, key=lambda row: row["cpu_s"])
+        words = f"greedy, at an error {_error(nephi_row) - _error(peer):+.3f} mm relative to greedy"
+    elif same_machine:
+        peer = min(same_machine, key=lambda row: row["cpu_s"])
         words = f"{peer['method']}, the fastest other tool with at most {COMPARABLE:g} times its error"
-    elif alike:
-        names = ", ".join(row["method"] for row in alike)
+    elif comparable:
+        names = ", ".join(row["method"] for row in comparable)
         return f"- not known: {names} has at most {COMPARABLE:g} times the error of nephi, measured on another machine"
     else:
         return f"- met: no other tool has an error of at most {COMPARABLE:g} times that of nephi"
-    share = own["cpu_s"] / peer["cpu_s"]
-    enough = share <= LIMIT_SHARE and (pair != "lung_ct" or _error(own) <= _error(peer))
-    line = f"- {met(enough)}: {share:.2f} of the CPU time of {words}"
-    if alone := sound.get(f"nephi {FIELD_ALONE}"):
+    share = nephi_row["cpu_s"] / peer["cpu_s"]
+    is_met = share <= LIMIT_SHARE and (pair != "lung_ct" or _error(nephi_row) <= _error(peer))
+    line = f"- {met(is_met)}: {share:.2f} of the CPU time of {words}"
+    if alone := valid_rows.get(f"nephi {FIELD_ALONE}"):
         line += f"; {alone['cpu_s'] / peer['cpu_s']:.2f} where nephi writes the displacement field only"
     return line
 
 
 def _fast(fast: Row, best: Row) -> str:
     times, seconds = _error(fast) / _error(best), fast["fit_cpu_s"]
-    enough = times <= LIMIT_FAST and seconds <= LIMIT_FAST_S
+    is_met = times <= LIMIT_FAST and seconds <= LIMIT_FAST_S
     return (
-        f"- {met(enough)}: fast has {times:.2f} times the error of the most accurate other tool "
+        f"- {met(is_met)}: fast has {times:.2f} times the error of the most accurate other tool "
         f"after {seconds:.1f} CPU s of affine and fit"
     )
 
 
-def _memory(pair: str, own: Row, peers: list[Row], floors: list[Row]) -> str:
+def _memory(pair: str, nephi_row: Row, peers: list[Row], floors: list[Row]) -> str:
     small = min(peers, key=lambda row: row["peak_mb"])
-    line = f"memory: {own['peak_mb'] / small['peak_mb']:.2f} of {small['method']}, the smallest other tool"
+    line = f"memory: {nephi_row['peak_mb'] / small['peak_mb']:.2f} of {small['method']}, the smallest other tool"
     if pair not in SMALL:
-        return f"- {met(own['peak_mb'] < small['peak_mb'])}: {line}"
-    above = own["peak_mb"] - next(row["peak_mb"] for row in floors if row["method"] == "nephi")
+        return f"- {met(nephi_row['peak_mb'] < small['peak_mb'])}: {line}"
+    above = nephi_row["peak_mb"] - next(row["peak_mb"] for row in floors if row["method"] == "nephi")
     return f"- {met(above <= LIMIT_ABOVE_MB)}: {line}; a small pair: {above:.0f} MB above the imports"
 
 

@@ -20,8 +20,8 @@ def main() -> int:
     """Install all selected tools; report those that fail."""
     known = sorted(path.stem.removeprefix("requirements-") for path in BENCHMARKS.glob("requirements-*.txt"))
     names = sys.argv[1:] or known
-    if strangers := set(names) - set(known):
-        sys.exit(f"no such peer: {', '.join(sorted(strangers))}; there are {', '.join(known)}")
+    if unknown := set(names) - set(known):
+        sys.exit(f"no such peer: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     failed = [name for name in names if not installed(name)]
     print(f"not installed: {', '.join(failed)}" if failed else f"installed: {', '.join(names)}")
     return len(failed)
