@@ -48,20 +48,20 @@ def _model(system: str) -> Any:
 
 
 def _frame(size: int) -> Any:
-    from nephi.models import FrameSettings
+    from nephi.models import InputSettings
 
     spacing = 300.0 / size
-    return FrameSettings((size,) * 3, (spacing,) * 3, window=(0.0, 1.0))
+    return InputSettings((size,) * 3, (spacing,) * 3, window=(0.0, 1.0))
 
 
 def _training_step(system: str, size: int, device: str) -> None:
     import torch
 
-    from nephi.models import PairBatch, build_system, frame_grid
+    from nephi.models import PairBatch, build_system, input_grid
     from nephi.settings import TrainingObjectiveSettings
 
     generator = torch.Generator().manual_seed(0)
-    network = build_system(_model(system), frame_grid(_frame(size)), generator).to(device)
+    network = build_system(_model(system), input_grid(_frame(size)), generator).to(device)
     adam = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], 1e-4)
     batch = PairBatch(*(torch.rand(1, 1, size, size, size, generator=generator) for _ in range(2)))
     batch = batch.to(torch.device(device))
@@ -76,12 +76,12 @@ def _refinement(size: int, device: str) -> None:
     import torch
 
     import nephi
-    from nephi.models import StoredModel, build_system, frame_grid
+    from nephi.models import StoredModel, build_system, input_grid
     from nephi.settings import TrainingObjectiveSettings
 
     generator = torch.Generator().manual_seed(0)
     frame = _frame(size)
-    system = build_system(_model("nephi"), frame_grid(frame), generator).eval()
+    system = build_system(_model("nephi"), input_grid(frame), generator).eval()
     model = StoredModel(_model("nephi"), frame, TrainingObjectiveSettings(), system)
     grid = nephi.Grid.from_spacing((size,) * 3, frame.spacing, (0.0, 0.0, 0.0))
     images = [

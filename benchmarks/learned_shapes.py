@@ -30,7 +30,7 @@ REGULAR_POINTS = (4096, 1024, 256, 64, 16)  # from a quarter of the pixels
 COLUMNS = {
     "dice": "Dice",
     "dice_worst_percent": "worst 1 %",
-    "folds_percent": "J <= 0, %",
+    "folding_percent": "J <= 0, %",
     "steps": "steps",
     "minutes": "minutes, one core",
     "parameters": "parameters",
@@ -123,7 +123,7 @@ def curve(scores: list[dict[str, Any]], path: Path) -> None:
     points = [row["background_points"] for row in scores]
     for axis, key, title, limits in (
         (left, "dice", "Dice", (0.95, 0.98)),
-        (right, "folds_percent", "pixels that fold, %", (0.0, 0.01)),
+        (right, "folding_percent", "pixels that fold, %", (0.0, 0.01)),
     ):
         axis.plot(points, [row[key] for row in scores], "o-")
         axis.set_xscale("log")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 import nephi
-from nephi.training.cache import SeenImages
+from nephi.training.cache import ModelInputCache
 from nephi.training.validation import validate_pair
 
 
@@ -19,8 +19,8 @@ def scores(run: Path, data: Path) -> dict[str, Any]:
     """Return the mean Dice, that of the worst percent of the pairs, the percentage of folds, and the training cost."""
     model = nephi.read_model(run / "last.safetensors")
     index = nephi.datasets.read_dataset_index(data)
-    seen = SeenImages(index, model.frame, 1e9)
-    measures = [validate_pair(model.system, pair, seen, torch.device("cpu")).measures for pair in index.pairs("test")]
+    inputs = ModelInputCache(index, model.frame, 1e9)
+    measures = [validate_pair(model.system, pair, inputs, torch.device("cpu")).measures for pair in index.pairs("test")]
     dice = torch.tensor([row["dice"] for row in measures]).sort().values
     with (run / "log.csv").open(newline="") as handle:
         rows = list(csv.DictReader(handle))
@@ -28,7 +28,7 @@ def scores(run: Path, data: Path) -> dict[str, Any]:
         "pairs": len(measures),
         "dice": float(dice.mean()),
         "dice_worst_percent": float(dice[: max(1, len(dice) // 100)].mean()),
-        "folds_percent": sum(row["folds_percent"] for row in measures) / len(measures),
+        "folding_percent": sum(row["folding_percent"] for row in measures) / len(measures),
         "steps": int(rows[-1]["step"]),
         "minutes": _seconds([float(row["seconds"]) for row in rows]) / 60,
         "parameters": sum(p.numel() for p in model.system.parameters() if p.requires_grad),

@@ -17,12 +17,12 @@ import nephi
 from nephi.fields import FieldSettings
 from nephi.models import (
     EncoderSettings,
-    FrameSettings,
+    InputSettings,
     ModelSettings,
     StoredModel,
     UNetSettings,
     build_system,
-    frame_grid,
+    input_grid,
     write_model,
 )
 from nephi.settings import AffineSettings, FitObjectiveSettings, LevelSettings, Settings, TrainingObjectiveSettings
@@ -202,8 +202,8 @@ MODELS = {
 
 
 def _model(name: str, dimension: int) -> StoredModel:
-    frame = FrameSettings((16, 14, 12)[:dimension], (9.0, 9.0, 12.0)[:dimension])
-    system = build_system(MODELS[name], frame_grid(frame), torch.Generator().manual_seed(5))
+    frame = InputSettings((16, 14, 12)[:dimension], (9.0, 9.0, 12.0)[:dimension])
+    system = build_system(MODELS[name], input_grid(frame), torch.Generator().manual_seed(5))
     return StoredModel(MODELS[name], frame, TrainingObjectiveSettings(), system, {"seed": 5})
 
 

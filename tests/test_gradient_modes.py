@@ -17,11 +17,11 @@ from nephi.fields import FieldSettings
 from nephi.geometry import Grid, gradients_recorded, recordable
 from nephi.models import (
     EncoderSettings,
-    FrameSettings,
+    InputSettings,
     ModelSettings,
     StoredModel,
     build_system,
-    frame_grid,
+    input_grid,
     write_model,
 )
 from nephi.settings import AffineSettings, FitObjectiveSettings, LevelSettings, Settings, TrainingObjectiveSettings
@@ -142,10 +142,10 @@ def test_transforms_are_applied_and_exported_alike(
 
 
 def small_model(dimension: int) -> StoredModel:
-    frame = FrameSettings((16, 14, 12)[:dimension], (9.0, 9.0, 12.0)[:dimension])
+    frame = InputSettings((16, 14, 12)[:dimension], (9.0, 9.0, 12.0)[:dimension])
     field = FieldSettings(spacings=(24.0, 12.0), hidden=8)
     settings = ModelSettings(field=field, encoder=EncoderSettings((4, 8), 1, 8))
-    system = build_system(settings, frame_grid(frame), torch.Generator().manual_seed(5))
+    system = build_system(settings, input_grid(frame), torch.Generator().manual_seed(5))
     return StoredModel(settings, frame, TrainingObjectiveSettings(), system, {"seed": 5})
 
 

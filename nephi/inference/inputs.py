@@ -11,7 +11,7 @@ from nephi.errors import UsageError
 from nephi.fields import can_start_from_maps
 from nephi.images import Image, resample
 from nephi.inference.refinement import Refinement, shortened
-from nephi.models import NephiSystem, Seen, StoredModel, bring, read_model
+from nephi.models import ModelInput, NephiSystem, StoredModel, read_model, to_model_input
 from nephi.preparation import Pair, Source, as_image, prepare_pair, require_mask_inside
 from nephi.settings import Settings
 from nephi.settings import preset as preset_settings
@@ -25,7 +25,7 @@ class PredictionInputs:
 
     model: StoredModel
     pair: Pair
-    seen: tuple[Seen, Seen]
+    seen: tuple[ModelInput, ModelInput]
     settings: Settings
 
 
@@ -104,9 +104,11 @@ def _on_grid(mask: Image | None, image: Image) -> Image | None:
     return resample(mask, image.grid, lambda points: points, "nearest")
 
 
-def _seen(pair: Pair, given: Sequence[Image | None], settings: Settings, model: StoredModel) -> tuple[Seen, Seen]:
+def _seen(
+    pair: Pair, given: Sequence[Image | None], settings: Settings, model: StoredModel
+) -> tuple[ModelInput, ModelInput]:
     # A mask that was found for the fit is the network's, too, if it was found by the same rule: lungs take a second.
     same = settings.image.mask == model.frame.mask
     found = pair.fixed_mask, pair.moving_mask
     masks = [told or (mask if same else None) for told, mask in zip(given, found, strict=True)]
-    return bring(pair.fixed, masks[0], model.frame), bring(pair.moving, masks[1], model.frame)
+    return to_model_input(pair.fixed, masks[0], model.frame), to_model_input(pair.moving, masks[1], model.frame)

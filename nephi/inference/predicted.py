@@ -9,12 +9,14 @@ from torch import Tensor
 
 from nephi.fields import DisplacementStep, FieldStep, Step, translated
 from nephi.geometry import Grid
-from nephi.models import NephiSystem, Seen, StoredModel, System
-from nephi.transforms import AffineTransform, ContinuedDisplacement
+from nephi.models import ModelInput, NephiSystem, StoredModel, System
+from nephi.transforms import ContinuedDisplacement
 
 
 @torch.no_grad()
-def predicted_steps(model: StoredModel, fixed: Seen, moving: Seen, device: torch.device) -> tuple[Step, ...]:
+def predicted_steps(
+    model: StoredModel, fixed: ModelInput, moving: ModelInput, device: torch.device
+) -> tuple[Step, ...]:
     """Return what `model` predicts, computed on `device`: deformations in the fixed image's world, in their order.
 
     What comes after them is the shift from the fixed to the moving centre. The fields are copies, free to be fitted
@@ -22,7 +24,7 @@ def predicted_steps(model: StoredModel, fixed: Seen, moving: Seen, device: torch
     """
     system = model.system if device.type == "cpu" else copy.deepcopy(model.system).to(device)
     images = [seen.values[None].to(device) for seen in (fixed, moving)]
-    shift = AffineTransform.translation(fixed.centre).matrix
+    shift = fixed.to_world
     if isinstance(system, NephiSystem):
         return _fields(model, system, images, shift)
     return (_displacement(system, images, shift),)

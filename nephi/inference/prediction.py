@@ -107,7 +107,7 @@ def settings_digest(settings: Settings, refinement: Refinement) -> str:
 def _shift(inputs: PredictionInputs) -> AffineTransform:
     """Return what comes after the fields: from the fixed to the moving centre."""
     fixed, moving = inputs.seen
-    return AffineTransform.translation(moving.centre - fixed.centre)
+    return AffineTransform(moving.to_world @ torch.linalg.inv(fixed.to_world))
 
 
 def _refined(

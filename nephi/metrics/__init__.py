@@ -5,11 +5,20 @@ from nephi.metrics.evaluation import Evaluation, evaluate
 from nephi.metrics.landmark_checks import check_landmark_errors, check_landmarks
 from nephi.metrics.landmarks import LandmarkErrors, landmark_errors
 from nephi.metrics.overlap import dice
-from nephi.metrics.regularity import Regularity, inside_mask, jacobian_image, regularity, slab_inside
+from nephi.metrics.regularity import (
+    FoldingStatistics,
+    Regularity,
+    inside_mask,
+    is_folded,
+    jacobian_image,
+    regularity,
+    slab_inside,
+)
 from nephi.metrics.streaming import StreamingFoldingStatistics, StreamingInverseError
 
 __all__ = [
     "Evaluation",
+    "FoldingStatistics",
     "LandmarkErrors",
     "Regularity",
     "StreamingFoldingStatistics",
@@ -20,6 +29,7 @@ __all__ = [
     "evaluate",
     "inside_mask",
     "inverse_consistency_error",
+    "is_folded",
     "jacobian_image",
     "landmark_errors",
     "regularity",

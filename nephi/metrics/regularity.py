@@ -24,8 +24,13 @@ class Regularity:
     points: int
 
 
+def is_folded(determinants: Tensor) -> Tensor:
+    """Return a bool tensor: whether a transform folds where its Jacobian has these determinants, `det J <= 0`."""
+    return determinants <= 0
+
+
 @dataclass
-class FieldStatistics:
+class FoldingStatistics:
     """Folding statistics accumulated over batches of Jacobian determinants."""
 
     count: int = 0
@@ -40,7 +45,7 @@ class FieldStatistics:
             return
         logs = determinants.double().clamp(min=1e-9).log()
         self.count += determinants.numel()
-        self.folded += int((determinants <= 0).sum())
+        self.folded += int(is_folded(determinants).sum())
         self.smallest = min(self.smallest, float(determinants.min()))
         self.total += float(logs.sum())
         self.squares += float(logs.square().sum())
@@ -59,7 +64,7 @@ def regularity(transform: Transform, grid: Grid, mask: Image | None = None) -> R
 
     Raises `DataError` when no voxel centre remains.
     """
-    statistics = FieldStatistics()
+    statistics = FoldingStatistics()
     for points in voxel_centres_inside(grid, mask):
         with torch.no_grad():
             _, jacobian = transform.value_and_jacobian(points)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nephi.geometry import Grid, determinant_of_rows
+from nephi.geometry import Grid, PointMap, determinant_of_rows
 from nephi.images import Image
-from nephi.metrics.regularity import FieldStatistics, slab_inside
-from nephi.transforms import Transform
+from nephi.metrics.regularity import FoldingStatistics, slab_inside
 
 
 class StreamingFoldingStatistics:
@@ -23,8 +22,8 @@ class StreamingFoldingStatistics:
     def __init__(self, grid: Grid, mask: Image | None) -> None:
         self.grid = grid
         self.mask = mask
-        self.inside_mask = FieldStatistics()
-        self.whole_grid = FieldStatistics()
+        self.inside_mask = FoldingStatistics()
+        self.whole_grid = FoldingStatistics()
         self._kept_slices: Tensor | None = None
         self._counted_slices = 0
 
@@ -55,13 +54,14 @@ class StreamingFoldingStatistics:
 
 
 class StreamingInverseError:
-    """Accumulate the mean of `|inverse(phi(x)) - x|`, mm, over one of every `stride` points."""
+    """Accumulate the mean and the maximum of `|inverse(phi(x)) - x|`, mm, over one of every `stride` points."""
 
-    def __init__(self, inverse: Transform, stride: int) -> None:
+    def __init__(self, inverse: PointMap, stride: int) -> None:
         self.inverse = inverse
         self.stride = stride
         self._skip = 0  # points before the next one that is measured
         self._sum, self._count = 0.0, 0
+        self.maximum = 0.0  # mm, of the points added so far
 
     def add(self, points: Tensor, displaced: Tensor, inside: Tensor | None) -> None:
         """Add points x and phi(x), both `(..., D)`, world mm, where `inside` `(...)` is true (None: all points)."""
@@ -72,6 +72,7 @@ class StreamingInverseError:
         errors = (self.inverse(displaced[measured]) - points[measured]).norm(dim=-1)
         self._sum += float(errors.sum(dtype=torch.float64))
         self._count += errors.numel()
+        self.maximum = max(self.maximum, float(errors.max())) if errors.numel() else self.maximum
 
     @property
     def mean(self) -> float:

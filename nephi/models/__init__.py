@@ -4,7 +4,7 @@ from nephi.models.blending import blend
 from nephi.models.displacement_objective import dense_jacobian
 from nephi.models.encoder import EncoderSettings, Lattice, PairEncoder
 from nephi.models.file import StoredModel, model_bytes, model_tensors, read_model, write_model
-from nephi.models.input import FrameSettings, Seen, bring, frame_grid
+from nephi.models.input import InputSettings, ModelInput, input_grid, to_model_input, world_transform
 from nephi.models.model import ModelSettings, NephiSystem, System, build_system
 from nephi.models.nephi_network import NephiNetwork
 from nephi.models.objectives import PairBatch
@@ -14,25 +14,26 @@ from nephi.models.unet import DisplacementUNet, UNetSettings
 __all__ = [
     "DisplacementUNet",
     "EncoderSettings",
-    "FrameSettings",
+    "InputSettings",
     "Lattice",
+    "ModelInput",
     "ModelSettings",
     "NephiNetwork",
     "NephiSteps",
     "NephiSystem",
     "PairBatch",
     "PairEncoder",
-    "Seen",
     "StoredModel",
     "System",
     "UNetSettings",
     "blend",
-    "bring",
     "build_system",
     "dense_jacobian",
-    "frame_grid",
+    "input_grid",
     "model_bytes",
     "model_tensors",
     "read_model",
+    "to_model_input",
+    "world_transform",
     "write_model",
 ]

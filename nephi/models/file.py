@@ -13,7 +13,7 @@ from torch import Tensor
 from nephi.errors import DataError
 from nephi.fields import UNFIT, FieldPair, TensorFile, latent_grids
 from nephi.io import replacing, write_durably
-from nephi.models.input import FrameSettings, frame_grid
+from nephi.models.input import InputSettings, input_grid
 from nephi.models.model import ModelSettings, System, build_system
 from nephi.settings import TrainingObjectiveSettings
 from nephi.tables import from_table
@@ -29,7 +29,7 @@ class StoredModel:
     """
 
     settings: ModelSettings
-    frame: FrameSettings
+    frame: InputSettings
     objective: TrainingObjectiveSettings
     system: System
     about: dict[str, Any] = field(default_factory=dict)
@@ -63,7 +63,7 @@ def read_model(path: str | Path) -> StoredModel:
     FILE.require_finite(Path(path), tensors)
     try:
         settings = from_table(ModelSettings, header["model"], "model.")
-        frame = from_table(FrameSettings, header["frame"], "frame.")
+        frame = from_table(InputSettings, header["frame"], "frame.")
         objective = from_table(TrainingObjectiveSettings, header["objective"], "objective.")
         about = dict(header["about"])
         system = _system(settings, frame, tensors)
@@ -89,10 +89,10 @@ def _predicted(system: System) -> set[str]:
     return {name for name, each in system.named_parameters(remove_duplicate=False) if id(each) in latent}
 
 
-def _system(settings: ModelSettings, frame: FrameSettings, tensors: dict[str, Tensor]) -> System:
+def _system(settings: ModelSettings, frame: InputSettings, tensors: dict[str, Tensor]) -> System:
     if _least_size(settings, frame.dimension) > sum(t.numel() for t in tensors.values()):
         raise DataError("its tensors are smaller than its settings say")  # before anything of that size is allocated
-    system = build_system(settings, frame_grid(frame), torch.Generator().manual_seed(0))
+    system = build_system(settings, input_grid(frame), torch.Generator().manual_seed(0))
     expected = {name: (t.shape, t.dtype) for name, t in model_tensors(system).items()}
     found = {name: (t.shape, t.dtype) for name, t in tensors.items()}
     odd = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))

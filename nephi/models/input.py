@@ -1,4 +1,4 @@
-"""What a network sees of an image: voxels of its own, around a centre, with values from 0 to 1."""
+"""The input of a model: an image resampled to the model's box, with values from 0 to 1."""
 
 from __future__ import annotations
 
@@ -10,30 +10,35 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError, UsageError
-from nephi.geometry import Grid
+from nephi.geometry import Grid, PointMap
 from nephi.images import Image, ImageSampler, smoothed
 from nephi.metrics import inside_mask
 from nephi.preparation import find_mask, intensity_window
 from nephi.settings import ImageSettings
+from nephi.transforms import AffineTransform
 
 MASKS = ("none", "given", "lungs", "foreground")
 OUTSIDES = ("shown", "dark", "bright")
 CENTRES = ("image", "mask")
-WIDTH = (8 * math.log(2)) ** 0.5  # of a Gaussian at half its height, in standard deviations
+EXTENTS = ("fixed", "image")
+FWHM = (8 * math.log(2)) ** 0.5  # full width at half maximum of a Gaussian, in standard deviations
 
 
 @dataclass(frozen=True)
-class FrameSettings:
-    """How images are brought to what a network sees; part of its model.
+class InputSettings:
+    """How images are resampled to the input of a model; stored with the model.
 
-    shape, spacing: voxels along each axis and their distance in mm; they lie along the world's axes (RAS).
-    window: `(low, high)` that becomes (0, 1), values beyond are clamped; empty: taken from each image by `percentiles`
-        of its foreground (voxels above the minimum, inside the mask when there is one).
-    mask: `none`; `given`, each image has to come with one; `lungs` (found by themselves) or `foreground` (above the
-        minimum) where none is given.
-    outside_mask: what lies there is `shown`, or hidden: `dark` (0), like the background of a head, or `bright` (1),
-        like the tissue around lungs.
-    centre: the middle of the `image` or of the voxels of its `mask` is brought to the middle of the frame.
+    shape, spacing: voxels of the model's box along each axis and their distance in mm; the axes are the world's (RAS).
+    window: `(low, high)` becomes (0, 1), values beyond are clamped; empty: computed for each image from `percentiles`
+        of its foreground (voxels above the minimum, inside the mask if there is one).
+    mask: `none`; `given`: each image must come with a mask; `lungs` (segmented automatically) or `foreground` (voxels
+        above the minimum) for images that come without a mask.
+    outside_mask: voxels outside the mask are `shown`, or set to `dark` (0), like the background of a head, or `bright`
+        (1), like the tissue around the lungs.
+    centre: the centre of the `image`, or of the foreground of its `mask`, lies at the centre of the model's box.
+    extent: `fixed`: the box covers `shape * spacing` mm of the image's world; `image`: the image's field of view (the
+        bounding box along the world's axes of all voxels) is scaled to the box, each axis by its own factor. Lengths in
+        mm of the model are then those of its box.
     """
 
     shape: tuple[int, ...] = (96, 96, 96)
@@ -43,22 +48,26 @@ class FrameSettings:
     mask: str = "none"
     outside_mask: str = "shown"
     centre: str = "image"
+    extent: str = "fixed"
 
     def __post_init__(self) -> None:
         if len(self.shape) not in (2, 3) or min(self.shape) < 2:
-            raise UsageError(f"frame.shape: expected 2 or 3 numbers of voxels of 2 or more, got {self.shape}")
+            raise UsageError(f"input.shape: expected 2 or 3 numbers of voxels of at least 2, got {self.shape}")
         if len(self.spacing) != len(self.shape) or not all(0 < s < math.inf for s in self.spacing):
-            raise UsageError(f"frame.spacing: expected {len(self.shape)} lengths in mm above 0, got {self.spacing}")
+            raise UsageError(f"input.spacing: expected {len(self.shape)} lengths in mm above 0, got {self.spacing}")
         if self.window and (len(self.window) != 2 or not -math.inf < self.window[0] < self.window[1] < math.inf):
-            raise UsageError(f"frame.window: expected two numbers, low below high, got {self.window}")
+            raise UsageError(f"input.window: expected two numbers, low below high, got {self.window}")
         if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
-            raise UsageError(f"frame.percentiles: expected 0 <= low < high <= 100, got {self.percentiles}")
-        for name, choices in (("mask", MASKS), ("outside_mask", OUTSIDES), ("centre", CENTRES)):
+            raise UsageError(f"input.percentiles: expected 0 <= low < high <= 100, got {self.percentiles}")
+        allowed = {"mask": MASKS, "outside_mask": OUTSIDES, "centre": CENTRES, "extent": EXTENTS}
+        for name, choices in allowed.items():
             if getattr(self, name) not in choices:
-                raise UsageError(f"frame.{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+                raise UsageError(f"input.{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if self.mask == "none" and (self.outside_mask != "shown" or self.centre == "mask"):
             setting = 'centre = "mask"' if self.outside_mask == "shown" else f'outside_mask = "{self.outside_mask}"'
-            raise UsageError(f"frame.mask: expected given, lungs or foreground for {setting}, got none")
+            raise UsageError(f"input.mask: expected given, lungs or foreground for {setting}, got none")
+        if self.extent == "image" and self.centre == "mask":
+            raise UsageError('input.centre: expected "image" for extent = "image", got "mask"')
 
     @property
     def dimension(self) -> int:
@@ -66,31 +75,31 @@ class FrameSettings:
         return len(self.shape)
 
 
-class Seen(NamedTuple):
-    """What a network sees of one image, `values` `(1, *shape)` float32 from 0 to 1 on `frame_grid`.
+class ModelInput(NamedTuple):
+    """One image as the input of a model.
 
-    `mask` `(1, *shape)`, uint8, is 1 inside the mask, None where the frame has none. Its world is that of the image
-    moved by `-centre`, `(D,)`, mm, float64: a network's phi_net of two images is
-    `phi(x) = phi_net(x - fixed.centre) + moving.centre`.
+    `values` `(1, *shape)`, float32 from 0 to 1, lie on `input_grid`; `mask` `(1, *shape)`, uint8, is 1 inside the mask,
+    None for settings without one. `to_world` is the homogeneous `(D + 1, D + 1)` float64 matrix that maps points of the
+    model's box to the image's world; both in mm, RAS. See `world_transform`.
     """
 
     values: Tensor
-    centre: Tensor
-    mask: Tensor | None = None
+    mask: Tensor | None
+    to_world: Tensor
 
 
-def frame_grid(settings: FrameSettings) -> Grid:
-    """Return the voxels a network sees: along the world's axes (RAS), centred on the world's origin."""
+def input_grid(settings: InputSettings) -> Grid:
+    """Return the voxels of the model's box: along the world's axes (RAS), centred on the origin."""
     first = [-0.5 * (n - 1) * s for n, s in zip(settings.shape, settings.spacing, strict=True)]
     return Grid.from_spacing(settings.shape, settings.spacing, first)
 
 
-def bring(image: Image, mask: Image | None, settings: FrameSettings) -> Seen:
-    """Return what a network sees of an image of any orientation and spacing; 0 beyond its border.
+def to_model_input(image: Image, mask: Image | None, settings: InputSettings) -> ModelInput:
+    """Resample an image of any orientation and spacing to the model's box; values beyond its border are 0.
 
-    `mask` (above 0 inside) lies in the image's world, on its grid or one of its own. Where the frame's voxels are the
-    larger ones, the image is smoothed before by a Gaussian that makes up for the difference of their widths (Cardoso et
-    al., MICCAI 2015).
+    `mask` (above 0 inside) lies in the image's world, on the image's grid or one of its own. Where the model's voxels
+    are larger than the image's, the image is smoothed first by a Gaussian that accounts for the difference of their
+    widths (Cardoso et al., MICCAI 2015).
 
     Raises `DataError` naming the image for one of another dimension, with NaN or without contrast, for a missing or
     empty mask, and when no lungs are found.
@@ -98,74 +107,94 @@ def bring(image: Image, mask: Image | None, settings: FrameSettings) -> Seen:
     _require_dimension(image, settings)
     image.require_finite()
     image.require_contrast()
-    mask = frame_mask(image, mask, settings)
-    tones = ImageSettings(window=settings.window, percentiles=settings.percentiles)
-    window = intensity_window(image, mask, tones)
-    centre = _centre(image, mask, settings)
-    grid = frame_grid(settings)
-    there = Grid(grid.shape, grid.affine.clone())
-    there.affine[:-1, -1] += centre
-    sampler = _sampler(image, there, window)
+    mask = input_mask(image, mask, settings)
+    window = intensity_window(image, mask, ImageSettings(window=settings.window, percentiles=settings.percentiles))
+    to_world = _box_to_world(image, mask, settings)
+    grid = input_grid(settings).transformed(to_world)
+    sampler = _sampler(image, grid, window)
     values = torch.empty(1, *grid.shape, dtype=torch.float32)
     inside = None if mask is None else torch.empty(1, *grid.shape, dtype=torch.uint8)
-    for start, stop in there.slabs():
-        points = there.voxel_centres(start, stop)
-        within = image.grid.contains_voxel_points(image.grid.world_to_voxel_points(points))
-        values[0, ..., start:stop] = torch.where(within, sampler(points), 0.0)
+    for start, stop in grid.slabs():
+        points = grid.voxel_centres(start, stop)
+        in_image = image.grid.contains_voxel_points(image.grid.world_to_voxel_points(points))
+        values[0, ..., start:stop] = torch.where(in_image, sampler(points), 0.0)
         if mask is not None and inside is not None:
             inside[0, ..., start:stop] = inside_mask(mask, points)
-    return Seen(_hidden(values, inside, settings.outside_mask), centre, inside)
+    return ModelInput(_fill_outside(values, inside, settings.outside_mask), inside, to_world)
 
 
-def _hidden(values: Tensor, inside: Tensor | None, outside: str) -> Tensor:
-    if inside is None or outside == "shown":
-        return values
-    return torch.where(inside > 0, values, float(outside == "bright"))
+def world_transform(phi: PointMap, fixed: ModelInput, moving: ModelInput) -> PointMap:
+    """Return `x -> T_moving(phi(T_fixed^-1 x))`: a map of the model's box as a map from fixed to moving world points.
+
+    `T` are the `to_world` of both inputs; points are `(..., D)`, mm. `phi` is evaluated in float32.
+    """
+    to_box = AffineTransform(fixed.to_world).inverse()
+    to_moving = AffineTransform(moving.to_world)
+
+    def transform(points: Tensor) -> Tensor:
+        return to_moving(phi(to_box(points.double()).float()).double())
+
+    return transform
 
 
-def frame_mask(image: Image, mask: Image | None, settings: FrameSettings) -> Image | None:
-    """Return the mask that `settings` say, found where it has to be; None for everywhere.
+def input_mask(image: Image, mask: Image | None, settings: InputSettings) -> Image | None:
+    """Return the mask that `settings` require, segmented where none is given; None where no mask is used.
 
     Raises `DataError` for a missing or empty mask, or one of another dimension, and when no lungs are found.
     """
     if settings.mask == "none":
         return None
     if mask is None and settings.mask == "given":
-        raise DataError(f'{image.name}: expected a mask with it, for frame.mask = "given"; give one, or find lungs')
+        raise DataError(f'{image.name}: expected a mask for input.mask = "given", found none; pass one')
     if mask is None:
         return find_mask(image, settings.mask)
     if mask.dimension != image.dimension:
-        raise DataError(f"{mask.name}: expected a {image.dimension}-D mask as the image is, found {mask.dimension}-D")
+        raise DataError(f"{mask.name}: expected a {image.dimension}-D mask like its image, found {mask.dimension}-D")
     return mask
 
 
-def _require_dimension(image: Image, settings: FrameSettings) -> None:
+def _require_dimension(image: Image, settings: InputSettings) -> None:
     if image.dimension != settings.dimension:
         raise DataError(
-            f"{image.name}: expected a {settings.dimension}-D image, as frame.shape says, found {image.dimension}-D"
+            f"{image.name}: expected a {settings.dimension}-D image, as in input.shape, found {image.dimension}-D"
         )
 
 
-def _centre(image: Image, mask: Image | None, settings: FrameSettings) -> Tensor:
-    if mask is None or settings.centre == "image":
-        return image.grid.centre_world()
-    return mask.grid.voxel_to_world_points(mask.foreground.centre)
+def _box_to_world(image: Image, mask: Image | None, settings: InputSettings) -> Tensor:
+    """Return the affine matrix `(D + 1, D + 1)` from the model's box to the image's world."""
+    matrix = torch.eye(settings.dimension + 1, dtype=torch.float64)
+    matrix[:-1, -1] = image.grid.centre_world()
+    if mask is not None and settings.centre == "mask":
+        matrix[:-1, -1] = mask.grid.voxel_to_world_points(mask.foreground.centre)
+    if settings.extent == "image":
+        voxels = torch.tensor(image.grid.shape, dtype=torch.float64)
+        field_of_view = image.grid.affine[:-1, :-1].abs() @ voxels
+        box = torch.tensor(settings.shape, dtype=torch.float64) * torch.tensor(settings.spacing, dtype=torch.float64)
+        matrix[:-1, :-1] = torch.diag(field_of_view / box)
+    return matrix
 
 
-def _sampler(image: Image, frame: Grid, window: tuple[float, float]) -> ImageSampler:
-    """Return a lookup of the image, smoothed for voxels as far apart as those of `frame`, good over that grid."""
-    # How far one goes along each of the image's axes until the frame's index has changed by 1.
-    apart = 1 / frame.world_to_voxel_vectors(image.grid.direction.T).norm(dim=-1)
-    sigma = (apart.square() - image.grid.spacing.square()).clamp_min(0).sqrt() / WIDTH
-    part = _around(image, frame, 4 * sigma / image.grid.spacing)
+def _fill_outside(values: Tensor, inside: Tensor | None, outside: str) -> Tensor:
+    """Set the values outside the mask as `outside_mask` requires."""
+    if inside is None or outside == "shown":
+        return values
+    return torch.where(inside > 0, values, float(outside == "bright"))
+
+
+def _sampler(image: Image, grid: Grid, window: tuple[float, float]) -> ImageSampler:
+    """Return a sampler of the image for points of `grid`, smoothed to the distance of its voxels."""
+    # The distance along each of the image's axes over which an index of `grid` changes by 1.
+    distances = 1 / grid.world_to_voxel_vectors(image.grid.direction.T).norm(dim=-1)
+    sigma = (distances.square() - image.grid.spacing.square()).clamp_min(0).sqrt() / FWHM
+    part = _crop_around(image, grid, 4 * sigma / image.grid.spacing)
     if not bool((sigma > 0.1 * image.grid.spacing).any()):
         return ImageSampler(part, window)
     return ImageSampler(smoothed(part, sigma, window))
 
 
-def _around(image: Image, frame: Grid, margin: Tensor) -> Image:
-    """Return the part of the image under `frame`, `margin` `(D,)` voxels more at each side; nothing is copied."""
-    corners = image.grid.world_to_voxel_points(frame.corners_world())
+def _crop_around(image: Image, grid: Grid, margin: Tensor) -> Image:
+    """Return the part of the image that covers `grid` and `margin` `(D,)` voxels more at each side, as a view."""
+    corners = image.grid.world_to_voxel_points(grid.corners_world())
     last = torch.tensor(image.grid.shape, dtype=torch.int64) - 1
     low = (corners.amin(dim=0) - margin - 1).floor().long().clamp(min=torch.zeros_like(last), max=last)
     high = (corners.amax(dim=0) + margin + 1).ceil().long().clamp(min=low, max=last) + 1

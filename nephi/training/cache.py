@@ -1,4 +1,4 @@
-"""Images as a network sees them, kept in memory while there is room."""
+"""Model inputs of a data set's images, kept in memory up to a limit."""
 
 from __future__ import annotations
 
@@ -7,47 +7,47 @@ from collections import OrderedDict
 from nephi.datasets import DatasetIndex
 from nephi.geometry import PointPairs
 from nephi.io import read_image, read_point_pairs
-from nephi.models import FrameSettings, Seen, bring
+from nephi.models import InputSettings, ModelInput, to_model_input
 
 
-class SeenImages:
-    """The images of a data set by their ids, brought to the frame when they are asked for.
+class ModelInputCache:
+    """The images of a data set by their ids, read and resampled to the model's box on first use.
 
-    Those used last are kept, as many as fit into `limit` bytes.
+    The images used last are kept, as many as fit into `limit` bytes.
     """
 
-    def __init__(self, index: DatasetIndex, frame: FrameSettings, limit: float) -> None:
+    def __init__(self, index: DatasetIndex, settings: InputSettings, limit: float) -> None:
         self.index = index
-        self.frame = frame
+        self.settings = settings
         self.limit = limit
-        self._kept: OrderedDict[str, Seen] = OrderedDict()
+        self._kept: OrderedDict[str, ModelInput] = OrderedDict()
         self._bytes = 0
         self._landmarks: dict[str, PointPairs] = {}
 
-    def __getitem__(self, id: str) -> Seen:
-        """Return what the network sees of an image. Raises `DataError` naming the file for what cannot be shown."""
+    def __getitem__(self, id: str) -> ModelInput:
+        """Return the model input of an image. Raises `DataError` naming the file of an unsuitable image or mask."""
         if id in self._kept:
             self._kept.move_to_end(id)
             return self._kept[id]
-        seen = self._brought(id)
-        self._kept[id] = seen
-        self._bytes += _size(seen)
+        model_input = self._read(id)
+        self._kept[id] = model_input
+        self._bytes += _size(model_input)
         while self._bytes > self.limit and self._kept:
             self._bytes -= _size(self._kept.popitem(last=False)[1])
-        return seen
+        return model_input
 
     def landmarks(self, relative: str) -> PointPairs:
-        """Return the landmarks of a file the index names, kept once read. Raises `DataError` for an unsuitable file."""
+        """Return the landmarks of a file of the index, read once. Raises `DataError` for an unsuitable file."""
         if relative not in self._landmarks:
             self._landmarks[relative] = read_point_pairs(self.index.path(relative))
         return self._landmarks[relative]
 
-    def _brought(self, id: str) -> Seen:
+    def _read(self, id: str) -> ModelInput:
         entry = self.index.image(id)
-        asked = entry.mask if self.frame.mask != "none" else None
-        mask = None if asked is None else read_image(self.index.path(asked))
-        return bring(read_image(self.index.path(entry.image)), mask, self.frame)
+        mask_file = entry.mask if self.settings.mask != "none" else None
+        mask = None if mask_file is None else read_image(self.index.path(mask_file))
+        return to_model_input(read_image(self.index.path(entry.image)), mask, self.settings)
 
 
-def _size(seen: Seen) -> int:
-    return seen.values.nbytes + (0 if seen.mask is None else seen.mask.nbytes)
+def _size(model_input: ModelInput) -> int:
+    return model_input.values.nbytes + (0 if model_input.mask is None else model_input.mask.nbytes)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nephi.datasets import DatasetIndex, DatasetPair
 from nephi.errors import NephiError
-from nephi.models import StoredModel, frame_grid, write_model
+from nephi.models import StoredModel, input_grid, write_model
 from nephi.optimize import Progress, ProgressCallback
 from nephi.training.checkpoint import Counters, save_state
 from nephi.training.distributed import raise_together
@@ -124,7 +124,7 @@ class Training:
 
     def _validated(self, pairs: Sequence[DatasetPair], log: TrainingLog | None) -> Iterator[ValidatedPair]:
         """Measure pair after pair, and draw the first ones."""
-        grid = frame_grid(self.settings.frame)
+        grid = input_grid(self.settings.frame)
         self.stepper.system.eval()
         for k, pair in enumerate(pairs):
             found = validate_pair(self.stepper.system, pair, self.pairs.seen, self.fabric.device)

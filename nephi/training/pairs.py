@@ -13,11 +13,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from nephi.datasets import DatasetIndex, DatasetPair
 from nephi.errors import NephiError
-from nephi.models import PairBatch, Seen, frame_grid
+from nephi.models import ModelInput, PairBatch, input_grid
 from nephi.training.augment import View, augmented
-from nephi.training.cache import SeenImages
+from nephi.training.cache import ModelInputCache
 from nephi.training.seeding import generator_of
 from nephi.training.settings import TrainSettings
+from nephi.transforms import AffineTransform
 
 
 class Place(NamedTuple):
@@ -60,10 +61,10 @@ class Drawn(NamedTuple):
 class TrainingPairs(Dataset[Drawn | NephiError]):
     """The pairs of the split `train`, any of which may be drawn at a place, their images augmented."""
 
-    def __init__(self, index: DatasetIndex, settings: TrainSettings, seen: SeenImages) -> None:
+    def __init__(self, index: DatasetIndex, settings: TrainSettings, seen: ModelInputCache) -> None:
         self.settings = settings
         self.seen = seen
-        self.grid = frame_grid(settings.frame)
+        self.grid = input_grid(settings.frame)
         self.pairs = index.pairs("train")
 
     def number(self, place: Place) -> int:
@@ -98,7 +99,7 @@ class TrainingPairs(Dataset[Drawn | NephiError]):
         return first, second
 
     def _landmarks(
-        self, pair: DatasetPair, sides: Sequence[Seen], count: int, generator: torch.Generator
+        self, pair: DatasetPair, sides: Sequence[ModelInput], count: int, generator: torch.Generator
     ) -> Iterator[Tensor]:
         """Give `count` random ones of a pair's landmarks in either image, NaN where it has none."""
         if pair.landmarks is None:
@@ -107,7 +108,7 @@ class TrainingPairs(Dataset[Drawn | NephiError]):
         known = self.seen.landmarks(pair.landmarks)
         chosen = torch.randint(len(known.fixed.coordinates), (count,), generator=generator)
         for points, side in zip((known.fixed, known.moving), sides, strict=True):
-            yield (points.coordinates[chosen] - side.centre).float()
+            yield AffineTransform(side.to_world).inverse()(points.coordinates[chosen].double()).float()
 
 
 class Places(Sampler[list[Place]]):

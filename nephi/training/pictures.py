@@ -19,8 +19,8 @@ def panels(pair: ValidatedPair, grid: Grid) -> Tensor:
     determinant's logarithm goes from blue (halved) over white to red (doubled), folds are black.
     """
     grey = [_slice(image[0])[None].expand(3, -1, -1) for image in (pair.fixed, pair.moving, pair.warped)]
-    lines = _slice(_lines(pair.moved, grid))[None].expand(3, -1, -1)
-    jacobian = _coloured(_slice(_padded(pair.determinants[0], grid)))
+    lines = _slice(_lines(pair.displaced, grid))[None].expand(3, -1, -1)
+    jacobian = _coloured(_slice(pair.determinants[0]))
     drawn = [torch.nn.functional.pad(each, (0, FRAME)) for each in (*grey, lines, jacobian)]
     return torch.cat(drawn, dim=-1).clamp(0, 1)
 
@@ -39,11 +39,6 @@ def _lines(moved: Tensor, grid: Grid) -> Tensor:
     width = float(grid.spacing.max()) / pitch
     near = (apart.abs() / width).amin(dim=-1)
     return near.clamp(0, 1).reshape(grid.shape)
-
-
-def _padded(determinants: Tensor, grid: Grid) -> Tensor:
-    padding = [pad for n, m in zip(grid.shape[::-1], determinants.shape[::-1], strict=True) for pad in (0, n - m)]
-    return torch.nn.functional.pad(determinants, padding, value=1.0)
 
 
 def _coloured(determinants: Tensor) -> Tensor:

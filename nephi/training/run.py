@@ -11,10 +11,10 @@ from nephi.datasets import DatasetIndex
 from nephi.errors import NephiError, UsageError
 from nephi.geometry import gradients_recorded
 from nephi.io import write_text
-from nephi.models import StoredModel, System, build_system, frame_grid, model_tensors
+from nephi.models import StoredModel, System, build_system, input_grid, model_tensors
 from nephi.optimize import ProgressCallback, ignore_progress
 from nephi.runtime import cpu_threads, versions
-from nephi.training.cache import SeenImages
+from nephi.training.cache import ModelInputCache
 from nephi.training.checkpoint import Counters, SavedState, read_state, restore
 from nephi.training.checks import check_identity, check_landmark_files, check_model, checked_index, identity, with_pairs
 from nephi.training.fabric import make_fabric, require_extra
@@ -137,7 +137,7 @@ def _assembled(
         counters = saved.counters
     # Each worker keeps images of its own; without any, the training process does.
     room = settings.train.cache * 1e6 / (settings.train.workers + 1)
-    pairs = TrainingPairs(index, settings, SeenImages(index, settings.frame, room))
+    pairs = TrainingPairs(index, settings, ModelInputCache(index, settings.frame, room))
     about = {
         "versions": versions(),
         "data": index.name,
@@ -150,7 +150,7 @@ def _assembled(
 
 def _system(settings: TrainSettings, model: StoredModel | None) -> System:
     generator = generator_of("weights", settings.train.seed)
-    system = build_system(settings.model, frame_grid(settings.frame), generator)
+    system = build_system(settings.model, input_grid(settings.frame), generator)
     if model is not None:
         known = model_tensors(model.system)
         if settings.model.system == "auto-decoder":  # whose values are of other pairs

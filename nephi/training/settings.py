@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from nephi.errors import UsageError
-from nephi.models import FrameSettings, ModelSettings
+from nephi.models import InputSettings, ModelSettings
 from nephi.settings import TrainingObjectiveSettings
 
 PRECISIONS = ("32", "bf16-mixed", "16-mixed")
@@ -161,7 +161,7 @@ class TrainSettings:
     """Everything a training is told; the same tables and names as in a TOML file."""
 
     data: DataSettings = DataSettings()
-    frame: FrameSettings = FrameSettings()  # noqa: RUF009 (frozen: cannot be shared by mistake)
+    frame: InputSettings = InputSettings()  # noqa: RUF009 (frozen: cannot be shared by mistake)
     model: ModelSettings = ModelSettings()  # noqa: RUF009
     objective: TrainingObjectiveSettings = TrainingObjectiveSettings()  # noqa: RUF009
     augment: AugmentSettings = AugmentSettings()

@@ -1,4 +1,4 @@
-"""How well a system registers pairs that it was not trained on."""
+"""Measures of a model's predictions for the validation pairs of a data set."""
 
 from __future__ import annotations
 
@@ -12,31 +12,45 @@ from nephi.geometry import Grid, PointMap, determinant, interpolate_batch
 from nephi.images import resample
 from nephi.io import read_image, read_point_pairs
 from nephi.losses import ncc
-from nephi.metrics import dice, landmark_errors
-from nephi.models import Seen, System, dense_jacobian, frame_grid
-from nephi.training.cache import SeenImages
-from nephi.transforms import AffineTransform
+from nephi.metrics import FoldingStatistics, StreamingInverseError, dice, landmark_errors
+from nephi.models import System, input_grid, world_transform
+from nephi.training.cache import ModelInputCache
+from nephi.transforms import MapPair, Maps
 
-MEASURES = ("dice", "dice_before", "tre_mm", "tre_before_mm", "ncc", "ncc_before", "folds_percent")
-POINTS = 200_000  # at which a field is evaluated at once
-LARGER_IS_BETTER = {"dice": 1.0, "tre_mm": -1.0, "ncc": 1.0}  # by these a model is chosen, the first there is
+MEASURES = (
+    "dice",
+    "dice_before",
+    "tre_mm",
+    "tre_before_mm",
+    "ncc",
+    "ncc_before",
+    "folding_percent",
+    "inverse_error_mm",
+    "inverse_error_max_mm",
+)
+POINTS = 200_000  # evaluated at once
+LARGER_IS_BETTER = {"dice": 1.0, "tre_mm": -1.0, "ncc": 1.0}  # the first of these that was measured ranks the models
 
 
 @dataclass(frozen=True, eq=False)
 class ValidatedPair:
-    """A pair as the network sees it, `(1, *shape)` each, where its points go, and what was measured."""
+    """A pair of model inputs, the predicted transform at their voxel centres, and the measures.
+
+    `fixed`, `moving`, `warped` and `determinants` are `(1, *shape)` on the model's box, `displaced` `(N, D)` are the
+    transformed voxel centres, mm.
+    """
 
     name: str
     fixed: Tensor
     moving: Tensor
     warped: Tensor
-    moved: Tensor
+    displaced: Tensor
     determinants: Tensor
     measures: dict[str, float]
 
 
 def chosen_pairs(index: DatasetIndex, most: int) -> list[DatasetPair]:
-    """Return the pairs of the split `val`, at most so many, spread over it; none where there is no such split."""
+    """Return at most `most` pairs of the split `val`, evenly spaced in its list; none where there is no such split."""
     if "val" not in index.splits:
         return []
     pairs = index.pairs("val")
@@ -45,34 +59,38 @@ def chosen_pairs(index: DatasetIndex, most: int) -> list[DatasetPair]:
 
 
 @torch.no_grad()
-def validate_pair(system: System, pair: DatasetPair, seen: SeenImages, device: torch.device) -> ValidatedPair:
-    """Measure what `system` predicts for a pair; `MEASURES` without labels or landmarks are left out.
+def validate_pair(model: System, pair: DatasetPair, inputs: ModelInputCache, device: torch.device) -> ValidatedPair:
+    """Measure the transform that `model` predicts for a pair.
 
-    dice: mean over the labels that both images hold, on the grid of the frame, by nearest neighbour; tre_mm: mean
-    distance of landmarks; ncc: Pearson's correlation of what the network sees; folds_percent: of the frame's inner
-    voxels, with determinants of forward differences at 0 or below. `before` is without the deformation, only centres
-    brought together. Raises `DataError` naming files that do not go together.
+    dice: mean over the labels that both images hold, on the grid of the model's box, by nearest neighbour;
+    tre_mm: mean distance of landmarks; ncc: Pearson's correlation of the model inputs; folding_percent: voxel centres
+    of the box with `det J <= 0`, J in closed form; inverse_error_mm, inverse_error_max_mm: mean and maximum of
+    `|inverse(phi(x)) - x|` at the voxel centres. Names with `before` measure the initial alignment of the inputs.
+    Measures without labels, landmarks or a predicted inverse are left out.
+
+    Raises `DataError` naming files that do not belong together.
     """
-    grid = frame_grid(seen.frame)
-    fixed, moving = seen[pair.fixed], seen[pair.moving]
-    phi = system(fixed.values[None].to(device), moving.values[None].to(device)).forward
-    centres = grid.voxel_centres().reshape(1, -1, grid.dimension)
-    moved = torch.cat([phi(part.to(device)).cpu() for part in centres.split(POINTS, dim=1)], dim=1)
-    warped = interpolate_batch(moving.values[None], grid, moved).reshape(fixed.values.shape)
-    displacement = (moved - centres).transpose(1, 2).reshape(1, grid.dimension, *grid.shape)
-    inner = [n - 1 for n in grid.shape]
-    determinants = determinant(dense_jacobian(displacement, grid)).reshape(1, *inner)
+    grid = input_grid(inputs.settings)
+    fixed, moving = inputs[pair.fixed], inputs[pair.moving]
+    prediction: MapPair = model(fixed.values[None].to(device), moving.values[None].to(device))
+    displaced, determinants = _evaluate(prediction.forward, grid, device)
+    warped = interpolate_batch(moving.values[None], grid, displaced[None]).reshape(fixed.values.shape)
+    folding = FoldingStatistics()
+    folding.add(determinants)
     measures = {
         "ncc": 1 - float(ncc(fixed.values.flatten(1), warped.flatten(1))),
         "ncc_before": 1 - float(ncc(fixed.values.flatten(1), moving.values.flatten(1))),
-        "folds_percent": 100 * float((determinants <= 0).double().mean()),
+        "folding_percent": folding.result().folding_percent,
     }
-    phi_on = _between(phi, fixed, moving, device)
-    nothing = _between(lambda points: points, fixed, moving, device)
-    for name, transform in (("", phi_on), ("_before", nothing)):
-        measures |= _of_files(pair, seen.index, grid, fixed.centre, transform, name)
+    transform = world_transform(_in_blocks(prediction.forward, device), fixed, moving)
+    if prediction.inverse is not None:
+        inverse = world_transform(_in_blocks(prediction.inverse, device), moving, fixed)
+        measures |= _inverse_errors(transform, inverse, grid.transformed(fixed.to_world))
+    aligned = world_transform(lambda points: points, fixed, moving)
+    for suffix, each in (("", transform), ("_before", aligned)):
+        measures |= _measure_files(pair, inputs.index, grid.transformed(fixed.to_world), each, suffix)
     name = f"{pair.fixed}--{pair.moving}"
-    return ValidatedPair(name, fixed.values, moving.values, warped, moved[0], determinants, measures)
+    return ValidatedPair(name, fixed.values, moving.values, warped, displaced, determinants, measures)
 
 
 def mean_measures(rows: Tensor) -> dict[str, float]:
@@ -82,39 +100,54 @@ def mean_measures(rows: Tensor) -> dict[str, float]:
 
 
 def row_of(measures: dict[str, float]) -> Tensor:
-    """Return the measures of a pair as `mean_measures` takes them."""
+    """Return the measures of a pair as a row of `mean_measures`."""
     return torch.tensor([measures.get(name, torch.nan) for name in MEASURES], dtype=torch.float64)
 
 
 def score(measures: dict[str, float]) -> tuple[str, float]:
-    """Return the measure by which models are compared, and its value, the larger the better."""
+    """Return the name of the measure that ranks models, and its value, signed such that larger is better."""
     name = next(name for name in LARGER_IS_BETTER if name in measures)
     return name, LARGER_IS_BETTER[name] * measures[name]
 
 
-def _between(phi: PointMap, fixed: Seen, moving: Seen, device: torch.device) -> PointMap:
-    """Return `phi(x - c_fixed) + c_moving` for world points `(..., D)`."""
+def _evaluate(maps: Maps, grid: Grid, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return values `(N, D)` and Jacobian determinants `(1, *shape)` at the voxel centres of `grid`, on the CPU."""
+    values, determinants = [], []
+    for points in grid.voxel_centres().reshape(1, -1, grid.dimension).split(POINTS, dim=1):
+        displaced, jacobians = maps.value_and_jacobian(points.to(device))
+        values.append(displaced[0].cpu())
+        determinants.append(determinant(jacobians[0]).cpu())
+    return torch.cat(values), torch.cat(determinants).reshape(1, *grid.shape)
 
-    def transform(points: Tensor) -> Tensor:
-        near = (points.double() - fixed.centre).reshape(1, -1, points.shape[-1]).float()
-        parts = [phi(part.to(device)).cpu() for part in near.split(POINTS, dim=1)]
-        return torch.cat(parts, dim=1).double().reshape(points.shape) + moving.centre
 
-    return transform
+def _in_blocks(maps: Maps, device: torch.device) -> PointMap:
+    """Return the map of a batch of one pair as a function of points `(..., D)` on the CPU."""
+
+    def evaluate(points: Tensor) -> Tensor:
+        blocks = points.reshape(1, -1, points.shape[-1]).split(POINTS, dim=1)
+        return torch.cat([maps(block.to(device)).cpu() for block in blocks], dim=1).reshape(points.shape)
+
+    return evaluate
 
 
-def _of_files(
-    pair: DatasetPair, index: DatasetIndex, grid: Grid, centre: Tensor, transform: PointMap, suffix: str
+def _inverse_errors(transform: PointMap, inverse: PointMap, grid: Grid) -> dict[str, float]:
+    errors = StreamingInverseError(inverse, stride=1)
+    points = grid.voxel_centres().double()
+    errors.add(points, transform(points), None)
+    return {"inverse_error_mm": errors.mean, "inverse_error_max_mm": errors.maximum}
+
+
+def _measure_files(
+    pair: DatasetPair, index: DatasetIndex, grid: Grid, transform: PointMap, suffix: str
 ) -> dict[str, float]:
-    """Return Dice of labels and error of landmarks, where the index names both files, or the one."""
-    found = {}
-    labels = [index.image(id).labels for id in (pair.fixed, pair.moving)]
-    if labels[0] is not None and labels[1] is not None:
-        fixed, moving = read_image(index.path(labels[0])), read_image(index.path(labels[1]))
-        there = grid.transformed(AffineTransform.translation(centre).matrix)
-        shares = dice(resample(fixed, there, lambda points: points, "nearest"), moving, transform)
-        found[f"dice{suffix}"] = sum(shares.values()) / len(shares)
+    """Return the Dice of labels and the error of landmarks for which the index names files; Dice on `grid`."""
+    measures = {}
+    label_files = [index.image(id).labels for id in (pair.fixed, pair.moving)]
+    if label_files[0] is not None and label_files[1] is not None:
+        fixed, moving = read_image(index.path(label_files[0])), read_image(index.path(label_files[1]))
+        scores = dice(resample(fixed, grid, lambda points: points, "nearest"), moving, transform)
+        measures[f"dice{suffix}"] = sum(scores.values()) / len(scores)
     if pair.landmarks is not None:
         errors = landmark_errors(transform, read_point_pairs(index.path(pair.landmarks)))
-        found[f"tre{suffix}_mm"] = float(errors.after.mean())
-    return found
+        measures[f"tre{suffix}_mm"] = float(errors.after.mean())
+    return measures

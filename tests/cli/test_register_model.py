@@ -74,7 +74,7 @@ def test_the_plan(succeed: Call, flat: Path, models: Path, tmp_path: Path) -> No
     printed = succeed("register", *options, "--device", "cpu").out
     assert f"prediction by {path}" in printed and "latent grids" in printed and "level 1" not in printed
     printed = succeed("register", *options, "--refine", 30, "--config", flat / "quick.toml").out
-    assert "level 2" in printed and "pooled at 256 patches" in printed and "affine" not in printed
+    assert "level 2" in printed and "pooled at 256 points" in printed and "affine" not in printed
     assert not (tmp_path / "out").exists()
 
 
@@ -88,7 +88,7 @@ def test_what_does_not_go_together(call: Call, flat: Path, solid: Path, models: 
         ([*dense, "--initial", "none"], 2, "--initial: does not go with --model"),
         ([*dense, "--transform", "rigid"], 2, "--transform: does not go with --model"),
         (["--model", models / "unet-2.safetensors", "--refine", 3], 2, "a model of system 'unet' predicts a displ"),
-        (["--model", models / "dense-3.safetensors"], 3, "expected a 3-D image, as frame.shape says, found 2-D"),
+        (["--model", models / "dense-3.safetensors"], 3, "expected a 3-D image, as in input.shape, found 2-D"),
         (["--model", tmp_path / "none"], 3, "none: no such file; expected a model"),
         (["--model", tmp_path / "model.nii.gz"], 3, "model.nii.gz: not a model"),
     ):

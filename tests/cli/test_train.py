@@ -10,11 +10,11 @@ import torch
 import nephi
 from nephi.models import (
     EncoderSettings,
-    FrameSettings,
+    InputSettings,
     ModelSettings,
     StoredModel,
     build_system,
-    frame_grid,
+    input_grid,
     write_model,
 )
 from nephi.settings import TrainingObjectiveSettings
@@ -38,8 +38,8 @@ def folder(tmp_path: Path) -> Path:
         nephi.datasets.DatasetIndex("noise", 2, images, {"train": split}), tmp_path / "data"
     )
     (tmp_path / "c.toml").write_text(ONE_STEP)
-    settings, frame = ModelSettings(encoder=EncoderSettings((4,))), FrameSettings((16, 16), (1.0, 1.0))
-    system = build_system(settings, frame_grid(frame), torch.Generator().manual_seed(0))
+    settings, frame = ModelSettings(encoder=EncoderSettings((4,))), InputSettings((16, 16), (1.0, 1.0))
+    system = build_system(settings, input_grid(frame), torch.Generator().manual_seed(0))
     write_model(StoredModel(settings, frame, TrainingObjectiveSettings(points=50), system), tmp_path / "m.safetensors")
     return tmp_path
 

@@ -140,9 +140,9 @@ def model(folder: Path) -> None:
     settings = models.ModelSettings(
         field=FieldSettings(spacings=(96.0, 48.0)), encoder=models.EncoderSettings((4, 8, 8), pooled=2, features=8)
     )
-    frame = models.FrameSettings((32, 24, 28), (12.0, 12.0, 12.0), (-1000.0, 200.0), mask="lungs", centre="mask")
+    frame = models.InputSettings((32, 24, 28), (12.0, 12.0, 12.0), (-1000.0, 200.0), mask="lungs", centre="mask")
     generator = torch.Generator().manual_seed(0)
-    system = models.build_system(settings, models.frame_grid(frame), generator)
+    system = models.build_system(settings, models.input_grid(frame), generator)
     with torch.no_grad():
         for name, parameter in system.named_parameters():
             if "decoder.last" in name:

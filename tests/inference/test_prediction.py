@@ -15,7 +15,7 @@ from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.inference import Refinement, plan_prediction, predict
 from nephi.io import write_image
-from nephi.models import bring, model_bytes, read_model, write_model
+from nephi.models import model_bytes, read_model, to_model_input, write_model
 from nephi.objective import compiled_objective
 from nephi.settings import preset
 
@@ -34,10 +34,10 @@ def test_the_prediction_is_the_networks_between_the_centres(name: str, dimension
     stored, (fixed, moving) = model(name, dimension), pair(dimension)
     result = predict(fixed, moving, model=stored, device="cpu")
     assert result.history == [] and set(result.usage.stages) == {"prepare", "predict"}
-    seen = [bring(image, None, stored.frame) for image in (fixed, moving)]
+    inputs = [to_model_input(image, None, stored.frame) for image in (fixed, moving)]
     points = probes(fixed.grid)
-    phi, inverse, _ = stored.system(*(each.values[None] for each in seen))
-    centres = [each.centre for each in seen]
+    phi, inverse, _ = stored.system(*(each.values[None] for each in inputs))
+    centres = [each.to_world[:-1, -1] for each in inputs]
     expected = phi((points - centres[0])[None].float())[0].double() + centres[1]
     # Tables are stored in half precision.
     torch.testing.assert_close(result.transform(points), expected, rtol=0, atol=3e-3)
@@ -138,10 +138,12 @@ def test_masks_bring_their_centres_together(dimension: int) -> None:
         middle = image.grid.centre_world() + shift
         inside = (image.grid.voxel_centres().double() - middle).norm(dim=-1) < 15
         masks.append(image.with_data(inside.to(torch.uint8)))
-    with pytest.raises(DataError, match="expected a mask with it"):
+    with pytest.raises(DataError, match="expected a mask for input"):
         predict(fixed, moving, model=stored, device="cpu")
     result = predict(fixed, moving, model=stored, fixed_mask=masks[0], moving_mask=masks[1], device="cpu")
-    centres = [bring(i, m, stored.frame).centre for i, m in zip((fixed, moving), masks, strict=True)]
+    centres = [
+        to_model_input(i, m, stored.frame).to_world[:-1, -1] for i, m in zip((fixed, moving), masks, strict=True)
+    ]
     torch.testing.assert_close(result.stored.affine.matrix[:-1, -1], centres[1] - centres[0])
     assert float((centres[1] - moving.grid.centre_world()).mean()) == pytest.approx(6.0, abs=1.0)
 
@@ -156,7 +158,9 @@ def test_masks_may_lie_on_grids_of_their_own(dimension: int) -> None:
         inside = (grid.voxel_centres().double() - middle - 2).norm(dim=-1) < 12
         masks.append(Image(inside.to(torch.uint8), grid, name="mask"))
     result = predict(fixed, moving, model=stored, fixed_mask=masks[0], moving_mask=masks[1], device="cpu")
-    centres = [bring(i, m, stored.frame).centre for i, m in zip((fixed, moving), masks, strict=True)]
+    centres = [
+        to_model_input(i, m, stored.frame).to_world[:-1, -1] for i, m in zip((fixed, moving), masks, strict=True)
+    ]
     torch.testing.assert_close(result.stored.affine.matrix[:-1, -1], centres[1] - centres[0])
     fitted = result.pair.fixed_mask
     assert fitted is not None and fitted.grid.same_as(fixed.grid)
@@ -259,7 +263,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
         predict(fixed, moving, model=model("unet", 2), refinement=Refinement(3))
     with pytest.raises(UsageError, match="a model predicts deformable transforms, got 'rigid'"):
         predict(fixed, moving, model=model("dense", 2), settings=replace(preset("generic"), transform="rigid"))
-    with pytest.raises(DataError, match="fixed: expected a 3-D image, as frame"):
+    with pytest.raises(DataError, match=r"fixed: expected a 3-D image, as in input\.shape"):
         predict(fixed, moving, model=model("dense", 3), device="cpu")
     with pytest.raises(DataError, match=r"none\.safetensors: no such file"):
         predict(fixed, moving, model=tmp_path / "none.safetensors")

@@ -6,7 +6,7 @@ import torch
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.metrics import Regularity, inside_mask, jacobian_image, regularity
-from nephi.metrics.regularity import FieldStatistics
+from nephi.metrics.regularity import FoldingStatistics
 from nephi.transforms import AffineTransform
 
 
@@ -49,13 +49,13 @@ def test_result_is_independent_of_the_slabs(grid, ripples, monkeypatch) -> None:
 
 
 def test_statistics_without_points_are_those_of_the_identity() -> None:
-    statistics = FieldStatistics()
+    statistics = FoldingStatistics()
     statistics.add(torch.zeros(0))
     assert statistics.result() == Regularity(0.0, 0.0, 1.0, 0)
 
 
 def test_a_determinant_of_zero_counts_as_a_fold() -> None:
-    statistics = FieldStatistics()
+    statistics = FoldingStatistics()
     statistics.add(torch.tensor([1.0, 0.0, -1.0, 1.0]))
     assert statistics.result().folding_percent == 50
 

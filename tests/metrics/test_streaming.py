@@ -13,7 +13,7 @@ from torch import Tensor
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.metrics import Regularity, StreamingFoldingStatistics
-from nephi.metrics.regularity import FieldStatistics
+from nephi.metrics.regularity import FoldingStatistics
 
 
 def displacement(grid: Grid) -> Tensor:
@@ -41,7 +41,7 @@ def streamed(
 
 
 def statistics(determinants: Tensor) -> Regularity:
-    folding = FieldStatistics()
+    folding = FoldingStatistics()
     folding.add(determinants)
     return folding.result()
 

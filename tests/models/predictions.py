@@ -11,13 +11,13 @@ from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.models import (
     EncoderSettings,
-    FrameSettings,
+    InputSettings,
     ModelSettings,
     NephiSystem,
     StoredModel,
     UNetSettings,
     build_system,
-    frame_grid,
+    input_grid,
 )
 from nephi.settings import TrainingObjectiveSettings
 
@@ -36,9 +36,9 @@ SYSTEMS = {
 def model(name: str, dimension: int, **frame: object) -> StoredModel:
     """A system with its last layers away from zero: it moves points by millimetres, and without folds."""
     shape, spacing = (24, 20, 18)[:dimension], (3.0, 4.0, 3.5)[:dimension]
-    seen = replace(FrameSettings(shape, spacing), **frame)
+    seen = replace(InputSettings(shape, spacing), **frame)
     generator = torch.Generator().manual_seed(5)
-    system = build_system(SYSTEMS[name], frame_grid(seen), generator)
+    system = build_system(SYSTEMS[name], input_grid(seen), generator)
     last = [p for n, p in system.named_parameters() if "decoder.last" in n or n.startswith("network.last")]
     with torch.no_grad():
         for parameter in last:

@@ -12,12 +12,12 @@ from nephi.errors import DataError
 from nephi.fields import FieldSettings
 from nephi.models import (
     EncoderSettings,
-    FrameSettings,
+    InputSettings,
     ModelSettings,
     StoredModel,
     UNetSettings,
     build_system,
-    frame_grid,
+    input_grid,
     model_bytes,
     model_tensors,
     read_model,
@@ -34,12 +34,12 @@ MODELS = {
     "auto-decoder": ModelSettings("auto-decoder", pairs=5, field=FIELD),
     "unet": ModelSettings("unet", unet=UNetSettings((4, 4))),
 }
-FRAMES = {2: FrameSettings((20, 14), (2.0, 3.0)), 3: FrameSettings((12, 14, 10), (2.0, 3.0, 4.0))}
+FRAMES = {2: InputSettings((20, 14), (2.0, 3.0)), 3: InputSettings((12, 14, 10), (2.0, 3.0, 4.0))}
 
 
 def stored(name: str, dimension: int) -> StoredModel:
     frame = FRAMES[dimension]
-    system = build_system(MODELS[name], frame_grid(frame), torch.Generator().manual_seed(3))
+    system = build_system(MODELS[name], input_grid(frame), torch.Generator().manual_seed(3))
     with torch.no_grad():
         for parameter in system.parameters():
             parameter += 0.01  # away from the identity

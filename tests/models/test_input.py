@@ -1,4 +1,4 @@
-"""What a network sees: values at the right places of the world, smoothed where voxels get larger."""
+"""The input of a model: values at the right positions of the world, smoothed where voxels become larger."""
 
 from dataclasses import replace
 
@@ -9,10 +9,11 @@ from torch import Tensor
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
 from nephi.images import Image
-from nephi.models import FrameSettings, bring, frame_grid
+from nephi.models import InputSettings, input_grid, to_model_input, world_transform
 from nephi.phantoms import lung_phantom
+from nephi.transforms import AffineTransform
 
-FRAMES = {2: FrameSettings((20, 14), (2.0, 3.0)), 3: FrameSettings((20, 14, 10), (2.0, 3.0, 4.0))}
+SETTINGS = {2: InputSettings((20, 14), (2.0, 3.0)), 3: InputSettings((20, 14, 10), (2.0, 3.0, 4.0))}
 
 
 def wave(points: Tensor) -> Tensor:
@@ -36,41 +37,84 @@ def test_values_are_those_of_the_world_around_the_centre(dimension: int, spacing
         spacing = 1.3
     grid = oblique(dimension, spacing)
     image = Image((100 * wave(grid.voxel_centres())).to(torch.int16), grid)
-    frame = replace(FRAMES[dimension], window=(-100.0, 100.0))
-    seen = bring(image, None, frame)
-    torch.testing.assert_close(seen.centre, grid.centre_world())
-    expected = (wave(frame_grid(frame).voxel_centres() + seen.centre) + 1) / 2
-    assert seen.values.shape == (1, *frame.shape) and seen.values.dtype == torch.float32
-    assert float((seen.values[0] - expected).abs().max()) < 0.02
+    settings = replace(SETTINGS[dimension], window=(-100.0, 100.0))
+    model_input = to_model_input(image, None, settings)
+    torch.testing.assert_close(model_input.to_world[:-1, -1], grid.centre_world())
+    expected = (wave(input_grid(settings).voxel_centres() + model_input.to_world[:-1, -1]) + 1) / 2
+    assert model_input.values.shape == (1, *settings.shape) and model_input.values.dtype == torch.float32
+    assert float((model_input.values[0] - expected).abs().max()) < 0.02
 
 
-def test_the_frame_is_centred_on_the_origin(dimension: int) -> None:
-    torch.testing.assert_close(frame_grid(FRAMES[dimension]).centre_world(), torch.zeros(dimension).double())
+def test_the_field_of_view_is_scaled_to_the_box(dimension: int) -> None:
+    """Its outer voxel borders come to lie on those of the box, and masks follow."""
+    settings = replace(SETTINGS[dimension], window=(-100.0, 100.0), extent="image", mask="given")
+    grid = Grid.from_spacing((50, 40, 30)[:dimension], (1.7, 2.3, 0.9)[:dimension], (12.0, -30.0, 7.0)[:dimension])
+    image = Image(100 * wave(grid.voxel_centres()).float(), grid)
+    mask = Image((grid.voxel_centres()[..., 0] > float(grid.centre_world()[0])).to(torch.uint8), grid)
+    model_input = to_model_input(image, mask, settings)
+    box = input_grid(settings)
+    borders = [each.voxel_to_world_points(torch.tensor(each.shape).double() - 0.5) for each in (box, grid)]
+    to_world = AffineTransform(model_input.to_world)
+    torch.testing.assert_close(to_world(borders[0]), borders[1])
+    torch.testing.assert_close(to_world(box.centre_world()), grid.centre_world())
+    points = to_world(box.voxel_centres().double())
+    inner = (slice(1, -1),) * dimension
+    assert float((model_input.values[0] - (wave(points) + 1) / 2)[inner].abs().max()) < 0.05
+    assert model_input.mask is not None
+    assert torch.equal(model_input.mask[0] > 0, points[..., 0] > float(grid.centre_world()[0]))
 
 
-def test_what_no_voxel_can_show_is_smoothed_away(dimension: int) -> None:
+def test_an_oblique_field_of_view_fits_into_the_box(dimension: int) -> None:
+    grid = oblique(dimension, 4.0)
+    settings = replace(SETTINGS[dimension], extent="image", window=(0.0, 1.0))
+    model_input = to_model_input(Image(torch.rand(grid.shape), grid), None, settings)
+    corners = AffineTransform(model_input.to_world).inverse()(grid.corners_world())
+    half = torch.tensor(settings.shape).double() * torch.tensor(settings.spacing).double() / 2
+    assert bool((corners.abs() < half).all()) and bool((corners.abs().amax(dim=0) > 0.9 * half).all())
+
+
+def test_a_map_of_the_box_in_the_worlds_of_the_images(dimension: int) -> None:
+    """phi(x) = T_moving(phi_box(T_fixed^-1 x))."""
+    grids = oblique(dimension, 4.0), Grid.from_spacing((30, 20, 25)[:dimension], (2.0, 3.0, 2.5)[:dimension])
+    settings = replace(SETTINGS[dimension], extent="image")
+    fixed, moving = (to_model_input(Image(torch.rand(grid.shape), grid), None, settings) for grid in grids)
+    points = grids[0].corners_world()
+    aligned = world_transform(lambda x: x, fixed, moving)(points)
+    expected = AffineTransform(moving.to_world)(AffineTransform(fixed.to_world).inverse()(points))
+    torch.testing.assert_close(aligned, expected, rtol=0, atol=1e-4)
+    back = world_transform(lambda x: x, moving, fixed)(aligned)
+    torch.testing.assert_close(back, points, rtol=0, atol=1e-4)
+
+
+def test_the_box_is_centred_on_the_origin(dimension: int) -> None:
+    torch.testing.assert_close(input_grid(SETTINGS[dimension]).centre_world(), torch.zeros(dimension).double())
+
+
+def test_detail_below_a_voxel_is_smoothed_away(dimension: int) -> None:
     """Stripes of one voxel would come out as stripes of any width."""
     grid = Grid.from_spacing((90, 80, 70)[:dimension], [0.5] * dimension)
     stripes = torch.arange(90).reshape(-1, *(1,) * (dimension - 1)) % 2
-    values = bring(Image(stripes.expand(grid.shape).to(torch.uint8), grid), None, FRAMES[dimension]).values
-    inside = values[(0, *(slice(n // 2 - 2, n // 2 + 2) for n in FRAMES[dimension].shape))]
+    values = to_model_input(Image(stripes.expand(grid.shape).to(torch.uint8), grid), None, SETTINGS[dimension]).values
+    inside = values[(0, *(slice(n // 2 - 2, n // 2 + 2) for n in SETTINGS[dimension].shape))]
     assert float((inside - 0.5).abs().max()) < 0.02
 
 
-def test_an_image_on_the_frame_is_seen_as_it_is(dimension: int) -> None:
-    frame = replace(FRAMES[dimension], window=(0.0, 1.0))
-    image = Image(torch.rand(frame.shape, generator=torch.Generator().manual_seed(0)), frame_grid(frame))
-    torch.testing.assert_close(bring(image, None, frame).values[0], image.data, atol=1e-5, rtol=0)
+def test_an_image_on_the_box_is_unchanged(dimension: int) -> None:
+    settings = replace(SETTINGS[dimension], window=(0.0, 1.0))
+    image = Image(torch.rand(settings.shape, generator=torch.Generator().manual_seed(0)), input_grid(settings))
+    torch.testing.assert_close(to_model_input(image, None, settings).values[0], image.data, atol=1e-5, rtol=0)
 
 
-def test_beyond_the_border_there_is_nothing(dimension: int) -> None:
+def test_values_beyond_the_border_are_zero(dimension: int) -> None:
     grid = Grid.from_spacing((4,) * dimension, [2.0] * dimension)
-    values = bring(Image(torch.rand(grid.shape) + 1, grid), None, replace(FRAMES[dimension], window=(0.0, 1.0))).values
+    values = to_model_input(
+        Image(torch.rand(grid.shape) + 1, grid), None, replace(SETTINGS[dimension], window=(0.0, 1.0))
+    ).values
     assert float(values[(0,) * (dimension + 1)]) == 0
     assert float(values.max()) == 1
 
 
-def test_the_mask_is_centred_and_cut_out(dimension: int) -> None:
+def test_the_mask_is_centred_and_its_outside_filled(dimension: int) -> None:
     grid = oblique(dimension, 4.0)
     image = Image(torch.rand(grid.shape) + 1, grid)
     inside = torch.zeros(grid.shape, dtype=torch.uint8)
@@ -78,63 +122,73 @@ def test_the_mask_is_centred_and_cut_out(dimension: int) -> None:
     doubled = grid.affine @ torch.diag(torch.tensor([2.0] * dimension + [1.0], dtype=torch.float64))
     coarse = Grid(tuple(n // 2 for n in grid.shape), doubled)
     own = Image(inside[(slice(None, None, 2),) * dimension], coarse, name="mask")
-    frame = replace(FRAMES[dimension], mask="given", outside_mask="dark", centre="mask", window=(0.0, 1.0))
-    seen = bring(image, own, frame)
-    torch.testing.assert_close(seen.centre, grid.voxel_to_world_points(torch.tensor([10.0] * dimension).double()))
-    from_centre = frame_grid(frame).voxel_centres().norm(dim=-1)
-    assert bool((seen.values[0][from_centre < 9] == 1).all())
-    assert bool((seen.values[0][from_centre > 21.5] == 0).all())
-    assert seen.mask is not None and torch.equal(seen.mask > 0, seen.values > 0)
-    bright = bring(image, own, replace(frame, outside_mask="bright"))
+    settings = replace(SETTINGS[dimension], mask="given", outside_mask="dark", centre="mask", window=(0.0, 1.0))
+    model_input = to_model_input(image, own, settings)
+    torch.testing.assert_close(
+        model_input.to_world[:-1, -1], grid.voxel_to_world_points(torch.tensor([10.0] * dimension).double())
+    )
+    from_centre = input_grid(settings).voxel_centres().norm(dim=-1)
+    assert bool((model_input.values[0][from_centre < 9] == 1).all())
+    assert bool((model_input.values[0][from_centre > 21.5] == 0).all())
+    assert model_input.mask is not None and torch.equal(model_input.mask > 0, model_input.values > 0)
+    bright = to_model_input(image, own, replace(settings, outside_mask="bright"))
     assert bool((bright.values[0][from_centre > 21.5] == 1).all())
 
 
-def test_masks_are_found_or_asked_for() -> None:
-    frame = replace(FRAMES[3], mask="lungs", centre="mask")
+def test_masks_are_segmented_or_required() -> None:
+    settings = replace(SETTINGS[3], mask="lungs", centre="mask")
     pair = lung_phantom(seed=1, shape=(44, 34, 36))
-    found, given = (bring(pair.fixed, mask, frame).centre for mask in (None, pair.fixed_mask))
+    found, given = (to_model_input(pair.fixed, mask, settings).to_world[:-1, -1] for mask in (None, pair.fixed_mask))
     assert 0 < float((found - given).norm()) < 15
-    with pytest.raises(DataError, match=r'expected a mask with it, for frame\.mask = "given"'):
-        bring(pair.fixed, None, replace(frame, mask="given"))
-    frame = replace(frame, mask="foreground")
-    assert float((bring(pair.fixed, None, frame).centre - pair.fixed.grid.centre_world()).norm()) < 30
+    with pytest.raises(DataError, match=r'expected a mask for input\.mask = "given"'):
+        to_model_input(pair.fixed, None, replace(settings, mask="given"))
+    settings = replace(settings, mask="foreground")
+    assert (
+        float((to_model_input(pair.fixed, None, settings).to_world[:-1, -1] - pair.fixed.grid.centre_world()).norm())
+        < 30
+    )
 
 
-def test_a_window_of_the_images_own() -> None:
+def test_the_window_follows_each_image() -> None:
     grid = Grid.from_spacing((30, 30), [2.0, 2.0])
     data = torch.rand(grid.shape, generator=torch.Generator().manual_seed(0))
-    values = [bring(Image(scale * data - 7, grid), None, FRAMES[2]).values for scale in (1.0, 1000.0)]
+    values = [to_model_input(Image(scale * data - 7, grid), None, SETTINGS[2]).values for scale in (1.0, 1000.0)]
     torch.testing.assert_close(*values, atol=1e-4, rtol=0)
     assert 0.9 < float(values[0].max()) <= 1
 
 
-def test_what_cannot_be_seen_is_refused(dimension: int) -> None:
+def test_unsuitable_images_are_refused(dimension: int) -> None:
     grid = Grid.from_spacing((9,) * dimension, [1.0] * dimension)
-    with pytest.raises(DataError, match=f"odd: expected a {5 - dimension}-D image, as frame.shape says"):
-        bring(Image(torch.rand(grid.shape), grid, name="odd"), None, FRAMES[5 - dimension])
+    with pytest.raises(DataError, match=f"odd: expected a {5 - dimension}-D image, as in input.shape"):
+        to_model_input(Image(torch.rand(grid.shape), grid, name="odd"), None, SETTINGS[5 - dimension])
     with pytest.raises(DataError, match="odd: expected finite voxels"):
-        bring(Image(torch.full(grid.shape, torch.nan), grid, name="odd"), None, FRAMES[dimension])
+        to_model_input(Image(torch.full(grid.shape, torch.nan), grid, name="odd"), None, SETTINGS[dimension])
     with pytest.raises(DataError, match="odd: expected an image with contrast"):
-        bring(Image(torch.ones(grid.shape), grid, name="odd"), None, FRAMES[dimension])
+        to_model_input(Image(torch.ones(grid.shape), grid, name="odd"), None, SETTINGS[dimension])
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"shape": (8,)}, r"frame.shape: expected 2 or 3 numbers of voxels of 2 or more, got \(8,\)"),
-        ({"spacing": (1.0,)}, r"frame.spacing: expected 2 lengths in mm above 0, got \(1.0,\)"),
-        ({"spacing": (1.0, 0.0)}, "frame.spacing: expected 2 lengths"),
-        ({"window": (2.0, 1.0)}, "frame.window: expected two numbers, low below high"),
-        ({"percentiles": (50.0, 40.0)}, "frame.percentiles: expected"),
-        ({"mask": "brain"}, "frame.mask: expected one of none, given, lungs, foreground, got 'brain'"),
-        ({"centre": "middle"}, "frame.centre: expected one of"),
+        ({"shape": (8,)}, r"input.shape: expected 2 or 3 numbers of voxels of at least 2, got \(8,\)"),
+        ({"spacing": (1.0,)}, r"input.spacing: expected 2 lengths in mm above 0, got \(1.0,\)"),
+        ({"spacing": (1.0, 0.0)}, "input.spacing: expected 2 lengths"),
+        ({"window": (2.0, 1.0)}, "input.window: expected two numbers, low below high"),
+        ({"percentiles": (50.0, 40.0)}, "input.percentiles: expected"),
+        ({"mask": "brain"}, "input.mask: expected one of none, given, lungs, foreground, got 'brain'"),
+        ({"extent": "world"}, "input.extent: expected one of fixed, image, got 'world'"),
+        (
+            {"mask": "given", "centre": "mask", "extent": "image"},
+            'input.centre: expected "image" for extent = "image", got "mask"',
+        ),
+        ({"centre": "middle"}, "input.centre: expected one of"),
         (
             {"outside_mask": "dark"},
-            'frame.mask: expected given, lungs or foreground for outside_mask = "dark", got none',
+            'input.mask: expected given, lungs or foreground for outside_mask = "dark", got none',
         ),
-        ({"centre": "mask"}, 'frame.mask: expected given, lungs or foreground for centre = "mask", got none'),
+        ({"centre": "mask"}, 'input.mask: expected given, lungs or foreground for centre = "mask", got none'),
     ],
 )
-def test_settings_that_cannot_be(change: dict[str, object], message: str) -> None:
+def test_invalid_settings_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        replace(FRAMES[2], **change)
+        replace(SETTINGS[2], **change)

@@ -12,7 +12,7 @@ import torch
 
 import nephi
 from nephi.fields import FieldSettings
-from nephi.models import EncoderSettings, FrameSettings, ModelSettings, UNetSettings
+from nephi.models import EncoderSettings, InputSettings, ModelSettings, UNetSettings
 from nephi.phantoms import silhouettes
 from nephi.settings import TrainingObjectiveSettings
 from nephi.training import AugmentSettings, DataSettings, LoopSettings, TrainSettings
@@ -67,7 +67,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(shapes: Path) -> TrainSettings:
     return TrainSettings(
         DataSettings(str(shapes)),
-        FrameSettings((SIZE, SIZE), (1.0, 1.0), window=(0.0, 1.0)),
+        InputSettings((SIZE, SIZE), (1.0, 1.0), window=(0.0, 1.0)),
         ModelSettings(field=FIELD, encoder=EncoderSettings((4, 8), features=8), unet=UNetSettings((4, 4))),
         TrainingObjectiveSettings(points=100, background_points=10),
         AUGMENT,

@@ -14,7 +14,7 @@ import torch
 
 import nephi
 from nephi.errors import DataError, NephiError, UsageError
-from nephi.models import FrameSettings
+from nephi.models import InputSettings
 from nephi.training import TrainSettings
 from nephi.training import fabric as extra
 
@@ -76,7 +76,7 @@ def test_splits_with_nothing_in_them(spoilt: TrainSettings, copy: Path, refuse: 
 
 
 def test_a_frame_of_another_dimension(settings: TrainSettings, refuse: Refuse) -> None:
-    settings = replace(settings, frame=FrameSettings((8, 8, 8), (1.0, 1.0, 1.0)))
+    settings = replace(settings, frame=InputSettings((8, 8, 8), (1.0, 1.0, 1.0)))
     refuse(settings, UsageError, "frame.shape: expected 2 numbers, as the data set 'shapes' is 2-D, got")
 
 

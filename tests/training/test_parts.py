@@ -13,7 +13,7 @@ from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
 from nephi.training import AugmentSettings, LoopSettings, TrainSettings, WarpSettings
 from nephi.training.augment import View, augmented
-from nephi.training.cache import SeenImages
+from nephi.training.cache import ModelInputCache
 from nephi.training.checks import check_identity
 from nephi.training.log import CsvTable
 from nephi.training.pairs import Place, Places, TrainingPairs
@@ -75,7 +75,7 @@ def test_a_step_holds_the_same_places_however_it_is_shared_out(settings: TrainSe
 
 def test_every_pair_is_drawn(shapes: Path, settings: TrainSettings) -> None:
     index = nephi.datasets.read_dataset_index(shapes)
-    pairs = TrainingPairs(index, settings, SeenImages(index, settings.frame, 0))
+    pairs = TrainingPairs(index, settings, ModelInputCache(index, settings.frame, 0))
     drawn = [pairs.drawn(Place(step, 0)) for step in range(200)]
     assert set(drawn) == set(index.pairs("train"))
 
@@ -167,11 +167,11 @@ def test_the_cache_is_bounded(shapes: Path, settings: TrainSettings, monkeypatch
         return nephi.read_image(path)
 
     monkeypatch.setattr("nephi.training.cache.read_image", counted)
-    seen = SeenImages(nephi.datasets.read_dataset_index(shapes), settings.frame, limit=2 * 24 * 24 * 4)
+    seen = ModelInputCache(nephi.datasets.read_dataset_index(shapes), settings.frame, limit=2 * 24 * 24 * 4)
     for id in ("s0", "s1", "s0", "s2", "s0", "s1"):  # s2 takes the place of s1, which was used longer ago than s0
         assert seen[id].values.shape == (1, 24, 24)
     assert read == [f"s{k}.nii.gz" for k in (0, 1, 2, 1)]
-    none = SeenImages(nephi.datasets.read_dataset_index(shapes), settings.frame, limit=0)
+    none = ModelInputCache(nephi.datasets.read_dataset_index(shapes), settings.frame, limit=0)
     assert torch.equal(none["s0"].values, seen["s0"].values)
 
 

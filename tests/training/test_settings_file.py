@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nephi.errors import UsageError
-from nephi.models import StoredModel, build_system, frame_grid
+from nephi.models import StoredModel, build_system, input_grid
 from nephi.training import TrainSettings, read_train_settings, train_settings_toml
 from nephi.training.checks import check_model
 from nephi.training.settings_file import difference, lasting_table
@@ -48,7 +48,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None
 
 
 def stored(settings: TrainSettings) -> StoredModel:
-    system = build_system(settings.model, frame_grid(settings.frame), torch.Generator().manual_seed(0))
+    system = build_system(settings.model, input_grid(settings.frame), torch.Generator().manual_seed(0))
     return StoredModel(settings.model, settings.frame, settings.objective, system)
 
 

@@ -58,7 +58,7 @@ def test_what_a_run_writes(settings: TrainSettings, uninterrupted: Path) -> None
         assert row["loss"] == pytest.approx(row["similarity"] + row["gradicon"] + row["codes"], rel=1e-6)
     validated = rows(uninterrupted / "validation.csv")
     assert [row["step"] for row in validated] == [0, 4, 8, 12]
-    assert validated[0]["dice"] == validated[0]["dice_before"] and validated[0]["folds_percent"] == 0
+    assert validated[0]["dice"] == validated[0]["dice_before"] and validated[0]["folding_percent"] == 0
     assert validated[0]["tre_mm"] == validated[0]["tre_before_mm"] == pytest.approx(3 * 2**0.5)
     model = read_model(uninterrupted / "last.safetensors")
     assert (model.settings, model.frame, model.objective) == (settings.model, settings.frame, settings.objective)
@@ -108,7 +108,8 @@ def test_no_more_is_kept_than_asked(settings: TrainSettings, tmp_path: Path) -> 
     settings = with_loop(replace(settings, data=replace(settings.data, index=str(folder))), steps=2)
     found = nephi.train(settings, tmp_path / "run")
     assert found.finished and found.best == tmp_path / "run" / "best.safetensors"
-    assert set(rows(tmp_path / "run" / "validation.csv")[0]) == {"step", "ncc", "ncc_before", "folds_percent"}
+    measures = {"ncc", "ncc_before", "folding_percent", "inverse_error_mm", "inverse_error_max_mm"}
+    assert set(rows(tmp_path / "run" / "validation.csv")[0]) == {"step", *measures}
     nephi.datasets.write_dataset_index(
         nephi.datasets.DatasetIndex("bare", 2, images, {"train": splits["train"]}), folder
     )
@@ -238,11 +239,11 @@ def test_a_loss_that_is_no_number_stops_it(
     monkeypatch.setattr(Terms, "forward", broken(Terms.forward, 7, 3))
     with pytest.raises(DataError, match=r"step 8: expected a finite loss, found nan, with the pairs") as caught:
         nephi.train(settings, tmp_path / "run")
-    from nephi.training.cache import SeenImages
+    from nephi.training.cache import ModelInputCache
     from nephi.training.pairs import Place, TrainingPairs
 
     index = nephi.datasets.read_dataset_index(settings.data.index)
-    pairs = TrainingPairs(index, settings, SeenImages(index, settings.frame, 0))
+    pairs = TrainingPairs(index, settings, ModelInputCache(index, settings.frame, 0))
     named = [pairs.drawn(Place(7, k)) for k in (2, 3)]  # those it was computed with: the second batch of two
     assert f"with the pairs {', '.join(f'{p.fixed}--{p.moving}' for p in named)}; the last" in str(caught.value)
     assert read_model(tmp_path / "run" / "last.safetensors").about["step"] == 6

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,33 +11,33 @@ from torch import Tensor
 
 import nephi
 from nephi.errors import DataError
-from nephi.models import FrameSettings, System, frame_grid
+from nephi.models import InputSettings, System, input_grid
 from nephi.phantoms import silhouettes
-from nephi.training.cache import SeenImages
+from nephi.training.cache import ModelInputCache
 from nephi.training.pictures import panels
 from nephi.training.validation import ValidatedPair, chosen_pairs, mean_measures, row_of, score, validate_pair
-from nephi.transforms import MapPair
+from nephi.transforms import AffineTransform, MapPair, SingleMap, Transform
 
 SHIFT = 4.0  # mm along the first axis, from fixed to moving
 ROOM = (40, 30)
 
 
 class Known(System):
-    """Predicts what it is told to, whatever it sees."""
+    """Predict the same affine maps for all images."""
 
-    def __init__(self, phi: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, phi: Transform, inverse: Transform | None) -> None:
         super().__init__()
-        self.phi = phi
+        self.prediction = MapPair(SingleMap(phi), None if inverse is None else SingleMap(inverse))
 
     def forward(self, *_: object) -> MapPair:  # type: ignore[override]
-        return MapPair(self.phi)  # type: ignore[arg-type] # only its values are measured
+        return self.prediction
 
     def terms(self, *_: object) -> dict[str, Tensor]:
         return {}
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> SeenImages:
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> ModelInputCache:
     """A shape, and the same farther on; the moving image lies elsewhere in the world, on larger voxels."""
     folder = tmp_path_factory.mktemp("shift")
     picture, inside = (each[0] for each in silhouettes(1, torch.Generator().manual_seed(1), 30))
@@ -58,24 +58,55 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> SeenImages:
     index = nephi.datasets.DatasetIndex(
         "shift", 2, images, {"val": nephi.datasets.DatasetSplit(("a",), (pair,))}, folder=folder
     )
-    return SeenImages(index, FrameSettings(ROOM, (2.0, 2.0), window=(0.0, 1.0)), 1e6)
+    return ModelInputCache(index, InputSettings(ROOM, (2.0, 2.0), window=(0.0, 1.0)), 1e6)
 
 
-def validated(seen: SeenImages, phi: Callable[[Tensor], Tensor]) -> ValidatedPair:
-    (pair,) = chosen_pairs(seen.index, 5)
-    return validate_pair(Known(phi), pair, seen, torch.device("cpu"))
+def validated(inputs: ModelInputCache, phi: Transform, inverse: Transform | None = None) -> ValidatedPair:
+    (pair,) = chosen_pairs(inputs.index, 5)
+    return validate_pair(Known(phi, inverse), pair, inputs, torch.device("cpu"))
 
 
-def test_the_true_deformation_is_perfect(seen: SeenImages) -> None:
-    measures = validated(seen, lambda points: points + torch.tensor([SHIFT, 0.0])).measures
+def shift(first: float) -> AffineTransform:
+    return AffineTransform.translation(torch.tensor([first, 0.0], dtype=torch.float64))
+
+
+def scale(first: float) -> AffineTransform:
+    return AffineTransform(torch.diag(torch.tensor([first, 1.0, 1.0], dtype=torch.float64)))
+
+
+def test_the_true_deformation_has_no_error(inputs: ModelInputCache) -> None:
+    measures = validated(inputs, shift(SHIFT)).measures
     assert measures["dice"] == 1 and 0.5 < measures["dice_before"] < 0.95
     assert measures["tre_mm"] == pytest.approx(0, abs=1e-3) and measures["tre_before_mm"] == pytest.approx(SHIFT)
     assert measures["ncc"] == pytest.approx(1, abs=1e-4) and measures["ncc_before"] < 0.95
-    assert measures["folds_percent"] == 0
+    assert measures["folding_percent"] == 0
 
 
-def test_a_mirror_folds_everywhere(seen: SeenImages) -> None:
-    assert validated(seen, lambda points: points * torch.tensor([-1.0, 1.0])).measures["folds_percent"] == 100
+def test_a_mirror_folds_everywhere(inputs: ModelInputCache) -> None:
+    assert validated(inputs, scale(-1)).measures["folding_percent"] == 100
+
+
+def test_the_inverse_error_is_the_distance_in_the_fixed_world(inputs: ModelInputCache) -> None:
+    measures = validated(inputs, shift(SHIFT), shift(1 - SHIFT)).measures
+    assert measures["inverse_error_mm"] == pytest.approx(1.0) == measures["inverse_error_max_mm"]
+    assert "inverse_error_mm" not in validated(inputs, shift(SHIFT)).measures
+
+
+@pytest.mark.parametrize("extent", ["fixed", "image"])
+def test_folding_is_counted_at_every_voxel_centre(inputs: ModelInputCache, extent: str) -> None:
+    inputs = ModelInputCache(inputs.index, replace(inputs.settings, extent=extent), 1e6)
+    found = validated(inputs, scale(-1))
+    assert found.determinants.shape == (1, *ROOM) and bool((found.determinants == -1).all())
+
+
+def test_labels_and_landmarks_follow_a_scaled_input(inputs: ModelInputCache) -> None:
+    """The field of view is 80 mm by 60 mm, the box 40 by 60: a shift by half of SHIFT in the box is one by SHIFT."""
+    settings = replace(inputs.settings, spacing=(1.0, 2.0), extent="image")
+    scaled = ModelInputCache(inputs.index, settings, 1e6)
+    found = validated(scaled, shift(SHIFT / 2), shift(0.5 - SHIFT / 2))
+    assert found.measures["dice"] == 1 and found.measures["tre_mm"] == pytest.approx(0, abs=1e-3)
+    assert found.measures["inverse_error_mm"] == pytest.approx(1.0)
+    torch.testing.assert_close(found.fixed, inputs["fixed"].values, rtol=0, atol=1e-5)
 
 
 def test_what_is_missing_is_left_out_of_means() -> None:
@@ -92,30 +123,28 @@ def test_pairs_are_spread_over_the_split(shapes: Path) -> None:
     assert chosen_pairs(index, 2) == [every[0], every[1]] and len(chosen_pairs(index, 1)) == 1
 
 
-def test_labels_that_do_not_match_are_named(seen: SeenImages) -> None:
+def test_labels_that_do_not_match_are_named(inputs: ModelInputCache) -> None:
     with pytest.raises(DataError, match="expected label maps that share a label, found none"):
-        other = nephi.read_image(seen.index.path("moving_labels.nii.gz"))
-        nephi.write_image(other.with_data(other.data // 2), seen.index.path("moving_labels.nii.gz"))
+        other = nephi.read_image(inputs.index.path("moving_labels.nii.gz"))
+        nephi.write_image(other.with_data(other.data // 2), inputs.index.path("moving_labels.nii.gz"))
         try:
-            validated(seen, lambda points: points)
+            validated(inputs, shift(0))
         finally:
-            nephi.write_image(other, seen.index.path("moving_labels.nii.gz"))
+            nephi.write_image(other, inputs.index.path("moving_labels.nii.gz"))
 
 
-def test_pictures(seen: SeenImages) -> None:
-    grid = frame_grid(seen.frame)
+def test_pictures(inputs: ModelInputCache) -> None:
+    grid = input_grid(inputs.settings)
     height, width = ROOM[1], ROOM[0] + 2
-    identity = panels(validated(seen, lambda points: points), grid)
+    identity = panels(validated(inputs, shift(0)), grid)
     assert identity.shape == (3, height, 5 * width)
     fixed, moving, warped, lines, jacobian = (part[..., :-2] for part in identity.split(width, dim=-1))
     torch.testing.assert_close(moving, warped, atol=1e-4, rtol=0)
     assert float((fixed - warped).abs().max()) > 0.5
-    assert torch.equal(fixed[0], seen["fixed"].values[0].T.flip(0))
+    assert torch.equal(fixed[0], inputs["fixed"].values[0].T.flip(0))
     assert float(lines.min()) < 0.2 and float(lines.max()) == 1
     assert bool((jacobian == 1).all())
-    doubled = panels(validated(seen, lambda points: points * torch.tensor([2.0, 1.0])), grid)[
-        :, 2:-2, 4 * width + 2 : -6
-    ]
+    doubled = panels(validated(inputs, scale(2)), grid)[:, 2:-2, 4 * width + 2 : -6]
     assert bool((doubled[0] > 0.99).all()) and bool((doubled[1:] < 0.01).all())  # red
-    mirrored = panels(validated(seen, lambda points: points * torch.tensor([-1.0, 1.0])), grid)
+    mirrored = panels(validated(inputs, scale(-1)), grid)
     assert bool((mirrored[:, 2:-2, 4 * width + 2 : -6] == 0).all())
