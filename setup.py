@@ -52,7 +52,7 @@ class BuildWithNiivue(build_py):
     def run(self) -> None:
         missing = runpy.run_path(str(NIIVUE))["fetch_niivue"]()
         if missing:
-            print(f"warning: nephi view will not work: NiiVue was not fetched: {missing}", file=sys.stderr)
+            print(f"warning: nephi view will not work: NiiVue was not downloaded: {missing}", file=sys.stderr)
         super().run()
 
 

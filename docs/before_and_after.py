@@ -48,7 +48,7 @@ def main() -> None:
     }
     figure, axes = plt.subplots(1, len(panels), figsize=(10.5, 2.8), layout="constrained")
     for axis, (title, picture) in zip(axes, panels.items(), strict=True):
-        axis.imshow(picture, cmap="gray", vmin=0, vmax=1, origin="lower", interpolation="bilinear")
+        axis.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1, origin="lower", interpolation="bilinear")
         axis.set_title(title, fontsize=9)
         axis.set_axis_off()
     draw_deformation_grid(axes[-1], plane, result.transform)

@@ -183,6 +183,67 @@ def test_no_import_points_up() -> None:
     assert not problems, "\n".join(problems)
 
 
+def module_name(path: str) -> str:
+    """Dotted name of the module at `path`, relative to the repository, as it is installed; a package by its folder."""
+    parts = Path(path).with_suffix("").parts
+    parts = ("nephi", *parts) if parts[0] == "cli" else parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def module_graph(files: dict[str, str]) -> dict[str, set[str]]:
+    """For each module of `files` (source by path) the modules among them that it imports, wherever the import is."""
+    modules = {module_name(path) for path in files}
+    graph = {}
+    for path, source in files.items():
+        imports = imports_of(path, source)[1]
+        targets = {each.name if each.name in modules else each.module for each in imports}
+        graph[module_name(path)] = (targets & modules) - {module_name(path)}
+    return graph
+
+
+def find_cycle(graph: dict[str, set[str]]) -> list[str]:
+    """Modules of a shortest cycle of imports, the first one repeated at the end; empty without a cycle."""
+    cycles = []
+    for start in sorted(graph):
+        importer = {start: ""}  # of each module reached from `start`, breadth first
+        queue = [start]
+        for module in queue:
+            if start in graph[module]:
+                chain = [start, module]
+                while chain[-1] != start:
+                    chain.append(importer[chain[-1]])
+                cycles.append(chain[::-1])
+                break
+            for target in sorted(graph[module] - importer.keys()):
+                importer[target] = module
+                queue.append(target)
+    return min(cycles, key=len, default=[])
+
+
+def test_no_modules_import_each_other_in_a_cycle() -> None:
+    cycle = find_cycle(module_graph(sources()))
+    assert not cycle, " -> ".join(cycle)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "cycle"),
+    [
+        ("from nephi.room.b import B", "from nephi.room.a import A", "aba"),
+        ("from nephi.room.b import B", "if TYPE_CHECKING:\n    from nephi.room.a import A", "aba"),
+        ("from nephi.room.b import B", "def f():\n    from nephi.room.a import A", "aba"),
+        ("from . import b", "from .a import A", "aba"),
+        ("import nephi.room.b", "from nephi.room.c import C", "abca"),
+        ("from nephi.room.b import B", "from nephi.room import A", ""),
+        ("from nephi.room.b import B", "import torch", ""),
+    ],
+)
+def test_cycles_are_found(first: str, second: str, cycle: str) -> None:
+    third = "from nephi.room.a import A" if len(cycle) == 4 else ""
+    files = {f"nephi/room/{name}.py": text for name, text in zip("abc", (first, second, third), strict=True)}
+    found = find_cycle(module_graph(files | {"nephi/room/__init__.py": ""}))
+    assert "".join(module.removeprefix("nephi.room.") for module in found) == cycle
+
+
 def test_every_folder_is_a_room() -> None:
     folders = {path.split("/")[1] for path in sources() if path.count("/") > 1 and path.startswith("nephi/")}
     assert folders, "nothing to check in nephi/"

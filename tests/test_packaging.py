@@ -126,7 +126,7 @@ def test_niivue_of_another_hash_is_refused(
     with tarfile.open(tmp_path / "other.tgz", "w:gz") as archive:
         archive.add(tmp_path / "other.js", "package/dist/niivue.umd.js")
     fake_npm(tmp_path / "bin", monkeypatch, f"cp '{tmp_path}/other.tgz' .")
-    assert "is not the one expected" in fetching["fetch_niivue"](tmp_path / NIIVUE)
+    assert "expected hash" in fetching["fetch_niivue"](tmp_path / NIIVUE)
     assert not (tmp_path / NIIVUE).exists()
     (tmp_path / NIIVUE).write_text("alert(1)")
     assert not fetching["has_niivue"](tmp_path / NIIVUE)
@@ -137,7 +137,7 @@ def test_an_installation_without_niivue_tells_why(
     fetching: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_npm(tmp_path / "bin", monkeypatch, "echo no network >&2; exit 7")
-    assert "ended with 7: no network" in fetching["fetch_niivue"](tmp_path / NIIVUE)
+    assert "failed with exit code 7: no network" in fetching["fetch_niivue"](tmp_path / NIIVUE)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "npm" in fetching["fetch_niivue"](tmp_path / NIIVUE)
     assert not (tmp_path / NIIVUE).exists()
@@ -145,7 +145,7 @@ def test_an_installation_without_niivue_tells_why(
 
 def test_niivue_is_fetched_once(fetching: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     if not fetching["has_niivue"]():
-        pytest.skip("NiiVue was not fetched when nephi was installed")
+        pytest.skip("NiiVue was not downloaded when nephi was installed")
     monkeypatch.setenv("PATH", "")
     assert fetching["fetch_niivue"]() is None
 

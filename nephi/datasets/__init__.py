@@ -1,6 +1,7 @@
-"""Many pairs: the index of a data set, its splits and checks, tables of pairs."""
+"""Data sets: their index with images, pairs and splits, and tables of pairs."""
 
-from nephi.datasets.index import DatasetImage, DatasetIndex, DatasetPair, DatasetSource, DatasetSplit
+from nephi.datasets.entries import DatasetImage, DatasetPair, DatasetSource, DatasetSplit
+from nephi.datasets.index import DatasetIndex
 from nephi.datasets.index_file import read_dataset_index, write_dataset_index
 from nephi.datasets.pair_files import PairFiles, read_pairs
 

@@ -1,44 +1,42 @@
-"""What makes the parts of an index go together."""
+"""Validation of a data set's index: ids, paths, subjects and pairs."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING
 
-from nephi.datasets.pair_names import LONGEST, RESERVED
-from nephi.datasets.pair_rules import RULES
+from nephi.datasets.entries import PAIR_RULES, DatasetImage, DatasetPair, DatasetSplit, split_pairs
+from nephi.datasets.pair_names import MOST_BYTES, RESERVED
 from nephi.errors import DataError
 
-if TYPE_CHECKING:
-    from nephi.datasets.index import DatasetImage, DatasetIndex, DatasetPair, DatasetSplit
-
-LONGEST_ID = LONGEST // 2 - 2  # two of them name a pair
+LONGEST_ID = MOST_BYTES // 2 - 2  # two ids form the name of a pair
 SPLITS = ("train", "val", "test")
 ID = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9._]|-(?=[A-Za-z0-9._]))*"
-)  # "--" joins two ids in the name of a landmark file
+)  # no "--", which joins two ids in the name of a landmark file
 
 
-def check_index(index: DatasetIndex) -> None:
-    """Raise `DataError` naming the entry, what was expected and what was found, when something does not fit."""
-    if not index.name:
-        raise DataError("name: expected the name of the data set, found nothing")
-    if type(index.dimension) is not int or index.dimension not in (2, 3):
-        raise DataError(f"dimension: expected 2 or 3, found {index.dimension!r}")
-    if not index.images:
+def check_index(
+    name: str, dimension: int, images: tuple[DatasetImage, ...], splits: Mapping[str, DatasetSplit]
+) -> None:
+    """Raise `DataError` naming the first entry that is invalid, what was expected and what was found."""
+    if not name:
+        raise DataError("name: expected the name of the data set, found an empty text")
+    if type(dimension) is not int or dimension not in (2, 3):
+        raise DataError(f"dimension: expected 2 or 3, found {dimension!r}")
+    if not images:
         raise DataError("images: expected at least one, found none")
-    if not index.splits:
+    if not splits:
         raise DataError(f"splits: expected at least one of {', '.join(SPLITS)}, found none")
-    _check_images(index.images)
-    for name, split in index.splits.items():
-        _check_split(index, name, split)
-    _check_apart(index.splits)
+    _check_images(images)
+    for split_name, split in splits.items():
+        _check_split(images, split_name, split)
+    _check_disjoint(splits)
 
 
 def _check_images(images: tuple[DatasetImage, ...]) -> None:
-    seen: dict[str, int] = {}
-    folded: dict[str, int] = {}
+    first_use: dict[str, int] = {}  # position of the first image with an id, regardless of case
     for position, image in enumerate(images):
         entry = f"images[{position}]"
         for key in ("id", "subject"):
@@ -49,18 +47,17 @@ def _check_images(images: tuple[DatasetImage, ...]) -> None:
                 )
         if RESERVED.fullmatch(image.id) or image.id.endswith(".") or len(image.id) > LONGEST_ID:
             raise DataError(
-                f"{entry}.id: expected at most {LONGEST_ID} characters, the last no '.', and no name of a device of "
-                f"Windows, found {image.id[:LONGEST_ID]!r}; it becomes part of file names"
+                f"{entry}.id: expected at most {LONGEST_ID} characters, no '.' at the end, and no name that Windows "
+                f"reserves for devices, found {image.id[:LONGEST_ID]!r}; it becomes part of file names"
             )
-        like = folded.setdefault(image.id.casefold(), position)
-        if like != position and images[like].id != image.id:
+        first = first_use.setdefault(image.id.casefold(), position)
+        if first != position and images[first].id == image.id:
+            raise DataError(f"{entry}.id: {image.id!r} is already the id of images[{first}]; ids must be unique")
+        if first != position:
             raise DataError(
-                f"{entry}.id: {image.id!r} differs from {images[like].id!r} (images[{like}]) only in case, which some "
-                "file systems ignore; rename one of them"
+                f"{entry}.id: {image.id!r} differs from {images[first].id!r} (images[{first}]) only in case, which "
+                "some file systems ignore; rename one of them"
             )
-        if image.id in seen:
-            raise DataError(f"{entry}.id: {image.id!r} is that of images[{seen[image.id]}], too; give each its own")
-        seen[image.id] = position
         for key in ("image", "mask", "labels"):
             _check_relative(f"{entry}.{key}", getattr(image, key))
 
@@ -72,52 +69,57 @@ def _check_relative(entry: str, path: str | None) -> None:
         raise DataError(f"{entry}: expected a path relative to the index, with '/', found {path!r}")
 
 
-def _check_split(index: DatasetIndex, name: str, split: DatasetSplit) -> None:
+def _check_split(images: tuple[DatasetImage, ...], name: str, split: DatasetSplit) -> None:
     entry = f"splits.{name}"
     if name not in SPLITS:
         raise DataError(f"{entry}: expected {', '.join(SPLITS)}, found {name!r}")
-    known = {image.subject for image in index.images}
+    subjects_with_images = {image.subject for image in images}
     for subject in split.subjects:
-        if subject not in known:
-            raise DataError(f"{entry}.subjects: no image is of {subject!r}; take it out, or add its images")
+        if subject not in subjects_with_images:
+            raise DataError(f"{entry}.subjects: {subject!r} has no image; remove it, or add its images")
     if len(set(split.subjects)) < len(split.subjects):
-        raise DataError(f"{entry}.subjects: a subject is named twice; leave it once")
+        repeated = next(subject for subject in split.subjects if split.subjects.count(subject) > 1)
+        raise DataError(f"{entry}.subjects: {repeated!r} is listed more than once; list each subject once")
     if isinstance(split.pairs, str):
-        if split.pairs not in RULES:
-            raise DataError(f"{entry}.pairs: expected a list, or one of {', '.join(RULES)}, found {split.pairs!r}")
+        if split.pairs not in PAIR_RULES:
+            raise DataError(f"{entry}.pairs: expected a list, or one of {', '.join(PAIR_RULES)}, found {split.pairs!r}")
     else:
-        _check_pairs(index, entry, split.subjects, split.pairs)
-    if not index.pairs(name):
-        raise DataError(
-            f"{entry}: expected at least one pair, found none; add subjects or pairs, or take the split out"
-        )
+        _check_pairs(images, entry, split.subjects, split.pairs)
+    if not split_pairs(split, images):
+        raise DataError(f"{entry}: expected at least one pair, found none; add subjects or pairs, or remove the split")
 
 
-def _check_pairs(index: DatasetIndex, entry: str, subjects: tuple[str, ...], pairs: tuple[DatasetPair, ...]) -> None:
-    seen: set[tuple[str, str]] = set()
+def _check_pairs(
+    images: tuple[DatasetImage, ...], split_entry: str, subjects: tuple[str, ...], pairs: tuple[DatasetPair, ...]
+) -> None:
+    by_id = {image.id: image for image in images}
+    previous: set[tuple[str, str]] = set()
     for position, pair in enumerate(pairs):
-        here = f"{entry}.pairs[{position}]"
+        entry = f"{split_entry}.pairs[{position}]"
         for side in ("fixed", "moving"):
-            image = index.by_id.get(getattr(pair, side))
+            image = by_id.get(getattr(pair, side))
             if image is None:
-                raise DataError(f"{here}.{side}: expected the id of an image, found {getattr(pair, side)!r}")
+                raise DataError(f"{entry}.{side}: expected the id of an image, found {getattr(pair, side)!r}")
             if image.subject not in subjects:
-                raise DataError(f"{here}.{side}: {image.id!r} is of {image.subject!r}; add it to {entry}.subjects")
+                raise DataError(
+                    f"{entry}.{side}: {image.id!r} is an image of {image.subject!r}; add it to {split_entry}.subjects"
+                )
         if pair.fixed == pair.moving:
-            raise DataError(f"{here}: expected two images, found {pair.fixed!r} twice")
-        if (pair.fixed, pair.moving) in seen:
-            raise DataError(f"{here}: the pair {pair.fixed!r}, {pair.moving!r} is listed before; leave it once")
-        seen.add((pair.fixed, pair.moving))
-        _check_relative(f"{here}.landmarks", pair.landmarks)
+            raise DataError(f"{entry}: expected two different images, found {pair.fixed!r} twice")
+        if (pair.fixed, pair.moving) in previous:
+            raise DataError(f"{entry}: {pair.fixed!r} and {pair.moving!r} are listed before; list each pair once")
+        previous.add((pair.fixed, pair.moving))
+        _check_relative(f"{entry}.landmarks", pair.landmarks)
 
 
-def _check_apart(splits: dict[str, DatasetSplit]) -> None:
-    """A subject that is trained on and tested on makes the test worth nothing."""
-    home: dict[str, str] = {}
+def _check_disjoint(splits: Mapping[str, DatasetSplit]) -> None:
+    """Raise `DataError` for a subject in two splits: a test on training data is worth nothing."""
+    split_of: dict[str, str] = {}
     for name, split in splits.items():
         for subject in split.subjects:
-            if subject in home:
+            if subject in split_of:
                 raise DataError(
-                    f"splits.{name}.subjects: {subject!r} is in splits.{home[subject]}, too; leave it in one"
+                    f"splits.{name}.subjects: {subject!r} is also in splits.{split_of[subject]}; a subject belongs to "
+                    "one split only"
                 )
-            home[subject] = name
+            split_of[subject] = name

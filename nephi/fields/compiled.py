@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nephi.fields.decoders import Dense, SiluDecoder
+from nephi.fields.codes import LatentCodes
+from nephi.fields.decoders import Decoder, Dense, SiluDecoder
+from nephi.fields.domain import Domain
+from nephi.fields.encodings import Encoding
 from nephi.fields.grids import LatentGrids
 from nephi.kernels import FieldArrays, available, field_gradient, field_values
 
-if TYPE_CHECKING:
-    from nephi.fields.neural_field import NeuralField
+
+class FieldParts(Protocol):
+    """The parts of a `NeuralField` that the kernel reads."""
+
+    domain: Domain
+    encoding: Encoding
+    decoder: Decoder
+    codes: LatentCodes | None
+    amplitude: Tensor
+    compiled: Compiled
 
 
 class Compiled:
@@ -29,7 +40,7 @@ class Compiled:
         """Copies of a field (and fields in another process) gather their own."""
         return Compiled, ()
 
-    def arrays(self, field: NeuralField) -> FieldArrays | None:
+    def arrays(self, field: FieldParts) -> FieldArrays | None:
         """Return the arrays of a field that the kernel computes, None for another kind of field or place."""
         if self._amplitude is not field.amplitude:
             self._amplitude = field.amplitude
@@ -39,7 +50,7 @@ class Compiled:
 
 
 @contextmanager
-def gradients_in_place(fields: Iterable[NeuralField]) -> Iterator[None]:
+def gradients_in_place(fields: Iterable[FieldParts]) -> Iterator[None]:
     """Inside, backward passes add the gradients of the fields' parameters straight to their `.grad`, which must exist
     (where it does not, the parameter is held fixed).
 
@@ -67,12 +78,12 @@ def evaluate(arrays: FieldArrays, points: Tensor, jacobian: bool) -> tuple[Tenso
     return result
 
 
-def arrays_of(field: NeuralField, table: Tensor) -> FieldArrays | None:
+def arrays_of(field: FieldParts, table: Tensor) -> FieldArrays | None:
     """Return the arrays of a field with `table` for its latent features, None where the kernel does not compute it."""
     return _gathered(field, table) if _has_kernel(field) else None
 
 
-def _has_kernel(field: NeuralField) -> bool:
+def _has_kernel(field: FieldParts) -> bool:
     """Tell whether the kernel computes this field: dense grids, one SiLU layer, no codes, float32, in main memory."""
     encoding, decoder, amplitude = field.encoding, field.decoder, field.amplitude
     return (
@@ -87,7 +98,7 @@ def _has_kernel(field: NeuralField) -> bool:
     )
 
 
-def _gathered(field: NeuralField, table: Tensor) -> FieldArrays:
+def _gathered(field: FieldParts, table: Tensor) -> FieldArrays:
     encoding, decoder, domain = field.encoding, field.decoder, field.domain
     assert isinstance(encoding, LatentGrids) and isinstance(decoder, SiluDecoder)
     hidden, last = decoder.hidden[0], decoder.last

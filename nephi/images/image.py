@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
-from nephi.images.mapping import Mapping, Voxels
+from nephi.images.mapping import Mapping
 from nephi.kernels import can_read_through, foreground_profiles
 
 VOXEL_TYPES = (
@@ -125,6 +125,22 @@ class Image:
         low, high = self.data.amin(), self.data.amax()
         if bool(low == high):
             raise DataError(f"{self.name}: expected an image with contrast, found the constant {low.item():g}")
+
+
+class Voxels:
+    """The attribute `data` of `Image`: every pass over the voxels starts there, and verifies the file behind them."""
+
+    def __get__(self, image: Image | None, kind: Any = None) -> Tensor:
+        if image is None:
+            raise AttributeError("data")  # a dataclass looks here for a default, and finds none
+        data: Tensor = image.__dict__["_data"]
+        mapping = image.mapping
+        if mapping is not None and mapping.holds(data):
+            mapping.require_whole()
+        return data
+
+    def __set__(self, image: Image, data: Tensor) -> None:
+        image.__dict__["_data"] = data
 
 
 Image.data = Voxels()  # type: ignore[assignment]  # a field like the others, but verified at each access

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from nephi.errors import DataError
-
-if TYPE_CHECKING:
-    from nephi.images.image import Image
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,19 +31,3 @@ class Mapping:
                 f"{self.name}: expected a file of {self.length} bytes, found {found}: it was shortened while it was in "
                 "use; write to another file, or copy the image first"
             )
-
-
-class Voxels:
-    """The attribute `data` of `Image`: every pass over the voxels starts there, and verifies the file behind them."""
-
-    def __get__(self, image: Image | None, kind: Any = None) -> Tensor:
-        if image is None:
-            raise AttributeError("data")  # a dataclass looks here for a default, and finds none
-        data: Tensor = image.__dict__["_data"]
-        mapping = image.mapping
-        if mapping is not None and mapping.holds(data):
-            mapping.require_whole()
-        return data
-
-    def __set__(self, image: Image, data: Tensor) -> None:
-        image.__dict__["_data"] = data

@@ -8,7 +8,7 @@ from nephi.io.files.atomic import check_output_file, replacing, replacing_files,
 from nephi.io.files.commit import real_path, settle_abandoned
 from nephi.io.frames import require_perpendicular
 from nephi.io.images import image_grid, read_grid, read_image, write_image
-from nephi.io.nifti.image import slab_writer
+from nephi.io.nifti.writer import slab_writer
 from nephi.io.points.delimited import delimiter_of
 from nephi.io.points.landmarks import POINT_FORMATS, read_point_pairs, read_points, write_point_pairs, write_points
 from nephi.io.series import Series, read_series, write_series

@@ -15,8 +15,8 @@ from nephi.io.files.input_files import ITK_SUFFIXES, NIFTI_SUFFIXES, is_folder, 
 from nephi.io.flat import flattened
 from nephi.io.itk import write_scalar_itk
 from nephi.io.meta_nrrd.voxel_image import read_voxel_header, read_voxel_image
-from nephi.io.nifti.image import image_of_file, write_nifti
-from nephi.io.nifti.volume_header import HEADER_SUFFIXES, read_volume_header
+from nephi.io.nifti.image import HEADER_SUFFIXES, image_of_file, read_volume_header
+from nephi.io.nifti.writer import write_nifti
 from nephi.io.pictures import read_picture
 
 FLAT_SUFFIXES = (".png", ".tif", ".tiff")

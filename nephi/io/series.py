@@ -15,9 +15,8 @@ from nephi.io.files.atomic import replacing
 from nephi.io.files.gzipped import open_output
 from nephi.io.files.input_files import NIFTI_SUFFIXES, prefix_errors, reading, suffix_of
 from nephi.io.images import read_image
-from nephi.io.nifti.header import header_bytes
-from nephi.io.nifti.image import image_of_file, write_block
-from nephi.io.nifti.volume_header import read_volume_header
+from nephi.io.nifti.image import image_of_file, read_volume_header
+from nephi.io.nifti.writer import header_bytes, write_block
 from nephi.io.stored_volume import StoredVolume, verify_checksum
 from nephi.io.voxels import Array, slab_to_tensor
 

@@ -1,7 +1,6 @@
-"""The report page of a registration, its figures, how it shows in a notebook, and the viewer."""
+"""The report page of a registration, figures for papers and notebooks, and the interactive viewer."""
 
-from nephi.report.figures import overlay
-from nephi.report.notebook import notebook_html
+from nephi.report.figures import notebook_html, overlay
 from nephi.report.page import PAGE, page_html, write_report
 from nephi.report.result import RegistrationResult
 from nephi.report.viewer import Viewer

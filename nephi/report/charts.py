@@ -1,4 +1,4 @@
-"""Numbers made into the coordinates of drawings: the page draws them as SVG, sharp at any size and in either mode."""
+"""Coordinates of the report's charts, which its templates draw as SVG."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 
-WIDTH, HEIGHT = 640.0, 220.0
-BARS = 12
+WIDTH, HEIGHT = 640.0, 220.0  # of a drawing, in SVG units
+BARS = 12  # of a histogram, at most
 
 
 @dataclass(frozen=True)
 class Tick:
-    """A mark on an axis: where it is, and what it says."""
+    """A tick of an axis: its position in the drawing, and its label."""
 
-    at: float
-    text: str
+    position: float
+    label: str
 
 
 @dataclass(frozen=True)
 class Level:
-    """A level of the fit on the loss curve: where it lies, and the loss of its steps as `x,y x,y ...`.
+    """A level of the fit on the loss curve: its left and right end, and the loss of its steps as `x,y x,y ...`.
 
-    `mean` is the same for the running mean over a tenth of the level; `first` and `last` are the means at its ends.
+    `mean` is the same for the running mean over a tenth of the level; `first` and `last` are that mean at the ends.
     """
 
     number: int
@@ -52,7 +52,7 @@ class LossChart:
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar of a histogram: its place in the drawing, the range of values it counts, and how many there are."""
+    """A bar of a histogram: its position in the drawing, and the range and number of the values it counts."""
 
     left: float
     width: float
@@ -64,7 +64,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often values fall into ranges of equal width, in a drawing of `WIDTH` x `HEIGHT`."""
+    """Counts of values in ranges of equal width, in a drawing of `WIDTH` x `HEIGHT`."""
 
     bars: list[Bar]
     x_ticks: list[Tick]
@@ -72,7 +72,7 @@ class Histogram:
 
 
 def loss_chart(history: Sequence[Mapping[str, float]]) -> LossChart | None:
-    """Return the chart of a loss history (one row a step, with `loss` and `level`); None without any step."""
+    """Return the chart of a loss history (one row a step, with `loss` and `level`); None for an empty history."""
     if not history:
         return None
     losses = np.array([row["loss"] for row in history])
@@ -99,15 +99,15 @@ def loss_chart(history: Sequence[Mapping[str, float]]) -> LossChart | None:
 
 
 def running_mean(values: Values, window: int) -> Values:
-    """Return the mean of each value with its neighbours, up to `window` on either side."""
+    """Return the mean of each value and its neighbours, up to `window` on either side."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    places = np.arange(len(values))
-    first, last = np.maximum(places - window, 0), np.minimum(places + window + 1, len(values))
-    return (sums[last] - sums[first]) / (last - first)
+    indices = np.arange(len(values))
+    first, stop = np.maximum(indices - window, 0), np.minimum(indices + window + 1, len(values))
+    return (sums[stop] - sums[first]) / (stop - first)
 
 
 def histogram(values: Sequence[float]) -> Histogram:
-    """Return the histogram of some values of 0 or more (at least one), with bars of a round width."""
+    """Return the histogram of at least one value, all of 0 or more, with bars of a round width."""
     width = round_step(max(max(values), 1e-9) / BARS)
     number = max(1, math.ceil(max(values) / width - 1e-9))
     counts = np.bincount([min(number - 1, int(v / width)) for v in values], minlength=number).tolist()
@@ -120,16 +120,16 @@ def histogram(values: Sequence[float]) -> Histogram:
     return Histogram(bars, x_ticks, y_ticks)
 
 
-def round_numbers(low: float, high: float, most: int) -> list[float]:
-    """Return the multiples of a round step between two values, both included: about `most` of them at the most."""
+def round_numbers(low: float, high: float, count: int) -> list[float]:
+    """Return the multiples of a round step from `low` to `high`, at most about `count` of them."""
     if not high > low:
         return [low]
-    step = round_step((high - low) / most)
+    step = round_step((high - low) / count)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
 
 
-def round_step(least: float) -> float:
-    """Return the smallest of ..., 0.1, 0.2, 0.25, 0.5, 1, 2, 2.5, 5, 10, ... that is at least `least` (above 0)."""
-    power = 10.0 ** math.floor(math.log10(least))
-    return next((s * power for s in (1.0, 2.0, 2.5, 5.0) if s * power >= least * (1 - 1e-9)), 10 * power)
+def round_step(minimum: float) -> float:
+    """Return the smallest of ..., 0.1, 0.2, 0.25, 0.5, 1, 2, 2.5, 5, 10, ... that is at least `minimum` (above 0)."""
+    power = 10.0 ** math.floor(math.log10(minimum))
+    return next((s * power for s in (1.0, 2.0, 2.5, 5.0) if s * power >= minimum * (1 - 1e-9)), 10 * power)

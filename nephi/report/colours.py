@@ -1,4 +1,4 @@
-"""Colours of numbers: volume change with its folds, lengths of displacements, and errors of landmarks."""
+"""Colour scales of volume change with folds, lengths of displacements, and errors of landmarks."""
 
 from __future__ import annotations
 
@@ -26,38 +26,38 @@ LENGTHS: Stops = (
     (1.0, (253, 231, 37)),
 )
 FOLD = (255, 0, 255)
-LEVELS = 33  # of volume change: more cannot be told apart, and bands are a third of the bytes of a smooth ramp
-BEYOND, FOLDED = 0, LEVELS + 1  # indices of the palette; those between are volume changes
-REACHES = (1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+LEVELS = 33  # colours of volume change: more look the same, and a smooth ramp needs three times the bytes
+OUTSIDE, FOLDED = 0, LEVELS + 1  # palette indices; those between are volume changes
+LIMITS = (1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 
 
 @dataclass(frozen=True)
 class ChangeScale:
-    """Colours of Jacobian determinants: logarithmic, from `1 / reach` over 1 (no change, white) to `reach`."""
+    """Logarithmic colour scale of Jacobian determinants from `1 / limit` over 1 (no change, white) to `limit`."""
 
-    reach: float
+    limit: float
 
     @classmethod
     def for_determinants(cls, determinants: NDArray[np.float32]) -> ChangeScale:
-        """Return the smallest scale that holds all but a few of the determinants (NaN and folds do not count)."""
-        there = determinants[determinants > 0]
-        far = float(np.quantile(np.abs(np.log(there)), 0.995)) if there.size else 0.0
-        return cls(next((r for r in REACHES if math.log(r) >= far), REACHES[-1]))
+        """Return the smallest scale that covers 99.5 % of the determinants, not counting NaN and folds."""
+        positive = determinants[determinants > 0]
+        extreme = float(np.quantile(np.abs(np.log(positive)), 0.995)) if positive.size else 0.0
+        return cls(next((limit for limit in LIMITS if math.log(limit) >= extreme), LIMITS[-1]))
 
     def indices(self, determinants: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Return the palette's index of each determinant `(..., H, W)`; NaN is `BEYOND`.
+        """Return the palette index of each determinant `(..., H, W)`; NaN is `OUTSIDE`.
 
-        Folds (`det J <= 0`) are `FOLDED`, and so is the pixel on each side of one: a single one would be overlooked.
+        Folds (`det J <= 0`) and their neighbouring pixels are `FOLDED`: a single pixel is easily overlooked.
         """
-        there = ~np.isnan(determinants)
-        folded = there & (determinants <= 0)
-        share = 0.5 + np.log(np.where(there & ~folded, determinants, 1)) / (2 * math.log(self.reach))
-        found = np.where(there, 1 + np.round(np.clip(share, 0, 1) * (LEVELS - 1)), BEYOND).astype(np.uint8)
-        found[grown(folded)] = FOLDED
-        return found
+        inside = ~np.isnan(determinants)
+        folded = inside & (determinants <= 0)
+        fraction = 0.5 + np.log(np.where(inside & ~folded, determinants, 1)) / (2 * math.log(self.limit))
+        indices = np.where(inside, 1 + np.round(np.clip(fraction, 0, 1) * (LEVELS - 1)), OUTSIDE).astype(np.uint8)
+        indices[dilate(folded)] = FOLDED
+        return indices
 
     def palette(self) -> NDArray[np.uint8]:
-        """Return the colour of each index, `(LEVELS + 2, 4)` RGBA; `BEYOND` is transparent."""
+        """Return the colour of each index, `(LEVELS + 2, 4)` RGBA; `OUTSIDE` is transparent."""
         colours = np.zeros((LEVELS + 2, 4), np.uint8)
         colours[1:FOLDED, :3] = self.ramp()
         colours[FOLDED, :3] = FOLD
@@ -65,26 +65,25 @@ class ChangeScale:
         return colours
 
     def ramp(self) -> NDArray[np.uint8]:
-        """Return the colours `(LEVELS, 3)` from `1 / reach` to `reach`."""
-        return colours_of(np.linspace(0, 1, LEVELS), CHANGE)
+        """Return the colours `(LEVELS, 3)` from `1 / limit` to `limit`."""
+        return interpolate_colours(np.linspace(0, 1, LEVELS), CHANGE)
 
 
-def grown(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return marks `(..., H, W)` with their neighbours across an edge of the pixel."""
-    result = marked.copy()
-    result[..., 1:, :] |= marked[..., :-1, :]
-    result[..., :-1, :] |= marked[..., 1:, :]
-    result[..., :, 1:] |= marked[..., :, :-1]
-    result[..., :, :-1] |= marked[..., :, 1:]
-    return result
+def dilate(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return a mask `(..., H, W)` with the pixels that share an edge with it."""
+    dilated = mask.copy()
+    dilated[..., 1:, :] |= mask[..., :-1, :]
+    dilated[..., :-1, :] |= mask[..., 1:, :]
+    dilated[..., :, 1:] |= mask[..., :, :-1]
+    dilated[..., :, :-1] |= mask[..., :, 1:]
+    return dilated
 
 
-def colours_of(shares: NDArray[np.float64], stops: Stops) -> NDArray[np.uint8]:
-    """Return colours `(..., 3)` of shares 0 to 1 between the stops of a scale."""
-    places = [place for place, _ in stops]
-    return np.stack(
-        [np.round(np.interp(shares, places, [c[i] for _, c in stops])).astype(np.uint8) for i in range(3)], axis=-1
-    )
+def interpolate_colours(fractions: NDArray[np.float64], stops: Stops) -> NDArray[np.uint8]:
+    """Return colours `(..., 3)` of fractions 0 to 1 between the stops of a scale."""
+    positions = [position for position, _ in stops]
+    channels = [np.interp(fractions, positions, [colour[i] for _, colour in stops]) for i in range(3)]
+    return np.stack([np.round(channel).astype(np.uint8) for channel in channels], axis=-1)
 
 
 def hexadecimal(colour: NDArray[np.uint8] | tuple[int, int, int]) -> str:

@@ -1,4 +1,4 @@
-"""Landmarks for the page: their errors, and where they lie in each view."""
+"""Landmarks of the report page: their errors, and their positions in each view."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 from nephi.geometry import PointPairs
 from nephi.metrics import LandmarkErrors, landmark_errors
 from nephi.report.charts import Histogram, histogram
-from nephi.report.colours import ERRORS, colours_of, hexadecimal
+from nephi.report.colours import ERRORS, hexadecimal, interpolate_colours
 from nephi.report.planes import Planes
 from nephi.transforms import Transform
 
-RADII = (1.6, 4.0)  # pixels, of the smallest and the largest error: colour is not all that tells
+RADII = (1.6, 4.0)  # pixels for an error of 0 and for the largest one: size shows the error as well as colour
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A landmark in a view: a disc at `x`, `y` pixels that belongs to plane number `plane`."""
+    """A landmark in a view: a disc at `x`, `y` pixels; `plane` is the index of the nearest plane."""
 
     x: float
     y: float
@@ -30,7 +30,7 @@ class Mark:
 
 @dataclass(frozen=True, eq=False)
 class LandmarkPage:
-    """What the page tells of landmarks; lengths in mm. `marks` has one list for each view."""
+    """Landmark errors, mm, with their histogram, discs (`marks`, one list a view) and colour scale."""
 
     errors: LandmarkErrors
     histogram: Histogram
@@ -39,31 +39,31 @@ class LandmarkPage:
 
     @property
     def summary(self) -> dict[str, float]:
-        """Count, mean, median, 90th percentile and maximum after; the mean before."""
+        """Count, mean, median, 90th percentile and maximum after registration, and the mean before."""
         return self.errors.summary()
 
 
 def landmark_page(transform: Transform, pairs: PointPairs, views: list[Planes]) -> LandmarkPage:
-    """Return the errors of landmarks under `transform` (fixed to moving points), drawn at the fixed points."""
+    """Compute landmark errors under `transform` (fixed to moving points), with discs at the fixed points."""
     errors = landmark_errors(transform, pairs)
     after = errors.after.tolist()
-    shares = np.array(after) / max(*after, 1e-9)
-    colours = [hexadecimal(c) for c in colours_of(shares, ERRORS)]
+    fractions = np.array(after) / max(*after, 1e-9)
+    colours = [hexadecimal(c) for c in interpolate_colours(fractions, ERRORS)]
     texts = [
-        f"{name}: {now:.2f} mm, {was:.2f} mm before"
-        for name, now, was in zip(pairs.fixed.ids, after, errors.before.tolist(), strict=True)
+        f"{name}: {error:.2f} mm, {error_before:.2f} mm before"
+        for name, error, error_before in zip(pairs.fixed.ids, after, errors.before.tolist(), strict=True)
     ]
     marks = []
     for planes in views:
-        places = planes.pixels(pairs.fixed.coordinates).tolist()
+        positions = planes.pixels(pairs.fixed.coordinates).tolist()
         nearest = planes.nearest(pairs.fixed.coordinates).tolist()
-        radii = (RADII[0] + (RADII[1] - RADII[0]) * shares).tolist()
+        radii = (RADII[0] + (RADII[1] - RADII[0]) * fractions).tolist()
         marks.append(
             [
-                # SVG counts from the corner of the first pixel, the planes from its centre.
+                # SVG coordinates start at the corner of the first pixel, those of planes at its centre.
                 Mark(x + 0.5, y + 0.5, radius, colour, plane, text)
-                for (x, y), radius, colour, plane, text in zip(places, radii, colours, nearest, texts, strict=True)
+                for (x, y), radius, colour, plane, text in zip(positions, radii, colours, nearest, texts, strict=True)
             ]
         )
-    ramp = [hexadecimal(c) for c in colours_of(np.linspace(0, 1, 5), ERRORS)]
+    ramp = [hexadecimal(c) for c in interpolate_colours(np.linspace(0, 1, 5), ERRORS)]
     return LandmarkPage(errors, histogram(after), marks, ramp)

@@ -1,4 +1,4 @@
-"""The report page: one HTML file that needs no other and no network."""
+"""The report page: one self-contained HTML file that needs no network."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from nephi.geometry import PointPairs
 from nephi.io import write_text
 from nephi.report.charts import HEIGHT, WIDTH, loss_chart
 from nephi.report.colours import FOLD, hexadecimal
+from nephi.report.html import render_template
 from nephi.report.landmarks import landmark_page
-from nephi.report.rendering import rendered
 from nephi.report.result import RegistrationResult
 from nephi.report.views import Views, page_views
 from nephi.runtime import cpu_threads
 from nephi.settings import settings_toml
 
-PAGE = "report.html"  # its name in a folder of results
+PAGE = "report.html"  # its file name in a folder of results
 FURTHER_PACKAGES = ("scipy", "nibabel", "SimpleITK", "safetensors", "isal", "jinja2", "pillow")
 
 
@@ -31,12 +31,12 @@ def write_report(
 ) -> Path:
     """Write `report.html` into the folder that `registration` was saved to; return its path.
 
-    The page shows the images before and after in orthogonal views (2-D: in one), the deformation grid, the Jacobian
-    determinant with its folds, the loss, the errors of `landmarks` (world mm, RAS) where given, and from the folder's
-    report.json what was measured, every setting, version, second and byte. `command` is the command line to be told.
-    Everything is inside the one file, which appears whole or not at all.
+    The page shows the images before and after registration in orthogonal views (2-D: one view), the deformation grid,
+    the Jacobian determinant with folds, the loss, the errors of `landmarks` (world mm, RAS) if given, and from the
+    folder's report.json the measures, settings, versions, run times and memory. `command` is a command line to show.
+    The file is written completely or not at all.
 
-    Raises `DataError` when the folder holds no readable report.json, or for landmarks of another dimension.
+    Raises `DataError` when the folder contains no readable report.json, or for landmarks of another dimension.
     """
     page = page_html(registration, _saved_report(Path(folder)), command=command, landmarks=landmarks)
     path = Path(folder) / PAGE
@@ -51,22 +51,22 @@ def page_html(
     command: str = "",
     landmarks: PointPairs | None = None,
 ) -> str:
-    """Return the page as text; `report` is what `Registration.save` returned. Else as `write_report`."""
+    """Return the page as text; `report` is the result of `Registration.save`. Otherwise as `write_report`."""
     dimension = registration.transform.dimension
     if landmarks is not None and landmarks.fixed.dimension != dimension:
-        raise DataError(f"landmarks: expected {dimension}-D as the images are, found {landmarks.fixed.dimension}-D")
+        raise DataError(f"landmarks: expected {dimension}-D like the images, found {landmarks.fixed.dimension}-D")
     marks = None
-    with cpu_threads(registration.settings.threads):  # many threads wait for each other longer than they draw
+    with cpu_threads(registration.settings.threads):  # with all threads, synchronisation takes longer than the work
         views = page_views(registration)
         if landmarks is not None and len(landmarks):
             marks = landmark_page(registration.transform, landmarks, [view.planes for view in views.each])
-    return rendered(
+    return render_template(
         "report.html",
         fixed=printable(registration.pair.fixed.name),
         moving=printable(registration.pair.moving.name),
         dimension=dimension,
         views=views,
-        legend=_legend(views),
+        legend=_change_legend(views),
         landmarks=marks,
         loss=loss_chart(registration.history),
         chart={"width": WIDTH, "height": HEIGHT},
@@ -80,16 +80,16 @@ def page_html(
 
 def _saved_report(folder: Path) -> Mapping[str, Any]:
     path = folder / "report.json"
-    found = read_json(path, "the report of a saved registration")
-    if not isinstance(found, dict) or not {"usage", "versions", "whole_grid"} <= found.keys():
-        raise DataError(f"{path}: expected the report of a saved registration, found something else")
-    return found
+    report = read_json(path, "the report of a saved registration")
+    if not isinstance(report, dict) or not {"usage", "versions", "whole_grid"} <= report.keys():
+        raise DataError(f"{path}: expected the report of a saved registration, found other JSON")
+    return report
 
 
-def _legend(views: Views) -> dict[str, Any]:
-    """Return colours and numbers of the volume changes' scale; it is logarithmic, so 1 lies in its middle."""
-    reach = views.scale.reach
-    marks = [1 / reach, 1 / math.sqrt(reach), 1.0, math.sqrt(reach), reach]
+def _change_legend(views: Views) -> dict[str, Any]:
+    """Return colours and labels of the volume change's scale, which is logarithmic: 1 lies in its middle."""
+    limit = views.scale.limit
+    marks = [1 / limit, 1 / math.sqrt(limit), 1.0, math.sqrt(limit), limit]
     return {
         "colours": [hexadecimal(c) for c in views.scale.ramp()],
         "marks": [f"{mark:.2g}" for mark in marks],
@@ -98,10 +98,10 @@ def _legend(views: Views) -> dict[str, Any]:
 
 
 def _further_versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in FURTHER_PACKAGES:
         try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # optional here: another package may provide the module
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # another package may provide the module
             continue
-    return found
+    return versions

@@ -1,4 +1,4 @@
-"""The planes that pictures show: across the world's axes, whatever way the voxels run."""
+"""Planes of pictures: orthogonal to the world axes, whatever the direction of the voxel axes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor
 
 from nephi.geometry import Grid
 
-ENDS = (("L", "R"), ("P", "A"), ("I", "S"))  # what lies at the low and at the high end of each world axis (RAS)
-BLOCK = 8  # pictures are this many pixels, or a multiple: then no JPEG block crosses two of them
+ENDS = (("L", "R"), ("P", "A"), ("I", "S"))  # letters of the low and the high end of each world axis (RAS)
+BLOCK = 8  # picture sizes are multiples of this: then no JPEG block of a sprite sheet covers two pictures
 
 
 @dataclass(frozen=True)
 class View:
-    """A way to look at the world (RAS): `right` and `down` are world axes, each walked from its high to its low end.
+    """Orientation of a picture: `right` and `down` are world axes (RAS) that run from their high to their low end.
 
-    That is the radiological orientation: the patient's right is at the left of the picture. Positions are told along
-    the world axis `normal`; in 2-D there is one plane, and no normal.
+    This is the radiological orientation: the patient's right is at the left of the picture. Positions of planes are
+    coordinates along the world axis `normal`; a 2-D image has one plane and no normal.
     """
 
     name: str
@@ -30,20 +30,21 @@ class View:
 
     @property
     def edges(self) -> dict[str, str]:
-        """What lies beyond each edge of the picture: R, L, A, P, S or I."""
+        """The anatomical direction of each edge of the picture: R, L, A, P, S or I."""
         (right, left), (bottom, top) = ENDS[self.right], ENDS[self.down]
         return {"left": left, "right": right, "top": top, "bottom": bottom}
 
 
-SOLID = (View("axial", 0, 1, 2), View("coronal", 0, 2, 1), View("sagittal", 1, 2, 0))
-FLAT = (View("plane", 0, 1, None),)
+VIEWS_3D = (View("axial", 0, 1, 2), View("coronal", 0, 2, 1), View("sagittal", 1, 2, 0))
+VIEWS_2D = (View("plane", 0, 1, None),)
 
 
 @dataclass(frozen=True, eq=False)
 class Planes:
-    """Parallel planes of one view, as pictures of `height` x `width` square pixels, `pixel` mm each.
+    """Parallel planes of one view, as pictures of `height` x `width` square pixels of `pixel` mm.
 
-    `first` `(D,)` is the world position of the first pixel's centre, but for the normal: there `positions` tells it.
+    `first` `(D,)` is the world position of the first pixel's centre; its coordinate along the normal is replaced by
+    the plane's entry in `positions`.
     """
 
     view: View
@@ -63,44 +64,45 @@ class Planes:
         return points.float()
 
     def pixels(self, points_world: Tensor) -> Tensor:
-        """Return column and row `(..., 2)`, not rounded, over which world points `(..., D)` lie in the picture."""
+        """Return column and row `(..., 2)`, unrounded, of world points `(..., D)` projected onto the picture."""
         axes = [self.view.right, self.view.down]
         return (self.first[axes].to(points_world) - points_world[..., axes]) / self.pixel
 
     def nearest(self, points_world: Tensor) -> Tensor:
-        """Return the number of the plane that lies nearest to each world point `(..., D)`."""
+        """Return the index of the plane nearest to each world point `(..., D)`."""
         if self.view.normal is None:
             return torch.zeros(points_world.shape[:-1], dtype=torch.int64)
-        along = points_world[..., self.view.normal, None]
-        return (along - torch.tensor(self.positions, dtype=torch.float64, device=along.device)).abs().argmin(dim=-1)
+        height = points_world[..., self.view.normal, None]
+        return (height - torch.tensor(self.positions, dtype=torch.float64, device=height.device)).abs().argmin(dim=-1)
 
 
 def planes_of(grid: Grid, side: int, count: int) -> list[Planes]:
-    """Return axial, coronal and sagittal planes (2-D: the one plane) that hold the whole of `grid`.
+    """Return axial, coronal and sagittal planes (2-D: the only plane) that cover all of `grid`.
 
-    The longest edge of the grid's world box takes `side` pixels, less where voxels are larger than such pixels. Each
-    view has `count` planes, evenly through the box, less where voxels lie farther apart.
+    The longest edge of the grid's world box has `side` pixels, or fewer so that no pixel is smaller than a voxel. Each
+    view has `count` evenly spaced planes, or fewer so that they are no closer than voxels.
     """
-    low, high = _box(grid)
+    low, high = _world_box(grid)
     finest = float(grid.spacing.min())
     pixel = max(float((high - low).max()) / side, finest)
-    return [_planes(view, low, high, pixel, finest, count) for view in (FLAT if grid.dimension == 2 else SOLID)]
+    views = VIEWS_2D if grid.dimension == 2 else VIEWS_3D
+    return [_planes_of_view(view, low, high, pixel, finest, count) for view in views]
 
 
 def plane_through(grid: Grid, side: int, position: Tensor) -> list[Planes]:
-    """Return for each view the one plane through a world position `(D,)`; sizes as in `planes_of`."""
-    found = planes_of(grid, side, 1)
-    return [p if p.view.normal is None else replace(p, positions=(float(position[p.view.normal]),)) for p in found]
+    """Return for each view the plane through a world position `(D,)`; sizes as in `planes_of`."""
+    views = planes_of(grid, side, 1)
+    return [p if p.view.normal is None else replace(p, positions=(float(position[p.view.normal]),)) for p in views]
 
 
-def _box(grid: Grid) -> tuple[Tensor, Tensor]:
-    """Return the world's lowest and highest coordinates in the grid, borders of voxels included."""
+def _world_box(grid: Grid) -> tuple[Tensor, Tensor]:
+    """Return the lowest and highest world coordinates of the grid, borders of voxels included."""
     ends = torch.tensor(list(itertools.product(*[(-0.5, n - 0.5) for n in grid.shape])), dtype=torch.float64)
     corners = grid.voxel_to_world_points(ends)
     return corners.amin(dim=0), corners.amax(dim=0)
 
 
-def _planes(view: View, low: Tensor, high: Tensor, pixel: float, finest: float, count: int) -> Planes:
+def _planes_of_view(view: View, low: Tensor, high: Tensor, pixel: float, finest: float, count: int) -> Planes:
     extent = high - low
     width, height = (BLOCK * math.ceil(float(extent[a]) / pixel / BLOCK - 1e-6) for a in (view.right, view.down))
     first = (low + high) / 2

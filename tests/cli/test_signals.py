@@ -90,7 +90,7 @@ def test_apply_killed_while_writing(flat: Path, brief_result: Path, tmp_path: Pa
     out = tmp_path / "warped.nii.gz"
     out.write_bytes(b"old")
     script = SCRIPT.replace("getattr(nephi, name)", "open_output").replace(
-        "setattr(nephi, name, killed)", "import nephi.io.nifti.image as nifti; nifti.open_output = killed"
+        "setattr(nephi, name, killed)", "import nephi.io.nifti.writer as nifti; nifti.open_output = killed"
     )
     script = "from nephi.io.files.gzipped import open_output\n" + script
     files = ["-i", flat / "moving.nii.gz", "-r", flat / "fixed.nii.gz", "-o", out]

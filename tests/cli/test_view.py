@@ -19,7 +19,7 @@ from nephi.report.viewer.niivue import has_niivue
 from .conftest import Call
 
 NEPHI = [sys.executable, "-m", "nephi.cli"]
-needs_niivue = pytest.mark.skipif(not has_niivue(), reason="NiiVue was not fetched when nephi was installed")
+needs_niivue = pytest.mark.skipif(not has_niivue(), reason="NiiVue was not downloaded when nephi was installed")
 
 
 @needs_niivue

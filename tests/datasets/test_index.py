@@ -1,4 +1,4 @@
-"""The index of a data set: what it gives, what it writes, and what it says of a wrong one."""
+"""The index of a data set: lookups, reading and writing, and errors for invalid indices."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def entry(id: str, subject: str, **files: str) -> DatasetImage:
 
 @pytest.fixture
 def index(tmp_path: Path) -> DatasetIndex:
-    """Two subjects to train on with a rule, one to test on with a listed pair; its files are there, empty."""
+    """Two training subjects with a rule, one test subject with a listed pair; all files exist, empty."""
     images = tuple(
         entry(f"{s}-{phase}", s, mask=f"masks/{s}-{phase}.nii.gz", modality="CT")
         for s in "abc"
@@ -51,8 +51,8 @@ def index(tmp_path: Path) -> DatasetIndex:
 
 
 @pytest.fixture
-def damaged(index: DatasetIndex, tmp_path: Path) -> Callable[[Callable[[Table], object]], str]:
-    """What reading says of the index after a change to its JSON."""
+def error_after(index: DatasetIndex, tmp_path: Path) -> Callable[[Callable[[Table], object]], str]:
+    """Returns the error message of reading the index after a change to its JSON."""
 
     def message(change: Callable[[Table], object]) -> str:
         path = tmp_path / "dataset.json"
@@ -69,13 +69,13 @@ def damaged(index: DatasetIndex, tmp_path: Path) -> Callable[[Callable[[Table], 
     return message
 
 
-def test_what_is_written_is_read(index: DatasetIndex, tmp_path: Path) -> None:
+def test_written_index_is_read_back(index: DatasetIndex, tmp_path: Path) -> None:
     write_dataset_index(index, tmp_path / "dataset.json")
     assert read_dataset_index(tmp_path / "dataset.json") == index
     assert read_dataset_index(tmp_path) == index
 
 
-def test_a_folder_is_written_and_read(index: DatasetIndex, tmp_path: Path) -> None:
+def test_folder_stands_for_its_dataset_json(index: DatasetIndex, tmp_path: Path) -> None:
     write_dataset_index(index, tmp_path)
     assert (tmp_path / "dataset.json").is_file()
     assert read_dataset_index(tmp_path) == index
@@ -101,8 +101,8 @@ def test_lookups(index: DatasetIndex, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rule", ["within-subjects", "between-subjects"])
-def test_rules_make_every_ordered_pair_once(rule: str) -> None:
-    """Subjects of one, two and three images that do not lie in a row, against two nested loops."""
+def test_rules_yield_every_ordered_pair_once(rule: str) -> None:
+    """Subjects with one, two and three images in mixed order, against two nested loops."""
     subjects = "babcbac"
     images = (*(entry(f"{s}{k}", s) for k, s in enumerate(subjects)), entry("other", "d"))
     pairs = DatasetIndex("x", 2, images, {"train": DatasetSplit(tuple("abc"), rule)}).pairs("train")
@@ -116,7 +116,7 @@ def test_rules_make_every_ordered_pair_once(rule: str) -> None:
         pairs[len(pairs)]
 
 
-def test_pairs_of_a_rule_are_not_held() -> None:
+def test_pairs_of_a_rule_are_not_stored() -> None:
     images = tuple(entry(f"s{k}", f"s{k}") for k in range(3000))
     rule = DatasetSplit(tuple(i.subject for i in images), "between-subjects")
     pairs = DatasetIndex("x", 3, images, {"train": rule}).pairs("train")
@@ -125,7 +125,7 @@ def test_pairs_of_a_rule_are_not_held() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         (lambda t: t.update(format="x"), "expected the index of a data set, with format 'nephi-dataset', found 'x'"),
         (lambda t: t.update(version=2), "version: expected 1, found 2"),
@@ -141,17 +141,23 @@ def test_pairs_of_a_rule_are_not_held() -> None:
             r"images\[1\]: expected id, subject, image, found no subject; add it",
         ),
         (lambda t: t["images"][1].update(lables=""), r"images\[1\].lables: unknown key; expected some of id, subject"),
-        (lambda t: t["images"][1].update(id="a-in"), r"images\[1\].id: 'a-in' is that of images\[0\], too"),
+        (lambda t: t["images"][1].update(id="a-in"), r"images\[1\].id: 'a-in' is already the id of images\[0\]"),
         (lambda t: t["images"][1].update(id="a--b"), r"images\[1\].id: expected letters, digits.*found 'a--b'"),
         (lambda t: t["images"][1].update(image="/a.nii"), r"images\[1\].image: expected a path relative.*'/a.nii'"),
         (lambda t: t["images"][1].update(image="C:\\a"), r"images\[1\].image: expected a path relative"),
-        (lambda t: t["images"][0].update(mask="no.nii"), r"images\[0\].mask: no file no.nii beside the index; put it"),
+        (
+            lambda t: t["images"][0].update(mask="no.nii"),
+            r"images\[0\].mask: no file no.nii in the folder of the index; add it",
+        ),
         (lambda t: t.update(splits={}), "splits: expected at least one of train, val, test, found none"),
         (lambda t: t["splits"].update(tset=t["splits"].pop("test")), "splits.tset: expected train, val, test"),
         (lambda t: t["splits"]["train"].update(subjects=[]), "splits.train: expected at least one pair, found none"),
-        (lambda t: t["splits"]["train"].update(subjects=["z"]), "splits.train.subjects: no image is of 'z'"),
-        (lambda t: t["splits"]["train"].update(subjects=["a", "a"]), "splits.train.subjects: a subject is named twice"),
-        (lambda t: t["splits"]["train"].update(subjects=["c"]), "splits.test.subjects: 'c' is in splits.train, too"),
+        (lambda t: t["splits"]["train"].update(subjects=["z"]), "splits.train.subjects: 'z' has no image"),
+        (
+            lambda t: t["splits"]["train"].update(subjects=["a", "a"]),
+            "splits.train.subjects: 'a' is listed more than once",
+        ),
+        (lambda t: t["splits"]["train"].update(subjects=["c"]), "splits.test.subjects: 'c' is also in splits.train"),
         (
             lambda t: t["splits"]["train"].update(pairs="all"),
             "splits.train.pairs: expected a list, or one of within-sub",
@@ -163,16 +169,22 @@ def test_pairs_of_a_rule_are_not_held() -> None:
         ),
         (
             lambda t: t["splits"]["test"]["pairs"][0].update(moving="a-in"),
-            "'a-in' is of 'a'; add it to splits.test.sub",
+            "'a-in' is an image of 'a'; add it to splits.test.sub",
         ),
-        (lambda t: t["splits"]["test"]["pairs"][0].update(moving="c-in"), "expected two images, found 'c-in' twice"),
-        (lambda t: t["splits"]["test"]["pairs"].append(t["splits"]["test"]["pairs"][0]), "is listed before"),
+        (
+            lambda t: t["splits"]["test"]["pairs"][0].update(moving="c-in"),
+            "expected two different images, found 'c-in' twice",
+        ),
+        (
+            lambda t: t["splits"]["test"]["pairs"].append(t["splits"]["test"]["pairs"][0]),
+            "are listed before; list each pair once",
+        ),
         (
             lambda t: t["images"][1].update(id=t["images"][0]["id"].upper()),
             r"images\[1\].id: .* only in case",
         ),
         (lambda t: t["images"][1].update(id="x" * 99), r"images\[1\].id: expected at most 98 characters"),
-        (lambda t: t["images"][1].update(id="nul.nii"), r"images\[1\].id: .* no name of a device"),
+        (lambda t: t["images"][1].update(id="nul.nii"), r"images\[1\].id: .* no name that Windows reserves"),
         (lambda t: t.update(name="\ud800"), r"name: expected a text in Unicode, found half of a surrogate pair"),
         (lambda t: t["images"][1].update(modality="\udcff"), r"images\[1\].modality: expected a text in Unicode"),
         (lambda t: t.update(name=[[[[[]]]]] * 1000), "name: expected a text, found .{1,70}$"),
@@ -182,12 +194,12 @@ def test_pairs_of_a_rule_are_not_held() -> None:
         (lambda t: t["splits"]["test"]["pairs"][0].update(landmarks="x.csv"), r"pairs\[0\].landmarks: no file x.csv"),
     ],
 )
-def test_a_wrong_index_says_what_to_change(damaged, change: Callable[[Table], object], says: str) -> None:
-    text = damaged(change)
-    assert re.search(says, text), text
+def test_invalid_index_is_refused(error_after, change: Callable[[Table], object], message: str) -> None:
+    text = error_after(change)
+    assert re.search(message, text), text
 
 
-def test_a_truncated_file(index: DatasetIndex, tmp_path: Path) -> None:
+def test_truncated_file_is_refused(index: DatasetIndex, tmp_path: Path) -> None:
     path = tmp_path / "dataset.json"
     write_dataset_index(index, path)
     path.write_text(path.read_text()[:200])
@@ -195,12 +207,12 @@ def test_a_truncated_file(index: DatasetIndex, tmp_path: Path) -> None:
         read_dataset_index(path)
 
 
-def test_no_file(tmp_path: Path) -> None:
+def test_missing_index_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file; expected a data set's index"):
         read_dataset_index(tmp_path)
 
 
-def test_missing_files_are_counted_and_nothing_is_written(index: DatasetIndex, tmp_path: Path) -> None:
+def test_missing_files_are_counted_and_no_index_is_written(index: DatasetIndex, tmp_path: Path) -> None:
     for image in index.images[:3]:
         index.path(image.image).unlink()
     with pytest.raises(DataError, match=r"images\[0\].image: no file .* \(2 more are missing\)"):
@@ -208,7 +220,7 @@ def test_missing_files_are_counted_and_nothing_is_written(index: DatasetIndex, t
     assert not (tmp_path / "dataset.json").exists()
 
 
-def test_the_example_of_the_documentation(tmp_path: Path) -> None:
+def test_example_in_the_documentation_is_valid(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs/reference/datasets.md").read_text(encoding="utf-8")
     (tmp_path / "dataset.json").write_text(page.split("```json\n")[1].split("```")[0])
     for name in re.findall(r'"((?:images|masks|labels|landmarks)/.*?)"', page):

@@ -1,4 +1,4 @@
-"""Tables of pairs: names, paths, and what is refused."""
+"""Tables of pairs: names, paths, delimiters, and errors for invalid tables."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from nephi.datasets import PairFiles, read_pairs
 from nephi.errors import DataError, UsageError
 
 
-def table(folder: Path, text: str) -> Path:
+def write_table(folder: Path, text: str) -> Path:
     file = folder / "pairs.csv"
     file.write_text(text, encoding="utf-8")
     return file
@@ -16,31 +16,31 @@ def table(folder: Path, text: str) -> Path:
 
 def test_paths_are_relative_to_the_table(tmp_path: Path) -> None:
     text = "fixed,moving,landmarks,name\na/x.nii.gz,b/y.mha,points.csv,first\n/data/z,b/w.v2.nii,,\n"
-    assert read_pairs(table(tmp_path, text)) == [
+    assert read_pairs(write_table(tmp_path, text)) == [
         PairFiles("first", tmp_path / "a/x.nii.gz", tmp_path / "b/y.mha", landmarks=tmp_path / "points.csv"),
         PairFiles("z--w.v2", Path("/data/z"), tmp_path / "b/w.v2.nii"),
     ]
 
 
-def test_names_tell_pairs_apart(tmp_path: Path) -> None:
+def test_default_names_are_unique(tmp_path: Path) -> None:
     text = "fixed,moving\nada/ex.nii.gz,ada/in.nii.gz\nben/ex.nii.gz,ben/in.nii.gz\nben/ex.nii.gz,ben/late in.nii.gz\n"
-    names = [pair.name for pair in read_pairs(table(tmp_path, text))]
+    names = [pair.name for pair in read_pairs(write_table(tmp_path, text))]
     assert names == ["ada_ex--ada_in", "ben_ex--ben_in", "ex--late_in"]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "expected the columns fixed, moving and at least one row"),
         ("fixed,moving\n", "at least one row"),
         ("fixed,colour\na,b\n", "unknown column 'colour'; expected some of name, fixed"),
-        ("fixed,moving\na,\n", "line 2: expected a file under 'moving', found nothing"),
-        ("fixed\na\n", "line 2: expected a file under 'moving', found nothing"),
+        ("fixed,moving\na,\n", "line 2: expected a file in column 'moving', found an empty cell"),
+        ("fixed\na\n", "line 2: expected a file in column 'moving', found an empty cell"),
         ("fixed,moving\na,b,c\n", "line 2: expected 2 cells as in the header, found more"),
         ("fixed,moving\na,b\na,b,c\n", "line 3: expected 2 cells as in the header, found more"),
-        ("fixed,moving\na,b\na,b\n", "line 2: 2 pairs are called 'a--b'; give each a name of its own"),
+        ("fixed,moving\na,b\na,b\n", "line 2: name: 2 pairs have the name 'a--b'; it must be unique"),
         ("fixed,moving,name\na,b,../c\n", "line 2: name: expected letters, .* found '../c'"),
-        ("fixed,moving\na,b\na,x\0y\n", "line 3: expected names of files, found one with a null"),
+        ("fixed,moving\na,b\na,x\0y\n", "line 3: expected file names, found one with a null"),
         ("fixed,moving,name\n\na,b,c/d\n", "line 3: name: expected letters"),
         ('fixed,moving,name\n"a\n",b,x\na,b,c\\d\n', "line 4: name: expected letters"),
         ("fixed,moving,name\na,b,x\na,b,.hidden\n", "line 3: name: expected letters"),
@@ -48,14 +48,14 @@ def test_names_tell_pairs_apart(tmp_path: Path) -> None:
         *(
             (f"fixed,moving,name\na,b,x\na,b,{name}\n", f"line 3: name: expected {what}")
             for name, what in (
-                ("summary.csv", "another than summary.csv"),
-                ("Summary.CSV", "another than summary.csv"),
-                ("con", "one that Windows does not reserve"),
-                ("NUL.x", "one that Windows does not reserve"),
-                ("COM1.nii.gz", "one that Windows does not reserve"),
-                ("LPT²", "one that Windows does not reserve"),
-                ("x.", r"a name that does not end in '\.'"),
-                ("x..", r"a name that does not end in '\.'"),
+                ("summary.csv", "another name than summary.csv"),
+                ("Summary.CSV", "another name than summary.csv"),
+                ("con", "no name that Windows reserves"),
+                ("NUL.x", "no name that Windows reserves"),
+                ("COM1.nii.gz", "no name that Windows reserves"),
+                ("LPT²", "no name that Windows reserves"),
+                ("x.", r"no '\.' at the end"),
+                ("x..", r"no '\.' at the end"),
                 ("n" * 300, "at most 200 bytes, found 300"),
                 ("é" * 80, "at most 200 bytes, found 240"),
                 ("漢" * 70, "at most 200 bytes, found 210"),
@@ -74,30 +74,30 @@ def test_names_tell_pairs_apart(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(DataError, match=rf"pairs\.csv: .*{said}"):
-        read_pairs(table(tmp_path, text))
+def test_invalid_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=rf"pairs\.csv: .*{message}"):
+        read_pairs(write_table(tmp_path, text))
 
 
-def test_files_that_are_no_tables(tmp_path: Path) -> None:
+def test_files_that_are_not_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.csv: expected a table of pairs, could not read it"):
         read_pairs(tmp_path / "none.csv")
     with pytest.raises(UsageError, match="a table has no splits"):
-        read_pairs(table(tmp_path, "fixed,moving\na,b\n"), "test")
+        read_pairs(write_table(tmp_path, "fixed,moving\na,b\n"), "test")
     (tmp_path / "other.json").write_text("{}", encoding="utf-8")
     with pytest.raises(DataError, match="expected the index of a data set"):
         read_pairs(tmp_path / "other.json")
 
 
-def test_ordinary_names_stay_allowed(tmp_path: Path) -> None:
+def test_valid_names_are_accepted(tmp_path: Path) -> None:
     names = ["case-01", "_x", "Größe", "console", "com", "com10x", "nullx", "x.nii", "n" * 200, "漢字", "2"]
     rows = "".join(f"a,b,{name}\n" for name in names)
-    assert [pair.name for pair in read_pairs(table(tmp_path, f"fixed,moving,name\n{rows}"))] == names
+    assert [pair.name for pair in read_pairs(write_table(tmp_path, f"fixed,moving,name\n{rows}"))] == names
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", ","])
-def test_other_delimiters(delimiter: str, tmp_path: Path) -> None:
-    """With empty cells between them, and a comma in a name."""
+def test_table_with_delimiter(delimiter: str, tmp_path: Path) -> None:
+    """Including empty cells, and a comma in a file name."""
     rows = [["name", "fixed", "fixed_mask", "moving", "landmarks"], ["a", "f.nii", "", "m.nii", ""]]
     rows.append(["b", '"1,5 mm.nii"', "mask.nii", "m.nii", "l.csv"])
     (tmp_path / "pairs.csv").write_text("\n".join(map(delimiter.join, rows)) + "\n", encoding="utf-8-sig")

@@ -1,14 +1,14 @@
-"""The code blocks of a Markdown page, run in order in one folder.
+"""Run the code blocks of a Markdown page in order in one folder.
 
-A collector of our own, since those at hand each leave out what these pages need: pytest-examples, pytest-markdown-docs
-and mktestdocs run Python or one language at a time (here shell and Python take turns), sybil wants the pages to be
-collected as tests of their own, outside of tests/. What a page can say to it, in HTML comments that readers do not see:
+Existing packages do not suit: pytest-examples, pytest-markdown-docs and mktestdocs run Python or one language at a time
+(here shell and Python blocks alternate), and sybil collects pages as tests outside of tests/. HTML comments in a page
+control the run:
 
-    <!-- prepare: NAME -->  run `preparations.NAME(folder)` here, before the blocks that follow
-    <!-- needs: NAME -->    run the next block only where NAME is a module or a program; the test says if it was not
+    <!-- prepare: NAME -->  run `preparations.NAME(folder)` before the following blocks
+    <!-- needs: NAME -->    run the next block only if NAME is an existing module or program, else report it as skipped
 
-A block of the language `output` holds what the block before it prints. Numbers with decimals may differ by one unit of
-the last one that the page shows, or by 2 %: fits differ a little from machine to machine. Whole numbers may not.
+A block of the language `output` contains the output of the block before it. Numbers with decimals may differ by one
+unit of the last decimal on the page, or by 2 %, because fits differ slightly between machines. Integers must be equal.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 @dataclass(frozen=True)
 class Step:
-    """A block or a comment of a page, with the line it begins at."""
+    """A block or a comment of a page, with its first line."""
 
     kind: str
     text: str
@@ -46,21 +46,21 @@ class Step:
 
 
 class BlockError(AssertionError):
-    """A block did not run, or printed something else."""
+    """A block failed or printed another output."""
 
 
 def steps_of(page: Path) -> list[Step]:
-    """Return the blocks that are run and the comments that steer them, in order."""
+    """Return the blocks and the comments that control them, in order."""
     text = page.read_text(encoding="utf-8")
-    found = [(m.start(), m.start("code"), m["language"], _dedented(m)) for m in FENCE.finditer(text)]
-    found += [(m.start(), m.start(), m["key"], m["value"]) for m in COMMENT.finditer(text)]
-    return [Step(kind, code, text.count("\n", 0, at) + 1) for _, at, kind, code in sorted(found)]
+    matches = [(m.start(), m.start("code"), m["language"], _dedent(m)) for m in FENCE.finditer(text)]
+    matches += [(m.start(), m.start(), m["key"], m["value"]) for m in COMMENT.finditer(text)]
+    return [Step(kind, code, text.count("\n", 0, offset) + 1) for _, offset, kind, code in sorted(matches)]
 
 
 def run(page: Path, folder: Path) -> list[str]:
-    """Run the page's steps in `folder`; return what was left out, and why. Raises `BlockError` with page and line."""
+    """Run the steps of a page in `folder`; return the skipped blocks. Raises `BlockError` with page and line."""
     names: dict[str, Any] = {"__name__": "__main__"}
-    missing, printed, left_out = "", None, []
+    missing, printed, skipped = "", None, []
     with contextlib.chdir(folder):
         for step in steps_of(page):
             where = f"{page.name}, line {step.line}"
@@ -68,9 +68,9 @@ def run(page: Path, folder: Path) -> list[str]:
                 case "prepare":
                     getattr(preparations, step.text)(folder)
                 case "needs":
-                    missing = "" if _at_hand(step.text, folder) else step.text
+                    missing = "" if _is_available(step.text, folder) else step.text
                 case "bash" | "python" if missing:
-                    left_out.append(f"{where} needs {missing}")
+                    skipped.append(f"{where} needs {missing}")
                     missing, printed = "", None
                 case "bash":
                     printed = _shell(step.text, folder, where)
@@ -78,19 +78,19 @@ def run(page: Path, folder: Path) -> list[str]:
                     printed = _python(step, page, names, where)
                 case "output" if printed is not None:
                     _compare(step.text, printed, where)
-    return left_out
+    return skipped
 
 
-def _dedented(found: re.Match[str]) -> str:
-    return re.sub(f"^{found['indent']}", "", found["code"], flags=re.MULTILINE)
+def _dedent(match: re.Match[str]) -> str:
+    return re.sub(f"^{match['indent']}", "", match["code"], flags=re.MULTILINE)
 
 
-def _at_hand(name: str, folder: Path) -> bool:
+def _is_available(name: str, folder: Path) -> bool:
     return importlib.util.find_spec(name) is not None or shutil.which(name, path=_path(folder)) is not None
 
 
 def _path(folder: Path) -> str:
-    """Return PATH with `nephi` of this interpreter, and the programs that a preparation made."""
+    """Return PATH with `nephi` of this interpreter and the programs of the preparations."""
     return os.pathsep.join([sysconfig.get_path("scripts"), str(folder / preparations.PROGRAMS), os.environ["PATH"]])
 
 
@@ -100,22 +100,22 @@ def _shell(code: str, folder: Path, where: str) -> str:
         return "".join(_command(shlex.split(line)[1:], where) for line in joined.splitlines())
     environment = {**os.environ, "PATH": _path(folder)}
     command = ["bash", "-euo", "pipefail", "-c", code]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-    if done.returncode:
-        raise BlockError(f"{where}: exit code {done.returncode}\n{code}\n{done.stdout}{done.stderr}")
-    return done.stdout
+    process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    if process.returncode:
+        raise BlockError(f"{where}: exit code {process.returncode}\n{code}\n{process.stdout}{process.stderr}")
+    return process.stdout
 
 
 def _command(arguments: list[str], where: str) -> str:
-    """Run `nephi` in this process: a process for each of some sixty calls would import torch for two minutes."""
+    """Run `nephi` in this process: sixty processes would spend two minutes on the import of torch."""
     out, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
         try:
             main(arguments)
-        except SystemExit as ended:
-            if ended.code:
+        except SystemExit as exit:
+            if exit.code:
                 call = shlex.join(["nephi", *arguments])
-                raise BlockError(f"{where}: exit code {ended.code}\n{call}\n{errors.getvalue()}") from None
+                raise BlockError(f"{where}: exit code {exit.code}\n{call}\n{errors.getvalue()}") from None
     return out.getvalue()
 
 
@@ -131,7 +131,7 @@ def _python(step: Step, page: Path, names: dict[str, Any], where: str) -> str:
 
 
 def _compare(expected: str, printed: str, where: str) -> None:
-    """Compare words and numbers in order."""
+    """Compare the words and numbers of both texts in order."""
     words = [NUMBER.sub("#", text).split() for text in (expected, printed)]
     numbers = [[Decimal(number) for number in NUMBER.findall(text)] for text in (expected, printed)]
     if words[0] != words[1] or any(abs(a - b) > _tolerance(a) for a, b in zip(*numbers, strict=True)):

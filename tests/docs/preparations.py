@@ -14,7 +14,7 @@ import nephi
 from nephi import phantoms
 
 SMALL = (68, 50, 54)
-PROGRAMS = ".programs"  # a folder that joins the PATH
+PROGRAMS = ".programs"  # a folder that is added to the PATH
 
 
 @cache
@@ -30,7 +30,7 @@ def _registration() -> nephi.Registration:
 
 
 def lung_ct(folder: Path) -> None:
-    """Lung CT in Hounsfield units with masks, labels and landmarks, under the names that README uses."""
+    """Write lung CT in Hounsfield units with masks, labels and landmarks, with the file names of README."""
     pair = _pair()
     nephi.write_image(pair.fixed, folder / "exhale.nii.gz")
     nephi.write_image(pair.moving, folder / "inhale.nii.gz")
@@ -42,7 +42,7 @@ def lung_ct(folder: Path) -> None:
 
 
 def fitted(folder: Path) -> None:
-    """A result as `nephi register` leaves it, under the names fixed, moving, result."""
+    """Write images, masks, landmarks and a result of `nephi register`: fixed, moving, result."""
     pair = _pair()
     for name in ("fixed", "moving", "fixed_mask", "moving_mask"):
         nephi.write_image(getattr(pair, name), folder / f"{name}.nii.gz")
@@ -52,7 +52,7 @@ def fitted(folder: Path) -> None:
 
 
 def elastix(folder: Path) -> None:
-    """A translation as elastix writes it."""
+    """Write a translation in the format of elastix."""
     (folder / "TransformParameters.0.txt").write_text(
         '(Transform "TranslationTransform")\n(NumberOfParameters 3)\n(TransformParameters 0.5 -1.0 2.0)\n'
         '(InitialTransformParameterFileName "NoInitialTransform")\n(HowToCombineTransforms "Compose")\n'
@@ -62,7 +62,7 @@ def elastix(folder: Path) -> None:
 
 
 def cohort(folder: Path) -> None:
-    """Two pairs, a folder each."""
+    """Write two pairs, one folder each."""
     pair = _pair()
     for name in ("ada", "ben"):
         (folder / "patients" / name).mkdir(parents=True)
@@ -71,7 +71,7 @@ def cohort(folder: Path) -> None:
 
 
 def programs(folder: Path) -> None:
-    """ANTs' and greedy's programs, as their Python packages hold them, where these are installed."""
+    """Write scripts that run the programs of ANTs and greedy in their Python packages, if these are installed."""
     bodies = {
         ("antsApplyTransforms", "ants"): "from ants.internal import get_lib_fn; call = get_lib_fn(sys.argv[1])\n"
         "sys.exit(call(sys.argv[2:]))",
@@ -86,16 +86,16 @@ def programs(folder: Path) -> None:
 
 
 def snakemake_example(folder: Path) -> None:
-    """The example's files beside the data that its table lists."""
+    """Write the files of the Snakemake example and the data of its table."""
     example = Path(__file__).parents[2] / "examples" / "snakemake"
     for name in ("Snakefile", "pairs.csv"):
         shutil.copy(example / name, folder)
     config = (example / "config.yaml").read_text(encoding="utf-8").replace("preset: lung-ct", "preset: lung-ct-fast")
     (folder / "config.yaml").write_text(config, encoding="utf-8")
-    own = Path(sys.prefix, "snakemake", "bin", "snakemake")  # where `make test` puts it
-    if own.exists():
+    program = Path(sys.prefix, "snakemake", "bin", "snakemake")  # installed by `make test`
+    if program.exists():
         (folder / PROGRAMS).mkdir()
-        (folder / PROGRAMS / "snakemake").symlink_to(own)
+        (folder / PROGRAMS / "snakemake").symlink_to(program)
     pair = _pair()
     for name in ("ada", "ben"):
         data = folder / "data" / name
@@ -107,7 +107,7 @@ def snakemake_example(folder: Path) -> None:
 
 
 def silhouettes(folder: Path) -> None:
-    """Pictures of triangles and circles, and what is inside."""
+    """Write images of triangles and circles, and label maps of their inside."""
     pictures, inside = phantoms.silhouettes(8, torch.Generator().manual_seed(0), 32)
     grid = nephi.Grid.from_spacing((32, 32), (2.0, 2.0))
     for name, images in (("images", pictures), ("labels", inside.to(torch.uint8))):
@@ -117,22 +117,22 @@ def silhouettes(folder: Path) -> None:
 
 
 def data_set(folder: Path) -> None:
-    """A prepared data set of one subject, under the name that docs/how-to/datasets.md uses."""
-    pair, place = _pair(), folder / "datasets" / "dirlab_copd"
-    (place / "images").mkdir(parents=True)
-    nephi.write_image(pair.fixed, place / "images" / "copd1-eBH.nii.gz")
-    nephi.write_image(pair.moving, place / "images" / "copd1-iBH.nii.gz")
+    """Write a data set of one subject, with the folder name of docs/how-to/datasets.md."""
+    pair, root = _pair(), folder / "datasets" / "dirlab_copd"
+    (root / "images").mkdir(parents=True)
+    nephi.write_image(pair.fixed, root / "images" / "copd1-eBH.nii.gz")
+    nephi.write_image(pair.moving, root / "images" / "copd1-iBH.nii.gz")
     images = tuple(
         nephi.datasets.DatasetImage(f"copd1-{p}", "copd1", f"images/copd1-{p}.nii.gz") for p in ("eBH", "iBH")
     )
     split = nephi.datasets.DatasetSplit(("copd1",), (nephi.datasets.DatasetPair("copd1-eBH", "copd1-iBH"),))
     nephi.datasets.write_dataset_index(
-        nephi.datasets.DatasetIndex("DIR-Lab COPDgene", 3, images, {"test": split}), place / "dataset.json"
+        nephi.datasets.DatasetIndex("DIR-Lab COPDgene", 3, images, {"test": split}), root / "dataset.json"
     )
 
 
 def model(folder: Path) -> None:
-    """The lungs of `lung_ct`, and a model for them: untrained, its last layers a little away from zero."""
+    """Write the files of `lung_ct` and an untrained model for them, with small random last layers."""
     from nephi import models
     from nephi.fields import FieldSettings
 

@@ -1,4 +1,4 @@
-"""Every code block of the documentation runs, page by page, top to bottom, in an empty folder."""
+"""Every code block of the documentation runs, page by page in an empty folder."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((RO
 def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    left_out = pages.run(page, tmp_path)
-    if left_out:
-        pytest.skip(f"the rest ran; {'; '.join(left_out)}")
+    skipped = pages.run(page, tmp_path)
+    if skipped:
+        pytest.skip(f"all other blocks ran; {'; '.join(skipped)}")

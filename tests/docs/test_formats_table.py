@@ -1,6 +1,6 @@
 """The table of transform formats in docs/reference/formats.md: what it claims can be written and read, and no more.
 
-Which tools agree with these files is tested in tests/interop, tool by tool; here, that each tool named has its tests.
+tests/interop tests the agreement with each tool; this file tests that those tests exist for every tool in the table.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nephi.cli.main import main
 
 TESTS = Path(__file__).parents[1]
 PAGE = TESTS.parent / "docs" / "reference" / "formats.md"
-# Files that a cell of the table stands for: row, format of `nephi export`, suffix, what `-t` needs to read it.
+# The files of the cells: row, format of `nephi export`, suffix, `--transform-format` for reading.
 WRITTEN = [
     *(("displacement field, LPS mm", "itk", suffix, "") for suffix in (".nii.gz", ".nii", ".mha", ".nrrd")),
     ("displacement field, LPS mm", "nrrd", ".nrrd", ""),
@@ -27,7 +27,7 @@ WRITTEN = [
     ("FSL relative warp", "fsl", ".nii.gz", "fsl"),
     ("Learn2Reg", "learn2reg", ".nii.gz", "learn2reg"),
 ]
-# The tests, below tests/, behind the cells "read by" and "tested with": for each row what it claims, word for word.
+# For each row the claims in the cells "read by" and "tested with", word for word, and the tests of each claim.
 SITK, ANTS, GREEDY = "interop/test_simpleitk.py", "interop/test_ants.py", "interop/test_greedy.py"
 FIELDS, LINEAR, FSL = "interop/test_displacement_fields.py", "interop/test_transforms.py", "interop/test_fsl.py"
 NITRANSFORMS, ELASTIX = "interop/test_nitransforms.py", "interop/test_elastix.py"
@@ -37,7 +37,7 @@ FORMULA = [
     "io/fields/test_conventions.py::test_fields_are_read_by_the_users_convention",
     "io/test_export.py::test_layouts",
 ]
-HELD: dict[str, tuple[dict[str, list[str]], dict[str, list[str]]]] = {
+EVIDENCE: dict[str, tuple[dict[str, list[str]], dict[str, list[str]]]] = {
     "displacement field, LPS mm": (
         {"yes": [f"{SITK}::test_fields_of_simpleitk", f"{FIELDS}::test_a_field_that_itk_wrote"]},
         {
@@ -161,7 +161,7 @@ def test_written_and_read(
     assert (moved.coordinates - points.coordinates).norm(dim=-1).max() > 1
 
 
-def test_the_table_says_this() -> None:
+def test_the_table_lists_the_written_formats() -> None:
     table = rows()
     for name, (read, written, _) in table.items():
         claims = [claim for claim in WRITTEN if name.startswith(claim[0])]
@@ -179,20 +179,20 @@ def test_the_table_says_this() -> None:
 
 
 def claims(cell: str) -> list[str]:
-    """Return the parts of a cell; commas in brackets part nothing."""
+    """Split a cell at commas and semicolons outside of parentheses."""
     return re.split(r"[,;] (?![^()]*\))", cell)
 
 
-@pytest.mark.parametrize("row", HELD)
-def test_what_is_read_and_what_it_was_tested_with_has_tests(row: str) -> None:
-    (found,) = [cells for name, cells in rows().items() if name.startswith((f"{row} ", f"{row}:", f"{row},"))]
-    read, tested = HELD[row]
-    assert (claims(found[0]), claims(found[2])) == (list(read), list(tested))
+@pytest.mark.parametrize("row", EVIDENCE)
+def test_claims_have_tests(row: str) -> None:
+    (texts,) = [cells for name, cells in rows().items() if name.startswith((f"{row} ", f"{row}:", f"{row},"))]
+    read, tested = EVIDENCE[row]
+    assert (claims(texts[0]), claims(texts[2])) == (list(read), list(tested))
     for test in [test for tests in (*read.values(), *tested.values()) for test in tests]:
         file, _, function = test.partition("::")
         module = ast.parse((TESTS / file).read_text(encoding="utf-8"))
         assert function in [node.name for node in module.body if isinstance(node, ast.FunctionDef)], test
 
 
-def test_every_row_is_held() -> None:
-    assert len(HELD) == len(rows())
+def test_every_row_has_evidence() -> None:
+    assert len(EVIDENCE) == len(rows())

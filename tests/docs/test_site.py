@@ -1,4 +1,4 @@
-"""The documentation builds without a warning, is complete, and asks nothing of other hosts."""
+"""The documentation builds without warnings, is complete, and loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import os
 import re
+import runpy
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -21,27 +22,27 @@ from nephi.cli.main import cli
 from tests.test_public_api import SURFACE
 
 ROOT = Path(__file__).parents[2]
-FETCHED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
+LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
 
 
 class Page(HTMLParser):
-    """What a page refers to and can be referred to by."""
+    """The anchors, links and loaded files of an HTML page."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.anchors: set[str] = set()
         self.links: list[str] = []
-        self.fetched: list[str] = []
+        self.loaded: list[str] = []
         self.text = path.read_text(encoding="utf-8")
         self.feed(self.text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = {name: value or "" for name, value in attrs}
-        self.anchors |= {found[name] for name in ("id", "name") if name in found}
-        if tag == "a" and "href" in found:
-            self.links.append(found["href"])
-        if FETCHED.get(tag, "") in found:
-            self.fetched.append(found[FETCHED[tag]])
+        values = {name: value or "" for name, value in attrs}
+        self.anchors |= {values[name] for name in ("id", "name") if name in values}
+        if tag == "a" and "href" in values:
+            self.links.append(values["href"])
+        if LOADED.get(tag, "") in values:
+            self.loaded.append(values[LOADED[tag]])
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +53,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "--quiet", "build", "--strict", "--site-dir", str(folder)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout + process.stderr
     return folder
 
 
@@ -72,7 +73,7 @@ def test_every_command_and_option_is_documented(site: Path, pages: dict[Path, Pa
     for name, command in cli.commands.items():
         assert f"nephi-{name}" in page.anchors or command.hidden
         for option in command.params:
-            # Arguments stand in the usage line, as their metavar or as their choices.
+            # The usage line shows arguments as their metavar or their choices.
             shown = option.opts if option.param_type_name == "option" else [option.make_metavar(click.Context(command))]
             assert any(o in page.text for o in shown), f"nephi {name}: {shown}"
     assert "Sentinel" not in page.text
@@ -80,8 +81,16 @@ def test_every_command_and_option_is_documented(site: Path, pages: dict[Path, Pa
 
 def test_every_setting_and_preset_is_documented(site: Path, pages: dict[Path, Page]) -> None:
     page = pages[site / "reference" / "settings.html"]
-    whole = nephi.Settings()
-    tables = [whole, whole.image, whole.affine, whole.field, whole.objective, whole.optimization, whole.levels[0]]
+    settings = nephi.Settings()
+    tables = [
+        settings,
+        settings.image,
+        settings.affine,
+        settings.field,
+        settings.objective,
+        settings.optimization,
+        settings.levels[0],
+    ]
     names = {f.name for table in tables for f in dataclasses.fields(table)}
     names -= {"image", "affine", "field", "objective", "optimization", "levels"}
     assert {name for name in names if f"<td><code>{name}</code></td>" not in page.text} == set()
@@ -91,19 +100,19 @@ def test_every_setting_and_preset_is_documented(site: Path, pages: dict[Path, Pa
 def test_every_setting_of_a_training_is_documented(site: Path, pages: dict[Path, Page]) -> None:
     page, missing = pages[site / "reference" / "training.html"], []
 
-    def look(table: Any, path: str) -> None:
+    def check(table: Any, path: str) -> None:
         for field in dataclasses.fields(table):
             value = getattr(table, field.name)
             if dataclasses.is_dataclass(value):
-                look(value, f"{path}.{field.name}")
+                check(value, f"{path}.{field.name}")
             elif f"<td><code>{field.name}</code></td>" not in page.text:
                 missing.append(f"{path}.{field.name}")
 
-    look(nephi.training.TrainSettings(), "")
+    check(nephi.training.TrainSettings(), "")
     assert missing == []
 
 
-def test_links_lead_somewhere(site: Path, pages: dict[Path, Page]) -> None:
+def test_links_have_targets(site: Path, pages: dict[Path, Page]) -> None:
     broken = []
     for path, page in pages.items():
         for link in page.links:
@@ -118,12 +127,12 @@ def test_links_lead_somewhere(site: Path, pages: dict[Path, Page]) -> None:
     assert broken == []
 
 
-def test_nothing_is_fetched_from_elsewhere(site: Path, pages: dict[Path, Page]) -> None:
-    fetched = {url for page in pages.values() for url in page.fetched if urlsplit(url).netloc}
+def test_nothing_is_loaded_from_other_hosts(site: Path, pages: dict[Path, Page]) -> None:
+    loaded = {url for page in pages.values() for url in page.loaded if urlsplit(url).netloc}
     styles = "".join(path.read_text(encoding="utf-8") for path in site.rglob("*.css"))
-    assert fetched == set()
+    assert loaded == set()
     assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", styles)
-    # What the theme's own script could fetch belongs to diagrams and repository links, which these pages do not have.
+    # The script of the theme loads files for diagrams and repository links only, which these pages do not have.
     for page in pages.values():
         assert 'class="mermaid"' not in page.text and 'data-md-component="source"' not in page.text
 
@@ -132,3 +141,9 @@ def test_readme_links_to_files() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if not urlsplit(link).scheme]
     assert links and [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_figure_of_readme_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["before_and_after.py", str(tmp_path / "figure.png")])
+    runpy.run_path(str(ROOT / "docs" / "before_and_after.py"), run_name="__main__")
+    assert 10_000 < (tmp_path / "figure.png").stat().st_size < 200_000

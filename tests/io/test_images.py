@@ -119,7 +119,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nephi.io.nifti.image.encode_voxels", fail)
+    monkeypatch.setattr("nephi.io.nifti.writer.encode_voxels", fail)
     with pytest.raises(DataError, match="No space left"):
         write_image(ramp(grid_3d, torch.float32), path)
     assert path.read_bytes() == before
@@ -136,5 +136,5 @@ def test_an_image_can_be_written_over_its_own_file(tmp_path: Path, grid_3d: Grid
 
 def test_axis_too_long_for_nifti(tmp_path: Path) -> None:
     image = Image(torch.zeros(32768, 2, dtype=torch.uint8), Grid.from_spacing((32768, 2), (1, 1)))
-    with pytest.raises(DataError, match=r"at most 32767 voxels an axis, found \(32768, 2\)"):
+    with pytest.raises(DataError, match=r"at most 32767 voxels per axis for NIfTI-1, found \(32768, 2\)"):
         write_image(image, tmp_path / "a.nii")

@@ -1,4 +1,4 @@
-"""Small registrations, saved with their pages, and a browser to open them with."""
+"""Small registrations, saved with their report pages, and a browser to open them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def flat_page(flat_affine: Registration, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def hostile_page(flat_affine: Registration, flat: PhantomPair, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page whose file names, landmarks and command try to be HTML."""
+    """A page whose file names, landmarks and command contain HTML."""
     folder = tmp_path_factory.mktemp("hostile")
     fixed, moving = flat_affine.pair.fixed, flat_affine.pair.moving
     named = replace(flat_affine.pair, fixed=replace(fixed, name=HOSTILE), moving=replace(moving, name=f"'\"{HOSTILE}"))
@@ -77,7 +77,7 @@ def hostile_page(flat_affine: Registration, flat: PhantomPair, tmp_path_factory:
 def browser(tmp_path: Path) -> Iterator[Browser]:
     executable = find_browser()
     if executable is None:
-        pytest.skip("needs a Chromium to open the page in; none is on the PATH")
-    found = Browser(executable, tmp_path / "profile")
-    yield found
-    found.close()
+        pytest.skip("needs a Chromium to open the page; none is on the PATH")
+    opened = Browser(executable, tmp_path / "profile")
+    yield opened
+    opened.close()

@@ -1,4 +1,4 @@
-"""Figures and the notebook's view: what is drawn, where, and in which orientation."""
+"""Test figures and the notebook's HTML: content, position and orientation."""
 
 import subprocess
 import sys
@@ -14,55 +14,55 @@ from nephi.images import Image
 from nephi.phantoms import PhantomPair
 from nephi.report import notebook_html, overlay
 from nephi.report.figures import pictures_at
+from nephi.report.pictures import sample_pictures
 from nephi.report.planes import plane_through
-from nephi.report.sampling import picture
 from nephi.results import Registration
 
 
-def test_pictures_are_those_of_the_warped_image(fitted: Registration, lungs: PhantomPair) -> None:
-    """What the page shows after registration is what `warp` writes, up to the interpolation of voxels."""
+def test_pictures_after_registration_show_the_warped_image(fitted: Registration, lungs: PhantomPair) -> None:
+    """The page's pictures agree with the result of `warp` up to the interpolation of voxels."""
     grid = fitted.pair.fixed.grid
     low, high = fitted.pair.moving_window
     warped = fitted.warp(lungs.moving)
     centres = grid.voxel_centres()[20:24, 18, 20]
     for centre, value in zip(centres, warped.data[20:24, 18, 20], strict=True):
-        for shown in pictures_at(fitted, centre.tolist(), 400):
-            column, row = shown.planes.pixels(centre).round().long().tolist()
+        for pictures in pictures_at(fitted, centre.tolist(), 400):
+            column, row = pictures.planes.pixels(centre).round().long().tolist()
             grey = 255 * min(max((float(value) - low) / (high - low), 0), 1)
-            around = shown.after[0, row - 1 : row + 2, column - 1 : column + 2].astype(float)
-            assert around.min() - 12 <= grey <= around.max() + 12
+            neighbours = pictures.after[0, row - 1 : row + 2, column - 1 : column + 2].astype(float)
+            assert neighbours.min() - 12 <= grey <= neighbours.max() + 12
 
 
-def test_beyond_the_fixed_grid_there_is_nothing(fitted: Registration) -> None:
+def test_pictures_are_empty_outside_of_the_fixed_grid(fitted: Registration) -> None:
     for planes in plane_through(fitted.pair.fixed.grid, 100, fitted.pair.fixed.grid.centre_world()):
-        shown = picture(fitted, planes, 20.0)
-        outside = np.isnan(shown.determinants[0])
+        pictures = sample_pictures(fitted, planes, 20.0)
+        outside = np.isnan(pictures.determinants[0])
         voxels = fitted.pair.fixed.grid.world_to_voxel_points(planes.points(0))
         np.testing.assert_array_equal(~outside, fitted.pair.fixed.grid.contains_voxel_points(voxels).numpy())
-        for layer in (shown.fixed, shown.before, shown.after, shown.lattice):
+        for layer in (pictures.fixed, pictures.before, pictures.after, pictures.grid_lines):
             assert not layer[0][outside].any()
 
 
-def test_determinants_are_the_transforms(fitted: Registration) -> None:
+def test_determinants_are_those_of_the_transform(fitted: Registration) -> None:
     planes = plane_through(fitted.pair.fixed.grid, 60, fitted.pair.fixed.grid.centre_world())[1]
-    shown = picture(fitted, planes, 20.0)
+    pictures = sample_pictures(fitted, planes, 20.0)
     _, jacobian = fitted.transform.value_and_jacobian(planes.points(0))
-    inside = ~np.isnan(shown.determinants[0])
-    np.testing.assert_allclose(shown.determinants[0][inside], torch.linalg.det(jacobian).numpy()[inside], rtol=1e-4)
-    assert shown.folds == [int((shown.determinants[0][inside] <= 0).sum())]
+    inside = ~np.isnan(pictures.determinants[0])
+    np.testing.assert_allclose(pictures.determinants[0][inside], torch.linalg.det(jacobian).numpy()[inside], rtol=1e-4)
+    assert pictures.folds == [int((pictures.determinants[0][inside] <= 0).sum())]
 
 
-def test_a_left_right_phantom_is_seen_radiologically(flat_affine: Registration) -> None:
-    """Bright on the patient's right (x > 0), on an oblique, left-handed grid: the left of the picture lights up."""
+def test_orientation_of_pictures_is_radiological(flat_affine: Registration) -> None:
+    """What is bright on the patient's right (x > 0), on an oblique, left-handed grid, is bright at the left."""
     grid = flat_affine.pair.fixed.grid
     centre = grid.centre_world()
     bright = (grid.voxel_centres().double()[..., 0] > centre[0]).float() * 100
     pair = replace(flat_affine.pair, fixed=Image(bright, grid), fixed_window=(0.0, 100.0))
     (planes,) = plane_through(grid, 200, centre)
-    seen = picture(replace(flat_affine, pair=pair), planes, 20.0).fixed[0]
-    middle = seen[planes.height // 2]
+    shown = sample_pictures(replace(flat_affine, pair=pair), planes, 20.0).fixed[0]
+    row = shown[planes.height // 2]
     half = planes.width // 2
-    assert middle[:half].mean() > 150 and middle[half:].mean() < 5
+    assert row[:half].mean() > 150 and row[half:].mean() < 5
 
 
 @pytest.mark.parametrize("kind", ["checkerboard", "difference"])
@@ -77,7 +77,7 @@ def test_overlay_draws_every_view_before_and_after(kind: str, fitted: Registrati
         assert sorted(letters) == ["A", "L", "P", "R"]
 
 
-def test_overlay_shows_that_the_images_came_together(fitted: Registration) -> None:
+def test_overlay_shows_a_smaller_difference_after_registration(fitted: Registration) -> None:
     before, after = (
         np.mean([axes.images[0].get_array().mean() for axes in overlay(fitted, kind="difference").axes[i : i + 3]])
         for i in (0, 3)
@@ -94,14 +94,14 @@ def test_overlay_through_a_point(fitted: Registration) -> None:
     ]
 
 
-def test_overlay_refuses_what_it_does_not_know(fitted: Registration) -> None:
+def test_overlay_refuses_unknown_kinds_and_wrong_positions(fitted: Registration) -> None:
     with pytest.raises(UsageError, match="checkerboard, difference"):
         overlay(fitted, kind="flicker")
     with pytest.raises(UsageError, match="3 coordinates"):
         overlay(fitted, [0.0, 0.0])
 
 
-def test_in_a_notebook(fitted: Registration, flat: PhantomPair) -> None:
+def test_notebook_html_is_self_contained_and_escaped(fitted: Registration, flat: PhantomPair) -> None:
     html = notebook_html(fitted)
     assert html.count("data:image/jpeg;base64,") == 6
     assert "http" not in html and "<script" not in html
@@ -112,7 +112,7 @@ def test_in_a_notebook(fitted: Registration, flat: PhantomPair) -> None:
 
 
 def test_the_page_loads_no_matplotlib(fitted: Registration) -> None:
-    """It costs 0.4 s and 30 MB: only `overlay` needs it."""
+    """Importing it takes 0.4 s and 30 MB, and only `overlay` needs it."""
     code = """
 import dataclasses, sys, tempfile, nephi
 pair = nephi.phantoms.shapes_phantom(shape=(24, 24))

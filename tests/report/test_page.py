@@ -1,4 +1,4 @@
-"""The page as text: all that was promised is on it, names are escaped, and it needs nothing from elsewhere."""
+"""Test the report page as text: contents, escaped names, no references to other files or hosts."""
 
 import json
 import re
@@ -25,7 +25,7 @@ LOADING = {"src", "href", "srcset", "action", "data", "poster", "xlink:href", "b
 
 
 class Page(HTMLParser):
-    """Elements of a page with their attributes, and its text; complains about tags that do not close."""
+    """Elements of a page with their attributes, and its text; fails for tags that are not closed."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -62,25 +62,25 @@ def parsed(page: Path) -> Page:
     return Page(page)
 
 
-def test_needs_nothing_from_elsewhere(page: Path, flat_page: Path, hostile_page: Path) -> None:
+def test_page_refers_to_no_other_file_or_host(page: Path, flat_page: Path, hostile_page: Path) -> None:
     for path in (page, flat_page, hostile_page):
-        found = Page(path)
-        for tag, attributes in found.elements:
+        content = Page(path)
+        for tag, attributes in content.elements:
             for name in LOADING & attributes.keys():
                 assert (attributes[name] or "").startswith("data:"), (tag, name)
-        assert not found.all("iframe") and not found.all("object") and not found.all("base")
+        assert not content.all("iframe") and not content.all("object") and not content.all("base")
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"https?://|@import|url\(", text)
 
 
-def test_is_small(page: Path) -> None:
+def test_page_is_small(page: Path) -> None:
     assert page.stat().st_size < 1_500_000
 
 
-def test_every_picture_has_its_words(parsed: Page) -> None:
+def test_every_picture_has_a_description(parsed: Page) -> None:
     images = parsed.all("img")
     assert all("alt" in image for image in images)
-    assert sum(bool(image["alt"]) for image in images) >= 3 * 6  # those below another one say nothing twice
+    assert sum(bool(image["alt"]) for image in images) >= 3 * 6  # covered pictures have an empty one
     assert all(svg.get("aria-label") for svg in parsed.all("svg"))
     assert "Fixed image, axial, R on the left, A at the top" in {image["alt"] for image in images}
 
@@ -88,11 +88,11 @@ def test_every_picture_has_its_words(parsed: Page) -> None:
 def test_ids_are_unique_and_copies_have_a_source(parsed: Page) -> None:
     ids = [attributes["id"] for _, attributes in parsed.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
-    assert {a["data-like"] for a in parsed.all("img") if "data-like" in a} <= set(ids)
+    assert {a["data-copy-of"] for a in parsed.all("img") if "data-copy-of" in a} <= set(ids)
     assert {a["aria-labelledby"] for _, a in parsed.elements if "aria-labelledby" in a} <= set(ids)
 
 
-def test_tells_what_was_measured(parsed: Page, page: Path, fitted: Registration, lungs: PhantomPair) -> None:
+def test_page_contains_the_measures(parsed: Page, page: Path, fitted: Registration, lungs: PhantomPair) -> None:
     report = json.loads((page.parent / "report.json").read_text())
     errors = landmark_errors(fitted.transform, lungs.landmarks).summary()
     expected = [f"{errors['mean']:.2f} mm", f"{errors['before']:.2f} mm before", f"{errors['max']:.2f} mm"]
@@ -112,39 +112,39 @@ def test_every_landmark_is_in_every_view(parsed: Page, lungs: PhantomPair) -> No
         assert float(circle["cx"] or -1) > 0 and float(circle["cy"] or -1) > 0
 
 
-def test_both_levels_are_on_the_curve(parsed: Page) -> None:
+def test_loss_curve_has_both_levels(parsed: Page) -> None:
     assert "level 1" in parsed.text and "level 2" in parsed.text
     assert len(parsed.all("polyline")) == 2 * 2  # each with its running mean
 
 
-def test_a_2d_page(flat_page: Path) -> None:
-    found = Page(flat_page)
-    assert found.all("input") and not [a for a in found.all("input") if a.get("type") == "range"]
-    assert "only the affine part was asked for" in found.text
-    assert not found.all("circle") and "Command" not in found.text
+def test_page_of_a_2d_affine_registration(flat_page: Path) -> None:
+    content = Page(flat_page)
+    assert content.all("input") and not [a for a in content.all("input") if a.get("type") == "range"]
+    assert "the transform of this registration is affine" in content.text
+    assert not content.all("circle") and "Command" not in content.text
 
 
 def test_names_are_escaped(hostile_page: Path) -> None:
-    found = Page(hostile_page)
-    assert HOSTILE in found.text  # as text
-    assert not [a for _, a in found.elements if "onerror" in a]
-    assert [a for a in found.all("img") if not (a.get("src") or "data:").startswith("data:")] == []
-    assert len(found.all("script")) == 1
-    assert [circle.get("class") for circle in found.all("circle")] == ["near"] * 3  # in 2-D all lie in the plane
+    content = Page(hostile_page)
+    assert HOSTILE in content.text
+    assert not [a for _, a in content.elements if "onerror" in a]
+    assert [a for a in content.all("img") if not (a.get("src") or "data:").startswith("data:")] == []
+    assert len(content.all("script")) == 1
+    assert [circle.get("class") for circle in content.all("circle")] == ["near"] * 3  # in 2-D, all
     assert "&lt;img src=x onerror=alert(1)&gt;" in hostile_page.read_text(encoding="utf-8")
 
 
-def test_folds_are_told_and_shown_first(fitted: Registration, lungs: PhantomPair, page: Path, tmp_path: Path) -> None:
-    """A map that turns the picture inside out folds everywhere."""
+def test_folded_pixels_are_counted(fitted: Registration, lungs: PhantomPair, page: Path, tmp_path: Path) -> None:
+    """A reflection folds at every pixel."""
     from nephi.transforms import AffineTransform
 
     report = json.loads((page.parent / "report.json").read_text())
     flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0]).double())
     stored = replace(fitted.stored, affine=AffineTransform(flip), steps=())
     (tmp_path / "page.html").write_text(page_html(replace(fitted, stored=stored), report), encoding="utf-8")
-    told = [a["data-folds"] for _, a in Page(tmp_path / "page.html").elements if "data-folds" in a]
-    assert len(told) == 3
-    assert all(int(count) > 100 for numbers in told for count in (numbers or "0").split())
+    counts = [a["data-folds"] for _, a in Page(tmp_path / "page.html").elements if "data-folds" in a]
+    assert len(counts) == 3
+    assert all(int(count) > 100 for numbers in counts for count in (numbers or "0").split())
 
 
 def test_a_folder_without_results_is_refused(fitted: Registration, tmp_path: Path) -> None:
@@ -157,17 +157,17 @@ def test_a_folder_without_results_is_refused(fitted: Registration, tmp_path: Pat
 
 
 def test_landmarks_of_another_dimension_are_refused(fitted: Registration, page: Path) -> None:
-    older = page.read_bytes()
+    before = page.read_bytes()
     with pytest.raises(DataError, match="expected 3-D"):
         write_report(fitted, page.parent, landmarks=PointPairs.from_coordinates(torch.zeros(1, 2), torch.zeros(1, 2)))
-    assert page.read_bytes() == older
+    assert page.read_bytes() == before
 
 
-def test_a_full_disk_leaves_the_older_page(
+def test_a_full_disk_leaves_the_existing_page_unchanged(
     fitted: Registration, page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "report.json").write_bytes((page.parent / "report.json").read_bytes())
-    (tmp_path / "report.html").write_text("older", encoding="utf-8")
+    (tmp_path / "report.html").write_text("existing", encoding="utf-8")
 
     def failing(*_: object, **__: object) -> int:
         raise OSError(28, "No space left on device")
@@ -176,5 +176,5 @@ def test_a_full_disk_leaves_the_older_page(
     with pytest.raises(DataError, match="No space left"):
         write_report(fitted, tmp_path)
     monkeypatch.undo()
-    assert (tmp_path / "report.html").read_text(encoding="utf-8") == "older"
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == "existing"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "report.json"]

@@ -1,4 +1,4 @@
-"""The viewer in a real browser: it shows something, everything can be clicked, and the values are nephi's own."""
+"""Test the viewer in a real browser: pictures, controls, and values at the crosshair."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ from nephi.report import Viewer
 from nephi.report.viewer import pages
 from nephi.results import Registration
 
-from .browser import PATIENCE, SOFTWARE_WEBGL, Browser, find_browser
+from .browser import SOFTWARE_WEBGL, TIMEOUT, Browser, find_browser
 from .conftest import HOSTILE
-from .viewers import keep, require_niivue, serving
+from .viewers import require_niivue, save_with_images, serving
 
 Pixels = NDArray[np.int16]
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One browser for all: starting one with software WebGL takes longer than a test."""
+    """One browser for all tests: starting one with software WebGL takes longer than a test."""
     require_niivue()
     executable = find_browser()
     if executable is None:
-        pytest.skip("needs a Chromium to open the page in; none is on the PATH")
-    found = Browser(executable, tmp_path_factory.mktemp("profile"), SOFTWARE_WEBGL)
-    yield found
-    found.close()
+        pytest.skip("needs a Chromium to open the page; none is on the PATH")
+    opened = Browser(executable, tmp_path_factory.mktemp("profile"), SOFTWARE_WEBGL)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="module")
 def viewer(fitted: Registration, lungs: PhantomPair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
     require_niivue()
-    with serving(keep(fitted, tmp_path_factory.mktemp("lungs")), landmarks=lungs.landmarks) as found:
-        yield found
+    with serving(save_with_images(fitted, tmp_path_factory.mktemp("lungs")), landmarks=lungs.landmarks) as server:
+        yield server
 
 
 @pytest.fixture
 def page(browser: Browser, viewer: Viewer) -> Browser:
-    return opened(browser, viewer)
+    return open_viewer(browser, viewer)
 
 
-def opened(browser: Browser, viewer: Viewer) -> Browser:
+def open_viewer(browser: Browser, viewer: Viewer) -> Browser:
     browser.errors.clear()
     browser.requests.clear()
     browser.open(viewer.url)
@@ -64,10 +64,10 @@ def opened(browser: Browser, viewer: Viewer) -> Browser:
 
 
 def picture(browser: Browser) -> Pixels:
-    """What the canvas shows, `(height, width, 3)`."""
-    place = "(b => [b.left, b.top, b.right, b.bottom])(document.getElementById('canvas').getBoundingClientRect())"
-    seen = Picture.open(io.BytesIO(browser.screenshot())).convert("RGB")
-    return np.asarray(seen.crop([round(n) for n in browser.run(place)]), np.int16)
+    """Return the pixels of the canvas, `(height, width, 3)`."""
+    box = "(b => [b.left, b.top, b.right, b.bottom])(document.getElementById('canvas').getBoundingClientRect())"
+    screen = Picture.open(io.BytesIO(browser.screenshot())).convert("RGB")
+    return np.asarray(screen.crop([round(n) for n in browser.run(box)]), np.int16)
 
 
 def difference(one: Pixels, other: Pixels) -> float:
@@ -75,39 +75,39 @@ def difference(one: Pixels, other: Pixels) -> float:
 
 
 def wait_for(browser: Browser, condition: Callable[[Pixels], bool]) -> Pixels:
-    """Return the first picture of which `condition` holds; drawing takes a while."""
-    until = time.monotonic() + PATIENCE
-    while not condition(now := picture(browser)):
-        assert time.monotonic() < until, "the picture does not become what it should"
-    return now
+    """Return the first picture that fulfils `condition`; drawing is asynchronous."""
+    deadline = time.monotonic() + TIMEOUT
+    while not condition(current := picture(browser)):
+        assert time.monotonic() < deadline, "the picture does not fulfil the condition"
+    return current
 
 
 def wait_for_change(browser: Browser, before: Pixels) -> Pixels:
-    return wait_for(browser, lambda now: difference(now, before) > 0.5)
+    return wait_for(browser, lambda current: difference(current, before) > 0.5)
 
 
-def wait_for_likeness(browser: Browser, wanted: Pixels) -> Pixels:
-    return wait_for(browser, lambda now: difference(now, wanted) < 0.1)
+def wait_for_picture(browser: Browser, expected: Pixels) -> Pixels:
+    return wait_for(browser, lambda current: difference(current, expected) < 0.1)
 
 
 def point(browser: Browser) -> list[float]:
     return json.loads(browser.run("document.body.dataset.point"))
 
 
-def told(browser: Browser, name: str) -> float:
+def shown_value(browser: Browser, name: str) -> float:
     return float(browser.run(f"document.getElementById('value-{name}').textContent"))
 
 
-def move(browser: Browser, selector: str, value: int) -> None:
+def set_slider(browser: Browser, selector: str, value: int) -> None:
     slider = f"document.querySelector('{selector}')"
     browser.run(f"{slider}.value = {value}; {slider}.dispatchEvent(new Event('input'))")
 
 
-def value(image: Image, points: torch.Tensor) -> float:
+def value_at(image: Image, points: torch.Tensor) -> float:
     return float(interpolate(image.data, image.grid.world_to_voxel_points(points))[0])
 
 
-def test_opens_without_an_error_and_asks_nobody_else(page: Browser, viewer: Viewer) -> None:
+def test_opens_without_errors_and_requests_to_other_hosts(page: Browser, viewer: Viewer) -> None:
     assert page.errors == []
     assert {url for url in page.requests if not url.startswith((viewer.url, "data:", "blob:"))} == set()
     assert page.run("document.title").endswith("nephi")
@@ -115,55 +115,56 @@ def test_opens_without_an_error_and_asks_nobody_else(page: Browser, viewer: View
     assert shown.std() > 30 and (shown.max(axis=-1) > 100).mean() > 0.1
 
 
-def test_the_slider_blends(page: Browser) -> None:
+def test_the_slider_blends_images(page: Browser) -> None:
     half = picture(page)
-    move(page, "#blend", 0)
+    set_slider(page, "#blend", 0)
     fixed = wait_for_change(page, half)
-    move(page, "#blend", 100)
+    set_slider(page, "#blend", 100)
     warped = wait_for_change(page, fixed)
-    move(page, "#blend", 50)
-    wait_for_likeness(page, half)
+    set_slider(page, "#blend", 50)
+    wait_for_picture(page, half)
     assert difference(half, (fixed + warped) // 2) < difference(fixed, warped)
     assert page.errors == []
 
 
-def test_the_buttons_of_images(page: Browser) -> None:
-    seen = [picture(page)]
+def test_image_buttons_show_one_image(page: Browser) -> None:
+    pictures = [picture(page)]
     for name in ("moving", "warped", "fixed"):
         page.click(f"[data-image={name}]")
-        seen.append(wait_for_change(page, seen[-1]))
+        pictures.append(wait_for_change(page, pictures[-1]))
         assert page.run("document.querySelector('#images [aria-pressed=true]').textContent") == name
-    assert difference(seen[1], seen[3]) > difference(seen[2], seen[3])  # warped is nearer to fixed than moving was
+    _, moving, warped, fixed = pictures
+    assert difference(moving, fixed) > difference(warped, fixed)
     assert page.errors == []
 
 
-def test_the_buttons_of_maps(page: Browser) -> None:
+def test_map_buttons_overlay_a_map(page: Browser) -> None:
     plain = picture(page)
     assert coloured(plain) < 0.05
     for name in ("jacobian", "displacement"):
         before = picture(page)
         page.click(f"[data-map={name}]")
-        wait_for(page, lambda now, before=before: difference(now, before) > 0.5 and coloured(now) > 0.2)
+        wait_for(page, lambda shown, before=before: difference(shown, before) > 0.5 and coloured(shown) > 0.2)
         marks = page.run("document.getElementById('marks').innerText").split()
         assert len(marks) == 5 and float(marks[0]) < float(marks[-1])
     page.click("[data-map=none]")
-    wait_for_likeness(page, plain)
+    wait_for_picture(page, plain)
     assert page.errors == []
 
 
-def test_the_map_that_was_clicked_last_is_shown(
+def test_the_map_clicked_last_is_shown(
     browser: Browser, flat_affine: Registration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, make = threading.Event(), pages.deformation_maps
-    monkeypatch.setattr(pages, "deformation_maps", lambda *given: made.wait(PATIENCE) and make(*given))
-    with serving(keep(flat_affine, tmp_path)) as viewer:
-        page = opened(browser, viewer)
+    released, compute = threading.Event(), pages.deformation_maps
+    monkeypatch.setattr(pages, "deformation_maps", lambda *inputs: released.wait(TIMEOUT) and compute(*inputs))
+    with serving(save_with_images(flat_affine, tmp_path)) as viewer:
+        page = open_viewer(browser, viewer)
         plain = picture(page)
         page.click("[data-map=jacobian]")
         page.wait_for("document.getElementById('status').textContent.startsWith('Computing')")
         page.click("[data-map=none]")
         page.wait_for("document.getElementById('status').textContent === ''")
-        made.set()
+        released.set()
         page.run("fetch('maps.json').then(() => new Promise((done) => setTimeout(done, 1000)))")
         assert page.run("document.querySelector('#maps [aria-pressed=true]').textContent") == "none"
         assert page.run("document.getElementById('legend').hidden")
@@ -175,48 +176,48 @@ def coloured(pixels: Pixels) -> float:
     return float((np.ptp(pixels, axis=-1) > 25).mean())
 
 
-def test_a_click_moves_the_crosshair_and_tells_its_values(page: Browser, fitted: Registration) -> None:
+def test_a_click_moves_the_crosshair_and_shows_its_values(page: Browser, fitted: Registration) -> None:
     before, picture_before = point(page), picture(page)
     box = page.run("(b => [b.x, b.y, b.width, b.height])(document.getElementById('canvas').getBoundingClientRect())")
     page.click_at(box[0] + 0.18 * box[2], box[1] + 0.3 * box[3])
     page.wait_for(f"document.body.dataset.point !== '{json.dumps(before, separators=(',', ':'))}'")
     wait_for_change(page, picture_before)
-    now = point(page)
-    assert sum(abs(a - b) > 1 for a, b in zip(now, before, strict=True)) == 2  # a click is in one plane
-    points = torch.tensor([now], dtype=torch.float64)
-    moved, jacobian = fitted.transform.value_and_jacobian(points)
-    assert told(page, "fixed") == pytest.approx(value(fitted.pair.fixed, points), abs=0.06)
-    assert told(page, "warped") == pytest.approx(value(fitted.pair.moving, moved), abs=0.2)
-    assert told(page, "jacobian") == pytest.approx(float(determinant(jacobian)), abs=2e-3)
-    assert told(page, "displacement") == pytest.approx(float((moved - points).norm()), abs=0.02)
-    assert page.run("document.getElementById('point').textContent") == ", ".join(f"{n:.1f}" for n in now)
+    after = point(page)
+    assert sum(abs(a - b) > 1 for a, b in zip(after, before, strict=True)) == 2  # within the plane of the click
+    points = torch.tensor([after], dtype=torch.float64)
+    displaced, jacobian = fitted.transform.value_and_jacobian(points)
+    assert shown_value(page, "fixed") == pytest.approx(value_at(fitted.pair.fixed, points), abs=0.06)
+    assert shown_value(page, "warped") == pytest.approx(value_at(fitted.pair.moving, displaced), abs=0.2)
+    assert shown_value(page, "jacobian") == pytest.approx(float(determinant(jacobian)), abs=2e-3)
+    assert shown_value(page, "displacement") == pytest.approx(float((displaced - points).norm()), abs=0.02)
+    assert page.run("document.getElementById('point').textContent") == ", ".join(f"{n:.1f}" for n in after)
 
 
-def test_landmarks_are_shown_and_a_click_goes_there(page: Browser, fitted: Registration, lungs: PhantomPair) -> None:
+def test_landmarks_are_shown_and_selected_by_a_click(page: Browser, fitted: Registration, lungs: PhantomPair) -> None:
     landmarks = lungs.landmarks
-    gaps = (fitted.transform(landmarks.fixed.coordinates) - landmarks.moving.coordinates).norm(dim=-1)
-    worst = int(gaps.argmax())
+    errors = (fitted.transform(landmarks.fixed.coordinates) - landmarks.moving.coordinates).norm(dim=-1)
+    worst = int(errors.argmax())
     listed = page.run("document.querySelector('#landmark-list button').innerText").split()
-    assert listed == [landmarks.fixed.ids[worst], f"{float(gaps[worst]):.2f}", "mm"]
+    assert listed == [landmarks.fixed.ids[worst], f"{float(errors[worst]):.2f}", "mm"]
     before = page.run("document.body.dataset.point")
     page.click("#landmark-list button")
     page.wait_for(f"document.body.dataset.point !== '{before}'")
     assert point(page) == pytest.approx(landmarks.fixed.coordinates[worst].tolist(), abs=0.01)
     shown = picture(page)
     page.click("#landmarks-shown")
-    wait_for(page, lambda now: coloured(now) < coloured(shown))
+    wait_for(page, lambda current: coloured(current) < coloured(shown))
     before = page.run("document.body.dataset.point")
     page.click("[data-image=moving]")
-    page.wait_for("document.getElementById('landmarks-note').textContent.includes('takes')")
+    page.wait_for("document.getElementById('landmarks-note').textContent.includes('mapped')")
     page.click("#landmark-list button")
     page.wait_for(f"document.body.dataset.point !== '{before}'")
     assert point(page) == pytest.approx(landmarks.moving.coordinates[worst].tolist(), abs=0.01)
     assert page.errors == []
 
 
-def test_a_flat_registration(browser: Browser, flat_affine: Registration, tmp_path: Path) -> None:
-    with serving(keep(flat_affine, tmp_path)) as viewer:
-        page = opened(browser, viewer)
+def test_viewer_of_a_2d_registration(browser: Browser, flat_affine: Registration, tmp_path: Path) -> None:
+    with serving(save_with_images(flat_affine, tmp_path)) as viewer:
+        page = open_viewer(browser, viewer)
         assert picture(page).std() > 30
         assert page.run("document.getElementById('landmarks').offsetHeight") == 0
         before = page.run("document.body.dataset.point")
@@ -224,21 +225,21 @@ def test_a_flat_registration(browser: Browser, flat_affine: Registration, tmp_pa
         page.click_at(x, y)
         page.wait_for(f"document.body.dataset.point !== '{before}'")
         points = torch.tensor([point(page)[:2]], dtype=torch.float64)
-        assert told(page, "fixed") == pytest.approx(value(flat_affine.pair.fixed, points), abs=0.06)
+        assert shown_value(page, "fixed") == pytest.approx(value_at(flat_affine.pair.fixed, points), abs=0.06)
         page.click("[data-map=displacement]")
-        wait_for(page, lambda now: coloured(now) > 0.2)
+        wait_for(page, lambda current: coloured(current) > 0.2)
         assert page.errors == []
 
 
-def test_hostile_names_stay_text(
+def test_html_in_names_is_shown_as_text(
     browser: Browser, flat_affine: Registration, flat: PhantomPair, tmp_path: Path
 ) -> None:
-    keep(flat_affine, tmp_path, (HOSTILE, f"'\"{HOSTILE}"))
+    save_with_images(flat_affine, tmp_path, (HOSTILE, f"'\"{HOSTILE}"))
     points = [side.coordinates[:2] for side in (flat.landmarks.fixed, flat.landmarks.moving)]
     pairs = PointPairs.from_coordinates(*points, [HOSTILE, '"><script>alert(1)</script>'])
-    places = {"fixed": tmp_path / HOSTILE, "moving": tmp_path / f"'\"{HOSTILE}"}
-    with serving(tmp_path, landmarks=pairs, **places) as viewer:
-        page = opened(browser, viewer)
+    images = {"fixed": tmp_path / HOSTILE, "moving": tmp_path / f"'\"{HOSTILE}"}
+    with serving(tmp_path, landmarks=pairs, **images) as viewer:
+        page = open_viewer(browser, viewer)
         assert page.errors == []
         assert page.run("document.querySelectorAll('img').length") == 0
         assert page.run("document.getElementById('fixed-name').textContent").endswith(HOSTILE)

@@ -1,4 +1,4 @@
-"""The viewer's server: what it answers, and all that it refuses."""
+"""Test the viewer's server: responses, and refused requests."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ from nephi.report.viewer.pages import Pages
 from nephi.results import Registration
 from nephi.transforms import AffineTransform
 
-from .viewers import ask, keep, require_niivue, serving
+from .viewers import request, require_niivue, save_with_images, serving
 
 
 @pytest.fixture(scope="module")
 def folder(flat_affine: Registration, tmp_path_factory: pytest.TempPathFactory) -> Path:
     require_niivue()
-    return keep(flat_affine, tmp_path_factory.mktemp("served"))
+    return save_with_images(flat_affine, tmp_path_factory.mktemp("served"))
 
 
 @pytest.fixture(scope="module")
 def viewer(folder: Path, flat: PhantomPair) -> Iterator[Viewer]:
-    with serving(folder, landmarks=flat.landmarks) as found:
-        yield found
+    with serving(folder, landmarks=flat.landmarks) as server:
+        yield server
 
 
-def test_answers_what_the_page_needs(viewer: Viewer, flat: PhantomPair) -> None:
+def test_all_files_of_the_page_are_served(viewer: Viewer, flat: PhantomPair) -> None:
     for path, kind in (("", "text/html"), ("viewer.js", "text/javascript"), ("viewer.css", "text/css")):
-        reply = ask(viewer, path)
+        reply = request(viewer, path)
         assert reply.status == 200 and reply.headers["Content-Type"].startswith(kind) and reply.body
-    about = json.loads(ask(viewer, "study.json").body)
-    assert about["dimension"] == 2
-    assert len(about["landmarks"]) == len(flat.landmarks)
-    assert set(json.loads(ask(viewer, "maps.json").body)) == {"jacobian", "displacement"}
+    study = json.loads(request(viewer, "study.json").body)
+    assert study["dimension"] == 2
+    assert len(study["landmarks"]) == len(flat.landmarks)
+    assert set(json.loads(request(viewer, "maps.json").body)) == {"jacobian", "displacement"}
 
 
-def test_every_answer_has_the_headers_that_keep_it_here(viewer: Viewer) -> None:
+def test_every_response_has_headers_against_access_by_other_sites(viewer: Viewer) -> None:
     for path in ("", "study.json", "nothing"):
-        headers = ask(viewer, path).headers
+        headers = request(viewer, path).headers
         assert "default-src 'none'" in headers["Content-Security-Policy"]
         assert "http" not in headers["Content-Security-Policy"]
         assert headers["X-Content-Type-Options"] == "nosniff"
@@ -85,87 +85,87 @@ def test_every_answer_has_the_headers_that_keep_it_here(viewer: Viewer) -> None:
         "http://example.org/study.json",
     ],
 )
-def test_nothing_but_the_routes_is_found(viewer: Viewer, folder: Path, path: str) -> None:
+def test_paths_other_than_routes_are_not_found(viewer: Viewer, folder: Path, path: str) -> None:
     link = folder / "result" / "link.nii"
     link.unlink(missing_ok=True)
     link.symlink_to("/etc/passwd")
-    reply = ask(viewer, path)
+    reply = request(viewer, path)
     assert (reply.status, reply.body) == (404, b"not found")
 
 
 @pytest.mark.parametrize("host", ["example.org", "example.org:{port}", "127.0.0.1", "127.0.0.1:1", "", "[::1]:{port}"])
 def test_other_hosts_are_refused(viewer: Viewer, host: str) -> None:
-    """A page elsewhere whose name was made to point here gets nothing."""
+    """Against DNS rebinding: a request with the host name of another site is refused."""
     port = viewer.url.split(":")[2].split("/")[0]
-    assert ask(viewer, "study.json", host=host.format(port=port)).status == 403
-    assert ask(viewer, "study.json", host=f"localhost:{port}").status == 200
+    assert request(viewer, "study.json", host=host.format(port=port)).status == 403
+    assert request(viewer, "study.json", host=f"localhost:{port}").status == 200
 
 
-def test_the_default_port_is_left_out_by_clients(viewer: Viewer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hosts_without_the_default_port_are_accepted(viewer: Viewer, monkeypatch: pytest.MonkeyPatch) -> None:
     port = int(viewer.url.split(":")[2].split("/")[0])
-    monkeypatch.setattr(server_module, "DEFAULT_PORT", port)  # 80 is not for every user to listen on
+    monkeypatch.setattr(server_module, "DEFAULT_PORT", port)  # listening on 80 needs privileges
     for host in ("127.0.0.1", "localhost", f"localhost:{port}"):
-        assert ask(viewer, "study.json", host=host).status == 200
-    assert ask(viewer, "study.json", host="example.org").status == 403
+        assert request(viewer, "study.json", host=host).status == 200
+    assert request(viewer, "study.json", host="example.org").status == 403
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_other_methods_are_refused(viewer: Viewer, method: str) -> None:
-    reply = ask(viewer, "study.json", method)
+    reply = request(viewer, "study.json", method)
     assert reply.status == 405 and reply.headers["Allow"] == "GET, HEAD"
 
 
 def test_head_is_get_without_the_body(viewer: Viewer) -> None:
-    reply = ask(viewer, "fixed.nii", "HEAD")
+    reply = request(viewer, "fixed.nii", "HEAD")
     assert (reply.status, reply.body) == (200, b"")
-    assert int(reply.headers["Content-Length"]) == len(ask(viewer, "fixed.nii").body)
+    assert int(reply.headers["Content-Length"]) == len(request(viewer, "fixed.nii").body)
 
 
-def test_listens_on_the_loopback_address_alone(viewer: Viewer, folder: Path) -> None:
+def test_listens_on_the_loopback_address_only(viewer: Viewer, folder: Path) -> None:
     assert viewer.url.startswith("http://127.0.0.1:")
     port = int(viewer.url.split(":")[2].split("/")[0])
-    with socket.socket() as other:  # 127.0.0.2 would reach a server that listens everywhere
+    with socket.socket() as other:  # reaches a server that listens on all addresses
         assert other.connect_ex(("127.0.0.2", port)) != 0
     with serving(folder) as second:
         assert second.url.rsplit("/", 2)[1] != viewer.url.rsplit("/", 2)[1]
-    with pytest.raises(UsageError, match=rf"port {port}: cannot be listened on"):
+    with pytest.raises(UsageError, match=rf"port: expected a port that is available, got {port} "):
         Viewer(folder / "result", fixed=folder / "fixed.nii.gz", moving=folder / "moving.nii.gz", port=port)
 
 
-def test_volumes_are_the_images(viewer: Viewer, flat_affine: Registration) -> None:
-    image = nibabel.Nifti1Image.from_bytes(ask(viewer, "moving.nii").body)
+def test_served_volumes_are_the_images(viewer: Viewer, flat_affine: Registration) -> None:
+    image = nibabel.Nifti1Image.from_bytes(request(viewer, "moving.nii").body)
     moving = flat_affine.pair.moving
     np.testing.assert_array_equal(np.squeeze(np.asarray(image.dataobj)), moving.data.numpy())
     np.testing.assert_allclose(image.affine[:2, :2], moving.grid.affine[:2, :2], atol=1e-4)
 
 
-def test_a_warped_image_that_was_not_saved_is_made(viewer: Viewer, folder: Path) -> None:
+def test_a_warped_image_that_was_not_saved_is_computed(viewer: Viewer, folder: Path) -> None:
     """As after `nephi register --save transform,report`."""
-    saved = ask(viewer, "warped.nii").body
+    saved = request(viewer, "warped.nii").body
     path = folder / "result" / "warped.nii.gz"
-    kept = path.rename(folder / "kept.nii.gz")
+    renamed = path.rename(folder / "renamed.nii.gz")
     try:
         with serving(folder) as other:
-            assert ask(other, "warped.nii").body == saved
+            assert request(other, "warped.nii").body == saved
     finally:
-        kept.rename(path)
+        renamed.rename(path)
 
 
 @pytest.mark.parametrize("query", ["", "point=", "point=1", "point=1,2,3", "point=a,b", "point=nan,1", "point=1,inf"])
-def test_a_point_that_is_none_is_refused(viewer: Viewer, query: str) -> None:
-    reply = ask(viewer, f"values?{query}")
+def test_invalid_points_are_refused(viewer: Viewer, query: str) -> None:
+    reply = request(viewer, f"values?{query}")
     assert reply.status == 400 and b"2 numbers" in reply.body
 
 
-def test_values_are_those_at_the_point(viewer: Viewer, flat_affine: Registration) -> None:
+def test_values_are_evaluated_at_the_point(viewer: Viewer, flat_affine: Registration) -> None:
     point = torch.tensor([[7.3, -11.9]], dtype=torch.float64)
-    moved, jacobian = flat_affine.transform.value_and_jacobian(point)
-    told = json.loads(ask(viewer, "values?point=7.3,-11.9").body)
-    assert told["displacement"] == pytest.approx(float((moved - point).norm()), abs=1e-3)
-    assert told["jacobian"] == pytest.approx(float(torch.linalg.det(jacobian)[0]), abs=1e-4)
-    assert told["moved"] == pytest.approx(moved[0].tolist(), abs=1e-3)
-    beyond = json.loads(ask(viewer, "values?point=9000,0").body)
-    assert set(beyond.values()) == {None}
+    displaced, jacobian = flat_affine.transform.value_and_jacobian(point)
+    values = json.loads(request(viewer, "values?point=7.3,-11.9").body)
+    assert values["displacement"] == pytest.approx(float((displaced - point).norm()), abs=1e-3)
+    assert values["jacobian"] == pytest.approx(float(torch.linalg.det(jacobian)[0]), abs=1e-4)
+    assert values["moved"] == pytest.approx(displaced[0].tolist(), abs=1e-3)
+    outside = json.loads(request(viewer, "values?point=9000,0").body)
+    assert set(outside.values()) == {None}
 
 
 def test_values_that_are_not_finite_are_none(flat_affine: Registration, tmp_path: Path) -> None:
@@ -175,37 +175,37 @@ def test_values_that_are_not_finite_are_none(flat_affine: Registration, tmp_path
     data[tuple(slice(n // 2 - 3, n // 2 + 3) for n in data.shape)] = torch.nan
     registration = replace(flat_affine, pair=replace(pair, fixed=pair.fixed.with_data(data)))
     point = ",".join(str(number) for number in pair.fixed.grid.centre_world().tolist())
-    with serving(keep(registration, tmp_path)) as viewer:
-        told = json.loads(ask(viewer, f"values?point={point}").body)
-        assert told["fixed"] is None and told["displacement"] is not None
-        assert ask(viewer, "study.json").status == 200
+    with serving(save_with_images(registration, tmp_path)) as viewer:
+        values = json.loads(request(viewer, f"values?point={point}").body)
+        assert values["fixed"] is None and values["displacement"] is not None
+        assert request(viewer, "study.json").status == 200
 
 
-def test_what_goes_wrong_is_one_line(
+def test_unexpected_errors_are_one_line(
     viewer: Viewer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("first\nsecond")
 
-    monkeypatch.setattr(Pages, "answer", broken)
-    reply = ask(viewer, "study.json")
+    monkeypatch.setattr(Pages, "respond", broken)
+    reply = request(viewer, "study.json")
     assert (reply.status, reply.body) == (500, b"RuntimeError: first second")
     assert capfd.readouterr().err == ""
 
 
-def test_maps_on_the_whole_box_of_the_grid(grid: Grid) -> None:
-    thin = map_grid(grid, grid.size // 3)
-    assert thin.size <= grid.size // 3
+def test_map_grid_covers_the_same_box(grid: Grid) -> None:
+    coarse = map_grid(grid, grid.size // 3)
+    assert coarse.size <= grid.size // 3
     for corner in (-0.5, 0.0):
         outer = [
             g.voxel_to_world_points(torch.tensor([corner if corner else n - 0.5 for n in g.shape]))
-            for g in (thin, grid)
+            for g in (coarse, grid)
         ]
         assert torch.allclose(*outer, atol=1e-6)
     assert map_grid(grid, grid.size).same_as(grid)
 
 
-def test_maps_tell_volume_change_displacement_and_folds(grid: Grid) -> None:
+def test_maps_show_volume_change_displacement_and_folds(grid: Grid) -> None:
     d = grid.dimension
     matrix = torch.eye(d + 1, dtype=torch.float64)
     matrix[0, 0], matrix[0, -1] = 1.3, 4.0
@@ -220,7 +220,7 @@ def test_maps_tell_volume_change_displacement_and_folds(grid: Grid) -> None:
     assert folded.colours[0].tolist() == [255, 0, 255]
 
 
-def test_images_are_found_where_they_were(flat_affine: Registration, tmp_path: Path) -> None:
+def test_images_are_read_from_the_recorded_or_given_path(flat_affine: Registration, tmp_path: Path) -> None:
     require_niivue()
     paths = {role: tmp_path / f"{role}.nii.gz" for role in ("fixed", "moving")}
     images = {role: replace(getattr(flat_affine.pair, role), name=str(path)) for role, path in paths.items()}
@@ -229,14 +229,14 @@ def test_images_are_found_where_they_were(flat_affine: Registration, tmp_path: P
     replace(flat_affine, pair=replace(flat_affine.pair, **images)).save(tmp_path / "out")
     Viewer(tmp_path / "out").close()
     paths["moving"].rename(tmp_path / "elsewhere.nii.gz")
-    with pytest.raises(DataError, match=r"moving\.nii\.gz: the moving image is no longer there; .* --moving"):
+    with pytest.raises(DataError, match=r"moving\.nii\.gz: the moving image no longer exists; .* --moving"):
         Viewer(tmp_path / "out")
     Viewer(tmp_path / "out", moving=tmp_path / "elsewhere.nii.gz").close()
     with pytest.raises(DataError, match=r"fixed\.nii\.gz: not the moving image of this registration"):
         Viewer(tmp_path / "out", moving=paths["fixed"])
 
 
-def test_what_is_no_result_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_without_results_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(viewer_module, "has_niivue", lambda: True)
     with pytest.raises(DataError, match="no such folder"):
         Viewer(tmp_path / "none")

@@ -1,4 +1,4 @@
-"""Viewers that answer while a test runs, and what can be asked of them without a browser."""
+"""Viewers that serve during a test, and requests to them without a browser."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ class Reply(NamedTuple):
 
 def require_niivue() -> None:
     if not has_niivue():
-        pytest.skip("needs NiiVue, which was not fetched when nephi was installed")
+        pytest.skip("needs NiiVue, which was not downloaded when nephi was installed")
 
 
-def keep(registration: Registration, folder: Path, names: tuple[str, str] = ("fixed.nii.gz", "moving.nii.gz")) -> Path:
-    """Save a registration with its images, where `serving` finds them."""
+def save_with_images(
+    registration: Registration, folder: Path, names: tuple[str, str] = ("fixed.nii.gz", "moving.nii.gz")
+) -> Path:
+    """Save a registration and its images for `serving`; return the folder."""
     registration.save(folder / "result")
     for image, name in zip((registration.pair.fixed, registration.pair.moving), names, strict=True):
         write_image(image, folder / name)
@@ -38,8 +40,8 @@ def keep(registration: Registration, folder: Path, names: tuple[str, str] = ("fi
 
 @contextmanager
 def serving(folder: Path, **options: Any) -> Iterator[Viewer]:
-    places = {"fixed": folder / "fixed.nii.gz", "moving": folder / "moving.nii.gz", **options}
-    with Viewer(folder / "result", **places) as viewer:
+    images = {"fixed": folder / "fixed.nii.gz", "moving": folder / "moving.nii.gz"}
+    with Viewer(folder / "result", **{**images, **options}) as viewer:
         thread = threading.Thread(target=viewer.serve, daemon=True)
         thread.start()
         yield viewer
@@ -47,13 +49,13 @@ def serving(folder: Path, **options: Any) -> Iterator[Viewer]:
         thread.join()
 
 
-def ask(viewer: Viewer, path: str, method: str = "GET", host: str | None = None) -> Reply:
-    """Send a path exactly as given, below the viewer's root unless it starts with a slash."""
-    place, _, root = viewer.url.removeprefix("http://").partition("/")
-    connection = http.client.HTTPConnection(place, timeout=30)
+def request(viewer: Viewer, path: str, method: str = "GET", host: str | None = None) -> Reply:
+    """Request a path, sent exactly as given, below the viewer's root unless it starts with a slash."""
+    address, _, root = viewer.url.removeprefix("http://").partition("/")
+    connection = http.client.HTTPConnection(address, timeout=30)
     try:
         connection.putrequest(method, path if path.startswith(("/", "http")) else f"/{root}{path}", skip_host=True)
-        connection.putheader("Host", place if host is None else host)
+        connection.putheader("Host", address if host is None else host)
         connection.endheaders()
         reply = connection.getresponse()
         return Reply(reply.status, dict(reply.getheaders()), reply.read())

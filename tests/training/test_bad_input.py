@@ -53,7 +53,7 @@ def refuse(tmp_path: Path) -> Refuse:
 
 def test_missing_files(spoilt: TrainSettings, copy: Path, refuse: Refuse) -> None:
     (copy / "images" / "s2.nii.gz").unlink()
-    refuse(spoilt, DataError, r"images\[2\].image: no file images/s2.nii.gz beside the index")
+    refuse(spoilt, DataError, r"images\[2\].image: no file images/s2.nii.gz in the folder of the index")
     (copy / "dataset.json").unlink()
     refuse(spoilt, DataError, "no such file; expected a data set's index")
 

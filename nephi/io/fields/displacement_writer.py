@@ -20,7 +20,7 @@ from nephi.io.files.atomic import replacing
 from nephi.io.files.gzipped import open_output
 from nephi.io.files.input_files import NIFTI_SUFFIXES, suffix_of
 from nephi.io.frames import require_perpendicular
-from nephi.io.nifti.header import header_bytes
+from nephi.io.nifti.writer import header_bytes
 from nephi.transforms import displacement_slabs
 
 FLOAT = np.dtype("<f4")

@@ -1,1 +1,1 @@
-"""MetaImage and NRRD: headers, data files, voxels."""
+"""MetaImage and NRRD: headers, data files and voxels."""

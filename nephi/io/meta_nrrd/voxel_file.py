@@ -1,4 +1,4 @@
-"""Images of MetaImage and NRRD files, read without ITK: their libraries trust headers and checksums too much."""
+"""Header of a MetaImage or NRRD file. Read without ITK, whose libraries do not verify headers and checksums."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from nephi.io.voxels import Array
 class VoxelFile:
     """Header of a MetaImage or NRRD file.
 
-    `shape` are the numbers of voxels along the D spatial axes, of each of `volumes` of a series. Each voxel has
-    `channels` numbers of type `dtype`, which are axis `channel_axis` of the stored array, counted from the fastest.
-    `steps` `(D, D)` has the way from voxel to voxel along each axis as columns, `origin` `(D,)` the first voxel's
-    centre, both in LPS mm, as ITK places the file.
+    `shape` is the number of voxels along the D spatial axes, of each of the `volumes` of a series. Each voxel has
+    `channels` numbers of type `dtype`; they are axis `channel_axis` of the stored array, counted from the fastest.
+    The columns of `steps` `(D, D)` are the steps between voxels along each axis, and `origin` `(D,)` is the centre of
+    the first voxel, both in LPS mm, as in ITK.
     """
 
     path: Path
@@ -40,7 +40,7 @@ class VoxelFile:
 
     @property
     def grid(self) -> Grid:
-        """Grid of the voxels in RAS mm; raises `DataError` naming the file when voxels have no volume."""
+        """Grid of the voxels in RAS mm; raise `DataError` naming the file when voxels have no volume."""
         d = len(self.shape)
         affine = np.eye(d + 1)
         affine[:d, :d], affine[:d, d] = self.steps, self.origin
@@ -48,7 +48,7 @@ class VoxelFile:
             return Grid(self.shape, flip_matrix(d) @ torch.from_numpy(affine))
 
     def require_one_volume(self) -> None:
-        """Raise `DataError` naming the file when it is a series of volumes over time."""
+        """Raise `DataError` naming the file when it is a series of volumes."""
         if self.volumes > 1:
             raise DataError(
                 f"{self.path}: expected one 2-D or 3-D volume, found a 4-D series of {self.volumes} volumes; "
@@ -56,10 +56,9 @@ class VoxelFile:
             )
 
     def read(self) -> Array:
-        """Return the voxels `([z, ]y, x)`, with a last axis of channels where there are several.
+        """Read the voxels `([z, ]y, x[, channels])` in the byte order of the file.
 
-        They have the byte order of the file. Raises `DataError` naming the file when data is missing or damaged, or of
-        several volumes.
+        Raises `DataError` naming the file when data is missing or damaged, or when it is a series of volumes.
         """
         self.require_one_volume()
         stored = self.data.read(self.dtype, self.channels * int(np.prod(self.shape, dtype=np.int64)))
@@ -71,6 +70,6 @@ class VoxelFile:
 
 
 def require_spatial(path: Path, shape: tuple[int, ...]) -> None:
-    """Raise `DataError` unless a shape is that of a 2-D or 3-D volume."""
+    """Raise `DataError` naming the file unless `shape` is that of a 2-D or 3-D volume."""
     if len(shape) not in (2, 3):
         raise DataError(f"{path}: expected a 2-D or 3-D volume, found a {len(shape)}-D image; save it as NIfTI")

@@ -1,4 +1,4 @@
-"""Scalar images and vectors of MetaImage and NRRD files (`.mha`, `.mhd`, `.nrrd`, `.nhdr`)."""
+"""Read scalar images and vectors from MetaImage and NRRD files (`.mha`, `.mhd`, `.nrrd`, `.nhdr`)."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from nephi.io.voxels import Array, voxels_to_tensor
 
 
 def read_voxel_header(path: Path) -> VoxelFile:
-    """Read the header of a file whose suffix names one of the two formats; raises `DataError` as they do."""
+    """Read the header of a MetaImage or NRRD file, chosen by suffix; errors are those of the two readers."""
     return read_meta_header(path) if suffix_of(path) in (".mha", ".mhd") else read_nrrd_header(path)
 
 
 def read_voxel_image(path: Path) -> Image:
-    """Read a 2-D or 3-D image of one number a voxel; raises `DataError` naming the file for anything else."""
+    """Read a 2-D or 3-D image of one number per voxel; raise `DataError` naming the file for anything else."""
     file = read_voxel_header(path)
     if file.channels > 1:
         raise DataError(
-            f"{path}: expected one real number a voxel, found {file.channels} (a colour or vector image); extract one "
-            "channel first"
+            f"{path}: expected one real number per voxel, found {file.channels} (a colour or vector image); extract "
+            "one channel first"
         )
     grid = flattened(file.grid, path)
     stored = file.read().T.reshape(grid.shape)
@@ -37,15 +37,15 @@ def read_voxel_image(path: Path) -> Image:
 
 
 def read_voxel_vectors(path: Path) -> tuple[Array, VoxelFile]:
-    """Read vectors `([z, ]y, x, D)` in float32, channels as stored, and the header they stand under.
+    """Read vectors `([z, ]y, x, D)` as float32, and their header.
 
-    Raises `DataError` naming the file unless it has D real numbers a voxel.
+    Raises `DataError` naming the file unless it has D real numbers per voxel.
     """
     file = read_voxel_header(path)
     d = len(file.shape)
     if file.channels != d or file.dtype.kind != "f":
         raise DataError(
-            f"{path}: expected a displacement field with {d} real components a voxel, found {file.channels} of type "
+            f"{path}: expected a displacement field with {d} real components per voxel, found {file.channels} of type "
             f"{file.dtype.newbyteorder('=').name}"
         )
     return file.read().astype(np.float32, copy=False), file

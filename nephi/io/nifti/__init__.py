@@ -1,1 +1,1 @@
-"""NIfTI in one or two files, Analyze and MGH: headers, positions, voxels."""
+"""NIfTI in one or two files, Analyze and MGH: headers, positions, reading and writing of voxels."""

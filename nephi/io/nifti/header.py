@@ -1,13 +1,12 @@
-"""Headers of NIfTI-1, NIfTI-2 and Analyze 7.5 files, and the headers nephi writes.
+"""Read headers of NIfTI-1, NIfTI-2 and Analyze 7.5 files.
 
-Headers are read field by field and checked here, because NIfTI's libraries correct damaged fields silently, each
-in its own way.
+Each field is validated, because the libraries for NIfTI correct damaged fields silently, each in its own way.
 """
 
 from __future__ import annotations
 
-import io
 import math
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +15,15 @@ from typing import Any, Literal
 import numpy as np
 
 from nephi.errors import DataError, warn
-from nephi.geometry import Grid
-from nephi.io.files.gzipped import content_of
-from nephi.io.files.input_files import PAIR_SUFFIXES, reading, suffix_of
-from nephi.io.frames import is_sheared
-from nephi.io.nifti.pair import pair_of
+from nephi.io.files.gzipped import Content, content_of
+from nephi.io.files.input_files import PAIR_SUFFIXES, reading, require_file, suffix_of
 from nephi.io.nifti.position import analyze_matrix, world_matrix
 from nephi.io.stored_volume import StoredVolume
 from nephi.io.voxels import UNSCALED, Scaling
 
 NIFTI_2 = (b"n+2\x00\r\n\x1a\n", b"ni2\x00\r\n\x1a\n")
 NIFTI_1 = (b"n+1\x00", b"ni1\x00")
-LONGEST = 540  # bytes of a header of NIfTI-2
+MAX_HEADER = 540  # bytes of a header of NIfTI-2
 ANALYZE = 348  # first number in a header of Analyze, which has no magic word
 SPACE_UNITS = {0: "unknown", 1: "meter", 2: "mm", 3: "micron"}
 TIME_UNITS = {8: "sec", 16: "msec", 24: "usec", 32: "hz", 40: "ppm", 48: "rads"}
@@ -35,7 +31,7 @@ TIME_UNITS = {8: "sec", 16: "msec", 24: "usec", 32: "hz", 40: "ppm", 48: "rads"}
 
 @dataclass(frozen=True, eq=False)
 class NiftiFile(StoredVolume):
-    """Header of a NIfTI file; `unit` is what its positions were stored in (`affine` is in mm)."""
+    """Header of a NIfTI file; `unit` is the unit of its stored positions (`affine` is in mm)."""
 
     unit: str
     intent: int
@@ -45,21 +41,21 @@ class NiftiFile(StoredVolume):
 
 
 def read_header(path: str | Path) -> NiftiFile:
-    """Read the header of a NIfTI or Analyze file, whose voxels may be in a file of their own (`.hdr`, `.img`).
+    """Read the header of a NIfTI or Analyze file, in one file with the voxels or in a pair of `.hdr` and `.img`.
 
-    Position: see `world_matrix`. Raises `DataError` when a file is missing, damaged, neither NIfTI nor Analyze, or
-    announces what cannot be. The voxels may have any type; `require_scalars` allows real numbers only.
+    Voxels may have any type; `require_scalars` rejects all but real numbers. `world_matrix` computes the position.
+    Raises `DataError` when a file is missing, damaged, or neither NIfTI nor Analyze, or a field has an invalid value.
     """
     path = Path(path)
-    content, voxels = pair_of(path) if suffix_of(path) in PAIR_SUFFIXES else (content_of(path),) * 2
+    content, voxels = _pair_contents(path) if suffix_of(path) in PAIR_SUFFIXES else (content_of(path),) * 2
     with reading(path, "a NIfTI file"), content.open() as stream:
-        block = stream.read(LONGEST)
+        block = stream.read(MAX_HEADER)
     with reading(path, "a NIfTI header"):
         header, magic = _parse(block, path)
     single = magic.startswith(b"n+")
-    _require_files(path, magic, single, content is voxels)
-    for part in {content, voxels}:
-        part.warn_of_suffix()
+    _require_storage(path, magic, single, content is voxels)
+    for each in {content, voxels}:
+        each.warn_of_suffix()
     dtype = _voxel_type(header, path)
     unit = int(header["xyzt_units"]) if magic else 2
     return NiftiFile(
@@ -80,8 +76,26 @@ def read_header(path: str | Path) -> NiftiFile:
     )
 
 
+def _pair_contents(path: Path) -> tuple[Content, Content]:
+    """Return the contents of header (`.hdr`) and voxels (`.img`) of the pair to which `path` belongs.
+
+    Either file may be gzipped. Raises `DataError` when the other file is missing.
+    """
+    require_file(path)
+    stem = path.name[: -len(suffix_of(path))]
+    is_header = suffix_of(path).startswith(".hdr")
+    other = ".img" if is_header else ".hdr"
+    names = [stem + suffix for lower in (other, other + ".gz") for suffix in (lower, lower.upper())]
+    partner = next((path.with_name(name) for name in names if os.path.exists(path.with_name(name))), None)
+    if partner is None:
+        missing = "voxels" if is_header else "header"
+        raise DataError(f"{path}: expected its {missing} in {names[0]} or {names[2]} beside it, found neither")
+    files = (path, partner) if is_header else (partner, path)
+    return content_of(files[0]), content_of(files[1])
+
+
 def _parse(block: bytes, path: Path) -> tuple[Any, bytes]:
-    """Return the header's fields and its magic word, empty for Analyze."""
+    """Return the fields of the header and its magic word, which is empty for Analyze."""
     from nibabel.analyze import header_dtype as analyze
     from nibabel.nifti1 import header_dtype as nifti1
     from nibabel.nifti2 import header_dtype as nifti2
@@ -93,9 +107,13 @@ def _parse(block: bytes, path: Path) -> tuple[Any, bytes]:
     elif block[:4] in (ANALYZE.to_bytes(4, "little"), ANALYZE.to_bytes(4, "big")):
         kind, magic = analyze, b""
     else:
-        raise DataError(f"{path}: expected a NIfTI file, could not read it: found other contents; was it renamed?")
+        raise DataError(
+            f"{path}: expected a NIfTI file, could not read it: found other contents; was the file renamed?"
+        )
     if len(block) < kind.itemsize:
-        raise DataError(f"{path}: expected a header of {kind.itemsize} bytes, found {len(block)}; it is incomplete")
+        raise DataError(
+            f"{path}: expected a header of {kind.itemsize} bytes, found {len(block)}; the file is incomplete"
+        )
     orders: tuple[Literal["<", ">"], ...] = ("<", ">")
     for order in orders:
         header: Any = np.frombuffer(block, kind.newbyteorder(order), 1)[0]
@@ -105,18 +123,18 @@ def _parse(block: bytes, path: Path) -> tuple[Any, bytes]:
         raise DataError(f"{path}: expected 1 to 7 axes (dim[0]), found {header['dim'][0]}; the header is damaged")
     if int(header["sizeof_hdr"]) != kind.itemsize:
         warn(
-            f"{path}: expected a sizeof_hdr of {kind.itemsize}, found {int(header['sizeof_hdr'])}; it is not used, but "
-            "other tools may refuse the file"
+            f"{path}: expected a sizeof_hdr of {kind.itemsize}, found {int(header['sizeof_hdr'])}; nephi ignores "
+            "it, but other tools may refuse the file"
         )
     return header, magic
 
 
-def _require_files(path: Path, magic: bytes, single: bool, named_single: bool) -> None:
-    """Raise `DataError` when suffix and magic word disagree on whether the voxels are in a file of their own."""
-    if single and not named_single:
+def _require_storage(path: Path, magic: bytes, single: bool, single_by_suffix: bool) -> None:
+    """Raise `DataError` when suffix and magic word disagree whether header and voxels are in a single file."""
+    if single and not single_by_suffix:
         raise DataError(f"{path}: expected a pair of .hdr and .img, found header and voxels in one file; name it .nii")
-    if named_single and not single:
-        found = "one whose voxels are in another file (.img); name it .hdr" if magic else "none that NIfTI begins with"
+    if single_by_suffix and not single:
+        found = "one whose voxels are in another file (.img); name it .hdr" if magic else "one of Analyze"
         raise DataError(f"{path}: expected a NIfTI header, could not read it: found {found}")
 
 
@@ -134,39 +152,40 @@ def _voxel_type(header: Any, path: Path) -> np.dtype[Any]:
     types: Any = data_type_codes.dtype
     dtype: np.dtype[Any] = np.dtype(types.get(code, "V0"))
     if dtype.itemsize == 0:
-        raise DataError(f"{path}: expected a voxel type that NIfTI defines, found the code {code}; convert the file")
+        raise DataError(f"{path}: expected a voxel type (datatype) that NIfTI defines, found {code}; convert the file")
     if int(header["bitpix"]) != 8 * dtype.itemsize:
         warn(
-            f"{path}: expected {8 * dtype.itemsize} bits a voxel (bitpix) of the type {dtype.name}, found "
+            f"{path}: expected {8 * dtype.itemsize} bits per voxel (bitpix) for the type {dtype.name}, found "
             f"{int(header['bitpix'])}; the type is used, as in ITK"
         )
     swapped = header.dtype["sizeof_hdr"].byteorder not in ("=", "<" if sys.byteorder == "little" else ">")
     return dtype.newbyteorder("S" if swapped else "=")
 
 
-def _offset(header: Any, path: Path, lowest: int) -> int:
+def _offset(header: Any, path: Path, header_size: int) -> int:
+    """Return the first byte of the voxels, which is behind `header_size` bytes (0 for a file of its own)."""
     value = float(header["vox_offset"])
-    if value == 0 and lowest:
+    if value == 0 and header_size:
         warn(
-            f"{path}: expected the start of the voxels in vox_offset, found 0; {lowest + 4} is used, as in nibabel and "
-            "FSL; ITK and ANTs read other voxels, 4 bytes earlier"
+            f"{path}: expected the start of the voxels in vox_offset, found 0; {header_size + 4} is used, as in "
+            "nibabel and FSL; ITK and ANTs read other voxels, 4 bytes earlier"
         )
-        return lowest + 4
-    if not math.isfinite(value) or value < lowest:
+        return header_size + 4
+    if not math.isfinite(value) or value < header_size:
         raise DataError(
-            f"{path}: expected voxels behind the header of {lowest} bytes, found a vox_offset of {value:g}; the header "
-            "is damaged"
+            f"{path}: expected a vox_offset behind the header of {header_size} bytes, found {value:g}; the header is "
+            "damaged"
         )
-    if lowest <= value < lowest + 4 and lowest:
+    if header_size <= value < header_size + 4 and header_size:
         warn(
-            f"{path}: expected a vox_offset of {lowest + 4} or more, found {value:g}; it is used, as in ITK; some "
-            f"programs write it where the voxels begin at {lowest + 4}: check that the image is not shifted"
+            f"{path}: expected a vox_offset of {header_size + 4} or more, found {value:g}; used as in ITK; some "
+            f"programs write it although the voxels start at {header_size + 4}: check that the image is not shifted"
         )
     return int(header["vox_offset"])
 
 
 def _scaling(header: Any, path: Path) -> Scaling:
-    """Return slope and intercept; a slope of 0 or NaN means that stored numbers are the values, as NIfTI has it."""
+    """Return slope and intercept; by NIfTI's definition, a slope of 0 or NaN means no scaling."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if math.isfinite(slope) and slope != 0:
         if math.isfinite(intercept):
@@ -177,60 +196,23 @@ def _scaling(header: Any, path: Path) -> Scaling:
         warn(f"{path}: expected a finite scl_slope, found {slope:g}; the values are not scaled, as in ITK")
     elif math.isfinite(intercept) and intercept != 0:
         warn(
-            f"{path}: the header has an scl_inter of {intercept:g} without slope (scl_slope {slope:g}): the values are "
-            "not scaled, as NIfTI defines; ITK adds scl_inter. If they are to be shifted, set scl_slope to 1"
+            f"{path}: the header has an scl_inter of {intercept:g} without a slope (scl_slope {slope:g}): the values "
+            "are not scaled, as NIfTI defines; ITK adds scl_inter. To shift the values, set scl_slope to 1"
         )
     return UNSCALED
 
 
 def _unscaled_analyze(header: Any, path: Path) -> Scaling:
-    """Return no scaling, as ITK; warn where SPM would scale (its own use of a field that Analyze leaves open)."""
+    """Return no scaling, as in ITK; warn if SPM would scale the values, by a field that Analyze does not define."""
     factor = float(header["funused1"])
     if math.isfinite(factor) and factor not in (0, 1):
         warn(
-            f"{path}: the Analyze header holds {factor:g} where SPM keeps a factor of the values; it is not used, as "
-            "in ITK. If SPM wrote the file, convert it to NIfTI with SPM"
+            f"{path}: the Analyze header has {factor:g} in funused1, where SPM stores a scale factor; it is not used, "
+            "as in ITK. If SPM wrote the file, convert it to NIfTI with SPM"
         )
     return UNSCALED
 
 
 def _text(value: bytes) -> str:
-    """Return a fixed-length text field of a header up to its first zero byte."""
+    """Decode a fixed-length text field up to its first zero byte."""
     return bytes(value).split(b"\x00")[0].decode("latin-1").strip()
-
-
-def header_bytes(
-    path: str | Path,
-    grid: Grid,
-    dtype: np.dtype[Any],
-    extra: tuple[int, ...] = (),
-    intent: int = 0,
-    time: tuple[float, str] = (0.0, "unknown"),
-) -> bytes:
-    """Return the 352 bytes in front of the voxels: the grid's axes, then axes of the lengths `extra`.
-
-    sform has code 1, and so has an equal qform, except for a sheared grid, which no qform can hold: code 0.
-    Units are mm. A 2-D grid has the height of its plane, 0 without, and a third axis where its file had one.
-
-    Raises `DataError` naming `path` when an axis is too long.
-    """
-    import nibabel
-
-    space = grid.in_space()
-    flat = grid.dimension == 2 and not extra and (grid.plane is None or grid.plane.step is None)
-    shape = grid.shape if flat else (*space.shape, *extra)
-    if max(shape) > 32767:
-        raise DataError(f"{path}: NIfTI-1 holds at most 32767 voxels an axis, found {shape}; write .mha or .nrrd")
-    affine = space.affine.numpy()
-    header = nibabel.Nifti1Header()
-    header.set_data_shape(shape)
-    header.set_data_dtype(dtype)
-    header.set_intent(intent)
-    header.set_qform(affine, code=0 if is_sheared(grid) else 1)
-    header.set_sform(affine, code=1)
-    header.set_xyzt_units("mm", time[1])
-    if len(shape) > 3:
-        header["pixdim"][4] = time[0] or 1.0
-    block = io.BytesIO()
-    header.write_to(block)
-    return block.getvalue()

@@ -1,4 +1,4 @@
-"""Where SimpleITK places a file with a given NIfTI header."""
+"""Voxel-to-world matrix that SimpleITK reads from a NIfTI header."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Matrix = NDArray[np.float64]
 
 
 def matrix_of_itk(header: Any) -> Matrix | None:
-    """Return the matrix at which SimpleITK places an image of this header, in its unit; None where it refuses it.
+    """Return SimpleITK's voxel-to-world matrix (RAS) for a header, in the header's unit; None if it refuses the header.
 
-    SimpleITK reads a file of one voxel that has the fields in question and nothing else of the original.
+    SimpleITK reads a temporary file of one voxel that has the position fields of the header, and no other.
     """
     from nibabel.nifti1 import header_dtype
 
     d = max(2, min(3, int(header["dim"][0])))
     fields = np.zeros((), header_dtype)
     for name in ("qform_code", "sform_code"):
-        fields[name] = np.clip(header[name], -(2**15), 2**15 - 1)  # NIfTI-2 has wider ones
+        fields[name] = np.clip(header[name], -(2**15), 2**15 - 1)  # NIfTI-2 has wider integers
     for name in ("pixdim", "quatern_b", "quatern_c", "quatern_d"):
         fields[name] = header[name]
     for name in ("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"):
@@ -39,11 +39,11 @@ def matrix_of_itk(header: Any) -> Matrix | None:
             path.write_bytes(fields.tobytes() + bytes(5))
         with itk_warnings():
             try:
-                foreign = simpleitk().ReadImage(str(path))
+                image = simpleitk().ReadImage(str(path))
             except RuntimeError:
                 return None
     matrix = np.eye(4)
-    matrix[:d, :d] = np.reshape(foreign.GetDirection(), (d, d)) * foreign.GetSpacing()
-    matrix[:d, 3] = foreign.GetOrigin()
+    matrix[:d, :d] = np.reshape(image.GetDirection(), (d, d)) * image.GetSpacing()
+    matrix[:d, 3] = image.GetOrigin()
     matrix = flip_matrix(3).numpy() @ matrix
     return matrix if np.isfinite(matrix).all() else None

@@ -1,4 +1,4 @@
-"""Headers of FreeSurfer's volumes, `.mgh` and (gzipped) `.mgz`."""
+"""Read headers of FreeSurfer's volumes, `.mgh` and (gzipped) `.mgz`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from nephi.io.stored_volume import StoredVolume
 from nephi.io.voxels import UNSCALED
 
 VERSION = 1
-OFFSET = 284  # bytes in front of the voxels
+OFFSET = 284  # bytes before the voxels
 TYPES = {0: "u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}
-CORONAL = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])  # FreeSurfer's own for files without position
+CORONAL = np.array(
+    [[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]
+)  # FreeSurfer's default for files without position
 
 
 def read_mgh_header(path: Path) -> StoredVolume:
-    """Read the header of a `.mgh` or `.mgz` file: big-endian, positions in RAS mm, several frames as a fourth axis.
+    """Read the header of a `.mgh` or `.mgz` file; the file is big-endian, with positions in RAS mm.
 
-    Raises `DataError` when the file is missing, damaged, no MGH file, or announces what cannot be.
+    Several frames are a fourth axis. Raises `DataError` when the file is missing, damaged or not an MGH file, or a
+    field has an invalid value.
     """
     from nibabel.freesurfer.mghformat import header_dtype
 
@@ -53,18 +56,18 @@ def read_mgh_header(path: Path) -> StoredVolume:
 
 
 def _matrix(header: Any, shape: tuple[int, ...], path: Path) -> Any:
-    """Return the voxel-to-world matrix: the header gives directions, voxel sizes and the world position of the middle.
+    """Return the 4x4 voxel-to-world matrix from directions, voxel sizes and the world position of the centre.
 
-    (The middle is voxel n / 2, as FreeSurfer counts.)
+    The centre is the voxel n / 2, by FreeSurfer's definition.
     """
-    steps, middle = np.array(header["Mdc"], np.float64).T * header["delta"], np.array(header["Pxyz_c"], np.float64)
+    steps, centre = np.array(header["Mdc"], np.float64).T * header["delta"], np.array(header["Pxyz_c"], np.float64)
     if header["goodRASFlag"] <= 0:
         warn(
-            f"{path}: the header gives no position (goodRASFlag 0): coronal slices of 1 mm voxels around the origin "
-            "are assumed, as in FreeSurfer; if the image has a known position, convert it with its orientation given"
+            f"{path}: the header has no position (goodRASFlag 0): coronal slices of 1 mm voxels around the origin "
+            "are assumed, as in FreeSurfer; if the position is known, convert the image with it (mri_convert)"
         )
-        steps, middle = CORONAL, np.zeros(3)
+        steps, centre = CORONAL, np.zeros(3)
     matrix = np.eye(4)
     matrix[:3, :3] = steps
-    matrix[:3, 3] = middle - steps @ (np.array(shape[:3]) / 2)
+    matrix[:3, 3] = centre - steps @ (np.array(shape[:3]) / 2)
     return matrix

@@ -1,9 +1,9 @@
-"""Where a NIfTI header places its voxels.
+"""Voxel-to-world matrix of a NIfTI header: the one of ITK, with a warning about every contradiction.
 
-A header can give two positions, qform and sform, that differ from each other or from the voxel sizes in `pixdim`, or
-none. The rule: the image lies where ITK places it (SimpleITK, ANTs), because that is where the fields written here are
-applied; every contradiction beyond 0.01 voxels is reported by `warn`. ITK takes the axes' directions and the origin
-from sform or qform and the voxel sizes from `pixdim` (`NiftiImageIO::SetImageIOOrientationFromNIfTI` in ITK 5.4).
+A header can state two positions, qform and sform, that differ from each other or from the voxel sizes in `pixdim`, or
+none. nephi uses the position of ITK (SimpleITK, ANTs), so that exported fields are correct there, and warns about
+contradictions beyond 0.01 voxels. ITK takes directions and origin from sform or qform, and voxel sizes from `pixdim`
+(`NiftiImageIO::SetImageIOOrientationFromNIfTI` in ITK 5.4).
 """
 
 from __future__ import annotations
@@ -13,185 +13,145 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nephi.errors import warn
 from nephi.io.frames import SHEAR_TOLERANCE, flip_matrix
+from nephi.io.nifti.forms import (
+    QFORM,
+    SFORM,
+    SFORM_SPACING,
+    Matrix,
+    spatial_dimension,
+    spatial_lengths,
+    stated_positions,
+    voxel_sizes,
+)
 from nephi.io.nifti.itk_position import matrix_of_itk
 
-Matrix = NDArray[np.float64]
-
 TOLERANCE = 0.01  # voxels
-EQUAL = 1e-4  # mm; below that ITK takes origins and voxel sizes of two forms for equal
-LIMITS = 1e-6, 1e6  # mm; lengths beyond are no image's
+EQUAL = 1e-4  # mm; smaller differences of origins and voxel sizes are equal for ITK
+LIMITS = 1e-6, 1e6  # mm; no image has lengths beyond
 MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}  # codes of metre, millimetre and micrometre
-QFORM, SFORM = "the qform", "the sform"
-SFORM_SPACING = "the sform with the voxel sizes of pixdim"
 
 
 def world_matrix(header: Any, path: Path) -> Matrix:
-    """Return the 4x4 voxel-to-world matrix (RAS, mm) of the fields of a NIfTI-1 or NIfTI-2 header.
+    """Compute the 4x4 voxel-to-world matrix (RAS, mm) of a NIfTI-1 or NIfTI-2 header.
 
-    Where ITK refuses the header (an sform with shear and no qform), the matrix is the sform. Warns of positions that
-    contradict each other, of a header without any, of unusual fields, and of units other than mm.
+    If ITK refuses the header (a sheared sform without a qform), the matrix is the sform. Warns about contradicting
+    positions, a header without a position, unusual fields, and units other than mm.
     """
-    with np.errstate(all="ignore"):  # damaged headers hold numbers of any size
+    with np.errstate(all="ignore"):  # numbers of damaged headers may overflow
         return _world_matrix(header, path)
 
 
 def _world_matrix(header: Any, path: Path) -> Matrix:
-    _warn_of_fields(header, path)
-    scale = np.diag([*[_millimetres(header, path)] * 3, 1.0])
-    found = _readings(header)
-    if not found:
-        return scale @ _without_position(header, path)
-    largest, used, reason = _choose(header, found)
-    matrix = scale @ used
-    gaps = {name: _gap(header, matrix, scale @ other) for name, other in found.items()}
-    if SFORM in found and _gap(header, found[SFORM], found[SFORM_SPACING]) <= TOLERANCE * _smallest_step(
-        header, [found[SFORM]]
-    ):
-        del gaps[SFORM_SPACING]
-    if largest > TOLERANCE and _has_volume(header, matrix):  # others are refused by the grid
-        name, other = min(gaps, key=gaps.__getitem__), max(gaps, key=gaps.__getitem__)
+    _warn_about_fields(header, path)
+    scale = np.diag([*[_unit_in_mm(header, path)] * 3, 1.0])
+    positions = stated_positions(header)
+    if not positions:
+        return scale @ _default_matrix(header, path)
+    difference, selected, reason = _select_position(header, positions)
+    matrix = scale @ selected
+    distances = {name: _corner_distance(header, matrix, scale @ other) for name, other in positions.items()}
+    if SFORM in positions:
+        tolerance = TOLERANCE * _smallest_step(header, [positions[SFORM]])
+        if _corner_distance(header, positions[SFORM], positions[SFORM_SPACING]) <= tolerance:
+            del distances[SFORM_SPACING]
+    if difference > TOLERANCE and _has_volume(header, matrix):  # Grid rejects a matrix without volume
+        name, other = min(distances, key=distances.__getitem__), max(distances, key=distances.__getitem__)
         warn(
-            f"{path}: the header contradicts itself: {name} and {other} place the farthest corner {gaps[other]:.4g} mm "
-            f"apart (codes: qform {int(header['qform_code'])}, sform {int(header['sform_code'])}); {name} is used, "
-            f"{reason}. If that is wrong, write the right position into both (nibabel: set_qform, set_sform)"
+            f"{path}: the header contradicts itself: by {name} and {other} the corners of the image are up to "
+            f"{distances[other]:.4g} mm apart (codes: qform {int(header['qform_code'])}, sform "
+            f"{int(header['sform_code'])}); {name} is used, {reason}. If that is wrong, "
+            "write the correct position into both (nibabel: set_qform, set_sform)"
         )
     return matrix
 
 
-def _choose(header: Any, found: dict[str, Matrix]) -> tuple[float, Matrix, str]:
-    """Return how far the readings are apart, in voxels, the matrix to use, and why."""
-    size = _smallest_step(header, list(found.values()))
-    gaps = [_gap(header, a, b) for a, b in itertools.combinations(found.values(), 2)]
-    largest = max(gaps, default=0.0) / size if size > 0 else float(max(gaps, default=0.0) > 0) * np.inf
-    preferred = found.get(SFORM, found.get(QFORM))
+def _select_position(header: Any, positions: dict[str, Matrix]) -> tuple[float, Matrix, str]:
+    """Return the largest difference between positions, in voxels, the matrix to use, and the reason for it."""
+    size = _smallest_step(header, list(positions.values()))
+    distances = [_corner_distance(header, a, b) for a, b in itertools.combinations(positions.values(), 2)]
+    distance = max(distances, default=0.0)
+    difference = distance / size if size > 0 else float(distance > 0) * np.inf
+    preferred = positions.get(SFORM, positions.get(QFORM))
     assert preferred is not None
-    if not largest > TOLERANCE:
-        d = _dimensions(header)
-        sheared = SFORM in found and QFORM in found and _is_sheared(preferred[:d, :d])
-        return largest, found[QFORM] if sheared else preferred, ""
-    if SFORM in found and _sform_counts(header, found):
-        return largest, found[SFORM_SPACING], "as in ITK and ANTs"
-    if QFORM in found:
-        return largest, found[QFORM], "as in ITK and ANTs"
-    return largest, preferred, "as in nibabel; ITK and ANTs refuse the file"
+    if not difference > TOLERANCE:
+        d = spatial_dimension(header)
+        sheared = SFORM in positions and QFORM in positions and _is_sheared(preferred[:d, :d])
+        return difference, positions[QFORM] if sheared else preferred, ""
+    if SFORM in positions and _itk_uses_sform(header, positions):
+        return difference, positions[SFORM_SPACING], "as in ITK and ANTs"
+    if QFORM in positions:
+        return difference, positions[QFORM], "as in ITK and ANTs"
+    return difference, preferred, "as in nibabel; ITK and ANTs refuse the file"
 
 
-def _sform_counts(header: Any, found: dict[str, Matrix]) -> bool:
-    """Return whether ITK takes the sform: with perpendicular axes, and without another qform or with code 1."""
-    sform, qform = found[SFORM], found.get(QFORM)
+def _itk_uses_sform(header: Any, positions: dict[str, Matrix]) -> bool:
+    """Return whether ITK uses the sform: its axes are perpendicular, and its code is 1 or no qform differs from it."""
+    sform, qform = positions[SFORM], positions.get(QFORM)
     values = np.linalg.svd(sform, compute_uv=False) if np.isfinite(sform).all() else np.zeros(4)
     if not values.min() > np.finfo(np.float64).eps * values.max() or _is_sheared(sform[:3, :3]):
         return False
-    return qform is None or header["sform_code"] == 1 or _are_equal_for_itk(header, sform, qform)
+    return qform is None or header["sform_code"] == 1 or _itk_considers_equal(header, sform, qform)
 
 
-def _are_equal_for_itk(header: Any, sform: Matrix, qform: Matrix) -> bool:
-    """Return whether ITK takes two forms for equal: it compares origins and part of a singular value decomposition.
+def _itk_considers_equal(header: Any, sform: Matrix, qform: Matrix) -> bool:
+    """Return whether sform and qform are equal for ITK, which compares origins and a singular value decomposition.
 
-    A reversed axis can escape it, depending on the signs that its decomposition gives: then SimpleITK
-    places a file of one voxel.
+    ITK may miss a reversed axis, depending on the signs of its decomposition. In that case the comparison is done by
+    SimpleITK itself, which reads a file of one voxel.
     """
     values = [np.linalg.svd(matrix[:3, :3], compute_uv=False) for matrix in (sform, qform)]
     if np.abs(sform[:3, 3] - qform[:3, 3]).max() > EQUAL or np.abs(values[0] - values[1]).max() > EQUAL:
         return False
     if not (LIMITS[0] < values[0].min() and values[0].max() < LIMITS[1] and np.abs(sform).max() < LIMITS[1]):
-        return False  # ITK's decomposition does not end for some huge numbers
-    placed = matrix_of_itk(header)
-    return placed is not None and _gap(header, placed, sform) < _gap(header, placed, qform)
+        return False  # ITK's decomposition does not terminate for some huge numbers
+    used = matrix_of_itk(header)
+    return used is not None and _corner_distance(header, used, sform) < _corner_distance(header, used, qform)
 
 
-def _readings(header: Any) -> dict[str, Matrix]:
-    """Return every position that the header gives, in its own unit."""
-    found: dict[str, Matrix] = {}
-    spacing = _spacing(header)
-    if header["sform_code"] > 0:
-        rows = np.array([header["srow_x"], header["srow_y"], header["srow_z"], [0, 0, 0, 1]], dtype=np.float64)
-        if np.isfinite(rows).all() or header["qform_code"] <= 0:
-            norms = np.linalg.norm(rows[:3, :3], axis=0)
-            found[SFORM] = rows
-            found[SFORM_SPACING] = rows.copy()
-            found[SFORM_SPACING][:3, :3] *= np.divide(spacing, norms, out=np.zeros(3), where=norms > 0)
-    if header["qform_code"] > 0:
-        matrix = np.eye(4)
-        matrix[:3, :3] = _rotation(header) * spacing
-        matrix[:3, 3] = _finite(*[header[f"qoffset_{axis}"] for axis in "xyz"])
-        found[QFORM] = matrix
-    return found
-
-
-def _finite(*values: Any) -> Matrix:
-    """Return numbers with 0 for NaN and infinity, as NIfTI's own library reads them."""
-    return np.nan_to_num(np.array(values, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-
-
-def _spacing(header: Any) -> Matrix:
-    """Return pixdim of the first three axes; 1 for 0, NaN and infinity, as NIfTI's own library reads them."""
-    spacing = _finite(*header["pixdim"][1:4])
-    return np.where(spacing == 0, 1.0, spacing)
-
-
-def _rotation(header: Any) -> Matrix:
-    """Return the directions of the qform's axes (columns); quaternions longer than 1 are normalised."""
-    b, c, d = vector = _finite(*[header[f"quatern_{axis}"] for axis in "bcd"])
-    rest = 1.0 - float(vector @ vector)
-    if rest < 1e-7:
-        b, c, d = vector / np.linalg.norm(vector)
-    a = np.sqrt(rest) if rest >= 1e-7 else 0.0
-    third = -1.0 if header["pixdim"][0] < 0 else 1.0
-    rotation = np.array(
-        [
-            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
-        ]
-    )
-    return rotation * [1.0, 1.0, third]
-
-
-def _without_position(header: Any, path: Path) -> Matrix:
-    """Return ITK's matrix of a header without position: the identity in LPS, scaled by the voxel sizes."""
+def _default_matrix(header: Any, path: Path) -> Matrix:
+    """Return ITK's matrix of a header without a position: the identity in LPS, scaled by the voxel sizes."""
     warn(
-        f"{path}: the header gives no position (qform and sform codes 0): the first voxel is placed at the origin, the "
-        "axes along left, back and head, as in ITK and ANTs; nibabel and FSL place it elsewhere. If the image has a "
-        "known position, copy it into the header"
+        f"{path}: the header has no position (qform and sform codes 0): the first voxel is at the origin, and the axes "
+        "point left, back and up, as in ITK and ANTs; nibabel and FSL use another position. If the position is known, "
+        "write it into the header"
     )
-    return flip_matrix(3).numpy() @ np.diag([*_spacing(header), 1.0])
+    return flip_matrix(3).numpy() @ np.diag([*voxel_sizes(header), 1.0])
 
 
 def analyze_matrix(header: Any, path: Path) -> Matrix:
-    """Return the 4x4 voxel-to-world matrix at which ITK places an Analyze file: the identity in LPS, scaled."""
+    """Return ITK's 4x4 voxel-to-world matrix of an Analyze file: the identity in LPS, scaled by the voxel sizes."""
     warn(
-        f"{path}: Analyze 7.5 files hold no position and do not distinguish left from right: the first voxel is "
-        "placed at the origin, the axes along left, back and head, as in ITK and ANTs; SPM's origin and .mat "
-        "file are not used. Convert the image to NIfTI with a tool that knows how it was written"
+        f"{path}: Analyze 7.5 files have no position and do not distinguish left from right: the first voxel is at "
+        "the origin, and the axes point left, back and up, as in ITK and ANTs; the origin and .mat file of SPM are not "
+        "used. Convert the image to NIfTI with the software that wrote it"
     )
-    return flip_matrix(3).numpy() @ np.diag([*_spacing(header), 1.0])
+    return flip_matrix(3).numpy() @ np.diag([*voxel_sizes(header), 1.0])
 
 
-def _millimetres(header: Any, path: Path) -> float:
+def _unit_in_mm(header: Any, path: Path) -> float:
+    """Return the unit of the header in mm; warn if it is not 1."""
     code = int(header["xyzt_units"]) & 7
     factor = MILLIMETRES.get(code, 1.0)
     if factor != 1.0:
         warn(
             f"{path}: the header's unit is {'the metre' if code == 1 else 'the micrometre'}: its numbers are "
-            f"multiplied by {factor:g}, as in ITK and ANTs; nibabel and FSL take them as mm. If they are mm, set the "
-            "unit (nibabel: header.set_xyzt_units)"
+            f"multiplied by {factor:g}, as in ITK and ANTs; nibabel and FSL read them as mm. If they are in mm, "
+            "correct the unit (nibabel: header.set_xyzt_units)"
         )
     return factor
 
 
-def _warn_of_fields(header: Any, path: Path) -> None:
-    """Warn of voxel sizes, qfac and quaternions that no tool should have written, and of how they are read."""
+def _warn_about_fields(header: Any, path: Path) -> None:
+    """Warn about invalid voxel sizes, qfac, offsets and quaternions, stating how they are interpreted."""
     pixdim = np.array(header["pixdim"], dtype=np.float64)
-    used = pixdim[1 : 1 + _dimensions(header)][np.array(_lengths(header)) > 1]
+    used = pixdim[1 : 1 + spatial_dimension(header)][np.array(spatial_lengths(header)) > 1]
     if not (np.isfinite(used) & (used > 0)).all():
         warn(
-            f"{path}: expected positive voxel sizes in pixdim, found {_listed(pixdim[1:4])}: a negative one reverses "
-            "its axis, 0 and NaN count as 1, as in ITK and ANTs; check the position of the image"
+            f"{path}: expected positive voxel sizes in pixdim, found {_format_numbers(pixdim[1:4])}: a negative size "
+            "reverses its axis, 0 and NaN are read as 1, as in ITK and ANTs; check the position of the image"
         )
     if header["qform_code"] <= 0:
         return
@@ -203,44 +163,33 @@ def _warn_of_fields(header: Any, path: Path) -> None:
     offset = np.array([header[f"qoffset_{axis}"] for axis in "xyz"], dtype=np.float64)
     if not (float(vector @ vector) <= 1 + 1e-5 and np.isfinite(offset).all()):
         warn(
-            f"{path}: expected a unit quaternion and finite offsets in the qform, found {_listed(vector)} and "
-            f"{_listed(offset)}: long ones are normalised, NaN and infinity count as 0, as in ITK and ANTs; check the "
-            "position of the image"
+            f"{path}: expected a unit quaternion and finite offsets in the qform, found {_format_numbers(vector)} and "
+            f"{_format_numbers(offset)}: long quaternions are normalised, NaN and infinity are read as 0, as in ITK "
+            "and ANTs; check the position of the image"
         )
 
 
-def _listed(values: Matrix) -> str:
+def _format_numbers(values: Matrix) -> str:
     return "(" + ", ".join(f"{value:g}" for value in values) + ")"
 
 
-def _dimensions(header: Any) -> int:
-    """Return the number of axes that ITK gives the image: 2 or 3."""
-    return max(2, min(3, int(header["dim"][0])))
-
-
-def _lengths(header: Any) -> list[int]:
-    """Return the voxels along the axes of the image; an axis that the file does not have has one."""
-    given = int(header["dim"][0])
-    return [int(header["dim"][axis]) if axis <= given else 1 for axis in range(1, 1 + _dimensions(header))]
-
-
-def _gap(header: Any, a: Matrix, b: Matrix) -> float:
-    """Return how far apart two matrices place a corner of the image, at most."""
-    lengths = [*_lengths(header), 1, 1][:3]
+def _corner_distance(header: Any, a: Matrix, b: Matrix) -> float:
+    """Compute the largest distance between the positions of an image corner by two matrices."""
+    lengths = [*spatial_lengths(header), 1, 1][:3]
     corners = np.array(list(itertools.product(*[(0, n - 1) for n in lengths])), dtype=np.float64)
-    apart = corners @ (a - b)[:3, :3].T + (a - b)[:3, 3]
-    gap = float(np.linalg.norm(apart[:, : _dimensions(header)], axis=1).max())
-    return gap if np.isfinite(gap) else np.inf
+    offsets = corners @ (a - b)[:3, :3].T + (a - b)[:3, 3]
+    distance = float(np.linalg.norm(offsets[:, : spatial_dimension(header)], axis=1).max())
+    return distance if np.isfinite(distance) else np.inf
 
 
 def _smallest_step(header: Any, matrices: list[Matrix]) -> float:
-    """Return the shortest distance between neighbouring voxels, over all axes of more than one voxel."""
-    axes = [axis for axis, length in enumerate(_lengths(header)) if length > 1] or [0]
+    """Compute the shortest distance between neighbouring voxels, over matrices and axes of more than one voxel."""
+    axes = [axis for axis, length in enumerate(spatial_lengths(header)) if length > 1] or [0]
     return float(min(np.linalg.norm(matrix[:3, axis]) for matrix in matrices for axis in axes))
 
 
 def _has_volume(header: Any, matrix: Matrix) -> bool:
-    part = matrix[: _dimensions(header), : _dimensions(header)]
+    part = matrix[: spatial_dimension(header), : spatial_dimension(header)]
     return bool(np.isfinite(matrix).all() and abs(np.linalg.det(part)) > 1e-6 * np.linalg.norm(part, axis=0).prod())
 
 

@@ -1,11 +1,11 @@
 "use strict";
 
-// Sheets shown more than once stand in the file once.
-for (const image of document.querySelectorAll("img[data-like]")) {
-  image.src = document.getElementById(image.dataset.like).src;
+// The file contains each sprite sheet once; further copies take their source from it.
+for (const image of document.querySelectorAll("img[data-copy-of]")) {
+  image.src = document.getElementById(image.dataset.copyOf).src;
 }
 
-// All pictures and sliders of a view move together.
+// Show a plane in all pictures and sliders of a view.
 function show(view, plane) {
   for (const stage of document.querySelectorAll(`.stage[data-view="${view}"]`)) {
     const columns = Number(stage.style.getPropertyValue("--columns"));
@@ -36,8 +36,8 @@ for (const choice of images.querySelectorAll("input[name=mode]")) {
   if (choice.checked) images.dataset.mode = choice.value;
 }
 
-// Whoever asked for less motion sees the fixed image as long as the pointer rests, without the flicker.
-const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
+// With reduced motion the fixed image is shown constantly, without flicker, while the picture has pointer or focus.
+const reducedMotion = window.matchMedia("(prefers-reduced-motion: reduce)");
 for (const frame of document.querySelectorAll("[data-flickers]")) {
   let timer = 0;
   const stop = () => {
@@ -48,7 +48,7 @@ for (const frame of document.querySelectorAll("[data-flickers]")) {
   const start = () => {
     if (timer) return;
     frame.classList.add("swapped");
-    timer = window.setInterval(() => { if (!calm.matches) frame.classList.toggle("swapped"); }, 450);
+    timer = window.setInterval(() => { if (!reducedMotion.matches) frame.classList.toggle("swapped"); }, 450);
   };
   frame.addEventListener("pointerenter", start);
   frame.addEventListener("focus", start);

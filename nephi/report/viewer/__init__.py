@@ -1,4 +1,4 @@
-"""The viewer: a page in the browser, served to this machine alone."""
+"""The interactive viewer: a web page served to this machine only."""
 
 from nephi.report.viewer.viewer import Viewer
 

@@ -1,4 +1,4 @@
-"""What the viewer shows: a folder of results, and the two images that they belong to."""
+"""Data of the viewer: a folder of results and the two images that were registered."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Table = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A registration read back from its folder, with its images and landmarks (world mm, RAS)."""
+    """A registration read from its folder, with its images and landmarks (world mm, RAS)."""
 
     stored: StoredTransform
     fixed: Image
@@ -39,44 +39,44 @@ class Study:
         return self.fixed.dimension
 
     def windows(self) -> dict[str, tuple[float, float]]:
-        """Return the intensities that span the grey values, for each image: the window of the fit, masks aside."""
+        """Return the intensities of black and white for each image: the window of the fit, computed without masks."""
         settings = settings_from_table(self.stored.settings, "transform.nephi").image
         fixed, moving = (intensity_window(_filled(image), None, settings) for image in (self.fixed, self.moving))
         return {"fixed": fixed, "moving": moving, "warped": moving}
 
     @torch.no_grad()
     def values_at(self, point: Tensor) -> Table:
-        """Return what lies at a world point `(D,)` (mm, RAS), asked of images and transform at that very point.
+        """Evaluate images and transform at a world point `(D,)` (mm, RAS).
 
-        fixed, moving: the image where its header places it; warped: the moving image at phi(point), where `moved` is;
-        jacobian: det J; displacement: |phi(point) - point| in mm. None beyond the image, or beyond the fixed grid, and
-        where a value is not finite.
+        fixed, moving: the image at the point; warped: the moving image at phi(point); moved: phi(point); jacobian:
+        det J; displacement: |phi(point) - point| in mm. Values are None outside of their image, or of the fixed grid,
+        and where they are not finite.
         """
         points = point[None]
-        moved, jacobian = self.stored.transform.value_and_jacobian(points)
+        displaced, jacobian = self.stored.transform.value_and_jacobian(points)
         inside = _inside(self.fixed.grid, points)
         return {
             "fixed": _value(self.fixed, points),
             "moving": _value(self.moving, points),
-            "warped": _value(self.moving, moved) if inside else None,
+            "warped": _value(self.moving, displaced) if inside else None,
             "jacobian": _finite(determinant(jacobian)) if inside else None,
-            "displacement": _finite((moved - points).norm()) if inside else None,
-            "moved": moved[0].tolist() if inside and bool(moved.isfinite().all()) else None,
+            "displacement": _finite((displaced - points).norm()) if inside else None,
+            "moved": displaced[0].tolist() if inside and bool(displaced.isfinite().all()) else None,
         }
 
     def landmark_table(self) -> list[Table]:
-        """Return for each landmark its places in three coordinates (2-D: z = 0) and its error before and after in mm.
+        """Return for each landmark its points, with three coordinates (2-D: z = 0), and its error before and after, mm.
 
-        fixed and moving are the pair as given; mapped is where the transform takes the fixed point.
+        fixed and moving are the pair; mapped is the fixed point mapped by the transform.
         """
         if self.landmarks is None:
             return []
         pairs, transform = self.landmarks, self.stored.transform
         errors = landmark_errors(transform, pairs)
-        places = (pairs.fixed, pairs.moving, pairs.fixed.mapped(transform))
+        points = (pairs.fixed, pairs.moving, pairs.fixed.mapped(transform))
         columns = [
             pairs.fixed.ids,
-            *(_in_space(p.coordinates) for p in places),
+            *(_three_coordinates(p.coordinates) for p in points),
             errors.before.tolist(),
             errors.after.tolist(),
         ]
@@ -85,58 +85,62 @@ class Study:
 
 
 def read_study(folder: Path, fixed: Path | None, moving: Path | None, landmarks: PointPairs | None) -> Study:
-    """Read a folder that `nephi register` wrote; `fixed` and `moving` say where the images are, if not where they were.
+    """Read a folder written by `nephi register`; `fixed` and `moving` replace the paths of images that have moved.
 
-    Raises `DataError` for missing or damaged results, images that are not found or lie on other grids than those
+    Raises `DataError` for missing or damaged results, images that are missing or lie on other grids than those
     registered, and landmarks of another dimension.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected one that nephi register wrote")
     stored = read_nephi(folder / "transform.nephi")
-    names = _names(folder) if fixed is None or moving is None else {}
+    report = _read_report(folder) if fixed is None or moving is None else {}
     images = [
-        _image(given or _place(folder, names, role), role, grid)
-        for role, given, grid in (("fixed", fixed, stored.fixed_grid), ("moving", moving, stored.moving_grid))
+        _read_image_on(path or _find_image(folder, report, role), role, grid)
+        for role, path, grid in (("fixed", fixed, stored.fixed_grid), ("moving", moving, stored.moving_grid))
     ]
-    warped = _warped(folder / "warped.nii.gz", stored, images[1])
+    warped = _read_or_warp(folder / "warped.nii.gz", stored, images[1])
     dimension = stored.transform.dimension
     if landmarks is not None and landmarks.fixed.dimension != dimension:
-        raise DataError(f"landmarks: expected {dimension}-D as the images are, found {landmarks.fixed.dimension}-D")
+        raise DataError(f"landmarks: expected {dimension}-D like the images, found {landmarks.fixed.dimension}-D")
     return Study(stored, images[0], images[1], warped, landmarks)
 
 
-def _names(folder: Path) -> Table:
-    """Return the report, for what the images were called when they were registered."""
+def _read_report(folder: Path) -> Table:
+    """Read the report, which contains the paths of the registered images."""
     path = folder / "report.json"
     try:
         report = read_json(path, "the report of a registration")
     except DataError as error:
         raise DataError(f"{error}; give --fixed and --moving") from None
     if not isinstance(report, dict) or not all(isinstance(report.get(n), str) for n in ("fixed", "moving")):
-        raise DataError(f"{path}: it does not tell where the images are; give --fixed and --moving")
+        raise DataError(f"{path}: expected the paths of the fixed and the moving image; give --fixed and --moving")
     return report
 
 
-def _place(folder: Path, names: Table, role: str) -> Path:
-    """Return where an image is: as told, beside the folder (told from there), or kept in it as `nephi demo` does."""
-    told = Path(names[role])
-    for path in (told, folder.absolute().parent / told, folder / f"{role}.nii.gz"):
+def _find_image(folder: Path, report: Table, role: str) -> Path:
+    """Return the path of an image: that of the report, also relative to the folder's parent, or in the folder itself.
+
+    `nephi demo` stores its images in the folder.
+    """
+    recorded = Path(report[role])
+    for path in (recorded, folder.absolute().parent / recorded, folder / f"{role}.nii.gz"):
         if path.exists():
             return path
-    raise DataError(f"{told}: the {role} image is no longer there; give the place where it is with --{role}")
+    raise DataError(f"{recorded}: the {role} image no longer exists; give its new path with --{role}")
 
 
-def _image(path: Path, role: str, grid: Grid) -> Image:
+def _read_image_on(path: Path, role: str, grid: Grid) -> Image:
+    """Read an image; raise `DataError` unless it lies on `grid`."""
     image = read_image(path)
     if not image.grid.same_as(grid):
-        raise DataError(f"{path}: not the {role} image of this registration, it lies on another grid; give --{role}")
+        raise DataError(f"{path}: not the {role} image of this registration: its grid differs; give --{role}")
     return image
 
 
-def _warped(path: Path, stored: StoredTransform, moving: Image) -> Image:
-    """Return the warped image, made once more where it was not saved."""
+def _read_or_warp(path: Path, stored: StoredTransform, moving: Image) -> Image:
+    """Read the warped image, or compute it where it was not saved."""
     if path.exists():
-        return _image(path, "warped", stored.fixed_grid)
+        return _read_image_on(path, "warped", stored.fixed_grid)
     settings = settings_from_table(stored.settings, "transform.nephi").image
     return resample(moving, stored.fixed_grid, stored.transform, "linear", settings.outside)
 
@@ -146,27 +150,27 @@ def _inside(grid: Grid, points: Tensor) -> bool:
 
 
 def _value(image: Image, points: Tensor) -> float | None:
-    """Return the image at a world point `(1, D)`, linearly interpolated, or None beyond it and where it has none."""
+    """Return the image at a world point `(1, D)`, linearly interpolated; None outside of it and where not finite."""
     if not _inside(image.grid, points):
         return None
     return _finite(interpolate(image.data, image.grid.world_to_voxel_points(points))[0])
 
 
 def _filled(image: Image) -> Image:
-    """Return the image with its smallest value where it has none: images of another file than was registered may."""
-    there = image.data.isfinite()
-    if bool(there.all()):
+    """Replace NaN and infinity, which a file other than the registered one may contain, by the smallest value."""
+    finite = image.data.isfinite()
+    if bool(finite.all()):
         return image
-    smallest = image.data[there].amin() if bool(there.any()) else 0.0
-    return image.with_data(torch.where(there, image.data, smallest))
+    smallest = image.data[finite].amin() if bool(finite.any()) else 0.0
+    return image.with_data(torch.where(finite, image.data, smallest))
 
 
 def _finite(value: Tensor) -> float | None:
-    """Return a value, or None for NaN and infinity, which JSON does not know."""
+    """Return a value, or None for NaN and infinity, which JSON cannot represent."""
     number = float(value)
     return number if math.isfinite(number) else None
 
 
-def _in_space(points: Tensor) -> list[list[float]]:
-    """Return points `(N, D)` with three coordinates each: 2-D images lie in the plane z = 0."""
+def _three_coordinates(points: Tensor) -> list[list[float]]:
+    """Return points `(N, D)` with three coordinates each; points of 2-D images have z = 0."""
     return torch.nn.functional.pad(points, (0, 3 - points.shape[-1])).tolist()

@@ -1,4 +1,4 @@
-"""The viewer of a registration."""
+"""The interactive viewer of a registration."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from nephi.report.viewer.study import read_study
 
 
 class Viewer:
-    """A page in the browser that shows a folder of `nephi register`, served to this machine alone.
+    """A web page that shows the results of `nephi register` in a folder, served to this machine only.
 
-    Fixed, moving and warped image blend into each other; the Jacobian determinant and the length of displacement lie
-    over them; the crosshair tells what is at its point. `fixed` and `moving` are the images' files where those that
-    report.json names have moved; `landmarks` (world mm, RAS) are shown with their errors. `port` 0 is a free one.
+    It blends the fixed, moving and warped image, overlays the Jacobian determinant and the length of the displacement,
+    and shows the values at the crosshair. `fixed` and `moving` are the paths of images that are no longer where
+    report.json says; `landmarks` (world mm, RAS) are shown with their errors. `port` 0 selects a free port.
 
-    The server listens from the start, on 127.0.0.1, and answers while `serve` runs; `close` frees the port, and so does
-    the end of a `with` block.
+    The server listens on 127.0.0.1 from construction, and responds while `serve` runs; `close`, or the end of a `with`
+    block, frees the port.
 
     Raises `DataError` when the results or an image are missing, damaged or do not belong together, for landmarks of
-    another dimension, and when NiiVue was not installed; `UsageError` for a port that cannot be had.
+    another dimension, and when NiiVue is not installed; `UsageError` for a port that is not available.
     """
 
     def __init__(
@@ -38,23 +38,23 @@ class Viewer:
     ) -> None:
         if not has_niivue():
             raise DataError(
-                f"the viewer needs {PACKAGE}, which was not fetched when nephi was installed; "
-                "install npm (it comes with Node.js), then nephi once more while online"
+                f"the viewer needs {PACKAGE}, which was not downloaded when nephi was installed; "
+                "install npm (part of Node.js), then reinstall nephi while online"
             )
         study = read_study(Path(folder), _path(fixed), _path(moving), landmarks)
         self._server = ViewerServer(Pages(study), port)
 
     @property
     def url(self) -> str:
-        """The page's address; whoever knows it, on this machine, can see the images."""
+        """Address of the page; everyone on this machine who knows it can see the images."""
         return self._server.url
 
     def serve(self) -> None:
-        """Answer the browser until `stop` is called from another thread, or an exception (Ctrl-C) ends it."""
+        """Respond to the browser until `stop` is called from another thread, or an exception (Ctrl-C) is raised."""
         self._server.serve_forever(poll_interval=0.2)
 
     def stop(self) -> None:
-        """End `serve`, which runs in another thread."""
+        """End a `serve` that runs in another thread."""
         self._server.shutdown()
 
     def close(self) -> None:
@@ -70,5 +70,5 @@ class Viewer:
         self.close()
 
 
-def _path(given: str | Path | None) -> Path | None:
-    return None if given is None else Path(given)
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)

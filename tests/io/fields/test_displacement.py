@@ -64,7 +64,7 @@ def test_what_cannot_be_told_is_refused(
 def test_components_must_match_the_dimension(tmp_path: Path, components: int, is_vector: bool) -> None:
     array = vectors(4, 5, 6, components) if is_vector else vectors(4, 5, 6)
     sitk.WriteImage(sitk.GetImageFromArray(array, isVector=is_vector), str(tmp_path / "a.mha"))
-    with pytest.raises(DataError, match=rf"a\.mha: expected .* 3 real components a voxel, found {components}"):
+    with pytest.raises(DataError, match=rf"a\.mha: expected .* 3 real components per voxel, found {components}"):
         read_displacement(tmp_path / "a.mha")
 
 

@@ -71,16 +71,19 @@ def test_as_simpleitk(tmp_path: Path, fields: dict[str, str | None]) -> None:
 @pytest.mark.parametrize(
     ("fields", "match"),
     [
-        ({"Offset": None}, r"a\.mha: header has no position \(Offset\); used 0 mm"),
+        ({"Offset": None}, r"a\.mha: the header has no position \(Offset\); 0 mm is used"),
         ({"ElementSpacing": None}, "no spacing"),
-        ({"Position": "7 8 9"}, "Offset -30 20.5 7 and Position|Position 7 8 9 and Offset -30 20.5 7; used the second"),
-        ({"Origin": "7 8 9"}, "Offset -30 20.5 7 and Origin 7 8 9; used the second"),
-        ({"ImagePosition": "7 8 9"}, "ImagePosition 7 8 9; used the second"),
-        ({"Rotation": "1 0 0 0 1 0 0 0 1"}, "Rotation 1 0 0.* used the second"),
-        ({"Offset": "1 2 3 4"}, "more than 3 numbers for Offset; used the first 3"),
-        ({"BinaryDataByteOrderMSB": "False", "ElementByteOrderMSB": "True"}, "two byte orders; used Binary"),
-        ({"DistanceUnits": "um"}, "DistanceUnits um; its numbers are taken for mm"),
-        ({"ElementToIntensityFunctionSlope": "2"}, "values are left as stored"),
+        (
+            {"Position": "7 8 9"},
+            "Offset -30 20.5 7 and Position|Position 7 8 9 and Offset -30 20.5 7; the second is used",
+        ),
+        ({"Origin": "7 8 9"}, "Offset -30 20.5 7 and Origin 7 8 9; the second is used"),
+        ({"ImagePosition": "7 8 9"}, "ImagePosition 7 8 9; the second is used"),
+        ({"Rotation": "1 0 0 0 1 0 0 0 1"}, "Rotation 1 0 0.* the second is used"),
+        ({"Offset": "1 2 3 4"}, "more than 3 numbers for Offset; the first 3 are used"),
+        ({"BinaryDataByteOrderMSB": "False", "ElementByteOrderMSB": "True"}, "two byte orders; Binary"),
+        ({"DistanceUnits": "um"}, "DistanceUnits um; its numbers are read as mm"),
+        ({"ElementToIntensityFunctionSlope": "2"}, "values are not scaled"),
         ({"TransformMatrix": "-1 0 0 0 -1 0 0 0 1", "AnatomicalOrientation": "RAI"}, "AnatomicalOrientation RAI"),
     ],
 )
@@ -204,7 +207,7 @@ def test_compressed_data_of_another_length(tmp_path: Path, length: int) -> None:
 def test_uncompressed_data_of_another_length(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected 48 bytes of voxels, found 46; the file is incomplete"):
         read_image(write(tmp_path / "a.mha", bytes(46)))
-    with pytest.warns(DataWarning, match="3 bytes follow the voxels"):
+    with pytest.warns(DataWarning, match="3 bytes after the voxels"):
         placed_as_itk_does(write(tmp_path / "a.mha", VOXELS.tobytes() + b"abc"))
 
 
@@ -277,7 +280,7 @@ def test_many_fields_given_twice_take_no_time(tmp_path: Path) -> None:
     other = "\n".join(f"Comment = {number}\nField{number} = 1\nField{number} = 2" for number in range(20_000))
     path = write(tmp_path / "a.mha", ElementSpacing=f"1 1 1\n{other}")
     begun = time.process_time()
-    with pytest.warns(DataWarning, match="Comment twice, '0' and '1'; used the last, '19999'"):
+    with pytest.warns(DataWarning, match="Comment twice, '0' and '1'; the last, '19999', is used"):
         image = read_image(path)
     assert len(image.warnings) <= 6
     assert time.process_time() - begun < 5

@@ -68,17 +68,17 @@ def test_as_simpleitk(tmp_path: Path, fields: dict[str, str | None]) -> None:
 @pytest.mark.parametrize(
     ("fields", "match"),
     [
-        (PLAIN, "no space and no position and no spacing; voxel axes are taken for those of LPS"),
+        (PLAIN, "no space and no position and no spacing; axes of LPS, the position 0 mm, the spacing 1 mm are used"),
         (PLAIN | {"spacings": "1 2 -3"}, "no space and no position; "),
         (PLAIN | {"spacings": "1 2 3", "axis_mins": "5 6 7"}, "no space; "),
         (PLAIN | {"spacings": "nan 2 3", "axis_mins": "5 6 7", "axis_maxs": "7 9 10"}, "no space and no spacing"),
         (PLAIN | {"spacings": "1 2 3", "axis_mins": "5 6 7", "centers": "node cell node"}, "no space; "),
-        ({"space_origin": None}, "no space origin; used 0 mm"),
+        ({"space_origin": None}, "no space origin; 0 mm is used"),
         ({"space_directions": None, "space": "RAS"}, "no direction for an axis"),
         ({"space_directions": "none (0,2,0) (0,0,3)"}, "no direction for an axis"),
-        ({"space": "3D-right-handed"}, "3drighthanded without anatomical axes; they are taken for LPS"),
+        ({"space": "3D-right-handed"}, "3drighthanded without anatomical axes; it is read as LPS"),
         ({"space": "scanner-xyz"}, "scannerxyz without"),
-        ({"space_units": '"um" "um" "um"'}, "space units um; its numbers are taken for mm"),
+        ({"space_units": '"um" "um" "um"'}, "space units um; its numbers are read as mm"),
     ],
 )
 def test_open_headers_are_settled_as_by_itk(tmp_path: Path, fields: dict[str, str | None], match: str) -> None:
@@ -89,7 +89,7 @@ def test_open_headers_are_settled_as_by_itk(tmp_path: Path, fields: dict[str, st
 def test_a_frame_of_three_dimensions_without_a_name(tmp_path: Path) -> None:
     path = write(tmp_path / "a.nrrd")
     path.write_bytes(path.read_bytes().replace(b"space: left-posterior-superior", b"space dimension: 3"))
-    with pytest.warns(DataWarning, match="taken for LPS"):
+    with pytest.warns(DataWarning, match="read as LPS"):
         placed_as_itk_does(path)
 
 
@@ -232,7 +232,9 @@ def test_vectors_in_a_space_that_is_not_lps(tmp_path: Path, space: str, warned: 
         space=space,
         space_directions="none (0.9,1.2,0) (0,0,0.75) (2.4,-1.8,0)",
     )
-    expected = pytest.warns(DataWarning, match=rf"a\.nrrd: header has the space {space}, .* vectors are taken for LPS")
+    expected = pytest.warns(
+        DataWarning, match=rf"a\.nrrd: the header has the space {space}, .* vectors are read as LPS"
+    )
     with expected if warned else contextlib.nullcontext():
         field = read_displacement(path)
     assert field.displacement[1, 0, 0].tolist() == [-3, -4, 5]
@@ -261,7 +263,7 @@ def test_every_flipped_bit_in_compressed_voxels_is_found(tmp_path: Path, encodin
 
 
 def test_what_follows_compressed_voxels(tmp_path: Path) -> None:
-    with pytest.warns(DataWarning, match="5 bytes follow"):
+    with pytest.warns(DataWarning, match="5 bytes after the complete"):
         placed_as_itk_does(write(tmp_path / "a.nrrd", gzip.compress(VOXELS.tobytes()) + b"trail", encoding="gzip"))
 
 

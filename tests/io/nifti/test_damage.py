@@ -30,14 +30,14 @@ def dim(*values: int) -> list[int]:
         ({"dim": dim(-3, 4, 5, 6)}, "expected 1 to 7 axes"),
         ({"dim": dim(3, 32767, 32767, 32767)}, r"expected \d+ bytes of voxels, found"),
         ({"dim": dim(7, *[32767] * 7)}, "expected one real number|found an array of shape"),
-        ({"vox_offset": 100}, "found a vox_offset of 100"),
-        ({"vox_offset": -352}, "found a vox_offset of -352"),
-        ({"vox_offset": np.nan}, "found a vox_offset of nan"),
-        ({"vox_offset": np.inf}, "found a vox_offset of inf"),
+        ({"vox_offset": 100}, "expected a vox_offset behind the header of 348 bytes, found 100"),
+        ({"vox_offset": -352}, "expected a vox_offset behind the header of 348 bytes, found -352"),
+        ({"vox_offset": np.nan}, "expected a vox_offset behind the header of 348 bytes, found nan"),
+        ({"vox_offset": np.inf}, "expected a vox_offset behind the header of 348 bytes, found inf"),
         ({"vox_offset": 1e30}, "expected \\d+ bytes of voxels, found"),
         ({"vox_offset": 5000}, "expected \\d+ bytes of voxels, found"),
-        ({"datatype": 1}, "expected a voxel type that NIfTI defines, found the code 1"),
-        ({"datatype": 12345}, "expected a voxel type that NIfTI defines, found the code 12345"),
+        ({"datatype": 1}, r"expected a voxel type \(datatype\) that NIfTI defines, found 1;"),
+        ({"datatype": 12345}, r"expected a voxel type \(datatype\) that NIfTI defines, found 12345"),
         ({"magic": b"xyz"}, "expected a NIfTI header, could not read it"),
         ({"magic": b"ni1"}, r"whose voxels are in another file \(\.img\)"),
         ({"magic": b"", "sizeof_hdr": 17}, "could not read it: found other contents"),
@@ -54,12 +54,12 @@ def test_what_cannot_be_is_refused(tmp_path: Path, suffix: str, fields: dict[str
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"bitpix": 64}, r"expected 16 bits a voxel \(bitpix\) of the type int16, found 64; the type is used"),
+        ({"bitpix": 64}, r"expected 16 bits per voxel \(bitpix\) for the type int16, found 64; the type is used"),
         ({"sizeof_hdr": 1234}, "expected a sizeof_hdr of 348, found 1234"),
         ({"vox_offset": 0}, "found 0; 352 is used"),
         ({"scl_slope": np.inf}, "expected a finite scl_slope, found inf"),
         ({"scl_slope": 1, "scl_inter": np.nan}, "expected a finite scl_inter, found nan; 0 is used"),
-        ({"scl_slope": 0, "scl_inter": 7}, "scl_inter of 7 without slope"),
+        ({"scl_slope": 0, "scl_inter": 7}, "scl_inter of 7 without a slope"),
     ],
 )
 def test_what_contradicts_itself_is_read_with_a_warning(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
@@ -75,7 +75,7 @@ def test_voxels_right_behind_the_header_are_warned_of(tmp_path: Path) -> None:
     path = save(tmp_path / "a.nii", voxels(4, 5, 6), vox_offset=348)
     contents = path.read_bytes()
     path.write_bytes(contents[:348] + contents[-2 * 4 * 5 * 6 :])
-    with pytest.warns(DataWarning, match=r"a\.nii: expected a vox_offset of 352 or more, found 348; it is used"):
+    with pytest.warns(DataWarning, match=r"a\.nii: expected a vox_offset of 352 or more, found 348; used as in ITK"):
         image = read_image(path)
     np.testing.assert_array_equal(image.data.numpy(), voxels(4, 5, 6))
 

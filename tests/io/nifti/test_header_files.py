@@ -41,7 +41,7 @@ def test_analyze_lies_where_itk_places_it(tmp_path: Path, dtype: Any, big: bool)
     image = nibabel.AnalyzeImage(voxels(4, 5, 6, dtype=dtype), None, header)
     image.header.set_zooms((2.0, 3.0, 2.5))
     image.to_filename(tmp_path / "a.img")
-    with pytest.warns(DataWarning, match=r"a\.img: Analyze 7\.5 files hold no position"):
+    with pytest.warns(DataWarning, match=r"a\.img: Analyze 7\.5 files have no position"):
         found = read_image(tmp_path / "a.img")
     np.testing.assert_array_equal(found.data.numpy(), voxels(4, 5, 6, dtype=dtype))
     np.testing.assert_allclose(found.grid.affine, affine_of_itk(tmp_path / "a.hdr"))
@@ -57,7 +57,10 @@ def test_a_factor_of_spm_is_not_used_without_a_word(tmp_path: Path) -> None:
     with collected_warnings() as texts:
         found = read_image(tmp_path / "a.img")
     np.testing.assert_array_equal(found.data.numpy(), voxels(4, 5, 6))
-    assert [("holds 0.5 where SPM" in text, "no position" in text) for text in texts] == [(True, False), (False, True)]
+    assert [("has 0.5 in funused1, where SPM" in text, "no position" in text) for text in texts] == [
+        (True, False),
+        (False, True),
+    ]
 
 
 @pytest.mark.parametrize("suffix", [".mgz", ".mgh"])
@@ -90,7 +93,7 @@ def test_no_position_in_mgh(tmp_path: Path) -> None:
     contents = bytearray(path.read_bytes())
     contents[28:30] = bytes(2)
     path.write_bytes(contents)
-    with pytest.warns(DataWarning, match=r"a\.mgh: the header gives no position"):
+    with pytest.warns(DataWarning, match=r"a\.mgh: the header has no position"):
         grid = read_image(path).grid
     expected = [[-1, 0, 0, 2], [0, 0, 1, -4], [0, -1, 0, 3], [0, 0, 0, 1]]
     np.testing.assert_allclose(grid.affine, expected)

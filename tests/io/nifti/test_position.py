@@ -141,7 +141,7 @@ def test_slices(tmp_path: Path, shape: tuple[int, ...], codes: tuple[int, int], 
 
 def test_the_distance_is_given(tmp_path: Path) -> None:
     path = save(tmp_path / "a.nii", QFORM, SHIFTED, (1, 2))
-    with pytest.warns(DataWarning, match=r"a\.nii: .* the qform and the sform place .* 10 mm apart .* qform is used"):
+    with pytest.warns(DataWarning, match=r"a\.nii: .* by the qform and the sform .* 10 mm apart .* qform is used"):
         read_image(path)
 
 

@@ -1,11 +1,11 @@
-// Landmarks: spheres in the picture, and a list that moves the crosshair.
+// Landmarks: spheres in the scene, and a list that moves the crosshair.
 
-// As in the report: green over yellow to red.
+// Green, yellow, red, as in the report.
 const STOPS = [[94, 201, 178], [253, 204, 92], [240, 80, 60]];
 const LOOK = { nodeColormap: "errors", nodeColormapNegative: "", edgeColormap: "white", edgeColormapNegative: "", nodeMinColor: 0, edgeMin: 0, edgeMax: 1, nodeScale: 1, edgeScale: 1, showLegend: false };
 
-function colour(share) {
-  const [from, to, part] = share < 0.5 ? [STOPS[0], STOPS[1], 2 * share] : [STOPS[1], STOPS[2], 2 * share - 1];
+function colour(fraction) {
+  const [from, to, part] = fraction < 0.5 ? [STOPS[0], STOPS[1], 2 * fraction] : [STOPS[1], STOPS[2], 2 * fraction - 1];
   return from.map((value, i) => Math.round(value + part * (to[i] - value)));
 }
 
@@ -22,19 +22,19 @@ export class Landmarks {
     scene.nv.setMeshThicknessOn2D(2 * radius);
   }
 
-  // Beside the moving image: where the transform takes them, with a line to where they should be.
-  draw(shown, besideMoving) {
-    this.besideMoving = besideMoving;
+  // Over the moving image: mapped fixed points, each with a line to its moving point. Else: the fixed points.
+  draw(shown, overMoving) {
+    this.overMoving = overMoving;
     if (!shown) return this.scene.showMeshes([]);
-    const nodes = this.rows.map((row) => this.node(besideMoving ? row.mapped : row.fixed, row.after, this.radius));
+    const nodes = this.rows.map((row) => this.node(overMoving ? row.mapped : row.fixed, row.after, this.radius));
     const main = { ...LOOK, name: "landmarks", nodeMaxColor: this.worst, nodes, edges: [] };
-    if (!besideMoving) return this.scene.showMeshes([main]);
-    const there = this.rows.map((row) => this.node(row.moving, 1, 0.6 * this.radius));
-    const bare = this.rows.map((row) => this.node(row.moving, 1, 0)); // ends of lines, drawn below in white
-    main.nodes = [...nodes, ...bare];
+    if (!overMoving) return this.scene.showMeshes([main]);
+    const targets = this.rows.map((row) => this.node(row.moving, 1, 0.6 * this.radius));
+    const ends = this.rows.map((row) => this.node(row.moving, 1, 0)); // invisible: `targets` draws them in white
+    main.nodes = [...nodes, ...ends];
     main.edges = this.rows.map((_, i) => ({ first: i, second: this.rows.length + i, colorValue: 0.25 * this.radius }));
-    const aims = { ...LOOK, name: "aims", nodeColormap: "white", nodeMaxColor: 1, nodes: there, edges: [] };
-    this.scene.showMeshes([main, aims]);
+    const moving = { ...LOOK, name: "moving", nodeColormap: "white", nodeMaxColor: 1, nodes: targets, edges: [] };
+    this.scene.showMeshes([main, moving]);
   }
 
   node([x, y, z], colorValue, sizeValue) {
@@ -59,7 +59,7 @@ export class Landmarks {
       button.addEventListener("click", () => {
         for (const each of element.querySelectorAll("[aria-current]")) each.removeAttribute("aria-current");
         button.setAttribute("aria-current", "true");
-        this.scene.moveTo(this.besideMoving ? row.moving : row.fixed);
+        this.scene.moveTo(this.overMoving ? row.moving : row.fixed);
       });
       const item = document.createElement("li");
       item.append(button);

@@ -1,9 +1,9 @@
-// The picture: which volumes NiiVue shows, how strongly, and where the crosshair is.
+// The NiiVue scene: volumes shown, their opacity, and the crosshair.
 
 const { Niivue, NVImage } = window.niivue;
 
 const GREYS = { R: [0, 255], G: [0, 255], B: [0, 255], A: [255, 255], I: [0, 255] };
-// Landmarks in their own colours, which tell errors: no light and shade.
+// Unshaded: the colours of landmarks show their errors.
 const PLAIN = `#version 300 es
 precision highp float;
 uniform float opacity;
@@ -35,7 +35,7 @@ export class Scene {
     this.nv = new Niivue({ ...OPTIONS, crosshairWidth: extent / 400, crosshairGap: extent / 25 });
     this.nv.onLocationChange = () => this.moved(this.point());
     await this.nv.attachToCanvas(this.canvas);
-    if (!this.nv.gl) throw new Error("this browser offers no WebGL 2");
+    if (!this.nv.gl) throw new Error("this browser does not support WebGL 2");
     this.nv.addColormap("greys", GREYS);
     this.plain = this.nv.setCustomMeshShader(PLAIN, "Plain");
     this.nv.setSliceType(this.study.dimension === 2 ? this.nv.sliceTypeAxial : this.nv.sliceTypeMultiplanar);
@@ -44,17 +44,17 @@ export class Scene {
     this.moveTo(this.study.centre);
   }
 
-  // Volumes are fetched once, when first shown.
+  // Volumes are fetched once, when they are first shown.
   volume(name) {
     if (!this.loaded.has(name)) {
-      const coming = this.fetched(name);
-      coming.catch(() => this.loaded.delete(name)); // the next time asks again
-      this.loaded.set(name, coming);
+      const promise = this.fetchVolume(name);
+      promise.catch(() => this.loaded.delete(name)); // the next call fetches again
+      this.loaded.set(name, promise);
     }
     return this.loaded.get(name);
   }
 
-  fetched(name) {
+  fetchVolume(name) {
     const colormap = name in this.windows ? "greys" : name;
     return NVImage.loadFromUrl({ url: new URL(`${name}.nii`, window.location.href).href, name: `${name}.nii`, colormap });
   }
@@ -71,19 +71,19 @@ export class Scene {
     }
   }
 
-  // One drawing at a time: sliders move faster than a software renderer draws, and drawings that wait would add up.
+  // One drawing at a time: sliders move faster than a software renderer draws, and pending drawings would accumulate.
   show(change) {
     Object.assign(this.shown, change);
     this.stale = true;
-    this.drawing ??= this.catchUp().finally(() => { this.drawing = null; });
+    this.drawing ??= this.drawUntilCurrent().finally(() => { this.drawing = null; });
     return this.drawing;
   }
 
-  async catchUp() {
+  async drawUntilCurrent() {
     while (this.stale) {
       this.stale = false;
       await this.draw();
-      await this.drawn();
+      await this.rendered();
     }
   }
 
@@ -94,7 +94,7 @@ export class Scene {
 
   async draw() {
     const { other, blend, map, strength } = this.shown;
-    const layers = [["fixed", blend < 1 ? 1 : 0]]; // at the end nothing of it, beyond the other image either
+    const layers = [["fixed", blend < 1 ? 1 : 0]]; // at 1 it is hidden outside of the other image, too
     if (blend > 0) layers.push([other, blend]);
     if (map !== "none" && strength > 0) layers.push([map, strength]);
     const volumes = await Promise.all(layers.map(([name]) => this.volume(name)));
@@ -108,7 +108,7 @@ export class Scene {
     this.nv.updateGLVolume();
   }
 
-  async drawn() {
+  async rendered() {
     const gl = this.nv.gl;
     const fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
     gl.flush();

@@ -1,54 +1,54 @@
-// The page around the picture: buttons, sliders, values at the crosshair.
+// Controls around the canvas: buttons, sliders, values at the crosshair.
 
 import { Landmarks } from "./landmarks.js";
 import { Scene } from "./scene.js";
 
 const $ = (id) => document.getElementById(id);
 const NOTES = {
-  jacobian: "Jacobian determinant: 1 (white) keeps volume, 2 takes twice the room in the moving image. Magenta: a fold (0 or less).",
-  displacement: "Length of the displacement u(x) = φ(x) − x in mm, affine part included.",
+  jacobian: "Jacobian determinant: 1 (white) preserves volume, 2 doubles it in the moving image. Magenta: fold (0 or less).",
+  displacement: "Length of the displacement u(x) = φ(x) − x in mm, including the affine part.",
 };
 
-function say(text, wrong = false) {
+function showStatus(text, wrong = false) {
   $("status").textContent = text;
   $("status").classList.toggle("wrong", wrong);
 }
 
-async function asked(address) {
-  const answer = await fetch(address);
-  if (!answer.ok) throw new Error(await answer.text());
-  return answer.json();
+async function fetchJson(address) {
+  const response = await fetch(address);
+  if (!response.ok) throw new Error(await response.text());
+  return response.json();
 }
 
-// One question at a time, and the last point of a drag is never left out.
+// Return a function that fetches and shows the values at a point: one request at a time, and always the latest point.
 function valuesAt(dimension) {
   let busy = false;
-  let next = null;
+  let pending = null;
   return async (point) => {
-    next = point;
+    pending = point;
     if (busy) return;
     busy = true;
     try {
-      while (next) {
-        const now = next;
-        next = null;
-        tell(now, await asked(`values?point=${now.slice(0, dimension).join(",")}`), dimension);
+      while (pending) {
+        const current = pending;
+        pending = null;
+        showValues(current, await fetchJson(`values?point=${current.slice(0, dimension).join(",")}`), dimension);
       }
     } catch (error) {
-      say(`No values: ${error.message}`, true);
+      showStatus(`No values: ${error.message}`, true);
     } finally {
       busy = false;
     }
   };
 }
 
-function tell(point, values, dimension) {
-  const places = (numbers) => numbers.slice(0, dimension).map((n) => n.toFixed(1)).join(", ");
-  $("point").textContent = places(point);
-  $("moved").textContent = values.moved ? places(values.moved) : "–";
+function showValues(point, values, dimension) {
+  const coordinates = (numbers) => numbers.slice(0, dimension).map((n) => n.toFixed(1)).join(", ");
+  $("point").textContent = coordinates(point);
+  $("moved").textContent = values.moved ? coordinates(values.moved) : "–";
   for (const [name, digits] of [["fixed", 1], ["moving", 1], ["warped", 1], ["jacobian", 3], ["displacement", 2]]) {
     const value = values[name];
-    const small = digits === 1 && value !== null && Math.abs(value) < 10; // images of 0 to 1
+    const small = digits === 1 && value !== null && Math.abs(value) < 10; // e.g. images with intensities 0 to 1
     $(`value-${name}`).textContent = value === null ? "–" : value.toFixed(small ? 3 : digits);
   }
   $("value-jacobian").classList.toggle("fold", values.jacobian !== null && values.jacobian <= 0);
@@ -63,7 +63,7 @@ function pressed(button) {
   return button.getAttribute("aria-pressed") === "true";
 }
 
-// The button of the image that is seen alone; a blend of two presses none but the other image's name says which.
+// Press the button of an image that is shown alone; for a blend press none, and name the other image at the slider.
 function pressShown(scene) {
   const { other, blend } = scene.shown;
   const name = blend === 0 ? "fixed" : blend === 1 ? other : null;
@@ -73,17 +73,17 @@ function pressShown(scene) {
 }
 
 function connect(scene, landmarks) {
-  const drawLandmarks = () => landmarks?.draw($("landmarks-shown").checked, besideMoving(scene));
+  const drawLandmarks = () => landmarks?.draw($("landmarks-shown").checked, showsMoving(scene));
   const change = async (values) => {
-    const before = besideMoving(scene);
+    const before = showsMoving(scene);
     try {
       const drawn = scene.show(values);
       pressShown(scene);
       await drawn;
     } catch (error) {
-      say(error.message, true);
+      showStatus(error.message, true);
     }
-    if (besideMoving(scene) !== before) drawLandmarks();
+    if (showsMoving(scene) !== before) drawLandmarks();
     if (landmarks) noteLandmarks(scene);
   };
   for (const button of $("images").querySelectorAll("button")) {
@@ -101,7 +101,7 @@ function connect(scene, landmarks) {
     input.value = Number(scene.windows[name][input.dataset.end === "low" ? 0 : 1].toPrecision(4));
     input.addEventListener("change", () => {
       const [low, high] = ends.map((end) => end.valueAsNumber);
-      if (low < high) scene.setWindow(name, low, high).catch((error) => say(error.message, true));
+      if (low < high) scene.setWindow(name, low, high).catch((error) => showStatus(error.message, true));
     });
   }
   $("landmarks-shown").addEventListener("change", drawLandmarks);
@@ -109,33 +109,33 @@ function connect(scene, landmarks) {
   pressShown(scene);
 }
 
-function besideMoving(scene) {
+function showsMoving(scene) {
   return scene.shown.other === "moving" && scene.shown.blend > 0.5;
 }
 
 function noteLandmarks(scene) {
-  $("landmarks-note").textContent = besideMoving(scene)
-    ? "In colour where the transform takes them, white where they should be."
-    : "At the fixed points; the colour tells the error.";
+  $("landmarks-note").textContent = showsMoving(scene)
+    ? "Coloured: fixed points mapped by the transform. White: the corresponding moving points."
+    : "At the fixed points, coloured by error.";
 }
 
 async function showMap(scene, button, change) {
   const name = button.dataset.map;
   press("maps", button);
   if (name !== "none" && !(name in scene.maps)) {
-    say("Computing the maps …");
+    showStatus("Computing the maps …");
     try {
-      scene.setMaps(await asked("maps.json"));
+      scene.setMaps(await fetchJson("maps.json"));
     } catch (error) {
-      if (pressed(button)) say(error.message, true);
+      if (pressed(button)) showStatus(error.message, true);
       return;
     }
-    if (!pressed(button)) return; // another one was clicked meanwhile
+    if (!pressed(button)) return; // another button was clicked in the meantime
   }
   $("legend").hidden = name === "none";
   if (name !== "none") drawLegend(scene.maps[name], NOTES[name]);
   await change({ map: name });
-  if (pressed(button) && !$("status").classList.contains("wrong")) say("");
+  if (pressed(button) && !$("status").classList.contains("wrong")) showStatus("");
 }
 
 function drawLegend(map, note) {
@@ -154,11 +154,11 @@ function drawLegend(map, note) {
 }
 
 async function start() {
-  const study = await asked("study.json");
+  const study = await fetchJson("study.json");
   for (const name of ["fixed", "moving"]) $(`${name}-name`).textContent = study[name];
   document.title = `${study.fixed} and ${study.moving} – nephi`;
   $("orientation").textContent = "Radiological orientation: the patient's right (R) is at the left of the picture. "
-    + `Click or drag to move the crosshair${study.dimension === 3 ? ", scroll to change the plane" : ""}; coordinates are world mm, RAS.`;
+    + `Click or drag to move the crosshair${study.dimension === 3 ? ", scroll to change the plane" : ""}. Coordinates are world mm, RAS.`;
   const scene = new Scene($("canvas"), study, valuesAt(study.dimension));
   await scene.start();
   let landmarks = null;
@@ -170,8 +170,8 @@ async function start() {
   }
   connect(scene, landmarks);
   press("maps", $("maps").querySelector("[data-map=none]"));
-  say("");
+  showStatus("");
   document.body.dataset.ready = "yes";
 }
 
-start().catch((error) => say(`The viewer could not start: ${error.message}`, true));
+start().catch((error) => showStatus(`The viewer could not start: ${error.message}`, true));
