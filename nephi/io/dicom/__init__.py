@@ -1,1 +1,1 @@
-"""DICOM: series of slices and multi-frame files, as images."""
+"""Read series of DICOM slices and multi-frame DICOM files as images."""

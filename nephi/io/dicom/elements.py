@@ -1,4 +1,4 @@
-"""Values of DICOM headers (pydicom's `Dataset`): as text, numbers or items, with errors that name the file."""
+"""Read values of DICOM headers (pydicom's `Dataset`) as text, numbers or items; errors name the file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nephi.io.files.messages import collect_python_warnings
 
 
 def text_of(header: Any, keyword: str, path: Path) -> str:
-    """Return a value of a pydicom `Dataset` as text, empty if missing; several are separated by a backslash."""
+    """Return a value of a pydicom `Dataset` as text, empty if missing; multiple values are separated by a backslash."""
     value = _value(header, keyword, path)
     if value is None:
         return ""
@@ -20,13 +20,13 @@ def text_of(header: Any, keyword: str, path: Path) -> str:
 
 
 def items_of(header: Any, keyword: str, path: Path) -> list[Any]:
-    """Return the items of a sequence in a pydicom `Dataset`, none where it is missing or no sequence."""
+    """Return the items of a sequence in a pydicom `Dataset`; empty if it is missing or not a sequence."""
     value = _value(header, keyword, path)
     return [item for item in value if hasattr(item, "get")] if value is not None and not isinstance(value, str) else []
 
 
 def _value(header: Any, keyword: str, path: Path) -> Any:
-    """Return a value of a `Dataset`; pydicom converts it at the first access, and what it warns of is collected."""
+    """Return a value of a `Dataset`; warnings of pydicom, which converts it at the first access, are collected."""
     if keyword not in header:
         return None
     with reading(path, f"a readable {keyword}"):
@@ -37,9 +37,9 @@ def _value(header: Any, keyword: str, path: Path) -> Any:
 
 
 def numbers(header: Any, keyword: str, count: int, path: Path) -> tuple[float, ...] | None:
-    """Return `count` finite numbers of a pydicom `Dataset`, None where the element is missing or empty.
+    """Return `count` finite numbers of a pydicom `Dataset`; None if the element is missing or empty.
 
-    Raises `DataError` for another count, text that is no number, NaN and infinity.
+    Raises `DataError` for another count, text that is not a number, NaN and infinity.
     """
     text = text_of(header, keyword, path)
     if not text:

@@ -1,4 +1,4 @@
-"""One DICOM file: its header, and where its pixels are. No length in it is trusted beyond the file's own size."""
+"""Parse one DICOM file: its header and the position of its pixels. Lengths in it are limited by the file size."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from nephi.errors import DataError
 from nephi.io.dicom.elements import numbers, text_of
 from nephi.io.files.input_files import reading
 
-PREAMBLE = 128  # bytes before the letters DICM
-DEFLATED = b"1.2.840.10008.1.2.1.99"  # transfer syntax whose header is compressed, too
+PREAMBLE = 128  # bytes before the prefix DICM
+DEFLATED = b"1.2.840.10008.1.2.1.99"  # transfer syntax that compresses the header as well
 EXPLICIT = b"1.2.840.10008.1.2.1\0\0\0"
-INFLATED_LIMIT = 2**30  # bytes; a deflated file may announce a thousand times its size
+INFLATED_LIMIT = 2**30  # bytes; a deflated file may expand to a thousand times its size
 FIRST_GROUPS = (2, 8)  # of the first element in a file without a preamble
 FLOAT_PIXELS, DOUBLE_PIXELS, PIXELS = 0x7FE00008, 0x7FE00009, 0x7FE00010
 UNDEFINED = 0xFFFFFFFF  # length of encapsulated (compressed) pixels
 
-# Header values that may distinguish frames at one position; those of frames by the functional group that holds them.
-FILE_MARKS = (
+# Header values of a file that may distinguish frames at one position; those of single frames are in FRAME_ATTRIBUTES.
+FILE_ATTRIBUTES = (
     "AcquisitionNumber",
     "TemporalPositionIdentifier",
     "EchoTime",
@@ -40,12 +40,12 @@ FILE_MARKS = (
     "AcquisitionTime",
     "ContentTime",
 )
-# What is read of a header. Everything else is skipped: it costs time and may be damaged without harm.
+# Elements of the header that are read. All others are skipped, which saves time and tolerates damage in them.
 KEYWORDS = (
     "SOPClassUID",
     "SOPInstanceUID",
     "SeriesInstanceUID",
-    *FILE_MARKS,
+    *FILE_ATTRIBUTES,
     "Modality",
     "FrameOfReferenceUID",
     "Rows",
@@ -82,10 +82,10 @@ KEYWORDS = (
 
 
 class BoundedReader(io.BufferedReader):
-    """A regular file whose reads are cut to its own size: `read(2**31)` of 24 kB allocates 24 kB."""
+    """Reader of a regular file that limits each read to the file size: `read(2**31)` of 24 kB allocates 24 kB."""
 
     def __init__(self, path: Path) -> None:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever, a device never ends
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe may block for ever, a device may never end
             raise DataError(f"{path}: expected a regular file, found a device or a pipe")
         super().__init__(io.FileIO(path))
         self.size = path.stat().st_size
@@ -99,7 +99,7 @@ class BoundedReader(io.BufferedReader):
 
 @dataclass(frozen=True)
 class PixelElement:
-    """Where the pixel data of a file begin (`offset`), their `length` (`UNDEFINED` if compressed), tag and VR."""
+    """Pixel data of a file: first byte (`offset`), `length` (`UNDEFINED` if compressed), tag and VR."""
 
     tag: int
     vr: str | None
@@ -109,7 +109,7 @@ class PixelElement:
 
 @dataclass(frozen=True, eq=False)
 class DicomFile:
-    """A DICOM file with its header (a pydicom `Dataset` of `KEYWORDS`); `pixels` is None where it has none."""
+    """A DICOM file with its header, a pydicom `Dataset` of `KEYWORDS`; `pixels` is None without pixel data."""
 
     path: Path
     header: Any
@@ -118,7 +118,7 @@ class DicomFile:
 
     @property
     def transfer_syntax(self) -> str:
-        """UID of the encoding, empty where the file has no meta header."""
+        """UID of the encoding, empty if the file has no meta header."""
         return text_of(self.header.file_meta, "TransferSyntaxUID", self.path)
 
     @property
@@ -129,15 +129,15 @@ class DicomFile:
 
     @property
     def is_little_endian(self) -> bool:
-        """Byte order of header and pixels."""
+        """Whether header and pixels are stored in little-endian byte order."""
         return bool(self.header.original_encoding[1])
 
     def text(self, keyword: str) -> str:
-        """Return a value of the header as text, empty if missing; several are separated by a backslash."""
+        """Return a value of the header as text, empty if missing; multiple values are separated by a backslash."""
         return text_of(self.header, keyword, self.path)
 
     def count(self, keyword: str, default: int | None = None) -> int:
-        """Return a whole number of the header; raise `DataError` if it is missing (without `default`) or no number."""
+        """Return a whole number of the header; raise `DataError` for other values, or if missing without `default`."""
         values = numbers(self.header, keyword, 1, self.path)
         if values is None and default is not None:
             return default
@@ -148,16 +148,16 @@ class DicomFile:
 
 
 def has_dicom_prefix(path: Path) -> bool:
-    """Return whether a regular file has the letters DICM behind its preamble."""
-    if not os.path.isfile(path):  # unlike Path.is_file it allows names of any length
+    """Return whether a regular file has the prefix DICM after its preamble."""
+    if not os.path.isfile(path):  # unlike Path.is_file, accepts names of any length
         return False
-    with reading(path, "a file that can be read"), BoundedReader(path) as stream:
+    with reading(path, "a readable file"), BoundedReader(path) as stream:
         return stream.read(PREAMBLE + 4)[PREAMBLE:] == b"DICM"
 
 
 def starts_like_dicom(path: Path) -> bool:
-    """Return whether a file has the DICM prefix, or without one begins with an element of a DICOM header."""
-    with reading(path, "a file that can be read"), BoundedReader(path) as stream:
+    """Return whether a file has the DICM prefix, or starts with an element of a DICOM header."""
+    with reading(path, "a readable file"), BoundedReader(path) as stream:
         head = stream.read(PREAMBLE + 4)
     if head[PREAMBLE:] == b"DICM":
         return True
@@ -168,47 +168,49 @@ def starts_like_dicom(path: Path) -> bool:
 
 
 def open_dicom(path: Path) -> BinaryIO:
-    """Open a DICOM file for `read`, `seek` and `tell`; a deflated one is inflated, up to `INFLATED_LIMIT`."""
+    """Open a DICOM file for `read`, `seek` and `tell`; inflate a deflated file, up to `INFLATED_LIMIT`."""
     stream = BoundedReader(path)
     head = stream.read(1024)
     stream.seek(0)
     if DEFLATED not in head or head[PREAMBLE : PREAMBLE + 8] != b"DICM\x02\0\0\0":
         return stream
     with stream:
-        # The meta header, which is not compressed, begins with its own length.
+        # The meta header is not compressed, and starts with its length.
         start = PREAMBLE + 16 + int.from_bytes(head[PREAMBLE + 12 : PREAMBLE + 16], "little")
         meta, deflated = stream.read(start), stream.read()
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     inflated = inflater.decompress(deflated, INFLATED_LIMIT)
     if inflater.unconsumed_tail:
-        raise DataError(f"{path}: expected at most {INFLATED_LIMIT} bytes, found more when inflating; rewrite the file")
+        raise DataError(
+            f"{path}: expected at most {INFLATED_LIMIT} bytes after inflating, found more; rewrite the file"
+        )
     if not inflater.eof:
-        raise DataError(f"{path}: expected a whole DICOM slice, the compressed file ends early; copy it again")
+        raise DataError(f"{path}: expected a complete DICOM slice, the compressed file ends early; copy it again")
     return io.BytesIO(meta.replace(DEFLATED, EXPLICIT) + inflated)
 
 
 def parse_dicom(path: Path) -> DicomFile:
     """Read the header of one file; raise `DataError` when it cannot be read.
 
-    To be called through `LibraryWarnings.collect`: pydicom warns of values that break the standard.
+    Call it by `LibraryWarnings.collect`, because pydicom warns about values that violate the standard.
     """
     from pydicom.filereader import read_partial
 
-    found: list[PixelElement] = []
-    with reading(path, "a whole DICOM slice"), open_dicom(path) as stream:
+    pixels: list[PixelElement] = []
+    with reading(path, "a complete DICOM slice"), open_dicom(path) as stream:
         size = stream.seek(0, io.SEEK_END)
         stream.seek(0)
 
-        def at_pixels(tag: int, vr: str | None, length: int) -> bool:
+        def is_pixel_data(tag: int, vr: str | None, length: int) -> bool:
             if tag in (FLOAT_PIXELS, DOUBLE_PIXELS, PIXELS):
-                found.append(PixelElement(int(tag), vr, stream.tell(), length))
-            return bool(found)
+                pixels.append(PixelElement(int(tag), vr, stream.tell(), length))
+            return bool(pixels)
 
-        header = read_partial(stream, at_pixels, force=True, specific_tags=list(_tags()))
-        for keyword in KEYWORDS:  # pydicom converts a value, and warns of it, when it is first looked at
-            with suppress(Exception):  # raised again, with the file's name, where the value is needed
+        header = read_partial(stream, is_pixel_data, force=True, specific_tags=list(_tags()))
+        for keyword in KEYWORDS:  # pydicom converts a value, and warns, at the first access
+            with suppress(Exception):  # raised again, with the file name, when the value is used
                 header.get(keyword)
-    return DicomFile(path, header, size, found[0] if found else None)
+    return DicomFile(path, header, size, pixels[0] if pixels else None)
 
 
 @cache

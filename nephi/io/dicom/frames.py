@@ -1,4 +1,4 @@
-"""The frames of a DICOM file: one in most files, many in enhanced (multi-frame) ones, each with a place and a scale."""
+"""Frames of a DICOM file (several in an enhanced one), each with its position, orientation, spacing and scaling."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 from nephi.errors import DataError
 from nephi.io.dicom.elements import items_of, numbers, text_of
-from nephi.io.dicom.file import FILE_MARKS, DicomFile
+from nephi.io.dicom.file import FILE_ATTRIBUTES, DicomFile
 from nephi.io.dicom.pixels import require_pixels
 from nephi.io.voxels import Scaling
 
-FRAME_MARKS = {
+# Header values that may distinguish frames at one position, by the functional group that has them.
+FRAME_ATTRIBUTES = {
     "StackID": "FrameContentSequence",
     "TemporalPositionIndex": "FrameContentSequence",
     "FrameAcquisitionNumber": "FrameContentSequence",
@@ -24,24 +25,24 @@ FRAME_MARKS = {
     "ReferencedSegmentNumber": "SegmentIdentificationSequence",
 }
 SAME_POSITION = 1e-3  # mm
-PLACES = (
+GEOMETRY_GROUPS = (
     "PlanePositionSequence",
     "PlaneOrientationSequence",
     "PixelMeasuresSequence",
     "PixelValueTransformationSequence",
     "DetectorInformationSequence",
 )
-SLICE_VECTOR = "(0054,0080)"  # as FrameIncrementPointer: frames differ in nothing but their slice
+SLICE_VECTOR = "(0054,0080)"  # value of FrameIncrementPointer: frames differ only in their slice
 FRAME_TYPES = ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence")
 
 
 @dataclass(frozen=True, eq=False)
 class DicomFrame:
-    """Frame `index` of `file`. Lengths in mm, LPS; what the header does not give is None.
+    """Frame `index` of `file`. Lengths are in mm, vectors in LPS; values that the header does not have are None.
 
-    `position` is that of the first pixel's centre; `orientation` the direction of a row and then of a column (the way
-    from one row to the next); `spacing` the distance between rows, then between columns. `scaling` turns stored
-    numbers into values; `marks` are header values that may distinguish frames of one position.
+    `position` is the centre of the first pixel; `orientation` the direction of a row, then of a column (from one row to
+    the next); `spacing` the distance between rows, then between columns. `scaling` converts stored numbers to values.
+    `attributes` are header values that may distinguish frames at one position.
     """
 
     file: DicomFile
@@ -53,7 +54,7 @@ class DicomFrame:
     has_slope: bool
     has_intercept: bool
     slice_spacing: float | None = None
-    marks: dict[str, str] = field(default_factory=dict)
+    attributes: dict[str, str] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -62,7 +63,7 @@ class DicomFrame:
 
     @property
     def label(self) -> str:
-        """File name, and the frame's number where there are several."""
+        """File name, with the number of the frame if the file has several."""
         several = self.file.count("NumberOfFrames", 1) > 1
         return f"{self.file.path.name} frame {self.index + 1}" if several else self.file.path.name
 
@@ -70,7 +71,7 @@ class DicomFrame:
 def frames_of(file: DicomFile) -> list[DicomFrame]:
     """Return all frames of a file.
 
-    Raises `DataError` when the file has no pixels or too few for its header, or the header is contradictory.
+    Raises `DataError` when the file has no pixels or too few for its header, or when the header contradicts itself.
     """
     require_pixels(file)
     count = file.count("NumberOfFrames", 1)
@@ -83,10 +84,10 @@ def frames_of(file: DicomFile) -> list[DicomFrame]:
     shared = items_of(file.header, "SharedFunctionalGroupsSequence", file.path)[:1]
     common = [_groups_in(header, file) for header in (*shared, file.header)]
     offsets = _offsets(file, count)
-    marks = {keyword: _mark(file.header, keyword, file) for keyword in FILE_MARKS}
-    marks |= {keyword: marks[keyword].split(".")[0] for keyword in ("AcquisitionTime", "ContentTime")}
+    attributes = {keyword: _attribute(file.header, keyword, file) for keyword in FILE_ATTRIBUTES}
+    attributes |= {keyword: attributes[keyword].split(".")[0] for keyword in ("AcquisitionTime", "ContentTime")}
     return [
-        _frame(file, n, [*(_groups_in(group, file) for group in groups[n : n + 1]), *common], marks, offsets[n])
+        _frame(file, n, [*(_groups_in(group, file) for group in groups[n : n + 1]), *common], attributes, offsets[n])
         for n in range(count)
     ]
 
@@ -103,12 +104,14 @@ def _groups_in(header: Any, file: DicomFile) -> Groups:
 def _group_keywords() -> dict[int, str]:
     from pydicom.datadict import tag_for_keyword
 
-    found = {tag_for_keyword(keyword): keyword for keyword in {*PLACES, *FRAME_MARKS.values(), *FRAME_TYPES}}
-    return {int(tag): keyword for tag, keyword in found.items() if tag is not None}
+    keywords = {
+        tag_for_keyword(keyword): keyword for keyword in {*GEOMETRY_GROUPS, *FRAME_ATTRIBUTES.values(), *FRAME_TYPES}
+    }
+    return {int(tag): keyword for tag, keyword in keywords.items() if tag is not None}
 
 
-def _frame(file: DicomFile, index: int, levels: list[Groups], marks: dict[str, str], offset: float) -> DicomFrame:
-    """Return a frame from its own functional groups, the shared ones and the file's header; the first that has it."""
+def _frame(file: DicomFile, index: int, levels: list[Groups], attributes: dict[str, str], offset: float) -> DicomFrame:
+    """Return a frame. Each value is that of the first of its own and the shared functional groups, and the header."""
 
     def find(keyword: str, group: str, count: int) -> tuple[float, ...] | None:
         for holder in (*(item for level in levels for item in level.get(group, ())), file.header):
@@ -133,36 +136,36 @@ def _frame(file: DicomFile, index: int, levels: list[Groups], marks: dict[str, s
         index=index,
         position=position,
         orientation=orientation,
-        spacing=_positive(find("PixelSpacing", "PixelMeasuresSequence", 2), file),
+        spacing=_require_positive(find("PixelSpacing", "PixelMeasuresSequence", 2), file),
         scaling=Scaling(slope[0] if slope else 1.0, intercept[0] if intercept else 0.0),
         has_slope=slope is not None,
         has_intercept=intercept is not None,
         slice_spacing=between[0] if between else None,
-        marks=marks | _frame_marks(file, levels),
+        attributes=attributes | _frame_attributes(file, levels),
     )
 
 
-def _positive(spacing: tuple[float, ...] | None, file: DicomFile) -> tuple[float, ...] | None:
-    """Return `spacing`; raise `DataError` when it is not above 0."""
+def _require_positive(spacing: tuple[float, ...] | None, file: DicomFile) -> tuple[float, ...] | None:
+    """Return `spacing`; raise `DataError` unless it is positive or None."""
     if spacing is not None and min(spacing) <= 0:
         found = " x ".join(f"{s:g}" for s in spacing)
-        raise DataError(f"{file.path}: expected a PixelSpacing above 0 mm, found {found}; correct the header")
+        raise DataError(f"{file.path}: expected a positive PixelSpacing (mm), found {found}; correct the header")
     return spacing
 
 
-def _frame_marks(file: DicomFile, levels: list[Groups]) -> dict[str, str]:
-    marks: dict[str, str] = {}
-    pairs = [*FRAME_MARKS.items(), *(("FrameType", group) for group in FRAME_TYPES)]
-    for level in reversed(levels):  # the frame's own groups last: they count
+def _frame_attributes(file: DicomFile, levels: list[Groups]) -> dict[str, str]:
+    attributes: dict[str, str] = {}
+    pairs = [*FRAME_ATTRIBUTES.items(), *(("FrameType", group) for group in FRAME_TYPES)]
+    for level in reversed(levels):  # the groups of the frame itself last: they take precedence
         for keyword, group in pairs:
             for item in level.get(group, ()):
                 for holder in (item, *items_of(item, "DiffusionGradientDirectionSequence", file.path)):
-                    marks[keyword] = _mark(holder, keyword, file) or marks.get(keyword, "")
-    return marks
+                    attributes[keyword] = _attribute(holder, keyword, file) or attributes.get(keyword, "")
+    return attributes
 
 
-def _mark(header: Any, keyword: str, file: DicomFile) -> str:
-    """Return a value as text, empty if it is missing or damaged: it serves messages only."""
+def _attribute(header: Any, keyword: str, file: DicomFile) -> str:
+    """Return a value as text, empty if it is missing or damaged; it is used in messages only."""
     try:
         return text_of(header, keyword, file.path)
     except DataError:
@@ -170,41 +173,39 @@ def _mark(header: Any, keyword: str, file: DicomFile) -> str:
 
 
 def _offsets(file: DicomFile, count: int) -> tuple[float, ...]:
-    """Return how far (mm) each frame lies from the file's position along the slices' normal, 0 if they have their own.
+    """Return the distance (mm) of each frame from the file's position along the normal; 0 if frames have positions.
 
-    Dose grids list these offsets. Slices of a reconstruction in nuclear medicine are stacked by SpacingBetweenSlices,
-    whose sign is that of the direction (DICOM PS3.3 C.8.4.15).
+    Dose grids list these offsets. In nuclear medicine, slices are SpacingBetweenSlices apart, whose sign gives the
+    direction (DICOM PS3.3 C.8.4.15).
     """
     if count > 1 and file.text("GridFrameOffsetVector"):
         offsets = numbers(file.header, "GridFrameOffsetVector", count, file.path)
         assert offsets is not None
-        return _from_first(file, offsets)
+        return _offsets_from_first(file, offsets)
     if count > 1 and file.text("FrameIncrementPointer") == SLICE_VECTOR and file.text("SliceVector"):
         slices = numbers(file.header, "SliceVector", count, file.path)
         between = numbers(file.header, "SpacingBetweenSlices", 1, file.path)
         assert slices is not None
         if between is None or between[0] == 0:
-            raise DataError(
-                f"{file.path}: expected the distance of {count} slices as SpacingBetweenSlices, it is missing"
-            )
+            raise DataError(f"{file.path}: expected SpacingBetweenSlices for {count} slices, it is missing or 0")
         return tuple((number - 1) * between[0] for number in slices)
     return (0.0,) * count
 
 
-def _from_first(file: DicomFile, offsets: tuple[float, ...]) -> tuple[float, ...]:
-    """Return the offsets of a dose grid's planes from its first one; axial grids may list z coordinates instead."""
+def _offsets_from_first(file: DicomFile, offsets: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the offsets of the planes of a dose grid from the first; axial grids may list z coordinates instead."""
     position = numbers(file.header, "ImagePositionPatient", 3, file.path)
-    turned = numbers(file.header, "ImageOrientationPatient", 6, file.path)
-    is_axial = turned is not None and abs(turned[0]) == abs(turned[4]) == 1 and turned[0] == turned[4]
+    orientation = numbers(file.header, "ImageOrientationPatient", 6, file.path)
+    is_axial = orientation is not None and abs(orientation[0]) == 1 and orientation[0] == orientation[4]
     if offsets[0] != 0 and not (is_axial and position is not None and abs(offsets[0] - position[2]) < SAME_POSITION):
         raise DataError(
-            f"{file.path}: expected a GridFrameOffsetVector that begins with 0, or with the z of ImagePositionPatient "
+            f"{file.path}: expected a GridFrameOffsetVector that starts with 0, or with the z of ImagePositionPatient "
             f"in an axial grid, found {offsets[0]:g}"
         )
     return tuple(offset - offsets[0] for offset in offsets)
 
 
 def cross(row: tuple[float, ...], column: tuple[float, ...]) -> tuple[float, ...]:
-    """Return the cross product of two vectors of three numbers."""
+    """Compute the cross product of two vectors of three numbers."""
     (a, b, c), (d, e, f) = row, column
     return b * f - c * e, c * d - a * f, a * e - b * d

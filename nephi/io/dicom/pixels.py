@@ -1,4 +1,4 @@
-"""Stored pixels of DICOM files: their format, whether they are complete, and native (uncompressed) frames."""
+"""Stored pixels of DICOM files: their format, validation, and reading of native (uncompressed) frames."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ITEM, END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"  # tags in encapsulated pix
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How one pixel is stored: `stored` of `allocated` bits, of which `high_bit` is the highest."""
+    """Storage of one pixel: `stored` of `allocated` bits, with `high_bit` the index of the highest."""
 
     allocated: int
     stored: int
@@ -29,12 +29,12 @@ class PixelFormat:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The numpy type, in this machine's byte order."""
+        """The numpy type in native byte order."""
         return np.dtype(f"{'f' if self.is_float else 'i' if self.is_signed else 'u'}{self.allocated // 8}")
 
     @property
     def limits(self) -> tuple[int, int]:
-        """Lowest and highest whole number that the stored bits can hold; of floats, those without a gap below."""
+        """Lowest and highest whole number of the stored bits; for floats, of those up to which all are represented."""
         if self.is_float:
             bits = np.finfo(self.dtype).nmant + 1
             return -(1 << bits), 1 << bits
@@ -42,13 +42,13 @@ class PixelFormat:
 
 
 def pixel_format(file: DicomFile) -> PixelFormat:
-    """Return the format of a file's pixels; raise `DataError` where it is none of one grey value a pixel."""
+    """Return the pixel format of a file; raise `DataError` unless it is that of one grey value per pixel."""
     allocated = file.count("BitsAllocated")
     if file.pixels is not None and file.pixels.tag in (FLOAT_PIXELS, DOUBLE_PIXELS):
         return PixelFormat(64 if file.pixels.tag == DOUBLE_PIXELS else 32, allocated, allocated - 1, True, True)
     if allocated not in (8, 16, 32):
         advice = "; convert a segmentation to a label map in NIfTI first" if allocated == 1 else ""
-        raise DataError(f"{file.path}: expected 8, 16 or 32 bits a pixel (BitsAllocated), found {allocated}{advice}")
+        raise DataError(f"{file.path}: expected 8, 16 or 32 bits per pixel (BitsAllocated), found {allocated}{advice}")
     stored = file.count("BitsStored", allocated)
     high = file.count("HighBit", stored - 1)
     if not 1 <= stored <= high + 1 <= allocated:
@@ -59,19 +59,19 @@ def pixel_format(file: DicomFile) -> PixelFormat:
     return PixelFormat(allocated, stored, high, file.count("PixelRepresentation", 0) == 1)
 
 
-def require_whole(file: DicomFile) -> None:
-    """Raise `DataError` when the pixel data of a file end before their own length, or before their last item."""
+def require_complete(file: DicomFile) -> None:
+    """Raise `DataError` when the pixel data of a file are shorter than their length, or have no final delimiter."""
     pixels = file.pixels
     if pixels is None:
         return
     if pixels.length != UNDEFINED:
         if pixels.offset + pixels.length > file.size:
             raise DataError(
-                f"{file.path}: expected a whole DICOM slice of {pixels.length} bytes of pixels, found "
+                f"{file.path}: expected a complete DICOM slice of {pixels.length} bytes of pixels, found "
                 f"{max(0, file.size - pixels.offset)}; the file is incomplete or its header damaged, copy it again"
             )
         return
-    with reading(file.path, "a whole DICOM slice"), open_dicom(file.path) as stream:
+    with reading(file.path, "a complete DICOM slice"), open_dicom(file.path) as stream:
         position = pixels.offset
         while position + 8 <= file.size:
             stream.seek(position)
@@ -82,42 +82,42 @@ def require_whole(file: DicomFile) -> None:
                 break
             position += 8 + length
     raise DataError(
-        f"{file.path}: expected a whole DICOM slice, its compressed pixels end without their delimiter; "
+        f"{file.path}: expected a complete DICOM slice, its compressed pixels end without their delimiter; "
         "the file is incomplete, copy it again"
     )
 
 
-def without_pixels(file: DicomFile) -> DataError:
-    """Return the error for a file without pixel data: an incomplete image, or an object of another kind."""
+def missing_pixels_error(file: DicomFile) -> DataError:
+    """Return the `DataError` for a file without pixel data: an incomplete image, or an object of another kind."""
     from pydicom.uid import UID
 
     kind = UID(file.storage_class).name
     if kind and "Image Storage" not in kind and not file.text("Rows"):
-        advice = "; turn its contours into a label map first (3-D Slicer, plastimatch)" if "Structure" in kind else ""
+        advice = "; convert its contours to a label map first (3-D Slicer, plastimatch)" if "Structure" in kind else ""
         return DataError(f"{file.path}: expected a DICOM image, found an object without pixels ({kind}){advice}")
     return DataError(
-        f"{file.path}: expected a whole DICOM slice, found a header without pixel data; the file is incomplete or its "
-        "header damaged, copy it again"
+        f"{file.path}: expected a complete DICOM slice, found a header without pixel data; the file is incomplete or "
+        "its header damaged, copy it again"
     )
 
 
 def require_pixels(file: DicomFile) -> None:
-    """Raise `DataError` when a file has no grey pixels, or fewer than its header needs."""
-    require_whole(file)
+    """Raise `DataError` when a file has no grey pixels, or fewer than its header states."""
+    require_complete(file)
     if file.pixels is None:
-        raise without_pixels(file)
+        raise missing_pixels_error(file)
     rows, columns, frames = file.count("Rows"), file.count("Columns"), file.count("NumberOfFrames", 1)
     if min(rows, columns, frames) < 1:
         raise DataError(f"{file.path}: expected rows, columns and frames, found {rows}, {columns} and {frames}")
     samples, kind = file.count("SamplesPerPixel", 1), file.text("PhotometricInterpretation") or "MONOCHROME2"
     if samples != 1 or not kind.startswith("MONOCHROME"):
         raise DataError(
-            f"{file.path}: expected one grey value a pixel (MONOCHROME2), found {samples} samples of {kind}; "
+            f"{file.path}: expected one grey value per pixel (MONOCHROME2), found {samples} samples of {kind}; "
             "extract one channel first"
         )
     if items_of(file.header, "ModalityLUTSequence", file.path):
         raise DataError(
-            f"{file.path}: expected values given by a slope and intercept, found a look-up table "
+            f"{file.path}: expected values by slope and intercept, found a lookup table "
             "(ModalityLUTSequence); convert the file with dcm2niix or 3-D Slicer first"
         )
     if "MOSAIC" in file.text("ImageType").split("\\"):
@@ -127,7 +127,7 @@ def require_pixels(file: DicomFile) -> None:
         )
     bits = pixel_format(file).allocated
     if file.pixels.length == UNDEFINED:
-        # A frame takes an item of at least 8 bytes and a few more.
+        # A frame needs an item header of 8 bytes and a few more bytes.
         needed, found = 10 * frames, file.size - file.pixels.offset
     else:
         needed, found = rows * columns * frames * bits // 8, file.pixels.length
@@ -144,7 +144,7 @@ def require_pixels(file: DicomFile) -> None:
 
 
 def native_frames(file: DicomFile) -> Iterator[Array]:
-    """Return the stored numbers `(rows, columns)` of each frame of an uncompressed file, in their order."""
+    """Read the stored numbers `(rows, columns)` of each frame of an uncompressed file, in order."""
     form, pixels = pixel_format(file), file.pixels
     assert pixels is not None
     rows, columns = file.count("Rows"), file.count("Columns")
@@ -157,13 +157,13 @@ def native_frames(file: DicomFile) -> Iterator[Array]:
                 stream.seek(pixels.offset + n * count)
                 data = stream.read(count)
             if len(data) != count:
-                raise DataError(f"{file.path}: expected a whole DICOM slice, it became shorter while it was read")
+                raise DataError(f"{file.path}: expected a complete DICOM slice, it became shorter while it was read")
             dtype = form.dtype.newbyteorder("<" if file.is_little_endian else ">")
             yield np.frombuffer(data, dtype).reshape(rows, columns)
 
 
 def _read_swapped(stream: BinaryIO, base: int, start: int, count: int) -> bytes:
-    """Read bytes that are stored as big-endian words of two: each pair is the other way round."""
+    """Read bytes that are stored as big-endian 16-bit words, which reverses each pair."""
     first, last = start - start % 2, start + count + (start + count) % 2
     stream.seek(base + first)
     words = stream.read(last - first)
@@ -172,9 +172,9 @@ def _read_swapped(stream: BinaryIO, base: int, start: int, count: int) -> bytes:
 
 
 def significant_bits(stored: Array, form: PixelFormat) -> tuple[Array, bool]:
-    """Return the numbers that the stored bits alone hold, and whether bits outside of them were set.
+    """Return the numbers in the stored bits, and whether other bits are set (an overlay of old files).
 
-    Those may be an overlay of old files; zeros and a continued sign do not count.
+    Zeros and an extended sign in the other bits do not count as set.
     """
     native = stored.astype(form.dtype, copy=False)
     if form.is_float or form.stored == form.allocated:

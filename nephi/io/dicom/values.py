@@ -1,4 +1,4 @@
-"""Values of DICOM frames: each frame decoded with its own format and scale into a volume that holds them all."""
+"""Read the values of DICOM frames into one volume; each frame has its own pixel format and scaling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from nephi.errors import DataError, warn
-from nephi.io.dicom.decoding import compressed_frames
+from nephi.io.dicom.decoding import decode_frames
 from nephi.io.dicom.file import UNDEFINED, DicomFile
 from nephi.io.dicom.frames import DicomFrame
 from nephi.io.dicom.pixels import native_frames, pixel_format, significant_bits
@@ -21,30 +21,30 @@ WHOLE_TYPES = tuple(map(np.dtype, ("uint8", "int8", "uint16", "int16", "uint32",
 
 
 def read_values(frames: list[DicomFrame], path: Path) -> tuple[Tensor, str | None]:
-    """Return the values `(X, Y, Z)` of frames in the order given, and the type they are stored with if it is another.
+    """Read the values `(X, Y, Z)` of frames in this order; return them with the stored type, None if it is the same.
 
-    A value is `slope * stored + intercept` of its own frame; values of MONOCHROME1 are not inverted. Whole numbers
-    are held in the smallest integer type for what the headers allow, anything else in float32 (float64 where that would
-    change whole numbers). One frame at a time is read beside the volume.
+    A value is `slope * stored + intercept` with the scaling of its frame; values of MONOCHROME1 are not inverted. Whole
+    numbers have the smallest integer type for the range that the headers allow, other numbers float32 (float64 if
+    float32 would change whole numbers). Beside the volume, one frame at a time is in memory.
     """
-    _warn_of_values(frames, path)
+    _warn_about_values(frames, path)
     with reading(path, f"{len(frames)} frames that fit into memory"):
         volume = np.empty((len(frames), *frames[0].shape), _volume_type(frames))
     targets: dict[DicomFile, dict[int, int]] = {}
     for target, frame in enumerate(frames):
         targets.setdefault(frame.file, {})[frame.index] = target
     extra_bits: list[DicomFile] = []
-    for file, wanted in targets.items():
+    for file, slices in targets.items():
         form = pixel_format(file)
         for index, stored in enumerate(_stored_frames(file)):
-            if index in wanted:
+            if index in slices:
                 numbers, outside = significant_bits(stored, form)
                 extra_bits += [file] if outside and file not in extra_bits[-1:] else []
-                _scale_into(volume[wanted[index]], numbers, frames[wanted[index]])
+                _scale_into(volume[slices[index]], numbers, frames[slices[index]])
     if extra_bits:
         warn(
-            f"{path}: pixels have bits set outside of those that BitsStored announces, in {len(extra_bits)} files "
-            f"({extra_bits[0].path.name}, ...): an overlay, or a wrong header; they were ignored, as GDCM does"
+            f"{path}: pixels have bits set outside of BitsStored, in {len(extra_bits)} files "
+            f"({extra_bits[0].path.name}, ...): an overlay, or a wrong header; they were ignored, as in GDCM"
         )
     with prefix_errors(path):
         return voxels_to_tensor(volume.T)
@@ -52,15 +52,15 @@ def read_values(frames: list[DicomFrame], path: Path) -> tuple[Tensor, str | Non
 
 def _stored_frames(file: DicomFile) -> Iterator[Array]:
     assert file.pixels is not None
-    return compressed_frames(file) if file.pixels.length == UNDEFINED else native_frames(file)
+    return decode_frames(file) if file.pixels.length == UNDEFINED else native_frames(file)
 
 
 def _volume_type(frames: list[DicomFrame]) -> np.dtype[Any]:
-    """Return the type that holds every value that the frames' formats and scales allow."""
+    """Return the type that represents every value that pixel formats and scalings of the frames allow."""
     kinds = {(pixel_format(frame.file), frame.scaling) for frame in frames}
-    reach = max(abs(scaling.slope * end + scaling.intercept) for form, scaling in kinds for end in form.limits)
-    # In float64 at first, where float32 may change whole numbers; `voxels_to_tensor` sees whether it does.
-    fractional = FLOAT32 if reach <= EXACT and all(form.allocated < 64 for form, _ in kinds) else FLOAT64
+    largest = max(abs(scaling.slope * end + scaling.intercept) for form, scaling in kinds for end in form.limits)
+    # float64 if float32 may change whole numbers; `voxels_to_tensor` then tests whether it does.
+    fractional = FLOAT32 if largest <= EXACT and all(form.allocated < 64 for form, _ in kinds) else FLOAT64
     if any(form.is_float or not scaling.is_whole for form, scaling in kinds):
         return fractional
     ends = [int(scaling.slope) * end + int(scaling.intercept) for form, scaling in kinds for end in form.limits]
@@ -73,45 +73,47 @@ def _volume_type(frames: list[DicomFrame]) -> np.dtype[Any]:
 
 
 def _scale_into(target: Array, numbers: Array, frame: DicomFrame) -> None:
-    """Write `slope * numbers + intercept` to `target`, whose type holds the result."""
+    """Write `slope * numbers + intercept` to `target`, whose type represents the result."""
     slope, intercept = frame.scaling.slope, frame.scaling.intercept
     if slope == 0 and numbers.min() != numbers.max():
         raise DataError(
-            f"{frame.file.path}: expected a RescaleSlope other than 0 for {frame.label}; with it all values are equal"
+            f"{frame.file.path}: expected a RescaleSlope other than 0, found 0 for {frame.label}, "
+            "with which all values are equal"
         )
     if frame.scaling == Scaling():
         target[...] = numbers
     elif target.dtype.kind == "f":
         target[...] = numbers.astype(np.float64) * slope + intercept
     else:
-        # Integers wrap, so that what is too large in between (65535 as int16) is right in the end.
+        # Integers wrap around, so an intermediate overflow (65535 as int16) is undone at the end.
         target[...] = numbers
         if slope != 1:
             target *= np.array(int(slope)).astype(target.dtype)
         target += np.array(int(intercept)).astype(target.dtype)
 
 
-def _warn_of_values(frames: list[DicomFrame], path: Path) -> None:
-    """Warn of half a rescaling, frames without one among others that have it, and inverted display."""
-    half = [frame for frame in frames if frame.has_slope != frame.has_intercept and not _is_dose(frame.file)]
-    if half:
-        missing = "RescaleIntercept" if half[0].has_slope else "RescaleSlope"
-        used = "0" if half[0].has_slope else "1"
+def _warn_about_values(frames: list[DicomFrame], path: Path) -> None:
+    """Warn about slope or intercept without the other, frames without scaling among scaled ones, and MONOCHROME1."""
+    incomplete = [frame for frame in frames if frame.has_slope != frame.has_intercept and not _is_dose(frame.file)]
+    if incomplete:
+        missing = "RescaleIntercept" if incomplete[0].has_slope else "RescaleSlope"
+        used = "0" if incomplete[0].has_slope else "1"
         warn(
-            f"{path}: {missing} is missing in {len(half)} of {len(frames)} slices ({half[0].label}, ...); "
+            f"{path}: {missing} is missing in {len(incomplete)} of {len(frames)} slices ({incomplete[0].label}, ...); "
             f"{used} was used"
         )
-    bare = [frame for frame in frames if not frame.has_slope and not frame.has_intercept]
+    unscaled = [frame for frame in frames if not frame.has_slope and not frame.has_intercept]
     scaled = [frame for frame in frames if frame.scaling != Scaling()]
-    if bare and scaled:
+    if unscaled and scaled:
         warn(
-            f"{path}: {len(bare)} of {len(frames)} slices have no rescale slope and intercept ({bare[0].label}, ...), "
-            "the others have; each was read by its own header, so that values may jump between slices"
+            f"{path}: {len(unscaled)} of {len(frames)} slices have no rescale slope and intercept "
+            f"({unscaled[0].label}, ...), the others have; each was read by its own header, so "
+            "values may jump between slices"
         )
     if any(frame.file.text("PhotometricInterpretation") == "MONOCHROME1" for frame in frames):
         warn(
-            f"{path}: MONOCHROME1, which is displayed inverted (low values bright); values are those stored, with "
-            "slope and intercept, and not inverted: compare with an image of the same kind, or invert one of the two"
+            f"{path}: MONOCHROME1, which is displayed inverted (low values bright); the stored values were used, not "
+            "inverted: compare with an image of the same kind, or invert one of the two"
         )
 
 

@@ -1,4 +1,4 @@
-"""What pydicom warns of, as warnings of nephi."""
+"""Convert warnings and log messages of pydicom to warnings of nephi."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class LibraryWarnings(logging.Handler):
-    """Texts that pydicom warns of, with the files they are about; each text is issued once for all of them."""
+    """Warnings of pydicom with the files they are about; each text is issued once for all of its files."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -24,11 +24,11 @@ class LibraryWarnings(logging.Handler):
         self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line that pydicom logs."""
+        """Store a log message of pydicom."""
         self.texts.append(record.getMessage())
 
     def collect(self, call: Callable[[S], T], argument: S, path: Path) -> T:
-        """Return `call(argument)`, keeping what pydicom warns of meanwhile as about the file `path`."""
+        """Return `call(argument)`; store the warnings of pydicom during the call as those of the file `path`."""
         logger = logging.getLogger("pydicom")
         self.texts.clear()
         caught: list[warnings.WarningMessage] = []
@@ -40,7 +40,7 @@ class LibraryWarnings(logging.Handler):
         finally:
             logger.removeHandler(self)
             for each in caught:
-                if isinstance(each.message, DataWarning):  # nephi's own, of another thread
+                if isinstance(each.message, DataWarning):  # a warning of nephi in another thread
                     warnings.warn(each.message, stacklevel=2)
                 else:
                     self.texts.append(str(each.message))
@@ -48,7 +48,7 @@ class LibraryWarnings(logging.Handler):
                 self.files.setdefault(" ".join(text.split()), []).append(path)
 
     def issue(self) -> None:
-        """Pass all texts on as nephi's warnings."""
+        """Issue all stored texts as warnings of nephi."""
         for text, paths in self.files.items():
             others = f" (and {len(paths) - 1} more files)" if len(paths) > 1 else ""
             warn(f"{paths[0]}{others}: pydicom: {text.split(' Please see ')[0]}")

@@ -183,7 +183,7 @@ def test_a_film_is_no_volume(tmp_path: Path) -> None:
     data.NumberOfFrames = COUNT
     set_pixels(data, np.moveaxis(ramp() + 500, -1, 0).swapaxes(1, 2), allocated=16)
     save(data, tmp_path / "us.dcm")
-    with pytest.raises(DataError, match=r"us.dcm: expected ImagePositionPatient .*a film"):
+    with pytest.raises(DataError, match=r"us.dcm: expected ImagePositionPatient .*a video"):
         read_image(tmp_path / "us.dcm")
 
 
@@ -224,7 +224,7 @@ def test_an_axial_dose_grid_may_list_z(tmp_path: Path, sign: int, step: float) -
     assert float(grids[0].corners_world()[:, 2].amin()) == min(-20, -20 + step * (COUNT - 1))
     data.GridFrameOffsetVector = text(4 + step * np.arange(COUNT))
     save(data, tmp_path / "dose.dcm")
-    with pytest.raises(DataError, match=r"dose\.dcm: expected a GridFrameOffsetVector that begins with 0, .* found 4"):
+    with pytest.raises(DataError, match=r"dose\.dcm: expected a GridFrameOffsetVector that starts with 0, .* found 4"):
         read_image(tmp_path / "dose.dcm")
     data.GridFrameOffsetVector = text(-20 + step * np.arange(COUNT))
     data.ImageOrientationPatient = text([1, 0, 0, 0, 0, 1])
@@ -261,7 +261,7 @@ def test_a_reconstruction_in_nuclear_medicine(tmp_path: Path, sign: int, holder:
     assert placed(image.grid)
     del data.SpacingBetweenSlices
     save(data, tmp_path / "spect.dcm")
-    with pytest.raises(DataError, match="expected the distance of 6 slices as SpacingBetweenSlices"):
+    with pytest.raises(DataError, match="expected SpacingBetweenSlices for 6 slices"):
         read_image(tmp_path / "spect.dcm")
 
 

@@ -204,7 +204,7 @@ def test_copies_of_files_are_named(tmp_path: Path, copied: str) -> None:
     for file in sorted(folder.glob(copied)):
         file.with_name(f"{file.stem} (1).dcm").write_bytes(file.read_bytes())
     name = sorted(folder.glob("*(1).dcm"))[0].stem[:3]
-    with pytest.raises(DataError, match=rf"found {name} \(1\).dcm and {name}.dcm at one .*the same instance"):
+    with pytest.raises(DataError, match=rf"found {name} \(1\).dcm and {name}.dcm at one .*copies of one instance"):
         read_image(folder)
 
 
@@ -249,7 +249,9 @@ def test_one_slice_lies_where_its_header_says(tmp_path: Path) -> None:
 
 def test_a_radiograph_has_no_place(tmp_path: Path) -> None:
     write_one(tmp_path / "cr", *PLACE)
-    with pytest.warns(DataWarning, match=r"cr: no ImagePositionPatient and ImageOrientationPatient.*placed at 0, 0"):
+    with pytest.warns(
+        DataWarning, match=r"cr: no ImagePositionPatient and ImageOrientationPatient.*the first pixel is at 0, 0"
+    ):
         image = read_image(tmp_path / "cr")
     torch.testing.assert_close(image.grid.affine, torch.diag(torch.tensor([-0.7, -0.7, 1])).double())
 
@@ -276,7 +278,7 @@ def test_a_picture_without_any_geometry(tmp_path: Path) -> None:
     write_one(tmp_path / "sc", *PLACE, "PixelSpacing")
     with pytest.warns(DataWarning) as caught:
         image = read_image(tmp_path / "sc")
-    assert any("pixels were taken as 1 mm wide" in str(each.message) for each in caught)
+    assert any("a pixel width of 1 mm was used" in str(each.message) for each in caught)
     assert image.grid.spacing.tolist() == [1, 1]
 
 

@@ -212,8 +212,8 @@ def test_an_empty_slice_of_slope_0(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keyword", "value", "message"),
     [
-        ("SamplesPerPixel", 3, "expected one grey value a pixel"),
-        ("PhotometricInterpretation", "PALETTE COLOR", "expected one grey value a pixel"),
+        ("SamplesPerPixel", 3, "expected one grey value per pixel"),
+        ("PhotometricInterpretation", "PALETTE COLOR", "expected one grey value per pixel"),
         ("BitsAllocated", 1, "expected 8, 16 or 32 bits"),
         ("BitsStored", 20, "expected BitsStored and HighBit within BitsAllocated 16, found 20"),
         ("HighBit", 5, "expected BitsStored and HighBit within"),
