@@ -1,15 +1,16 @@
-/* What the kernels share: vectors of lanes, as wide as the registers of the processor that the compiler is told of.
+/* Vectors ("lanes") as wide as the registers of the target CPU, and operations on them.
  *
- * GCC's and Clang's vector extension; where a compiler lacks it nephi is built without kernels and computes in torch.
- * setup.py builds the kernels for several processors; library.py loads the one that suits. */
+ * They use the vector extension of GCC and Clang; with other compilers nephi is built without kernels and computes
+ * in torch. setup.py builds the kernels for several instruction sets; library.py loads the fastest that the CPU
+ * supports. */
 #ifndef NEPHI_COMMON_H
 #define NEPHI_COMMON_H
 
 #include <stdint.h>
 #include <string.h>
 
-/* Points that are worked on side by side: one register of floats. Wider vectors than registers are legal C, but GCC
- * compares, converts and blends them number by number: six times as slow. */
+/* Points processed in parallel: one register of floats. Vectors wider than registers are legal, but GCC compares,
+ * converts and blends them element by element, six times slower. */
 #if defined(__AVX512F__)
 #define LANES 16
 #elif defined(__AVX2__)
@@ -18,61 +19,61 @@
 #define LANES 4
 #endif
 #define MAX_DIMENSION 3
-#define INTERFACE 2 /* raised whenever a function is called or behaves in another way; the same in library.py */
+#define INTERFACE 2 /* incremented when the signature or behaviour of a function changes; the same in library.py */
 
 typedef float lanes __attribute__((vector_size(4 * LANES)));
-typedef int32_t whole_lanes __attribute__((vector_size(4 * LANES)));
+typedef int32_t int_lanes __attribute__((vector_size(4 * LANES)));
 
 #define INLINE static inline __attribute__((always_inline))
 #define EXPORT __attribute__((visibility("default")))
 
-INLINE lanes filled(float value) { return value - (lanes){0.0f}; }
+INLINE lanes fill(float value) { return value - (lanes){0.0f}; }
 
-INLINE lanes chosen(whole_lanes mask, lanes yes, lanes no) {
-    return (lanes)(((whole_lanes)yes & mask) | ((whole_lanes)no & ~mask));
+INLINE lanes blend(int_lanes mask, lanes yes, lanes no) {
+    return (lanes)(((int_lanes)yes & mask) | ((int_lanes)no & ~mask));
 }
 
-/* Every `stride`-th number from `from` on, `count` of them; the other lanes are 0. */
-INLINE lanes column(const float *from, int64_t stride, int64_t count) {
+/* Load `count` numbers, `stride` apart; the other lanes are 0. */
+INLINE lanes load(const float *from, int64_t stride, int64_t count) {
     lanes result = {0.0f};
-    if (count == LANES) /* known beforehand: no loop, no way through memory */
+    if (count == LANES) /* constant count: the compiler unrolls the loop and stays in registers */
         for (int lane = 0; lane < LANES; lane++) result[lane] = from[lane * stride];
     else
         for (int lane = 0; lane < count; lane++) result[lane] = from[lane * stride];
     return result;
 }
 
-INLINE void put_column(float *to, int64_t stride, int64_t count, lanes values) {
+INLINE void store(float *to, int64_t stride, int64_t count, lanes values) {
     if (count == LANES)
         for (int lane = 0; lane < LANES; lane++) to[lane * stride] = values[lane];
     else
         for (int lane = 0; lane < count; lane++) to[lane * stride] = values[lane];
 }
 
-INLINE float sum_of(lanes values) {
+INLINE float sum_lanes(lanes values) {
     float sum = 0.0f;
     for (int lane = 0; lane < LANES; lane++) sum += values[lane];
     return sum;
 }
 
-/* exp(x) to a relative error of 1e-7 (Cephes' expf), for |x| below 87. */
+/* exp(x) with a relative error of 1e-7 (Cephes' expf), for |x| < 87. */
 INLINE lanes exponential(lanes x) {
-    const lanes n = (x * 1.44269504f + 12582912.0f) - 12582912.0f; /* 1.5 * 2^23 rounds to a whole number */
+    const lanes n = (x * 1.44269504f + 12582912.0f) - 12582912.0f; /* adding 1.5 * 2^23 rounds to an integer */
     const lanes r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    lanes p = filled(1.9875691500e-4f);
+    lanes p = fill(1.9875691500e-4f);
     p = p * r + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    return p * (lanes)((__builtin_convertvector(n, whole_lanes) + 127) << 23); /* times 2^n */
+    return p * (lanes)((__builtin_convertvector(n, int_lanes) + 127) << 23); /* times 2^n */
 }
 
 /* 1 / (1 + exp(-x)); NaN stays NaN. */
 INLINE lanes sigmoid(lanes x) {
-    lanes bounded = chosen(x < -86.0f, filled(-86.0f), x);
-    bounded = chosen(x > 86.0f, filled(86.0f), bounded);
+    lanes bounded = blend(x < -86.0f, fill(-86.0f), x);
+    bounded = blend(x > 86.0f, fill(86.0f), bounded);
     return 1.0f / (1.0f + exponential(-bounded));
 }
 

@@ -1,4 +1,4 @@
-/* The small network of a neural field at a block of points: one hidden SiLU layer, a linear read-out. */
+/* The network of a neural field at a block of points: one hidden SiLU layer, a linear output layer. */
 #ifndef NEPHI_FIELD_NETWORK_H
 #define NEPHI_FIELD_NETWORK_H
 
@@ -6,9 +6,9 @@
 
 #include "field_grids.h"
 
-/* Hidden units come in groups: their weights lie side by side, and the last group is filled up with units of weight 0. */
+/* Weights of hidden units are stored in groups; the last group is padded with units of weight 0. */
 #define GROUP 8
-/* Units that are worked on side by side, as many as keep their sums in registers: for values, jets, and on the way back. */
+/* Units processed in parallel, as many as fit in registers: for values, for jets, and in the backward pass. */
 #define VALUE_UNITS GROUP
 #if LANES == 16
 #define JET_UNITS 4
@@ -18,42 +18,42 @@
 #define BACK_UNITS 2
 #endif
 
-/* Memory of one call; rows are 1 + D with derivatives and 1 without, H is the number of hidden units with the filling. */
+/* Memory of one call. Rows: 1 + D with derivatives, else 1. H: number of hidden units with padding. */
 typedef struct {
     int64_t hidden;              /* H */
-    Place *places;               /* [2]: of this block of points and the next */
+    UnitPoints *points_unit;               /* [2]: of this block of points and the next */
     Cells *cells;                /* [2][levels] */
     float *first, *bias, *last;  /* the network's weights: [H / GROUP][K][GROUP], [H], [H][D] */
     lanes *features;             /* [rows + mixed][K] */
-    lanes *sums;                 /* [H][rows]: what goes into the activations */
+    lanes *sums;                 /* [H][rows]: inputs of the activations */
     lanes *sigmoids;             /* [H]: of the sums' row 0 */
     lanes *features_gradient;    /* [rows][K] */
-    /* Gradients of the weights, lane by lane, added up at the very end: [H / GROUP][K][GROUP], [H], [H][D]. */
+    /* Gradients of the weights for each lane, reduced after the last block: [H / GROUP][K][GROUP], [H], [H][D]. */
     lanes *first_gradient, *bias_gradient, *last_gradient;
 } Scratch;
 
-/* Where the weights of hidden unit h lie: K steps of GROUP. */
-INLINE int64_t place_of_unit(int64_t h, int64_t K) { return h / GROUP * K * GROUP + h % GROUP; }
+/* Offset of the weights of hidden unit h, which are GROUP apart. */
+INLINE int64_t weights_offset(int64_t h, int64_t K) { return h / GROUP * K * GROUP + h % GROUP; }
 
 INLINE void pack(const Field *f, const Scratch *s) {
     const int64_t K = f->levels * f->channels, D = f->dimension;
     for (int64_t h = 0; h < s->hidden; h++) {
-        const int filling = h >= f->hidden;
-        float *first = s->first + place_of_unit(h, K);
-        for (int64_t k = 0; k < K; k++) first[k * GROUP] = filling ? 0.0f : f->first[h * K + k];
-        s->bias[h] = filling ? 0.0f : f->first_bias[h];
-        for (int64_t o = 0; o < D; o++) s->last[h * D + o] = filling ? 0.0f : f->last[o * f->hidden + h];
+        const int padded = h >= f->hidden;
+        float *first = s->first + weights_offset(h, K);
+        for (int64_t k = 0; k < K; k++) first[k * GROUP] = padded ? 0.0f : f->first[h * K + k];
+        s->bias[h] = padded ? 0.0f : f->first_bias[h];
+        for (int64_t o = 0; o < D; o++) s->last[h * D + o] = padded ? 0.0f : f->last[o * f->hidden + h];
     }
 }
 
-/* Returns 0 where there is no memory; else release with free(scratch->features). */
+/* Returns 0 when memory is exhausted; otherwise release with free(scratch->features). */
 INLINE int allocate(const Field *f, int rows, int backward, Scratch *s) {
     const size_t K = (size_t)(f->levels * f->channels), D = (size_t)f->dimension, R = (size_t)rows;
     const size_t H = ((size_t)f->hidden + GROUP - 1) / GROUP * GROUP, weights = H * (K + 1 + D);
     const size_t features = (backward ? ALL_ROWS : R) * K, sums = R * H;
     const size_t gradients = backward ? R * K + weights : 0, numbers = features + sums + H + gradients;
     const size_t cells = 2 * (size_t)f->levels * sizeof(Cells), packed = (weights / LANES + 1) * sizeof(lanes);
-    s->features = aligned_alloc(sizeof(lanes), numbers * sizeof(lanes) + 2 * sizeof(Place) + cells + packed);
+    s->features = aligned_alloc(sizeof(lanes), numbers * sizeof(lanes) + 2 * sizeof(UnitPoints) + cells + packed);
     if (!s->features) return 0;
     s->hidden = (int64_t)H;
     s->sums = s->features + features;
@@ -63,8 +63,8 @@ INLINE int allocate(const Field *f, int rows, int backward, Scratch *s) {
     s->bias_gradient = s->first_gradient + H * K;
     s->last_gradient = s->bias_gradient + H;
     if (backward) memset(s->first_gradient, 0, weights * sizeof(lanes));
-    s->places = (Place *)(s->features + numbers);
-    s->cells = (Cells *)(s->places + 2);
+    s->points_unit = (UnitPoints *)(s->features + numbers);
+    s->cells = (Cells *)(s->points_unit + 2);
     s->first = (float *)(s->cells + 2 * f->levels);
     s->bias = s->first + H * K;
     s->last = s->bias + H;
@@ -72,14 +72,14 @@ INLINE int allocate(const Field *f, int rows, int backward, Scratch *s) {
     return 1;
 }
 
-/* What `units` hidden units from the h-th on add to the outputs. */
+/* Add the contribution of `units` hidden units, starting at h, to the outputs. */
 INLINE void decode_units(const Field *f, const int D, const int rows, const int units, int64_t h, Scratch scratch,
                          lanes *outputs) {
     const int64_t K = f->levels * f->channels;
-    const float *first = scratch.first + place_of_unit(h, K);
+    const float *first = scratch.first + weights_offset(h, K);
     lanes sums[GROUP][MAX_ROWS];
     for (int u = 0; u < units; u++)
-        for (int row = 0; row < rows; row++) sums[u][row] = filled(row ? 0.0f : scratch.bias[h + u]);
+        for (int row = 0; row < rows; row++) sums[u][row] = fill(row ? 0.0f : scratch.bias[h + u]);
     for (int64_t k = 0; k < K; k++)
         for (int row = 0; row < rows; row++) {
             const lanes feature = scratch.features[row * K + k];
@@ -100,16 +100,16 @@ INLINE void decode_units(const Field *f, const int D, const int rows, const int 
 /* The network's outputs, [rows][D]. */
 INLINE void decode(const Field *f, const int D, const int rows, Scratch scratch, lanes *outputs) {
     const int units = rows > 1 ? JET_UNITS : VALUE_UNITS;
-    for (int i = 0; i < rows * D; i++) outputs[i] = filled(i < D ? f->last_bias[i] : 0.0f);
+    for (int i = 0; i < rows * D; i++) outputs[i] = fill(i < D ? f->last_bias[i] : 0.0f);
     for (int64_t h = 0; h < scratch.hidden; h += units) decode_units(f, D, rows, units, h, scratch, outputs);
 }
 
-/* Back through the activation of hidden unit h: the gradients `down` of what goes into it; adds up those of the weights
- * behind it and of its bias. */
-INLINE void pull_unit(const int D, const int rows, int64_t h, const lanes *outputs, Scratch scratch, lanes *down) {
+/* Backward pass of hidden unit h: the gradients `down` of its input; accumulates those of its output weights and
+ * bias. */
+INLINE void unit_backward(const int D, const int rows, int64_t h, const lanes *outputs, Scratch scratch, lanes *down) {
     const lanes *sums = scratch.sums + h * rows;
     const lanes x = sums[0], s = scratch.sigmoids[h], active = x * s, slope = s + active * (1.0f - s);
-    const lanes bend = s * (1.0f - s) * (2.0f + x * (1.0f - 2.0f * s)); /* second derivative of x sigmoid(x) */
+    const lanes second_derivative = s * (1.0f - s) * (2.0f + x * (1.0f - 2.0f * s)); /* of x sigmoid(x) */
     lanes read[MAX_ROWS] = {{0.0f}};
     for (int o = 0; o < D; o++) {
         lanes product = active * outputs[o];
@@ -121,21 +121,22 @@ INLINE void pull_unit(const int D, const int rows, int64_t h, const lanes *outpu
     }
     down[0] = read[0] * slope;
     for (int row = 1; row < rows; row++) {
-        down[0] += read[row] * sums[row] * bend;
+        down[0] += read[row] * sums[row] * second_derivative;
         down[row] = read[row] * slope;
     }
     scratch.bias_gradient[h] += down[0];
 }
 
-/* Back through both layers: from the outputs' gradients to those of the features, adding up the weights'. Features and
- * their gradients are fetched once for all units. */
-INLINE void pull_units(const Field *f, const int D, const int rows, int64_t h, const lanes *outputs, Scratch scratch) {
-    const int64_t K = f->levels * f->channels, place = place_of_unit(h, K);
+/* Backward pass of both layers: the gradients of the features; accumulates those of the weights. Features and their
+ * gradients are loaded once for all units. */
+INLINE void units_backward(const Field *f, const int D, const int rows, int64_t h, const lanes *outputs,
+                           Scratch scratch) {
+    const int64_t K = f->levels * f->channels, offset = weights_offset(h, K);
     lanes down[BACK_UNITS][MAX_ROWS];
-    for (int u = 0; u < BACK_UNITS; u++) pull_unit(D, rows, h + u, outputs, scratch, down[u]);
+    for (int u = 0; u < BACK_UNITS; u++) unit_backward(D, rows, h + u, outputs, scratch, down[u]);
     for (int64_t k = 0; k < K; k++) {
-        lanes *gradient = scratch.first_gradient + place + k * GROUP, sums[BACK_UNITS];
-        const float *first = scratch.first + place + k * GROUP;
+        lanes *gradient = scratch.first_gradient + offset + k * GROUP, sums[BACK_UNITS];
+        const float *first = scratch.first + offset + k * GROUP;
         for (int u = 0; u < BACK_UNITS; u++) sums[u] = gradient[u];
         for (int row = 0; row < rows; row++) {
             const lanes feature = scratch.features[row * K + k];
@@ -150,21 +151,21 @@ INLINE void pull_units(const Field *f, const int D, const int rows, int64_t h, c
     }
 }
 
-INLINE void pull_network(const Field *f, const FieldGradient *g, const int D, const int rows, const lanes *outputs,
-                         Scratch scratch) {
+INLINE void network_backward(const Field *f, const FieldGradient *g, const int D, const int rows, const lanes *outputs,
+                             Scratch scratch) {
     memset(scratch.features_gradient, 0, sizeof(lanes) * (size_t)(rows * f->levels * f->channels));
-    for (int o = 0; o < D; o++) g->last_bias[o] += sum_of(outputs[o]);
-    for (int64_t h = 0; h < scratch.hidden; h += BACK_UNITS) pull_units(f, D, rows, h, outputs, scratch);
+    for (int o = 0; o < D; o++) g->last_bias[o] += sum_lanes(outputs[o]);
+    for (int64_t h = 0; h < scratch.hidden; h += BACK_UNITS) units_backward(f, D, rows, h, outputs, scratch);
 }
 
-/* Add the weights' gradients of all blocks to where they are wanted. */
-INLINE void add_up(const Field *f, const FieldGradient *g, Scratch scratch) {
+/* Sum the weights' gradients over lanes and add them to `g`. */
+INLINE void reduce_gradients(const Field *f, const FieldGradient *g, Scratch scratch) {
     const int64_t K = f->levels * f->channels, D = f->dimension;
     for (int64_t h = 0; h < f->hidden; h++) {
-        const lanes *first = scratch.first_gradient + place_of_unit(h, K);
-        for (int64_t k = 0; k < K; k++) g->first[h * K + k] += sum_of(first[k * GROUP]);
-        g->first_bias[h] += sum_of(scratch.bias_gradient[h]);
-        for (int64_t o = 0; o < D; o++) g->last[o * f->hidden + h] += sum_of(scratch.last_gradient[h * D + o]);
+        const lanes *first = scratch.first_gradient + weights_offset(h, K);
+        for (int64_t k = 0; k < K; k++) g->first[h * K + k] += sum_lanes(first[k * GROUP]);
+        g->first_bias[h] += sum_lanes(scratch.bias_gradient[h]);
+        for (int64_t o = 0; o < D; o++) g->last[o * f->hidden + h] += sum_lanes(scratch.last_gradient[h * D + o]);
     }
 }
 

@@ -1,31 +1,32 @@
-/* Multilinear lookup of an image, with its gradient: 0 where the window clamps. The Python twin is
- * geometry/interpolation.py. */
+/* Multilinear interpolation of an image at points and on patches, with gradients, which are 0 where the window clamps.
+ * The Python twin is geometry/interpolation.py. */
 #include <stdlib.h>
 
 #include "volume.h"
 
-/* The cells that hold the lanes' points: first voxel of each, place within it, 0 where the point was moved inside. */
+/* The cells that contain the lanes' points: index of the first voxel, position within the cell, and 0 where the point
+ * was clamped to the image, else 1. */
 typedef struct {
-    whole_lanes first; /* volumes of 2^31 voxels and more are not for these kernels */
+    int_lanes first; /* 32 bits: volumes must span fewer than 2^31 voxels */
     lanes fraction[MAX_DIMENSION], inside[MAX_DIMENSION];
 } Cells;
 
 INLINE void find_cells(const Volume *v, const int D, const lanes *points, Cells *cells) {
-    cells->first = (whole_lanes){0};
+    cells->first = (int_lanes){0};
     for (int i = 0; i < D; i++) {
-        const lanes x = points[i], last = filled((float)(v->shape[i] - 1));
-        const lanes bounded = chosen(x < 0.0f, filled(0.0f), chosen(x > last, last, x)); /* NaN stays NaN */
-        const lanes low = chosen(bounded > 0.0f, bounded, filled(0.0f));
-        whole_lanes base = __builtin_convertvector(low, whole_lanes);
-        const whole_lanes most = (whole_lanes){0} + (int32_t)(v->shape[i] > 1 ? v->shape[i] - 2 : 0);
+        const lanes x = points[i], last = fill((float)(v->shape[i] - 1));
+        const lanes bounded = blend(x < 0.0f, fill(0.0f), blend(x > last, last, x)); /* NaN stays NaN */
+        const lanes low = blend(bounded > 0.0f, bounded, fill(0.0f));
+        int_lanes base = __builtin_convertvector(low, int_lanes);
+        const int_lanes most = (int_lanes){0} + (int32_t)(v->shape[i] > 1 ? v->shape[i] - 2 : 0);
         base = (base & (base < most)) | (most & ~(base < most));
         cells->fraction[i] = bounded - __builtin_convertvector(base, lanes);
-        cells->inside[i] = chosen(bounded == x, filled(1.0f), filled(0.0f));
+        cells->inside[i] = blend(bounded == x, fill(1.0f), fill(0.0f));
         cells->first += base * (int32_t)v->stride[i];
     }
 }
 
-/* Voxels from a cell's first one to its corner c; bit i of c: upper side of axis i. */
+/* Offset in voxels from a cell's first voxel to corner c; bit i of c: upper side of axis i. */
 INLINE int64_t corner_shift(const Volume *v, const int D, int c) {
     int64_t shift = 0;
     for (int i = 0; i < D; i++) shift += (c >> i & 1) && v->shape[i] > 1 ? v->stride[i] : 0;
@@ -45,7 +46,7 @@ DEFINE_READ(read_uint8, uint8_t)
 DEFINE_READ(read_int16, int16_t)
 DEFINE_READ(read_int32, int32_t)
 
-/* The voxels at the corners of the cells; idle lanes have one somewhere, too. */
+/* Load the voxels at the corners of the cells; idle lanes read valid voxels as well. */
 INLINE void read(const Volume *v, const int D, const Cells *cells, lanes *corners) {
     switch (v->type) {
         case 0: read_float(v, D, cells, corners); break;
@@ -56,11 +57,11 @@ INLINE void read(const Volume *v, const int D, const Cells *cells, lanes *corner
     }
 }
 
-/* Ask for the memory of the cells, to be read a little later. */
-INLINE void fetch(const Volume *v, const int D, const Cells *cells) {
+/* Prefetch the voxels of the cells. */
+INLINE void prefetch(const Volume *v, const int D, const Cells *cells) {
     static const int64_t bytes[] = {4, 8, 1, 2, 4};
     const int64_t size = bytes[v->type];
-    const int fast = v->stride[0] == 1 ? 0 : D - 1; /* neighbours along the axis of stride 1 share their line */
+    const int fast = v->stride[0] == 1 ? 0 : D - 1; /* neighbours along the axis of stride 1 share a cache line */
     for (int c = 0; c < 1 << D; c++) {
         const char *voxels = (const char *)v->voxels + size * corner_shift(v, D, c);
         if (c >> fast & 1) continue;
@@ -68,11 +69,11 @@ INLINE void fetch(const Volume *v, const int D, const Cells *cells) {
     }
 }
 
-/* Values in the cells, and with `slopes` the gradient: every fourth place of `gradient`, one an axis. */
-INLINE lanes look(const Volume *v, const int D, const Cells *cells, const int slopes, lanes *gradient) {
+/* Values in the cells and, with `slopes`, the gradient: element 4 * i of `gradient` is the derivative along axis i. */
+INLINE lanes interpolate_cells(const Volume *v, const int D, const Cells *cells, const int slopes, lanes *gradient) {
     lanes corners[8];
     read(v, D, cells, corners);
-    for (int i = 0; i < D; i++) { /* contract one axis after the other; slopes of the axes already done go along */
+    for (int i = 0; i < D; i++) { /* contract axis i, carrying the slopes of earlier axes along */
         const int half = 1 << (D - 1 - i);
         for (int j = 0; j < i && slopes; j++)
             for (int c = 0; c < half; c++)
@@ -86,45 +87,46 @@ INLINE lanes look(const Volume *v, const int D, const Cells *cells, const int sl
     }
     const lanes raw = (corners[0] - v->low) * v->scale;
     lanes value = raw;
-    if (v->clamped) value = chosen(raw < 0.0f, filled(0.0f), chosen(raw > 1.0f, filled(1.0f), raw));
+    if (v->clamped) value = blend(raw < 0.0f, fill(0.0f), blend(raw > 1.0f, fill(1.0f), raw));
     for (int i = 0; i < D && slopes; i++)
-        gradient[i * 4] *= v->scale * cells->inside[i] * chosen(raw == value, filled(1.0f), filled(0.0f));
+        gradient[i * 4] *= v->scale * cells->inside[i] * blend(raw == value, fill(1.0f), fill(0.0f));
     return value;
 }
 
-INLINE void look_all(const Volume *v, const int D, int64_t count, const float *points, float *values, float *gradients) {
+INLINE void interpolate_points(const Volume *v, const int D, int64_t count, const float *points, float *values,
+                               float *gradients) {
     for (int64_t start = 0; start < count; start += LANES) {
         const int64_t size = count - start < LANES ? count - start : LANES;
         lanes x[MAX_DIMENSION], gradient[4 * MAX_DIMENSION];
         Cells cells;
-        for (int i = 0; i < D; i++) x[i] = column(points + start * D + i, D, size);
+        for (int i = 0; i < D; i++) x[i] = load(points + start * D + i, D, size);
         find_cells(v, D, x, &cells);
-        put_column(values + start, 1, size, look(v, D, &cells, gradients != 0, gradient));
-        for (int i = 0; i < D && gradients; i++) put_column(gradients + start * D + i, D, size, gradient[i * 4]);
+        store(values + start, 1, size, interpolate_cells(v, D, &cells, gradients != 0, gradient));
+        for (int i = 0; i < D && gradients; i++) store(gradients + start * D + i, D, size, gradient[i * 4]);
     }
 }
 
 /* Values (N) and, unless NULL, gradients (N, D) by voxel coordinates, at voxel points (N, D). */
 EXPORT void nephi_lookup(const Volume *v, int64_t count, const float *points, float *values, float *gradients) {
-    if (v->dimension == 3) look_all(v, 3, count, points, values, gradients);
-    else look_all(v, 2, count, points, values, gradients);
+    if (v->dimension == 3) interpolate_points(v, 3, count, points, values, gradients);
+    else interpolate_points(v, 2, count, points, values, gradients);
 }
 
-/* Patches: samples at centre + matrix @ offset (world mm), K of them around each centre; no matrix: the identity. */
+/* Patches of K samples at centre + matrix @ offset (world mm); without a matrix, the identity. */
 typedef struct {
-    const float *to_voxel, *origin; /* (D, D), (D): world mm to voxel coordinates */
+    const float *to_voxel, *origin; /* (D, D), (D): map world mm to voxel coordinates */
     int64_t samples;                /* K */
     const float *offsets;           /* (K, D) */
 } Patches;
 
-/* Memory of one call: offsets of the samples in blocks of LANES, and the cells of this patch and the next. */
+/* Memory of one call: sample offsets in blocks of LANES, and the cells of the current and the next patch. */
 typedef struct {
     int64_t blocks;
     lanes *offsets; /* [blocks][D] */
     Cells *cells;   /* [2][blocks] */
 } Scratch;
 
-/* Returns 0 where there is no memory; else release with free(scratch->cells). */
+/* Returns 0 when memory is exhausted; otherwise release with free(scratch->cells). */
 INLINE int allocate(const Patches *p, const int D, Scratch *s) {
     s->blocks = (p->samples + LANES - 1) / LANES;
     const size_t blocks = (size_t)s->blocks, cells = 2 * blocks * sizeof(Cells);
@@ -134,74 +136,76 @@ INLINE int allocate(const Patches *p, const int D, Scratch *s) {
     for (int64_t block = 0; block < s->blocks; block++)
         for (int i = 0; i < D; i++) {
             const int64_t start = block * LANES, left = p->samples - start;
-            s->offsets[block * D + i] = column(p->offsets + start * D + i, D, left < LANES ? left : LANES);
+            s->offsets[block * D + i] = load(p->offsets + start * D + i, D, left < LANES ? left : LANES);
         }
     return 1;
 }
 
-/* The cells of one patch's samples, in blocks of LANES. Returns 1 if its centre lies in the image, half a voxel of border
- * included, else 0. */
-INLINE float find_patch(const Volume *v, const Patches *p, const int D, const float *centre, const float *matrix,
-                        const Scratch *scratch, Cells *cells) {
-    float middle[MAX_DIMENSION], step[MAX_DIMENSION][MAX_DIMENSION], inside = 1.0f;
+/* Locate and prefetch the cells of one patch's samples, in blocks of LANES. Returns 1 if the centre lies inside the
+ * image (border of half a voxel included), else 0. */
+INLINE float prepare_patch(const Volume *v, const Patches *p, const int D, const float *centre, const float *matrix,
+                           const Scratch *scratch, Cells *cells) {
+    float centre_voxel[MAX_DIMENSION], step[MAX_DIMENSION][MAX_DIMENSION], inside = 1.0f;
     for (int i = 0; i < D; i++) {
-        middle[i] = p->origin[i];
+        centre_voxel[i] = p->origin[i];
         for (int j = 0; j < D; j++) {
-            middle[i] += p->to_voxel[i * D + j] * centre[j];
+            centre_voxel[i] += p->to_voxel[i * D + j] * centre[j];
             step[i][j] = matrix ? 0.0f : p->to_voxel[i * D + j];
             for (int k = 0; k < D && matrix; k++) step[i][j] += p->to_voxel[i * D + k] * matrix[k * D + j];
         }
-        if (!(middle[i] >= -0.5f && middle[i] <= (float)v->shape[i] - 0.5f)) inside = 0.0f;
+        if (!(centre_voxel[i] >= -0.5f && centre_voxel[i] <= (float)v->shape[i] - 0.5f)) inside = 0.0f;
     }
     for (int64_t block = 0; block < scratch->blocks; block++) {
         lanes x[MAX_DIMENSION];
         for (int i = 0; i < D; i++) {
-            x[i] = filled(middle[i]);
+            x[i] = fill(centre_voxel[i]);
             for (int j = 0; j < D; j++) x[i] += step[i][j] * scratch->offsets[block * D + j];
         }
         find_cells(v, D, x, cells + block);
-        fetch(v, D, cells + block);
+        prefetch(v, D, cells + block);
     }
     return inside;
 }
 
-/* A patch is looked up while the memory of the next one is on its way: scattered patches are never in the cache. */
-INLINE void look_at_patches(const Volume *v, const Patches *p, const int D, int64_t count, const float *centres,
-                            const float *matrices, float *values, float *gradients, float *inside,
-                            const Scratch *scratch) {
+/* Each patch is interpolated while the voxels of the next one are prefetched: scattered patches are rarely in the
+ * cache. */
+INLINE void interpolate_patches(const Volume *v, const Patches *p, const int D, int64_t count, const float *centres,
+                                const float *matrices, float *values, float *gradients, float *inside,
+                                const Scratch *scratch) {
     const int64_t K = p->samples;
     for (int64_t patch = 0; patch <= count; patch++) {
         if (patch < count) {
             const float *matrix = matrices ? matrices + patch * D * D : 0;
             Cells *cells = scratch->cells + patch % 2 * scratch->blocks;
-            const float found = find_patch(v, p, D, centres + patch * D, matrix, scratch, cells);
-            if (inside) inside[patch] = found;
+            const float centre_inside = prepare_patch(v, p, D, centres + patch * D, matrix, scratch, cells);
+            if (inside) inside[patch] = centre_inside;
         }
-        const int64_t ready = patch - 1;
-        for (int64_t start = 0; start < K && ready >= 0; start += LANES) {
+        const int64_t previous = patch - 1;
+        for (int64_t start = 0; start < K && previous >= 0; start += LANES) {
             const int64_t size = K - start < LANES ? K - start : LANES;
             lanes gradient[4 * MAX_DIMENSION];
-            const Cells *found = scratch->cells + ready % 2 * scratch->blocks + start / LANES;
-            put_column(values + ready * K + start, 1, size, look(v, D, found, gradients != 0, gradient));
+            const Cells *cells = scratch->cells + previous % 2 * scratch->blocks + start / LANES;
+            store(values + previous * K + start, 1, size, interpolate_cells(v, D, cells, gradients != 0, gradient));
             for (int i = 0; i < D && gradients; i++)
-                put_column(gradients + (ready * D + i) * K + start, 1, size, gradient[i * 4]);
+                store(gradients + (previous * D + i) * K + start, 1, size, gradient[i * 4]);
         }
     }
 }
 
-/* Values (P, K) and, unless NULL, gradients (P, D, K) by voxel coordinates and whether centres are inside (P). */
-EXPORT int nephi_patches(const Volume *v, const Patches *p, int64_t count, const float *centres, const float *matrices,
-                         float *values, float *gradients, float *inside) {
+/* Values (P, K) and, unless NULL, gradients (P, D, K) by voxel coordinates, and 1 or 0 for centres inside or outside of
+ * the image (P). Returns 1 when memory is exhausted. */
+EXPORT int nephi_patches(const Volume *v, const Patches *p, int64_t count, const float *centres,
+                                     const float *matrices, float *values, float *gradients, float *inside) {
     Scratch scratch;
     if (!allocate(p, (int)v->dimension, &scratch)) return 1;
-    if (v->dimension == 3) look_at_patches(v, p, 3, count, centres, matrices, values, gradients, inside, &scratch);
-    else look_at_patches(v, p, 2, count, centres, matrices, values, gradients, inside, &scratch);
+    if (v->dimension == 3) interpolate_patches(v, p, 3, count, centres, matrices, values, gradients, inside, &scratch);
+    else interpolate_patches(v, p, 2, count, centres, matrices, values, gradients, inside, &scratch);
     free(scratch.cells);
     return 0;
 }
 
-INLINE void pull_patches(const Patches *p, const int D, int64_t count, const float *gradients, const float *by_values,
-                         float *by_centres, float *by_matrices) {
+INLINE void patches_backward(const Patches *p, const int D, int64_t count, const float *gradients,
+                             const float *by_values, float *by_centres, float *by_matrices) {
     const int64_t K = p->samples;
     for (int64_t patch = 0; patch < count; patch++) {
         float sum[MAX_DIMENSION] = {0.0f}, moment[MAX_DIMENSION][MAX_DIMENSION] = {{0.0f}};
@@ -224,9 +228,10 @@ INLINE void pull_patches(const Patches *p, const int D, int64_t count, const flo
     }
 }
 
-/* Gradients of centres (P, D) and, unless NULL, matrices (P, D, D), from the values' and what nephi_patches kept. */
+/* Gradients with respect to centres (P, D) and, unless NULL, matrices (P, D, D), from those with respect to the values
+ * and the gradients that nephi_patches computed. */
 EXPORT void nephi_patches_gradient(const Patches *p, int64_t dimension, int64_t count, const float *gradients,
                                    const float *by_values, float *by_centres, float *by_matrices) {
-    if (dimension == 3) pull_patches(p, 3, count, gradients, by_values, by_centres, by_matrices);
-    else pull_patches(p, 2, count, gradients, by_values, by_centres, by_matrices);
+    if (dimension == 3) patches_backward(p, 3, count, gradients, by_values, by_centres, by_matrices);
+    else patches_backward(p, 2, count, gradients, by_values, by_centres, by_matrices);
 }

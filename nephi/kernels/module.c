@@ -1,5 +1,5 @@
-/* Makes the kernels' libraries something that packaging tools know how to build and ship; they have no Python functions.
- * NATIVE is the name of the one that is built. */
+/* Python module definition, so that packaging tools build and ship the libraries; it has no Python functions. NATIVE is
+ * the name of the library. */
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
 
@@ -14,7 +14,7 @@ static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, QUOTED(NATIVE), "Compiled kernels, called through ctypes.", 0, 0, 0, 0, 0, 0,
 };
 
-/* Which version of the functions this is: a library that an older nephi left behind must not be called. */
+/* Version of the exported functions: a library left by another version of nephi must not be called. */
 EXPORT int nephi_interface(void) { return INTERFACE; }
 
 PyMODINIT_FUNC INIT(NATIVE)(void) { return PyModule_Create(&definition); }

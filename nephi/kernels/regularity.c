@@ -2,16 +2,16 @@
  * losses/gradicon.py, icon.py, jacobian.py and diffusion.py. */
 #include "common.h"
 
-/* What is known at N points x: where phi takes them and back again, and the Jacobians of both maps on the way. */
+/* N points x, mapped by phi and back by its approximate inverse psi, and the Jacobians of both maps. */
 typedef struct {
     int64_t dimension, points;
-    const float *start, *back;       /* (N, D): x and phi_inv(phi(x)), mm */
-    const float *first, *second;     /* (N, D, D): the Jacobian of phi at x, and of phi_inv at phi(x) */
+    const float *start, *back;                /* (N, D): x and psi(phi(x)), mm */
+    const float *first, *second;              /* (N, D, D): the Jacobian of phi at x, and of psi at phi(x) */
     float gradicon, icon, folding, diffusion; /* weights */
-    float floor;                     /* a determinant below it counts as folding */
+    float floor;                              /* a determinant below it counts as folding */
 } RoundTrip;
 
-/* The determinant, and its gradient by the entries: the cofactors. */
+/* The determinant and its gradient, the cofactors. */
 INLINE float cofactors(const float *a, const int D, float *c) {
     if (D == 2) {
         c[0] = a[3], c[1] = -a[2], c[2] = -a[1], c[3] = a[0];
@@ -27,7 +27,7 @@ INLINE float cofactors(const float *a, const int D, float *c) {
 
 INLINE void round_trip(const RoundTrip *r, const int D, double *terms, float *by_back, float *by_first,
                        float *by_second) {
-    const float share = 1.0f / (float)r->points;
+    const float weight = 1.0f / (float)r->points;
     double gradicon = 0.0, icon = 0.0, folding = 0.0, diffusion = 0.0;
     for (int64_t n = 0; n < r->points; n++) {
         const float *a = r->first + n * D * D, *b = r->second + n * D * D;
@@ -36,18 +36,18 @@ INLINE void round_trip(const RoundTrip *r, const int D, double *terms, float *by
         const float hinge = depth < 0.0f ? 0.0f : depth; /* NaN stays NaN */
         folding += (double)(hinge * hinge);
         for (int i = 0; i < D; i++) {
-            const float gap = r->back[n * D + i] - r->start[n * D + i];
-            icon += (double)(gap * gap);
-            by_back[n * D + i] = 2.0f * share * r->icon * gap;
+            const float error = r->back[n * D + i] - r->start[n * D + i];
+            icon += (double)(error * error);
+            by_back[n * D + i] = 2.0f * weight * r->icon * error;
             for (int j = 0; j < D; j++) {
-                const float one = i == j ? 1.0f : 0.0f, stretch = a[i * D + j] - one;
-                float sum = -one;
+                const float identity = i == j ? 1.0f : 0.0f, gradient = a[i * D + j] - identity;
+                float sum = -identity;
                 for (int k = 0; k < D; k++) sum += b[i * D + k] * a[k * D + j];
                 product[i * D + j] = sum;
                 gradicon += (double)(sum * sum);
-                diffusion += (double)(stretch * stretch);
+                diffusion += (double)(gradient * gradient);
                 by_first[(n * D + i) * D + j] =
-                    2.0f * share * (r->diffusion * stretch - r->folding * hinge * minor[i * D + j]);
+                    2.0f * weight * (r->diffusion * gradient - r->folding * hinge * minor[i * D + j]);
             }
         }
         for (int i = 0; i < D; i++)
@@ -57,8 +57,8 @@ INLINE void round_trip(const RoundTrip *r, const int D, double *terms, float *by
                     left += product[i * D + k] * a[j * D + k];
                     right += b[k * D + i] * product[k * D + j];
                 }
-                by_second[(n * D + i) * D + j] = 2.0f * share * r->gradicon * left;
-                by_first[(n * D + i) * D + j] += 2.0f * share * r->gradicon * right;
+                by_second[(n * D + i) * D + j] = 2.0f * weight * r->gradicon * left;
+                by_first[(n * D + i) * D + j] += 2.0f * weight * r->gradicon * right;
             }
     }
     const double mean = 1.0 / (double)r->points;
@@ -68,7 +68,7 @@ INLINE void round_trip(const RoundTrip *r, const int D, double *terms, float *by
     terms[3] = r->diffusion * diffusion * mean;
 }
 
-/* The weighted terms gradicon, icon, folding and diffusion, each a mean over the points, and the gradients of their sum:
+/* The weighted terms gradicon, icon, folding and diffusion, each a mean over the points, and the gradients of their sum
  * with respect to `back` (N, D), `first` and `second` (N, D, D). */
 EXPORT void nephi_round_trip(const RoundTrip *r, double *terms, float *by_back, float *by_first, float *by_second) {
     if (r->dimension == 3) round_trip(r, 3, terms, by_back, by_first, by_second);

@@ -1,10 +1,10 @@
-/* The voxels of an image as the kernels see them, and the window they are read through. */
+/* The voxels of an image, and the intensity window that is applied to them. */
 #ifndef NEPHI_VOLUME_H
 #define NEPHI_VOLUME_H
 
 #include "common.h"
 
-/* Any memory order; strides count voxels. Values become (v - low) * scale, clamped to [0, 1] where `clamped` is set. */
+/* Any memory order; strides count voxels. Values become (v - low) * scale, clamped to [0, 1] if `clamped` is set. */
 typedef struct {
     int64_t dimension;
     int64_t shape[MAX_DIMENSION], stride[MAX_DIMENSION];
