@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from nephi.fields import jets
 from nephi.fields.compiled import arrays_of, evaluate
 from nephi.fields.grids import LatentGrids
 from nephi.fields.neural_field import FieldPair, NeuralField
-from nephi.transforms import MapPair, Maps, SingleMap
+from nephi.transforms import MapPair, Maps, Penalties, SingleMap
 
 
 class LatentBatch:
@@ -68,7 +69,8 @@ def field_maps(fields: FieldPair, latent: LatentBatch) -> MapPair:
 def single_maps(fields: FieldPair) -> MapPair:
     """Return the fields of a fit as the maps of B = 1 pairs, with the penalty `codes` where they have latent values."""
     latents = latent_parameters(fields)
-    penalties = {"codes": mean_magnitude(latents)} if any(latent.numel() for latent in latents) else {}
+    has_latent_values = any(latent.numel() for latent in latents)
+    penalties = Penalties({"codes": partial(mean_magnitude, latents)} if has_latent_values else {})
     inverse = fields.inverse_field
     return MapPair(SingleMap(fields.forward_field), None if inverse is None else SingleMap(inverse), penalties)
 
@@ -125,9 +127,10 @@ class FieldMaps(Maps):
         """Return both fields of one pair, phi and its inverse, with their own copies of the networks."""
         return fields_with_latent(self.fields, self.latent.one(pair))
 
-    def penalties(self) -> Mapping[str, Tensor]:
+    def penalties(self) -> Penalties:
         """Return `codes`, the mean |z| over the latent values of all pairs."""
-        return {"codes": self.latent.magnitude()}
+        has_latent_values = any(part.numel() for part in (self.latent.global_codes, *self.latent.tables))
+        return Penalties({"codes": self.latent.magnitude} if has_latent_values else {})
 
     def _value(self, points: Tensor) -> Tensor:
         if self._arrays:

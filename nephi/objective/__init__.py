@@ -1,6 +1,23 @@
-"""What a fit minimises: the reference, and the same by kernels."""
+"""What fits and trainings minimise: the reference, and the same by kernels."""
 
-from nephi.objective.fused import compiled_objective
-from nephi.objective.objective import Draw, Level, add_gradient
+from nephi.objective.fused import FUSED_WEIGHTS, FusedObjective, fused_objective
+from nephi.objective.objective import (
+    ComparedImages,
+    LandmarkPoints,
+    SamplePoints,
+    add_gradient,
+    landmark_distance,
+    loss_terms,
+)
 
-__all__ = ["Draw", "Level", "add_gradient", "compiled_objective"]
+__all__ = [
+    "FUSED_WEIGHTS",
+    "ComparedImages",
+    "FusedObjective",
+    "LandmarkPoints",
+    "SamplePoints",
+    "add_gradient",
+    "fused_objective",
+    "landmark_distance",
+    "loss_terms",
+]

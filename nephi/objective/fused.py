@@ -1,12 +1,12 @@
-"""The objective with its gradient by hand, kernel after kernel.
+"""The objective with its gradient by compiled kernels.
 
-The same terms as `objective.loss_terms`, for the usual settings on the processor. There autograd starts some two
-hundred small operations a step, which take longer than the arithmetic; here it is twenty calls.
+The same terms as `objective.loss_terms` for B = 1, for the usual settings on the CPU. Autograd starts some two hundred
+small operations a step, which take longer than the arithmetic; the kernels are called twenty times.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -27,115 +27,144 @@ from nephi.kernels import (
     round_trip,
 )
 from nephi.losses import FOLDING_FLOOR, GLOBAL_EPSILON, local_epsilon, similarity_factors
-from nephi.objective.objective import Draw, Level
-from nephi.settings import Settings
+from nephi.objective.objective import ComparedImages, SamplePoints
+from nephi.settings import ObjectiveSettings
+
+FUSED_WEIGHTS = PENALTIES
+"""The weights of terms that the kernels compute; with another one above 0 the reference is used."""
+SAMPLING_SETTINGS = (
+    "similarity",
+    "variance_floor",
+    "points",
+    "fraction",
+    "radius",
+    "regularization_points",
+    "background_points",
+    "bending_step",
+)
+"""The settings that are not weights: what the similarity is, and where terms are computed."""
 
 
-class CompiledObjective:
-    """The objective of a pair of fields with kernels for all of it; see `compiled_objective`."""
+def fused_objective(pair: FieldPair | ComposedFieldPair, settings: ObjectiveSettings) -> FusedObjective | None:
+    """Return the objective by kernels; None for fields, a device or settings that the kernels do not support.
 
-    def __init__(self, arrays: tuple[FieldArrays, FieldArrays], settings: Settings) -> None:
+    The parameters that are fitted need `.grad`.
+    """
+    if isinstance(pair, ComposedFieldPair) or not has_fused_terms(settings):
+        return None
+    both = (pair.forward_field, pair.inverse_field)
+    forward, inverse = (None if field is None else field.compiled.arrays(field) for field in both)
+    return None if forward is None or inverse is None else FusedObjective((forward, inverse), settings)
+
+
+def has_fused_terms(settings: ObjectiveSettings) -> bool:
+    """Return whether the kernels compute every term that has a weight: those in `FUSED_WEIGHTS`, of patches."""
+    supported = (*FUSED_WEIGHTS, *SAMPLING_SETTINGS)
+    others = [field.name for field in fields(settings) if field.name not in supported]
+    measures = similarity_factors(settings.similarity).keys()
+    return settings.radius > 0 and measures <= set(MEASURES) and not any(getattr(settings, name) for name in others)
+
+
+class FusedObjective:
+    """The objective of a pair of fields, all of it by kernels; see `fused_objective`."""
+
+    def __init__(self, arrays: tuple[FieldArrays, FieldArrays], settings: ObjectiveSettings) -> None:
         self.arrays = arrays
         self.settings = settings
-        # Either direction counts half, as do the means over both fields.
-        factors = similarity_factors(settings.objective.similarity)
+        # Each direction counts half, as do the means over both fields.
+        factors = similarity_factors(settings.similarity)
         self.measures = {name: 0.5 * weight for name, weight in factors.items()}
-        self.epsilons = local_epsilon(settings.objective.variance_floor), GLOBAL_EPSILON
+        self.epsilons = local_epsilon(settings.variance_floor), GLOBAL_EPSILON
 
-    def serves(self, level: Level, draw: Draw) -> bool:
-        """Tell whether the kernels read a level's images at these points."""
-        samplers = level.fixed, level.moving
-        few = len(level.offsets) <= MOST_SAMPLES
-        return few and all(can_interpolate(s.image.data, draw.fixed) for s in samplers)
+    def supports(self, images: ComparedImages, points: SamplePoints) -> bool:
+        """Return whether the kernels interpolate these images at these points."""
+        samplers = (*images.fixed, *images.moving)
+        few = len(images.offsets) <= MOST_SAMPLES and len(samplers) == 2
+        return few and all(can_interpolate(sampler.image.data, points.fixed) for sampler in samplers)
 
     @torch.no_grad()
-    def add_gradient(self, level: Level, draw: Draw, share: float) -> dict[str, float]:
-        """Add the gradient of a step's loss to the parameters' `.grad`; return the weighted terms of the loss."""
-        ways = [
-            _Way.of(arrays, draw.everywhere, centres)
-            for arrays, centres in zip(self.arrays, (draw.fixed, draw.moving), strict=True)
-        ]
+    def add_gradient(self, images: ComparedImages, points: SamplePoints, progress: float) -> dict[str, float]:
+        """Add the gradient of the loss to the parameters' `.grad`; return the weighted terms."""
+        (fixed,), (moving,), (background,) = images.fixed, images.moving, points.background
+        forward, backward = (
+            _Direction.of(arrays, background, centres[0])
+            for arrays, centres in zip(self.arrays, (points.fixed, points.moving), strict=True)
+        )
         terms = dict.fromkeys(("similarity", *PENALTIES), 0.0)
-        for way, here, there in ((ways[0], level.fixed, level.moving), (ways[1], level.moving, level.fixed)):
-            terms["similarity"] += self._compare(way, here, there, level.offsets)
-        for way, other in ((ways[0], ways[1]), (ways[1], ways[0])):
-            found = self._penalise(way, other.arrays, share)
-            for name, term in zip(PENALTIES, found, strict=True):
+        for direction, source, target in ((forward, fixed, moving), (backward, moving, fixed)):
+            terms["similarity"] += self._compare(direction, source, target, images.offsets)
+        penalized = any(getattr(self.settings, name) for name in PENALTIES)
+        for direction, other in ((forward, backward), (backward, forward)) if penalized else ():
+            penalties = self._penalize(direction, other.arrays, progress)
+            for name, term in zip(PENALTIES, penalties, strict=True):
                 terms[name] += term
-        for way in ways:
-            _add(way.arrays, way.points, way.by_moved, way.by_jacobians, of_points=False)
-        weights = self.settings.objective
-        return {name: term for name, term in terms.items() if name == "similarity" or getattr(weights, name)}
+        for direction in (forward, backward):
+            by_values = direction.by_mapped, direction.by_jacobians
+            _add_gradient(direction.arrays, direction.points, *by_values, of_points=False)
+        return {name: term for name, term in terms.items() if name == "similarity" or getattr(self.settings, name)}
 
-    def _compare(self, way: _Way, here: ImageSampler, there: ImageSampler, offsets: Tensor) -> float:
-        first = way.everywhere
-        frame = there.frame(offsets)
-        drawn = interpolate_patches(
-            here.image.data, here.window, here.frame(offsets), way.points[first:], None, gradient=False
+    def _compare(self, direction: _Direction, source: ImageSampler, target: ImageSampler, offsets: Tensor) -> float:
+        """Return the dissimilarity of the patches in both images; add its gradient to that of the direction."""
+        first = direction.background
+        centres, mapped, jacobians = direction.points[first:], direction.mapped[first:], direction.jacobians[first:]
+        frame = target.frame(offsets)
+        source_patches = interpolate_patches(
+            source.image.data, source.window, source.frame(offsets), centres, None, gradient=False
         )
-        met = interpolate_patches(
-            there.image.data, there.window, frame, way.moved[first:], way.jacobians[first:], gradient=True
+        patches = interpolate_patches(target.image.data, target.window, frame, mapped, jacobians, gradient=True)
+        loss, by_patches = compare(
+            source_patches.values, patches.values, patches.inside, self.measures, self.epsilons, gradient=True
         )
-        loss, by_met = compare(drawn.values, met.values, met.inside, self.measures, self.epsilons, gradient=True)
-        assert met.gradients is not None and by_met is not None
-        by_centres, by_matrices = patches_gradient(frame, met.gradients, by_met, of_matrices=True)
-        assert by_matrices is not None
-        way.by_moved[first:] += by_centres
-        way.by_jacobians[first:] += by_matrices
+        assert patches.gradients is not None and by_patches is not None
+        by_mapped, by_jacobians = patches_gradient(frame, patches.gradients, by_patches, of_matrices=True)
+        assert by_jacobians is not None
+        direction.by_mapped[first:] += by_mapped
+        direction.by_jacobians[first:] += by_jacobians
         return loss
 
-    def _penalise(self, way: _Way, other: FieldArrays, share: float) -> list[float]:
-        weights = self.settings.objective
-        count = way.everywhere + min(weights.regularization_points, len(way.points) - way.everywhere)
-        start, there, first = way.points[:count], way.moved[:count], way.jacobians[:count]
-        shift, second = field_values(other, there, jacobian=True)
-        assert second is not None
-        factors = 0.5 * weights.gradicon, 0.5 * share * weights.icon, 0.5 * weights.folding, 0.5 * weights.diffusion
-        found = round_trip(start, there + shift, first, second, factors, FOLDING_FLOOR)
-        by_there = _add(other, there, found.by_back, found.by_second, of_points=True)
-        assert by_there is not None
-        way.by_moved[:count] += found.by_back.add_(by_there)
-        way.by_jacobians[:count] += found.by_first
-        return found.terms
+    def _penalize(self, direction: _Direction, other: FieldArrays, progress: float) -> list[float]:
+        """Return the terms of `PENALTIES` for one order of composition; add their gradients."""
+        settings = self.settings
+        shared = min(settings.regularization_points, len(direction.points) - direction.background)
+        count = direction.background + shared
+        points, mapped, jacobians = direction.points[:count], direction.mapped[:count], direction.jacobians[:count]
+        displacement, other_jacobians = field_values(other, mapped, jacobian=True)
+        assert other_jacobians is not None
+        weights = settings.gradicon, progress * settings.icon, settings.folding, settings.diffusion
+        halves = tuple(0.5 * weight for weight in weights)
+        composed = mapped + displacement
+        penalties = round_trip(points, composed, jacobians, other_jacobians, halves, FOLDING_FLOOR)
+        by_composed = penalties.by_back
+        by_mapped = _add_gradient(other, mapped, by_composed, penalties.by_second, of_points=True)
+        assert by_mapped is not None
+        direction.by_mapped[:count] += by_composed.add_(by_mapped)
+        direction.by_jacobians[:count] += penalties.by_first
+        return penalties.terms
 
 
 @dataclass
-class _Way:
-    """One field at one step's points, the first of them `everywhere`, and the gradient of the loss so far."""
+class _Direction:
+    """One field at one step's points, of which the first `background` are no patches, and the gradient of the loss."""
 
     arrays: FieldArrays
-    everywhere: int
+    background: int
     points: Tensor
-    moved: Tensor
+    mapped: Tensor
     jacobians: Tensor
-    by_moved: Tensor
+    by_mapped: Tensor
     by_jacobians: Tensor
 
     @classmethod
-    def of(cls, arrays: FieldArrays, everywhere: Tensor, centres: Tensor) -> _Way:
-        points = torch.cat([everywhere, centres])
-        shift, jacobians = field_values(arrays, points, jacobian=True)
+    def of(cls, arrays: FieldArrays, background: Tensor, centres: Tensor) -> _Direction:
+        points = torch.cat([background, centres])
+        displacement, jacobians = field_values(arrays, points, jacobian=True)
         assert jacobians is not None
         gradients = torch.zeros_like(points), torch.zeros_like(jacobians)
-        return cls(arrays, len(everywhere), points, points + shift, jacobians, *gradients)
+        return cls(arrays, len(background), points, points + displacement, jacobians, *gradients)
 
 
-def compiled_objective(fields: FieldPair | ComposedFieldPair, settings: Settings) -> CompiledObjective | None:
-    """Return the objective by kernels; None for a field, place or setting that they do not know.
-
-    Needs `.grad` of the parameters that are fitted.
-    """
-    if isinstance(fields, ComposedFieldPair):
-        return None
-    weights = settings.objective
-    found = [None if f is None else f.compiled.arrays(f) for f in (fields.forward_field, fields.inverse_field)]
-    known = similarity_factors(weights.similarity).keys() <= set(MEASURES)
-    unknown = weights.volume or weights.bending or weights.codes
-    if found[0] is None or found[1] is None or not known or unknown or not weights.radius:
-        return None
-    return CompiledObjective((found[0], found[1]), settings)
-
-
-def _add(arrays: FieldArrays, points: Tensor, by_moved: Tensor, by_jacobians: Tensor, of_points: bool) -> Tensor | None:
-    """Add the gradient of the parameters to theirs; return that of the points if wanted."""
-    return field_gradient(arrays, points, by_moved, by_jacobians, of_points, arrays.gradients())
+def _add_gradient(
+    arrays: FieldArrays, points: Tensor, by_values: Tensor, by_jacobians: Tensor, of_points: bool
+) -> Tensor | None:
+    """Add the gradient of a field's parameters to their `.grad`; return that of the points, with `of_points`."""
+    return field_gradient(arrays, points, by_values, by_jacobians, of_points, arrays.gradients())

@@ -1,129 +1,180 @@
-"""What a fit minimises: the loss of a pair of fields at one step's points."""
+"""The loss that fits and trainings minimise: every term, of the maps of B pairs at one step's random points."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from nephi import losses
-from nephi.fields import ComposedField, ComposedFieldPair, FieldPair, NeuralField, single_maps
+from nephi.fields import ComposedFieldPair, FieldPair, single_maps
 from nephi.images import ImageSampler
-from nephi.settings import ObjectiveSettings, Settings
+from nephi.settings import INVERSE_WEIGHTS, PENALTY_WEIGHTS, REGULARIZATION_WEIGHTS, ObjectiveSettings
+from nephi.transforms import MapPair, Maps
 
 
 @dataclass(frozen=True)
-class Level:
-    """Both images as one level sees them, and the offsets of a patch's samples (mm)."""
+class ComparedImages:
+    """The images of B pairs, one sampler each, and the offsets `(K, D)` in mm of the samples of a patch."""
 
-    fixed: ImageSampler
-    moving: ImageSampler
+    fixed: Sequence[ImageSampler]
+    moving: Sequence[ImageSampler]
     offsets: Tensor
 
 
 @dataclass(frozen=True)
-class Draw:
-    """Points of one step: patch centres in either image's mask, and regularity points over the whole grid."""
+class SamplePoints:
+    """World points (mm) of one step, for each of B pairs.
+
+    `fixed` and `moving` `(B, N, D)` are the centres of patches in either image, in its mask if it has one;
+    `background` `(B, M, D)` are further points for the regularization, over the whole grid.
+    """
 
     fixed: Tensor
     moving: Tensor
-    everywhere: Tensor
+    background: Tensor
+
+
+@dataclass(frozen=True)
+class LandmarkPoints:
+    """Corresponding points of B pairs, `(B, N, D)`, world mm; those of a pair without landmarks are NaN."""
+
+    fixed: Tensor
+    moving: Tensor
 
 
 def loss_terms(
-    fields: FieldPair | ComposedFieldPair, level: Level, draw: Draw, settings: Settings, share: float
+    maps: MapPair,
+    images: ComparedImages,
+    points: SamplePoints,
+    settings: ObjectiveSettings,
+    progress: float = 1.0,
 ) -> dict[str, Tensor]:
-    """Return the weighted terms of the loss of one step; `share` of the fit lies behind it.
+    """Return the weighted terms of the loss, means over the pairs; their sum is minimised.
 
-    `similarity` is the mean of both directions (of the one there is, without an inverse field); `gradicon` and `icon`
-    are means over both orders of composition; the others are means over both fields.
+    `similarity` is the mean over both directions (the one that exists, without an inverse map). Each other term has
+    the name of its weight and is left out if that is 0; `ObjectiveSettings` defines them. `progress`, from 0 to 1,
+    scales `icon`. A patch whose centre is mapped outside the other image does not count.
     """
-    phi, inverse = fields.forward_field, fields.inverse_field
-    first = _Direction(phi, draw.fixed, draw.everywhere, settings)
-    alike = first.similarity(level.fixed, level.moving, level.offsets)
-    if inverse is None:
-        return {"similarity": alike, **_regularity([first], settings.objective), **_code_penalty(fields, settings)}
-    second = _Direction(inverse, draw.moving, draw.everywhere, settings)
-    alike = 0.5 * (alike + second.similarity(level.moving, level.fixed, level.offsets))
-    terms = {"similarity": alike}
-    round_trips = [a.round_trip(b.field) for a, b in ((first, second), (second, first))]
-    weights = settings.objective
-    if weights.gradicon:
-        products = [losses.gradicon(j, d.jacobians) for d, (_, j) in zip((first, second), round_trips, strict=True)]
-        terms["gradicon"] = 0.5 * weights.gradicon * (products[0] + products[1])
-    if weights.icon:
-        gaps = [losses.icon(back, d.points) for d, (back, _) in zip((first, second), round_trips, strict=True)]
-        terms["icon"] = 0.5 * share * weights.icon * (gaps[0] + gaps[1])
-    return {**terms, **_regularity([first, second], weights), **_code_penalty(fields, settings)}
+    forward = _MappedPoints(maps.forward, points.fixed, points.background, settings)
+    terms = {"similarity": forward.dissimilarity(images.fixed, images.moving, images.offsets)}
+    directions = [forward]
+    if maps.inverse is not None:
+        backward = _MappedPoints(maps.inverse, points.moving, points.background, settings)
+        other = backward.dissimilarity(images.moving, images.fixed, images.offsets)
+        terms["similarity"] = 0.5 * (terms["similarity"] + other)
+        directions.append(backward)
+        terms |= _consistency(forward, backward, settings, progress)
+    terms |= _regularization(directions, settings)
+    return terms | {
+        name: weight * maps.penalties[name] for name in PENALTY_WEIGHTS if (weight := getattr(settings, name))
+    }
 
 
-class _Direction:
-    """One field at one step's points: patches for the similarity, and a subset with Jacobians for the regularity."""
+def landmark_distance(maps: MapPair, landmarks: LandmarkPoints) -> Tensor:
+    """Return the mean distance, mm, of mapped landmarks from their partners: over the pairs and both directions.
 
-    def __init__(
-        self, field: NeuralField | ComposedField, centres: Tensor, everywhere: Tensor, settings: Settings
-    ) -> None:
-        self.field = field
-        self.settings = settings
-        self.centres = centres
-        self.carriers: Tensor | None = None  # Jacobians that carry the patches along
-        count = min(settings.objective.regularization_points, len(centres))
-        if settings.objective.radius:
-            # Patches need Jacobians anyway: the regularity reuses the first of them.
-            points = torch.cat([everywhere, centres])
-            first, count = len(everywhere), len(everywhere) + count
-            values, jacobians = field.value_and_jacobian(points)
-            self.moved, self.carriers = values[first:], jacobians[first:]
-            self.points, self.values, self.jacobians = points[:count], values[:count], jacobians[:count]
-        else:
-            self.moved = field(centres)
-            self.points = torch.cat([everywhere, centres[:count]])
-            self.values, self.jacobians = field.value_and_jacobian(self.points)
-
-    def similarity(self, here: ImageSampler, there: ImageSampler, offsets: Tensor) -> Tensor:
-        """Compare patches of the image the points were drawn in with the patches the field carries them to."""
-        weights = there.contains(self.moved.detach()).float()
-        settings = self.settings.objective
-        drawn, met = here.patches(self.centres, offsets), there.patches(self.moved, offsets, self.carriers)
-        return losses.similarity(settings.similarity, settings.variance_floor)(drawn, met, weights)
-
-    def round_trip(self, other: NeuralField | ComposedField) -> tuple[Tensor, Tensor]:
-        """Return where the other field takes the moved regularity points, and its Jacobian there."""
-        return other.value_and_jacobian(self.values)
+    A pair without landmarks counts 0.
+    """
+    distances = [_distance(maps.forward, landmarks.fixed, landmarks.moving)]
+    if maps.inverse is not None:
+        distances.append(_distance(maps.inverse, landmarks.moving, landmarks.fixed))
+    return torch.stack(distances).mean()
 
 
 def add_gradient(
-    fields: FieldPair | ComposedFieldPair, level: Level, draw: Draw, settings: Settings, share: float
+    fields: FieldPair | ComposedFieldPair,
+    images: ComparedImages,
+    points: SamplePoints,
+    settings: ObjectiveSettings,
+    progress: float,
 ) -> dict[str, Tensor]:
-    """Add the gradient of a step's loss to the parameters' `.grad`; return the terms, as `loss_terms`."""
-    terms = loss_terms(fields, level, draw, settings, share)
+    """Add the gradient of the loss to the `.grad` of the fields' parameters; return the terms, as `loss_terms`."""
+    maps = fields.maps() if isinstance(fields, ComposedFieldPair) else single_maps(fields)
+    terms = loss_terms(maps, images, points, settings, progress)
     with fields.gradients_in_place():
         torch.stack(list(terms.values())).sum().backward()
     return {name: term.detach() for name, term in terms.items()}
 
 
-def _regularity(directions: list[_Direction], weights: ObjectiveSettings) -> dict[str, Tensor]:
-    terms: dict[str, Tensor] = {}
-    jacobians = torch.cat([d.jacobians for d in directions])
-    for name, weight, loss in (
-        ("folding", weights.folding, losses.folding),
-        ("diffusion", weights.diffusion, losses.diffusion),
-        ("volume", weights.volume, losses.volume_change),
-    ):
-        if weight:
-            terms[name] = weight * loss(jacobians)
-    if weights.bending:
-        hessians = [
-            losses.hessian_by_differences(d.field.value_and_jacobian, d.points, weights.bending_step)
-            for d in directions
-        ]
-        terms["bending"] = weights.bending * losses.bending(torch.cat(hessians))
+class _MappedPoints:
+    """One of two maps at a step's points: patch centres for the similarity; points with Jacobians for the rest.
+
+    The latter are the background points and the first `regularization_points` of the centres.
+    """
+
+    def __init__(self, maps: Maps, centres: Tensor, background: Tensor, settings: ObjectiveSettings) -> None:
+        self.maps = maps
+        self.settings = settings
+        self.centres = centres
+        self.patch_jacobians: Tensor | None = None
+        shared = min(settings.regularization_points, centres.shape[1])
+        if settings.radius:
+            # Patches need the Jacobians of all centres: the regularization reuses the first of them.
+            points = torch.cat([background, centres], dim=1)
+            first, count = background.shape[1], background.shape[1] + shared
+            values, jacobians = maps.value_and_jacobian(points)
+            self.mapped, self.patch_jacobians = values[:, first:], jacobians[:, first:]
+            self.points, self.values, self.jacobians = points[:, :count], values[:, :count], jacobians[:, :count]
+        else:
+            self.mapped = maps(centres)
+            self.points = torch.cat([background, centres[:, :shared]], dim=1)
+            if any(getattr(settings, name) for name in REGULARIZATION_WEIGHTS):
+                self.values, self.jacobians = maps.value_and_jacobian(self.points)
+
+    def dissimilarity(self, source: Sequence[ImageSampler], target: Sequence[ImageSampler], offsets: Tensor) -> Tensor:
+        """Return the mean over the pairs: patches of the image of the centres against those they are mapped to."""
+        loss = losses.similarity(self.settings.similarity, self.settings.variance_floor)
+        values = []
+        for pair, (source_image, target_image) in enumerate(zip(source, target, strict=True)):
+            mapped = self.mapped[pair]
+            jacobians = None if self.patch_jacobians is None else self.patch_jacobians[pair]
+            weights = target_image.contains(mapped.detach()).float()
+            source_patches = source_image.patches(self.centres[pair], offsets)
+            values.append(loss(source_patches, target_image.patches(mapped, offsets, jacobians), weights))
+        return torch.stack(values).mean()
+
+
+def _consistency(
+    forward: _MappedPoints, backward: _MappedPoints, settings: ObjectiveSettings, progress: float
+) -> dict[str, Tensor]:
+    """Return the terms that compare the composition of both maps, in both orders, with the identity."""
+    if not any(getattr(settings, name) for name in INVERSE_WEIGHTS):
+        return {}
+    orders = [
+        (outer.maps.value_and_jacobian(inner.values), inner)
+        for inner, outer in ((forward, backward), (backward, forward))
+    ]
+    terms = {}
+    if settings.gradicon:
+        values = [losses.gradicon(jacobian, inner.jacobians) for (_, jacobian), inner in orders]
+        terms["gradicon"] = 0.5 * settings.gradicon * (values[0] + values[1])
+    if settings.icon:
+        values = [losses.icon(composed, inner.points) for (composed, _), inner in orders]
+        terms["icon"] = 0.5 * progress * settings.icon * (values[0] + values[1])
     return terms
 
 
-def _code_penalty(fields: FieldPair | ComposedFieldPair, settings: Settings) -> dict[str, Tensor]:
-    if not settings.objective.codes:
-        return {}
-    penalties = (fields.maps() if isinstance(fields, ComposedFieldPair) else single_maps(fields)).penalties
-    return {name: settings.objective.codes * value for name, value in penalties.items()}
+def _regularization(directions: Sequence[_MappedPoints], settings: ObjectiveSettings) -> dict[str, Tensor]:
+    """Return the terms that are means over the points of all maps."""
+    terms: dict[str, Tensor] = {}
+    by_name = {"folding": losses.folding, "diffusion": losses.diffusion, "volume": losses.volume_change}
+    for name, loss in by_name.items():
+        if weight := getattr(settings, name):
+            terms[name] = weight * loss(torch.cat([direction.jacobians for direction in directions]))
+    if settings.bending:
+        hessians = [
+            losses.hessian_by_differences(each.maps.value_and_jacobian, each.points, settings.bending_step)
+            for each in directions
+        ]
+        terms["bending"] = settings.bending * losses.bending(torch.cat(hessians))
+    return terms
+
+
+def _distance(maps: Maps, source: Tensor, target: Tensor) -> Tensor:
+    """Return the mean over the pairs of the mean distance of their mapped landmarks."""
+    known = source.isfinite().all(dim=-1, keepdim=True)
+    mapped = maps(torch.where(known, source, 0.0))
+    return torch.where(known, mapped - target, 0.0).norm(dim=-1).mean()

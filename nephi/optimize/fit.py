@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.fields import ComposedFieldPair, FieldPair
-from nephi.objective import Draw, Level, add_gradient, compiled_objective
+from nephi.fields import ComposedFieldPair, FieldPair, single_maps
+from nephi.objective import ComparedImages, SamplePoints, add_gradient, fused_objective
 from nephi.optimize.adam import Adam
 from nephi.optimize.intensity_matching import match_intensities
 from nephi.optimize.remove_folds import remove_folds
@@ -17,7 +17,9 @@ from nephi.optimize.schedule import Schedule
 from nephi.preparation import Pair
 from nephi.runtime import Progress, ProgressCallback
 from nephi.sampling import GridPoints, PointSource, patch_offsets, point_source
-from nephi.settings import FitObjectiveSettings, LevelSettings, Settings
+from nephi.settings import FitObjectiveSettings, LevelSettings, Settings, check_weights
+
+SAMPLED_AT_ONCE = 1_000_000  # points: few large operations are faster, more points need more memory
 
 
 def fit_fields(
@@ -29,46 +31,50 @@ def fit_fields(
     done: int,
     total: int,
 ) -> list[dict[str, float]]:
-    """Fit `fields` in place to a pair whose global alignment is already taken off the moving image.
+    """Fit `fields` in place to a pair of images whose global alignment is already removed from the moving image.
 
-    Coarse to fine over `settings.levels`; at each step fresh points, one gradient, one Adam step. Returns the
-    history, one row a step: the level (counted from 0), the loss, and its terms. `done` and `total` count the steps of
-    the whole registration for `progress`.
+    Coarse to fine over `settings.levels`; each step takes new random points, one gradient and one step of Adam. Returns
+    the history, one row a step: the level (counted from 0), the loss, and its terms. `done` and `total` count the steps
+    of the whole registration for `progress`. Raises `UsageError` for a weight of a term that the fields do not have,
+    `DataError` when the loss is not finite.
     """
+    objective = settings.objective
+    penalties = (fields.maps() if isinstance(fields, ComposedFieldPair) else single_maps(fields)).penalties
+    check_weights(objective, fields.inverse_field is not None, penalties, "these fields")
     schedule = Schedule(settings)
-    optimiser = Adam(fields.parameters(), settings.optimization.rate)
-    compiled = compiled_objective(fields, settings)
+    optimizer = Adam(fields.parameters(), settings.optimization.rate)
+    fused = fused_objective(fields, objective)
     rows: list[Tensor] = []
     numbers: list[int] = []
     names: list[str] = []
-    for number, level_settings in enumerate(settings.levels):
-        seen = pair
+    for number, level in enumerate(settings.levels):
+        level_pair = pair
         if settings.optimization.match_intensities:
-            seen = match_intensities(pair, fields, level_settings.smoothing, generator)
-        level = _level(seen, level_settings, settings.objective)
-        for draw in _draws(pair, settings, level_settings.steps, generator):
-            share, optimiser.rate = schedule.begin(number)
+            level_pair = match_intensities(pair, fields, level.smoothing, generator)
+        images = _compared_images(level_pair, level, objective)
+        for points in _sample_points(pair, objective, level.steps, generator):
+            fraction, optimizer.rate = schedule.next_step()
             terms: Mapping[str, Tensor | float]
             try:
-                if compiled is not None and compiled.serves(level, draw):
-                    terms = compiled.add_gradient(level, draw, share)
+                if fused is not None and fused.supports(images, points):
+                    terms = fused.add_gradient(images, points, fraction)
                 else:
-                    terms = add_gradient(fields, level, draw, settings, share)
-            except IndexError:  # images have no voxel at NaN
-                raise _diverged() from None
-            names, row = list(terms), _row(terms)
-            if row.device.type == "cpu" or schedule.checks():  # elsewhere each look waits for the device
+                    terms = add_gradient(fields, images, points, objective, fraction)
+            except IndexError:  # interpolation at NaN indexes no voxel
+                raise _divergence() from None
+            names, row = list(terms), _loss_and_terms(terms)
+            if row.device.type == "cpu" or schedule.is_check():  # on a GPU reading the loss waits for the device
                 _require_finite(row)
-            optimiser.step()
+            optimizer.step()
             rows.append(row)
             numbers.append(number)
-            if schedule.checks():
+            if schedule.is_check():
                 progress(Progress("deformable", done + schedule.position, total, row[0].item()))
-            if not schedule.goes_on(number, rows):
+            if not schedule.advance(number, rows):
                 break
     for parameter in fields.parameters():
         _require_finite(parameter)
-    if settings.objective.folding:
+    if objective.folding:
         remove_folds(fields.forward_field, pair.fixed, pair.fixed_mask, generator)
         if fields.inverse_field is not None:
             remove_folds(fields.inverse_field, pair.moving, pair.moving_mask, generator)
@@ -77,38 +83,38 @@ def fit_fields(
     return [dict(zip(names, [n, *row.tolist()], strict=True)) for n, row in zip(numbers, rows, strict=True)]
 
 
-def _row(terms: Mapping[str, Tensor | float]) -> Tensor:
-    """Return the loss and its terms."""
+def _loss_and_terms(terms: Mapping[str, Tensor | float]) -> Tensor:
     values = torch.stack([torch.as_tensor(term, dtype=torch.float32) for term in terms.values()])
     return torch.cat([values.sum()[None], values])
 
 
-def _level(pair: Pair, level: LevelSettings, objective: FitObjectiveSettings) -> Level:
+def _compared_images(pair: Pair, level: LevelSettings, objective: FitObjectiveSettings) -> ComparedImages:
     dimension = pair.fixed.dimension
     offsets = patch_offsets(dimension, objective.patch_radius(dimension), level.spacing).to(pair.fixed.data.device)
-    apart = level.spacing if objective.radius else 0.0
-    fixed, moving = (p.sampler(level.smoothing, apart) for p in (pair.fixed_levels, pair.moving_levels))
-    return Level(fixed, moving, offsets)
+    spacing = level.spacing if objective.radius else 0.0
+    fixed, moving = (pyramid.sampler(level.smoothing, spacing) for pyramid in (pair.fixed_levels, pair.moving_levels))
+    return ComparedImages([fixed], [moving], offsets)
 
 
-def _draws(pair: Pair, settings: Settings, steps: int, generator: torch.Generator) -> Iterator[Draw]:
-    """Draw all points of a level at once (few large operations), and hand them out step by step."""
+def _sample_points(
+    pair: Pair, objective: FitObjectiveSettings, steps: int, generator: torch.Generator
+) -> Iterator[SamplePoints]:
+    """Yield the random points of each step of a level; many steps are sampled at once."""
     fixed = point_source(pair.fixed, pair.fixed_mask)
-    # Without a mask of the moving image the fixed one serves: the images are aligned.
+    # The images are aligned: without a mask of the moving image that of the fixed image is used.
     moving = fixed if pair.moving_mask is None else point_source(pair.moving, pair.moving_mask)
-    counts = (_point_count(pair, settings.objective), settings.objective.background_points)
+    counts = (_point_count(pair, objective), objective.background_points)
     sources: list[tuple[PointSource, int]] = [
         (fixed, counts[0]),
         (moving, counts[0]),
         (GridPoints(pair.fixed.grid), counts[1]),
     ]
     device, dimension = pair.fixed.data.device, pair.fixed.dimension
-    block = max(1, min(steps, 1_000_000 // max(counts)))
+    block = max(1, min(steps, SAMPLED_AT_ONCE // max(counts)))
     for start in range(0, steps, block):
         size = min(block, steps - start)
-        drawn = [s.draw(size * n, generator).to(device).view(size, n, dimension) for s, n in sources]
-        for x, y, everywhere in zip(*drawn, strict=True):
-            yield Draw(x, y, everywhere)
+        samples = [s.draw(size * n, generator).to(device).view(size, 1, n, dimension) for s, n in sources]
+        yield from map(SamplePoints, *samples)
 
 
 def _point_count(pair: Pair, objective: FitObjectiveSettings) -> int:
@@ -119,8 +125,8 @@ def _point_count(pair: Pair, objective: FitObjectiveSettings) -> int:
 
 def _require_finite(values: Tensor) -> None:
     if not bool(torch.isfinite(values).all()):
-        raise _diverged()
+        raise _divergence()
 
 
-def _diverged() -> DataError:
+def _divergence() -> DataError:
     return DataError("the fit diverged: the loss is not finite; lower optimization.rate in the settings")

@@ -1,4 +1,4 @@
-"""Taking the last folds out of fitted fields."""
+"""Removal of the folds that remain in fitted fields."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from nephi.images import Image
 from nephi.losses import folding
 from nephi.metrics import slab_inside
 
-LEAST = 0.03  # determinant below which a voxel counts as folded: between its middle and the next there may be less
-MOST_VOXELS = 10_000_000  # that are looked at, of larger images every other one along each axis, or every third ...
-MOST_FOLDED = 4096  # voxels that one round works on
-AT_RISK = 0.3  # mending a fold brings no voxel with a larger determinant near to folding
-AIM = 0.1  # determinant that folded voxels are brought to
-ROUNDS = 8  # of looking for folds and taking steps against them
+FOLDED = 0.03  # a voxel folds if the determinant at its centre is lower: it may be less between it and the next
+AT_RISK = 0.3  # removing a fold elsewhere does not make voxels with a larger determinant fold
+TARGET = 0.1  # determinant to which folded voxels are brought
+MAX_VOXELS = 10_000_000  # in larger images the voxels at regular intervals are checked
+MAX_FOLDED = 4096  # voxels whose folds one round removes
+ROUNDS = 8  # of searching folds and taking steps against them
 STEPS = 60  # at most, in a round
-RATE = 1e-2  # the most that a parameter changes in a step
+RATE = 1e-2  # largest change of a parameter in a step
 
 
 def remove_folds(
@@ -28,55 +28,55 @@ def remove_folds(
 ) -> None:
     """Change a field of dense latent grids (or a chain of them) until no voxel of a mask (or of the image) folds.
 
-    Points drawn at random during a fit miss a fold of a few voxels. Here the Jacobian determinant is computed at every
-    voxel (of huge images at every n-th); where next to nothing is left of it, `losses.folding` is lowered at the
-    voxel's middle and around it. Steps go straight down the gradient, so that the latent features around the folds move
-    and those elsewhere stay: Adam would move all alike. A field without folds is left alone, bit for bit, as is one of
-    another kind, where a step would move everything; one that cannot be mended in `ROUNDS` rounds keeps some folds.
+    Random points during a fit miss a fold of a few voxels. This function computes the Jacobian determinant at every
+    voxel (of huge images at every n-th); where it is below `FOLDED`, it lowers `losses.folding` at the voxel's centre
+    and around it. The steps are plain gradient descent, which changes only the latent features around the folds; Adam
+    would change all features by as much. A field without folds stays the same bit for bit, as does a field of another
+    kind, in which a step would change the map everywhere. A field may keep folds that `ROUNDS` rounds do not remove.
     """
     features = field.local_features
     if not features:
         return
-    squeezed = _squeezed(field, image, mask)
-    folded = _folded(field, squeezed)
+    at_risk = _voxels_at_risk(field, image, mask)
+    folded = _is_folded(field, at_risk)
     edges = image.grid.affine[:-1, :-1].float()
     for _ in range(ROUNDS if bool(folded.any()) else 0):
-        middles = squeezed[folded]
-        middles = middles[torch.randperm(len(middles), generator=generator)[:MOST_FOLDED]]
+        centres = at_risk[folded]
+        centres = centres[torch.randperm(len(centres), generator=generator)[:MAX_FOLDED]]
         for _ in range(STEPS):
-            jitter = torch.rand(middles.shape, generator=generator, dtype=torch.float32) - 0.5
-            points = torch.cat([middles, middles + jitter @ edges.T])
+            jitter = torch.rand(centres.shape, generator=generator, dtype=torch.float32) - 0.5
+            points = torch.cat([centres, centres + jitter @ edges.T])
             _, jacobians = field.value_and_jacobian(points.to(field.device))
-            if bool((determinant(jacobians[: len(middles)].detach()) > (LEAST + AIM) / 2).all()):
+            if bool((determinant(jacobians[: len(centres)].detach()) > (FOLDED + TARGET) / 2).all()):
                 break
-            slopes = torch.autograd.grad(folding(jacobians, AIM), features)
-            steepest = max(float(slope.abs().max()) for slope in slopes)
+            gradients = torch.autograd.grad(folding(jacobians, TARGET), features)
+            largest = max(float(gradient.abs().max()) for gradient in gradients)
             with torch.no_grad():
-                for part, slope in zip(features, slopes, strict=True):
-                    part.sub_(slope, alpha=RATE / max(steepest, 1e-12))
-        left = _folded(field, squeezed)
-        if not bool(left.any()):
+                for feature, gradient in zip(features, gradients, strict=True):
+                    feature.sub_(gradient, alpha=RATE / max(largest, 1e-12))
+        remaining = _is_folded(field, at_risk)
+        if not bool(remaining.any()):
             break
-        folded |= left  # those mended before stay watched
+        folded |= remaining  # those of earlier rounds are still included
 
 
 @torch.no_grad()
-def _squeezed(field: NeuralField | ComposedField, image: Image, mask: Image | None) -> Tensor:
-    """Return the middles `(N, D)` of the voxels at risk, world mm."""
-    found = [torch.zeros(0, image.dimension, dtype=torch.float32)]
-    every = math.ceil((image.grid.size / MOST_VOXELS) ** (1 / image.dimension))
+def _voxels_at_risk(field: NeuralField | ComposedField, image: Image, mask: Image | None) -> Tensor:
+    """Return the centres `(N, D)`, world mm, of the voxels whose determinant is below `AT_RISK`."""
+    parts = [torch.zeros(0, image.dimension, dtype=torch.float32)]
+    interval = math.ceil((image.grid.size / MAX_VOXELS) ** (1 / image.dimension))
     for start, stop in image.grid.slabs():
-        thinned = (slice(None, None, every),) * (image.dimension - 1) + (slice(-start % every, None, every),)
-        points = image.grid.voxel_centres(start, stop)[thinned]
-        inside = ... if mask is None else slab_inside(mask, image.grid, start, stop)[thinned]
+        every = (slice(None, None, interval),) * (image.dimension - 1) + (slice(-start % interval, None, interval),)
+        points = image.grid.voxel_centres(start, stop)[every]
+        inside = ... if mask is None else slab_inside(mask, image.grid, start, stop)[every]
         points = points[inside].reshape(-1, image.dimension)
-        found.append(points[_determinants(field, points) < AT_RISK])
-    return torch.cat(found)
+        parts.append(points[_determinants(field, points) < AT_RISK])
+    return torch.cat(parts)
 
 
 @torch.no_grad()
-def _folded(field: NeuralField | ComposedField, points: Tensor) -> Tensor:
-    return _determinants(field, points) < LEAST
+def _is_folded(field: NeuralField | ComposedField, points: Tensor) -> Tensor:
+    return _determinants(field, points) < FOLDED
 
 
 def _determinants(field: NeuralField | ComposedField, points: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Step sizes over the fit, and when a level has done its work."""
+"""Step sizes over the fit, and the end of a level whose loss no longer falls."""
 
 from __future__ import annotations
 
@@ -9,57 +9,59 @@ from torch import Tensor
 
 from nephi.settings import Settings
 
-EVERY = 20  # steps between looks at the loss: each look waits for the device
+CHECK_INTERVAL = 20  # steps: on a GPU reading the loss waits for the device
 
 
 class Schedule:
-    """Walk through the planned steps of all levels.
+    """The planned steps of all levels.
 
-    The step size warms up linearly and falls along a cosine over the whole plan. A level whose loss no longer falls is
-    left early; the last level then skips to its final third, where the small steps settle the result.
+    The step size warms up linearly and falls along a cosine over the whole plan. A level whose loss no longer falls
+    ends early; the last level then skips to its final third, whose small steps refine the result.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.optimization = settings.optimization
+        self.settings = settings.optimization
         steps = [level.steps for level in settings.levels]
         self.ends = [sum(steps[: i + 1]) for i in range(len(steps))]
-        self.position = 0  # steps of the plan behind us, skipped ones included
+        self.position = 0  # number of planned steps before the next one, skipped ones included
         self._first_row = 0  # row of the loss history in which the level began
         self._skipped = False
 
-    def begin(self, level: int) -> tuple[float, float]:
-        """Return the share of the plan that lies behind the next step, and its step size."""
-        share = self.position / self.ends[-1]
-        if share < self.optimization.warmup:
-            return share, self.optimization.rate * (share + 1 / self.ends[-1]) / self.optimization.warmup
-        if not self.optimization.decay:
-            return share, self.optimization.rate
-        done = (share - self.optimization.warmup) / (1 - self.optimization.warmup)
-        return share, self.optimization.rate * 0.5 * (1 + math.cos(math.pi * done))
+    def next_step(self) -> tuple[float, float]:
+        """Return the fraction of the plan that is done before the next step, and the size of that step."""
+        settings, total = self.settings, self.ends[-1]
+        fraction = self.position / total
+        if fraction < settings.warmup:
+            return fraction, settings.rate * (fraction + 1 / total) / settings.warmup
+        if not settings.decay:
+            return fraction, settings.rate
+        decayed = (fraction - settings.warmup) / (1 - settings.warmup)
+        return fraction, settings.rate * 0.5 * (1 + math.cos(math.pi * decayed))
 
-    def checks(self) -> bool:
-        """Tell whether the loss is looked at after this step."""
-        return self.position % EVERY == EVERY - 1
+    def is_check(self) -> bool:
+        """Return whether the loss is read after this step."""
+        return self.position % CHECK_INTERVAL == CHECK_INTERVAL - 1
 
-    def goes_on(self, level: int, rows: list[Tensor]) -> bool:
-        """Count the step just done; tell whether the level has another one."""
+    def advance(self, level: int, rows: list[Tensor]) -> bool:
+        """Count the step just taken, the last of `rows`; return whether the level has another one."""
         self.position += 1
         end = self.ends[level]
-        if self.position % EVERY == 0 and self._plateau(rows, end - (self.ends[level - 1] if level else 0)):
+        planned = end - (self.ends[level - 1] if level else 0)
+        if self.position % CHECK_INTERVAL == 0 and self._is_plateau(rows, planned):
             if level < len(self.ends) - 1:
                 self.position = end
             elif not self._skipped:
                 self._skipped = True
-                self.position = max(self.position, end - (end - (self.ends[level - 1] if level else 0)) // 3)
+                self.position = max(self.position, end - planned // 3)
         if self.position >= end:
             self._first_row = len(rows)
         return self.position < end
 
-    def _plateau(self, rows: list[Tensor], planned: int) -> bool:
-        """Tell whether the mean loss of the last fifth of the level's steps is lower by less than the set share."""
-        window = max(EVERY, planned // 5)
-        if not self.optimization.plateau or len(rows) - self._first_row < 2 * window:
+    def _is_plateau(self, rows: list[Tensor], planned: int) -> bool:
+        """Return whether the mean loss of the level's last fifth of steps is lower by less than the set fraction."""
+        window = max(CHECK_INTERVAL, planned // 5)
+        if not self.settings.plateau or len(rows) - self._first_row < 2 * window:
             return False
         losses = torch.stack([row[0] for row in rows[-2 * window :]])
-        before, now = losses[:window].mean(), losses[window:].mean()
-        return bool(before - now < self.optimization.plateau * before.abs())
+        earlier, later = losses[:window].mean(), losses[window:].mean()
+        return bool(earlier - later < self.settings.plateau * earlier.abs())

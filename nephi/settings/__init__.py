@@ -1,7 +1,15 @@
 """The settings of a registration: frozen dataclasses, TOML, presets."""
 
 from nephi.settings.changes import in_millimetres, with_similarity
-from nephi.settings.objective import FitObjectiveSettings, ObjectiveSettings, TrainingObjectiveSettings
+from nephi.settings.objective import (
+    INVERSE_WEIGHTS,
+    PENALTY_WEIGHTS,
+    REGULARIZATION_WEIGHTS,
+    FitObjectiveSettings,
+    ObjectiveSettings,
+    TrainingObjectiveSettings,
+    check_weights,
+)
 from nephi.settings.registration import (
     INITIALS,
     AffineSettings,
@@ -25,6 +33,9 @@ from nephi.settings.toml import (
 
 __all__ = [
     "INITIALS",
+    "INVERSE_WEIGHTS",
+    "PENALTY_WEIGHTS",
+    "REGULARIZATION_WEIGHTS",
     "AffineSettings",
     "FitObjectiveSettings",
     "FitOptimizationSettings",
@@ -33,6 +44,7 @@ __all__ = [
     "ObjectiveSettings",
     "Settings",
     "TrainingObjectiveSettings",
+    "check_weights",
     "in_millimetres",
     "merged_tables",
     "plain_table",

@@ -13,6 +13,7 @@ from nephi.transforms.maps import (
     DisplacementMaps,
     MapPair,
     Maps,
+    Penalties,
     SingleMap,
     mean_penalties,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "MapPair",
     "Maps",
     "NumericalInverse",
+    "Penalties",
     "SingleMap",
     "Transform",
     "any_real_points",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,22 @@ from nephi.transforms.affine import AffineTransform
 from nephi.transforms.composite import Composite, composed, composed_with_jacobian
 from nephi.transforms.displacement import ContinuedDisplacement
 from nephi.transforms.transform import Transform
+
+
+class Penalties(Mapping[str, Tensor]):
+    """Scalars by name, each computed when it is read: an objective reads only those that it weighs."""
+
+    def __init__(self, functions: Mapping[str, Callable[[], Tensor]] | None = None) -> None:
+        self._functions = functions or {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._functions[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._functions)
+
+    def __len__(self) -> int:
+        return len(self._functions)
 
 
 class Maps(abc.ABC):
@@ -39,12 +56,12 @@ class Maps(abc.ABC):
     def one(self, pair: int) -> Transform:
         """Return the deformation of one pair as a `Transform`, on the CPU and detached: to be stored or refined."""
 
-    def penalties(self) -> Mapping[str, Tensor]:
+    def penalties(self) -> Penalties:
         """Return scalars that an objective may weigh beside what it computes from values and Jacobians, by name.
 
         `codes`: the mean |z| over the latent values of all pairs, where a map has some.
         """
-        return {}
+        return Penalties()
 
 
 class MapPair(NamedTuple):
@@ -55,15 +72,15 @@ class MapPair(NamedTuple):
 
     forward: Maps
     inverse: Maps | None = None
-    penalties: Mapping[str, Tensor] = {}
+    penalties: Mapping[str, Tensor] = Penalties()
 
 
 class SingleMap(Maps):
     """One transform as the maps of B = 1 pairs."""
 
-    def __init__(self, transform: Transform, penalties: Mapping[str, Tensor] | None = None) -> None:
+    def __init__(self, transform: Transform, penalties: Penalties | None = None) -> None:
         self.transform = transform
-        self._penalties = penalties or {}
+        self._penalties = penalties or Penalties()
 
     def __len__(self) -> int:
         return 1
@@ -80,7 +97,7 @@ class SingleMap(Maps):
         """Return the transform itself."""
         return self.transform
 
-    def penalties(self) -> Mapping[str, Tensor]:
+    def penalties(self) -> Penalties:
         """Return those given with the transform."""
         return self._penalties
 
@@ -165,15 +182,16 @@ class ComposedMaps(Maps):
         """Return the composition of one pair's transforms."""
         return Composite([member.one(pair) for member in self.members])
 
-    def penalties(self) -> Mapping[str, Tensor]:
+    def penalties(self) -> Penalties:
         """Return the means over the members that have the penalty."""
         return mean_penalties([member.penalties() for member in self.members])
 
 
-def mean_penalties(penalties: Sequence[Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+def mean_penalties(penalties: Sequence[Mapping[str, Tensor]]) -> Penalties:
     """Return each penalty's mean over the tables that have it."""
-    values: dict[str, list[Tensor]] = {}
-    for table in penalties:
-        for name, value in table.items():
-            values.setdefault(name, []).append(value)
-    return {name: torch.stack(each).mean() for name, each in values.items()}
+    names = dict.fromkeys(name for table in penalties for name in table)
+    return Penalties({name: partial(_mean_penalty, penalties, name) for name in names})
+
+
+def _mean_penalty(penalties: Sequence[Mapping[str, Tensor]], name: str) -> Tensor:
+    return torch.stack([table[name] for table in penalties if name in table]).mean()

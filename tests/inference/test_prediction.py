@@ -16,7 +16,7 @@ from nephi.images import Image
 from nephi.inference import Refinement, plan_prediction, predict
 from nephi.io import write_image
 from nephi.models import model_bytes, read_model, to_model_input, write_model
-from nephi.objective import compiled_objective
+from nephi.objective import fused_objective
 from nephi.settings import preset
 
 from ..models.predictions import SYSTEMS, grid_around, model, pair, picture
@@ -223,11 +223,11 @@ def test_dense_fields_are_refined_by_kernels(monkeypatch: pytest.MonkeyPatch) ->
     used: list[bool] = []
 
     def watched(fields: object, settings: object) -> object:
-        found = compiled_objective(fields, settings)
+        found = fused_objective(fields, settings)
         used.append(found is not None)
         return found
 
-    monkeypatch.setattr(fit, "compiled_objective", watched)
+    monkeypatch.setattr(fit, "fused_objective", watched)
     monkeypatch.setattr(fit, "add_gradient", lambda *_: pytest.fail("autograd was asked"))
     images = pair(3)
     for what in ("codes", "all"):

@@ -82,8 +82,8 @@ def test_every_other_voxel_of_a_huge_image_is_looked_at(image: Image, monkeypatc
     monkeypatch.setattr(module, "AT_RISK", 100.0)
     monkeypatch.setattr(Grid, "slabs", lambda grid: [(0, 7), (7, 22), (22, 36)])
     for most, every in ((10**6, 1), (360, 2), (160, 3)):
-        monkeypatch.setattr(module, "MOST_VOXELS", most)
+        monkeypatch.setattr(module, "MAX_VOXELS", most)
         expected = image.grid.voxel_centres()[::every, ::every].reshape(-1, 2)
-        found = module._squeezed(bent(image, 0.05), image, image.with_data(image.data + 1))
+        found = module._voxels_at_risk(bent(image, 0.05), image, image.with_data(image.data + 1))
         assert {tuple(p) for p in found.tolist()} == {tuple(p) for p in expected.tolist()}
         assert len(found) == len(expected)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nephi.optimize.schedule import EVERY, Schedule
+from nephi.optimize.schedule import CHECK_INTERVAL, Schedule
 from nephi.results import Registration
 from nephi.settings import FitOptimizationSettings, LevelSettings, Settings
 
@@ -23,12 +23,12 @@ def walk(settings: Settings, losses: Tensor) -> tuple[list[float], list[float], 
     for level in range(len(settings.levels)):
         count = 0
         for _ in range(settings.levels[level].steps):
-            share, rate = schedule.begin(level)
+            share, rate = schedule.next_step()
             shares.append(share)
             rates.append(rate)
             rows.append(losses[len(rows)].reshape(1))
             count += 1
-            if not schedule.goes_on(level, rows):
+            if not schedule.advance(level, rows):
                 break
         taken.append(count)
     return shares, rates, taken
@@ -68,17 +68,17 @@ def test_rates_stay_between_0_and_the_set_one(warmup: float) -> None:
 
 def test_a_plateau_ends_a_level_early() -> None:
     shares, _, taken = walk(settings_of([100, 100, 150]), FLAT)
-    # Two windows of a fifth of the level's steps (at least EVERY) are compared.
-    assert taken[0] == taken[1] == 2 * EVERY
+    # Two windows of a fifth of the level's steps (at least CHECK_INTERVAL) are compared.
+    assert taken[0] == taken[1] == 2 * CHECK_INTERVAL
     # The last level skips to its final third instead, where the small steps settle the result.
     assert taken[2] == 60 + 50
-    assert shares[2 * EVERY] == 100 / 350  # the plan goes on where the level ends, skipped steps included
+    assert shares[2 * CHECK_INTERVAL] == 100 / 350  # the plan goes on where the level ends, skipped steps included
     assert shares[-50] == 300 / 350
 
 
 def test_a_rising_loss_is_a_plateau() -> None:
     _, _, taken = walk(settings_of([100, 100]), torch.arange(1.0, 2001.0))
-    assert taken[0] == 2 * EVERY
+    assert taken[0] == 2 * CHECK_INTERVAL
 
 
 def test_plateau_0_never_ends_early() -> None:
@@ -103,10 +103,10 @@ def test_looks_at_the_loss_now_and_then() -> None:
     looks = []
     rows: list[Tensor] = []
     for step in range(100):
-        schedule.begin(0)
-        looks += [step] if schedule.checks() else []
+        schedule.next_step()
+        looks += [step] if schedule.is_check() else []
         rows.append(FALLING[step].reshape(1))
-        schedule.goes_on(0, rows)
+        schedule.advance(0, rows)
     assert looks == [19, 39, 59, 79, 99]
 
 
