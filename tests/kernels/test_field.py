@@ -1,4 +1,4 @@
-"""The kernel of neural fields against its twin in torch: values, Jacobians, and the gradients of everything."""
+"""Compare the kernel of neural fields with its torch twin: values, Jacobians and all gradients."""
 
 import copy
 from contextlib import nullcontext
@@ -30,18 +30,18 @@ def random_field(dimension: int, channels: int = 4) -> NeuralField:
 
 
 def points_in_and_around(field: NeuralField, count: int) -> Tensor:
-    """Points of which more than a third lie outside the field's box."""
+    """Return points of which more than a third lie outside of the field's box."""
     generator = torch.Generator().manual_seed(4)
     unit = 1.4 * torch.rand(count, field.dimension, generator=generator) - 0.2
     return torch.linalg.solve(field.domain.to_unit, (unit - field.domain.offset).T).T.contiguous()
 
 
 def twin(field: NeuralField) -> NeuralField:
-    """The same field in double precision, which torch computes."""
+    """Return the field in double precision, which torch computes."""
     return copy.deepcopy(field).double()
 
 
-def served(field: NeuralField) -> bool:
+def has_kernel(field: NeuralField) -> bool:
     return Compiled().arrays(field) is not None
 
 
@@ -51,26 +51,26 @@ def served(field: NeuralField) -> bool:
 def test_values_and_all_gradients_agree_with_the_twin(dimension: int, channels: int, count: int) -> None:
     field = random_field(dimension, channels)
     other = twin(field)
-    assert served(field) and not served(other)
+    assert has_kernel(field) and not has_kernel(other)
     generator = torch.Generator().manual_seed(5)
     x = points_in_and_around(field, max(count, 2))[:count]
-    up = (
+    upstream = (
         torch.randn(count, dimension, generator=generator),
         torch.randn(count, dimension, dimension, generator=generator),
     )
-    found = []
+    results = []
     for model, dtype in ((field, torch.float32), (other, torch.float64)):
         points = x.to(dtype, copy=True).requires_grad_()
         values, jacobians = model.value_and_jacobian(points)
-        ((values * up[0]).sum() + (jacobians * up[1]).sum()).backward()
-        found.append([values, jacobians, points.grad, *(p.grad for p in model.parameters())])
-    for ours, theirs in zip(*found, strict=True):
-        scale = float(theirs.detach().abs().max())
-        torch.testing.assert_close(ours.double(), theirs.double(), rtol=1e-4, atol=2e-4 * scale)
+        ((values * upstream[0]).sum() + (jacobians * upstream[1]).sum()).backward()
+        results.append([values, jacobians, points.grad, *(p.grad for p in model.parameters())])
+    for by_kernel, by_torch in zip(*results, strict=True):
+        scale = float(by_torch.detach().abs().max())
+        torch.testing.assert_close(by_kernel.double(), by_torch.double(), rtol=1e-4, atol=2e-4 * scale)
 
 
 @pytest.mark.parametrize("dimension", [2, 3])
-def test_values_alone_are_the_same(dimension: int) -> None:
+def test_values_without_jacobians_are_the_same(dimension: int) -> None:
     field = random_field(dimension)
     points = points_in_and_around(field, 50).requires_grad_()
     torch.testing.assert_close(field(points), field.value_and_jacobian(points)[0])
@@ -79,30 +79,30 @@ def test_values_alone_are_the_same(dimension: int) -> None:
     torch.testing.assert_close(by_value, by_both)
 
 
-def test_a_jacobian_alone_has_a_gradient() -> None:
+def test_the_gradient_of_jacobians_alone_agrees_with_the_twin() -> None:
     field = random_field(3)
     points = points_in_and_around(field, 20)
     field.value_and_jacobian(points)[1].square().sum().backward()
     other = twin(field)
     other.value_and_jacobian(points.double())[1].square().sum().backward()
-    for ours, theirs in zip(field.parameters(), other.parameters(), strict=True):
-        torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=1e-4, atol=1e-3)
+    for by_kernel, by_torch in zip(field.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(by_kernel.grad.double(), by_torch.grad, rtol=1e-4, atol=1e-3)
 
 
-def test_several_threads_give_the_same_bits() -> None:
+def test_results_are_independent_of_the_number_of_threads() -> None:
     field = random_field(3).requires_grad_(False)
     points = points_in_and_around(field, 50_000)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        alone = field(points)
+        single_threaded = field(points)
         torch.set_num_threads(3)
-        assert torch.equal(field(points), alone)
+        assert torch.equal(field(points), single_threaded)
     finally:
         torch.set_num_threads(threads)
 
 
-def test_a_point_at_nan_is_nan_and_its_neighbours_are_not() -> None:
+def test_a_nan_point_yields_nan_without_affecting_others() -> None:
     field = random_field(3).requires_grad_(False)
     points = points_in_and_around(field, 20)
     points[7, 1] = torch.nan
@@ -111,22 +111,22 @@ def test_a_point_at_nan_is_nan_and_its_neighbours_are_not() -> None:
     assert torch.isfinite(jacobians[:7]).all()
 
 
-def test_no_points_give_no_values() -> None:
+def test_empty_points_yield_empty_values() -> None:
     values, jacobians = random_field(2).value_and_jacobian(torch.zeros(0, 2))
     assert values.shape == (0, 2) and jacobians.shape == (0, 2, 2)
 
 
-def test_gradients_in_place_are_the_same_sums() -> None:
+def test_gradients_accumulated_in_place_are_the_same() -> None:
     pair = build_fields(FieldSettings(spacings=(30.0, 11.0)), oblique_grid(3), torch.Generator().manual_seed(3))
     x = points_in_and_around(pair.forward_field, 30)
-    found = []
+    results = []
     for in_place in (False, True):
         for parameter in pair.parameters():
-            parameter.grad = torch.ones_like(parameter)  # what is there already counts
+            parameter.grad = torch.ones_like(parameter)  # existing gradients are added to
         values, jacobians = pair.forward_field.value_and_jacobian(x)
         back = pair.inverse_field(values)
         with pair.gradients_in_place() if in_place else nullcontext():
             ((back - x).square().sum() + jacobians.square().sum()).backward()
-        found.append([p.grad for p in pair.parameters()])
-    torch.testing.assert_close(found[0], found[1])
-    assert any(bool((gradient != 1).any()) for gradient in found[0])
+        results.append([p.grad for p in pair.parameters()])
+    torch.testing.assert_close(results[0], results[1])
+    assert any(bool((gradient != 1).any()) for gradient in results[0])

@@ -1,4 +1,4 @@
-"""Without the compiled library everything is computed in torch."""
+"""Test that the compiled library is chosen by CPU and version, and that torch replaces it where it is missing."""
 
 import os
 import subprocess
@@ -26,15 +26,15 @@ def error_of_a_small_fit() -> float:
     return nephi.landmark_errors(result.transform, pair.landmarks).summary()["mean"]
 
 
-def test_a_fit_in_torch_ends_where_the_kernels_do(without_kernels: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_without_kernels_reaches_the_same_error(without_kernels: None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not kernels.available()
     in_torch = error_of_a_small_fit()
     monkeypatch.undo()
     assert kernels.available()
-    assert abs(in_torch - error_of_a_small_fit()) < 0.1  # mm; rounding grows over the steps
+    assert abs(in_torch - error_of_a_small_fit()) < 0.1  # mm; rounding errors grow over the steps
 
 
-def test_a_library_that_cannot_be_loaded_is_no_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_unloadable_library_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     broken = tmp_path / "_native.so"
     broken.write_bytes(b"not a library")
     spec = type("Spec", (), {"origin": str(broken)})()
@@ -42,17 +42,17 @@ def test_a_library_that_cannot_be_loaded_is_no_library(monkeypatch: pytest.Monke
     assert loading.library.__wrapped__() is None
 
 
-def test_it_is_told_what_the_kernels_were_built_for(built: str) -> None:
+def test_built_for_names_the_instruction_set(built: str) -> None:
     assert kernels.built_for() == loading.VECTORS[built]
 
 
-def test_a_library_of_another_version_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_of_another_version_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loading.library.__wrapped__() is not None
     monkeypatch.setattr(loading, "INTERFACE", loading.INTERFACE + 1)
     assert loading.library.__wrapped__() is None
 
 
-def test_it_installs_without_a_compiler(tmp_path: Path) -> None:
+def test_installation_succeeds_without_a_compiler(tmp_path: Path) -> None:
     environment = {**os.environ, "CC": "no-such-compiler"}
     command = [
         sys.executable,
@@ -64,7 +64,7 @@ def test_it_installs_without_a_compiler(tmp_path: Path) -> None:
         "--build-temp",
         tmp_path / "temp",
     ]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "no-such-compiler" in done.stderr + done.stdout
+    process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert "no-such-compiler" in process.stderr + process.stdout
     assert not list(tmp_path.rglob("*.so"))

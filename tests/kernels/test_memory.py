@@ -1,4 +1,4 @@
-"""No tensor becomes a pointer unless it is what C takes it for."""
+"""Test that tensors are verified before their addresses are passed to C."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from nephi.kernels.volume import TYPES, volume_in_order
 PACKAGE = Path(nephi.__file__).parent
 
 
-def test_addresses_are_taken_in_one_place() -> None:
-    found = {
+def test_addresses_are_taken_in_one_module() -> None:
+    modules = {
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in ("data_ptr", "ctypes", "const_data_ptr", "storage")
     }
-    # The second compares an address with that of a mapped file, and gives none to C.
-    assert found <= {"kernels/memory.py", "images/mapping.py"}
+    # images/mapping.py only compares an address with that of a mapped file.
+    assert modules <= {"kernels/memory.py", "images/mapping.py"}
 
 
 def misaligned(shape: tuple[int, ...]) -> Tensor:
-    """A float32 tensor whose memory begins 2 bytes beyond a multiple of 4."""
+    """Return a float32 tensor whose memory starts 2 bytes after a multiple of 4."""
     count = int(torch.tensor(shape).prod())
     return torch.frombuffer(bytearray(4 * count + 2), dtype=torch.float32, offset=2, count=count).reshape(shape)
 
 
-WRONG: dict[str, Callable[[Tensor], Tensor]] = {
+INVALID: dict[str, Callable[[Tensor], Tensor]] = {
     "float64": lambda x: x.double(),
     "float16": lambda x: x.half(),
     "bfloat16": lambda x: x.bfloat16(),
@@ -56,17 +56,17 @@ WRONG: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("kind", WRONG)
-def test_what_is_refused(kind: str) -> None:
-    good = torch.arange(12, dtype=torch.float32).reshape(4, 3)
-    assert address(good, "points", (4, 3)) == good.data_ptr()
+@pytest.mark.parametrize("kind", INVALID)
+def test_invalid_tensors_are_refused(kind: str) -> None:
+    valid = torch.arange(12, dtype=torch.float32).reshape(4, 3)
+    assert address(valid, "points", (4, 3)) == valid.data_ptr()
     with pytest.raises((TypeError, RuntimeError)) as error:
-        address(WRONG[kind](good), "points", (4, 3))
-    if kind != "sparse":  # torch refuses these itself
+        address(INVALID[kind](valid), "points", (4, 3))
+    if kind != "sparse":  # refused by torch
         assert "points: expected a tensor of float32 (4, 3), contiguous, in main memory, got " in str(error.value)
 
 
-def test_a_new_array_is_what_was_ordered() -> None:
+def test_allocate_ignores_the_default_dtype() -> None:
     torch.set_default_dtype(torch.float64)
     try:
         tensor, pointer = allocate(torch.zeros(1, dtype=torch.float32), (3, 2))
@@ -78,16 +78,16 @@ def test_a_new_array_is_what_was_ordered() -> None:
             allocate(other, (3, 2))
 
 
-def test_signs_are_written_out() -> None:
-    """The imaginary part of a conjugate is a view that only says that its sign is turned."""
-    turned = torch.complex(torch.zeros(5), torch.arange(5.0)).conj().imag
-    assert turned.is_neg() and not plain(turned).is_neg() and torch.equal(plain(turned), -torch.arange(5.0))
-    assert not is_readable(turned.reshape(1, 5), TYPES)
+def test_lazy_negative_signs_are_resolved() -> None:
+    """The imaginary part of a conjugate is a view with a lazy negative sign."""
+    negative = torch.complex(torch.zeros(5), torch.arange(5.0)).conj().imag
+    assert negative.is_neg() and not plain(negative).is_neg() and torch.equal(plain(negative), -torch.arange(5.0))
+    assert not is_readable(negative.reshape(1, 5), TYPES)
 
 
 def arrays(parameters: list[Tensor] | None = None, **changes: Tensor) -> FieldArrays:
-    """A field of two levels in 2-D: 3 by 2 and 5 by 4 cells, 4 channels, 6 hidden units."""
-    given = {
+    """Return a field of two levels in 2-D: 3 by 2 and 5 by 4 cells, 4 channels, 6 hidden units."""
+    tensors = {
         "cells": torch.tensor([[3, 2], [5, 4]]),
         "starts": torch.tensor([0, 12]),
         "to_unit": torch.eye(2) / 10,
@@ -96,15 +96,15 @@ def arrays(parameters: list[Tensor] | None = None, **changes: Tensor) -> FieldAr
         **changes,
     }
     shapes = (42, 4), (6, 8), (6,), (2, 6), (2,)
-    return FieldArrays(**given, parameters=tuple(parameters or [torch.randn(shape) for shape in shapes]))
+    return FieldArrays(**tensors, parameters=tuple(parameters or [torch.randn(shape) for shape in shapes]))
 
 
 POINTS = torch.rand(30, 2)
 PATCHES = torch.rand(7, 5)
 
 
-def a_field(**changes: Tensor) -> FieldArrays:
-    """The same with a parameter changed afterwards, as an optimiser or a caller may."""
+def with_parameters(**changes: Tensor) -> FieldArrays:
+    """Return the field with parameters replaced after construction, as by an optimiser."""
     field = arrays()
     names = ("table", "first", "first_bias", "last", "last_bias")
     field.parameters = tuple(changes.get(n, p) for n, p in zip(names, field.parameters, strict=True))
@@ -118,9 +118,9 @@ CALLS: dict[str, tuple[Tensor, Callable[[Tensor], object]]] = {
     "to_unit": (torch.eye(2) / 10, lambda x: arrays(to_unit=x)),
     "offset": (torch.zeros(2), lambda x: arrays(offset=x)),
     "amplitude": (torch.eye(2), lambda x: arrays(amplitude=x)),
-    "table": (torch.randn(42, 4), lambda x: kernels.field_values(a_field(table=x), POINTS, True)),
-    "first": (torch.randn(6, 8), lambda x: kernels.field_values(a_field(first=x), POINTS, False)),
-    "last bias": (torch.randn(2), lambda x: kernels.field_values(a_field(last_bias=x), POINTS, False)),
+    "table": (torch.randn(42, 4), lambda x: kernels.field_values(with_parameters(table=x), POINTS, True)),
+    "first": (torch.randn(6, 8), lambda x: kernels.field_values(with_parameters(first=x), POINTS, False)),
+    "last bias": (torch.randn(2), lambda x: kernels.field_values(with_parameters(last_bias=x), POINTS, False)),
     "inverse": (POINTS, lambda x: kernels.field_inverse(arrays(), x, POINTS, 1e-3, 5)),
     "inverse's start": (POINTS, lambda x: kernels.field_inverse(arrays(), POINTS, x, 1e-3, 5)),
     "up": (POINTS, lambda x: gradient(arrays(), x, None)),
@@ -164,22 +164,22 @@ def interpolate_patches(centres: Tensor, matrices: Tensor | None) -> object:
 
 @pytest.mark.parametrize("kind", ["float64", "float16", "int32", "shorter", "one more axis", "without a device"])
 @pytest.mark.parametrize("argument", CALLS)
-def test_every_argument_of_every_kernel_is_checked(argument: str, kind: str) -> None:
-    good, call = CALLS[argument]
-    call(good)
+def test_every_argument_of_every_kernel_is_verified(argument: str, kind: str) -> None:
+    valid, call = CALLS[argument]
+    call(valid)
     if kind == "one more axis" and argument == "interpolate":
         kind = "float64"  # points may have any number of axes
     if kind == "shorter" and argument in ("points", "interpolate", "cells", "starts", "centres"):
         kind = "float64"  # ... and any number
     with pytest.raises((TypeError, ValueError, RuntimeError, IndexError)):
-        call(WRONG[kind](good))
+        call(INVALID[kind](valid))
 
 
-def test_voxels_are_checked() -> None:
-    for bad in (torch.rand(4, 5).half(), torch.rand(4, 5).to("meta"), torch.rand(4), torch.rand(2, 2, 2, 2)):
+def test_voxels_are_verified() -> None:
+    for invalid in (torch.rand(4, 5).half(), torch.rand(4, 5).to("meta"), torch.rand(4), torch.rand(2, 2, 2, 2)):
         with pytest.raises(TypeError, match=r"voxels: expected a 2-D or 3-D array of float32 or .* got "):
-            volume_in_order(bad, None, list(range(bad.ndim)))
-        assert not kernels.can_read_through(bad)
+            volume_in_order(invalid, None, list(range(invalid.ndim)))
+        assert not kernels.can_read_through(invalid)
     with pytest.raises(TypeError, match="without gaps"):
         kernels.smooth(torch.rand(4, 10)[:, ::2], None, [torch.eye(4), torch.eye(5)])
     with pytest.raises(TypeError, match=r"matrices: expected .* columns"):
@@ -189,7 +189,7 @@ def test_voxels_are_checked() -> None:
 
 
 @pytest.mark.parametrize(
-    "other",
+    "convert",
     [
         lambda x: x.half(),
         lambda x: x.bfloat16(),
@@ -203,21 +203,21 @@ def test_voxels_are_checked() -> None:
     ],
     ids=["half", "bfloat16", "int64", "int8", "fortran", "gaps", "misaligned", "copied sign", "lazy sign"],
 )
-def test_images_of_any_kind_are_read_right(other: Callable[[Tensor], Tensor]) -> None:
-    """By a kernel, or in torch where none serves."""
+def test_images_in_any_memory_format_are_read_correctly(convert: Callable[[Tensor], Tensor]) -> None:
+    """By a kernel, or in torch for unsupported formats."""
     voxels = torch.randint(0, 100, (6, 7), generator=torch.Generator().manual_seed(0)).float()
     grid = nephi.Grid.from_spacing((6, 7), (1.5, 2.0))
     points = torch.rand(40, 2, generator=torch.Generator().manual_seed(1)) * torch.tensor([8.0, 13.0])
-    usual, odd = Image(voxels, grid), Image(other(voxels), grid)
+    image, converted = Image(voxels, grid), Image(convert(voxels), grid)
     offsets = torch.tensor([[0.0, 0.0], [0.4, -0.3], [-0.6, 0.5]])
-    for ask in (lambda s: s(points), lambda s: s.patches(points, offsets)):
-        torch.testing.assert_close(ask(ImageSampler(odd)), ask(ImageSampler(usual)), rtol=0, atol=2e-4)
-    torch.testing.assert_close(smoothed(odd, 2.0).data, smoothed(usual, 2.0).data, rtol=1e-5, atol=1e-4)
-    assert odd.foreground.voxels == usual.foreground.voxels
+    for sample in (lambda s: s(points), lambda s: s.patches(points, offsets)):
+        torch.testing.assert_close(sample(ImageSampler(converted)), sample(ImageSampler(image)), rtol=0, atol=2e-4)
+    torch.testing.assert_close(smoothed(converted, 2.0).data, smoothed(image, 2.0).data, rtol=1e-5, atol=1e-4)
+    assert converted.foreground.voxels == image.foreground.voxels
 
 
-def test_checking_costs_next_to_nothing() -> None:
-    """A step of a fit takes a hundred addresses, in a millisecond: 5 microseconds each would be felt."""
+def test_verification_is_fast() -> None:
+    """A step of a fit verifies a hundred addresses in a millisecond, so 5 microseconds each would slow it down."""
     points = torch.rand(512, 3)
     seconds = min(timeit.repeat(lambda: address(points, "points", (512, 3)), number=1000, repeat=7)) / 1000
     assert seconds < 2e-5
