@@ -43,6 +43,6 @@ def jacobian_product(outer: Tensor, inner: Tensor) -> Tensor:
 
     An `outer` that is one matrix expanded to all points, as that of an affine map, takes a third of the time.
     """
-    if outer.ndim > 2 and not any(outer.stride()[:-2]):
+    if outer.ndim > 2 and outer.numel() > 0 and not any(outer.stride()[:-2]):
         return torch.einsum("ij,...jk->...ik", outer[(0,) * (outer.ndim - 2)], inner)
     return outer @ inner

@@ -37,3 +37,9 @@ def test_chains_of_one_dimension_only() -> None:
         Composite([AffineTransform.identity(2), AffineTransform.identity(3)])
     with pytest.raises(DataError, match="none"):
         Composite([])
+
+
+def test_no_points() -> None:
+    shift = AffineTransform.translation(torch.ones(3, dtype=torch.float64))
+    values, jacobians = Composite([shift, shift]).value_and_jacobian(torch.zeros(0, 3, dtype=torch.float64))
+    assert values.shape == (0, 3) and jacobians.shape == (0, 3, 3)
