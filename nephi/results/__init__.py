@@ -1,8 +1,9 @@
-"""The result of a registration: its transform, its files, its checks."""
+"""Result of a registration: the transform, its files, and checks of its plausibility."""
 
 from nephi.results.checks import check_folding, check_result
+from nephi.results.output_folder import OUTPUTS, check_output_folder, require_exportable
 from nephi.results.registration import Registration
-from nephi.results.saving import OUTPUTS, check_output_folder, require_exportable, save_registration
+from nephi.results.saving import save_registration
 from nephi.results.transform_files import (
     describe_transform,
     outside_value,

@@ -1,4 +1,4 @@
-"""Whether the result of a registration is plausible: stretching, folding, and what the images have in common."""
+"""Plausibility of a registration: stretching of the affine part, folding, and agreement of the images."""
 
 from __future__ import annotations
 
@@ -17,34 +17,33 @@ from nephi.preparation import Pair
 from nephi.sampling import GridPoints, patch_offsets, point_source
 from nephi.transforms import AffineTransform, Transform
 
-POINTS = 5000  # in the fixed mask, and as many over the whole grid
-STRETCH = (0.5, 2.0)  # singular values of what the affine fit added to its start
-FOLDED = 0.01  # of the mask (or of the grid, without one)
-BEYOND = 0.1  # of the grid, outside of the mask included
-UNRELATED = 0.02  # of the joint entropy is shared; noise and noise: 0.01, T1 and T2 of a neck: 0.03, two CTs: 0.25
-LOST = 0.8  # of the information shared before; what is shared varies by 5 % with the interpolation alone
-LEAST_OVERLAP = 0.2  # of the points before: of fewer the information is not comparable
+POINTS = 5000  # in the fixed mask, and the same number in the whole grid
+STRETCH = (0.5, 2.0)  # singular values of the affine part relative to the initial alignment
+MOST_FOLDED = 0.01  # fraction of the mask (without one, of the grid)
+MOST_FOLDED_GRID = 0.1  # fraction of the whole grid
+UNRELATED = 0.02  # agreement; noise and noise: 0.01, T1 and T2 of a neck: 0.03, two CTs: 0.25
+DECREASE = 0.8  # times the agreement before; interpolation alone changes it by 5 %
+LEAST_OVERLAP = 0.2  # fraction of the points before; agreement at fewer points is not comparable
 INVERTED = -0.3  # correlation
-LEAST_FRONT = 0.05  # of the points that are above the background in both images: of fewer a correlation says nothing
-BACKGROUND = 0.02  # of the window, above the smallest of the compared values
-LITTLE_GAIN = (
-    1.5  # times the information before: a fit that aligns gains more, one that turns bright onto dark does not
-)
-HEADERS = "as the headers place them"
-OTHER_CONTRAST = "try --preset multimodal, --similarity mind or --similarity nmi, another one than was used"
+LEAST_FOREGROUND = 0.05  # fraction of the points in the foreground of both images, for a meaningful correlation
+BACKGROUND = 0.02  # fraction of the window, above the minimum of the compared values
+LITTLE_GAIN = 1.5  # times the agreement before; correct fits gain more, fits that map bright to dark do not
+START = "at the initial alignment"
+HEADERS = "in the position given by the headers"
+OTHER_CONTRAST = "try --preset multimodal, --similarity mind or --similarity nmi, unless already used"
 ADVICE = (
-    "check that both images show the same; give masks, another --initial (moments, centers or none) or --transform "
-    f"rigid; for images of different contrast {OTHER_CONTRAST}"
+    "check that both images show the same anatomy; try masks, another --initial (moments, centers or none) or "
+    f"--transform rigid; for images of different contrast {OTHER_CONTRAST}"
 )
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How images agree at matching points inside both: share of points, mutual information, correlations.
+    """Agreement of two images at corresponding points inside both.
 
-    `information` is the mutual information in units of the joint entropy, 0 for unrelated images, whatever their
-    contrasts. `correlations` are of all points, and of those above the background in both, which
-    may be dark in both whatever their contrasts.
+    `overlap` is the fraction of these points, `information` the mutual information divided by the joint entropy: 0 for
+    unrelated images of any contrast. `correlations` are of all points, and of those in the foreground of both, because
+    the background may be dark in both whatever their contrasts.
     """
 
     overlap: float
@@ -55,12 +54,13 @@ class Agreement:
 def check_result(
     pair: Pair, start: AffineTransform, stored: StoredTransform, smoothing: float, trusts_headers: bool, seed: int
 ) -> None:
-    """Check affine part, folding and agreement of a registration that began at `start`, each with a warning.
+    """Check affine part, folding and agreement of a registration, and issue warnings.
 
-    Where `trusts_headers` is false, a start was given because the headers are wrong, and they are no yardstick.
+    `start` is the initial alignment, `smoothing` (mm) that of the compared intensities. `trusts_headers` is false if
+    the user gave the initial alignment as a transform: the headers may then be wrong, and are not compared.
     """
     generator = torch.Generator().manual_seed(seed)
-    before: dict[str, Transform] = {"at the start": start}
+    before: dict[str, Transform] = {START: start}
     if trusts_headers:
         before[HEADERS] = AffineTransform.identity(pair.fixed.dimension)
     check_affine(start, stored.affine)
@@ -69,30 +69,37 @@ def check_result(
 
 
 def check_affine(start: AffineTransform, affine: AffineTransform) -> None:
-    """Issue a `PlausibilityWarning` when `affine` mirrors its start, or changes lengths as no anatomy does."""
-    added = torch.linalg.solve(start.matrix[:-1, :-1], affine.matrix[:-1, :-1])
-    stretches = torch.linalg.svdvals(added).tolist()
+    """Issue a `PlausibilityWarning` if `affine` reflects or stretches implausibly, relative to `start`."""
+    relative = torch.linalg.solve(start.matrix[:-1, :-1], affine.matrix[:-1, :-1])
+    stretches = torch.linalg.svdvals(relative).tolist()
     found, (least, most) = ", ".join(f"{s:.2f}" for s in stretches), STRETCH
-    if float(torch.linalg.det(added)) <= 0:
+    if float(torch.linalg.det(relative)) <= 0:
         _warn(
-            f"affine part: expected no mirror image of the start, found one (it changes lengths by {found}); {ADVICE}"
+            "affine part: expected no reflection relative to the initial alignment, found one (singular values "
+            f"{found}); {ADVICE}"
         )
     elif min(stretches) < least or max(stretches) > most:
-        _warn(f"affine part: expected that it changes lengths by {least:g} to {most:g} times, found {found}; {ADVICE}")
+        _warn(
+            f"affine part: expected singular values of {least:g} to {most:g} relative to the initial alignment, found "
+            f"{found}; {ADVICE}"
+        )
 
 
 @torch.no_grad()
 def check_folding(pair: Pair, transform: Transform, generator: torch.Generator) -> None:
-    """Issue a `PlausibilityWarning` when `transform` folds at random points of the fixed mask, or of the whole grid."""
+    """Issue a `PlausibilityWarning` if `transform` folds at random points of the fixed mask, or of the whole grid."""
     whole = f"of the grid of {pair.fixed.name}"
-    masked = whole if pair.fixed_mask is None else f"inside {pair.fixed_mask.name}"
-    sources = (point_source(pair.fixed, pair.fixed_mask), FOLDED, masked), (GridPoints(pair.fixed.grid), BEYOND, whole)
+    region = whole if pair.fixed_mask is None else f"inside {pair.fixed_mask.name}"
+    sources = (
+        (point_source(pair.fixed, pair.fixed_mask), MOST_FOLDED, region),
+        (GridPoints(pair.fixed.grid), MOST_FOLDED_GRID, whole),
+    )
     for source, most, where in sources:
         _, jacobians = transform.value_and_jacobian(source.draw(POINTS, generator))
         folded = float((determinant(jacobians) <= 0).float().mean())
         if folded > most:
-            problem = f"expected folding at {100 * most:g} % of the points {where} at most, found {100 * folded:.2g} %"
-            _warn(f"transform: {problem}; raise objective.gradicon, or check that both images show the same")
+            problem = f"expected folding at {100 * most:g} % or less of the points {where}, found {100 * folded:.2g} %"
+            _warn(f"transform: {problem}; increase objective.gradicon, or check that both images show the same anatomy")
             return
 
 
@@ -100,44 +107,45 @@ def check_folding(pair: Pair, transform: Transform, generator: torch.Generator) 
 def check_agreement(
     pair: Pair, before: Mapping[str, Transform], transform: Transform, smoothing: float, generator: torch.Generator
 ) -> None:
-    """Issue a `PlausibilityWarning` when the aligned images are unrelated, or agree less or otherwise than `before`.
+    """Issue a `PlausibilityWarning` if the aligned images are unrelated, agree less than `before`, or invert contrast.
 
-    Otherwise: bright was dark in the other image, and is bright now, with hardly more information than before.
+    Contrast is inverted if the correlation changes from negative to positive with hardly any gain in information.
 
-    Compared is their mutual information at random points of the fixed mask (without one, of the grid), of intensities
-    averaged over about `smoothing` mm, under `transform` and under each transform of `before`, named by what it is.
+    `Agreement` is measured at random points of the fixed mask (without one, of the grid) for intensities averaged over
+    about `smoothing` mm, under `transform` and under each transform of `before`, whose keys describe them in messages.
     """
     points = point_source(pair.fixed, pair.fixed_mask).draw(POINTS, generator)
     agreement = _Comparison(pair, points, smoothing)
-    earlier, after = {name: agreement(t) for name, t in before.items()}, agreement(transform)
-    comparable = {name: found for name, found in earlier.items() if found.overlap >= LEAST_OVERLAP}
-    best, where = max(((found.information, name) for name, found in comparable.items()), default=(0.0, ""))
-    opposite = [min(values) for values in zip(*(found.correlations for found in comparable.values()), strict=True)]
-    inverted = min(opposite, default=0.0) < INVERTED
-    advice = f"what is bright in one is dark in the other: {OTHER_CONTRAST}" if inverted else ADVICE
-    if where == HEADERS and not inverted:
-        advice = f"give --initial none, which starts from the headers, where they agree by {best:.3f}; {advice}"
+    after = agreement(transform)
+    earlier = {name: agreement(each) for name, each in before.items()}
+    earlier = {name: each for name, each in earlier.items() if each.overlap >= LEAST_OVERLAP}
+    best, position = max(((each.information, name) for name, each in earlier.items()), default=(0.0, ""))
+    lowest = [min(values) for values in zip(*(each.correlations for each in earlier.values()), strict=True)]
+    inverted = min(lowest, default=0.0) < INVERTED
+    advice = f"bright structures of one image are dark in the other: {OTHER_CONTRAST}" if inverted else ADVICE
+    if position == HEADERS and not inverted:
+        advice = f"try --initial none (agreement by the headers: {best:.3f}); {advice}"
     if after.information < UNRELATED:
-        problem = f"expected images that have something in common once they are aligned, found {after.information:.3f}"
-        problem += " (mutual information over joint entropy; unrelated images: up to 0.02)"
-    elif after.information < LOST * best:
-        problem = f"expected that they agree more after the registration, found {after.information:.3f} after"
-        problem += f" and {best:.3f} {where} (mutual information over joint entropy)"
-    elif after.information < LITTLE_GAIN * best and _turned(opposite, after.correlations):
-        problem = "expected that bright stays on bright or on dark, found that it was on dark before the registration "
-        problem += f"and is on bright after it (correlation {min(opposite):.2f} and {max(after.correlations):.2f})"
+        problem = f"expected related images, found an agreement of {after.information:.3f} after the registration "
+        problem += "(mutual information over joint entropy; unrelated images: up to 0.02)"
+    elif after.information < DECREASE * best:
+        problem = f"expected a higher agreement after the registration, found {after.information:.3f} after it "
+        problem += f"and {best:.3f} {position} (mutual information over joint entropy)"
+    elif after.information < LITTLE_GAIN * best and _sign_changed(lowest, after.correlations):
+        problem = f"expected correlations of the same sign before and after the registration, found {min(lowest):.2f} "
+        problem += f"and {max(after.correlations):.2f}: bright structures are mapped to dark ones"
     else:
         return
     _warn(f"{pair.fixed.name} and {pair.moving.name}: {problem}; {advice}")
 
 
-def _turned(before: Sequence[float], after: Sequence[float]) -> bool:
-    """Return whether one of the correlations was clearly negative and is clearly positive."""
+def _sign_changed(before: Sequence[float], after: Sequence[float]) -> bool:
+    """Return whether one of the correlations changed from clearly negative to clearly positive."""
     return any(low < INVERTED and high > -INVERTED for low, high in zip(before, after, strict=True))
 
 
 class _Comparison:
-    """The fixed image's intensities at points, to compare with those of the moving image where a transform goes."""
+    """Intensities of the fixed image at points, to be compared with the moving image under several transforms."""
 
     def __init__(self, pair: Pair, points: Tensor, smoothing: float) -> None:
         self.points = points
@@ -146,14 +154,14 @@ class _Comparison:
         self.values = ImageSampler(pair.fixed, pair.fixed_window).patches(points, self.offsets).mean(dim=1)
 
     def __call__(self, transform: Transform) -> Agreement:
-        moved, jacobians = (result.float().contiguous() for result in transform.value_and_jacobian(self.points))
-        inside = self.moving.contains(moved).float()
-        values = self.moving.patches(moved, self.offsets, jacobians).mean(dim=1)
-        front = inside * (self.values > self.values.min() + BACKGROUND) * (values > values.min() + BACKGROUND)
+        warped, jacobians = (result.float().contiguous() for result in transform.value_and_jacobian(self.points))
+        inside = self.moving.contains(warped).float()
+        values = self.moving.patches(warped, self.offsets, jacobians).mean(dim=1)
+        foreground = inside * (self.values > self.values.min() + BACKGROUND) * (values > values.min() + BACKGROUND)
         compared = self.values[:, None], values[:, None]
-        whole, clear = (1 - float(ncc(*compared, weights)) for weights in (inside, front))
-        correlations = whole, clear if float(front.mean()) > LEAST_FRONT else 0.0
-        information = max(0.0, 1 - float(nmi(*compared, inside)))  # rounding takes that of constants below 0
+        whole, restricted = (1 - float(ncc(*compared, weights)) for weights in (inside, foreground))
+        correlations = whole, restricted if float(foreground.mean()) > LEAST_FOREGROUND else 0.0
+        information = max(0.0, 1 - float(nmi(*compared, inside)))  # negative by rounding for constant images
         return Agreement(float(inside.mean()), information, correlations)
 
 

@@ -1,4 +1,4 @@
-"""The result of registering one pair of images."""
+"""Result of registering one pair of images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from nephi.geometry import PointPairs
 from nephi.images import LABEL_INTERPOLATIONS, Image, resample, warn_of_units
 from nephi.preparation import Pair
 from nephi.report import notebook_html
-from nephi.results.saving import OUTPUTS, save_registration
+from nephi.results.output_folder import OUTPUTS
+from nephi.results.saving import save_registration
 from nephi.runtime import Usage
 from nephi.settings import Settings
 from nephi.transforms import Transform
@@ -23,9 +24,9 @@ from nephi.transforms import Transform
 class Registration:
     """The result of `register`, or of a prediction.
 
-    `stored` is what goes into `transform.nephi`; `history` has for each step a row of the level (counted from 0), the
-    loss and its terms; `usage` the seconds of each stage; `warnings` the texts of every `DataWarning` about the images,
-    their masks and the result.
+    `stored` is the content of `transform.nephi`; `history` has one row per step: the level (from 0), the loss and its
+    terms; `usage` the seconds of each stage; `warnings` the texts of all `DataWarning`s about the images, their masks
+    and the result.
     """
 
     stored: StoredTransform
@@ -48,10 +49,10 @@ class Registration:
         return self.stored.inverse
 
     def warp(self, image: Image, interpolation: str = "linear", outside: float | None = None) -> Image:
-        """Return an image from the moving side (the moving image, its labels, ...) on the fixed grid.
+        """Resample an image in the moving image's world (the moving image, its labels, ...) on the fixed grid.
 
-        `outside` is the value of voxels from outside the image; by default 0 with the interpolations for labels,
-        `label` and `nearest`, and the settings' `image.outside` with the others.
+        `outside` is the value of voxels outside the image; by default 0 with the interpolations for labels, `label` and
+        `nearest`, and `image.outside` of the settings with the others.
         """
         if image.dimension != self.transform.dimension:
             raise UsageError(
@@ -73,19 +74,19 @@ class Registration:
     ) -> Mapping[str, Any]:
         """Write transform, displacement fields, warped image and report to `folder`; return the report.
 
-        All files appear together: a missing folder in one rename, in an existing one older results go before the first
-        new one comes, and report.json comes last.
+        A new folder is created by one rename, with all files. In an existing folder, earlier results are deleted before
+        the first new file is moved into it; report.json is moved last.
 
-        `outputs` chooses among them by the names in `nephi.results.OUTPUTS`; folding and inverse consistency are
-        measured where `warp`, `warped` or `report` is chosen. The errors of `landmarks` (world mm, RAS) and the overlap
-        of `labels` (fixed, moving), which measure the result and do not guide it, are added to the report. `page`
-        computes the text of report.html from the report (`nephi.report.page_html`), to be written with the others.
+        `outputs` selects files by the names in `nephi.results.OUTPUTS`; folding and inverse consistency are measured if
+        it includes `warp`, `warped` or `report`. The errors of `landmarks` (world mm, RAS) and the overlap of `labels`
+        (fixed, moving) are added to the report; they do not influence the result. `page` returns the text of
+        report.html, given the report (`nephi.report.page_html`).
 
-        Raises `DataError` for a folder that cannot be written, or is not empty and `overwrite` is false, and for
-        landmarks or labels of another dimension; `UsageError` for unknown outputs or none.
+        Raises `DataError` for a folder that cannot be written, or is not empty while `overwrite` is false, and for
+        landmarks or labels of another dimension; `UsageError` for unknown or empty outputs.
         """
         return save_registration(self, Path(folder), overwrite, landmarks, outputs, labels, page)
 
     def _repr_html_(self) -> str:
-        """Return what a notebook displays: checkerboards before and after, and a few numbers."""
+        """Return HTML for notebooks: checkerboards before and after, and the main measures."""
         return notebook_html(self)

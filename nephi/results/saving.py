@@ -1,67 +1,40 @@
-"""Writing a registration's files."""
+"""Write the files of a registration, and measure its quality while writing."""
 
 from __future__ import annotations
 
 import json
-import os
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
+import torch
+
 from nephi.errors import DataError, UsageError, collected_warnings
-from nephi.geometry import PointPairs
-from nephi.images import Image
-from nephi.io import check_output_file, real_path, replacing_files, require_perpendicular, settle_abandoned
-from nephi.metrics import Evaluation, check_landmark_errors, check_landmarks, dice, landmark_errors
+from nephi.fields import nephi_bytes
+from nephi.geometry import Grid, PointPairs
+from nephi.images import Image, Resampler
+from nephi.io import DisplacementWriter, replacing_files, slab_writer
+from nephi.metrics import (
+    Evaluation,
+    StreamingFoldingStatistics,
+    StreamingInverseError,
+    check_landmark_errors,
+    check_landmarks,
+    dice,
+    landmark_errors,
+    slab_inside,
+)
 from nephi.report import PAGE, RegistrationResult
-from nephi.results.writing import write_results
+from nephi.results.output_folder import FILE_NAMES, OUTPUTS, check_output_folder, require_exportable
 from nephi.runtime import cpu_threads, peak_memory_mb
 from nephi.settings import settings_table
+from nephi.transforms import Transform, displacement_slabs
 
-OUTPUTS: Mapping[str, str] = MappingProxyType(
-    {
-        "transform": "transform.nephi",
-        "warp": "warp.nii.gz",
-        "inverse": "inverse_warp.nii.gz",
-        "warped": "warped.nii.gz",
-        "report": "report.json",
-    }
-)
-"""What a registration can be saved as, and the files' names."""
-# In the order in which they appear: where report.json is, all the others are.
-NAMES = (*(name for name in OUTPUTS.values() if name != OUTPUTS["report"]), PAGE, OUTPUTS["report"])
-
-
-def check_output_folder(folder: Path, overwrite: bool, inputs: Iterable[str | Path] = ()) -> None:
-    """Raise `DataError` unless results can be written to `folder`: to be called before the work, not after it.
-
-    None of the `inputs` may lie where a result goes, or an older one is removed: it would be lost. What killed
-    processes left in the folder is removed.
-    """
-    settle_abandoned(folder)
-    if os.path.exists(folder) and not os.path.isdir(folder):
-        raise DataError(f"{folder}: expected a folder for the results, found a file")
-    if os.path.isdir(folder) and any(folder.iterdir()) and not overwrite:
-        raise DataError(f"{folder}: the output folder is not empty; choose another, or give --overwrite")
-    taken = [name for name in NAMES if os.path.exists(folder / name) and not os.path.isfile(folder / name)]
-    if taken:
-        raise DataError(f"{folder / taken[0]}: expected a place for a result, found a folder or device; move it away")
-    for name in NAMES:
-        if (folder / name).is_symlink():
-            check_output_file(folder / name)  # a link may lead to a folder that is missing
-    places = {real_path(folder / name) for name in NAMES}
-    for path in map(Path, inputs):
-        if real_path(path) in places:
-            raise DataError(f"{path}: is given as an input, and lies where a result goes; choose another output folder")
-    with replacing_files(folder, ()):
-        pass
-
-
-def require_exportable(image: Image) -> None:
-    """Raise `DataError` for an image whose grid no displacement field can lie on: asked before the work, too."""
-    require_perpendicular(image.grid, image.name, "a displacement field on its grid")
+INVERSE_QUANTUM = 2.0**-12  # mm; inverses are exact to 0.001 mm, so rounding must be finer
+INVERSE_POINTS = 200_000  # voxels at which the inverse error is measured: enough for four digits of its mean
 
 
 def save_registration(
@@ -73,25 +46,25 @@ def save_registration(
     labels: tuple[Image, Image] | None = None,
     page: Callable[[Mapping[str, Any]], str] | None = None,
 ) -> Mapping[str, Any]:
-    """Write the `outputs` of a registration to `folder`, all together or none; return the report.
+    """Write the `outputs` of a registration to `folder`, all or none; return the report.
 
-    `page` computes the text of report.html from the report. Results of an earlier registration that are not among the
-    new ones are removed: they would not belong to them.
+    `page` returns the text of report.html, given the report. Files of an earlier registration that are not replaced are
+    deleted, because they would not match the new ones. See `Registration.save` for the errors.
     """
     unknown = [name for name in outputs if name not in OUTPUTS]
     if unknown or not outputs:
         raise UsageError(f"outputs: expected some of {', '.join(OUTPUTS)}, found {', '.join(unknown) or 'none'}")
     pair = registration.pair
-    given = (pair.fixed, pair.moving, pair.fixed_mask, pair.moving_mask)
-    check_output_folder(folder, overwrite, [image.name for image in given if image is not None and image.name])
+    inputs = (pair.fixed, pair.moving, pair.fixed_mask, pair.moving_mask)
+    check_output_folder(folder, overwrite, [image.name for image in inputs if image is not None and image.name])
     _require_dimension(registration, landmarks, labels)
     for image in (pair.fixed, pair.moving):
         require_exportable(image)
-    with collected_warnings() as found, replacing_files(folder, NAMES) as work:
+    with collected_warnings() as issued, replacing_files(folder, FILE_NAMES) as temporary:
         if landmarks is not None:
             check_landmarks(landmarks, pair.fixed.grid, pair.moving.grid)
         with registration.usage.stage("export"), cpu_threads(registration.settings.threads):
-            measured = write_results(registration, {name: work / OUTPUTS[name] for name in outputs})
+            measured = _write_outputs(registration, {name: temporary / OUTPUTS[name] for name in outputs})
         if landmarks is not None:
             errors = landmark_errors(registration.transform, landmarks)
             check_landmark_errors(registration.transform, landmarks, errors)
@@ -99,11 +72,11 @@ def save_registration(
         if labels is not None:
             after, before = dice(*labels, registration.transform), dice(*labels, lambda points: points)
             measured |= Evaluation(dice=after, dice_before=before).table()
-        report = _report(registration, measured, found)
+        report = _report(registration, measured, issued)
         if "report" in outputs:
-            (work / OUTPUTS["report"]).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            (temporary / OUTPUTS["report"]).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         if page is not None:
-            (work / PAGE).write_bytes(page(report).encode("utf-8", "backslashreplace"))
+            (temporary / PAGE).write_bytes(page(report).encode("utf-8", "backslashreplace"))
     return report
 
 
@@ -113,21 +86,23 @@ def _require_dimension(
     expected = registration.transform.dimension
     for image in labels or ():
         if image.dimension != expected:
-            raise DataError(f"{image.name}: expected {expected}-D labels as the images are, found {image.dimension}-D")
+            raise DataError(
+                f"{image.name}: expected {expected}-D labels, like the images, found {image.dimension}-D ones"
+            )
     if landmarks is not None and (landmarks.fixed.dimension != expected or len(landmarks) == 0):
         raise DataError(
-            f"landmarks: expected {expected}-D pairs as the images are, found {len(landmarks)} "
+            f"landmarks: expected {expected}-D pairs, like the images, found {len(landmarks)} "
             f"{landmarks.fixed.dimension}-D ones"
         )
 
 
-def _report(registration: RegistrationResult, measured: Mapping[str, Any], found: Iterable[str]) -> dict[str, Any]:
-    """Return the content of report.json; equal runs differ in `usage` alone."""
+def _report(registration: RegistrationResult, measured: Mapping[str, Any], issued: Iterable[str]) -> dict[str, Any]:
+    """Return the content of report.json; reports of equal runs differ only in `usage`."""
     stages = registration.usage.stages
-    fitted = [stages[name] for name in ("affine", "predict", "fit") if name in stages]
+    computed = [stages[name] for name in ("affine", "predict", "fit") if name in stages]
     return {
         **registration.stored.about,
-        "warnings": list(dict.fromkeys([*registration.warnings, *found])),
+        "warnings": list(dict.fromkeys([*registration.warnings, *issued])),
         "fixed": registration.pair.fixed.name,
         "moving": registration.pair.moving.name,
         "affine_matrix_ras": registration.stored.affine.matrix.tolist(),
@@ -135,8 +110,8 @@ def _report(registration: RegistrationResult, measured: Mapping[str, Any], found
         "settings": settings_table(registration.settings),
         "usage": {
             "stages": stages,
-            "affine_and_fit_cpu_s": sum(stage["cpu_s"] for stage in fitted),
-            "affine_and_fit_wall_s": sum(stage["wall_s"] for stage in fitted),
+            "affine_and_fit_cpu_s": sum(stage["cpu_s"] for stage in computed),
+            "affine_and_fit_wall_s": sum(stage["wall_s"] for stage in computed),
             "process_cpu_s": time.process_time(),
             "peak_memory_mb": peak_memory_mb(),
             "peak_gpu_memory_mb": registration.gpu_memory_mb,
@@ -145,3 +120,57 @@ def _report(registration: RegistrationResult, measured: Mapping[str, Any], found
         if registration.history
         else {},
     }
+
+
+def _write_outputs(registration: RegistrationResult, paths: Mapping[str, Path]) -> dict[str, Any]:
+    """Write transform, fields and warped image to `paths`, keyed as `OUTPUTS`; return folding and inverse consistency.
+
+    Nothing is measured, and the result empty, without `warp`, `warped` or `report`.
+    """
+    if "transform" in paths:
+        paths["transform"].write_bytes(nephi_bytes(registration.stored))
+    measured = {}
+    if paths.keys() & {"warp", "warped", "report"}:
+        measured = _write_forward(registration, paths.get("warp"), paths.get("warped"))
+    if "inverse" in paths:
+        _write_inverse(registration.inverse, registration.pair.moving.grid, paths["inverse"])
+    return measured
+
+
+def _write_forward(registration: RegistrationResult, warp: Path | None, warped: Path | None) -> dict[str, Any]:
+    """Write forward field and warped image (None: not written) slab by slab; return folding and inverse consistency."""
+    pair, transform = registration.pair, registration.transform
+    grid, mask = pair.fixed.grid, pair.fixed_mask
+    resampler = Resampler(pair.moving, "linear", registration.settings.image.outside)
+    folding, stride = StreamingFoldingStatistics(grid, mask), math.ceil(grid.size / INVERSE_POINTS)
+    inverses = {
+        "inverse_consistency_mm": registration.inverse,
+        "trained_inverse_mm": registration.stored.trained_inverse,
+    }
+    errors = {name: StreamingInverseError(inverse, stride) for name, inverse in inverses.items() if inverse is not None}
+    with ExitStack() as stack, torch.no_grad():
+        writer = stack.enter_context(DisplacementWriter(warp, grid)) if warp else None
+        append = stack.enter_context(slab_writer(warped, grid, pair.moving.voxel_type)) if warped else None
+        for start, stop in grid.slabs():
+            points = grid.voxel_centres(start, stop)
+            warped_points = transform(points)
+            displacement = warped_points - points
+            if writer:
+                writer.write(start, stop, displacement)
+            if append:
+                append(resampler(warped_points))
+            folding.add(displacement, last=stop == grid.shape[-1])
+            inside = None if mask is None else slab_inside(mask, grid, start, stop)
+            for error in errors.values():
+                error.add(points, warped_points, inside)
+    return {
+        "inside_mask": vars(folding.inside_mask.result()) if mask is not None else None,
+        "whole_grid": vars(folding.whole_grid.result()),
+        **{name: errors[name].mean if name in errors else None for name in inverses},
+    }
+
+
+def _write_inverse(inverse: Transform, grid: Grid, path: Path) -> None:
+    with DisplacementWriter(path, grid, quantum=INVERSE_QUANTUM) as writer, torch.no_grad():
+        for start, stop, displacement in displacement_slabs(inverse, grid):
+            writer.write(start, stop, displacement)

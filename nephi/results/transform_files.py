@@ -1,4 +1,4 @@
-"""Transforms from files of any kind: `.nephi`, and all that nephi.io reads."""
+"""Read transforms, and facts about them, from `.nephi` files and from those of other tools."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def read_transform(path: str | Path, convention: FieldConvention | None = None) 
 
     `.nephi`; fields of ITK, ANTs, greedy, elastix, Slicer, SPM and NiftyReg (`.nii`, `.nii.gz`, `.hdr`, `.img`, `.mha`,
     `.mhd`, `.nrrd`, `.nhdr`); affine maps, fields, B-splines and chains of these of ITK (`.h5`, `.tfm`, `.txt`, `.mat`,
-    `.xfm`); elastix' `TransformParameters.*.txt`; FreeSurfer's `.lta`. `convention` names what the file does not state:
-    the vectors of a field, or the tool of a matrix in text (FLIRT, greedy, NiftyReg). Other files do not need it.
+    `.xfm`); elastix' `TransformParameters.*.txt`; FreeSurfer's `.lta`. `convention` states what
+    some files leave open: the kind of vectors of a field, or the tool of a matrix in text (FLIRT, greedy, NiftyReg).
 
-    Raises `DataError` naming the file when it is missing, damaged, or no transform.
+    Raises `DataError` naming the file if it is missing, damaged, or not a transform.
     """
     if _is_nephi(path):
         return read_nephi(path).transform
@@ -30,9 +30,9 @@ def read_transform(path: str | Path, convention: FieldConvention | None = None) 
 
 
 def read_inverse(path: str | Path, convention: FieldConvention | None = None) -> Transform:
-    """Read the inverse (moving to fixed points, world mm, RAS) of what `read_transform` reads.
+    """Read a transform as `read_transform`, and return its inverse (moving to fixed points, world mm, RAS).
 
-    Exact for affine maps, to 0.001 mm for others: a `.nephi`'s trained inverse polished, else by Newton's method.
+    Exact for affine maps, to 0.001 mm for others: by Newton's method, from the trained inverse of a `.nephi` file.
     """
     if _is_nephi(path):
         return read_nephi(path).inverse
@@ -40,20 +40,20 @@ def read_inverse(path: str | Path, convention: FieldConvention | None = None) ->
 
 
 def read_trained_inverse(path: str | Path) -> Transform | None:
-    """Return the inverse of a `.nephi` as it was fitted, not polished; None for other files, and where none was."""
+    """Return the fitted inverse of a `.nephi` file, without refinement; None for other files or if none was fitted."""
     return read_nephi(path).trained_inverse if _is_nephi(path) else None
 
 
 def read_exported_fields(path: str | Path) -> tuple[DisplacementField, DisplacementField] | None:
-    """Return the displacement fields that `register` wrote beside a `.nephi` file, or None where they are missing."""
-    forward, backward = (Path(path).parent / name for name in ("warp.nii.gz", "inverse_warp.nii.gz"))
-    if not (_is_nephi(path) and forward.is_file() and backward.is_file()):
+    """Read the fields (forward, inverse) that `register` wrote to the folder of a `.nephi` file; None without them."""
+    forward, inverse = (Path(path).parent / name for name in ("warp.nii.gz", "inverse_warp.nii.gz"))
+    if not (_is_nephi(path) and forward.is_file() and inverse.is_file()):
         return None
-    return read_displacement(forward), read_displacement(backward)
+    return read_displacement(forward), read_displacement(inverse)
 
 
 def transform_grid(path: str | Path, convention: FieldConvention | None = None) -> Grid | None:
-    """Return the fixed grid a transform file knows of: a `.nephi`'s, or the field's own; None for an affine."""
+    """Return the fixed grid of a `.nephi` file, or the grid of a displacement field; None for other transforms."""
     if _is_nephi(path):
         return read_nephi(path).fixed_grid
     transform = read_foreign_transform(path, convention)
@@ -61,9 +61,9 @@ def transform_grid(path: str | Path, convention: FieldConvention | None = None) 
 
 
 def describe_transform(path: str | Path) -> dict[str, Any]:
-    """Return what a `.nephi` file says about itself: grids, seed, versions, settings, number of parameters.
+    """Return the facts in a `.nephi` file: grids, affine part, seed, versions, settings, number of parameters.
 
-    `steps` names what acts before the affine part, in that order: `fields` or a `displacement`.
+    `steps` lists the transforms that are applied before the affine part, in this order: `fields` or `displacement`.
     """
     stored = read_nephi(path)
     return {
@@ -78,13 +78,13 @@ def describe_transform(path: str | Path) -> dict[str, Any]:
 
 
 def outside_value(path: str | Path, interpolation: str = "linear", image: Image | None = None) -> float:
-    """Return the value of voxels from outside an image that is warped by the transform in a file.
+    """Return the value of voxels outside an image that is warped by the transform in a file.
 
-    0 with the interpolations for labels, `label` and `nearest`. With the others the one a `.nephi` stores, in the
-    units of the images it was made from (`image.outside` of its settings: -1024 of the CT presets); 0 for other files.
-    A `DataWarning` says when that value is far from all voxels of `image`, the one to be warped.
+    0 with the interpolations for labels, `label` and `nearest`, and for files other than `.nephi`. Else `image.outside`
+    of the settings in the file (-1024 of the CT presets), in the units of the registered images. Issues a `DataWarning`
+    if this value is far from all voxels of `image`, the image to be warped.
 
-    Raises `DataError` for a `.nephi` that cannot be read, or that stores no finite number.
+    Raises `DataError` for a `.nephi` file that cannot be read, or whose value is not a finite number.
     """
     if interpolation in LABEL_INTERPOLATIONS or not _is_nephi(path):
         return 0.0

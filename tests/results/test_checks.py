@@ -1,4 +1,4 @@
-"""Results that are not plausible are warned of, and right ones are not."""
+"""Implausible results cause a warning, correct ones do not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from nephi.transforms import AffineTransform, DisplacementField
 
 Change = Callable[..., Settings]
 
-pytestmark = pytest.mark.filterwarnings("ignore::nephi.errors.PlausibilityWarning")  # results keep their texts
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::nephi.errors.PlausibilityWarning"
+)  # Registration.warnings has their texts
 
 
 def linear(*rows: list[float]) -> AffineTransform:
@@ -44,23 +46,23 @@ def inverted(image: Image) -> Image:
     return image.with_data((1000 - image.data).to(torch.int16))
 
 
-@pytest.mark.parametrize("turn", [0.0, 2.0])
-def test_affine_parts_relative_to_their_start(turn: float) -> None:
-    """A start may be a mirror image or a change of units: it was given."""
-    turned = torch.block_diag(rotation(turn), torch.eye(1).double())
-    start = AffineTransform(turned @ torch.diag(torch.tensor([-1000.0, 1000, 1]).double()))
-    for added, said in (
+@pytest.mark.parametrize("angle", [0.0, 2.0])
+def test_affine_parts_relative_to_the_initial_alignment(angle: float) -> None:
+    """The initial alignment itself may reflect or change units, because the user gave it."""
+    rotated = torch.block_diag(rotation(angle), torch.eye(1).double())
+    start = AffineTransform(rotated @ torch.diag(torch.tensor([-1000.0, 1000, 1]).double()))
+    for added, expected in (
         (linear([1.4, 0.3], [-0.2, 0.7]), []),
-        (linear([-1.0, 0.0], [0.0, 1.0]), ["mirror image"]),
+        (linear([-1.0, 0.0], [0.0, 1.0]), ["no reflection"]),
         (linear([1.0, 0.0], [0.0, 0.3]), ["1.00, 0.30"]),
         (linear([2.5, 0.0], [0.0, 1.0]), ["2.50, 1.00"]),
     ):
         found = messages(lambda added=added: check_affine(start, AffineTransform(start.matrix @ added.matrix)))
-        assert [text in message for text, message in zip(said, found, strict=True)] == [True] * len(said)
+        assert [text in message for text, message in zip(expected, found, strict=True)] == [True] * len(expected)
 
 
-def test_folding_inside_the_mask_and_beyond(shapes: PhantomPair) -> None:
-    """A field that turns a stripe of the grid over, and one that folds at a single voxel."""
+def test_folding_inside_the_mask_and_in_the_whole_grid(shapes: PhantomPair) -> None:
+    """A field that reverses a stripe of the grid, and one that folds at a single voxel."""
     grid = shapes.fixed.grid
     stripe, voxel = torch.zeros(*grid.shape, 2), torch.zeros(*grid.shape, 2)
     edge = grid.affine[:-1, 0].float()
@@ -71,31 +73,31 @@ def test_folding_inside_the_mask_and_beyond(shapes: PhantomPair) -> None:
             pair = make_pair(shapes.fixed, shapes.fixed, mask, None, ImageSettings())
             transform = DisplacementField(displacement, grid)
             found = messages(lambda pair=pair, phi=transform: check_folding(pair, phi, torch.Generator()))
-            where = "of the grid of fixed phantom" if mask is None else f"inside {mask.name}"
-            assert [where in text and "folding" in text for text in found] == [True] * folds
+            region = "of the grid of fixed phantom" if mask is None else f"inside {mask.name}"
+            assert [region in text and "folding" in text for text in found] == [True] * folds
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("masked", [True, False])
-def test_right_results_pass(masked: bool, seed: int, quick: Settings) -> None:
+def test_correct_results_cause_no_warning(masked: bool, seed: int, quick: Settings) -> None:
     pair = shapes_phantom(seed=seed, motion=6.0, shape=(96, 96))
     masks = {"fixed_mask": pair.fixed_mask, "moving_mask": pair.moving_mask} if masked else {}
     assert register(pair.fixed, pair.moving, settings=quick, **masks).warnings == ()
 
 
 @pytest.mark.parametrize("name", ["lung-ct-fast", "generic"])
-def test_right_results_of_presets_pass(name: str) -> None:
+def test_correct_results_of_presets_cause_no_warning(name: str) -> None:
     pair = lung_phantom(seed=3, motion=15.0, shape=(48, 36, 40))
     assert register(pair.fixed, pair.moving, preset=name).warnings == ()
 
 
-def test_an_image_with_itself_passes(shapes: PhantomPair, quick: Settings) -> None:
-    """Although next to nothing can improve."""
+def test_an_image_registered_to_itself_causes_no_warning(shapes: PhantomPair, quick: Settings) -> None:
+    """Although the agreement can hardly increase."""
     assert register(shapes.fixed, shapes.fixed, settings=quick).warnings == ()
 
 
 @pytest.mark.parametrize("name", ["mind", "nmi"])
-def test_inverted_contrast_passes_where_the_measure_suits(
+def test_inverted_contrast_causes_no_warning_with_a_multimodal_similarity(
     name: str, shapes: PhantomPair, quick: Settings, changed: Change
 ) -> None:
     settings = with_similarity(quick, name)
@@ -105,17 +107,21 @@ def test_inverted_contrast_passes_where_the_measure_suits(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_inverted_contrast_under_another_measure_is_warned_of(seed: int, shapes: PhantomPair, quick: Settings) -> None:
-    """And the affine part is no mirror image."""
+def test_inverted_contrast_causes_a_warning_with_another_similarity(
+    seed: int, shapes: PhantomPair, quick: Settings
+) -> None:
+    """And the affine part is not a reflection."""
     with pytest.warns(PlausibilityWarning):
         result = register(shapes.fixed, inverted(shapes.moving), settings=with_similarity(quick, "pooled"), seed=seed)
     assert torch.linalg.det(result.stored.affine.matrix[:-1, :-1]) > 0
-    assert any("what is bright in one is dark in the other: try --preset multimodal" in w for w in result.warnings)
+    assert any(
+        "bright structures of one image are dark in the other: try --preset multimodal" in w for w in result.warnings
+    )
 
 
 @pytest.mark.parametrize("background", [True, False])
-def test_bright_that_was_carried_onto_dark_is_warned_of(background: bool) -> None:
-    """Also where a common background outweighs what is inside, and the fit gained a little information."""
+def test_mapping_bright_structures_to_dark_ones_causes_a_warning(background: bool) -> None:
+    """Also if a common background dominates, and the fit gained a little information."""
     grid = Grid.from_spacing((96, 96), (1.0, 1.0), (0.0, 0.0))
     outward = grid.voxel_centres().float() - 47.5
     radius = outward.norm(dim=-1)
@@ -125,11 +131,15 @@ def test_bright_that_was_carried_onto_dark_is_warned_of(background: bool) -> Non
     moving = torch.where(radius < size + half_wave, 300 - waves, 0.0)
     pair = make_pair(Image(fixed, grid), Image(moving, grid), None, None, ImageSettings())
     shift = outward * (half_wave / radius * (radius < size))[..., None]
-    astray = DisplacementField(shift, grid)
+    wrong = DisplacementField(shift, grid)
     identity = AffineTransform.identity(2)
     generator = torch.Generator()
-    found = messages(lambda: check_agreement(pair, {"at the start": identity}, astray, 1.0, generator))
-    assert len(found) == 1 and "is on bright after it" in found[0] and "try --preset multimodal" in found[0]
+    found = messages(lambda: check_agreement(pair, {"at the start": identity}, wrong, 1.0, generator))
+    assert (
+        len(found) == 1
+        and "bright structures are mapped to dark ones" in found[0]
+        and "try --preset multimodal" in found[0]
+    )
     assert messages(lambda: check_agreement(pair, {"at the start": identity}, identity, 1.0, generator)) == []
 
 
@@ -153,28 +163,31 @@ def test_inverted_contrast_in_3d(name: str) -> None:
     moving = Image(200 - blobs(grid.transformed(linear([1, 0.05, 0], [0, 0.95, 0], [0, 0, 1]).matrix), 0), grid)
     found = register(fixed, moving, settings=replace(preset(name), transform="affine"))
     assert torch.linalg.det(found.stored.affine.matrix[:-1, :-1]) > 0
-    assert any("expected that they agree more" in text and "multimodal" in text for text in found.warnings)
+    assert any("expected a higher agreement" in text and "multimodal" in text for text in found.warnings)
 
 
-def test_unrelated_noise_is_warned_of(quick: Settings, changed: Change) -> None:
+def test_unrelated_noise_causes_a_warning(quick: Settings, changed: Change) -> None:
     generator = torch.Generator().manual_seed(0)
     grid = Grid.from_spacing((48, 48, 48), (2.0, 2.0, 2.0))
     images = [Image(torch.randn(grid.shape, generator=generator), grid, name=f"{i}.nii") for i in range(2)]
     found = register(*images, settings=changed(quick, transform="affine"))
-    assert any("0.nii and 1.nii: expected images that have something in common" in text for text in found.warnings)
+    assert any("0.nii and 1.nii: expected related images" in text for text in found.warnings)
 
 
-def test_a_result_worse_than_the_headers(shapes: PhantomPair, quick: Settings, changed: Change) -> None:
-    """Unless the start was given against them."""
+def test_lower_agreement_than_by_the_headers_causes_a_warning(
+    shapes: PhantomPair, quick: Settings, changed: Change
+) -> None:
+    """Unless the initial alignment was given as a transform."""
     settings = changed(quick, transform="affine", affine={"kind": "none", "initial": "centers", "rotations": 1})
     affine = shapes.fixed.grid.affine.clone()
-    pad = torch.zeros(96 + 60, 96, dtype=shapes.fixed.data.dtype)
-    pad[:96] = shapes.fixed.data
-    moving = Image(pad, Grid((156, 96), affine), name="padded")
+    padded = torch.zeros(96 + 60, 96, dtype=shapes.fixed.data.dtype)
+    padded[:96] = shapes.fixed.data
+    moving = Image(padded, Grid((156, 96), affine), name="padded")
     settings = changed(settings, affine={"kind": "affine", "steps": 1, "rate": 1e-9})
     assert any(
-        "as the headers place them" in text for text in register(shapes.fixed, moving, settings=settings).warnings
+        "in the position given by the headers" in text
+        for text in register(shapes.fixed, moving, settings=settings).warnings
     )
     shift = moving.grid.centre_world() - shapes.fixed.grid.centre_world()
-    given = register(shapes.fixed, moving, settings=settings, initial=AffineTransform.translation(shift))
-    assert given.warnings == ()
+    result = register(shapes.fixed, moving, settings=settings, initial=AffineTransform.translation(shift))
+    assert result.warnings == ()

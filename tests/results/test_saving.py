@@ -1,4 +1,4 @@
-"""What a registration writes: whole or not at all, and with numbers that others find, too."""
+"""Files of a registration: written all or none, and consistent with independent measurements."""
 
 import json
 from collections.abc import Callable
@@ -18,8 +18,7 @@ from nephi.metrics import StreamingFoldingStatistics, evaluate, inverse_consiste
 from nephi.optimize import register
 from nephi.phantoms import PhantomPair, lung_phantom
 from nephi.report import PAGE
-from nephi.results import Registration, check_output_folder, require_exportable
-from nephi.results.saving import OUTPUTS
+from nephi.results import OUTPUTS, Registration, check_output_folder, require_exportable
 from nephi.settings import Settings, preset, settings_from_table
 
 FILES = tuple(OUTPUTS.values())
@@ -37,7 +36,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def full_disk(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
-    """Let the disk be full after some compressed writes."""
+    """Simulate a full disk after a number of compressed writes."""
     written = 0
     write = igzip.IGzipFile.write
 
@@ -51,13 +50,13 @@ def full_disk(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     monkeypatch.setattr(igzip.IGzipFile, "write", failing)
 
 
-def test_these_files_and_no_other(saved: Path) -> None:
+def test_exactly_the_documented_files_are_written(saved: Path) -> None:
     assert sorted(p.name for p in saved.iterdir()) == sorted(FILES)
     assert set(FILES) == {"transform.nephi", "warp.nii.gz", "inverse_warp.nii.gz", "warped.nii.gz", "report.json"}
 
 
-def test_some_of_the_files(fitted: Registration, saved: Path, tmp_path: Path) -> None:
-    """What is not asked for is not measured, older results do not outlive it, wrong names write nothing."""
+def test_selected_outputs(fitted: Registration, saved: Path, tmp_path: Path) -> None:
+    """Only what they need is measured, earlier results are deleted, and unknown names write nothing."""
     fitted.save(tmp_path, overwrite=True)
     report = fitted.save(tmp_path, overwrite=True, outputs=["inverse", "transform"])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["inverse_warp.nii.gz", "transform.nephi"]
@@ -66,20 +65,20 @@ def test_some_of_the_files(fitted: Registration, saved: Path, tmp_path: Path) ->
         assert (tmp_path / name).read_bytes() == (saved / name).read_bytes()
     measured = fitted.save(tmp_path / "report", outputs=("report",))
     assert measured["whole_grid"] == json.loads((saved / "report.json").read_text())["whole_grid"]
-    for outputs, found in ((["warp", "wrap"], "found wrap"), ((), "found none")):
-        with pytest.raises(UsageError, match=f"expected some of transform, warp, inverse, warped, report, {found}"):
+    for outputs, message in ((["warp", "wrap"], "found wrap"), ((), "found none")):
+        with pytest.raises(UsageError, match=f"expected some of transform, warp, inverse, warped, report, {message}"):
             fitted.save(tmp_path / "none", outputs=outputs)
     assert not (tmp_path / "none").exists()
 
 
-def test_warp_is_the_warped_file(fitted: Registration, saved: Path, shapes: PhantomPair) -> None:
+def test_warped_file_equals_warp(fitted: Registration, saved: Path, shapes: PhantomPair) -> None:
     image = read_image(saved / "warped.nii.gz")
     assert torch.equal(image.data, fitted.warp(shapes.moving).data)
     assert image.grid.same_as(shapes.fixed.grid, 1e-4)
     assert image.voxel_type == "int16"
 
 
-def test_fields_hold_the_transform_and_its_inverse(fitted: Registration, saved: Path, shapes: PhantomPair) -> None:
+def test_fields_contain_the_transform_and_its_inverse(fitted: Registration, saved: Path, shapes: PhantomPair) -> None:
     for name, transform, grid in (
         ("warp", fitted.transform, shapes.fixed.grid),
         ("inverse_warp", fitted.inverse, shapes.moving.grid),
@@ -91,28 +90,28 @@ def test_fields_hold_the_transform_and_its_inverse(fitted: Registration, saved: 
         torch.testing.assert_close(field(points), transform(points), rtol=0, atol=6e-4)
 
 
-def test_phi_takes_every_voxel_of_the_inverse_field_back(fitted: Registration, saved: Path) -> None:
-    """To a thousandth of a mm, in the file as well."""
+def test_transform_undoes_the_inverse_field_at_every_voxel(fitted: Registration, saved: Path) -> None:
+    """To 0.001 mm, including the rounding in the file."""
     inverse = read_displacement(saved / "inverse_warp.nii.gz")
     points = inverse.grid.voxel_centres().double()
-    gap = fitted.transform(points + inverse.displacement.double()) - points
-    assert float(gap.norm(dim=-1).max()) < 1e-3
+    error = fitted.transform(points + inverse.displacement.double()) - points
+    assert float(error.norm(dim=-1).max()) < 1e-3
 
 
-def test_an_input_is_no_place_for_a_result(shapes: PhantomPair, brief: Settings, tmp_path: Path) -> None:
-    """Registering a result once more must not cost it."""
+def test_results_must_not_replace_an_input(shapes: PhantomPair, brief: Settings, tmp_path: Path) -> None:
+    """For example if a result is registered again."""
     path = tmp_path / "warped.nii.gz"
     write_image(shapes.fixed, path)
     result = register(path, shapes.moving, settings=brief)
     for outputs in (("transform",), ("warped",)):
-        with pytest.raises(DataError, match=r"warped\.nii\.gz: is given as an input, and lies where a result goes"):
+        with pytest.raises(DataError, match=r"warped\.nii\.gz: is an input, and would be overwritten by a result"):
             result.save(tmp_path, overwrite=True, outputs=outputs)
     with pytest.raises(DataError, match="choose another output folder"):
         check_output_folder(tmp_path, True, [tmp_path / "." / "report.json"])
     assert [p.name for p in tmp_path.iterdir()] == ["warped.nii.gz"]
 
 
-def test_the_report_agrees_with_evaluate(
+def test_report_agrees_with_evaluate(
     report: dict[str, Any], fitted: Registration, saved: Path, shapes: PhantomPair
 ) -> None:
     measures = evaluate(
@@ -128,12 +127,14 @@ def test_the_report_agrees_with_evaluate(
     inside = report["inside_mask"]
     assert inside["points"] == measures.regularity.points == int((shapes.fixed_mask.data > 0).sum())
     assert inside["folding_percent"] == measures.regularity.folding_percent == 0
-    # The report looks at the field between voxels, evaluate at the transform's own Jacobian.
+    # The report measures differences of the field between voxels, evaluate the Jacobian of the transform.
     assert inside["sd_log_jacobian"] == pytest.approx(measures.regularity.sd_log_jacobian, rel=0.1)
     assert inside["smallest"] == pytest.approx(measures.regularity.smallest, abs=0.1)
 
 
-def test_the_reports_folding_is_that_of_the_file(report: dict[str, Any], saved: Path, shapes: PhantomPair) -> None:
+def test_folding_in_the_report_equals_that_of_the_file(
+    report: dict[str, Any], saved: Path, shapes: PhantomPair
+) -> None:
     folding = StreamingFoldingStatistics(shapes.fixed.grid, shapes.fixed_mask)
     folding.add(read_displacement(saved / "warp.nii.gz").displacement, last=True)
     for found, name in ((folding.inside_mask.result(), "inside_mask"), (folding.whole_grid.result(), "whole_grid")):
@@ -141,7 +142,7 @@ def test_the_reports_folding_is_that_of_the_file(report: dict[str, Any], saved: 
     assert report["whole_grid"]["points"] == shapes.fixed.grid.size
 
 
-def test_the_report_holds_what_was_done(report: dict[str, Any], fitted: Registration) -> None:
+def test_report_contains_settings_environment_and_history(report: dict[str, Any], fitted: Registration) -> None:
     assert settings_from_table(report["settings"], "report") == fitted.settings
     assert report["seed"] == 0 and report["device"] == "cpu" and report["threads"] == 1
     assert report["fixed"] == "fixed phantom" and report["moving"] == "moving phantom"
@@ -154,8 +155,8 @@ def test_the_report_holds_what_was_done(report: dict[str, Any], fitted: Registra
     assert usage["peak_gpu_memory_mb"] is None
 
 
-def test_the_report_is_plain_json(saved: Path) -> None:
-    """No NaN, no Infinity: other languages refuse them."""
+def test_report_is_standard_json(saved: Path) -> None:
+    """Without NaN and Infinity, which other languages refuse."""
 
     def refuse(word: str) -> None:
         raise AssertionError(word)
@@ -163,24 +164,24 @@ def test_the_report_is_plain_json(saved: Path) -> None:
     json.loads((saved / "report.json").read_text(encoding="utf-8"), parse_constant=refuse)
 
 
-def test_save_gives_the_report_it_writes(fitted: Registration, tmp_path: Path) -> None:
+def test_save_returns_the_written_report(fitted: Registration, tmp_path: Path) -> None:
     report = fitted.save(tmp_path / "out")
     assert json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8")) == report
 
 
-def test_landmarks_join_the_report(fitted: Registration, shapes: PhantomPair, tmp_path: Path) -> None:
+def test_landmark_errors_are_added_to_the_report(fitted: Registration, shapes: PhantomPair, tmp_path: Path) -> None:
     report = fitted.save(tmp_path / "out", landmarks=shapes.landmarks)
     assert report["tre_mm"] == evaluate(fitted.transform, landmarks=shapes.landmarks).table()["tre_mm"]
-    solid = PointPairs.from_coordinates(torch.zeros(2, 3), torch.zeros(2, 3))
+    three_dimensional = PointPairs.from_coordinates(torch.zeros(2, 3), torch.zeros(2, 3))
     none = PointPairs.from_coordinates(torch.zeros(0, 2), torch.zeros(0, 2))
-    for unfit in (solid, none):
+    for landmarks in (three_dimensional, none):
         with pytest.raises(DataError, match="expected 2-D pairs"):
-            fitted.save(tmp_path / "unfit", landmarks=unfit)
+            fitted.save(tmp_path / "refused", landmarks=landmarks)
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
-def test_an_older_page_does_not_outlive_its_results(fitted: Registration, tmp_path: Path) -> None:
-    (tmp_path / PAGE).write_text("of an older result", encoding="utf-8")
+def test_an_earlier_page_is_deleted(fitted: Registration, tmp_path: Path) -> None:
+    (tmp_path / PAGE).write_text("of an earlier result", encoding="utf-8")
     fitted.save(tmp_path, overwrite=True)
     assert set(contents(tmp_path)) == set(FILES)
 
@@ -195,18 +196,18 @@ def test_saving_twice_gives_the_same_bytes(fitted: Registration, saved: Path, tm
     assert reports[0] == reports[1]
 
 
-def test_folders_are_made(fitted: Registration, tmp_path: Path) -> None:
+def test_missing_folders_are_created(fitted: Registration, tmp_path: Path) -> None:
     fitted.save(str(tmp_path / "a" / "b"))
     assert (tmp_path / "a" / "b" / "transform.nephi").is_file()
 
 
-def test_asking_leaves_nothing(tmp_path: Path) -> None:
+def test_checking_a_folder_leaves_no_files(tmp_path: Path) -> None:
     check_output_folder(tmp_path / "a" / "b", overwrite=False)
     check_output_folder(tmp_path, overwrite=False)
     assert contents(tmp_path) == {} and list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_in_use_is_refused(fitted: Registration, tmp_path: Path) -> None:
+def test_folder_with_files_is_refused_without_overwrite(fitted: Registration, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(DataError, match=r"not empty.*--overwrite"):
         fitted.save(tmp_path)
@@ -216,7 +217,7 @@ def test_a_folder_in_use_is_refused(fitted: Registration, tmp_path: Path) -> Non
     assert set(contents(tmp_path)) == {"notes.txt", *FILES}
 
 
-def test_a_file_in_the_way_is_refused(fitted: Registration, tmp_path: Path) -> None:
+def test_file_instead_of_a_folder_is_refused(fitted: Registration, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine", encoding="utf-8")
     for folder in (tmp_path / "out", tmp_path / "out" / "sub"):
         with pytest.raises(DataError, match=str(folder)):
@@ -225,7 +226,7 @@ def test_a_file_in_the_way_is_refused(fitted: Registration, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("after", [0, 1, 3])
-def test_a_full_disk_leaves_nothing(
+def test_full_disk_leaves_no_files(
     after: int, fitted: Registration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full_disk(monkeypatch, after)
@@ -234,7 +235,7 @@ def test_a_full_disk_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_leaves_the_older_result(
+def test_full_disk_keeps_the_earlier_result(
     fitted: Registration, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, data in contents(saved).items():
@@ -247,8 +248,10 @@ def test_a_full_disk_leaves_the_older_result(
     assert len(list(tmp_path.iterdir())) == len(FILES)
 
 
-def test_a_full_disk_names_the_folder(fitted: Registration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where Python's error names no file, as for a write into an open one."""
+def test_error_for_a_full_disk_names_the_folder(
+    fitted: Registration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the OSError names no file, as for writing to an open one."""
 
     def failing(self: Path, *_: Any, **__: Any) -> int:
         raise OSError(28, "No space left on device")
@@ -261,9 +264,7 @@ def test_a_full_disk_names_the_folder(fitted: Registration, tmp_path: Path, monk
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_of_a_results_name_is_refused_before_anything_is_replaced(
-    fitted: Registration, tmp_path: Path
-) -> None:
+def test_folder_named_like_a_result_is_refused_before_files_are_replaced(fitted: Registration, tmp_path: Path) -> None:
     for name in ("warped.nii.gz", PAGE):
         (tmp_path / name / "mine").mkdir(parents=True)
         with pytest.raises(DataError, match=name):
@@ -273,7 +274,7 @@ def test_a_folder_of_a_results_name_is_refused_before_anything_is_replaced(
         (tmp_path / name).rmdir()
 
 
-def test_an_interrupt_leaves_nothing(fitted: Registration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_leaves_no_files(fitted: Registration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
@@ -283,8 +284,8 @@ def test_an_interrupt_leaves_nothing(fitted: Registration, tmp_path: Path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sheared_grid_is_refused_by_its_name(shapes: PhantomPair, brief: Settings, tmp_path: Path) -> None:
-    """A tilted gantry: displacement fields cannot lie on its grid. In memory it may be registered."""
+def test_sheared_grid_is_refused_by_name(shapes: PhantomPair, brief: Settings, tmp_path: Path) -> None:
+    """As of a tilted gantry: no displacement field can be written on its grid. Registering it in memory works."""
     affine = shapes.fixed.grid.affine.clone()
     affine[:2, 1] += 0.3 * affine[:2, 0]
     sheared = Image(shapes.fixed.data, Grid(shapes.fixed.grid.shape, affine), name="tilted.nii")
@@ -302,7 +303,7 @@ def test_a_sheared_grid_is_refused_by_its_name(shapes: PhantomPair, brief: Setti
 def test_warped_voxels_keep_their_type(
     dtype: str, outside: float, expected: float, shapes: PhantomPair, brief: Settings, changed: Change, tmp_path: Path
 ) -> None:
-    """And the value from outside is clamped to it."""
+    """And the value of voxels outside is clamped to its range."""
     middle = (slice(25, 70),) * 2
     affine = shapes.moving.grid.affine.clone()
     affine[:2, 2] = shapes.moving.grid.voxel_to_world_points(torch.tensor([25.0, 25.0]).double())
@@ -316,7 +317,7 @@ def test_warped_voxels_keep_their_type(
     assert warped.data[0, 0].item() == expected
 
 
-def test_one_affine_map_is_saved_like_a_field(
+def test_affine_result_is_saved_like_a_deformable_one(
     shapes: PhantomPair, brief: Settings, changed: Change, tmp_path: Path
 ) -> None:
     result = register(shapes.fixed, shapes.moving, settings=changed(brief, transform="affine"))
@@ -332,7 +333,7 @@ def test_one_affine_map_is_saved_like_a_field(
 
 
 def test_3d_ct_end_to_end(tmp_path: Path, changed: Change) -> None:
-    """Masks are found, grids differ and are oblique, air fills what the moving image does not hold."""
+    """With segmented masks, different and oblique grids, and air outside the moving image."""
     pair = lung_phantom(seed=2, motion=15.0, shape=(56, 44, 48))
     settings = preset("lung-ct")
     levels = settings.levels[:2]
@@ -350,7 +351,7 @@ def test_3d_ct_end_to_end(tmp_path: Path, changed: Change) -> None:
     assert result.pair.fixed_mask is not None
 
 
-def test_links_that_lead_to_a_missing_folder_are_found_before_the_work(tmp_path: Path) -> None:
+def test_links_to_a_missing_folder_are_refused_before_the_registration(tmp_path: Path) -> None:
     (tmp_path / "warp.nii.gz").symlink_to("disk/warp.nii.gz")
     with pytest.raises(DataError, match=r"warp\.nii\.gz: cannot write into the folder .*disk"):
         check_output_folder(tmp_path, overwrite=True)
@@ -359,12 +360,12 @@ def test_links_that_lead_to_a_missing_folder_are_found_before_the_work(tmp_path:
     assert list((tmp_path / "disk").iterdir()) == []
 
 
-def test_the_page_is_written_with_the_results(fitted: Registration, tmp_path: Path) -> None:
+def test_page_is_written_with_the_results(fitted: Registration, tmp_path: Path) -> None:
     report = fitted.save(tmp_path / "out", page=lambda report: f"{len(report)} \udcff")
     assert (tmp_path / "out" / PAGE).read_bytes() == f"{len(report)} \\udcff".encode()
 
 
-def test_names_that_are_not_utf8_are_valid_json(fitted: Registration, tmp_path: Path) -> None:
+def test_file_names_that_are_not_utf8_give_valid_json(fitted: Registration, tmp_path: Path) -> None:
     moving = replace(fitted.pair.moving, name="/data/\udcff.nii")
     result = replace(fitted, pair=replace(fitted.pair, moving=moving))
     result.save(tmp_path / "out")
