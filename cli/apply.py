@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .field_options import FieldOptions, field_options
-from .options import (
-    FILE,
-    announce,
-    check_output,
-    inverted,
-    read_chain,
-    require_dimension,
+from .options import FILE, check_output, echo_verbose, require_dimension, verbosity_options
+from .transform_options import (
+    ConventionOptions,
+    convention_options,
+    parse_inverse,
+    read_composed,
     transform_option,
-    verbosity_options,
 )
 
 if TYPE_CHECKING:
@@ -25,7 +22,7 @@ if TYPE_CHECKING:
     from nephi.io import Series
 
 
-@click.command(short_help="Warp an image through transforms.")
+@click.command(short_help="Warp an image by transforms.")
 @transform_option
 @click.option("-i", "--image", type=FILE, required=True, help="Image to warp: 2-D, 3-D, or a 4-D series.")
 @click.option(
@@ -33,29 +30,29 @@ if TYPE_CHECKING:
     "--reference",
     type=FILE,
     required=True,
-    help="File on whose grid the result lies: an image, a 4-D series or a field.",
+    help="File with the grid of the warped image: an image, a 4-D series or a displacement field.",
 )
 @click.option("-o", "--output", type=FILE, required=True, metavar="OUT", help="File for the warped image.")
 @click.option(
     "--header-from",
     type=FILE,
-    help="Image whose grid the voxels of -i lie on, instead of that of its own header, which was lost.",
+    help="Image with the right grid for -i, if the header of -i is wrong (same numbers of voxels).",
 )
 @click.option(
     "--interpolation",
     type=click.Choice(["linear", "nearest", "bspline", "label"]),
     default="linear",
     show_default=True,
-    help="`label` and `nearest` are the ones for label maps.",
+    help="For label maps use `label` or `nearest`.",
 )
 @click.option(
     "--outside",
     type=float,
     metavar="VALUE",
-    help="Value of voxels from outside the image. Default: 0 with `label` and `nearest`; else the value stored in the "
-    ".nephi that leads to the image (-1024 with the CT presets), 0 with other transforms.",
+    help="Value of voxels that map outside the image. Default: 0 with `label` and `nearest`; otherwise the value that "
+    "a .nephi transform stores (-1024 with the CT presets), or 0 for other transforms.",
 )
-@field_options
+@convention_options
 @verbosity_options
 def apply(
     transforms: tuple[Path, ...],
@@ -66,20 +63,20 @@ def apply(
     header_from: Path | None,
     interpolation: str,
     outside: float | None,
-    fields: FieldOptions,
+    convention: ConventionOptions,
     quiet: bool,
     verbose: bool,
 ) -> None:
     """Warp IMAGE onto the grid of REFERENCE: OUT(x) = IMAGE(transform(x)).
 
-    With a registration's transform IMAGE belongs to the moving side and REFERENCE to the fixed side; with --inverse
-    the other way round. Several transforms stand in ANTs' order, `-t warp -t affine`: points of the reference go
-    through the first, then the second; the image comes the other way.
+    With the transform of a registration, IMAGE is of the moving side and REFERENCE of the fixed side; with --inverse,
+    vice versa. Several transforms are given in ANTs' order, `-t warp -t affine`: points of the reference are mapped by
+    the first transform first.
 
     \b
     nephi apply -t result/transform.nephi -i labels.nii.gz -r fixed.nii.gz -o warped.nii.gz --interpolation label
     nephi apply -t result/transform.nephi --inverse -i fixed.nii.gz -r moving.nii.gz -o back.nii.gz
-    nephi apply -t identity -i mask.nii.gz -r fixed.nii.gz -o mask_on_its_grid.nii.gz --interpolation label
+    nephi apply -t identity -i mask.nii.gz -r fixed.nii.gz -o mask_on_fixed_grid.nii.gz --interpolation label
     nephi apply -t identity -i mask.nii.gz --header-from fixed.nii.gz -r fixed.nii.gz -o mask_with_header.nii.gz
     """
     import nephi
@@ -87,40 +84,44 @@ def apply(
     check_output(output, image, reference, *transforms, *([header_from] if header_from else []))
     series = nephi.io.read_series(image)
     grid = nephi.io.read_grid(reference)
-    placed = series.grid if header_from is None else _header(header_from, image, series)
-    transform = read_chain(transforms, inverse, grid.dimension, fields.convention())
-    for name, dimension in ((image, placed.dimension), (reference, grid.dimension)):
-        require_dimension(name, "voxels", dimension, transform.dimension)
+    image_grid = series.grid if header_from is None else _read_header(header_from, image, series)
+    transform = read_composed(transforms, inverse, grid.dimension, convention.read())
+    for path, dimension in ((image, image_grid.dimension), (reference, grid.dimension)):
+        require_dimension(path, "voxels", dimension, transform.dimension)
     nephi.transforms.warn_beyond_fields(transform, grid.corners_world(), str(reference))
 
-    def warped(source: Series) -> Iterator[Image]:
+    def warp(source: Series) -> Iterator[Image]:
         value = outside
         for volume in source:
             if value is None:
-                value = _outside(transforms, inverse, interpolation, volume)
-            yield nephi.resample(volume.with_grid(placed), grid, transform, interpolation, value)
+                value = _outside_value(transforms, inverse, interpolation, volume)
+            yield nephi.resample(volume.with_grid(image_grid), grid, transform, interpolation, value)
 
     if len(series) == 1:
-        nephi.write_image(next(warped(series)), output)
+        nephi.write_image(next(warp(series)), output)
     else:
-        nephi.io.write_series(output, warped(series), len(series), series)
-    announce(verbose, quiet, f"{output}: {image} on the grid of {reference}, {len(series)} volume(s), {interpolation}")
+        nephi.io.write_series(output, warp(series), len(series), series)
+    volumes = "1 volume" if len(series) == 1 else f"{len(series)} volumes"
+    echo_verbose(verbose, quiet, f"{output}: {image} on the grid of {reference}, {volumes}, {interpolation}")
 
 
-def _header(path: Path, image: Path, series: Series) -> Grid:
-    """Return the grid that the voxels of an image with a lost header lie on; raise `DataError` if they do not fit."""
+def _read_header(path: Path, image: Path, series: Series) -> Grid:
+    """Return the grid of `path` for the voxels of an image with a wrong header.
+
+    Raises `DataError` for another number of voxels.
+    """
     import nephi
 
     grid = nephi.io.read_grid(path)
     if grid.shape != series.grid.shape:
-        raise nephi.DataError(f"{image}: expected {grid.shape} voxels as {path} has, found {series.grid.shape}")
+        raise nephi.DataError(f"{image}: expected {grid.shape} voxels, as in {path}, got {series.grid.shape}")
     return grid
 
 
-def _outside(transforms: tuple[Path, ...], inverse: bool, interpolation: str, image: Image) -> float:
-    """Return the value outside that the `.nephi` stores which acts last; 0 where no transform of the chain is one."""
+def _outside_value(transforms: tuple[Path, ...], inverse: bool, interpolation: str, image: Image) -> float:
+    """Return the outside value stored in the last applied `.nephi` transform, 0 without one."""
     import nephi
 
-    files = [inverted(path)[0] for path in (transforms if inverse else reversed(transforms))]
+    files = [parse_inverse(path)[0] for path in (transforms if inverse else reversed(transforms))]
     stored = next((file for file in files if file.suffix.lower() == ".nephi"), None)
     return 0.0 if stored is None else nephi.results.outside_value(stored, interpolation, image)

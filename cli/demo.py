@@ -8,25 +8,23 @@ from pathlib import Path
 import click
 
 from .options import FILE, verbosity_options
-from .printing import echo_line
-from .progress import progress_bar
-from .tables import evaluation_table, print_rows
+from .printing import echo_line, print_evaluation, print_rows, progress_bar
 
 
-@click.command(short_help="Register a breathing-lung phantom and print before and after.")
-@click.option("-o", "--output", type=FILE, metavar="OUTDIR", help="Also keep the images and results in a folder.")
+@click.command(short_help="Register a synthetic lung pair and print the errors.")
+@click.option("-o", "--output", type=FILE, metavar="OUTDIR", help="Also save images and results in this folder.")
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
     metavar="N",
     default=0,
     show_default=True,
-    help="Seed of phantom and fit.",
+    help="Seed of the phantom and of the fit.",
 )
-@click.option("--overwrite", is_flag=True, help="Write into OUTDIR even if it is not empty.")
+@click.option("--overwrite", is_flag=True, help="Allow a non-empty OUTDIR; earlier results in it are deleted.")
 @verbosity_options
 def demo(output: Path | None, seed: int, overwrite: bool, quiet: bool, verbose: bool) -> None:
-    """Make a pair of breathing lungs with a known motion in memory, register it, and print the error.
+    """Register a synthetic pair of lung CTs with a known deformation, and print the errors.
 
     \b
     nephi demo
@@ -37,7 +35,7 @@ def demo(output: Path | None, seed: int, overwrite: bool, quiet: bool, verbose: 
     if output is not None:
         nephi.results.check_output_folder(output, overwrite)
     if not quiet:
-        echo_line("Making a breathing-lung phantom: two CT volumes, about 20 mm of motion ...")
+        echo_line("Generating a lung phantom: two CT volumes, displacements up to about 20 mm ...")
     phantom = nephi.phantoms.lung_phantom(seed=seed, motion=20.0)
     with progress_bar(quiet) as progress:
         result = nephi.register(
@@ -52,14 +50,14 @@ def demo(output: Path | None, seed: int, overwrite: bool, quiet: bool, verbose: 
     measures = nephi.evaluate(
         result.transform, landmarks=phantom.landmarks, mask=phantom.fixed_mask, inverse=result.inverse
     ).table()
-    tre, found = measures["tre_mm"], measures["regularity"]
+    tre, folding = measures["tre_mm"], measures["regularity"]["folding_percent"]
     seconds = sum(result.usage.stages[name]["wall_s"] for name in ("affine", "fit"))
     rows = [
-        ("landmark error before", f"{tre['before']:.2f} mm (mean of {tre['count']} points in the lungs)"),
-        ("landmark error after", f"{tre['mean']:.2f} mm mean, {tre['p90']:.2f} mm 90th percentile"),
-        ("folding in the lungs", f"{found['folding_percent']:.3f} %"),
+        ("TRE before", f"{tre['before']:.2f} mm (mean of {tre['count']} landmarks in the lungs)"),
+        ("TRE after", f"{tre['mean']:.2f} mm mean, {tre['p90']:.2f} mm 90th percentile"),
+        ("folding in the lungs", f"{folding:.3f} %"),
         ("inverse consistency", f"{measures['inverse_consistency_mm']:.4f} mm"),
-        ("affine and fit took", f"{seconds:.1f} s"),
+        ("time of affine and fit", f"{seconds:.1f} s"),
     ]
     if output is not None:
         page = partial(nephi.report.page_html, result, landmarks=phantom.landmarks)
@@ -67,8 +65,8 @@ def demo(output: Path | None, seed: int, overwrite: bool, quiet: bool, verbose: 
         for name in ("fixed", "moving", "fixed_mask", "moving_mask"):
             nephi.write_image(getattr(phantom, name), output / f"{name}.nii.gz")
         nephi.write_point_pairs(output / "landmarks.csv", phantom.landmarks, "lps")
-        rows.append(("kept in", str(output)))
+        rows.append(("results", str(output)))
     if not quiet:
-        print_rows("Breathing-lung phantom", rows)
+        print_rows("Lung phantom", rows)
     if verbose and not quiet:
-        evaluation_table(measures, verbose=False)
+        print_evaluation(measures, verbose=False)

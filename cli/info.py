@@ -2,96 +2,124 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .info_model import model_rows
 from .options import FILE
-from .printing import echo
-from .tables import print_rows
+from .printing import Rows, by, echo, print_rows
 
 if TYPE_CHECKING:
     from nephi import Grid
 
-Rows = list[tuple[str, str]]
 POINT_SUFFIXES = (".csv", ".json", ".fcsv", ".pts")
 AFFINE_SUFFIXES = (".tfm", ".txt", ".mat", ".xfm", ".h5", ".hdf5", ".lta")
+HEADER_BYTES = 1000  # enough for the header of a table of points
 
 
-@click.command(short_help="Say what a file is.")
+@click.command(short_help="Describe an image, transform, points or model file.")
 @click.argument("file", type=FILE)
-@click.option("--settings", is_flag=True, help="Print the settings a .nephi file was made with, as TOML for --config.")
+@click.option(
+    "--settings", is_flag=True, help="Print the settings stored in a .nephi file, in the TOML format of --config."
+)
 def info(file: Path, settings: bool) -> None:
-    """Say what FILE is: an image, a transform, a table of points, a trained model.
+    """Describe FILE: an image, a transform, a table of points or a trained model.
 
     \b
     nephi info result/transform.nephi
-    nephi info result/transform.nephi --settings > again.toml
+    nephi info result/transform.nephi --settings > settings.toml
     """
     import nephi
 
-    if file.suffix.lower() == ".nephi":
-        about = nephi.results.describe_transform(file)
-        if settings:
-            try:
-                echo(
-                    nephi.settings.settings_toml(
-                        nephi.settings.settings_from_table(about["settings"], str(file))
-                    ).rstrip("\n")
-                )
-            except nephi.UsageError as error:  # not the user's doing: another version of nephi, or a damaged file
-                raise nephi.DataError(str(error)) from None
-            return
-        # What a file says about itself may be anything.
-        rows = [(name, str(about.get(name, "not told"))) for name in ("seed", "device", "threads", "parameters")]
-        rows.append(("made of", ", then ".join([*about["steps"], "an affine part"])))
-        if "model" in about:
-            rows.append(("predicted by", f"model {about['model']}"))
-            rows.append(("refined", _told(about.get("refinement"))))
-        versions = about.get("versions")
-        if isinstance(versions, dict):
-            rows.append(("versions", ", ".join(f"{k} {v}" for k, v in versions.items())))
-        rows += _grid_rows("fixed", about["fixed_grid"]) + _grid_rows("moving", about["moving_grid"])
-        print_rows(f"{file}: transform and its inverse ({file.stat().st_size / 1e3:.0f} kB)", rows)
-        return
+    suffix = file.suffix.lower()
+    if settings and suffix != ".nephi":
+        raise nephi.UsageError(f"--settings: expected a .nephi file, which stores its settings, got {file}")
     if settings:
-        raise nephi.UsageError("--settings: only .nephi files hold settings")
-    if file.suffix.lower() == ".safetensors":
-        print_rows(*model_rows(file))
-    elif file.suffix.lower() in POINT_SUFFIXES or _is_text_of_points(file):
-        print_rows(*_points(file))
-    elif file.suffix.lower() in AFFINE_SUFFIXES:
-        print_rows(f"{file}: transform", [("kind", type(nephi.read_transform(file)).__name__)])
+        _print_settings(file)
+    elif suffix == ".nephi":
+        print_rows(*_describe_nephi(file))
+    elif suffix == ".safetensors":
+        print_rows(*_describe_model(file))
+    elif suffix in POINT_SUFFIXES or _is_text_of_points(file):
+        print_rows(*_describe_points(file))
+    elif suffix in AFFINE_SUFFIXES:
+        print_rows(f"{file}: transform", [("type", type(nephi.read_transform(file)).__name__)])
     else:
-        print_rows(*_image(file))
+        print_rows(*_describe_image(file))
 
 
-def _told(refinement: object) -> str:
-    """Return how a prediction was refined, in words; the file may say anything."""
+def _print_settings(file: Path) -> None:
+    import nephi
+
+    table = nephi.results.describe_transform(file)["settings"]
+    try:
+        settings = nephi.settings.settings_from_table(table, str(file))
+    except nephi.UsageError as error:  # of a file by another version of nephi, or a damaged one
+        raise nephi.DataError(str(error)) from None
+    echo(nephi.settings.settings_toml(settings).rstrip("\n"))
+
+
+# Metadata in a file may be of any type: each value is shown as text.
+
+
+def _describe_nephi(file: Path) -> tuple[str, Rows]:
+    import nephi
+
+    about = nephi.results.describe_transform(file)
+    rows = [(name, str(about.get(name, "unknown"))) for name in ("seed", "device", "threads", "parameters")]
+    rows.append(("composed of", ", ".join([*about["steps"], "affine"])))
+    if "model" in about:
+        rows.append(("predicted by", f"model {about['model']}"))
+        rows.append(("refined", _describe_refinement(about.get("refinement"))))
+    rows += _version_rows(about)
+    rows += _grid_rows("fixed", about["fixed_grid"]) + _grid_rows("moving", about["moving_grid"])
+    return f"{file}: transform and its inverse ({file.stat().st_size / 1e3:.0f} kB)", rows
+
+
+def _describe_refinement(refinement: object) -> str:
     match refinement:
         case {"steps": 0}:
             return "no"
-        case {"steps": steps, "what": what}:
-            return f"{steps} steps, {what}"
-    return "not told"
+        case {"steps": steps, "what": parameters}:
+            return f"{steps} steps, {parameters}"
+    return "unknown"
 
 
-def _image(file: Path) -> tuple[str, Rows]:
+def _describe_model(file: Path) -> tuple[str, Rows]:
+    import nephi
+
+    model = nephi.read_model(file)
+    frame = model.frame
+    rows = [
+        ("system", model.settings.system),
+        ("parameters", str(sum(p.numel() for p in model.system.parameters() if p.requires_grad))),
+        ("model", nephi.inference.model_digest(model)),
+        ("input", f"{by(frame.shape)} voxels of {by(frame.spacing)} mm, world axes"),
+        ("window", " to ".join(f"{value:g}" for value in frame.window) or "percentiles of each image"),
+        ("mask", f"{frame.mask}, outside {frame.outside_mask}"),
+        ("centre", f"of the {frame.centre}"),
+    ]
+    rows += [(str(name), str(value)) for name, value in model.about.items() if isinstance(value, str | int | float)]
+    return f"{file}: {frame.dimension}-D model ({file.stat().st_size / 1e3:.0f} kB)", rows + _version_rows(model.about)
+
+
+def _describe_image(file: Path) -> tuple[str, Rows]:
     import nephi
 
     try:
         series = nephi.io.read_series(file)
-    except nephi.DataError as scalar:
+    except nephi.DataError as image_error:
         try:
             field = nephi.read_transform(file)
         except nephi.DataError:
-            raise scalar from None
+            raise image_error from None
         if not isinstance(field, nephi.DisplacementField):
-            return f"{file}: transform", [("kind", type(field).__name__)]
-        longest = field.displacement.norm(dim=-1).max().item()
-        return f"{file}: displacement field", [("longest", f"{longest:.2f} mm"), *_grid_rows("grid", field.grid)]
+            return f"{file}: transform", [("type", type(field).__name__)]
+        largest = field.displacement.norm(dim=-1).max().item()
+        rows = [("largest displacement", f"{largest:.2f} mm"), *_grid_rows("grid", field.grid)]
+        return f"{file}: displacement field", rows
     rows = _grid_rows("grid", series.grid)
     first = next(iter(series))
     rows.append(("type", first.voxel_type))
@@ -101,29 +129,35 @@ def _image(file: Path) -> tuple[str, Rows]:
 
 
 def _is_text_of_points(file: Path) -> bool:
-    """Tell whether a `.txt` file is no transform of ITK or elastix: then it holds points of elastix, or voxels."""
+    """Return whether a `.txt` file holds points of elastix or DIR-Lab rather than a transform of ITK or elastix."""
     if file.suffix.lower() != ".txt" or not file.is_file():
         return False
-    begun = file.read_bytes()[:1000].lstrip()
-    return begun[:6].lower() in (b"point\n", b"point\r", b"index\n", b"index\r") or begun[:1].isdigit()
+    start = file.read_bytes()[:HEADER_BYTES].lstrip()
+    return start[:6].lower() in (b"point\n", b"point\r", b"index\n", b"index\r") or start[:1].isdigit()
 
 
-def _points(file: Path) -> tuple[str, Rows]:
+def _describe_points(file: Path) -> tuple[str, Rows]:
     import nephi
 
-    table = file.suffix.lower() == ".csv" and file.is_file()
-    if table and b"fixed_x" in file.read_bytes()[:1000].lower():  # the header
+    is_table = file.suffix.lower() == ".csv" and file.is_file()
+    if is_table and b"fixed_x" in file.read_bytes()[:HEADER_BYTES].lower():
         pairs = nephi.read_point_pairs(file, "lps")
         return f"{file}: landmark pairs", [("pairs", str(len(pairs))), ("dimension", str(pairs.fixed.dimension))]
     points = nephi.read_points(file, "lps")
     return f"{file}: points", [("points", str(len(points))), ("dimension", str(points.dimension))]
 
 
+def _version_rows(about: Mapping[str, Any]) -> Rows:
+    versions = about.get("versions")
+    if not isinstance(versions, dict):
+        return []
+    return [("versions", ", ".join(f"{name} {version}" for name, version in versions.items()))]
+
+
 def _grid_rows(name: str, grid: Grid) -> Rows:
-    spacing = " x ".join(f"{s:.4g}" for s in grid.spacing.tolist())
     return [
         (f"{name} size", " x ".join(map(str, grid.shape))),
-        (f"{name} spacing", f"{spacing} mm"),
+        (f"{name} spacing", f"{by(grid.spacing.tolist())} mm"),
         (f"{name} origin (RAS)", ", ".join(f"{o:.2f}" for o in grid.origin.tolist())),
         (f"{name} axes (RAS)", "; ".join(", ".join(f"{v:.3f}" for v in axis) for axis in grid.direction.T.tolist())),
     ]

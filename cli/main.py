@@ -12,15 +12,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+from click.shell_completion import get_completion_class
 
 from nephi import DataWarning, NephiError
 
 from .apply import apply
-from .completion import completion
 from .demo import demo
 from .evaluate import evaluate
 from .export import export
-from .finetune import finetune
 from .info import info
 from .jacobian import jacobian
 from .points import points
@@ -28,21 +27,22 @@ from .predict import predict
 from .printing import echo, echo_line
 from .register import register
 from .signals import Terminated, terminated_by_signals
-from .train import train
+from .train import finetune, train
 from .view import view
 
-UNFINISHED = "files that were not complete were not written"
-VERSION_HELP = "Show the versions of nephi, torch and Python, and what it would compute on."
+UNFINISHED = "incomplete files were not written"
+VERSION_HELP = "Show the versions of nephi, torch and Python and the default device, and exit."
+SHELLS = ("bash", "zsh", "fish")
 
 
-def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if not wanted or context.resilient_parsing:
+def _show_version(context: click.Context, _: click.Parameter, is_set: bool) -> None:
+    if not is_set or context.resilient_parsing:
         return
     import nephi
 
-    found = nephi.runtime.versions()
-    parts = ", ".join(f"{name} {found[name]}" for name in ("torch", "python"))
-    echo_line(f"nephi {found['nephi']} ({parts}; {nephi.runtime.device_summary()})")
+    versions = nephi.runtime.versions()
+    others = ", ".join(f"{name} {versions[name]}" for name in ("torch", "python"))
+    echo_line(f"nephi {versions['nephi']} ({others}; {nephi.runtime.device_summary()})")
     context.exit()
 
 
@@ -55,12 +55,29 @@ def cli() -> None:
     nephi register -f exhale.nii.gz -m inhale.nii.gz -o result --preset lung-ct
     nephi apply -t result/transform.nephi -i labels.nii.gz -r exhale.nii.gz -o warped.nii.gz --interpolation label
 
-    A transform takes points of the fixed image to the moving image; images travel the other way.
+    A transform maps points of the fixed image to the moving image: warped(x) = moving(transform(x)). Thus it warps
+    images of the moving side onto the fixed grid.
 
-    Exit codes: 0 done, 2 wrong usage, 3 wrong data, 4 done but not plausible (register --strict), 130 interrupted
-    (Ctrl-C), 143 ended by SIGTERM, 129 by SIGHUP, 1 done but standard output could not be written. NO_COLOR=1 prints
-    without colours.
+    Exit codes: 0 success; 1 standard output could not be written; 2 wrong usage; 3 wrong data; 4 implausible images or
+    result (register --strict); 129, 130, 143 terminated by SIGHUP, Ctrl-C, SIGTERM. The environment variable NO_COLOR=1
+    disables colours.
     """
+
+
+@click.command(short_help="Print a shell completion script.")
+@click.argument("shell", type=click.Choice(SHELLS))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print a script that makes the shell complete nephi's commands, options, presets and file names.
+
+    \b
+    nephi completion bash >> ~/.bashrc
+    nephi completion zsh >> ~/.zshrc
+    nephi completion fish > ~/.config/fish/completions/nephi.fish
+    """
+    completion_class = get_completion_class(shell)
+    assert completion_class is not None, "click supports each of SHELLS"
+    click.echo(completion_class(context.find_root().command, {}, "nephi", "_NEPHI_COMPLETE").source())
 
 
 for command in (
@@ -83,7 +100,7 @@ for command in (
 
 @contextmanager
 def _printed_warnings() -> Iterator[None]:
-    """Print the text of each `DataWarning` once on standard error, as soon as it is issued."""
+    """Print each `DataWarning` once on standard error, as soon as it is issued."""
     printed: set[str] = set()
     with warnings.catch_warnings():
         warnings.simplefilter("always", DataWarning)
@@ -101,15 +118,15 @@ def _printed_warnings() -> Iterator[None]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 2 wrong usage, 3 wrong data, 130 interrupted, 128 + n by signal n."""
-    # Fields are evaluated in blocks too small to share: a second thread doubles the CPU time and gains little.
+    """Run the command line and exit: 0 success, 2 wrong usage, 3 wrong data, 130 interrupted, 128 + n by signal n."""
+    # Fields are evaluated in blocks too small for a second thread: it doubles the CPU time and saves little.
     # `register --threads` overrides it for the fit.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
-        given = sys.argv[1:] if arguments is None else arguments
-        command = shlex.join(["nephi", *given])
+        arguments = sys.argv[1:] if arguments is None else arguments
+        command_line = shlex.join(["nephi", *arguments])
         with terminated_by_signals(), _printed_warnings():
-            code = cli.main(given, prog_name="nephi", standalone_mode=False, obj=command)
+            code = cli.main(arguments, prog_name="nephi", standalone_mode=False, obj=command_line)
     except click.ClickException as error:
         text = io.StringIO()
         error.show(text)
@@ -122,12 +139,12 @@ def main(arguments: list[str] | None = None) -> None:
         echo_line(f"nephi: interrupted; {UNFINISHED}", err=True)
         code = 130
     except Terminated as error:
-        echo_line(f"nephi: ended by {error}; {UNFINISHED}", err=True)
+        echo_line(f"nephi: terminated by {error}; {UNFINISHED}", err=True)
         code = error.exit_code
     except BrokenPipeError:
         code = 1
     except MemoryError:
-        echo_line("nephi: error: not enough memory for these images or settings", err=True)
+        echo_line("nephi: error: not enough memory for these images and settings", err=True)
         code = 3
     except OSError as error:
         echo_line(f"nephi: error: {error.filename or 'system'}: {error.strerror or error}", err=True)

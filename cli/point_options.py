@@ -1,4 +1,4 @@
-"""Options for files of points."""
+"""Options for files of points, and the landmarks of a registration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PointOptions:
-    """What the user has said about files of points."""
+    """Coordinate system and format of files of points."""
 
     frame: str
     format: str | None
@@ -26,7 +26,7 @@ class PointOptions:
     flip: str
 
     def read(self, path: Path, reference: Path | None = None) -> Points:
-        """Read points; `reference` is the image that voxels are counted in, where it is not the option's."""
+        """Read points; `reference` replaces the image to which voxel coordinates refer."""
         import nephi
 
         image = reference or self.reference
@@ -35,13 +35,16 @@ class PointOptions:
 
 
 def read_landmarks(path: Path | None, frame: str, images: Sequence[Image]) -> PointPairs | None:
-    """Read pairs of points to measure a result at; refuse those of another dimension than the images', or outside."""
+    """Read landmark pairs and validate them against the two images.
+
+    Raises `DataError` for landmarks of another dimension than the images, or outside of them.
+    """
     import nephi
 
     if path is None:
         return None
     pairs = nephi.read_point_pairs(path, frame)
-    require_dimension(path, "landmarks", pairs.fixed.dimension, images[0].dimension, "images are")
+    require_dimension(path, "landmarks", pairs.fixed.dimension, images[0].dimension, "images")
     try:
         nephi.metrics.check_landmarks(pairs, *(image.grid for image in images))
     except nephi.DataError as error:
@@ -50,24 +53,27 @@ def read_landmarks(path: Path | None, frame: str, images: Sequence[Image]) -> Po
 
 
 def point_options(command: Command) -> Command:
-    """Add `--frame`, `--points-format`, `--points-reference` and `--flip`; the command gets them as `reader`."""
+    """Add `--frame`, `--points-format`, `--points-reference` and `--flip`, passed to the command as `point_options`."""
 
     @functools.wraps(command)
-    def gathered(
+    def wrapper(
         *arguments: Any, frame: str, points_format: str | None, points_reference: Path | None, flip: str, **options: Any
     ) -> Any:
-        reader = PointOptions(frame, points_format, points_reference, flip.lower())
-        return command(*arguments, reader=reader, **options)
+        point_options = PointOptions(frame, points_format, points_reference, flip.lower())
+        return command(*arguments, point_options=point_options, **options)
 
     with_format = click.option(
         "--points-format",
         type=click.Choice(["csv", "mrk.json", "fcsv", "elastix", "dirlab"]),
-        help="Format of the points, when the file does not tell; dirlab: voxels counted from 1.",
+        help="Format of the points, if suffix and content do not determine it; dirlab: voxel indices from 1.",
     )
     with_reference = click.option(
-        "--points-reference", type=FILE, help="Image that voxels are counted in (dirlab, elastix' index)."
+        "--points-reference", type=FILE, help="Image to which voxel coordinates refer (dirlab, `index` of elastix)."
     )
     with_flip = click.option(
-        "--flip", metavar="AXES", default="", help="Axes along which dirlab counts from the image's end: z, yz, ..."
+        "--flip",
+        metavar="AXES",
+        default="",
+        help="Axes along which dirlab coordinates start at the last voxel: z, yz, ...",
     )
-    return frame_option(with_format(with_reference(with_flip(gathered))))
+    return frame_option(with_format(with_reference(with_flip(wrapper))))

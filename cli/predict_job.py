@@ -1,4 +1,4 @@
-"""What `nephi predict` does with every pair."""
+"""Registration of one pair of `nephi predict`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .journal import Journal, Row
 from .point_options import read_landmarks
-from .predict_summary import failed_row, finished_row, named, row_of_report
+from .predict_summary import failed_row, finished_row, pair_cells, row_of_report
+from .supervision import Journal, Row
 
 if TYPE_CHECKING:
     from nephi import Image, Settings
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """A model, how its predictions are refined, and which results are written, as `command` asked for."""
+    """A model, the refinement of its predictions, and the results to write; `command_line` is shown on report pages."""
 
     model: StoredModel
     settings: Settings
@@ -30,12 +30,12 @@ class Job:
     device: str
     frame: str
     save: tuple[str, ...]
-    command: str
+    command_line: str
     journal: Journal
 
     @cached_property
-    def about(self) -> dict[str, Any]:
-        """What a report has to say for its result to be one of this job."""
+    def provenance(self) -> dict[str, Any]:
+        """Entries of report.json that are equal in all results of the same job."""
         import nephi
 
         return {
@@ -45,47 +45,47 @@ class Job:
             "seed": self.seed,
         }
 
-    def row(self, case: PairFiles, folder: Path, overwrite: bool) -> Row:
-        """Register a pair, unless its result is there; return what was measured, or what went wrong."""
+    def register(self, case: PairFiles, folder: Path, overwrite: bool) -> Row:
+        """Register a pair, unless its results exist; return the row of its measures, or of its error."""
         import nephi
 
         try:
-            if not overwrite and (row := finished_row(case, folder, self.save, self.about)) is not None:
+            if not overwrite and (row := finished_row(case, folder, self.save, self.provenance)) is not None:
                 return row
-            return self._registered(case, folder)
+            return self._predict(case, folder)
         except nephi.DataError as error:
             return failed_row(case, str(error))
         except OSError as error:
             return failed_row(case, f"{error.filename or 'system'}: {error.strerror or error}")
         except MemoryError:
             return failed_row(case, "not enough memory")
-        except nephi.NephiError:  # the call is wrong, for all pairs
+        except nephi.NephiError:  # wrong usage, for all pairs
             raise
-        except Exception as error:  # a fault of nephi's own, or of a library: it costs this pair, too
+        except Exception as error:  # a bug of nephi or of a library: it costs only this pair, too
             return failed_row(case, f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:500]}")
 
-    def kept(self, case: PairFiles, folder: Path) -> Row | None:
-        """Return the row of a pair that an interruption left to an earlier call."""
+    def existing_row(self, case: PairFiles, folder: Path) -> Row | None:
+        """Return the row of results written by an earlier call, None without valid ones."""
         import nephi
 
         try:
-            return finished_row(case, folder, self.save, self.about)
+            return finished_row(case, folder, self.save, self.provenance)
         except nephi.DataError:
             return None
 
-    def _registered(self, case: PairFiles, folder: Path) -> Row:
+    def _predict(self, case: PairFiles, folder: Path) -> Row:
         import nephi
 
-        def step(text: str) -> None:
-            self.journal.begin(named(case), text)
+        def begin(step: str) -> None:
+            self.journal.begin(pair_cells(case), step)
 
-        images = [_read_image(path, step) for path in (case.fixed, case.moving)]
+        images = [_read_image(path, begin) for path in (case.fixed, case.moving)]
         for image in images:
             nephi.results.require_exportable(image)
         if case.landmarks is not None:
-            step(f"reading {case.landmarks}")
-        landmarks, labels = read_landmarks(case.landmarks, self.frame, images), _labels(case, step)
-        step("reading the masks or registering")
+            begin(f"reading {case.landmarks}")
+        landmarks, labels = read_landmarks(case.landmarks, self.frame, images), _read_labels(case, begin)
+        begin("reading the masks or registering")
         result = nephi.predict(
             images[0],
             images[1],
@@ -99,20 +99,20 @@ class Job:
         )
         page = None
         if "page" in self.save:
-            page = partial(nephi.report.page_html, result, command=self.command, landmarks=landmarks)
-        step(f"writing {folder}")
+            page = partial(nephi.report.page_html, result, command=self.command_line, landmarks=landmarks)
+        begin(f"writing {folder}")
         report = result.save(folder, True, landmarks, [name for name in self.save if name != "page"], labels, page)
         return row_of_report(case, report)
 
 
-def _labels(case: PairFiles, step: Callable[[str], None]) -> tuple[Image, Image] | None:
+def _read_labels(case: PairFiles, begin: Callable[[str], None]) -> tuple[Image, Image] | None:
     if case.fixed_labels is None or case.moving_labels is None:
         return None
-    return _read_image(case.fixed_labels, step), _read_image(case.moving_labels, step)
+    return _read_image(case.fixed_labels, begin), _read_image(case.moving_labels, begin)
 
 
-def _read_image(path: Path, step: Callable[[str], None]) -> Image:
+def _read_image(path: Path, begin: Callable[[str], None]) -> Image:
     import nephi
 
-    step(f"reading {path}")
+    begin(f"reading {path}")
     return nephi.read_image(path)

@@ -1,4 +1,4 @@
-"""What `nephi predict` tells of many pairs: a line for each, a table on disk, means."""
+"""The measures of `nephi predict`: one row per pair, summary.csv, means over all pairs."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from typing import TYPE_CHECKING, Any
 
 from nephi.errors import printable
 
-from .journal import Row
-from .register_options import FILES
-from .tables import print_rows
+from .printing import print_rows
+from .registration_options import FILES
+from .supervision import Row
 
 if TYPE_CHECKING:
     from nephi.datasets import PairFiles
 
 MEASURES = {
-    "tre_before_mm": "landmark error before",
-    "tre_mm": "landmark error",
+    "tre_before_mm": "TRE before",
+    "tre_mm": "TRE",
     "dice_before": "Dice before",
     "dice": "Dice",
     "folding_percent": "J <= 0",
     "inverse_consistency_mm": "inverse consistency",
-    "seconds": "seconds a pair",
-    "cpu_seconds": "CPU seconds a pair",
+    "seconds": "seconds per pair",
+    "cpu_seconds": "CPU seconds per pair",
 }
 COLUMNS = ("pair", "fixed", "moving", *MEASURES, "warnings", "error")
-HUGE = 1e300  # beyond every measure; a whole number in JSON may be too long to be printed
-FORMULA = ("=", "+", "-", "@")
+LARGEST = 1e300  # beyond every measure; an integer in JSON may have too many digits to be converted
+FORMULA = ("=", "+", "-", "@")  # first characters of a formula in spreadsheets
 UNITS = {"folding_percent": " %", "tre_before_mm": " mm", "tre_mm": " mm", "inverse_consistency_mm": " mm"}
 
 
 def row_of_report(case: PairFiles, report: Mapping[str, Any]) -> Row:
-    """Return what a pair's report says in one row; what was not measured is left out."""
+    """Return the row of a pair from its report, without measures that are missing in it."""
     tre, dice = report.get("tre_mm"), report.get("dice")
     regularity = report.get("inside_mask") or report["whole_grid"]
     stages = [stage for name, stage in report["usage"]["stages"].items() if name != "export"]
-    found = {
+    cells = {
         "tre_before_mm": tre and tre["before"],
         "tre_mm": tre and tre["mean"],
         "dice_before": dice and dice["before"],
@@ -51,18 +51,18 @@ def row_of_report(case: PairFiles, report: Mapping[str, Any]) -> Row:
         "cpu_seconds": sum(stage["cpu_s"] for stage in stages),
         "warnings": len(report.get("warnings") or ()),
     }
-    return named(case) | {name: value for name, value in found.items() if value is not None}
+    return pair_cells(case) | {name: value for name, value in cells.items() if value is not None}
 
 
 def failed_row(case: PairFiles, error: str) -> Row:
     """Return the row of a pair that could not be registered."""
-    return named(case) | {"error": error}
+    return pair_cells(case) | {"error": error}
 
 
-def finished_row(case: PairFiles, folder: Path, save: Sequence[str], about: Mapping[str, Any]) -> Row | None:
-    """Return the row of a result that is there already; None where there is none, or not all of it.
+def finished_row(case: PairFiles, folder: Path, save: Sequence[str], provenance: Mapping[str, Any]) -> Row | None:
+    """Return the row of existing results, None if they are missing or incomplete.
 
-    Raises `DataError` for the result of other images, or of another model, refinement, seed or settings.
+    Raises `DataError` for results of other images, or of another model, refinement, seed or settings.
     """
     import nephi
 
@@ -70,23 +70,24 @@ def finished_row(case: PairFiles, folder: Path, save: Sequence[str], about: Mapp
         return None
     try:
         report = json.loads((folder / FILES["report"]).read_text(encoding="utf-8"))
-        made = {name: report.get(name) for name in about}
+        origin = {name: report.get(name) for name in provenance}
         images = {side: os.path.realpath(report[side]) for side in ("fixed", "moving")}
         row = row_of_report(case, report)
-        if not all(-HUGE < row[name] < HUGE for name in MEASURES if name in row):
+        if not all(-LARGEST < row[name] < LARGEST for name in MEASURES if name in row):
             return None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
-    expected = {**about, "fixed": os.path.realpath(case.fixed), "moving": os.path.realpath(case.moving)}
-    for name, value in {**made, **images}.items():
+    expected = {**provenance, "fixed": os.path.realpath(case.fixed), "moving": os.path.realpath(case.moving)}
+    for name, value in {**origin, **images}.items():
         if value != expected[name]:
-            was = "of other settings" if name == "settings_digest" else f"whose {name} is {value}, not {expected[name]}"
-            raise nephi.DataError(f"{folder}: holds a result {was}; give --overwrite, or another folder")
+            is_digest = name == "settings_digest"
+            difference = "with other settings" if is_digest else f"with {name} {value}, not {expected[name]}"
+            raise nephi.DataError(f"{folder}: contains results {difference}; use --overwrite or another folder")
     return row
 
 
-def told(row: Row, verbose: bool) -> str:
-    """Return a row in words."""
+def describe_row(row: Row, verbose: bool) -> str:
+    """Return a row as one line of text."""
     parts = [f"{MEASURES[name]} {row[name]:.3f}{UNITS.get(name, '')}" for name in MEASURES if name in row]
     if count := row.get("warnings"):
         parts.insert(-1, f"{count} {'warning' if count == 1 else 'warnings'}")
@@ -94,7 +95,7 @@ def told(row: Row, verbose: bool) -> str:
 
 
 def write_summary(rows: Sequence[Row], path: Path) -> None:
-    """Write all rows as a CSV table, whole or not at all."""
+    """Write all rows as a CSV table; the file is complete or absent."""
     import nephi
 
     text = io.StringIO()
@@ -106,9 +107,9 @@ def write_summary(rows: Sequence[Row], path: Path) -> None:
 
 
 def _cell(column: str, value: Any) -> Any:
-    """Return a value as the table holds it: texts in one line, and none that a spreadsheet takes for a formula.
+    """Return a value for the table: text in one line, and none that a spreadsheet evaluates as a formula.
 
-    (Names of pairs hold letters, digits and a few signs: not enough for one that does anything.)
+    (Names of pairs consist of letters, digits and a few signs, too few for a harmful formula.)
     """
     if isinstance(value, float):
         return f"{value:.6g}"
@@ -120,18 +121,18 @@ def _cell(column: str, value: Any) -> Any:
     return f"'{text}" if column == "error" else f"./{text}"
 
 
-def summary_table(rows: Sequence[Row], folder: Path) -> None:
-    """Print the means over all pairs that were registered."""
-    done = [row for row in rows if "error" not in row]
-    lines = [("pairs", f"{len(done)} of {len(rows)}")]
-    if doubtful := sum(row.get("warnings", 0) > 0 for row in done):
-        lines.append(("pairs with warnings", str(doubtful)))
-    for name, words in MEASURES.items():
-        if values := [row[name] for row in done if name in row]:
-            lines.append((f"{words}, mean", f"{sum(values) / len(values):.3f}{UNITS.get(name, '')}"))
+def print_summary(rows: Sequence[Row], folder: Path) -> None:
+    """Print the means over all registered pairs."""
+    registered = [row for row in rows if "error" not in row]
+    lines = [("pairs", f"{len(registered)} of {len(rows)}")]
+    if warned := sum(row.get("warnings", 0) > 0 for row in registered):
+        lines.append(("pairs with warnings", str(warned)))
+    for name, label in MEASURES.items():
+        if values := [row[name] for row in registered if name in row]:
+            lines.append((f"{label}, mean", f"{sum(values) / len(values):.3f}{UNITS.get(name, '')}"))
     print_rows("Predicted", [*lines, ("results", str(folder))])
 
 
-def named(case: PairFiles) -> Row:
+def pair_cells(case: PairFiles) -> Row:
     """Return the first cells of a pair's row."""
     return {"pair": case.name, "fixed": str(case.fixed), "moving": str(case.moving)}

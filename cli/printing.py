@@ -1,21 +1,177 @@
-"""Printing: everything that the commands print goes through `echo`, or through the tables that are made of its text."""
+"""Everything the commands print: lines, tables and the progress bar, with control characters escaped.
+
+rich is imported inside the functions: a command that prints no table does not wait for it.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nephi.errors import printable
 
+if TYPE_CHECKING:
+    from nephi.optimize import Plan, Progress
+
+Rows = list[tuple[str, str]]
+
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print lines on standard output, or on standard error; control characters in them are escaped."""
+    """Print lines on standard output, or on standard error."""
     _print("\n".join(map(printable, text.split("\n"))), err)
 
 
 def echo_line(text: str, *, err: bool = False) -> None:
-    """Print one line: line breaks in it are escaped, too, as they come from a file or its name."""
+    """Print one line; line breaks, which may come from a file or its name, are escaped as well."""
     _print(printable(text), err)
 
 
 def _print(text: str, err: bool) -> None:
     print(text, file=sys.stderr if err else sys.stdout, flush=True)
+
+
+@contextmanager
+def progress_bar(quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """Yield a callback that shows stage, loss and remaining time on standard error; it does nothing in a pipe."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description:10s}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("loss {task.fields[loss]}"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("prepare", total=None, loss="")
+
+        def show(progress: Progress) -> None:
+            is_new_stage = bar.tasks[0].description != progress.stage
+            bar.update(
+                task,
+                refresh=is_new_stage,  # a stage may end before the bar's own next refresh
+                description=progress.stage,
+                completed=progress.step,
+                total=progress.total,
+                loss=f"{progress.loss:.4f}",
+            )
+
+        yield show
+
+
+def print_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Print two columns under a title; lines in a pipe are never folded."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(printable(name), printable(value))
+    console = Console(highlight=False, markup=False)
+    # rich assumes 80 columns in a pipe, which would fold long paths, and folds a table's title to the table's width.
+    console.width = console.width if console.is_terminal else 10_000
+    console.print(printable(title), style="italic", soft_wrap=True)
+    console.print(table)
+
+
+def print_plan(plan: Plan, initial: str, results: str) -> None:
+    """Print the plan of `nephi register --dry-run`; `initial` and `results` are shown unchanged."""
+    settings, objective = plan.settings, plan.settings.objective
+    rows = []
+    for name, side in (("fixed", plan.fixed), ("moving", plan.moving)):
+        region = "no mask" if side.mask_voxels is None else f"{side.mask_voxels} voxels in the mask"
+        rows.append((name, side.name))
+        rows.append(("", f"{by(side.grid.shape)} voxels of {by(side.grid.spacing.tolist())} mm, {region}"))
+        rows.append(("", f"intensities {side.window[0]:g} to {side.window[1]:g}"))
+    kind = settings.affine.kind if settings.transform == "deformable" else settings.transform
+    rows.append(("initial alignment", initial))
+    if kind != "none":
+        widths = ", ".join(f"{sigma:.3g}" for sigma in settings.affine.smoothing)
+        rows.append((kind, f"{settings.affine.steps} steps at each smoothing of {widths} mm"))
+    if plan.parameters:
+        lattices = f", latent grids {', '.join(map(by, plan.lattices))}" if plan.lattices else ""
+        rows.append(("fields", f"{plan.parameters} parameters{lattices}"))
+    if plan.levels:
+        rows.append(("similarity", f"{objective.similarity}, {objective.points} points per step and direction"))
+    for number, level in enumerate(plan.levels, start=1):
+        steps, smoothing = level.settings.steps, level.settings.smoothing
+        images = f"images of {by(level.fixed_shape)} and {by(level.moving_shape)} voxels"
+        filtered = f"smoothed by {smoothing:.3g} mm" if smoothing else "not smoothed"
+        rows.append((f"level {number}", f"{steps} steps, {images}, {filtered}"))
+    rows.append(("device", plan.device))
+    if plan.memory_mb is not None:
+        rows.append(("memory, estimated", f"{plan.memory_mb:.0f} MB"))
+    rows.append(("results", results))
+    print_rows("Plan (nothing is computed or written)", rows)
+
+
+def print_registration(report: Mapping[str, Any], folder: Path, implausible: bool) -> None:
+    """Print the measures of a registration and the folder of its results."""
+    usage, rows = report["usage"], []
+    for region, key in (("inside the mask", "inside_mask"), ("whole grid", "whole_grid")):
+        if (regularity := report.get(key)) is not None:
+            folding, smallest = regularity["folding_percent"], regularity["smallest"]
+            rows.append((f"J <= 0, {region}", f"{folding:.4f} %   smallest J {smallest:.3f}"))
+            rows.append((f"SD log J, {region}", f"{regularity['sd_log_jacobian']:.3f}"))
+    if (error := report.get("inverse_consistency_mm")) is not None:
+        rows.append(("inverse consistency", f"{error:.4f} mm"))
+    if (error := report.get("trained_inverse_mm")) is not None:
+        rows.append(("inverse consistency, unrefined inverse", f"{error:.3f} mm"))
+    if tre := report.get("tre_mm"):
+        rows.append(("TRE, mean", f"{tre['mean']:.3f} mm ({tre['before']:.3f} before)"))
+    stages = "prediction and refinement" if "model" in report else "affine and fit"
+    rows.append((stages, f"{usage['affine_and_fit_cpu_s']:.1f} CPU s"))
+    rows.append(("whole process", f"{usage['process_cpu_s']:.1f} CPU s"))
+    if usage["peak_memory_mb"] is not None:
+        rows.append(("peak memory", f"{usage['peak_memory_mb']:.0f} MB"))
+    rows.append(("results", str(folder)))
+    print_rows("Registered, but implausible: see the warnings above" if implausible else "Registered", rows)
+
+
+def print_stages(report: Mapping[str, Any]) -> None:
+    """Print wall and CPU seconds of each stage."""
+    stages = report["usage"]["stages"]
+    rows = [(name, f"{s['wall_s']:7.2f} s wall {s['cpu_s']:7.2f} s CPU") for name, s in stages.items()]
+    print_rows("Stages", rows)
+
+
+def print_evaluation(measures: Mapping[str, Any], verbose: bool) -> None:
+    """Print the measures of `nephi evaluate`, each landmark's error as well if `verbose`."""
+    rows: Rows = []
+    if tre := measures.get("tre_mm"):
+        rows.append(("landmarks", f"{tre['count']}"))
+        rows.append(("TRE before, mean", f"{tre['before']:.4f} mm"))
+        rows += [(f"TRE {name}", f"{tre[name]:.4f} mm") for name in ("mean", "median", "p90", "max")]
+        if verbose:
+            rows += [(f"TRE of landmark {i}", f"{error:.4f} mm") for i, error in enumerate(tre["each"])]
+    if dice := measures.get("dice"):
+        rows += [(f"Dice label {label}", f"{value:.4f}") for label, value in dice["labels"].items()]
+        rows.append(("Dice before, mean", f"{dice['before']:.4f}"))
+        rows.append(("Dice mean", f"{dice['mean']:.4f}"))
+    if regularity := measures.get("regularity"):
+        rows.append(("J <= 0", f"{regularity['folding_percent']:.4f} % of {regularity['points']} voxels"))
+        rows.append(("smallest J", f"{regularity['smallest']:.4f}"))
+        rows.append(("SD log J", f"{regularity['sd_log_jacobian']:.4f}"))
+    for name, key in (
+        ("inverse consistency", "inverse_consistency_mm"),
+        ("inverse consistency, unrefined inverse", "trained_inverse_mm"),
+        ("inverse consistency, exported fields", "exported_inverse_consistency_mm"),
+    ):
+        if (error := measures.get(key)) is not None:
+            rows.append((name, f"{error:.4f} mm"))
+    print_rows("Evaluation", rows)
+
+
+def by(numbers: Iterable[float]) -> str:
+    """Return numbers as `64 x 64 x 32`."""
+    return " x ".join(f"{number:.4g}" if isinstance(number, float) else str(number) for number in numbers)

@@ -1,54 +1,98 @@
-"""The `nephi` command as a process of its own."""
+"""The `nephi` command as a process of its own: standard streams, supervision, exit code."""
 
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
+from typing import Any, TextIO
 
-from .journal import VARIABLE
-from .streams import StandardOutput, open_closed_descriptors, replace_standard_streams
-from .supervision import end_with_parent, is_supervised, supervise
+from .supervision import JOURNAL_VARIABLE, end_with_parent, is_supervised, supervise
 
-COLLECT_AFTER = 1_000_000  # objects that a collector would look through: more than importing torch leaves behind
+COLLECTOR_THRESHOLD = 1_000_000  # objects; more than importing torch creates
 OUTPUT_LOST = 1
 INTERRUPTED = 130
+DESCRIPTORS = (0, 1, 2)
 
 
 def run() -> None:
-    """Run `main` in a process that does nothing else, and let it end quickly.
+    """Run `main` in a process that does nothing else, and exit quickly.
 
-    Python's collector looks for objects that hold each other, again and again through all that torch's modules consist
-    of, and once more when the process ends: a second in all. Images and fields are no such objects, they go when the
-    last reference does, so that here it is called far less often, and at the end not at all.
+    The garbage collector searches all of torch's modules for reference cycles, several times during their import and
+    once more at exit: a second in all. Images and fields form no cycles and are freed by reference counting, so that
+    the collector runs far less often in this process, and not at all at exit.
     """
     open_closed_descriptors()
     output, _ = replace_standard_streams()
     if is_supervised(sys.argv[1:]):
         sys.exit(supervise(sys.argv[1:]))
-    if VARIABLE in os.environ:
+    if JOURNAL_VARIABLE in os.environ:
         end_with_parent()
-    gc.set_threshold(COLLECT_AFTER)
+    gc.set_threshold(COLLECTOR_THRESHOLD)
     try:
-        from .main import main  # after that: it loads libraries that open files
+        from .main import main  # only now: it imports libraries that open files
 
         main()
-    except KeyboardInterrupt:  # while they are loaded
+    except KeyboardInterrupt:  # during the imports
         sys.exit(INTERRUPTED)
-    except SystemExit as ended:
-        if not ended.code:
+    except SystemExit as exit_request:
+        if not exit_request.code:
             _require_written(output)
         raise
     finally:
         gc.freeze()
 
 
+class StandardOutput(io.FileIO):
+    """A standard stream that drops what it cannot write; `failure` is the first error."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any, /) -> int:  # any buffer
+        """Write the data, or drop it if that fails."""
+        try:
+            return super().write(data)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            self.failure = self.failure or error
+            return len(data)
+
+
+def open_closed_descriptors() -> None:
+    """Open closed standard descriptors (`2>&-`) as the null device.
+
+    Otherwise the next file that is opened would become standard error, and receive what libraries print on it.
+    """
+    for number in DESCRIPTORS:
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+
+
+def replace_standard_streams() -> tuple[StandardOutput, StandardOutput]:
+    """Replace `sys.stdout` and `sys.stderr` by streams that drop what cannot be written; return their raw streams.
+
+    Characters that the encoding lacks are written as `\\xff`, `\\u1234`.
+    """
+    raw = (StandardOutput(1, "w", closefd=False), StandardOutput(2, "w", closefd=False))
+    sys.stdout, sys.stderr = (_text_stream(*pair) for pair in zip(raw, (sys.stdout, sys.stderr), strict=True))
+    return raw
+
+
+def _text_stream(raw: StandardOutput, replaced: TextIO | None) -> TextIO:
+    encoding = replaced.encoding if replaced is not None else "utf-8"
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=True)
+
+
 def _require_written(output: StandardOutput) -> None:
-    """End with code 1 when standard output was lost; the reader of a pipe that has left (`| head`) needs no message."""
+    """Exit with code 1 if standard output was lost; silently if the reader of a pipe closed it (`| head`)."""
     sys.stdout.flush()
     if output.failure is None:
         return
     if not isinstance(output.failure, BrokenPipeError):
         reason = output.failure.strerror or output.failure
-        print(f"nephi: error: standard output: {reason}; all else is done", file=sys.stderr)
+        print(f"nephi: error: standard output: {reason}; all files were written", file=sys.stderr)
     sys.exit(OUTPUT_LOST)

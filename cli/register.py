@@ -8,30 +8,27 @@ from typing import Any
 
 import click
 
-from .model_options import RefineOptions, model_option, refine_options
-from .options import FILE, device_option, frame_option, verbosity_options
-from .plan_table import plan_table
-from .point_options import read_landmarks
-from .printing import echo
-from .progress import progress_bar
-from .register_methods import chosen_method
-from .register_options import (
-    RESULTS,
-    Preset,
-    Results,
+from .options import (
+    FILE,
     config_option,
+    device_option,
+    frame_option,
     seed_option,
     threads_option,
+    verbosity_options,
 )
-from .tables import registration_table, stage_table
+from .point_options import read_landmarks
+from .printing import echo, print_plan, print_registration, print_stages, progress_bar
+from .register_methods import choose_method
+from .registration_options import RESULTS, Preset, RefineOptions, Results, model_option, refine_options
 
 
-@click.command(short_help="Register a moving image to a fixed one.")
-@click.option("-f", "--fixed", type=FILE, required=True, help="Fixed image; results lie on its grid.")
+@click.command(short_help="Register a moving image to a fixed image.")
+@click.option("-f", "--fixed", type=FILE, required=True, help="Fixed image; the results have its grid.")
 @click.option("-m", "--moving", type=FILE, required=True, help="Moving image.")
 @click.option("-o", "--output", type=FILE, required=True, metavar="OUTDIR", help="Folder for the results.")
-@click.option("--fixed-mask", type=FILE, help="Where to register (above 0), on the fixed image's grid.")
-@click.option("--moving-mask", type=FILE, help="The same on the moving image's grid.")
+@click.option("--fixed-mask", type=FILE, help="Region to register (voxels above 0), on the grid of the fixed image.")
+@click.option("--moving-mask", type=FILE, help="Region to register, on the grid of the moving image.")
 @click.option(
     "--preset",
     type=Preset(),
@@ -42,23 +39,31 @@ from .tables import registration_table, stage_table
 @click.option(
     "--initial",
     metavar="moments|centers|none|FILE",
-    help="Start: bring centres of mass or image centres together, trust the headers, or an affine transform file.",
+    help="Initial alignment: by centres of mass (moments), image centres (centers), headers only (none), or an affine "
+    "transform file.",
 )
-@click.option("--transform", type=click.Choice(["rigid", "affine", "deformable"]), help="Kind of transform to find.")
+@click.option(
+    "--transform", type=click.Choice(["rigid", "affine", "deformable"]), help="Transform model; presets: deformable."
+)
 @click.option(
     "--similarity",
     metavar="NAME",
-    help="mse, ncc, lncc, lncc2, pooled, or for other contrast mind or nmi; sums, too: 'lncc2 + 10 mse'.",
+    help="mse, ncc, lncc, lncc2 or pooled; mind or nmi for different modalities; or a sum: 'lncc2 + 10 mse'.",
 )
 @model_option
 @refine_options
-@click.option("--window", type=(float, float), metavar="LO HI", help="Intensities between which images are compared.")
-@click.option("--outside", type=float, metavar="VALUE", help="Value of warped voxels from beyond the moving image.")
-@seed_option("Seed of the random points.")
+@click.option(
+    "--window", type=(float, float), metavar="LO HI", help="Intensity window; intensities outside are clipped."
+)
+@click.option("--outside", type=float, metavar="VALUE", help="Value of warped voxels outside the moving image.")
+@seed_option("Seed of the random sample points.")
 @device_option
 @threads_option
 @click.option(
-    "--landmarks", type=FILE, metavar="F.csv", help="Pairs of points to measure the result at; they do not guide it."
+    "--landmarks",
+    type=FILE,
+    metavar="F.csv",
+    help="Landmark pairs, to report the TRE; they do not influence the registration.",
 )
 @frame_option
 @click.option(
@@ -66,19 +71,19 @@ from .tables import registration_table, stage_table
     type=Results(),
     metavar="NAME,...",
     default=RESULTS,
-    help="Results to write: transform, warp, inverse, warped, report, page.  [default: all of them]",
+    help="Results to write: transform, warp, inverse, warped, report, page.  [default: all]",
 )
 @click.option(
     "--strict",
     is_flag=True,
-    help="Exit with 4 when images or result are not plausible, instead of a warning alone; results are written.",
+    help="Exit with code 4 if images or result are implausible; the results are still written.",
 )
-@click.option("--dry-run", is_flag=True, help="Read and check everything, print the plan, and stop.")
-@click.option("--overwrite", is_flag=True, help="Write into OUTDIR even if it is not empty; older results there go.")
+@click.option("--dry-run", is_flag=True, help="Read and check the inputs, print the plan and exit.")
+@click.option("--overwrite", is_flag=True, help="Allow a non-empty OUTDIR; earlier results in it are deleted.")
 @verbosity_options
 @click.pass_obj
 def register(
-    command: str | None,
+    command_line: str | None,
     /,
     fixed: Path,
     moving: Path,
@@ -98,7 +103,7 @@ def register(
     verbose: bool,
     **overrides: Any,
 ) -> None:
-    """Register the MOVING image to the FIXED one and write the results to OUTDIR.
+    """Register the MOVING image to the FIXED image and write the results to OUTDIR.
 
     \b
     nephi register -f exhale.nii.gz -m inhale.nii.gz -o result --preset lung-ct
@@ -106,25 +111,24 @@ def register(
     nephi register -f exhale.nii.gz -m inhale.nii.gz -o result --model lungs.safetensors --refine 100
 
     \b
-    transform  transform.nephi      the transform and its inverse, for nephi's other commands
-    warp       warp.nii.gz          displacement field fixed -> moving (ITK, ANTs, SimpleITK: LPS, mm)
-    inverse    inverse_warp.nii.gz  displacement field moving -> fixed
-    warped     warped.nii.gz        the moving image on the fixed grid, in its own type and values
+    transform  transform.nephi      transform and its inverse, for other commands of nephi
+    warp       warp.nii.gz          displacement field, fixed to moving points (LPS mm: ITK, ANTs, SimpleITK)
+    inverse    inverse_warp.nii.gz  displacement field, moving to fixed points
+    warped     warped.nii.gz        moving image on the fixed grid, with its voxel type and intensities
     report     report.json          settings, versions, times, memory, folding, inverse consistency, loss history
-    page       report.html          all of it with pictures before and after; opens in any browser, offline
+    page       report.html          report with figures, for any browser, without network
 
-    Images: NIfTI (also from a pipe), Analyze, .mgz, mha, mhd, nrrd, or DICOM (a folder with one series, a file); 2-D or
-    3-D.
+    Image formats: NIfTI (also from a pipe), Analyze, .mgz, mha, mhd, nrrd, or DICOM (a file, or a folder with one
+    series); 2-D or 3-D.
 
-    Intensities, masks, affine part, folding and agreement are checked, and what is not plausible is warned of; with
-    --strict the exit code then is 4.
+    nephi checks intensities, masks, alignment, folding and similarity, and warns if they are implausible; with
+    --strict, the exit code is then 4.
     """
     import nephi
 
-    named = (overrides["config"], overrides["initial"], overrides["model"])
-    given = (fixed, moving, fixed_mask, moving_mask, landmarks, *named)
-    method = chosen_method(overrides, refine)
-    nephi.results.check_output_folder(output, overwrite, [path for path in given if path is not None])
+    inputs = (fixed, moving, fixed_mask, moving_mask, landmarks, *map(overrides.get, ("config", "initial", "model")))
+    method = choose_method(overrides, refine)
+    nephi.results.check_output_folder(output, overwrite, [path for path in inputs if path is not None])
     with nephi.errors.collected_warnings(nephi.PlausibilityWarning) as doubts:
         images = [nephi.read_image(path) for path in (fixed, moving)]
         for image in images:
@@ -133,22 +137,21 @@ def register(
         masks = {"fixed_mask": fixed_mask, "moving_mask": moving_mask}
         if dry_run:
             plan = method.plan(images, seed, device=device, **masks)
-            plan_table(plan, method.begins, f"{output}: {', '.join(save)}")
+            print_plan(plan, method.initial_alignment, f"{output}: {', '.join(save)}")
         else:
             with progress_bar(quiet) as progress:
                 result = method.run(images, seed, progress, device=device, **masks)
-                progress(
-                    nephi.optimize.Progress("writing", 1, 1, result.history[-1]["loss"] if result.history else 0.0)
-                )
-                page = partial(nephi.report.page_html, result, command=command or "", landmarks=pairs)
-                files = [name for name in save if name != "page"]
-                measured = result.save(output, overwrite, pairs, files, page=page if "page" in save else None)
+                loss = result.history[-1]["loss"] if result.history else 0.0
+                progress(nephi.optimize.Progress("writing", 1, 1, loss))
+                page = partial(nephi.report.page_html, result, command=command_line or "", landmarks=pairs)
+                names = [name for name in save if name != "page"]
+                report = result.save(output, overwrite, pairs, names, page=page if "page" in save else None)
     if verbose and not quiet and not dry_run:
         echo(nephi.settings.settings_toml(method.settings))
-        stage_table(measured)
+        print_stages(report)
     if not quiet and not dry_run:
-        registration_table(measured, output, doubts)
+        print_registration(report, output, bool(doubts))
     if strict and doubts:
-        count = "the warning" if len(doubts) == 1 else f"the {len(doubts)} warnings"
+        warnings = "warning" if len(doubts) == 1 else f"{len(doubts)} warnings"
         written = "" if dry_run else f"; results are in {output}"
-        raise nephi.PlausibilityError(f"images or result are not plausible, see {count} above{written}")
+        raise nephi.PlausibilityError(f"implausible images or result, see the {warnings} above{written}")

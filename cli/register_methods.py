@@ -1,4 +1,4 @@
-"""The two ways of `nephi register`: a search and a fit, or the prediction of a model."""
+"""The two methods of `nephi register`: affine alignment and fit, or the prediction of a model and its refinement."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .model_options import RefineOptions
-from .options import read_one
+from .registration_options import RefineOptions
+from .transform_options import read_one
 
 if TYPE_CHECKING:
     from nephi import Image, Registration, Settings, Transform
@@ -17,39 +17,39 @@ if TYPE_CHECKING:
     from nephi.optimize import Plan, Progress
 
 INITIALS = ("moments", "centers", "none")
-Show = Callable[["Progress"], None]
+ProgressCallback = Callable[["Progress"], None]
 
 
 @dataclass(frozen=True)
-class Fitting:
-    """An affine search from `initial`, and a fit."""
+class FitMethod:
+    """Affine alignment from `initial`, an option's value or the transform read from its file, and a fit."""
 
     settings: Settings
-    initial: str | None
-    start: str | Transform | None
+    initial_option: str | None
+    initial: str | Transform | None
 
     @property
-    def begins(self) -> str:
-        """What it starts from, in words."""
-        return self.initial or self.settings.affine.initial
+    def initial_alignment(self) -> str:
+        """The initial alignment as the plan shows it."""
+        return self.initial_option or self.settings.affine.initial
 
     def plan(self, images: list[Image], seed: int, **options: Any) -> Plan:
-        """Return what it would do."""
+        """Return the plan of the registration."""
         import nephi
 
-        return nephi.plan(*images, settings=self.settings, initial=self.start, seed=seed, **options)
+        return nephi.plan(*images, settings=self.settings, initial=self.initial, seed=seed, **options)
 
-    def run(self, images: list[Image], seed: int, progress: Show, **options: Any) -> Registration:
-        """Do it."""
+    def run(self, images: list[Image], seed: int, progress: ProgressCallback, **options: Any) -> Registration:
+        """Register the images."""
         import nephi
 
-        options |= {"settings": self.settings, "initial": self.start}
+        options |= {"settings": self.settings, "initial": self.initial}
         return nephi.register(*images, seed=seed, progress=progress, **options)
 
 
 @dataclass(frozen=True)
-class Predicting:
-    """What a model says, and its refinement."""
+class PredictionMethod:
+    """The prediction of a model, and its refinement."""
 
     settings: Settings
     name: str
@@ -57,46 +57,48 @@ class Predicting:
     refinement: Refinement
 
     @property
-    def begins(self) -> str:
-        """What it starts from, in words."""
+    def initial_alignment(self) -> str:
+        """The initial alignment as the plan shows it."""
         return f"prediction by {self.name}"
 
     def plan(self, images: list[Image], seed: int, **options: Any) -> Plan:
-        """Return what it would do; that does not depend on the seed."""
+        """Return the plan of the registration, which does not depend on the seed."""
         import nephi
 
-        return nephi.inference.plan_prediction(images[0], images[1], **options, **self._own())
+        return nephi.inference.plan_prediction(images[0], images[1], **options, **self._arguments())
 
-    def run(self, images: list[Image], seed: int, progress: Show, **options: Any) -> Registration:
-        """Do it."""
+    def run(self, images: list[Image], seed: int, progress: ProgressCallback, **options: Any) -> Registration:
+        """Register the images."""
         import nephi
 
-        return nephi.predict(images[0], images[1], seed=seed, progress=progress, **options, **self._own())
+        return nephi.predict(images[0], images[1], seed=seed, progress=progress, **options, **self._arguments())
 
-    def _own(self) -> dict[str, Any]:
+    def _arguments(self) -> dict[str, Any]:
         return {"model": self.model, "settings": self.settings, "refinement": self.refinement}
 
 
-def chosen_method(overrides: dict[str, Any], refine: RefineOptions) -> Fitting | Predicting:
-    """Return what the options ask for; the model and a transform to start from are read."""
+def choose_method(overrides: dict[str, Any], refine: RefineOptions) -> FitMethod | PredictionMethod:
+    """Return the method for the options; read the model, or the file of `--initial`.
+
+    Raises `UsageError` for options of the other method.
+    """
     import nephi
 
     path, initial = overrides["model"], overrides["initial"]
     if path is None:
-        if refine.given:
-            raise nephi.UsageError("--refine and --refine-what: need --model, the model whose prediction is refined")
-        return Fitting(chosen_settings(overrides, nephi.preset("generic")), initial, _initial(initial))
+        if refine.is_set:
+            raise nephi.UsageError("--refine, --refine-parameters: require --model, whose prediction is refined")
+        return FitMethod(resolve_settings(overrides, nephi.preset("generic")), initial, _read_initial(initial))
     for name in ("initial", "transform"):
         if overrides[name] is not None:
-            raise nephi.UsageError(f"--{name}: does not go with --model, which predicts the whole transform")
+            raise nephi.UsageError(f"--{name}: not available with --model, which predicts the whole transform")
     model = nephi.read_model(path)
-    return Predicting(
-        chosen_settings(overrides, nephi.inference.settings_for(model)), str(path), model, refine.refinement()
-    )
+    settings = resolve_settings(overrides, nephi.inference.settings_for(model))
+    return PredictionMethod(settings, str(path), model, refine.refinement())
 
 
-def chosen_settings(overrides: dict[str, Any], base: Settings) -> Settings:
-    """Return the preset's settings (`base`, where none is named), overridden by the file, overridden by the options."""
+def resolve_settings(overrides: dict[str, Any], base: Settings) -> Settings:
+    """Return the settings of the preset (default: `base`), overridden by `--config`, overridden by the options."""
     from dataclasses import replace
 
     import nephi
@@ -108,23 +110,22 @@ def chosen_settings(overrides: dict[str, Any], base: Settings) -> Settings:
     if overrides.get("similarity"):
         settings = nephi.settings.with_similarity(settings, overrides["similarity"])
     image = {name: overrides[name] for name in ("window", "outside") if overrides.get(name) is not None}
-    whole = {name: overrides[name] for name in ("transform", "threads") if overrides.get(name) is not None}
-    return replace(settings, image=replace(settings.image, **image), **whole)
+    top_level = {name: overrides[name] for name in ("transform", "threads") if overrides.get(name) is not None}
+    return replace(settings, image=replace(settings.image, **image), **top_level)
 
 
-def _initial(value: str | None) -> str | Transform | None:
+def _read_initial(value: str | None) -> str | Transform | None:
     if value is None or value in INITIALS:
         return value
     import nephi
 
     if not Path(value).suffix and not Path(value).exists():
-        raise nephi.UsageError(f"--initial: expected {', '.join(INITIALS)} or a file, found {value!r}")
+        raise nephi.UsageError(f"--initial: expected {', '.join(INITIALS)} or a file, got {value!r}")
     transform = read_one(Path(value))
     if not _is_affine(transform):
         raise nephi.DataError(
-            f"{value}: expected an affine transform to start from, found a deformation; give --initial the affine part "
-            "alone, if there is a file of it, or bring the moving image there by `nephi apply` and start with "
-            "--initial none"
+            f"--initial: expected an affine transform, got a deformation in {value}; use a file of its affine part, or "
+            "warp the moving image by `nephi apply` and register with --initial none"
         )
     return transform
 

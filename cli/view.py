@@ -17,11 +17,11 @@ from .options import FILE, frame_option
 from .printing import echo, echo_line
 
 
-@click.command(short_help="Look at results in the browser.")
+@click.command(short_help="Show the results of a registration in the browser.")
 @click.argument("folder", type=FILE, metavar="OUTDIR")
-@click.option("-f", "--fixed", type=FILE, help="Fixed image, if it is no longer where OUTDIR/report.json says.")
-@click.option("-m", "--moving", type=FILE, help="The same for the moving image.")
-@click.option("--landmarks", type=FILE, metavar="F.csv", help="Pairs of points to show, with their errors.")
+@click.option("-f", "--fixed", type=FILE, help="Fixed image, if it was moved since the registration.")
+@click.option("-m", "--moving", type=FILE, help="Moving image, if it was moved since the registration.")
+@click.option("--landmarks", type=FILE, metavar="F.csv", help="Landmark pairs to show, with their errors.")
 @frame_option
 @click.option(
     "--port",
@@ -29,9 +29,9 @@ from .printing import echo, echo_line
     metavar="N",
     default=0,
     show_default=True,
-    help="Port to listen on; 0 for a free one. For a tunnel (ssh -L N:127.0.0.1:N) choose one.",
+    help="Port of the local server, e.g. for a tunnel (ssh -L N:127.0.0.1:N); 0: any free port.",
 )
-@click.option("--browser/--no-browser", default=True, help="Open the page.  [default: --browser]")
+@click.option("--browser/--no-browser", default=True, help="Open the page in the browser.  [default: --browser]")
 def view(
     folder: Path,
     fixed: Path | None,
@@ -41,11 +41,11 @@ def view(
     port: int,
     browser: bool,
 ) -> None:
-    """Show what `nephi register` wrote to OUTDIR in the browser, until Ctrl-C.
+    """Show the results of `nephi register` in OUTDIR in the browser, until Ctrl-C.
 
-    Fixed, moving and warped image blend into each other; Jacobian determinant and displacement lie over them in colour;
-    the crosshair tells the values at its point. The page is served to this machine alone, at an address that is new
-    every time, and nothing of it comes from the network.
+    The page blends fixed, moving and warped image, overlays Jacobian determinant and displacement in colour, and shows
+    the values at the crosshair. Its server accepts connections of this machine only, at a new secret address each time;
+    nothing is loaded from the internet.
 
     \b
     nephi view result
@@ -56,19 +56,19 @@ def view(
     pairs = None if landmarks is None else nephi.read_point_pairs(landmarks, frame)
     with nephi.Viewer(folder, fixed=fixed, moving=moving, landmarks=pairs, port=port) as viewer:
         try:
-            echo_line(f"{folder} is shown at {viewer.url}")
-            echo_line("Ctrl-C ends it.")
-            with _opened(viewer.url) if browser and _has_screen() else nullcontext():
+            echo_line(f"{folder}: shown at {viewer.url}")
+            echo_line("Press Ctrl-C to stop.")
+            with _opened_page(viewer.url) if browser and _has_screen() else nullcontext():
                 viewer.serve()
         except KeyboardInterrupt:
             echo("\nStopped.")
 
 
 @contextmanager
-def _opened(url: str) -> Iterator[None]:
-    """Open the page through a file that leads to it and that this user alone can read, and is there as long as this.
+def _opened_page(url: str) -> Iterator[None]:
+    """Open the page through a file that redirects to it, readable by this user only and deleted after the block.
 
-    The browser gets its first address as an argument, and the arguments of a program are there for all users to see.
+    The first address is an argument of the browser's process, and all users can read the arguments of processes.
     """
     with tempfile.TemporaryDirectory(prefix="nephi-view-") as folder:  # mode 0700
         path = Path(folder, "open.html")
@@ -84,5 +84,5 @@ def _opened(url: str) -> Iterator[None]:
 
 
 def _has_screen() -> bool:
-    """Tell whether a window can open; without one, Python may start a text browser in this terminal."""
+    """Return whether a window can open; otherwise Python might start a text browser in this terminal."""
     return not sys.platform.startswith("linux") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))

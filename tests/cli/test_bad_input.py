@@ -132,11 +132,11 @@ BAD = {
     "initial an image": (extra("--initial", lambda f: f.fixed), "displacement field"),
     "initial a deformation": (
         extra("--initial", lambda f: f.flat / "result" / "warp.nii.gz"),
-        "give --initial the affine part",
+        "--initial: expected an affine transform",
     ),
     "initial a deformable .nephi": (
         extra("--initial", lambda f: f.flat / "result" / "transform.nephi"),
-        "give --initial the affine part",
+        "--initial: expected an affine transform",
     ),
     "initial cut short": (
         extra(

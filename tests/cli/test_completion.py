@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import nephi
-from nephi.cli.register_options import PRESETS, RESULTS
+from nephi.cli.registration_options import PRESETS, RESULTS
 
 from .conftest import Call
 

@@ -128,7 +128,7 @@ def test_inverses_to_measure_and_to_start_from(turn: Path, flat: Path, tmp_path:
 def test_brackets_that_are_none(name: str, tmp_path: Path, call: Call) -> None:
     nephi.write_points(tmp_path / "in.csv", nephi.Points(torch.zeros(1, 2)))
     outcome = call("points", "-t", name, "-i", tmp_path / "in.csv", "-o", tmp_path / "out.csv")
-    assert outcome.code == 2 and "expected [FILE,1] for the inverse" in outcome.err
+    assert outcome.code == 2 and "-t: expected [FILE,1] (the inverse of a transform)" in outcome.err
 
 
 def test_a_file_with_brackets_in_its_name(
@@ -169,9 +169,9 @@ def test_a_matrix_of_flirt(flirt: tuple[Path, ...], tmp_path: Path, succeed: Cal
             "expected both images for a matrix of FLIRT; give --fsl-fixed (-ref) and --fsl-moving (-in)",
         ),
         (("--transform-format", "fsl"), 2, "expected both images"),
-        (("--fsl-fixed", "fixed", "--transform-format", "spm"), 2, "--fsl-fixed and --fsl-moving stand for"),
-        (("--fsl-fixed", "fixed", "--transform-fixed", "fixed"), 2, "--fsl-fixed and --fsl-moving stand for"),
-        (("--fsl-moving", "moving", "--transform-moving", "moving"), 2, "--fsl-fixed and --fsl-moving stand for"),
+        (("--fsl-fixed", "fixed", "--transform-format", "spm"), 2, "--fsl-fixed, --fsl-moving: short for"),
+        (("--fsl-fixed", "fixed", "--transform-fixed", "fixed"), 2, "--fsl-fixed, --fsl-moving: short for"),
+        (("--fsl-moving", "moving", "--transform-moving", "moving"), 2, "--fsl-fixed, --fsl-moving: short for"),
     ],
 )
 def test_images_of_flirt(

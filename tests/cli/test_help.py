@@ -28,7 +28,7 @@ def test_lists_the_commands(succeed: Call) -> None:
     printed = succeed("--help").out
     assert all(f"  {name} " in printed for name in COMMANDS)
     assert succeed("-h").out == printed
-    assert "Exit codes: 0 done, 2 wrong usage, 3 wrong data" in printed
+    assert "Exit codes: 0 success; 1 standard output could not be written; 2 wrong usage;" in " ".join(printed.split())
 
 
 def test_the_version_comes_with_what_it_stands_on(succeed: Call) -> None:
@@ -56,7 +56,9 @@ def test_register_lists_presets_and_similarities(succeed: Call) -> None:
     assert all(name in printed for name in nephi.losses.SIMILARITIES)
 
 
-@pytest.mark.parametrize(("command", "said"), [("apply", "ANTs' order"), ("points", "the other way round than images")])
+@pytest.mark.parametrize(
+    ("command", "said"), [("apply", "ANTs' order"), ("points", "the opposite direction of images")]
+)
 def test_what_users_trip_over_is_said(command: str, said: str, succeed: Call) -> None:
     assert said in " ".join(succeed(command, "--help").out.split())
 
@@ -69,5 +71,6 @@ def test_choices_are_those_of_the_library(succeed: Call) -> None:
     assert f"--points-format [{'|'.join(nephi.io.POINT_FORMATS)}]" in " ".join(succeed("points", "--help").out.split())
 
 
-def test_what_is_refined_is_nephis(succeed: Call) -> None:
-    assert f"--refine-what [{'|'.join(nephi.inference.REFINED)}]" in " ".join(succeed("register", "--help").out.split())
+def test_refinable_parameters_are_those_of_the_library(succeed: Call) -> None:
+    choices = f"--refine-parameters [{'|'.join(nephi.inference.REFINED)}]"
+    assert choices in " ".join(succeed("register", "--help").out.split())

@@ -25,7 +25,7 @@ def test_a_nephi_file(succeed: Call, solid: Path) -> None:
 
 def test_its_settings(succeed: Call, flat_result: Path, tmp_path: Path) -> None:
     printed = succeed("info", flat_result / "transform.nephi", "--settings").out
-    path = tmp_path / "again.toml"
+    path = tmp_path / "settings.toml"
     path.write_text(printed, encoding="utf-8")
     settings = nephi.read_settings(path, "generic")
     assert settings.objective.points == 256 and settings.length_unit == 1.0
@@ -39,7 +39,7 @@ def test_its_settings(succeed: Call, flat_result: Path, tmp_path: Path) -> None:
         ("fixed_mask.nii.gz", ["2-D image", "uint8", "0 to 1"]),
         ("landmarks.csv", ["landmark pairs", "200"]),
         ("fixed_points.csv", ["points", "200"]),
-        ("result/warp.nii.gz", ["displacement field", "longest", "96 x 96"]),
+        ("result/warp.nii.gz", ["displacement field", "largest displacement", "96 x 96"]),
         ("result/inverse_warp.nii.gz", ["displacement field", "91 x 106"]),
     ],
 )

@@ -83,5 +83,5 @@ def test_another_dimension_is_named(call: Call, flat: Path, solid_affine: Path, 
     fixed = flat / "fixed.nii.gz"
     outcome = call("jacobian", "-t", solid_affine, "-r", fixed, "-o", tmp_path / "j.nii")
     assert outcome.code == 3
-    assert outcome.err == f"nephi: error: {fixed}: expected 3-D voxels, as the transform is, found 2-D\n"
+    assert outcome.err == f"nephi: error: {fixed}: expected 3-D voxels, the dimension of the transform, got 2-D\n"
     assert list(tmp_path.iterdir()) == []

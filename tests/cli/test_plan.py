@@ -29,10 +29,10 @@ def test_the_plan_of_a_lung_ct(succeed: Call, solid: Path, tmp_path: Path) -> No
     assert rows["fixed."].startswith(f"{' x '.join(map(str, grid.shape))} voxels of ")
     assert rows["fixed."].endswith(f"mm, {inside} voxels in the mask")
     assert rows["fixed.."] == "intensities -1000 to 200"
-    assert rows["start"] == "moments" and rows["affine"].startswith("150 steps")
+    assert rows["initial alignment"] == "moments" and rows["affine"].startswith("150 steps")
     assert [rows[f"level {n}"].split(" ")[0] for n in (1, 2, 3)] == ["60", "60", "170"]
-    assert rows["level 3"].endswith("unsmoothed")
-    assert rows["device"] == "cpu" and rows["memory, about"].endswith(" MB")
+    assert rows["level 3"].endswith("not smoothed")
+    assert rows["device"] == "cpu" and rows["memory, estimated"].endswith(" MB")
     assert rows["results"] == f"{tmp_path / 'out'}: warp"
     assert not (tmp_path / "out").exists()
 
@@ -40,7 +40,7 @@ def test_the_plan_of_a_lung_ct(succeed: Call, solid: Path, tmp_path: Path) -> No
 def test_without_a_deformation(succeed: Call, flat: Path, tmp_path: Path) -> None:
     options = [*pair_options(flat), "-o", tmp_path / "out", "--transform", "rigid", "--initial", "centers"]
     rows = lines(succeed("register", *options, "--dry-run").out)
-    assert rows["start"] == "centers" and "rigid" in rows
+    assert rows["initial alignment"] == "centers" and "rigid" in rows
     assert not any(name.startswith("level") for name in rows) and "fields" not in rows
 
 

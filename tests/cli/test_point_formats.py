@@ -61,7 +61,7 @@ def test_mistakes(scene: Path, call: Call) -> None:
     t, out = ("-t", scene / "a.tfm"), ("-o", scene / "out.csv")
     fails(3, "give --points-format dirlab", "points", *t, "-i", scene / "fixed.txt", *out)
     fails(2, "--points-reference", "points", *t, "-i", scene / "fixed.txt", *out, "--points-format", "dirlab")
-    fails(2, "needs --landmarks", "evaluate", *t, "--moving-landmarks", scene / "moving.txt")
+    fails(2, "--moving-landmarks: requires --landmarks", "evaluate", *t, "--moving-landmarks", scene / "moving.txt")
     fails(2, "--moving-landmarks", "evaluate", *t, "--landmarks", scene / "fixed.txt", "--points-format", "elastix")
     nephi.write_points(scene / "two.fcsv", nephi.Points(torch.zeros(2, 3)))
     nephi.write_points(scene / "three.fcsv", nephi.Points(torch.zeros(3, 3)))

@@ -139,7 +139,7 @@ def test_ids_are_kept(succeed: Call, solid_affine: Path, tmp_path: Path) -> None
         ("id,x,z\n1,2,3\n", "expected the columns x,y,z"),
         ("id,x,y,z\n1,2,3,four\n", "line 2, column z, found 'four'"),
         ("id,x,y,z\n1,2,3,nan\n", "line 2, column z"),
-        ("id,x,y\n1,2,3\n", "expected 3-D points, as the transform is, found 2-D"),
+        ("id,x,y\n1,2,3\n", "expected 3-D points, the dimension of the transform, got 2-D"),
     ],
 )
 def test_bad_tables_are_named(call: Call, solid_affine: Path, tmp_path: Path, text: str, said: str) -> None:

@@ -81,12 +81,12 @@ def test_goes_on_where_it_ended(call: Call, succeed: Call, path: Path, table: Pa
     report = json.loads(older.read_text())
     older.write_text(json.dumps({name: value for name, value in report.items() if name != "settings_digest"}))
     outcome = call("predict", path, table, "-o", out, *SAVE)
-    assert outcome.code == 3 and "moving--fixed: holds a result of other settings; give --overwrite" in outcome.err
+    assert outcome.code == 3 and "moving--fixed: contains results with other settings; use --overwrite" in outcome.err
     older.write_text(json.dumps(report))
     outcome = call("predict", path, table, "-o", out, *SAVE, "--refine", 4)
-    assert outcome.code == 3 and "holds a result whose refinement is {'steps': 0, 'what': 'all'}" in outcome.err
+    assert outcome.code == 3 and "contains results with refinement {'steps': 0, 'what': 'all'}" in outcome.err
     outcome = call("predict", path, table, "-o", out, *SAVE, "--preset", "lung-ct")
-    assert outcome.code == 3 and "holds a result of other settings; give --overwrite" in outcome.err
+    assert outcome.code == 3 and "contains results with other settings; use --overwrite" in outcome.err
     succeed("predict", path, table, "-o", out, *SAVE, "--threads", 2)  # changes nothing
     succeed("predict", path, table, "-o", out, *SAVE, "--refine", 4, "--overwrite")
     report = json.loads((out / "fixed--moving" / "report.json").read_text())
@@ -248,7 +248,7 @@ def test_results_of_one_pair_are_no_inputs_of_another(
     link = tmp_path / "link" / "fixed--moving" / "warped.nii.gz"
     table.write_text(f"{table.read_text(encoding='utf-8')}{link},{link},,,,,\n", encoding="utf-8")
     outcome = call("predict", path, table, "-o", out, "--overwrite", *SAVE)
-    assert outcome.code == 3 and "lies where a result goes" in outcome.err and warped.is_file()
+    assert outcome.code == 3 and "this input would be overwritten by a result" in outcome.err and warped.is_file()
 
 
 @pytest.mark.parametrize("value", ["1" + "0" * 400, '"x"', "NaN", "[1]", "{}", "true"])

@@ -140,7 +140,11 @@ def test_save_chooses_the_results(
 
 @pytest.mark.parametrize(
     ("save", "said"),
-    [("warp,wrap", "'wrap' is no result; choose from transform,"), ("page", "give both"), ("", "'' is no result")],
+    [
+        ("warp,wrap", "expected names among transform,warp,inverse,warped,report,page, got 'wrap'"),
+        ("page", "page requires report"),
+        ("", "got ''"),
+    ],
 )
 def test_results_that_are_none(save: str, said: str, call: Call, flat: Path, tmp_path: Path) -> None:
     outcome = call("register", *pair_options(flat), "-o", tmp_path / "out", "--save", save)
@@ -169,12 +173,12 @@ def test_landmarks_of_another_dimension_are_refused(call: Call, flat: Path, soli
     options = [*pair_options(flat), "--config", flat / "brief.toml", "--landmarks", solid / "landmarks.csv"]
     outcome = call("register", *options, "-o", tmp_path / "out")
     assert outcome.code == 3
-    assert "landmarks.csv: expected 2-D landmarks, as the images are, found 3-D" in outcome.err
+    assert "landmarks.csv: expected 2-D landmarks, the dimension of the images, got 3-D" in outcome.err
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bar_is_drawn_on_a_terminal_only(flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nephi.cli.progress import progress_bar
+    from nephi.cli.printing import progress_bar
 
     with progress_bar(quiet=False) as show:
         show(nephi.optimize.Progress("affine", 20, 100, 0.5))
@@ -346,7 +350,7 @@ def test_nothing_is_left_of_an_interrupted_run(
     monkeypatch.setattr("nephi.optimize.registration.fit_fields", interrupted)
     outcome = call("register", *pair_options(flat), "-o", tmp_path / "out", "--config", flat / "brief.toml")
     assert outcome.code == 130
-    assert outcome.err.strip() == "nephi: interrupted; files that were not complete were not written"
+    assert outcome.err.strip() == "nephi: interrupted; incomplete files were not written"
     assert list(tmp_path.iterdir()) == []
 
 

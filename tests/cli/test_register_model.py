@@ -1,6 +1,7 @@
 """`nephi register --model`: a prediction instead of a search and a fit."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -31,16 +32,17 @@ def test_the_usual_results_and_commands(succeed: Call, flat: Path, models: Path,
     options = [*pair_options(flat), "-o", out, "--model", models / f"{name}-2.safetensors"]
     printed = succeed("register", *options, "--landmarks", flat / "landmarks.csv", "--device", "cpu").out
     assert sorted(p.name for p in out.iterdir()) == FILES
-    assert "prediction and refinement" in printed and "landmark error, mean" in printed
+    assert "prediction and refinement" in printed and "TRE, mean" in printed
     report = json.loads((out / "report.json").read_text())
     assert report["refinement"] == {"steps": 0, "what": "all"} and report["history"] == {}
     assert set(report["usage"]["stages"]) == {"prepare", "predict", "export"}
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "--model" in page
-    told = succeed("info", path).out
-    made = {"dense": "fields, then an", "steps": "fields, then fields, then an", "unet": "displacement, then an"}
-    assert f"{made[name]} affine part" in told and "refined" in told
-    assert report["model"] in told and str(nephi.results.describe_transform(path)["parameters"]) in told
+    described = succeed("info", path).out
+    composed = {"dense": "fields, affine", "steps": "fields, fields, affine", "unet": "displacement, affine"}
+    assert re.search(rf"composed of +{composed[name]} *\n", described) and "refined" in described
+    assert report["model"] in described
+    assert str(nephi.results.describe_transform(path)["parameters"]) in described
     assert "steps" in succeed("info", path, "--settings").out
     succeed("apply", "-t", path, "-i", flat / "moving.nii.gz", "-r", flat / "fixed.nii.gz", "-o", tmp_path / "w.nii.gz")
     gap = abs(voxels(tmp_path / "w.nii.gz").astype(float) - voxels(out / "warped.nii.gz"))
@@ -51,20 +53,20 @@ def test_the_usual_results_and_commands(succeed: Call, flat: Path, models: Path,
     assert (tmp_path / "itk.nii.gz").exists()
     succeed("jacobian", "-t", path, "-r", flat / "fixed.nii.gz", "-o", tmp_path / "j.nii.gz")
     measured = succeed("evaluate", "-t", path, "--landmarks", flat / "landmarks.csv").out
-    assert "inverse consistency" in measured and ("inverse as trained" in measured) == (name != "unet")
+    assert "inverse consistency" in measured and ("unrefined inverse" in measured) == (name != "unet")
 
 
 def test_refining_comes_closer(succeed: Call, flat: Path, models: Path, tmp_path: Path) -> None:
     errors = {}
-    for steps, what in ((0, None), (80, "codes"), (80, "all")):
-        out = tmp_path / f"{steps}{what}"
-        refine = ["--refine", steps, *(["--refine-what", what] if what else [])]
+    for steps, parameters in ((0, None), (80, "codes"), (80, "all")):
+        out = tmp_path / f"{steps}{parameters}"
+        refine = ["--refine", steps, *(["--refine-parameters", parameters] if parameters else [])]
         options = [*pair_options(flat), "-o", out, "--model", models / "dense-2.safetensors", "--save", "report"]
         succeed("register", *options, *refine, "--landmarks", flat / "landmarks.csv", "--device", "cpu")
         report = json.loads((out / "report.json").read_text())
-        assert report["refinement"] == {"steps": steps, "what": what or "all"}
+        assert report["refinement"] == {"steps": steps, "what": parameters or "all"}
         assert len(report["history"].get("loss", [])) == steps
-        errors[steps, what] = report["tre_mm"]["mean"]
+        errors[steps, parameters] = report["tre_mm"]["mean"]
     assert errors[80, "all"] < 0.6 * errors[0, None]
 
 
@@ -74,7 +76,7 @@ def test_the_plan(succeed: Call, flat: Path, models: Path, tmp_path: Path) -> No
     printed = succeed("register", *options, "--device", "cpu").out
     assert f"prediction by {path}" in printed and "latent grids" in printed and "level 1" not in printed
     printed = succeed("register", *options, "--refine", 30, "--config", flat / "quick.toml").out
-    assert "level 2" in printed and "pooled at 256 points" in printed and "affine" not in printed
+    assert "level 2" in printed and "pooled, 256 points per step" in printed and "affine" not in printed
     assert not (tmp_path / "out").exists()
 
 
@@ -83,10 +85,10 @@ def test_what_does_not_go_together(call: Call, flat: Path, solid: Path, models: 
     shutil.copy(flat / "fixed.nii.gz", tmp_path / "model.nii.gz")
     dense = ["--model", models / "dense-2.safetensors"]
     for options, code, said in (
-        (["--refine", 3], 2, "--refine and --refine-what: need --model"),
-        ([*dense, "--refine-what", "codes"], 2, "--refine-what: needs --refine N"),
-        ([*dense, "--initial", "none"], 2, "--initial: does not go with --model"),
-        ([*dense, "--transform", "rigid"], 2, "--transform: does not go with --model"),
+        (["--refine", 3], 2, "--refine, --refine-parameters: require --model"),
+        ([*dense, "--refine-parameters", "codes"], 2, "--refine-parameters: requires --refine N"),
+        ([*dense, "--initial", "none"], 2, "--initial: not available with --model"),
+        ([*dense, "--transform", "rigid"], 2, "--transform: not available with --model"),
         (["--model", models / "unet-2.safetensors", "--refine", 3], 2, "a model of system 'unet' predicts a displ"),
         (["--model", models / "dense-3.safetensors"], 3, "expected a 3-D image, as in input.shape, found 2-D"),
         (["--model", tmp_path / "none"], 3, "none: no such file; expected a model"),
@@ -96,6 +98,15 @@ def test_what_does_not_go_together(call: Call, flat: Path, solid: Path, models: 
         assert (outcome.code, outcome.out) == (code, "") and said in outcome.err, options
         assert len(outcome.err.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_old_name_of_an_option_is_an_error_that_names_the_new_one(
+    call: Call, flat: Path, models: Path, tmp_path: Path
+) -> None:
+    options = ["-o", tmp_path / "out", "--model", models / "dense-2.safetensors", "--refine", 3, "--refine-what", "all"]
+    outcome = call("register", *pair_options(flat), *options)
+    assert outcome.code == 2 and "--refine-what: renamed to --refine-parameters" in outcome.err
+    assert not (tmp_path / "out").exists() and "--refine-what" not in call("register", "--help").out
 
 
 def test_a_transform_is_no_model(call: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
@@ -108,7 +119,7 @@ def test_what_a_model_is(succeed: Call, call: Call, models: Path, tmp_path: Path
     printed = succeed("info", models / "dense-3.safetensors").out
     assert "dense-3.safetensors: 3-D model" in printed and "24 x 20 x 18 voxels of 3 x 4 x 3.5 mm" in printed
     assert nephi.inference.model_digest(nephi.read_model(models / "dense-3.safetensors")) in printed
-    assert "seed" in printed and "by percentiles" in printed
+    assert "seed" in printed and "percentiles of each image" in printed
     (tmp_path / "other.safetensors").write_bytes(b"x")
     outcome = call("info", tmp_path / "other.safetensors")
     assert outcome.code == 3 and "other.safetensors: not a model" in outcome.err

@@ -13,18 +13,20 @@ import nephi
 
 from .conftest import Call, pair_options
 
-# Sends itself a signal when a function of the public API is called: `python -c SCRIPT NAME SIGNAL register ...`.
+# Sends a signal to itself when a function of the public API is called: `python -c SCRIPT NAME SIGNAL register ...`.
 SCRIPT = """
 import os, sys
 import nephi
 from nephi.cli.process import run
 name, number = sys.argv[1], int(sys.argv[2])
 sys.argv[1:] = sys.argv[3:]
-original = getattr(nephi, name)
+room, _, function = name.rpartition(".")
+owner = getattr(nephi, room) if room else nephi
+original = getattr(owner, function)
 def killed(*arguments, **options):
     os.kill(os.getpid(), number)
     return original(*arguments, **options)
-setattr(nephi, name, killed)
+setattr(owner, function, killed)
 run()
 """
 FILES = {*nephi.results.OUTPUTS.values(), "report.html"}
@@ -38,8 +40,8 @@ def kill_at(name: str, number: int, *arguments: object) -> subprocess.CompletedP
 @pytest.mark.parametrize(
     ("number", "code", "words"),
     [
-        (signal.SIGTERM, 143, "ended by SIGTERM"),
-        (signal.SIGHUP, 129, "ended by SIGHUP"),
+        (signal.SIGTERM, 143, "terminated by SIGTERM"),
+        (signal.SIGHUP, 129, "terminated by SIGHUP"),
         (signal.SIGINT, 130, "interrupted"),
         (signal.SIGKILL, -signal.SIGKILL, ""),
     ],
@@ -53,9 +55,9 @@ def test_killed_between_results_and_page(
     succeed(*options)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     assert set(before) == FILES
-    done = kill_at("page_html", number, *options, "--overwrite", "--seed", "5")
+    done = kill_at("report.page_html", number, *options, "--overwrite", "--seed", "5")
     assert done.returncode == code
-    expected = f"nephi: {words}; files that were not complete were not written"
+    expected = f"nephi: {words}; incomplete files were not written"
     assert done.stderr.strip() == (expected if words else "")
     left = [path for path in out.iterdir() if path.name not in FILES]
     assert {path.name: path.read_bytes() for path in out.iterdir() if path not in left} == before
@@ -68,9 +70,9 @@ def test_killed_between_results_and_page(
 def test_killed_before_the_first_results(call: Call, flat: Path, tmp_path: Path) -> None:
     out = tmp_path / "a" / "out"
     options = ["register", *pair_options(flat), "-o", out, "--config", flat / "brief.toml", "-q"]
-    assert kill_at("page_html", signal.SIGTERM, *options).returncode == 143
+    assert kill_at("report.page_html", signal.SIGTERM, *options).returncode == 143
     assert list(tmp_path.iterdir()) == []
-    assert kill_at("page_html", signal.SIGKILL, *options).returncode == -signal.SIGKILL
+    assert kill_at("report.page_html", signal.SIGKILL, *options).returncode == -signal.SIGKILL
     assert not out.exists()
     assert call(*options).code == 0  # without --overwrite: nothing of the killed run is in its way
     assert {path.name for path in out.iterdir()} == FILES and [p.name for p in out.parent.iterdir()] == ["out"]
@@ -80,7 +82,7 @@ def test_a_signal_that_is_ignored_stays_ignored(flat: Path, tmp_path: Path) -> N
     """As `nohup` demands."""
     options = ["register", *pair_options(flat), "-o", tmp_path / "out", "--config", flat / "brief.toml", "-q"]
     script = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{SCRIPT}"
-    command = [sys.executable, "-c", script, "page_html", str(int(signal.SIGHUP)), *map(str, options)]
+    command = [sys.executable, "-c", script, "report.page_html", str(int(signal.SIGHUP)), *map(str, options)]
     assert subprocess.run(command).returncode == 0
     assert os.listdir(tmp_path / "out")
 
@@ -89,8 +91,8 @@ def test_apply_killed_while_writing(flat: Path, brief_result: Path, tmp_path: Pa
     """A writer that computes while it writes; an older file stays."""
     out = tmp_path / "warped.nii.gz"
     out.write_bytes(b"old")
-    script = SCRIPT.replace("getattr(nephi, name)", "open_output").replace(
-        "setattr(nephi, name, killed)", "import nephi.io.nifti.writer as nifti; nifti.open_output = killed"
+    script = SCRIPT.replace("getattr(owner, function)", "open_output").replace(
+        "setattr(owner, function, killed)", "import nephi.io.nifti.writer as nifti; nifti.open_output = killed"
     )
     script = "from nephi.io.files.gzipped import open_output\n" + script
     files = ["-i", flat / "moving.nii.gz", "-r", flat / "fixed.nii.gz", "-o", out]

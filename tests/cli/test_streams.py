@@ -43,7 +43,7 @@ def options(flat: Path, tmp_path: Path) -> list[Any]:
         ("2>&-", 0, b""),
         (">&-", 0, b""),
         ("<&- >&- 2>&-", 0, b""),
-        (">/dev/full", 1, b"nephi: error: standard output: No space left on device; all else is done\n"),
+        (">/dev/full", 1, b"nephi: error: standard output: No space left on device; all files were written\n"),
         ("2>/dev/full", 0, b""),
         (">/dev/full 2>/dev/full", 1, b""),
     ],
@@ -226,7 +226,7 @@ def test_an_output_that_leads_to_an_input_is_refused(
         ["jacobian", *transform, "-r", source, "-o", output],
     ):
         outcome = call(*arguments)
-        assert outcome.code == 3 and "leads through links to the input" in outcome.err
+        assert outcome.code == 3 and "refers through a link to the input" in outcome.err
         assert source.read_bytes() == before
 
 

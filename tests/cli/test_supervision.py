@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import nephi
-from nephi.cli.journal import Journal
+from nephi.cli.supervision import Journal
 
 from ..models.predictions import model
 
@@ -110,7 +110,9 @@ def test_results_are_those_of_one_process(flat: Path, path: Path, tmp_path: Path
         assert (one - two).abs().max() < 1e-3
 
 
-@pytest.mark.parametrize(("name", "code", "words"), [("SIGTERM", 143, "ended by SIGTERM"), ("SIGINT", 130, "interr")])
+@pytest.mark.parametrize(
+    ("name", "code", "words"), [("SIGTERM", 143, "terminated by SIGTERM"), ("SIGINT", 130, "interr")]
+)
 def test_signals_end_the_cohort(name: str, code: int, words: str, flat: Path, path: Path, tmp_path: Path) -> None:
     """Sent to the command, the parent of the process that computes; rows of before count."""
     table = cohort(tmp_path, flat, "first", f"parent-{name}", "last")

@@ -89,6 +89,6 @@ def test_inputs_do_not_lie_in_the_run(folder: Path, call: Call) -> None:
     model = folder / "m.safetensors"
     before = model.read_bytes()
     said = call("finetune", model, folder / "c.toml", "-o", folder, "--overwrite")
-    assert said.code == 3 and "is given as an input, and lies in the run's folder; choose another RUN" in said.err
+    assert said.code == 3 and "-o: expected a folder that does not contain the input" in said.err
     assert call("train", folder / "c.toml", "-o", folder, "--overwrite").code == 3
     assert model.read_bytes() == before and (folder / "c.toml").is_file()

@@ -37,12 +37,12 @@ def test_serves_until_ctrl_c(flat: Path, flat_result: Path) -> None:
     try:
         assert process.stdout is not None
         first = process.stdout.readline()
-        assert first.startswith(f"{flat_result} is shown at http://127.0.0.1:")
+        assert first.startswith(f"{flat_result}: shown at http://127.0.0.1:")
         place, _, path = first.split("http://")[1].strip().partition("/")
         connection = http.client.HTTPConnection(place, timeout=30)
         connection.request("GET", f"/{path}study.json")
         assert connection.getresponse().status == 200  # the connection stays open: it does not keep the command alive
-        assert process.stdout.readline() == "Ctrl-C ends it.\n"
+        assert process.stdout.readline() == "Press Ctrl-C to stop.\n"
         process.send_signal(signal.SIGINT)
         printed, complaints = process.communicate(timeout=30)
         connection.close()
