@@ -1,4 +1,4 @@
-"""The examples run. (The Snakemake workflow runs with its page, in tests/docs.)"""
+"""The examples run. tests/docs runs the Snakemake workflow together with its page."""
 
 from __future__ import annotations
 
