@@ -40,9 +40,9 @@ def test_snakemake_quotes_for_the_shell() -> None:
     name = 'it\'s "$HOME" `x` \\ ö\t.nii'
     names: dict[str, Any] = {"shlex": shlex, "PAIRS": {"ada": {"fixed_mask": name}}}
     exec(code[0], names)
-    given = names["option"]("--mask", "fixed_mask")(types.SimpleNamespace(pair="ada"))
-    done = subprocess.run(["bash", "-c", f"printf '%s\\n' {given}"], capture_output=True, check=True)
-    assert done.stdout.decode() == f"--mask\n{name}\n"
+    option = names["option"]("--mask", "fixed_mask")(types.SimpleNamespace(pair="ada"))
+    process = subprocess.run(["bash", "-c", f"printf '%s\\n' {option}"], capture_output=True, check=True)
+    assert process.stdout.decode() == f"--mask\n{name}\n"
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def test_nipype(interface: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     workflow = Workflow("study", base_dir=str(tmp_path))
     workflow.config["execution"] = {"crashdump_dir": str(tmp_path)}
     workflow.connect([(source, register, [(name, name) for name in images])])
-    (done,) = [node for node in workflow.run().nodes if node.name == "register"]
-    outputs = done.result.outputs
+    (register,) = [node for node in workflow.run().nodes if node.name == "register"]
+    outputs = register.result.outputs
     transform = nephi.read_transform(outputs.transform)
     assert nephi.landmark_errors(transform, pair.landmarks).after.mean() < 1
     assert nephi.read_image(outputs.warped_image).grid.shape == pair.fixed.grid.shape
