@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--header-from",
     type=FILE,
-    help="Image with the right grid for -i, if the header of -i is wrong (same numbers of voxels).",
+    help="Image whose header replaces that of -i, if the latter is wrong; both have the same size in voxels.",
 )
 @click.option(
     "--interpolation",

@@ -16,7 +16,7 @@ from .transform_options import ConventionOptions, convention_options, read_compo
     "-r", "--reference", type=FILE, required=True, help="Image on whose grid the Jacobian determinant is evaluated."
 )
 @click.option("-o", "--output", type=FILE, required=True, metavar="OUT", help="File for the determinants, float32.")
-@click.option("--log", "logarithm", is_flag=True, help="Write the natural logarithm (of determinants of 1e-9 or more).")
+@click.option("--log", "logarithm", is_flag=True, help="Write the natural logarithm; determinants below 1e-9 as 1e-9.")
 @convention_options
 @verbosity_options
 def jacobian(

@@ -55,8 +55,8 @@ def cli() -> None:
     nephi register -f exhale.nii.gz -m inhale.nii.gz -o result --preset lung-ct
     nephi apply -t result/transform.nephi -i labels.nii.gz -r exhale.nii.gz -o warped.nii.gz --interpolation label
 
-    A transform maps points of the fixed image to the moving image: warped(x) = moving(transform(x)). Thus it warps
-    images of the moving side onto the fixed grid.
+    A transform maps points of the fixed image to the moving image: warped(x) = moving(transform(x)). Applied to images,
+    it therefore warps the moving image onto the fixed grid.
 
     Exit codes: 0 success; 1 standard output could not be written; 2 wrong usage; 3 wrong data; 4 implausible images or
     result (register --strict); 129, 130, 143 terminated by SIGHUP, Ctrl-C, SIGTERM. The environment variable NO_COLOR=1

@@ -19,7 +19,7 @@ device_option = click.option(
     "--device", metavar="auto|cpu|cuda[:N]", default="auto", show_default=True, help="Device to compute on."
 )
 config_option = click.option(
-    "--config", type=FILE, metavar="F.toml", help="Settings file; the preset supplies all settings not in it."
+    "--config", type=FILE, metavar="F.toml", help="Settings file; overrides settings of the preset."
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(min=0), metavar="N", help="Number of CPU threads; 0: all cores.  [default: 1]"

@@ -31,7 +31,7 @@ def points(
     """Map the points of a file by a transform.
 
     Input: CSV (id,x,y[,z] in mm), .mrk.json and .fcsv of 3-D Slicer, point files of elastix, voxel indices of DIR-Lab.
-    Output: by the suffix of OUT, .csv, .mrk.json, .fcsv, or .pts for elastix.
+    Output format by the suffix of OUT: .csv, .mrk.json, .fcsv, or .pts for elastix.
 
     The transform of a registration maps FIXED points to the moving image, the opposite direction of images; --inverse
     maps MOVING points to the fixed image.

@@ -31,13 +31,15 @@ if TYPE_CHECKING:
 SUMMARY = "summary.csv"
 
 
-@click.command(short_help="Register many pairs by a trained model.")
+@click.command(short_help="Register many pairs with a trained model.")
 @click.argument("model", type=FILE, metavar="MODEL")
 @click.argument("pairs", type=FILE, metavar="PAIRS")
 @click.option("-o", "--output", type=FILE, required=True, metavar="OUT", help="Folder for the results.")
 @click.option("--split", metavar="NAME", help="Split of the data set: train, val or test.  [default: test]")
 @refine_options
-@click.option("--preset", type=Preset(), metavar="NAME", help="Settings of the refinement, instead of the model's.")
+@click.option(
+    "--preset", type=Preset(), metavar="NAME", help="Settings of the refinement; default: those of the model."
+)
 @config_option
 @seed_option("Seed of the random sample points of the refinement.")
 @device_option
@@ -50,7 +52,7 @@ SUMMARY = "summary.csv"
     default=RESULTS,
     help="Results to write for each pair, see `nephi register --help`; report is always written.  [default: all]",
 )
-@click.option("--overwrite", is_flag=True, help="Register all pairs, also those that have results.")
+@click.option("--overwrite", is_flag=True, help="Register all pairs again, including those with results.")
 @verbosity_options
 @click.pass_obj
 def predict(
@@ -70,7 +72,7 @@ def predict(
     verbose: bool,
     **overrides: Any,
 ) -> None:
-    """Register all PAIRS by a trained MODEL.
+    """Register all PAIRS with a trained MODEL.
 
     Each pair gets a folder with its results in OUT; OUT/summary.csv lists the measures of all pairs.
 

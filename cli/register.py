@@ -33,7 +33,8 @@ from .registration_options import RESULTS, Preset, RefineOptions, Results, model
     "--preset",
     type=Preset(),
     metavar="NAME",
-    help="lung-ct, lung-ct-fast, lung-ct-best, ct, brain-mri, multimodal, generic (default), idir or nephi-eccv2024.",
+    help="Settings preset: lung-ct, lung-ct-fast, lung-ct-best, ct, brain-mri, multimodal, generic "
+    "(default), idir or nephi-eccv2024.",
 )
 @config_option
 @click.option(
@@ -43,7 +44,7 @@ from .registration_options import RESULTS, Preset, RefineOptions, Results, model
     "transform file.",
 )
 @click.option(
-    "--transform", type=click.Choice(["rigid", "affine", "deformable"]), help="Transform model; presets: deformable."
+    "--transform", type=click.Choice(["rigid", "affine", "deformable"]), help="Transform model.  [default: deformable]"
 )
 @click.option(
     "--similarity",
@@ -109,6 +110,8 @@ def register(
     nephi register -f exhale.nii.gz -m inhale.nii.gz -o result --preset lung-ct
     nephi register -f exhale.nii.gz -m inhale.nii.gz -o result --preset lung-ct --save transform,report
     nephi register -f exhale.nii.gz -m inhale.nii.gz -o result --model lungs.safetensors --refine 100
+
+    Results in OUTDIR, with their names for --save:
 
     \b
     transform  transform.nephi      transform and its inverse, for other commands of nephi

@@ -97,9 +97,9 @@ class RefineOptions:
 
 def model_option(command: Command) -> Command:
     """Add `--model`."""
-    return click.option(
-        "--model", type=FILE, metavar="MODEL", help="Trained model that predicts the transform, instead of a fit."
-    )(command)
+    return click.option("--model", type=FILE, metavar="MODEL", help="Trained model whose prediction replaces the fit.")(
+        command
+    )
 
 
 def refine_options(command: Command) -> Command:

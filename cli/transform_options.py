@@ -26,9 +26,9 @@ def transform_option(command: Command) -> Command:
         multiple=True,
         required=True,
         metavar="TRANSFORM",
-        help=".nephi; displacement field, affine or composite transform of ITK, ANTs, elastix, ...; or `identity`. "
-        "Repeat for several, in ANTs' order: points are mapped by the first one first (-t warp -t affine). "
-        "'[FILE,1]' is the inverse of FILE.",
+        help="File (.nephi, or a displacement field, affine or composite transform of ITK, ANTs, elastix, ...) or "
+        "`identity`. Repeat the option for several transforms, in ANTs' order: points are mapped by the first one "
+        "first (-t warp -t affine). '[FILE,1]' is the inverse of FILE.",
     )(command)
     return click.option("--inverse", is_flag=True, help="Use the inverse of the (composed) transform.")(command)
 

@@ -19,8 +19,8 @@ from .printing import echo, echo_line
 
 @click.command(short_help="Show the results of a registration in the browser.")
 @click.argument("folder", type=FILE, metavar="OUTDIR")
-@click.option("-f", "--fixed", type=FILE, help="Fixed image, if it was moved since the registration.")
-@click.option("-m", "--moving", type=FILE, help="Moving image, if it was moved since the registration.")
+@click.option("-f", "--fixed", type=FILE, help="Path of the fixed image, if it has changed since the registration.")
+@click.option("-m", "--moving", type=FILE, help="Path of the moving image, if it has changed since the registration.")
 @click.option("--landmarks", type=FILE, metavar="F.csv", help="Landmark pairs to show, with their errors.")
 @frame_option
 @click.option(

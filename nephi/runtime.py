@@ -25,7 +25,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, number = name.partition(":")
     if kind not in ("cpu", "cuda") or (number and not number.isdigit()) or (kind == "cpu" and number):
-        raise UsageError(f"unknown device {name!r}: expected auto, cpu, cuda or cuda:N")
+        raise UsageError(f"device: expected auto, cpu, cuda or cuda:N, got {name!r}")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise UsageError(
             f"device {name!r} does not exist: found {torch.cuda.device_count()} CUDA devices; use --device cpu"

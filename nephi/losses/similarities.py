@@ -93,7 +93,7 @@ def similarity_terms(formula: str) -> tuple[tuple[float, str], ...]:
 def _term(words: list[str], formula: str) -> tuple[float, str]:
     name = words[-1] if words else ""
     if name not in SIMILARITIES:
-        raise UsageError(f"unknown similarity {formula!r}; known are {', '.join(SIMILARITIES)}, and sums of them")
+        raise UsageError(f"similarity: expected {', '.join(SIMILARITIES)} or a sum of them, got {formula!r}")
     try:
         weight = float(words[0]) if len(words) == 2 else 1.0
     except ValueError:

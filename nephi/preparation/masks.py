@@ -38,19 +38,20 @@ def require_usable_mask(mask: Image, image: Image, other: Image) -> None:
     box = mask.foreground  # raises for an empty mask
     if box.voxels < LEAST_VOXELS:
         raise DataError(
-            f"{mask.name}: expected a mask over what is to be aligned, found {box.voxels} voxels above 0; give a "
-            "larger mask, or none"
+            f"{mask.name}: expected a mask of the structures to register, found {box.voxels} voxel(s) above 0; "
+            "use a larger mask, or none"
         )
     least = image.data.amin()
     around = [slice(max(0, low - RIM), high + RIM) for low, high in zip(box.low, box.high, strict=True)]
     if bool(image.data[tuple(around)].amax() <= least):
         raise DataError(
-            f"{mask.name}: expected a mask over what is to be aligned, but {image.name} has its minimum, "
-            f"{least.item():g}, at every voxel inside and around it; check that both belong together"
+            f"{mask.name}: expected a mask of the structures to register, found only the minimum of {image.name}, "
+            f"{least.item():g}, inside and around it; check that mask and image belong together"
         )
     if box.voxels < min(FEW_VOXELS, SMALL * image.grid.size):
-        problem = f"expected a mask over what is to be aligned, found {box.voxels} of {image.grid.size} voxels above 0"
-        warn(f"{mask.name}: {problem}; check how it was resampled, or give a larger one", PlausibilityWarning)
+        few = f"found {box.voxels} of {image.grid.size} voxels above 0"
+        message = f"{mask.name}: expected a mask of the structures to register, {few}; check how it was resampled"
+        warn(f"{message}, or use a larger one", PlausibilityWarning)
     _warn_of_probabilities(mask)
 
 

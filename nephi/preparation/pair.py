@@ -99,7 +99,8 @@ def make_pair(
     """
     if fixed.dimension != moving.dimension:
         raise DataError(
-            f"{fixed.name} is {fixed.dimension}-D and {moving.name} is {moving.dimension}-D: both must be the same"
+            f"expected two images of the same dimension, got {fixed.name} ({fixed.dimension}-D) and {moving.name} "
+            f"({moving.dimension}-D)"
         )
     for image in (fixed, moving):
         image.require_finite()

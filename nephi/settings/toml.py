@@ -73,7 +73,7 @@ def settings_toml(settings: Settings) -> str:
 
 def _preset_table(name: str) -> dict[str, Any]:
     if name not in preset_names():
-        raise UsageError(f"unknown preset {name!r}; known are {', '.join(preset_names())}")
+        raise UsageError(f"preset: expected one of {', '.join(preset_names())}, got {name!r}")
     text = (resources.files("nephi.settings") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)
 

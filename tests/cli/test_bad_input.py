@@ -164,7 +164,7 @@ def test_bad_data(name: str, call: Call, files: Files, flat_result: Path, tmp_pa
 def test_the_error_names_both_images_where_both_matter(call: Call, files: Files, tmp_path: Path) -> None:
     options = ["-o", tmp_path / "out", "--config", files.flat / "brief.toml"]
     outcome = call("register", "-f", files.fixed, "-m", files.solid / "moving.nii.gz", *options)
-    assert f"{files.fixed} is 2-D and {files.solid / 'moving.nii.gz'} is 3-D" in outcome.err
+    assert f"got {files.fixed} (2-D) and {files.solid / 'moving.nii.gz'} (3-D)" in outcome.err
     far = files.far()
     outcome = call("register", "-f", files.fixed, "-m", far, "--initial", "none", *options)
     assert outcome.code == DATA and outcome.err.count("\n") == 1

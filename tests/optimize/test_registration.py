@@ -84,9 +84,9 @@ def test_objects_of_other_libraries_are_refused(shapes: PhantomPair, brief: Sett
 
 
 def test_presets_by_name(shapes: PhantomPair) -> None:
-    with pytest.raises(UsageError, match=r"unknown preset 'liver'; known are .*generic"):
+    with pytest.raises(UsageError, match=r"preset: expected one of .*generic.*, got 'liver'"):
         register(shapes.fixed, shapes.moving, preset="liver")
-    with pytest.raises(UsageError, match="unknown device 'gpu'"):
+    with pytest.raises(UsageError, match=r"device: expected .*, got 'gpu'"):
         register(shapes.fixed, shapes.moving, device="gpu")
     with pytest.raises(DataError, match="found no lungs"):
         register(shapes.fixed, shapes.moving, preset="lung-ct")

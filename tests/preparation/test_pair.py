@@ -58,7 +58,7 @@ def test_valid_images_are_kept_unchanged(image: Image) -> None:
 
 
 def test_images_of_different_dimension_are_refused(image: Image, ct: PhantomPair) -> None:
-    with pytest.raises(DataError, match=r"a\.nii is 2-D and moving phantom is 3-D"):
+    with pytest.raises(DataError, match=r"same dimension, got a\.nii \(2-D\) and moving phantom \(3-D\)"):
         make_pair(image, ct.moving, None, None, NO_MASK)
 
 
@@ -114,7 +114,7 @@ def test_empty_masks_are_refused(image: Image, value: int) -> None:
 def test_masks_of_very_few_voxels_are_refused(image: Image) -> None:
     few = torch.zeros_like(image.data)
     few[3, 1:4] = 1
-    with pytest.raises(DataError, match=r"mask\.nii: expected a mask over .* found 3 voxels above 0"):
+    with pytest.raises(DataError, match=r"mask\.nii: expected a mask of the structures .* found 3 voxel\(s\) above 0"):
         make_pair(image, image, mask_of(image, few), None, NO_MASK)
 
 
@@ -126,9 +126,7 @@ def test_mask_over_background_is_refused(settings: ImageSettings) -> None:
     image = Image(data, Grid.from_spacing((30, 20), (1.0, 1.0)), name="a.nii")
     outside, touching = torch.zeros(30, 20), torch.zeros(30, 20)
     outside[2:8], touching[10:15] = 1, 1
-    with pytest.raises(
-        DataError, match=r"mask\.nii: expected a mask over .* a\.nii has its minimum, 0, at every voxel"
-    ):
+    with pytest.raises(DataError, match=r"mask\.nii: expected a mask of .* only the minimum of a\.nii, 0, inside"):
         make_pair(image, image, mask_of(image, outside), None, settings)
     assert make_pair(image, image, mask_of(image, touching), None, settings).fixed_mask is not None
 

@@ -169,7 +169,7 @@ def test_stored_tables_with_earlier_names_are_converted() -> None:
 
 @pytest.mark.parametrize("text", ["preset = 'liver'\n", "preset = 3\n"])
 def test_a_wrong_preset_lists_the_known_ones(write, text: str) -> None:
-    with pytest.raises(UsageError, match=r"unknown preset .*generic.*lung-ct"):
+    with pytest.raises(UsageError, match=r"preset: expected one of .*generic.*lung-ct"):
         read_settings(write(text), "generic")
 
 

@@ -88,7 +88,7 @@ def test_masks_that_are_missing(settings: TrainSettings, refuse: Refuse) -> None
 def test_settings_that_do_not_go_together(settings: TrainSettings, refuse: Refuse) -> None:
     refuse(settings, UsageError, "resumed or overwritten, not both", resume=True, overwrite=True)
     refuse(with_loop(settings, precision="16-mixed"), UsageError, '"16-mixed" needs a GPU', device="cpu")
-    refuse(settings, UsageError, "unknown device 'tpu'", device="tpu")
+    refuse(settings, UsageError, "device: expected auto, cpu, cuda or cuda:N, got 'tpu'", device="tpu")
     refuse(settings, DataError, "expected a run to resume, found no config.toml", resume=True)
     refuse(replace(settings, data=replace(settings.data, index="")), UsageError, "data.index: expected the path")
 
