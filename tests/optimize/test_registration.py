@@ -214,4 +214,4 @@ def test_thin_and_tiny_images(brief: Settings) -> None:
 def test_presets_are_settings_too(shapes: PhantomPair, changed: Change, brief: Settings) -> None:
     settings = changed(preset("generic"), levels=brief.levels, affine={"steps": 3})
     result = register(shapes.fixed, shapes.moving, settings=settings)
-    assert result.settings.fit == settings.fit
+    assert result.settings.objective == settings.objective
