@@ -1,9 +1,9 @@
 """Deformations as neural fields: encodings, latent codes, decoders, and the file they are stored in."""
 
+from nephi.fields.blending import blend, blend_fields
 from nephi.fields.build import build_fields, encoding_lattices
 from nephi.fields.codes import LatentCodes
 from nephi.fields.composed import ComposedField, ComposedFieldPair
-from nephi.fields.copies import blended, translated
 from nephi.fields.from_maps import can_start_from_maps, fields_from_maps
 from nephi.fields.grids import LatentGrids
 from nephi.fields.inverse import PolishedInverse
@@ -18,7 +18,7 @@ from nephi.fields.maps import (
 )
 from nephi.fields.neural_field import FieldPair, NeuralField
 from nephi.fields.settings import DECODERS, ENCODINGS, FieldSettings
-from nephi.fields.steps import DisplacementStep, FieldStep, Step
+from nephi.fields.steps import AffineStep, DisplacementStep, FieldStep, Step
 from nephi.fields.storage import nephi_bytes, read_nephi
 from nephi.fields.stored import StoredTransform
 from nephi.fields.tensor_file import UNFIT, TensorFile
@@ -27,6 +27,7 @@ __all__ = [
     "DECODERS",
     "ENCODINGS",
     "UNFIT",
+    "AffineStep",
     "ComposedField",
     "ComposedFieldPair",
     "DisplacementStep",
@@ -42,7 +43,8 @@ __all__ = [
     "Step",
     "StoredTransform",
     "TensorFile",
-    "blended",
+    "blend",
+    "blend_fields",
     "build_fields",
     "can_start_from_maps",
     "encoding_lattices",
@@ -54,5 +56,4 @@ __all__ = [
     "nephi_bytes",
     "read_nephi",
     "single_maps",
-    "translated",
 ]

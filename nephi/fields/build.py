@@ -31,7 +31,7 @@ def build_fields(settings: FieldSettings, grid: Grid, generator: torch.Generator
         decoder = _decoder(settings, encoding.channels, codes.channels if codes else 0, grid.dimension, generator)
         return NeuralField(domain, encoding, decoder, codes, _amplitude(settings, domain))
 
-    return FieldPair(field(), field() if settings.inverse else None)
+    return FieldPair(field(), field() if settings.inverse else None, settings)
 
 
 def encoding_lattices(settings: FieldSettings, domain: Domain) -> list[tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""Fields applied one after the other, for those who need phi and its inverse as one function each."""
+"""Pairs of fields, and affine maps between them, composed to one phi and one inverse, to be fitted together."""
 
 from __future__ import annotations
 
@@ -11,55 +11,57 @@ from torch import Tensor, nn
 from nephi.fields.compiled import gradients_in_place
 from nephi.fields.maps import single_maps
 from nephi.fields.neural_field import FieldPair, NeuralField
-from nephi.transforms import Composite, MapPair, SingleMap, mean_penalties
+from nephi.transforms import AffineTransform, Composite, MapPair, SingleMap, mean_penalties
 
 
 class ComposedField(Composite):
-    """Neural fields one after the other, the **first** of the list first, with what a fit asks of a field."""
+    """Neural fields and affine maps applied one after the other, the **first** of the list first."""
 
-    def __init__(self, members: Sequence[NeuralField]) -> None:
+    def __init__(self, members: Sequence[NeuralField | AffineTransform]) -> None:
         super().__init__(members)
-        self.members = tuple(members)
+        self.fields = tuple(member for member in members if isinstance(member, NeuralField))
 
     @property
     def device(self) -> torch.device:
-        """Where the fields are."""
-        return self.members[0].device
+        """The device of the fields."""
+        return self.fields[0].device
 
     @property
     def local_features(self) -> list[Tensor]:
-        """The latent features of all members of which each bears on the chain nearby only; none where one has none."""
-        each = [field.local_features for field in self.members]
-        return [part for parts in each for part in parts] if all(each) else []
+        """The latent features of all fields, each with a local effect; empty if one of the fields has none."""
+        features = [field.local_features for field in self.fields]
+        return [part for parts in features for part in parts] if all(features) else []
 
 
 class ComposedFieldPair(nn.Module):
-    """phi and its inverse as chains of pairs of fields, fitted together as `FieldPair` is.
+    """phi and its inverse, composed of pairs of fields that are fitted together like a single `FieldPair`.
 
-    `pairs` are in the order in which phi applies them; the inverse applies theirs the other way round.
+    `members` are in the order in which phi applies them, at least one of them a pair; affine maps stay as they are. The
+    inverse applies the members' inverses in reverse order; there is none if a pair has none.
     """
 
-    def __init__(self, pairs: Sequence[FieldPair]) -> None:
+    def __init__(self, members: Sequence[FieldPair | AffineTransform]) -> None:
         super().__init__()
-        self.pairs = nn.ModuleList(pairs)
-        self.forward_field = ComposedField([pair.forward_field for pair in pairs])
-        inverses = [pair.inverse_field for pair in reversed(pairs) if pair.inverse_field is not None]
-        self.inverse_field = ComposedField(inverses) if len(inverses) == len(pairs) else None
+        self.pairs = nn.ModuleList(member for member in members if isinstance(member, FieldPair))
+        self.forward_field = ComposedField([m.forward_field if isinstance(m, FieldPair) else m for m in members])
+        inverses = [m.inverse_field if isinstance(m, FieldPair) else m.inverse() for m in reversed(members)]
+        present = [inverse for inverse in inverses if inverse is not None]
+        self.inverse_field = ComposedField(present) if len(present) == len(members) else None
 
     def gradients_in_place(self) -> AbstractContextManager[None]:
-        """Inside, a backward pass may add gradients straight to `.grad`; see `nephi.fields.compiled`."""
+        """Return a context in which backward passes may add gradients directly to `.grad`; see `fields.compiled`."""
         return gradients_in_place(field for field in self.modules() if isinstance(field, NeuralField))
 
     def round_tables(self) -> None:
         """Round latent tables to half precision, as `FieldPair.round_tables`."""
-        for pair in self._pairs():
+        for pair in self._field_pairs():
             pair.round_tables()
 
     def maps(self) -> MapPair:
         """Return the compositions as the maps of B = 1 pairs; the penalty `codes` is the mean over the pairs."""
-        penalties = mean_penalties([single_maps(pair).penalties for pair in self._pairs()])
+        penalties = mean_penalties([single_maps(pair).penalties for pair in self._field_pairs()])
         inverse = self.inverse_field
         return MapPair(SingleMap(self.forward_field), None if inverse is None else SingleMap(inverse), penalties)
 
-    def _pairs(self) -> list[FieldPair]:
+    def _field_pairs(self) -> list[FieldPair]:
         return [pair for pair in self.pairs if isinstance(pair, FieldPair)]

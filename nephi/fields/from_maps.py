@@ -1,8 +1,9 @@
-"""Neural fields that begin as a deformation that is known already."""
+"""Neural fields that start as a known deformation."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from nephi.errors import UsageError
 from nephi.fields.build import build_fields
@@ -21,52 +22,53 @@ def fields_from_maps(
 ) -> FieldPair:
     """Return fields over `grid` that equal `phi` and its `inverse` (world mm to world mm) at their finest nodes.
 
-    Between nodes they are linear. The displacement lies in the first channels of the finest level; as
-    `silu(z) - silu(-z) = z`, two hidden units hand each component through unchanged, and all the others are as in a
-    fresh field, free to be fitted. So whatever found the deformation, a fit can go on from it with its usual fields.
+    They are linear between the nodes. The displacement is stored in the first channels of the finest level; as
+    `silu(z) - silu(-z) = z`, two hidden units pass each component on unchanged. All other parameters are those of fresh
+    fields, so that a fit can continue from a deformation of any source.
 
-    Raises `UsageError` for settings that `can_start_from_maps` refuses.
+    Raises `UsageError` for settings that `can_start_from_maps` rejects.
     """
     d = grid.dimension
     if not can_start_from_maps(settings, d):
         raise UsageError(
-            f"field: expected dense grids of {d} channels or more, a silu decoder of one layer of more than {2 * d} "
-            "units, an inverse and no codes, to begin as a known deformation"
+            f"field: expected dense grids of at least {d} channels, a silu decoder with one layer of more than {2 * d} "
+            "units, an inverse and no codes, for fields that start as a given deformation"
         )
     fields = build_fields(settings, grid, generator)
-    for field, known in ((fields.forward_field, phi), (fields.inverse_field, inverse)):
+    for field, target in ((fields.forward_field, phi), (fields.inverse_field, inverse)):
         if field is not None:
-            _seed(field, known)
+            _set_displacement(field, target)
     return fields
 
 
 def can_start_from_maps(settings: FieldSettings, dimension: int) -> bool:
-    """Tell whether fields of these settings can begin as a known deformation."""
+    """Return whether fields of these settings can represent a given deformation, see `fields_from_maps`."""
     grids = settings.encoding not in ("hash", "fourier", "coordinates") and settings.channels >= dimension
-    reads = settings.decoder == "silu" and settings.layers == 1 and settings.hidden > 2 * dimension
-    return settings.inverse and grids and reads and not settings.global_codes + settings.local_codes
+    linear = settings.decoder == "silu" and settings.layers == 1 and settings.hidden > 2 * dimension
+    return settings.inverse and grids and linear and not settings.global_codes + settings.local_codes
 
 
-def _seed(field: NeuralField, known: PointMap) -> None:
+def _set_displacement(field: NeuralField, target: PointMap) -> None:
+    """Set the parameters of a fresh field such that it equals `target` at its finest nodes."""
     d, encoding, decoder = field.dimension, field.encoding, field.decoder
     assert isinstance(encoding, LatentGrids) and isinstance(decoder, SiluDecoder)
     hidden = decoder.hidden[0]
     assert isinstance(hidden, Dense)
     level = max(range(len(encoding.shapes)), key=lambda k: encoding.shapes[k])
-    nodes = _nodes(field, encoding.shapes[level])
-    outputs = torch.linalg.solve(field.amplitude, torch.cat([known(n) - n for n in nodes.split(BLOCK)]).T).T
+    displacement = torch.cat([target(part) - part for part in _nodes(field, encoding.shapes[level]).split(BLOCK)])
+    outputs = torch.linalg.solve(field.amplitude, displacement.to(field.amplitude).T).T
     first = int(encoding.first_rows[level])
     encoding.table[first : first + len(outputs), :d] = outputs.to(encoding.table)
-    start = level * encoding.width
+    first_channel = level * encoding.width
     for axis in range(d):
         for row, sign in ((2 * axis, 1.0), (2 * axis + 1, -1.0)):
             hidden.weight[row] = 0
-            hidden.weight[row, start + axis] = sign
+            hidden.weight[row, first_channel + axis] = sign
             hidden.bias[row] = 0
             decoder.last.weight[axis, row] = sign
 
 
-def _nodes(field: NeuralField, shape: tuple[int, ...]) -> torch.Tensor:
+def _nodes(field: NeuralField, shape: tuple[int, ...]) -> Tensor:
     """Return the world points `(N, D)` of a lattice's nodes, last axis fastest."""
     domain = field.domain
     axes = [torch.linspace(0, 1, n, dtype=torch.float64) for n in shape]

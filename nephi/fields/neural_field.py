@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +16,12 @@ from nephi.fields.decoders import Decoder
 from nephi.fields.domain import Domain
 from nephi.fields.encodings import Encoding
 from nephi.fields.grids import LatentGrids
+from nephi.fields.settings import FieldSettings
 from nephi.geometry import Grid, identity_like
 from nephi.transforms import Transform, any_real_points
 
 Reading = Callable[[Tensor, int], tuple[Tensor, Tensor | None]]
-BLOCK = 8192  # points; dense evaluation in blocks stays in the processor's cache and needs no memory to speak of
+BLOCK = 8192  # points; the intermediate values of a block fit into the CPU cache
 
 
 class NeuralField(nn.Module, Transform):
@@ -49,12 +52,12 @@ class NeuralField(nn.Module, Transform):
 
     @property
     def device(self) -> torch.device:
-        """Where the field is."""
+        """The device of the field."""
         return self.amplitude.device
 
     @property
     def cells(self) -> Grid | None:
-        """The finest latent lattice, its cells halved along axes that ask for it, where it holds the nodes of all."""
+        """The finest latent lattice, refined by 2 where needed to contain the nodes of all levels, or None."""
         if not isinstance(self.encoding, LatentGrids) or self.codes is not None:
             return None
         cells = self.encoding.cells_by_level
@@ -64,7 +67,7 @@ class NeuralField(nn.Module, Transform):
 
     @property
     def local_features(self) -> list[Tensor]:
-        """The latent features of which each bears on the field nearby only; none where there are no dense grids."""
+        """The latent features, each with a local effect; empty for fields without dense grids."""
         return [self.encoding.table] if type(self.encoding) is LatentGrids else []
 
     @any_real_points
@@ -118,24 +121,48 @@ class NeuralField(nn.Module, Transform):
 
 
 def _blocks(points: Tensor) -> Sequence[Tensor]:
-    """Split points for dense evaluation; a fit's points stay together, one graph."""
+    """Split points for dense evaluation; with gradients they stay together in one graph."""
     return [points] if torch.is_grad_enabled() else points.split(BLOCK)
 
 
 class FieldPair(nn.Module):
-    """phi and its learned inverse on one domain, each with its own network, sharing the latent codes.
+    """phi and its trained inverse on one domain, each with its own network, sharing the latent codes.
 
-    `forward_field` takes fixed points to where they lie in the moving image *after* the global (affine)
-    alignment was taken off; `inverse_field`, when there is one, takes them back.
+    `forward_field` maps fixed points to points of the moving image *after* the global (affine) alignment;
+    `inverse_field`, if there is one, maps them back. `settings` are the architecture of both.
     """
 
-    def __init__(self, forward_field: NeuralField, inverse_field: NeuralField | None) -> None:
+    def __init__(self, forward_field: NeuralField, inverse_field: NeuralField | None, settings: FieldSettings) -> None:
         super().__init__()
         self.forward_field = forward_field
         self.inverse_field = inverse_field
+        self.settings = settings
+
+    @property
+    def grid(self) -> Grid:
+        """The grid over which both fields are built."""
+        return self.forward_field.domain.grid
+
+    def translated(self, grid: Grid) -> FieldPair:
+        """Return a copy over `grid`, which must be the fields' own grid shifted by a vector t: `phi(x - t) + t`."""
+        result = copy.deepcopy(self)
+        for field in (result.forward_field, result.inverse_field):
+            if field is not None:
+                field.domain = Domain(grid).to(field.device)
+        return result
+
+    def forward_only(self) -> FieldPair:
+        """Return phi alone, sharing its parameters; see `inverse_only`."""
+        return FieldPair(self.forward_field, None, replace(self.settings, inverse=False))
+
+    def inverse_only(self) -> FieldPair:
+        """Return the inverse as the phi of a pair without an inverse. Raises `ValueError` where there is none."""
+        if self.inverse_field is None:
+            raise ValueError("expected a pair of fields with an inverse")
+        return FieldPair(self.inverse_field, None, replace(self.settings, inverse=False))
 
     def gradients_in_place(self) -> AbstractContextManager[None]:
-        """Inside, a backward pass may add gradients straight to `.grad`; see `nephi.fields.compiled`."""
+        """Return a context in which backward passes may add gradients directly to `.grad`; see `fields.compiled`."""
         return gradients_in_place([f for f in (self.forward_field, self.inverse_field) if f is not None])
 
     @torch.no_grad()
@@ -150,5 +177,5 @@ class FieldPair(nn.Module):
 
     @property
     def codes(self) -> LatentCodes | None:
-        """The latent codes both fields read, if there are any."""
+        """The latent codes of both fields, if there are any."""
         return self.forward_field.codes

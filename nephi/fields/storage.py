@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,17 @@ from torch import Tensor
 from nephi.errors import DataError
 from nephi.fields.build import build_fields
 from nephi.fields.settings import FieldSettings
-from nephi.fields.steps import DisplacementStep, FieldStep, Step
+from nephi.fields.steps import AffineStep, DisplacementStep, FieldStep, Step
 from nephi.fields.stored import StoredTransform
 from nephi.fields.tensor_file import UNFIT, TensorFile
 from nephi.geometry import Grid, Plane, require_cpu_by_default
 from nephi.tables import from_table
 from nephi.transforms import AffineTransform, ContinuedDisplacement
 
-# Version 1: at most one step, fields over the fixed grid, as a fit leaves it; 2: any number, each with its own grid.
+# Version 1: at most one pair of fields, over the fixed grid, as after a fit; version 2: any steps, each with its grid.
 FILE = TensorFile("nephi-transform", (1, 2), ".nephi transform", "nephi register")
-STORED_CODE, GLOBAL_CODE = ".codes.everywhere", ".codes.global_code"  # the name in files is that of their first version
-TWIN = "inverse_field.codes."  # the inverse reads the forward field's codes: stored once
+STORED_CODE, GLOBAL_CODE = ".codes.everywhere", ".codes.global_code"  # files keep the name of their first version
+SHARED_CODES = "inverse_field.codes."  # those of the forward field, stored once
 
 
 def nephi_bytes(stored: StoredTransform) -> bytes:
@@ -35,41 +36,48 @@ def nephi_bytes(stored: StoredTransform) -> bytes:
         "about": stored.about,
     }
     tensors = {"affine": stored.affine.matrix.contiguous()}
-    version = 1 if _is_plain(stored) else 2
-    if version == 1:
+    if _fits_version_1(stored):
         field_settings = [asdict(step.settings) for step in stored.steps if isinstance(step, FieldStep)]
         header["field"] = field_settings[0] if field_settings else None
-        prefixes = ["pair."]
-    else:
-        header["steps"] = [_step_table(step) for step in stored.steps]
-        prefixes = [f"steps.{i}." for i in range(len(stored.steps))]
-    for prefix, step in zip(prefixes, stored.steps, strict=False):
-        tensors |= {prefix + name: value for name, value in _step_tensors(step).items()}
-    return FILE.to_bytes(header, tensors, version)
+        tensors |= {f"pair.{name}": value for step in stored.steps for name, value in _step_tensors(step).items()}
+        return FILE.to_bytes(header, tensors, 1)
+    lists = {"steps": stored.steps}
+    if stored.inverse_steps:
+        lists["inverse_steps"] = stored.inverse_steps
+    for name, steps in lists.items():
+        header[name] = [_step_table(step) for step in steps]
+        for number, step in enumerate(steps):
+            tensors |= {f"{name}.{number}.{key}": value for key, value in _step_tensors(step).items()}
+    return FILE.to_bytes(header, tensors, 2)
 
 
-def _is_plain(stored: StoredTransform) -> bool:
-    """Tell whether version 1 can hold it: every nephi reads that."""
+def _fits_version_1(stored: StoredTransform) -> bool:
+    """Return whether version 1 can hold the transform: at most one pair of fields, over the fixed grid."""
     if not stored.steps:
-        return True
-    (step, *more), grid = stored.steps, stored.fixed_grid
-    same = step.grid.shape == grid.shape and torch.equal(step.grid.affine, grid.affine)
-    return isinstance(step, FieldStep) and same and not more
+        return not stored.inverse_steps
+    (step, *others), fixed = stored.steps, stored.fixed_grid
+    if others or stored.inverse_steps or not isinstance(step, FieldStep):
+        return False
+    return step.grid.shape == fixed.shape and torch.equal(step.grid.affine, fixed.affine)
 
 
 def _step_table(step: Step) -> dict[str, Any]:
-    kind = {"field": asdict(step.settings)} if isinstance(step, FieldStep) else {"field": None}
-    return {"grid": _grid_table(step.grid), **kind}
+    if isinstance(step, AffineStep):
+        return {"kind": step.kind}
+    return {"grid": _grid_table(step.grid), "field": asdict(step.settings) if isinstance(step, FieldStep) else None}
 
 
 def _step_tensors(step: Step) -> dict[str, Tensor]:
+    if isinstance(step, AffineStep):
+        # Copied, as safetensors refuses tensors that share memory.
+        return {"matrix": step.affine.matrix.clone(memory_format=torch.contiguous_format)}
     if isinstance(step, DisplacementStep):
         return {"displacement": step.field.displacement.float().cpu().contiguous()}
-    # Tables are rounded to half precision at the end of the fit, see FieldPair.round_tables.
+    # Tables were rounded to half precision, see FieldPair.round_tables.
     return {
         name.replace(GLOBAL_CODE, STORED_CODE): (value.half() if name.endswith(".table") else value).cpu().contiguous()
         for name, value in step.pair.state_dict().items()
-        if not name.startswith(TWIN)
+        if not name.startswith(SHARED_CODES)
     }
 
 
@@ -77,7 +85,7 @@ def _step_tensors(step: Step) -> dict[str, Tensor]:
 def read_nephi(path: str | Path) -> StoredTransform:
     """Read a `.nephi` file.
 
-    Raises `DataError` when the file is missing, cut short, not one of ours, of a later version, or when its tensors do
+    Raises `DataError` when the file is missing, cut short, of another format or a later version, or when its tensors do
     not fit its settings.
     """
     require_cpu_by_default()
@@ -88,57 +96,64 @@ def read_nephi(path: str | Path) -> StoredTransform:
         affine = AffineTransform(tensors.pop("affine"))
         if not affine.dimension == fixed_grid.dimension == moving_grid.dimension:
             raise DataError("its affine and its grids differ in dimension")
-        steps = _plain_steps(header, fixed_grid, tensors) if header["version"] == 1 else _steps(header, tensors)
-        if any(step.grid.dimension != affine.dimension for step in steps):
+        steps, inverse_steps = _read_all_steps(header, fixed_grid, tensors)
+        if any(step.dimension != affine.dimension for step in (*steps, *inverse_steps)):
             raise DataError("its affine and a step differ in dimension")
         if tensors:
             raise DataError(f"Unexpected key {next(iter(tensors))}")
-        return StoredTransform(affine, fixed_grid, moving_grid, steps, dict(header["settings"]), dict(header["about"]))
+        tables = dict(header["settings"]), dict(header["about"])
+        return StoredTransform(affine, fixed_grid, moving_grid, steps, *tables, inverse_steps)
     except UNFIT as error:
         raise FILE.damaged(path, error) from None
 
 
-def _plain_steps(header: dict[str, Any], grid: Grid, tensors: dict[str, Tensor]) -> tuple[Step, ...]:
-    """Return the step of a file of version 1, if it has one, and take its tensors away."""
+def _read_all_steps(
+    header: dict[str, Any], fixed_grid: Grid, tensors: dict[str, Tensor]
+) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    """Return the steps and the steps of the inverse, and remove their tensors from `tensors`."""
+    if header["version"] > 1:
+        tables = header["steps"], header.get("inverse_steps", [])
+        return _read_steps("steps", tables[0], tensors), _read_steps("inverse_steps", tables[1], tensors)
     if header["field"] is None:
-        return ()
-    return (_field_step(from_table(FieldSettings, header["field"]), grid, _taken(tensors, "pair.")),)
+        return (), ()
+    state = _pop_tensors(tensors, "pair.")
+    return (_read_field_step(from_table(FieldSettings, header["field"]), fixed_grid, state),), ()
 
 
-def _steps(header: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[Step, ...]:
-    """Return the steps, and take their tensors away."""
+def _read_steps(name: str, tables: Sequence[dict[str, Any]], tensors: dict[str, Tensor]) -> tuple[Step, ...]:
     steps: list[Step] = []
-    for number, table in enumerate(header["steps"]):
-        grid, own = _grid(table["grid"]), _taken(tensors, f"steps.{number}.")
+    for number, table in enumerate(tables):
+        step_tensors = _pop_tensors(tensors, f"{name}.{number}.")
+        if table.get("kind") == AffineStep.kind:
+            steps.append(AffineStep(AffineTransform(step_tensors["matrix"])))
+            continue
+        grid = _grid(table["grid"])
         if table["field"] is None:
-            steps.append(DisplacementStep(ContinuedDisplacement(own["displacement"], grid)))
+            steps.append(DisplacementStep(ContinuedDisplacement(step_tensors["displacement"], grid)))
         else:
-            steps.append(_field_step(from_table(FieldSettings, table["field"]), grid, own))
+            steps.append(_read_field_step(from_table(FieldSettings, table["field"]), grid, step_tensors))
     return tuple(steps)
 
 
-def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Take the tensors whose names begin with `prefix` away; return them without it."""
+def _pop_tensors(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Remove the tensors whose names start with `prefix`; return them by their names without it."""
     names = [name for name in tensors if name.startswith(prefix)]
     return {name.removeprefix(prefix).replace(STORED_CODE, GLOBAL_CODE): tensors.pop(name) for name in names}
 
 
-def _field_step(settings: FieldSettings, grid: Grid, state: dict[str, Tensor]) -> FieldStep:
-    stored = sum(t.numel() for t in state.values())
-    if _least_size(settings, grid) > stored:  # before anything of that size is allocated
+def _read_field_step(settings: FieldSettings, grid: Grid, state: dict[str, Tensor]) -> FieldStep:
+    if _least_size(settings, grid) > sum(t.numel() for t in state.values()):  # before anything is allocated
         raise DataError("its tensors are smaller than its settings say")
     pair = build_fields(settings, grid, torch.Generator().manual_seed(0))
-    state |= {
-        TWIN + k.removeprefix("forward_field.codes."): v
-        for k, v in state.items()
-        if "forward_field.codes." in k and settings.inverse
-    }
+    if settings.inverse:
+        codes = [name for name in state if "forward_field.codes." in name]
+        state |= {SHARED_CODES + name.removeprefix("forward_field.codes."): state[name] for name in codes}
     pair.load_state_dict(state)
-    return FieldStep(pair.requires_grad_(False), settings, grid)
+    return FieldStep(pair.requires_grad_(False))
 
 
 def _least_size(settings: FieldSettings, grid: Grid) -> float:
-    """Return a count that the numbers stored for a pair of these settings surely exceed."""
+    """Return a lower bound of the number of values stored for a pair of these settings."""
     extent = (grid.spacing * (torch.tensor(grid.shape, dtype=torch.int64) - 1)).tolist()
     codes, hidden = settings.global_codes + settings.local_codes, settings.hidden
     features = grid.dimension if settings.encoding == "coordinates" else 2 * settings.frequencies
@@ -160,7 +175,7 @@ def _grid_table(grid: Grid) -> dict[str, Any]:
 
 
 def _grid(table: dict[str, Any]) -> Grid:
-    """Return a stored grid; `plane` is there only for slices that have one, and ignored by versions before it."""
+    """Return a stored grid; only slices have the key `plane`, which earlier readers ignore."""
     plane = None
     if "plane" in table:
         height, step = table["plane"]

@@ -1,7 +1,8 @@
-"""What a registration leaves: its transform, its inverse, both grids, and the settings it was made with."""
+"""The transform of a registration with its inverse, both grids, and the settings of the registration."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,16 +12,17 @@ from nephi.fields.steps import Step
 from nephi.geometry import Grid
 from nephi.transforms import AffineTransform, Composite, NumericalInverse, Transform
 
-INVERSE_TOLERANCE = 0.5e-3  # mm between y and phi(inverse(y)): 0.001, less what floats and files round
+INVERSE_TOLERANCE = 0.5e-3  # mm between y and phi(inverse(y)): 0.001 less the rounding of floats and files
 
 
 @dataclass(frozen=True, eq=False)
 class StoredTransform:
-    """What a `.nephi` file holds.
+    """The content of a `.nephi` file.
 
-    `affine` takes fixed to moving points; the `steps` act before it, the **first** one first, all on the fixed side:
-    one after a fit (none where only the affine part was sought), one or several after a prediction. `settings` are the
-    registration's settings as plain tables, `about` versions and seed.
+    `affine` maps fixed to moving points. The `steps` act before it, in the fixed image's world, the **first** one
+    first: one after a fit (none after an affine registration), any number after a prediction. `inverse_steps` are a
+    predicted inverse that is not composed of the inverses of the steps: they act after the inverse of `affine`.
+    `settings` are the registration's settings as plain tables, `about` versions and seed.
     """
 
     affine: AffineTransform
@@ -29,36 +31,41 @@ class StoredTransform:
     steps: tuple[Step, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
+    inverse_steps: tuple[Step, ...] = ()
 
     @property
     def transform(self) -> Transform:
         """phi: fixed points to moving points (world mm, RAS)."""
-        return _chain([*(step.forward for step in self.steps), self.affine])
+        return _compose([*(step.forward for step in self.steps), self.affine])
 
     @property
     def inverse(self) -> Transform:
-        """The inverse: moving points to fixed points, such that phi takes them back to within 0.001 mm.
+        """The inverse: moving points to fixed points, which phi maps back to within 0.001 mm.
 
-        It starts from the trained inverse, if there is one. No gradient flows through it, see `PolishedInverse`.
+        The iteration starts from the trained inverse, if there is one. No gradient flows through it, see
+        `PolishedInverse`.
         """
-        back = self.affine.inverse()
+        affine_inverse = self.affine.inverse()
         stretch = float(torch.linalg.matrix_norm(self.affine.matrix[:-1, :-1], ord=2))
-        tolerance = INVERSE_TOLERANCE / max(1.0, stretch)  # on the steps' side of the affine map
-        each = [step.inverse(tolerance) for step in reversed(self.steps)]
-        if len(each) < 2:
-            return _chain([back, *each])
-        # What is left of an error grows on its way through the other steps: the chain is polished as a whole.
-        forward = Composite([step.forward for step in self.steps])
-        return Composite([back, NumericalInverse(forward, Composite(each), tolerance)])
+        tolerance = INVERSE_TOLERANCE / max(1.0, stretch)  # before the affine map
+        members = [step.inverse(tolerance) for step in reversed(self.steps)]
+        if not self.inverse_steps and len(members) < 2:
+            return _compose([affine_inverse, *members])
+        # Solved for the composition as a whole: the residual of one step is amplified by the others.
+        guess = _compose([step.forward for step in self.inverse_steps] or members)
+        forward = _compose([step.forward for step in self.steps])
+        return Composite([affine_inverse, NumericalInverse(forward, guess, tolerance)])
 
     @property
     def trained_inverse(self) -> Transform | None:
-        """The inverse as it was fitted or predicted, moving points to fixed points, not polished; None without one."""
-        each = [inverse for step in reversed(self.steps) if (inverse := step.trained_inverse) is not None]
-        if not each or len(each) < len(self.steps):
+        """The inverse as it was fitted or predicted, moving points to fixed points; None where there is none."""
+        if self.inverse_steps:
+            return Composite([self.affine.inverse(), *(step.forward for step in self.inverse_steps)])
+        members = [inverse for step in reversed(self.steps) if (inverse := step.trained_inverse) is not None]
+        if not members or len(members) < len(self.steps):
             return None
-        return Composite([self.affine.inverse(), *each])
+        return Composite([self.affine.inverse(), *members])
 
 
-def _chain(transforms: list[Transform]) -> Transform:
+def _compose(transforms: Sequence[Transform]) -> Transform:
     return transforms[0] if len(transforms) == 1 else Composite(transforms)

@@ -1,17 +1,19 @@
 """Registration of a pair by a trained model, and its refinement."""
 
+from nephi.fields import blend
 from nephi.inference.inputs import settings_for
 from nephi.inference.plan import plan_prediction
 from nephi.inference.prediction import model_digest, predict, settings_digest
-from nephi.inference.refinement import REFINED, Refinement, shortened
+from nephi.inference.refinement import REFINED, Refinement, refinement_schedule
 
 __all__ = [
     "REFINED",
     "Refinement",
+    "blend",
     "model_digest",
     "plan_prediction",
     "predict",
+    "refinement_schedule",
     "settings_digest",
     "settings_for",
-    "shortened",
 ]

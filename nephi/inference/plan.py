@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
 from nephi.fields import latent_grids
-from nephi.inference.inputs import joins, prediction_inputs, prediction_settings, refinable_model
-from nephi.inference.refinement import Refinement
+from nephi.inference.inputs import load_model, prediction_inputs, prediction_settings
+from nephi.inference.refinement import (
+    Refinement,
+    check_refinement,
+    predicted_fields,
+    refinement_schedule,
+    refines_single_field,
+)
 from nephi.models import NephiSystem, StoredModel
 from nephi.optimize import Plan, estimate_memory_mb, field_size, plan_images, plan_level
 from nephi.preparation import Source
@@ -35,17 +42,23 @@ def plan_prediction(
 
     The arguments are those of `predict`, and so are the errors.
     """
-    stored, where = refinable_model(model, refinement), choose_device(device)
+    stored, where = load_model(model), choose_device(device)
     chosen = prediction_settings(stored, preset, settings)
-    inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen, refinement)
-    pair, chosen = inputs.pair, inputs.settings
-    levels = chosen.levels if refinement.steps else ()
-    planned = tuple(plan_level(pair, level, chosen.objective.radius) for level in levels)
-    joined = joins(stored, chosen, refinement)
-    lattices, parameters = field_size(chosen.field, pair.fixed.grid) if joined else _made_of(stored)
+    check_refinement(stored.system, chosen.field, stored.frame.dimension, refinement)
+    inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen)
+    pair, used, fields = inputs.pair, inputs.settings, predicted_fields(stored.system)
+    single = len(fields) == 1 and stored.frame.extent == "fixed"
+    replaced = refines_single_field(used.field, stored.frame.dimension, refinement, single)
+    if fields and not replaced:
+        used = replace(used, field=fields[0].settings)
+    if refinement.steps:
+        used = refinement_schedule(used, refinement)
+    levels = used.levels if refinement.steps else ()
+    planned = tuple(plan_level(pair, level, used.objective.radius) for level in levels)
+    lattices, parameters = field_size(used.field, pair.fixed.grid) if replaced else _made_of(stored)
     memory = estimate_memory_mb(pair, planned, parameters)
     memory = None if memory is None else memory + BYTES_PER_FEATURE * _features(stored) / 1e6
-    return Plan(str(where), *plan_images(pair), chosen, lattices, parameters, planned, memory)
+    return Plan(str(where), *plan_images(pair), used, lattices, parameters, planned, memory)
 
 
 def _features(model: StoredModel) -> int:

@@ -1,27 +1,35 @@
-"""Registering a pair of images by a trained model: one forward pass."""
+"""Registration of a pair of images by a trained model: one forward pass, and a refinement if requested."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from nephi.errors import collected_warnings
-from nephi.fields import ComposedFieldPair, FieldStep, Step, StoredTransform, fields_from_maps
+from nephi.fields import FieldStep, StoredTransform
 from nephi.geometry import gradients_recorded
-from nephi.inference.inputs import PredictionInputs, joins, prediction_inputs, prediction_settings, refinable_model
-from nephi.inference.predicted import predicted_steps
-from nephi.inference.refinement import Refinement, refine
+from nephi.inference.inputs import PredictionInputs, load_model, prediction_inputs, prediction_settings
+from nephi.inference.refinement import (
+    Refinement,
+    as_single_field,
+    check_refinement,
+    is_single_field,
+    refine,
+    refinement_schedule,
+    refines_single_field,
+)
+from nephi.inference.steps import predicted_steps
 from nephi.models import StoredModel, model_bytes
 from nephi.optimize import ProgressCallback, ignore_progress
 from nephi.preparation import Source, pair_warnings
 from nephi.results import Registration, check_folding
 from nephi.runtime import Usage, choose_device, cpu_threads, peak_gpu_memory_mb, versions
 from nephi.settings import Settings, settings_table
-from nephi.transforms import AffineTransform
 
 
 @gradients_recorded()
@@ -39,103 +47,82 @@ def predict(
     device: str = "auto",
     progress: ProgressCallback = ignore_progress,
 ) -> Registration:
-    """Register the moving image to the fixed one by what a trained `model` says.
+    """Register the moving image to the fixed one by the prediction of a trained `model`.
 
-    One forward pass: no affine search and no optimisation, only the centres of the images or of their masks are brought
-    together, as the model's frame says. `refinement` then takes steps of the ordinary fit from there, on a copy: the
-    model never changes. Its similarity, regularity and levels, and how intensities are compared, come from `settings`
-    or a `preset`; without either from `generic`, with the window and the mask of the model's frame. Of a model of
-    several steps, refined with all its parameters, the deformation is first read into one field of the settings.
-    Images, masks and what comes back are as those of `register`, but that masks may lie on grids of their own.
+    One forward pass without affine search and optimisation; only the centres of the images or of their masks, or their
+    fields of view, are aligned, as the model's input requires. `refinement` continues with steps of the ordinary fit,
+    on a copy: the model never changes. Its objective, levels and intensities follow `settings` or a `preset`; without
+    either `generic`, with the window and the mask of the model's input. A prediction that is not a single pair of
+    neural fields is refined, with all parameters, as one new pair of fields of the settings.
 
-    Raises `DataError` for unsuitable images and files that are no model, `UsageError` for an unknown preset or device,
-    for settings that are not of a deformable registration, and to refine what has no codes.
+    Images, masks and result are those of `register`, except that masks may lie on grids of their own. Raises
+    `DataError` for unsuitable images and files that are no model; `UsageError` for an unknown preset or device, for
+    settings of an affine registration, and for a refinement that the model or the settings do not allow.
     """
-    stored, where = refinable_model(model, refinement), choose_device(device)
-    chosen, usage = prediction_settings(stored, preset, settings), Usage()
-    with collected_warnings() as found, cpu_threads(chosen.threads):
+    stored_model, where = load_model(model), choose_device(device)
+    chosen, usage = prediction_settings(stored_model, preset, settings), Usage()
+    check_refinement(stored_model.system, chosen.field, stored_model.frame.dimension, refinement)
+    generator = torch.Generator().manual_seed(seed)
+    with collected_warnings() as texts, cpu_threads(chosen.threads):
         with usage.stage("prepare"):
-            inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen, refinement)
+            inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored_model, chosen)
         with usage.stage("predict"):
-            steps = predicted_steps(stored, *inputs.seen, where)
+            result = _predict(stored_model, inputs, where)
+        single = refines_single_field(chosen.field, result.affine.dimension, refinement, is_single_field(result))
+        used = inputs.settings if single else _with_field_of(inputs.settings, result)
         history: list[dict[str, float]] = []
         if refinement.steps:
+            used = refinement_schedule(used, refinement)
             with usage.stage("fit"):
-                generator = torch.Generator().manual_seed(seed)
-                if joins(stored, chosen, refinement):
-                    steps = _joined(inputs, steps, generator)
-                history = _refined(inputs, steps, refinement.what, generator, progress)
+                if single:
+                    result = as_single_field(result, inputs.pair.fixed.grid, used.field, generator)
+                history = refine(result, inputs.pair, refinement.what, used, where, generator, progress)
         about = {
             "versions": versions(),
             "seed": seed,
             "device": where.type,
             "threads": torch.get_num_threads(),
-            "model": model_digest(stored),
+            "model": model_digest(stored_model),
             "refinement": vars(refinement),
             "settings_digest": settings_digest(chosen, refinement),
         }
-        result = _stored(inputs, steps, about)
+        result = replace(result, settings=settings_table(used), about=about)
         check_folding(inputs.pair, result.transform, torch.Generator().manual_seed(seed))
-    return Registration(
-        result,
-        inputs.pair,
-        inputs.settings,
-        seed,
-        history,
-        usage,
-        peak_gpu_memory_mb(where),
-        pair_warnings(inputs.pair, found),
-    )
+    notes = pair_warnings(inputs.pair, texts)
+    return Registration(result, inputs.pair, used, seed, history, usage, peak_gpu_memory_mb(where), notes)
 
 
 def model_digest(model: StoredModel) -> str:
-    """Return what tells a model from others: the beginning of its SHA-256."""
+    """Return the first 16 digits of the SHA-256 of a model file, which identify the model."""
     return hashlib.sha256(model_bytes(model)).hexdigest()[:16]
 
 
 def settings_digest(settings: Settings, refinement: Refinement) -> str:
-    """Return what tells the settings of predictions from others, as far as results depend on them.
+    """Return 16 digits that identify the settings on which the results of predictions depend.
 
-    The settings are those before they are suited to a pair. Without a refinement those of the images alone count; there
-    is no affine search, and threads change nothing.
+    The settings are those before they are adapted to a pair. Without a refinement only the settings of the images
+    count; there is no affine search, and the number of threads does not matter.
     """
-    without = ("threads", "affine", *(() if refinement.steps else ("field", "objective", "optimization", "levels")))
-    told = {name: value for name, value in settings_table(settings).items() if name not in without}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    fit_tables = () if refinement.steps else ("field", "objective", "optimization", "levels")
+    table = {
+        name: value
+        for name, value in settings_table(settings).items()
+        if name not in ("threads", "affine", *fit_tables)
+    }
+    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _shift(inputs: PredictionInputs) -> AffineTransform:
-    """Return what comes after the fields: from the fixed to the moving centre."""
-    fixed, moving = inputs.seen
-    return AffineTransform(moving.to_world @ torch.linalg.inv(fixed.to_world))
+@torch.no_grad()
+def _predict(model: StoredModel, inputs: PredictionInputs, device: torch.device) -> StoredTransform:
+    """Return the prediction for a pair of images, computed on `device`."""
+    network = model.system if device.type == "cpu" else copy.deepcopy(model.system).to(device)
+    prediction = network(*(each.values[None].to(device) for each in inputs.model_inputs))
+    affine, steps, inverse_steps = predicted_steps(prediction, *inputs.model_inputs)
+    grids = inputs.pair.fixed.grid, inputs.pair.moving.grid
+    return StoredTransform(affine, *grids, steps, inverse_steps=inverse_steps)
 
 
-def _refined(
-    inputs: PredictionInputs,
-    steps: tuple[Step, ...],
-    what: str,
-    generator: torch.Generator,
-    progress: ProgressCallback,
-) -> list[dict[str, float]]:
-    pairs = [step.pair for step in steps if isinstance(step, FieldStep)]
-    return refine(pairs, _shift(inputs), inputs.pair, what, inputs.settings, generator, progress)
-
-
-def _joined(inputs: PredictionInputs, steps: tuple[Step, ...], generator: torch.Generator) -> tuple[Step, ...]:
-    """Return one step that does what all of them do at its finest nodes, with the fields of the settings."""
-    grid, settings = inputs.pair.fixed.grid, inputs.settings.field
-    there = [step.pair for step in steps if isinstance(step, FieldStep)]
-    device = there[0].forward_field.device
-    chain = ComposedFieldPair([pair.cpu() for pair in there])
-    assert chain.inverse_field is not None
-    fields = fields_from_maps(settings, grid, chain.forward_field, chain.inverse_field, generator)
-    return (FieldStep(fields.to(device), settings, grid),)
-
-
-def _stored(inputs: PredictionInputs, steps: tuple[Step, ...], about: dict[str, Any]) -> StoredTransform:
-    for step in steps:
-        if isinstance(step, FieldStep):
-            step.pair.cpu().requires_grad_(False)
-    pair = inputs.pair
-    table = settings_table(inputs.settings)
-    return StoredTransform(_shift(inputs), pair.fixed.grid, pair.moving.grid, steps, table, about)
+def _with_field_of(settings: Settings, prediction: StoredTransform) -> Settings:
+    """Return the settings with the architecture of the predicted fields, if there are any."""
+    fields = [step.settings for step in prediction.steps if isinstance(step, FieldStep)]
+    return replace(settings, field=fields[0]) if fields else settings

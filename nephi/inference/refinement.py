@@ -1,31 +1,44 @@
-"""From what a network predicted to what a fit would have found."""
+"""Refinement of a prediction by further steps of the ordinary fit."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
 from nephi.errors import UsageError
-from nephi.fields import ComposedFieldPair, FieldPair, latent_parameters
+from nephi.fields import (
+    AffineStep,
+    ComposedFieldPair,
+    FieldPair,
+    FieldSettings,
+    FieldStep,
+    Step,
+    StoredTransform,
+    can_start_from_maps,
+    fields_from_maps,
+    latent_parameters,
+)
+from nephi.geometry import Grid
 from nephi.optimize import ProgressCallback, fit_fields
 from nephi.preparation import Pair
 from nephi.settings import Settings
 from nephi.transforms import AffineTransform
 
 REFINED = ("codes", "all")
-TAIL = 2  # levels of the schedule that a refinement goes through
+TAIL = 2  # levels of the schedule that a refinement uses
 LARGEST = 2.0  # times the step size of the whole schedule
-SINES = 5e-4  # the largest step size that sine networks bear; ten times as much tears them apart
+SINES = 5e-4  # the largest step size at which sine networks converge; ten times as much makes them diverge
 
 
 @dataclass(frozen=True)
 class Refinement:
-    """`steps` of the ordinary fit, from a prediction on: of `all` parameters, or of the latent `codes` alone.
+    """`steps` of the ordinary fit after a prediction: of `all` parameters, or of the predicted latent `codes` alone.
 
-    Codes are what the network predicts for a pair (latent codes and the tables of dense grids); the decoders stay.
+    Codes are the values that a network predicts for a pair (latent codes and the tables of dense grids); the decoders
+    are fixed. `all` refines predictions of any model, see `refine`.
     """
 
     steps: int = 0
@@ -38,20 +51,58 @@ class Refinement:
             raise UsageError(f"refine_what: expected one of {', '.join(REFINED)}, got {self.what!r}")
 
 
-def shortened(settings: Settings, refinement: Refinement) -> Settings:
-    """Return settings whose schedule is the end of that of `settings`, so many steps in all, and larger ones.
+def check_refinement(model: nn.Module, settings: FieldSettings, dimension: int, refinement: Refinement) -> None:
+    """Raise `UsageError` for a refinement of codes that `model` does not predict, or with fields of other settings.
 
-    The last two levels share the steps as they did; the coarser ones are for what a prediction has found. The step size
-    warms up and falls to 0 as ever, from a height that makes up for their number. Measured on `lung_ct` from starts of
-    2.4, 3.6 and 5.0 mm, 100 steps of these end at 1.19, 1.20 and 1.22 mm; of the last level alone, at the size of 290
-    steps, at 1.25, 1.43 and 1.91 mm. Sine decoders take small steps whatever the settings say.
+    A model that does not predict neural fields is refined with fields of `settings`, which must be able to represent
+    its prediction.
+    """
+    if not refinement.steps or predicted_fields(model):
+        return
+    if refinement.what == "codes":
+        raise UsageError('refine_what: expected "all" for a model that predicts no latent codes, got "codes"')
+    if not can_start_from_maps(settings, dimension):
+        raise UsageError(
+            "refine: expected settings whose field can represent a predicted deformation (dense grids, a silu decoder "
+            f"of one layer, an inverse, no codes), got {settings.encoding} with {settings.decoder}; use another preset"
+        )
+
+
+def predicted_fields(model: nn.Module) -> list[FieldPair]:
+    """Return the neural fields whose latent values a model predicts; none for models that predict other maps."""
+    return [module for module in model.modules() if isinstance(module, FieldPair)]
+
+
+def refines_single_field(settings: FieldSettings, dimension: int, refinement: Refinement, single: bool) -> bool:
+    """Return whether a refinement fits one new pair of fields of `settings`, which starts as the prediction.
+
+    The predicted fields are fitted in place to refine codes, if the prediction itself is a `single` pair of fields, and
+    if fields of `settings` cannot represent it. A fit of a single pair uses the kernels.
+    """
+    replaces = refinement.steps > 0 and refinement.what == "all" and not single
+    return replaces and can_start_from_maps(settings, dimension)
+
+
+def is_single_field(prediction: StoredTransform) -> bool:
+    """Return whether a predicted transform is one pair of fields followed by an affine map."""
+    single = len(prediction.steps) == 1 and isinstance(prediction.steps[0], FieldStep)
+    return single and not prediction.inverse_steps
+
+
+def refinement_schedule(settings: Settings, refinement: Refinement) -> Settings:
+    """Return settings with the end of their schedule, shortened to the steps of the refinement, at larger step sizes.
+
+    The last two levels share the steps in their proportion; the coarser levels find what is predicted already. The step
+    size warms up and decays as usual, from a maximum that compensates for the smaller number. On `lung_ct`, from starts
+    of 2.4, 3.6 and 5.0 mm, 100 such steps end at 1.19, 1.20 and 1.22 mm; those of the last level alone, at the step
+    size of 290 steps, at 1.25, 1.43 and 1.91 mm. Sine decoders take small steps whatever the settings are.
     """
     steps = refinement.steps
     *before, last = settings.levels[-TAIL:]
     planned = sum(level.steps for level in settings.levels)
     tail = sum(level.steps for level in (*before, last))
-    shares = [round(steps * level.steps / tail) for level in before]
-    kept = [replace(level, steps=n) for level, n in zip(before, shares, strict=True) if 0 < n < steps]
+    counts = [round(steps * level.steps / tail) for level in before]
+    kept = [replace(level, steps=count) for level, count in zip(before, counts, strict=True) if 0 < count < steps]
     levels = (*kept, replace(last, steps=steps - sum(level.steps for level in kept)))
     rate = settings.optimization.rate * min(LARGEST, max(1.0, math.sqrt(planned / steps)))
     if refinement.what == "all" and settings.field.decoder != "silu":
@@ -59,24 +110,58 @@ def shortened(settings: Settings, refinement: Refinement) -> Settings:
     return replace(settings, levels=levels, optimization=replace(settings.optimization, rate=rate))
 
 
+def as_single_field(
+    prediction: StoredTransform, grid: Grid, settings: FieldSettings, generator: torch.Generator
+) -> StoredTransform:
+    """Return a predicted transform as one new pair of fields over `grid`, followed by the same affine map.
+
+    The fields equal the prediction at their finest nodes, see `fields_from_maps`; their inverse equals the predicted
+    inverse, or the one found by Newton's method where none is predicted. Raises `UsageError` as `fields_from_maps`.
+    """
+    deformation = replace(prediction, affine=AffineTransform.identity(grid.dimension))
+    inverse = deformation.trained_inverse or deformation.inverse
+    fields = fields_from_maps(settings, grid, deformation.transform, inverse, generator)
+    return replace(prediction, steps=(FieldStep(fields),), inverse_steps=())
+
+
 def refine(
-    pairs: Sequence[FieldPair],
-    shift: AffineTransform,
+    prediction: StoredTransform,
     images: Pair,
     what: str,
     settings: Settings,
+    device: torch.device,
     generator: torch.Generator,
     progress: ProgressCallback,
 ) -> list[dict[str, float]]:
-    """Fit predicted fields further, in place; return the history, as `fit_fields` does.
+    """Fit the fields of a predicted transform further, in place; return the history, as `fit_fields` does.
 
-    `pairs` are applied one after the other, and then `shift`; they are fitted together, over `settings.levels`.
+    All pairs of fields are fitted together over `settings.levels`; affine maps stay as they are. Raises `UsageError`
+    for a prediction that does not consist of neural fields and affine maps with their inverses.
     """
-    for fields in pairs:
-        fields.requires_grad_(what == "all")
-        for parameter in latent_parameters(fields):
+    members = [_member(step) for step in prediction.steps]
+    pairs = [member for member in members if isinstance(member, FieldPair)]
+    if prediction.inverse_steps or not pairs:
+        raise _not_fields("an inverse of its own" if prediction.inverse_steps else "affine maps alone")
+    for pair in pairs:
+        pair.to(device).requires_grad_(what == "all")
+        for parameter in latent_parameters(pair):
             parameter.requires_grad_(True)
-    together = pairs[0] if len(pairs) == 1 else ComposedFieldPair(pairs)
-    aligned = images.with_moving_transformed(shift.inverse().matrix).to(pairs[0].forward_field.device)
+    fields = pairs[0] if len(members) == 1 else ComposedFieldPair(members)
+    aligned = images.with_moving_transformed(prediction.affine.inverse().matrix).to(device)
     total = sum(level.steps for level in settings.levels)
-    return fit_fields(aligned, together, settings, generator, progress, 0, total)
+    history = fit_fields(aligned, fields, settings, generator, progress, 0, total)
+    for pair in pairs:
+        pair.cpu().requires_grad_(False)
+    return history
+
+
+def _member(step: Step) -> FieldPair | AffineTransform:
+    if isinstance(step, FieldStep):
+        return step.pair
+    if isinstance(step, AffineStep):
+        return step.affine
+    raise _not_fields(f"a {step.kind}")
+
+
+def _not_fields(other: str) -> UsageError:
+    return UsageError(f"refine_what: expected all, and dense fields in the settings, for a prediction of {other}")

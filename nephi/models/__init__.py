@@ -1,6 +1,5 @@
 """Networks that predict a deformation, and the file they are stored in."""
 
-from nephi.models.blending import blend
 from nephi.models.displacement_objective import dense_jacobian
 from nephi.models.encoder import EncoderSettings, Lattice, PairEncoder
 from nephi.models.file import StoredModel, model_bytes, model_tensors, read_model, write_model
@@ -26,7 +25,6 @@ __all__ = [
     "StoredModel",
     "System",
     "UNetSettings",
-    "blend",
     "build_system",
     "dense_jacobian",
     "input_grid",

@@ -113,7 +113,7 @@ def _stored(
         affine=affine,
         fixed_grid=pair.fixed.grid,
         moving_grid=pair.moving.grid,
-        steps=() if fields is None else (FieldStep(fields, settings.field, pair.fixed.grid),),
+        steps=() if fields is None else (FieldStep(fields),),
         settings=settings_table(settings),
         about={"versions": versions(), "seed": seed, "device": device.type, "threads": torch.get_num_threads()},
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nephi.errors import DataError
-from nephi.fields import FieldStep, read_nephi
+from nephi.fields import read_nephi
 from nephi.geometry import Grid
 from nephi.images import LABEL_INTERPOLATIONS, Image, warn_of_units
 from nephi.io import FieldConvention, read_displacement, read_foreign_transform
@@ -63,7 +63,7 @@ def transform_grid(path: str | Path, convention: FieldConvention | None = None) 
 def describe_transform(path: str | Path) -> dict[str, Any]:
     """Return the facts in a `.nephi` file: grids, affine part, seed, versions, settings, number of parameters.
 
-    `steps` lists the transforms that are applied before the affine part, in this order: `fields` or `displacement`.
+    `steps` lists the kinds of the transforms before the affine part, in order: `fields`, `displacement`, `affine`.
     """
     stored = read_nephi(path)
     return {
@@ -71,7 +71,7 @@ def describe_transform(path: str | Path) -> dict[str, Any]:
         "fixed_grid": stored.fixed_grid,
         "moving_grid": stored.moving_grid,
         "affine": stored.affine.matrix,
-        "steps": ["fields" if isinstance(step, FieldStep) else "displacement" for step in stored.steps],
+        "steps": [step.kind for step in stored.steps],
         "parameters": sum(step.parameters for step in stored.steps),
         "settings": stored.settings,
     }

@@ -184,7 +184,7 @@ def test_what_is_wrong_with_the_call(call: Call, path: Path, table: Path, tmp_pa
             2,
             "device: expected auto, cpu",
         ),
-        ([path, table, "-o", tmp_path / "out", "--config", rigid], 2, "a model predicts deformable transforms"),
+        ([path, table, "-o", tmp_path / "out", "--config", rigid], 2, 'transform: expected "deformable" for'),
     ):
         outcome = call("predict", *options)
         assert outcome.code == code and said in outcome.err, outcome

@@ -89,7 +89,11 @@ def test_what_does_not_go_together(call: Call, flat: Path, solid: Path, models: 
         ([*dense, "--refine-parameters", "codes"], 2, "--refine-parameters: requires --refine N"),
         ([*dense, "--initial", "none"], 2, "--initial: not available with --model"),
         ([*dense, "--transform", "rigid"], 2, "--transform: not available with --model"),
-        (["--model", models / "unet-2.safetensors", "--refine", 3], 2, "a model of system 'unet' predicts a displ"),
+        (
+            ["--model", models / "unet-2.safetensors", "--refine", 3, "--refine-parameters", "codes"],
+            2,
+            'refine_what: expected "all" for a model that predicts no latent codes',
+        ),
         (["--model", models / "dense-3.safetensors"], 3, "expected a 3-D image, as in input.shape, found 2-D"),
         (["--model", tmp_path / "none"], 3, "none: no such file; expected a model"),
         (["--model", tmp_path / "model.nii.gz"], 3, "model.nii.gz: not a model"),

@@ -18,7 +18,7 @@ from safetensors import safe_open as open_file
 from safetensors.torch import load, save, save_file
 
 from nephi.errors import DataError
-from nephi.fields import DisplacementStep, FieldStep, StoredTransform, nephi_bytes, read_nephi, storage, translated
+from nephi.fields import DisplacementStep, FieldStep, StoredTransform, nephi_bytes, read_nephi, storage
 from nephi.geometry import Grid, Plane
 from nephi.transforms import AffineTransform, ContinuedDisplacement
 
@@ -41,7 +41,7 @@ def make_stored(small_settings, trained_pair) -> Callable[..., StoredTransform]:
         matrix[0, 1], matrix[0, -1] = 0.1, 1 / 3
         moving_grid = Grid(tuple(n + 1 for n in grid.shape), grid.affine)
         tables = {"fit": {"steps": 300, "rate": 1e-3}, "name": "ü"}
-        steps = (FieldStep(pair, field_settings, grid),)
+        steps = (FieldStep(pair),)
         return StoredTransform(AffineTransform(matrix), grid, moving_grid, steps, tables, {"seed": 7})
 
     return make
@@ -144,7 +144,7 @@ def long(make_stored, grids) -> StoredTransform:
     shift = torch.eye(4, dtype=torch.float64)
     shift[:-1, -1] = torch.tensor([20.0, -3.0, 7.5])
     there = grid.transformed(shift)
-    moved = [replace(step, pair=translated(step.pair, there), grid=there) for step in fields]
+    moved = [FieldStep(step.pair.translated(there)) for step in fields]
     draws = torch.rand(*grid.shape, 3, generator=torch.Generator().manual_seed(2))
     last = DisplacementStep(ContinuedDisplacement(0.3 * draws, there))
     return StoredTransform(AffineTransform(shift), grid, there, (*moved, last), {"fit": {}}, {"seed": 1})

@@ -15,7 +15,7 @@ from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.inference import Refinement, plan_prediction, predict
 from nephi.io import write_image
-from nephi.models import model_bytes, read_model, to_model_input, write_model
+from nephi.models import model_bytes, read_model, to_model_input, world_transform, write_model
 from nephi.objective import fused_objective
 from nephi.settings import preset
 
@@ -201,9 +201,12 @@ def test_refining_improves_and_never_changes_the_model(name: str, what: str) -> 
     assert nephi_bytes(twice.stored) == nephi_bytes(refined.stored)
 
 
-def test_several_steps_are_refined_as_one_field() -> None:
-    """Which begins as what the steps do: to the curvature between its finest nodes."""
-    stored, (fixed, moving) = model("steps", 2), pair(2)
+@pytest.mark.parametrize("extent", ["fixed", "image"])
+@pytest.mark.parametrize("name", ["steps", "unet"])
+def test_other_predictions_are_refined_as_one_field(name: str, extent: str) -> None:
+    """The field equals the prediction at its finest nodes, and is linear between them; the model does not change."""
+    stored, (fixed, moving) = model(name, 2, extent=extent), pair(2)
+    weights = model_bytes(stored)
     settings = preset("generic")
     settings = replace(settings, optimization=replace(settings.optimization, rate=1e-9))
     points = probes(fixed.grid)
@@ -211,7 +214,41 @@ def test_several_steps_are_refined_as_one_field() -> None:
     refined = predict(fixed, moving, model=stored, settings=settings, refinement=Refinement(1), device="cpu")
     moved = float((before - points).norm(dim=-1).max())
     assert float((refined.transform(points) - before).norm(dim=-1).max()) < 0.1 * moved
-    assert refined.stored.steps[0].grid.same_as(fixed.grid)
+    assert refined.stored.steps[0].grid.same_as(fixed.grid) and refined.stored.trained_inverse is not None
+    back = refined.stored.trained_inverse(refined.transform(points))
+    assert float((back - points).norm(dim=-1).max()) < 0.1 * moved
+    further = predict(fixed, moving, model=stored, refinement=Refinement(40), device="cpu")
+    first, last = (sum(row["similarity"] for row in rows) for rows in (further.history[:8], further.history[-8:]))
+    assert last < 0.9 * first
+    assert model_bytes(stored) == weights
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_the_field_of_view_is_scaled_to_the_box(name: str, dimension: int) -> None:
+    """Images of any extent: phi(x) = T_moving(phi_box(T_fixed^-1 x)), and its inverse, in files as well."""
+    stored, (fixed, moving) = model(name, dimension, extent="image"), pair(dimension)
+    result = predict(fixed, moving, model=stored, device="cpu")
+    inputs = [to_model_input(image, None, stored.frame) for image in (fixed, moving)]
+    maps = stored.system(*(each.values[None] for each in inputs))
+    points = probes(fixed.grid)
+    expected = world_transform(lambda x: maps.forward(x[None])[0].detach(), *inputs)(points)
+    torch.testing.assert_close(result.transform(points), expected, rtol=0, atol=3e-3)
+    corners = result.stored.affine(fixed.grid.corners_world())
+    torch.testing.assert_close(corners, moving.grid.corners_world(), rtol=0, atol=2.0)
+    displaced = result.transform(points)
+    assert float((result.inverse(displaced) - points).norm(dim=-1).max()) < 2e-3
+    if maps.inverse is not None and result.stored.trained_inverse is not None:
+        back = world_transform(lambda x: maps.inverse(x[None])[0].detach(), *inputs[::-1])(displaced)
+        torch.testing.assert_close(result.stored.trained_inverse(displaced), back, rtol=0, atol=3e-3)
+
+
+def test_codes_are_refined_between_affine_steps() -> None:
+    """Where the field of view is scaled, fields stay in the model's box."""
+    stored, (fixed, moving) = model("dense", 2, extent="image"), pair(2)
+    result = predict(fixed, moving, model=stored, refinement=Refinement(40, "codes"), device="cpu")
+    assert [step.kind for step in result.stored.steps] == ["affine", "fields", "affine"]
+    first, last = (sum(row["similarity"] for row in rows) for rows in (result.history[:8], result.history[-8:]))
+    assert last < 0.95 * first
 
 
 def test_dense_fields_are_refined_by_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,9 +296,11 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
         Refinement(-1)
     with pytest.raises(UsageError, match="refine_what: expected one of codes, all, got 'some'"):
         Refinement(3, "some")
-    with pytest.raises(UsageError, match="a model of system 'unet' predicts a displacement"):
-        predict(fixed, moving, model=model("unet", 2), refinement=Refinement(3))
-    with pytest.raises(UsageError, match="a model predicts deformable transforms, got 'rigid'"):
+    with pytest.raises(UsageError, match='refine_what: expected "all" for a model that predicts no latent codes'):
+        predict(fixed, moving, model=model("unet", 2), refinement=Refinement(3, "codes"))
+    with pytest.raises(UsageError, match=r"refine: expected settings whose field can represent .*got coordinates with"):
+        predict(fixed, moving, model=model("unet", 2), preset="idir", refinement=Refinement(3))
+    with pytest.raises(UsageError, match='transform: expected "deformable" for a prediction, got "rigid"'):
         predict(fixed, moving, model=model("dense", 2), settings=replace(preset("generic"), transform="rigid"))
     with pytest.raises(DataError, match=r"fixed: expected a 3-D image, as in input\.shape"):
         predict(fixed, moving, model=model("dense", 3), device="cpu")
@@ -275,7 +314,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_the_plan_is_what_happens(name: str) -> None:
     stored, images = model(name, 2), pair(2)
-    refinement = Refinement(0 if name == "unet" else 30)
+    refinement = Refinement(30)
     plan = plan_prediction(*images, model=stored, refinement=refinement, device="cpu")
     done = predict(*images, model=stored, refinement=refinement, device="cpu")
     assert plan.settings == done.settings and plan.device == "cpu"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from nephi.inference import Refinement, shortened
+from nephi.inference import Refinement, refinement_schedule
 from nephi.settings import preset
 
 
@@ -12,7 +12,7 @@ from nephi.settings import preset
 @pytest.mark.parametrize("name", ["lung-ct", "generic", "idir"])
 def test_steps_in_all_of_the_last_levels(name: str, steps: int) -> None:
     settings = preset(name)
-    found = shortened(settings, Refinement(steps))
+    found = refinement_schedule(settings, Refinement(steps))
     assert sum(level.steps for level in found.levels) == steps
     last = settings.levels[-len(found.levels) :]
     for level, other in zip(found.levels, last, strict=True):
@@ -25,7 +25,7 @@ def test_steps_in_all_of_the_last_levels(name: str, steps: int) -> None:
 def test_fewer_steps_are_larger() -> None:
     settings = preset("lung-ct")
     rates = [
-        shortened(settings, Refinement(steps)).optimization.rate / settings.optimization.rate
+        refinement_schedule(settings, Refinement(steps)).optimization.rate / settings.optimization.rate
         for steps in (20, 100, 200, 290, 400)
     ]
     assert rates[0] == 2.0 and rates[3:] == [1.0, 1.0]
@@ -35,9 +35,9 @@ def test_fewer_steps_are_larger() -> None:
 def test_sine_networks_take_small_steps() -> None:
     settings = preset("generic")
     sines = replace(settings, field=replace(settings.field, decoder="gated-sine"))
-    assert shortened(sines, Refinement(50)).optimization.rate == 5e-4
+    assert refinement_schedule(sines, Refinement(50)).optimization.rate == 5e-4
     assert (
-        shortened(sines, Refinement(50, "codes")).optimization.rate
-        == shortened(settings, Refinement(50)).optimization.rate
+        refinement_schedule(sines, Refinement(50, "codes")).optimization.rate
+        == refinement_schedule(settings, Refinement(50)).optimization.rate
         > 1e-2
     )

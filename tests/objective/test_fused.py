@@ -152,7 +152,7 @@ def test_a_similarity_without_kernel_takes_the_reference(change: dict[str, Any])
 
 def test_fields_and_images_without_kernels_take_the_reference() -> None:
     pair, images, points = step(2)
-    assert fused_objective(FieldPair(pair.forward_field, None), BASE) is None
+    assert fused_objective(pair.forward_only(), BASE) is None
     fused = fused_objective(pair, BASE)
     assert fused is not None
     halves = [ImageSampler(Image(s.image.data.half(), s.image.grid)) for s in (*images.fixed, *images.moving)]

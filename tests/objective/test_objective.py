@@ -109,7 +109,7 @@ def test_points_mapped_outside_the_image_do_not_count(
 
 def test_one_map_alone(fields: FieldPair, images: ComparedImages, points: SamplePoints) -> None:
     settings = replace(SETTINGS, gradicon=0.0, icon=0.0, folding=1.0, diffusion=0.2, volume=0.3, bending=2.0)
-    terms = loss_terms(single_maps(FieldPair(fields.forward_field, None)), images, points, settings, 0.5)
+    terms = loss_terms(single_maps(fields.forward_only()), images, points, settings, 0.5)
     assert set(terms) == {"similarity", "folding", "diffusion", "volume", "bending"}
     x = torch.cat([points.fixed[0], points.background[0]])
     _, jacobian = fields.forward_field.value_and_jacobian(x)

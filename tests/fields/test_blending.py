@@ -1,10 +1,10 @@
-"""Fields between two others."""
+"""Fields with interpolated latent values."""
 
 import pytest
 import torch
 
 from nephi.errors import UsageError
-from nephi.fields import blended, latent_parameters
+from nephi.fields import blend_fields, latent_parameters
 
 
 @pytest.fixture
@@ -18,27 +18,27 @@ def two(small_settings, trained_pair, grids):
     return one, other
 
 
-def test_between_two_predictions(two, grids, points_in) -> None:
+def test_latent_values_are_interpolated(two, grids, points_in) -> None:
     one, other = two
     points = points_in(grids[3])
     before = one.forward_field(points).clone(), other.forward_field(points).clone()
-    for share, expected in ((0.0, one), (1.0, other)):
-        found = blended(one, other, share)
+    for fraction, expected in ((0.0, one), (1.0, other)):
+        found = blend_fields(one, other, fraction)
         assert torch.equal(found.forward_field(points), expected.forward_field(points))
         assert torch.equal(found.inverse_field(points), expected.inverse_field(points))
-    half = blended(one, other, 0.5)
+    half = blend_fields(one, other, 0.5)
     for own, a, b in zip(*(latent_parameters(fields) for fields in (half, one, other)), strict=True):
         torch.testing.assert_close(own, (a + b) / 2)
     assert torch.equal(before[0], one.forward_field(points)) and torch.equal(before[1], other.forward_field(points))
 
 
-def test_what_cannot_be_blended_is_refused(two, small_settings, trained_pair, grids) -> None:
+def test_fields_of_other_models_are_refused(two, small_settings, trained_pair, grids) -> None:
     one, other = two
-    with pytest.raises(UsageError, match=r"share: expected 0 to 1, got 1\.5"):
-        blended(one, other, 1.5)
-    with pytest.raises(UsageError, match="of different kinds"):
-        blended(one, trained_pair(small_settings(), grids[3]), 0.5)
+    with pytest.raises(UsageError, match=r"fraction: expected 0 to 1, got 1\.5"):
+        blend_fields(one, other, 1.5)
+    with pytest.raises(UsageError, match="of different shapes"):
+        blend_fields(one, trained_pair(small_settings(), grids[3]), 0.5)
     with torch.no_grad():
         other.forward_field.decoder.last.weight += 1
     with pytest.raises(UsageError, match=r"different networks \(in forward_field\.decoder\.last\.weight\)"):
-        blended(one, other, 0.5)
+        blend_fields(one, other, 0.5)

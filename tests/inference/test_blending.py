@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from nephi.errors import UsageError
-from nephi.inference import Refinement, predict
+from nephi.inference import Refinement, blend, predict
 from nephi.metrics import regularity
-from nephi.models import blend
 
-from .predictions import model, pair
+from ..models.predictions import model, pair
 
 
 @pytest.mark.parametrize("name", ["dense", "coded", "steps"])
@@ -26,20 +25,24 @@ def test_between_two_predictions(name: str) -> None:
     half = blend(one, other, 0.5)
     assert regularity(half.transform, grid).folding_percent == 0
     torch.testing.assert_close(half.transform(half.inverse(points)), points, rtol=0, atol=1e-3)
-    ends = [blend(one, other, share).transform(points) for share in (0.0, 0.5, 1.0)]
+    ends = [blend(one, other, fraction).transform(points) for fraction in (0.0, 0.5, 1.0)]
     assert not torch.allclose(ends[0], ends[1], atol=1e-3) and not torch.allclose(ends[1], ends[2], atol=1e-3)
 
 
-def test_what_cannot_be_blended_is_refused() -> None:
+def test_transforms_that_cannot_be_blended_are_refused() -> None:
     images = pair(2)
     plain = predict(*images, model=model("dense", 2), device="cpu").stored
-    for name, said in (("steps", "of different kinds"), ("unet", "a displacement field"), ("coded", "different kinds")):
+    for name, said in (
+        ("steps", "with different steps"),
+        ("unet", "steps of fields and displacement"),
+        ("coded", "of different shapes"),
+    ):
         other = predict(*images, model=model(name, 2), device="cpu").stored
         with pytest.raises(UsageError, match=said):
             blend(plain, other, 0.5)
-    with pytest.raises(UsageError, match="share: expected 0 to 1, got -1"):
+    with pytest.raises(UsageError, match="fraction: expected 0 to 1, got -1"):
         blend(plain, plain, -1)
-    with pytest.raises(UsageError, match="of different kinds"):
+    with pytest.raises(UsageError, match="with different steps"):
         blend(replace(plain, steps=()), replace(plain, steps=()), 0.5)
     refined = predict(*images, model=model("dense", 2), refinement=Refinement(5), device="cpu").stored
     with pytest.raises(UsageError, match="different networks"):
