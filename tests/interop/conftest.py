@@ -1,4 +1,4 @@
-"""Scenes on grids that hide nothing."""
+"""Scenes on grids with unequal axes."""
 
 from pathlib import Path
 

@@ -88,13 +88,13 @@ class Scene:
         return self.folder / name
 
     def require_equal(self, warped: Any, transform: Transform | None = None) -> None:
-        """Compare voxels `(X, Y[, Z])` of another tool with nephi's where they come from well inside the image."""
+        """Compare voxels `(X, Y[, Z])` of another tool with nephi's where they are sampled well inside."""
         chosen = transform or self.deformation
         ours = nephi.resample(self.moving, self.grid, chosen).data.numpy()
         source = self.moving.grid.world_to_voxel_points(chosen(self.grid.voxel_centres()))
         far = ((source > 1) & (source < torch.tensor(self.moving.grid.shape) - 2)).all(dim=-1).numpy()
         span = float(self.moving.data.max() - self.moving.data.min())
-        assert far.mean() > 0.2 and ours[far].std() > 0.1 * span  # there is something to see
+        assert far.mean() > 0.2 and ours[far].std() > 0.1 * span  # the image is not constant
         assert np.abs(ours - np.asarray(warped).reshape(ours.shape))[far].max() < 1e-3 * span
 
     def voxel_centres(self) -> Tensor:
@@ -106,7 +106,7 @@ class Scene:
 
 
 def to_lps(points: Tensor) -> Tensor:
-    """Take points or vectors between RAS and LPS."""
+    """Convert points or vectors between RAS and LPS."""
     return points * torch.tensor([-1.0, -1.0, 1.0], dtype=points.dtype)[: points.shape[-1]]
 
 

@@ -52,7 +52,7 @@ PAIRS = ("fsnative_to-bold", "fsnative_to-scanner", "scanner_to-bold", "scanner_
 
 @pytest.fixture
 def files_of_freesurfer() -> Path:
-    """LTA files of FreeSurfer's programs, and what its lta_convert made of them for ITK."""
+    """LTA files of FreeSurfer's programs, and their conversions to ITK by lta_convert."""
     module: Any = pytest.importorskip("nitransforms", reason="needs nitransforms, of the extra `interop`")
     folder = Path(module.__file__).parent / "tests" / "data" / "regressions"
     if not (folder / f"from-{PAIRS[0]}_mode-image.lta").is_file():

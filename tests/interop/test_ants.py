@@ -1,4 +1,4 @@
-"""ANTs reads what nephi exports, and nephi what ANTs writes."""
+"""ANTs reads exports of nephi, and nephi reads files of ANTs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def mapped(ants: Any, files: list[Path], points: Tensor) -> Tensor:
 
 def warped(ants: Any, scene: Scene, files: list[Path]) -> np.ndarray:
     fixed, moving = (ants.image_read(str(f)) for f in (scene.fixed_file, scene.moving_file))
-    # Told not to invert: antspyx inverts an affine in front of a warp of its own accord.
+    # Explicitly not inverted: antspyx inverts an affine before a warp by default.
     flags = [False] * len(files)
     image = ants.apply_transforms(fixed, moving, [str(f) for f in files], "linear", whichtoinvert=flags)
     return np.asarray(image.numpy())
@@ -75,7 +75,7 @@ def test_affine_exports(ants: Any, scene: Scene) -> None:
 
 
 def test_the_order_of_a_chain(ants: Any, oblique: Scene) -> None:
-    """The reference's points go through the first of ANTs' list first: `[warp, affine]`, as it returns them."""
+    """Points of the reference are mapped by the first transform of ANTs' list first: `[warp, affine]`."""
     warp, shift = oblique.export("w.nii.gz", "itk"), oblique.folder / "shift.mat"
     nephi.io.write_affine(shift, nephi.AffineTransform.translation(torch.tensor([4.0, -3.0, 2.0])))
     for files in ([warp, shift], [shift, warp]):

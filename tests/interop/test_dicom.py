@@ -56,7 +56,7 @@ def write_series(
         }
         for tag, value in tags.items():
             plane.SetMetaData(tag, value)
-        # The names say nothing about the order of the slices.
+        # The names do not sort like the slices.
         writer.SetFileName(str(folder / f"{series}-{(k * 5) % 7}.dcm"))
         writer.Execute(plane)
 
@@ -65,7 +65,7 @@ def hounsfield(grid: Grid) -> Image:
     return Image(torch.arange(grid.size, dtype=torch.int16).reshape(grid.shape) - 500, grid)
 
 
-def test_a_series_comes_back_in_place(tmp_path: Path, right_handed: Grid) -> None:
+def test_values_and_grid_of_a_series(tmp_path: Path, right_handed: Grid) -> None:
     image = hounsfield(right_handed)
     write_series(tmp_path / "ct", image)
     (tmp_path / "ct" / "notes.txt").write_text("not DICOM")
@@ -77,7 +77,7 @@ def test_a_series_comes_back_in_place(tmp_path: Path, right_handed: Grid) -> Non
 
 @pytest.mark.parametrize("signed", [True, False])
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])
-def test_a_series_lies_where_itk_places_it(tmp_path: Path, signed: bool, syntax: str) -> None:
+def test_values_and_grid_of_a_series_are_those_of_itk(tmp_path: Path, signed: bool, syntax: str) -> None:
     """Written with pydicom, read by GDCM: values, position, spacing and direction."""
     folder = write_slices(tmp_path / "ct", ramp(), slope=2, intercept=-1024, signed=signed, bits=13, syntax=syntax)
     theirs = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)))
@@ -102,14 +102,14 @@ READ = {
 
 
 def from_pydicom(name: str) -> Path:
-    """A file of pydicom's own tests, those that come with it."""
+    """Return the path of a test file that pydicom includes."""
     return Path(pydicom.data.__file__).parent / "test_files" / name
 
 
 @pytest.mark.filterwarnings("ignore::nephi.errors.DataWarning")
 @pytest.mark.parametrize("name", READ)
 def test_files_of_pydicom(name: str) -> None:
-    """Of scanners of many kinds, in all transfer syntaxes: MONOCHROME1, dose, lossless compression."""
+    """Files of many scanners in many transfer syntaxes: MONOCHROME1, dose, lossless compression."""
     data = pydicom.dcmread(from_pydicom(READ[name]))
     slope = float(data.get("RescaleSlope", data.get("DoseGridScaling", 1)))
     expected = data.pixel_array * slope + float(data.get("RescaleIntercept", 0))
@@ -131,7 +131,7 @@ def test_files_of_pydicom(name: str) -> None:
         ("dicomdirtests/DICOMDIR", r"a DICOMDIR \(an index of files\)"),
     ],
 )
-def test_files_of_pydicom_that_are_no_image(name: str, message: str) -> None:
+def test_files_of_pydicom_without_an_image(name: str, message: str) -> None:
     path = from_pydicom(name)
     if not path.exists():
         pytest.skip(f"{name} does not come with this version of pydicom")
@@ -161,17 +161,17 @@ def test_several_series_are_listed(tmp_path: Path, right_handed: Grid) -> None:
 
 
 @pytest.mark.parametrize("missing", [1, 2, 3, 4])
-def test_a_missing_slice_is_found(
+def test_a_missing_slice_is_refused(
     tmp_path: Path, right_handed: Grid, missing: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write_series(tmp_path / "ct", hounsfield(right_handed))
     (tmp_path / "ct" / f"1-{(missing * 5) % 7}.dcm").unlink()
     with pytest.raises(DataError, match=r"ct: expected evenly spaced slices, found distances from 2.500 to 5.000 mm"):
         read_image(tmp_path / "ct")
-    assert capfd.readouterr().err == ""  # ITK's warning about it is not needed any more
+    assert capfd.readouterr().err == ""  # no warning of ITK
 
 
-def test_two_volumes_at_one_place_are_found(tmp_path: Path, right_handed: Grid) -> None:
+def test_two_volumes_at_one_position_are_refused(tmp_path: Path, right_handed: Grid) -> None:
     """Phases of a breathing cycle may share a series UID."""
     write_series(tmp_path / "ct", hounsfield(right_handed))
     for file in sorted((tmp_path / "ct").iterdir()):
@@ -199,7 +199,7 @@ def test_a_folder_without_dicom(tmp_path: Path, capfd: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("slice_number", [0, 3, 5])
-def test_a_cut_slice_is_told(tmp_path: Path, right_handed: Grid, slice_number: int) -> None:
+def test_a_truncated_slice_is_refused(tmp_path: Path, right_handed: Grid, slice_number: int) -> None:
     write_series(tmp_path / "ct", hounsfield(right_handed))
     file = tmp_path / "ct" / f"1-{(slice_number * 5) % 7}.dcm"
     file.write_bytes(file.read_bytes()[:-20])

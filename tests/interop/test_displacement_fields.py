@@ -1,4 +1,4 @@
-"""SimpleITK moves points and images through our displacement fields to where nephi says."""
+"""SimpleITK maps points and resamples images with exported displacement fields as nephi does."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -52,15 +52,15 @@ def flipped(points: Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_points_go_where_itk_takes_them(tmp_path: Path, grid: Grid, suffix: str) -> None:
+def test_points_are_mapped_as_by_itk(tmp_path: Path, grid: Grid, suffix: str) -> None:
     path = write(tmp_path / f"warp{suffix}", grid)
     points = random_points(grid)
     itk = foreign_field(path)
     theirs = np.array([itk.TransformPoint(p) for p in flipped(points).tolist()])
     ours = flipped(read_displacement(path)(points))
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
-    assert np.abs(theirs - flipped(points)).max() > 1  # the points do move
-    # And both are the motion itself, as well as a linear interpolation on these coarse grids can be.
+    assert np.abs(theirs - flipped(points)).max() > 1  # the points are displaced
+    # And both are close to the exact motion, within linear interpolation on these coarse grids.
     at_voxels = grid.voxel_centres().reshape(-1, grid.dimension).double()
     inside = at_voxels[grid.contains_voxel_points(grid.world_to_voxel_points(at_voxels) * 1.0001)]
     np.testing.assert_allclose(
@@ -69,7 +69,7 @@ def test_points_go_where_itk_takes_them(tmp_path: Path, grid: Grid, suffix: str)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_points_outside_stay_for_both(tmp_path: Path, grid: Grid, suffix: str) -> None:
+def test_points_outside_are_fixed_in_both(tmp_path: Path, grid: Grid, suffix: str) -> None:
     path = write(tmp_path / f"warp{suffix}", grid)
     itk, ours = foreign_field(path), read_displacement(path)
     outside = grid.corners_world() * 2 - grid.centre_world()
@@ -112,7 +112,7 @@ def test_itk_resamples_to_the_same_image(tmp_path: Path, grid: Grid, suffix: str
 
 
 def test_a_field_that_itk_wrote(tmp_path: Path, grid: Grid) -> None:
-    """ITK writes NIfTI with intent 1006 (RAS) or 1007 (LPS), whichever its version prefers: both are read right."""
+    """ITK writes NIfTI with intent 1006 (RAS) or 1007 (LPS), depending on its version: both are read correctly."""
     write(tmp_path / "ours.mha", grid)
     image = sitk.ReadImage(str(tmp_path / "ours.mha"))
     for suffix in (*FORMATS, ".mhd", ".nhdr"):

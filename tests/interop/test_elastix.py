@@ -1,4 +1,4 @@
-"""nephi reads the transforms that elastix writes, and takes points and images to where transformix does."""
+"""nephi reads transforms of elastix, and maps points and images as transformix does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import nephi
 
 from .scenes import Scene, to_lps
 
-pytestmark = pytest.mark.filterwarnings("ignore:builtin type")  # itk's own, on import
+pytestmark = pytest.mark.filterwarnings("ignore:builtin type")  # from itk, on import
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def itk() -> Any:
 
 
 def settings(itk: Any, kinds: list[str]) -> Any:
-    """Return parameter maps for a few steps of each kind: enough to move, not to align."""
+    """Return parameter maps for a few steps of each kind: enough to differ from the identity."""
     chosen = itk.ParameterObject.New()
     for kind in kinds:
         names = {"Translation": "translation", "Affine": "affine", "BSpline": "bspline"}
@@ -58,7 +58,7 @@ def register(itk: Any, scene: Scene, kinds: list[str]) -> tuple[Any, list[Path]]
 
 
 def mapped(itk: Any, scene: Scene, files: list[Path], points: Tensor) -> Tensor:
-    """Return where transformix takes points, through a file of points of our own."""
+    """Map points with transformix, from a point file that nephi writes."""
     nephi.write_points(scene.folder / "in.pts", nephi.Points(points))
     chain = itk.ParameterObject.New()
     for file in files:

@@ -1,4 +1,4 @@
-"""fslpy, FSL's own library, reads what nephi exports, and nephi what fslpy writes; also between two grids."""
+"""fslpy (the library of FSL) reads exports of nephi, and nephi reads files of fslpy; also between two grids."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def mapped(scene: Scene, path: Path, points: Tensor) -> Tensor:
 
 
 def other_moving(scene: Scene, kind: str) -> Scene:
-    """Put the moving image on a grid of its own, with the other handedness."""
+    """Resample the moving image on another grid, of the other handedness."""
     grid = make_grid(kind)
     image = nephi.resample(scene.moving, grid, lambda points: points)
     nephi.write_image(image, scene.moving_file)

@@ -1,4 +1,4 @@
-"""greedy reads what nephi exports, and nephi what greedy writes."""
+"""greedy reads exports of nephi, and nephi reads files of greedy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROGRAM = "import sys, picsl_greedy; getattr(picsl_greedy, sys.argv[1])().execut
 
 
 def greedy(dimension: int, arguments: str) -> None:
-    """Run greedy in a process of its own: its copy of ITK and that of other tools do not go together."""
+    """Run greedy in a separate process: its copy of ITK conflicts with that of other tools."""
     if importlib.util.find_spec("picsl_greedy") is None:
         pytest.skip("needs picsl-greedy, of the extra `interop`")
     arguments = f"{arguments} -threads 1 -V 0"

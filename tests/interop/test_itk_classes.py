@@ -1,4 +1,4 @@
-"""Every transform class that ITK registers, written by ITK's own Python: alone, in composites, in each file format."""
+"""Every transform class that ITK registers, written by itk: alone, in composites, in each file format."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nephi.io import read_foreign_transform
 from nephi.transforms import AffineTransform, Composite, Transform
 
 itk = pytest.importorskip("itk", reason="needs itk-elastix, of the extra `interop`")
-pytestmark = pytest.mark.filterwarnings("ignore:builtin type")  # itk's own, on import
+pytestmark = pytest.mark.filterwarnings("ignore:builtin type")  # from itk, on import
 
 BOTH = (
     "AffineTransform",
@@ -51,7 +51,7 @@ CLASSES = [*itertools.product(BOTH, (2, 3)), *itertools.product(SPATIAL, (3,)), 
 
 
 def build(name: str, d: int) -> Any:
-    """Return a transform of the class with parameters, and where it has one a centre, away from its defaults."""
+    """Return a transform of the class with parameters, and a centre if it has one, that are not the defaults."""
     template = getattr(itk, name)
     for key in ((itk.D, d), (itk.D, d, d), itk.D):
         try:
@@ -63,7 +63,7 @@ def build(name: str, d: int) -> Any:
         transform.SetComputeZYX(True)
     if hasattr(transform, "SetCenter"):
         transform.SetCenter([10.0, 20.0, -30.0][:d])
-    if name == "Rigid3DTransform":  # refuses a matrix that is no rotation
+    if name == "Rigid3DTransform":  # refuses a matrix that is not a rotation
         turn = build("VersorRigid3DTransform", 3)
         values = [*itk.array_from_matrix(turn.GetMatrix()).reshape(-1), 1.0, 2.0, 3.0]
     else:
@@ -112,7 +112,7 @@ def test_classes_in_composites(tmp_path: Path, name: str, d: int, suffix: str) -
 @pytest.mark.parametrize("suffix", [".tfm", ".h5"])
 @pytest.mark.parametrize("name", ["CenteredAffineTransform", "CenteredEuler3DTransform", "MatrixOffsetTransformBase"])
 def test_fields_between_linear_maps(tmp_path: Path, name: str, suffix: str) -> None:
-    """As uniGradICON writes its results: a field between two centred affine maps."""
+    """uniGradICON writes a field between two centred affine maps."""
     size, d = (9, 8, 7), 3
     field = itk.Image[itk.Vector[itk.D, d], d].New()
     region = itk.ImageRegion[d]()

@@ -1,4 +1,4 @@
-"""nitransforms reads what nephi exports, and nephi what nitransforms writes."""
+"""nitransforms reads exports of nephi, and nephi reads files of nitransforms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SimpleITK reads what nephi exports, and nephi what SimpleITK writes."""
+"""SimpleITK reads exports of nephi, and nephi reads files of SimpleITK."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def test_exports(scene: Scene, name: str, format: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "format"), EXPORTS[:4] + EXPORTS[5:])
-def test_exports_that_keep_within_a_tolerance(scene: Scene, name: str, format: str) -> None:
-    """On a lattice of their own, and as SimpleITK interpolates them."""
+def test_exports_with_a_tolerance(scene: Scene, name: str, format: str) -> None:
+    """On a coarser grid, interpolated by SimpleITK."""
     found = nephi.transforms.fitting_grid(scene.deformation, scene.grid, 0.01)
     assert found.steps > 1
     nephi.export_transform(scene.deformation, found.grid, scene.folder / name, format)
@@ -98,7 +98,7 @@ def spline_of_simpleitk(scene: Scene) -> Any:
 
 
 def field_of_simpleitk(scene: Scene) -> Any:
-    """Return the same as a dense field on the fixed image's grid."""
+    """Return the same transform as a dense field on the fixed image's grid."""
     reference = sitk.ReadImage(str(scene.fixed_file))
     spline = spline_of_simpleitk(scene)
     return sitk.TransformToDisplacementField(

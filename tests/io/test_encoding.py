@@ -1,4 +1,4 @@
-"""Which type voxels are written in, and what becomes of those it cannot hold."""
+"""Conversion of voxels to the type of a file, and values that the type cannot represent."""
 
 import warnings
 from pathlib import Path
@@ -44,9 +44,7 @@ def test_encoding_rounds_and_clamps(data: torch.Tensor, dtype: str, expected: li
         (torch.tensor([0.1, float("inf")], dtype=torch.float64), "float32", [float(np.float32(0.1)), float("inf")]),
     ],
 )
-def test_what_the_type_holds_is_written_without_a_warning(
-    data: torch.Tensor, dtype: str, expected: list[float]
-) -> None:
+def test_representable_values_give_no_warning(data: torch.Tensor, dtype: str, expected: list[float]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert encode_voxels(data, np.dtype(dtype)).tolist() == expected
@@ -54,7 +52,7 @@ def test_what_the_type_holds_is_written_without_a_warning(
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "uint64"])
-def test_nan_is_no_whole_number(value: float, dtype: str) -> None:
+def test_nan_in_an_integer_type_is_refused(value: float, dtype: str) -> None:
     with pytest.raises(DataError, match=rf"x\.nii: expected finite voxels to write as {dtype}"):
         encode_voxels(torch.tensor([0.0, value]), np.dtype(dtype), "x.nii")
 
@@ -77,7 +75,7 @@ def test_no_file_is_left_if_its_type_cannot_represent_the_voxels(tmp_path: Path)
     assert not list(tmp_path.iterdir())
 
 
-def test_types_that_files_lack_are_replaced() -> None:
+def test_file_types_of_bool_and_half_floats() -> None:
     assert [file_type(n).name for n in ("bool", "float16", "bfloat16", "uint16")] == [
         "uint8",
         "float32",

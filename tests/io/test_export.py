@@ -1,4 +1,4 @@
-"""Transforms written for other tools, and what cannot be written."""
+"""Export of transforms to other tools, and its errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FIELDS_3D = [("w.nii.gz", "slicer"), ("w.nii.gz", "learn2reg"), ("w.nii", "learn
 
 
 class Bend(Transform):
-    """Some millimetres of motion, different along every axis."""
+    """A smooth motion of some millimetres, different along every axis."""
 
     def __init__(self, dimension: int) -> None:
         self._dimension = dimension
@@ -73,7 +73,7 @@ def test_round_trip_in_3d(tmp_path: Path, grid_3d: Grid, name: str, format: str)
     require_same(tmp_path / name, format, grid_3d)
 
 
-def test_slabs_make_no_difference(tmp_path: Path, grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_slabs_has_no_effect(tmp_path: Path, grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, format in FIELDS:
         export_transform(Bend(grid.dimension), grid, tmp_path / name, format)
     monkeypatch.setattr(Grid, "slabs", lambda self: ((k, k + 1) for k in range(self.shape[-1])))
@@ -85,7 +85,7 @@ def test_slabs_make_no_difference(tmp_path: Path, grid: Grid, monkeypatch: pytes
 
 
 def test_layouts(tmp_path: Path, grid_3d: Grid) -> None:
-    """As interop.md has them: shape, intent and unit of the vectors."""
+    """Shape, intent and unit of the vectors."""
     points = grid_3d.voxel_centres().double()
     moved = Bend(3)(points)
     voxels = grid_3d.world_to_voxel_vectors(moved - points)
@@ -147,13 +147,15 @@ def test_learn2reg_needs_one_grid(tmp_path: Path, grid_3d: Grid) -> None:
 
 
 @pytest.mark.parametrize("format", ["slicer", "learn2reg", "fsl"])
-def test_formats_for_3d_alone(tmp_path: Path, grid_2d: Grid, format: str) -> None:
+def test_formats_for_3d_only(tmp_path: Path, grid_2d: Grid, format: str) -> None:
     with pytest.raises(DataError, match=f"expected 3-D images for the format {format}, found 2-D"):
         export_transform(Bend(2), grid_2d, tmp_path / "w.nii.gz", format)
 
 
 @pytest.mark.parametrize(("name", "format"), [*FIELDS, ("w.nii.gz", "slicer"), ("w.nii.gz", "fsl")])
-def test_refused_as_a_whole(tmp_path: Path, grid_3d: Grid, sheared_grid: Grid, name: str, format: str) -> None:
+def test_refused_exports_leave_no_file(
+    tmp_path: Path, grid_3d: Grid, sheared_grid: Grid, name: str, format: str
+) -> None:
     path = tmp_path / name
     path.write_text("old")
     with pytest.raises(DataError, match=r"w\..*perpendicular axes"):

@@ -1,4 +1,4 @@
-"""Images written and read back, in every format."""
+"""Write and read images in every format."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr", ".NII.GZ")
 
 
 def load(path: Path) -> Any:
-    """Return what nibabel finds in a file (its types are those of the base class)."""
+    """Load a file with nibabel, untyped: its types are those of the base class."""
     return nibabel.load(path)
 
 
@@ -35,7 +35,7 @@ def test_round_trip(tmp_path: Path, grid: Grid, suffix: str) -> None:
     back = read_image(path)
     assert back.data.dtype == torch.int16
     assert torch.equal(back.data, image.data)
-    torch.testing.assert_close(back.grid.affine, grid.affine, rtol=0, atol=2e-5)  # NIfTI holds float32
+    torch.testing.assert_close(back.grid.affine, grid.affine, rtol=0, atol=2e-5)  # NIfTI stores float32
     assert back.name == str(path)
     assert read_image(path, "fixed").name == "fixed"
 
@@ -44,7 +44,7 @@ def test_round_trip(tmp_path: Path, grid: Grid, suffix: str) -> None:
 @pytest.mark.parametrize(
     "stored", ["uint8", "int8", "int16", "uint16", "int32", "uint32", "int64", "float32", "float64"]
 )
-def test_the_type_in_the_file_survives(tmp_path: Path, grid_3d: Grid, suffix: str, stored: str) -> None:
+def test_the_type_in_the_file_is_kept(tmp_path: Path, grid_3d: Grid, suffix: str, stored: str) -> None:
     held = {"uint16": torch.int32, "uint32": torch.int64, "int64": torch.int32, "float64": torch.float32}
     data = ramp(grid_3d, torch.float32).data.abs() % 100
     dtype = held.get(stored) or getattr(torch, stored)
@@ -55,7 +55,7 @@ def test_the_type_in_the_file_survives(tmp_path: Path, grid_3d: Grid, suffix: st
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".mha"])
-def test_either_memory_order_is_written(tmp_path: Path, grid_3d: Grid, suffix: str) -> None:
+def test_both_memory_orders_are_written(tmp_path: Path, grid_3d: Grid, suffix: str) -> None:
     image = ramp(grid_3d)
     fortran = replace(image, data=image.data.permute(2, 1, 0).contiguous().permute(2, 1, 0))
     write_image(image, tmp_path / f"c{suffix}")
@@ -82,7 +82,7 @@ def test_headers_written(tmp_path: Path, grid: Grid) -> None:
     np.testing.assert_allclose(header["pixdim"][1 : grid.dimension + 1], grid.spacing, rtol=1e-6)
 
 
-def test_shear_is_held_by_the_sform_alone(tmp_path: Path, sheared_grid: Grid) -> None:
+def test_shear_is_stored_in_the_sform_only(tmp_path: Path, sheared_grid: Grid) -> None:
     write_image(ramp(sheared_grid), tmp_path / "a.nii")
     header = load(tmp_path / "a.nii").header
     assert (header["qform_code"], header["sform_code"]) == (0, 1)

@@ -1,4 +1,4 @@
-"""Grey pictures of every kind that PNG and TIFF have come out as the numbers they store, others are refused by name."""
+"""Grey pictures in PNG and TIFF give their stored numbers; other pictures are errors that name the file."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ SOLID, HOLED = np.full_like(GREY, 255), np.where(GREY == 7, 0, 255).astype(np.ui
 
 
 def save(path: Path, *channels: np.ndarray, mode: str | None = None, **options: Any) -> Path:
-    """Write channels as a picture by Pillow."""
+    """Write channels as a picture with Pillow."""
     array = channels[0] if len(channels) == 1 else np.dstack(channels)
     picture = Pillow.fromarray(array)
     (picture.convert(mode) if mode else picture).save(path, **options)
@@ -51,7 +51,7 @@ def test_few_bits_are_not_stretched(bits: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_masks_of_one_bit(suffix: str, tmp_path: Path) -> None:
-    """ITK takes such a TIFF for a colour picture."""
+    """ITK reads such a TIFF as a colour picture."""
     np.testing.assert_array_equal(read_image(save(tmp_path / f"a{suffix}", GREY > 100)).data.numpy(), GREY.T > 100)
 
 
@@ -80,7 +80,7 @@ def test_spacing_of_a_tiff_with_alpha_is_read(tmp_path: Path) -> None:
         ({270: "a slice of 5 um"}, ""),
     ],
 )
-def test_pixel_sizes_in_words_are_warned_of(tags: dict[int, Any], program: str, tmp_path: Path) -> None:
+def test_pixel_sizes_in_a_description_give_a_warning(tags: dict[int, Any], program: str, tmp_path: Path) -> None:
     path = save(tmp_path / "a.tif", GREY, tiffinfo=tags)
     if program:
         with pytest.warns(DataWarning, match=rf"a\.tif: pixel sizes in the description by {program} were not read"):
@@ -123,7 +123,7 @@ def test_transparent_pixels_are_refused(count: int, suffix: str, tmp_path: Path)
 def test_transparent_grey_value(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="found 1 transparent pixels"):
         read_image(save(tmp_path / "a.png", GREY, transparency=7))
-    image = read_image(save(tmp_path / "b.png", GREY, transparency=255))  # no pixel has it
+    image = read_image(save(tmp_path / "b.png", GREY, transparency=255))  # no pixel has this value
     np.testing.assert_array_equal(image.data.numpy(), GREY.T)
 
 

@@ -1,4 +1,4 @@
-"""The room as others see it."""
+"""Public names of nephi.io."""
 
 import subprocess
 import sys

@@ -21,7 +21,7 @@ COUNT = 4
 
 
 def load(path: Path) -> Any:
-    """Return what nibabel finds in a file (its types are those of the base class)."""
+    """Load a file with nibabel, untyped: its types are those of the base class."""
     return nibabel.load(path)
 
 
@@ -88,8 +88,8 @@ def test_never_two_volumes_in_memory(tmp_path: Path, grid_3d: Grid) -> None:
     assert [int(v.data[0, 0, 0]) for v in read_series(tmp_path / "b.nii.gz")] == [1, 1001, 2001, 3001]
 
 
-def test_a_cut_series(tmp_path: Path, grid_3d: Grid) -> None:
-    """Refused at once where the length of the file shows it, else when its end is reached."""
+def test_a_truncated_series(tmp_path: Path, grid_3d: Grid) -> None:
+    """An error at once if the file is too short, otherwise at the end of the data."""
     path = tmp_path / "a.nii"
     write_series(path, volumes(grid_3d), COUNT)
     contents = path.read_bytes()
@@ -126,14 +126,14 @@ def test_scaled_volumes(tmp_path: Path, grid_3d: Grid) -> None:
 
 
 @pytest.mark.parametrize(("given", "message"), [(3, "expected 4 volumes, got 3"), (5, "expected 4 volumes, got more")])
-def test_the_count_must_be_right(tmp_path: Path, grid_3d: Grid, given: int, message: str) -> None:
+def test_a_wrong_count_is_refused(tmp_path: Path, grid_3d: Grid, given: int, message: str) -> None:
     several = (volumes(grid_3d) * 2)[:given]
     with pytest.raises(UsageError, match=message):
         write_series(tmp_path / "a.nii.gz", several, COUNT)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_all_volumes_lie_on_one_grid(tmp_path: Path, grid_3d: Grid) -> None:
+def test_volumes_on_different_grids_are_refused(tmp_path: Path, grid_3d: Grid) -> None:
     first, second = volumes(grid_3d)[:2]
     moved = grid_3d.affine.clone()
     moved[0, 3] += 5
@@ -164,7 +164,7 @@ def test_an_exception_between_volumes_leaves_the_old_file(tmp_path: Path, grid_3
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_five_axes_are_no_series(tmp_path: Path) -> None:
+def test_five_axes_are_refused(tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(np.zeros((3, 4, 5, 2, 2), np.float32), np.eye(4)), tmp_path / "a.nii")
     with pytest.raises(DataError, match=r"found an array of shape \(3, 4, 5, 2, 2\)"):
         read_series(tmp_path / "a.nii")

@@ -1,4 +1,4 @@
-"""Single slices in files of three axes: 2-D in every format, and what is written lies at their height."""
+"""Single slices in files of three axes are 2-D in every format, and results keep their height."""
 
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ def test_fields_keep_the_height(tmp_path: Path, name: str) -> None:
     assert field.shape == (8, 6, 1, 1, 2)
     np.testing.assert_allclose(field.affine, AXIAL, atol=1e-5)
     assert read_displacement(path).grid.plane == grid.plane
-    flat = sitk.ReadImage(str(path))  # ITK reads fields of two components in 2-D, where height has no place
+    flat = sitk.ReadImage(str(path))  # ITK reads fields of two components in 2-D, without the height
     np.testing.assert_allclose(flat.GetOrigin(), (-5, 7), atol=1e-5)
 
 

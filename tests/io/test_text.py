@@ -1,4 +1,4 @@
-"""Points in the encodings that spreadsheets write; binary files are refused by what they are."""
+"""Points in the encodings that spreadsheets write; errors about binary files name their kind."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which type voxels are held in."""
+"""Types of voxels in memory."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ from nephi.io.voxels import Scaling, slab_to_tensor, slabs, voxels_to_tensor
         ("bool", [False, True], torch.uint8, None),
     ],
 )
-def test_held_type(stored: str, values: list[float], held: torch.dtype, remembered: str | None) -> None:
+def test_memory_type(stored: str, values: list[float], held: torch.dtype, remembered: str | None) -> None:
     array = np.array([values, values[::-1]], stored, order="F")
     data, name = voxels_to_tensor(array.copy(order="F"))
     assert (data.dtype, name) == (held, remembered)
@@ -80,7 +80,7 @@ def test_intensities_are_rounded_to_float32() -> None:
     assert (data.dtype, name) == (torch.float32, "float64")
 
 
-def test_whole_numbers_that_no_type_holds_are_refused() -> None:
+def test_whole_numbers_that_no_type_represents_are_refused() -> None:
     with pytest.raises(DataError, match=r"below 2\^63, found 18446744073709551615"):
         voxels_to_tensor(np.array([0, 2**64 - 1], "uint64"))
     with pytest.raises(DataError, match=r"below 2\^63"):

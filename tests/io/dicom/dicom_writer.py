@@ -1,4 +1,4 @@
-"""DICOM files written with pydicom: series of slices, and enhanced (multi-frame) files."""
+"""Write DICOM files with pydicom: series of slices, and enhanced (multi-frame) files."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ COUNT = SHAPE[2]
 
 
 def lps_affine() -> Array:
-    """An oblique, anisotropic voxel-to-world matrix in LPS, as DICOM has it: right-handed."""
+    """Return an oblique, anisotropic, right-handed voxel-to-world matrix in LPS."""
     normal = np.array([0.1, -0.2, 1.0])
     mirror = np.eye(3) - 2 * np.outer(normal, normal) / (normal @ normal)
     affine = np.eye(4)
@@ -30,22 +30,22 @@ def lps_affine() -> Array:
 
 
 def ras_affine(affine: Array | None = None) -> Array:
-    """What `Grid.affine` of a series at `affine` has to be."""
+    """Return the expected `Grid.affine` of a series at `affine` (LPS)."""
     return np.diag([-1.0, -1.0, 1.0, 1.0]) @ (lps_affine() if affine is None else affine)
 
 
-def placed(grid: Grid, affine: Array | None = None) -> bool:
-    """Whether a grid is where DICOM's decimal text of `affine` puts it."""
+def is_at(grid: Grid, affine: Array | None = None) -> bool:
+    """Return whether a grid is at `affine`, within the precision of DICOM's decimal text."""
     return bool(np.abs(grid.affine.numpy() - ras_affine(affine)).max() < 1e-4)
 
 
 def ramp(shape: tuple[int, ...] = SHAPE) -> Array:
-    """Whole numbers from -500, all different."""
+    """Return distinct whole numbers from -500."""
     return np.arange(np.prod(shape)).reshape(shape) - 500.0
 
 
 def base(columns: int, rows: int, storage: str, syntax: str = ExplicitVRLittleEndian) -> Dataset:
-    """A header of one grey image without place or values."""
+    """Return the header of a grey image without geometry or values."""
     data = Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = UID(syntax)
@@ -60,7 +60,7 @@ def base(columns: int, rows: int, storage: str, syntax: str = ExplicitVRLittleEn
 def set_pixels(
     data: Dataset, stored: Array, signed: bool = False, allocated: int = 16, bits: int | None = None
 ) -> None:
-    """Store whole numbers `(..., rows, columns)`; raise where they do not fit, which would be a fault of the test."""
+    """Store whole numbers `(..., rows, columns)`; raise if they are out of range, an error of the test."""
     dtype = np.dtype(f"{'i' if signed else 'u'}{allocated // 8}")
     assert np.array_equal(stored, np.round(stored))
     assert np.iinfo(dtype).min <= stored.min() and stored.max() <= np.iinfo(dtype).max
@@ -72,7 +72,7 @@ def set_pixels(
 
 
 def save(data: Dataset, path: Path) -> None:
-    """Write a file, compressed where its transfer syntax says so."""
+    """Write a file, compressed if its transfer syntax is compressed."""
     syntax = data.file_meta.TransferSyntaxUID
     if syntax == RLELossless:
         data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -81,12 +81,12 @@ def save(data: Dataset, path: Path) -> None:
 
 
 def text(values: Sequence[float]) -> list[str]:
-    """Decimal strings as scanners write them."""
+    """Format numbers as decimal strings."""
     return [f"{value:.8f}" for value in values]
 
 
-def of_slice(value: Any, k: int) -> Any:
-    """The value of slice `k`, where each has its own."""
+def value_of_slice(value: Any, k: int) -> Any:
+    """Return the value of slice `k` of a list, or the common value."""
     return value[k] if isinstance(value, list | np.ndarray) else value
 
 
@@ -105,7 +105,7 @@ def write_slices(
     change: Callable[[Dataset, int], Any] = lambda data, k: None,
     name: str = "{:03d}.dcm",
 ) -> Path:
-    """Write values `(X, Y, Z)` as a series, a file a slice; `change` edits the header of slice k; False drops it."""
+    """Write values `(X, Y, Z)` as a series, one file per slice; `change` edits the header of slice k (False: drop)."""
     folder.mkdir(exist_ok=True, parents=True)
     affine = lps_affine() if affine is None else affine
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -115,16 +115,19 @@ def write_slices(
         data.PixelSpacing = text([spacing[1], spacing[0]])
         data.ImagePositionPatient = text(affine[:3, 3] + k * affine[:3, 2])
         data.ImageOrientationPatient = text([*affine[:3, 0] / spacing[0], *affine[:3, 1] / spacing[1]])
-        data.RescaleSlope, data.RescaleIntercept = f"{of_slice(slope, k):.10g}", f"{of_slice(intercept, k):.10g}"
-        stored = np.round((values[..., k] - of_slice(intercept, k)) / of_slice(slope, k)).T
-        set_pixels(data, stored, of_slice(signed, k), of_slice(allocated, k), of_slice(bits, k))
+        data.RescaleSlope, data.RescaleIntercept = (
+            f"{value_of_slice(slope, k):.10g}",
+            f"{value_of_slice(intercept, k):.10g}",
+        )
+        stored = np.round((values[..., k] - value_of_slice(intercept, k)) / value_of_slice(slope, k)).T
+        set_pixels(data, stored, value_of_slice(signed, k), value_of_slice(allocated, k), value_of_slice(bits, k))
         if change(data, k) is not False:
             save(data, folder / name.format(k))
     return folder
 
 
 def item(**values: Any) -> Dataset:
-    """An item of a sequence."""
+    """Return an item of a sequence."""
     data = Dataset()
     for keyword, value in values.items():
         setattr(data, keyword, value)
@@ -157,7 +160,9 @@ def write_enhanced(
     data.SharedFunctionalGroupsSequence = [shared]
     groups, frames = [], []
     for k in order:
-        scale = item(RescaleSlope=f"{of_slice(slope, k):.10g}", RescaleIntercept=f"{of_slice(intercept, k):.10g}")
+        scale = item(
+            RescaleSlope=f"{value_of_slice(slope, k):.10g}", RescaleIntercept=f"{value_of_slice(intercept, k):.10g}"
+        )
         group = item(
             PlanePositionSequence=[item(ImagePositionPatient=text(affine[:3, 3] + k * affine[:3, 2]))],
             PixelValueTransformationSequence=[scale],
@@ -165,7 +170,7 @@ def write_enhanced(
         )
         change_frame(group, len(groups))
         groups.append(group)
-        frames.append(np.round((values[..., k] - of_slice(intercept, k)) / of_slice(slope, k)).T)
+        frames.append(np.round((values[..., k] - value_of_slice(intercept, k)) / value_of_slice(slope, k)).T)
     data.PerFrameFunctionalGroupsSequence = groups
     set_pixels(data, np.stack(frames), signed=True)
     change(data)

@@ -1,4 +1,4 @@
-"""DICOM files as they lie in folders: damaged, linked, compressed, of other kinds."""
+"""DICOM files in folders: damaged, linked, compressed, of other kinds."""
 
 import os
 import tracemalloc
@@ -22,9 +22,9 @@ from pydicom.uid import (
 from nephi.errors import DataError, DataWarning
 from nephi.io import image_grid, read_image
 
-from .dicom_writer import base, placed, ramp, save, write_enhanced, write_slices
+from .dicom_writer import base, is_at, ramp, save, write_enhanced, write_slices
 
-pytestmark = pytest.mark.filterwarnings("error::nephi.errors.DataWarning")  # a test that names none has none
+pytestmark = pytest.mark.filterwarnings("error::nephi.errors.DataWarning")  # tests that expect a warning name it
 
 SYNTAXES = (
     ImplicitVRLittleEndian,
@@ -41,11 +41,11 @@ def test_transfer_syntaxes(tmp_path: Path, syntax: str, signed: bool) -> None:
     write_slices(tmp_path / "ct", ramp(), syntax=syntax, signed=signed, intercept=0 if signed else -1024, bits=12)
     image = read_image(tmp_path / "ct")
     assert np.array_equal(image.data.numpy(), ramp())
-    assert placed(image.grid)
+    assert is_at(image.grid)
 
 
 def test_bytes_as_words_of_the_other_order(tmp_path: Path) -> None:
-    """In big-endian OW, each pair of bytes is swapped; a frame may end in the middle of one."""
+    """In big-endian OW, each pair of bytes is swapped; a frame may end inside of a pair."""
     values = ramp((7, 5, 6)) % 200
 
     def swap(data: Dataset, k: int) -> None:
@@ -60,7 +60,7 @@ def test_bytes_as_words_of_the_other_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16"])
 @pytest.mark.parametrize("kind", ["series", "enhanced"])
 def test_compressed_by_gdcm(tmp_path: Path, compressor: str, dtype: str, kind: str) -> None:
-    """Lossless JPEG and JPEG 2000, each slice with a slope of its own."""
+    """Lossless JPEG and JPEG 2000, each slice with a different slope."""
     stored = ((np.arange(30 * 40 * 3) * 7) % 250).reshape(3, 30, 40).astype(dtype)
     if dtype != "uint8":
         stored = (stored * 13 - (1000 if dtype == "int16" else 0)).astype(dtype)
@@ -97,7 +97,7 @@ def test_compressed_by_gdcm(tmp_path: Path, compressor: str, dtype: str, kind: s
         )
     image = read_image(folder)
     assert np.array_equal(image.data.numpy(), values)
-    assert placed(image.grid)
+    assert is_at(image.grid)
 
 
 def test_jpeg_ls(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_damaged_compressed_pixels(tmp_path: Path, change: Callable[[Dataset], A
 @pytest.mark.parametrize("part", [0.05, 0.3, 0.6, 0.9, 0.99])
 @pytest.mark.parametrize("name", ["{:03d}.dcm", "IM{:03d}"])
 def test_a_file_that_ends_early(tmp_path: Path, syntax: str, part: float, name: str) -> None:
-    """The last slice leaves no gap."""
+    """The last slice: its absence would not be detected by the spacing."""
     folder = write_slices(tmp_path / "ct", ramp((30, 40, 3)), syntax=syntax, name=name)
     file = folder / name.format(2)
     size = file.stat().st_size
@@ -185,7 +185,7 @@ def test_more_pixels_than_the_file_has(tmp_path: Path, keyword: str, value: int)
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
-def test_more_frames_than_the_header_says(tmp_path: Path, syntax: str) -> None:
+def test_more_frames_than_the_header_states(tmp_path: Path, syntax: str) -> None:
     def change(data: Dataset, k: int) -> None:
         if syntax == RLELossless:
             data.NumberOfFrames, data.PixelData = 2, data.PixelData * 2
@@ -203,10 +203,10 @@ def test_more_frames_than_the_header_says(tmp_path: Path, syntax: str) -> None:
 @pytest.mark.parametrize("signed", [True, False])
 @pytest.mark.parametrize("stored_signed", [True, False])
 @pytest.mark.parametrize("bits", [12, 16])
-def test_the_header_says_whether_a_stream_is_signed(
+def test_the_header_states_whether_a_stream_is_signed(
     tmp_path: Path, signed: bool, stored_signed: bool, bits: int
 ) -> None:
-    """JPEG 2000 has a sign of its own, which scanners write at random."""
+    """JPEG 2000 states a sign as well, which is unreliable in files of scanners."""
     values = (np.arange(80) * 47 - 1800).reshape(8, 10)
     unsigned = values & ((1 << bits) - 1)
     writer = sitk.ImageFileWriter()
@@ -229,7 +229,7 @@ def test_the_header_says_whether_a_stream_is_signed(
 @pytest.mark.parametrize("syntax", SYNTAXES[:4], ids=lambda uid: uid.name)
 @pytest.mark.filterwarnings("default::nephi.errors.DataWarning")
 def test_lengths_are_bounded_by_the_file(tmp_path: Path, syntax: str, length: int) -> None:
-    """Whichever element of the header is damaged."""
+    """For damage in any element of the header."""
     file = tmp_path / "x.dcm"
 
     def spoil(tag: int) -> None:
@@ -275,7 +275,7 @@ def test_a_link_to_a_device(tmp_path: Path) -> None:
 
 
 def test_links(tmp_path: Path) -> None:
-    """As DataLad and git-annex have them: to a file, or to one that was not fetched."""
+    """As in DataLad and git-annex: links to a file, or to one that was not fetched."""
     folder = write_slices(tmp_path / "ct", ramp())
     (folder / "005.dcm").rename(tmp_path / "kept")
     (folder / "005.dcm").symlink_to(tmp_path / "kept")
@@ -285,7 +285,7 @@ def test_links(tmp_path: Path) -> None:
         read_image(folder)
 
 
-def test_what_else_lies_in_a_folder(tmp_path: Path) -> None:
+def test_other_files_in_a_folder_are_skipped(tmp_path: Path) -> None:
     folder = write_slices(tmp_path / "ct", ramp())
     (folder / "Thumbs.db").write_bytes(b"\xd0\xcf" * 900)
     (folder / ".DS_Store").write_bytes(bytes(600))
@@ -327,7 +327,7 @@ def test_no_such_file(tmp_path: Path, name: str) -> None:
 
 def test_a_grid_is_read_without_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nephi.io.dicom.image.read_values", None)
-    assert placed(image_grid(write_slices(tmp_path / "scan.mha", ramp())))
+    assert is_at(image_grid(write_slices(tmp_path / "scan.mha", ramp())))
 
 
 def test_slices_in_a_folder_below(tmp_path: Path) -> None:
@@ -356,12 +356,12 @@ def test_pydicom_warnings_are_passed_on(tmp_path: Path) -> None:
     ) as caught:
         image = read_image(tmp_path / "ct")
     assert len(caught) == len(image.warnings) == 1
-    assert placed(image.grid)
+    assert is_at(image.grid)
 
 
 @pytest.mark.parametrize("storage", ["1.3.12.2.1107.5.9.1", "1.2.840.10008.5.1.4.1.1.999", ""])
 def test_an_unknown_kind_of_object_with_pixels_is_an_image(tmp_path: Path, storage: str) -> None:
-    """SOP classes of vendors, or newer than the library's table; or none in the header."""
+    """SOP classes of vendors, SOP classes newer than pydicom, and headers without one."""
 
     def renamed(data: Dataset, _: int) -> None:
         if storage:

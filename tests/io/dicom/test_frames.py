@@ -1,4 +1,4 @@
-"""Multi-frame DICOM: enhanced CT and MR, dose grids, films."""
+"""Multi-frame DICOM: enhanced CT and MR, dose grids, videos."""
 
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from .dicom_writer import (
     ENHANCED_MR,
     SHAPE,
     base,
+    is_at,
     item,
     lps_affine,
-    placed,
     ramp,
     save,
     set_pixels,
@@ -28,7 +28,7 @@ from .dicom_writer import (
     write_slices,
 )
 
-pytestmark = pytest.mark.filterwarnings("error::nephi.errors.DataWarning")  # a test that names none has none
+pytestmark = pytest.mark.filterwarnings("error::nephi.errors.DataWarning")  # tests that expect a warning name it
 
 ULTRASOUND, DOSE = "1.2.840.10008.5.1.4.1.1.3.1", "1.2.840.10008.5.1.4.1.1.481.2"
 
@@ -45,19 +45,19 @@ def test_frames_in_any_order(tmp_path: Path, storage: str, order: list[int], nam
         image = read_image(path)
         assert np.array_equal(image.data.numpy(), ramp())
         assert image.data.dtype == torch.int32
-        assert placed(image.grid)
+        assert is_at(image.grid)
         assert image.name == str(path)
-        assert placed(image_grid(path))
+        assert is_at(image_grid(path))
 
 
 def test_a_tilted_gantry_is_a_shear(tmp_path: Path) -> None:
     affine = lps_affine()
     affine[:3, 2] += 0.3 * affine[:3, 1]
     image = read_image(write_enhanced(tmp_path / "x.dcm", ramp(), affine))
-    assert placed(image.grid, affine)
+    assert is_at(image.grid, affine)
 
 
-def test_each_frame_has_its_scale(tmp_path: Path) -> None:
+def test_each_frame_has_its_scaling(tmp_path: Path) -> None:
     slopes, intercepts = [1.0, 0.5, 0.25, 2.0, 1.0, 0.125], [0.0, -1024.0, 3.5, 0.0, 7.0, 0.0]
     values = (ramp() + 600) * slopes + intercepts
     image = read_image(
@@ -67,8 +67,8 @@ def test_each_frame_has_its_scale(tmp_path: Path) -> None:
     assert np.array_equal(image.data.numpy(), values)
 
 
-def test_the_place_of_every_frame_itself(tmp_path: Path) -> None:
-    """Orientation and spacing may be in each frame's header; the scale in the shared one or in the file's."""
+def test_geometry_in_the_groups_of_each_frame(tmp_path: Path) -> None:
+    """Orientation and spacing may be in the groups of each frame; the scaling in the shared groups or the file."""
 
     def change(data: Dataset) -> None:
         shared = data.SharedFunctionalGroupsSequence[0]
@@ -82,7 +82,7 @@ def test_the_place_of_every_frame_itself(tmp_path: Path) -> None:
     values = ramp() * 2
     image = read_image(write_enhanced(tmp_path / "x.dcm", values, slope=2, intercept=-1024, change=change))
     assert np.array_equal(image.data.numpy(), values)
-    assert placed(image.grid)
+    assert is_at(image.grid)
 
 
 def test_one_file_a_frame(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_one_file_a_frame(tmp_path: Path) -> None:
         write_enhanced(tmp_path / f"{k}.dcm", ramp(), order=[k])
     image = read_image(tmp_path)
     assert np.array_equal(image.data.numpy(), ramp())
-    assert placed(image.grid)
+    assert is_at(image.grid)
 
 
 def test_a_missing_frame_is_a_gap(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_missing_frame_is_a_gap(tmp_path: Path) -> None:
 
 
 def repeated(path: Path, sequence: str, values: tuple[Any, ...], keyword: str) -> Path:
-    """Frames of every position once for each value."""
+    """Write the frames of every position once for each value."""
 
     def change(group: Dataset, frame: int) -> None:
         inner = item(**{keyword: values[frame // COUNT]})
@@ -140,7 +140,7 @@ def test_several_volumes_are_listed(
 
 
 def test_several_stacks_are_listed(tmp_path: Path) -> None:
-    """Even one after the other, as if they were one."""
+    """Even if the stacks are adjacent."""
 
     def change(group: Dataset, frame: int) -> None:
         group.FrameContentSequence[0].StackID = "1" if frame < 4 else "2"
@@ -157,7 +157,7 @@ def test_two_volumes_in_one_series(tmp_path: Path) -> None:
     write_enhanced(tmp_path / "b.dcm", ramp() + 3)
     with pytest.raises(DataError, match=r"found a.dcm frame 1 and b.dcm frame 1 at one position \(and 5 more"):
         read_image(tmp_path)
-    assert placed(read_image(tmp_path / "a.dcm").grid)
+    assert is_at(read_image(tmp_path / "a.dcm").grid)
 
 
 @pytest.mark.parametrize("removed", ["PlanePositionSequence", "ImagePositionPatient"])
@@ -178,7 +178,7 @@ def test_a_wrong_number_of_frames(tmp_path: Path, count: int) -> None:
         read_image(tmp_path / "x.dcm")
 
 
-def test_a_film_is_no_volume(tmp_path: Path) -> None:
+def test_a_video_is_not_a_volume(tmp_path: Path) -> None:
     data = base(*SHAPE[:2], ULTRASOUND)
     data.NumberOfFrames = COUNT
     set_pixels(data, np.moveaxis(ramp() + 500, -1, 0).swapaxes(1, 2), allocated=16)
@@ -188,7 +188,7 @@ def test_a_film_is_no_volume(tmp_path: Path) -> None:
 
 
 def test_a_dose_grid(tmp_path: Path) -> None:
-    """Frames by their offset along the normal, values by DoseGridScaling."""
+    """Positions by the offset along the normal, values by DoseGridScaling."""
     affine = lps_affine()
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     data = base(*SHAPE[:2], DOSE)
@@ -202,7 +202,7 @@ def test_a_dose_grid(tmp_path: Path) -> None:
     save(data, tmp_path / "dose.dcm")
     image = read_image(tmp_path / "dose.dcm")
     np.testing.assert_allclose(image.data.numpy(), (ramp() + 500) * 0.0025, rtol=1e-6)
-    assert placed(image.grid)
+    assert is_at(image.grid)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -236,7 +236,7 @@ def test_an_axial_dose_grid_may_list_z(tmp_path: Path, sign: int, step: float) -
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("holder", ["DetectorInformationSequence", None])
 def test_a_reconstruction_in_nuclear_medicine(tmp_path: Path, sign: int, holder: str | None) -> None:
-    """Slices by SpacingBetweenSlices, whose sign counts (dcm2niix#885), from the detector's position."""
+    """Positions by SpacingBetweenSlices with its sign (dcm2niix#885) from that of the detector."""
     affine = lps_affine()
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     data = base(*SHAPE[:2], "1.2.840.10008.5.1.4.1.1.20")
@@ -258,14 +258,14 @@ def test_a_reconstruction_in_nuclear_medicine(tmp_path: Path, sign: int, holder:
     save(data, tmp_path / "spect.dcm")
     image = read_image(tmp_path / "spect.dcm")
     assert np.array_equal(image.data.numpy(), ramp())
-    assert placed(image.grid)
+    assert is_at(image.grid)
     del data.SpacingBetweenSlices
     save(data, tmp_path / "spect.dcm")
     with pytest.raises(DataError, match="expected SpacingBetweenSlices for 6 slices"):
         read_image(tmp_path / "spect.dcm")
 
 
-def test_a_mosaic_is_no_slice(tmp_path: Path) -> None:
+def test_a_mosaic_is_refused(tmp_path: Path) -> None:
     def change(data: Dataset, k: int) -> None:
         data.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
 
@@ -273,12 +273,12 @@ def test_a_mosaic_is_no_slice(tmp_path: Path) -> None:
         read_image(write_slices(tmp_path / "mr", ramp(), change=change))
 
 
-def test_a_damaged_mark_does_not_matter(tmp_path: Path) -> None:
+def test_a_damaged_attribute_is_ignored(tmp_path: Path) -> None:
     def change(data: Dataset, k: int) -> None:
         data.EchoTime = "1"
         data["EchoTime"]._value = "none"
 
-    assert placed(read_image(write_slices(tmp_path / "mr", ramp(), change=change)).grid)
+    assert is_at(read_image(write_slices(tmp_path / "mr", ramp(), change=change)).grid)
 
 
 def test_one_slice_of_a_series(tmp_path: Path) -> None:

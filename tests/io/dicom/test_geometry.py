@@ -1,4 +1,4 @@
-"""Place and order of DICOM slices: nothing is invented, and contradictions are named."""
+"""Position and order of DICOM slices; missing values and contradictions are errors or warnings."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,15 +13,15 @@ from nephi.errors import DataError, DataWarning
 from nephi.geometry import Plane
 from nephi.io import read_image
 
-from .dicom_writer import COUNT, SERIES, SHAPE, item, lps_affine, placed, ramp, ras_affine, text, write_slices
+from .dicom_writer import COUNT, SERIES, SHAPE, is_at, item, lps_affine, ramp, ras_affine, text, write_slices
 
-pytestmark = pytest.mark.filterwarnings("error::nephi.errors.DataWarning")  # a test that names none has none
+pytestmark = pytest.mark.filterwarnings("error::nephi.errors.DataWarning")  # tests that expect a warning name it
 
 Change = Callable[[Dataset, int], Any]
 
 
 def put(keyword: str, value: Any, slices: tuple[int, ...] = tuple(range(COUNT))) -> Change:
-    """A change that sets a value of some slices, or deletes it with None."""
+    """Return a change that sets a value of some slices, or deletes it for None."""
 
     def change(data: Dataset, k: int) -> None:
         if k in slices and value is None:
@@ -33,7 +33,7 @@ def put(keyword: str, value: Any, slices: tuple[int, ...] = tuple(range(COUNT)))
 
 
 def axial_affine() -> np.ndarray:
-    """Columns to the left, rows to the back, from the upper left corner of the table."""
+    """Return the matrix of an axial series: columns to the left, rows to the back."""
     affine = np.diag([0.7, 0.7, 2.0, 1.0])
     affine[:3, 3] = [-120.0, -80.0, 33.0]
     return affine
@@ -41,7 +41,7 @@ def axial_affine() -> np.ndarray:
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0], [3, 0, 5, 1, 4, 2]])
 def test_the_order_is_that_of_the_positions(tmp_path: Path, order: list[int]) -> None:
-    """Whatever file names and instance numbers say."""
+    """Independent of file names and instance numbers."""
 
     def renumber(data: Dataset, k: int) -> None:
         data.InstanceNumber = order[k] + 1
@@ -51,16 +51,16 @@ def test_the_order_is_that_of_the_positions(tmp_path: Path, order: list[int]) ->
         (tmp_path / "ct" / f"{k:03d}.dcm").rename(tmp_path / "ct" / f"IM-{new}")
     image = read_image(tmp_path / "ct")
     assert np.array_equal(image.data.numpy(), ramp())
-    assert placed(image.grid)
+    assert is_at(image.grid)
 
 
-def test_slices_against_the_normal_come_in_its_direction(tmp_path: Path) -> None:
+def test_slices_are_sorted_along_the_normal(tmp_path: Path) -> None:
     affine = lps_affine()
     affine[:3, 3] += (COUNT - 1) * affine[:3, 2]
     affine[:3, 2] *= -1
     image = read_image(write_slices(tmp_path / "ct", ramp()[..., ::-1], affine))
     assert np.array_equal(image.data.numpy(), ramp())
-    assert placed(image.grid)
+    assert is_at(image.grid)
 
 
 @pytest.mark.parametrize("keyword", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])
@@ -74,7 +74,7 @@ def test_no_geometry_is_invented_for_a_volume(tmp_path: Path, keyword: str, valu
 
 
 @pytest.mark.parametrize("keyword", ["ImagerPixelSpacing", "NominalScannedPixelSpacing"])
-def test_spacing_at_the_detector_is_none_in_the_patient(tmp_path: Path, keyword: str) -> None:
+def test_spacing_at_the_detector_is_refused_for_a_volume(tmp_path: Path, keyword: str) -> None:
     def change(data: Dataset, k: int) -> None:
         setattr(data, keyword, data.PixelSpacing)
         del data.PixelSpacing
@@ -95,7 +95,7 @@ def test_no_usable_spacing(tmp_path: Path, spacing: list[str], count: int) -> No
 @pytest.mark.filterwarnings("default::nephi.errors.DataWarning")
 @pytest.mark.parametrize("keyword", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])
 @pytest.mark.parametrize("number", ["nan", "inf", "1e999", "x", "1,5"])
-def test_a_number_that_is_none(tmp_path: Path, keyword: str, number: str) -> None:
+def test_invalid_numbers_are_refused(tmp_path: Path, keyword: str, number: str) -> None:
     def change(data: Dataset, k: int) -> None:
         if k == 1:
             values = [str(value) for value in data[keyword].value]
@@ -109,14 +109,14 @@ def test_a_number_that_is_none(tmp_path: Path, keyword: str, number: str) -> Non
 @pytest.mark.parametrize(
     "axes", [[0, 0, 0, 0, 0, 0], [1, 0, 0, 1, 0, 0], [1, 0, 0, 0, 2, 0], [1, 0, 0, 0.5, 0.8, 0], [1, 0, 0, 0, 0, 0]]
 )
-def test_axes_that_are_none(tmp_path: Path, axes: list[float]) -> None:
+def test_invalid_axes_are_refused(tmp_path: Path, axes: list[float]) -> None:
     write_slices(tmp_path / "ct", ramp(), change=put("ImageOrientationPatient", text(axes)))
     with pytest.raises(DataError, match=r"expected two perpendicular unit vectors as ImageOrientationPatient"):
         read_image(tmp_path / "ct")
 
 
 def test_rounded_axes_are_perpendicular(tmp_path: Path) -> None:
-    """Three digits of a rotation are sheared by 0.0005; images are not."""
+    """A rotation with three digits is sheared by 0.0005, the grid is not."""
     cosine, sine = np.cos(0.3), np.sin(0.3)
     affine = np.eye(4)
     affine[:3, :3] = [[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]]
@@ -148,7 +148,7 @@ def test_a_slice_that_differs_is_named(tmp_path: Path, change: Change, name: str
         read_image(tmp_path / "ct")
 
 
-def test_last_digits_of_a_header_do_not_matter(tmp_path: Path) -> None:
+def test_rounding_of_header_values_is_tolerated(tmp_path: Path) -> None:
     def change(data: Dataset, k: int) -> None:
         data.ImageOrientationPatient = text(np.array(data.ImageOrientationPatient, float) + 2e-5 * (k % 2))
         data.PixelSpacing = text(np.array(data.PixelSpacing, float) * (1 + 2e-5 * (k % 2)))
@@ -161,26 +161,26 @@ def test_the_distance_is_that_of_the_positions(tmp_path: Path) -> None:
     write_slices(tmp_path / "ct", ramp(), change=put("SpacingBetweenSlices", "1.25"))
     with pytest.warns(DataWarning, match=r"SpacingBetweenSlices is 1.25 mm, the positions of the slices are 2.5 mm"):
         image = read_image(tmp_path / "ct")
-    assert placed(image.grid)
+    assert is_at(image.grid)
 
 
 @pytest.mark.parametrize(("keyword", "value"), [("SliceThickness", "5"), ("SpacingBetweenSlices", "-2.5")])
-def test_thick_slices_are_no_contradiction(tmp_path: Path, keyword: str, value: str) -> None:
-    assert placed(read_image(write_slices(tmp_path / "ct", ramp(), change=put(keyword, value))).grid)
+def test_thick_slices_give_no_warning(tmp_path: Path, keyword: str, value: str) -> None:
+    assert is_at(read_image(write_slices(tmp_path / "ct", ramp(), change=put(keyword, value))).grid)
 
 
-def test_a_tilted_gantry_is_no_contradiction(tmp_path: Path) -> None:
-    """SpacingBetweenSlices holds along the normal there."""
+def test_a_tilted_gantry_gives_no_warning(tmp_path: Path) -> None:
+    """SpacingBetweenSlices is then the distance along the normal."""
     affine = lps_affine()
     affine[:3, 2] += 0.3 * affine[:3, 1]
     image = read_image(write_slices(tmp_path / "ct", ramp(), affine, change=put("SpacingBetweenSlices", "2.5")))
-    assert placed(image.grid, affine)
+    assert is_at(image.grid, affine)
 
 
 def test_several_frames_of_reference(tmp_path: Path) -> None:
     write_slices(tmp_path / "ct", ramp(), change=put("FrameOfReferenceUID", SERIES + ".3", (1, 2)))
     with pytest.warns(DataWarning, match="slices have 2 frames of reference"):
-        assert placed(read_image(tmp_path / "ct").grid)
+        assert is_at(read_image(tmp_path / "ct").grid)
 
 
 def test_a_gap_is_located(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_a_gap_is_located(tmp_path: Path) -> None:
         read_image(tmp_path / "ct")
 
 
-def test_close_slices_are_no_copies(tmp_path: Path) -> None:
+def test_close_slices_are_distinct(tmp_path: Path) -> None:
     def change(data: Dataset, k: int) -> None:
         data.ImagePositionPatient = text([0, 0, 30.0 * k - (29 if k == 3 else 0)])
         data.ImageOrientationPatient = text([1, 0, 0, 0, 1, 0])
@@ -239,7 +239,7 @@ def write_one(folder: Path, *removed: str, **values: Any) -> Path:
 PLACE = ("ImagePositionPatient", "ImageOrientationPatient")
 
 
-def test_one_slice_lies_where_its_header_says(tmp_path: Path) -> None:
+def test_the_position_of_one_slice(tmp_path: Path) -> None:
     image = read_image(write_one(tmp_path / "ct", SliceThickness="2.5"))
     assert image.grid.plane == Plane(33.0, 2.5)
     assert image.grid.shape == SHAPE[:2]
@@ -247,7 +247,7 @@ def test_one_slice_lies_where_its_header_says(tmp_path: Path) -> None:
     torch.testing.assert_close(image.grid.affine, torch.tensor([[-0.7, 0, 120], [0, -0.7, 80], [0, 0, 1]]).double())
 
 
-def test_a_radiograph_has_no_place(tmp_path: Path) -> None:
+def test_a_radiograph_without_a_position(tmp_path: Path) -> None:
     write_one(tmp_path / "cr", *PLACE)
     with pytest.warns(
         DataWarning, match=r"cr: no ImagePositionPatient and ImageOrientationPatient.*the first pixel is at 0, 0"
@@ -266,7 +266,7 @@ def test_a_radiograph_with_the_spacing_of_its_detector(tmp_path: Path, keyword: 
     torch.testing.assert_close(image.grid.spacing, torch.tensor([0.3, 0.2]).double())
 
 
-def test_the_calibrated_spacing_counts(tmp_path: Path) -> None:
+def test_the_calibrated_spacing_is_preferred(tmp_path: Path) -> None:
     write_one(tmp_path / "cr", *PLACE, ImagerPixelSpacing=["0.2", "0.3"])
     with pytest.warns(DataWarning) as caught:
         image = read_image(tmp_path / "cr")
@@ -274,7 +274,7 @@ def test_the_calibrated_spacing_counts(tmp_path: Path) -> None:
     torch.testing.assert_close(image.grid.spacing, torch.tensor([0.7, 0.7]).double())
 
 
-def test_a_picture_without_any_geometry(tmp_path: Path) -> None:
+def test_an_image_without_geometry(tmp_path: Path) -> None:
     write_one(tmp_path / "sc", *PLACE, "PixelSpacing")
     with pytest.warns(DataWarning) as caught:
         image = read_image(tmp_path / "sc")
@@ -282,7 +282,7 @@ def test_a_picture_without_any_geometry(tmp_path: Path) -> None:
     assert image.grid.spacing.tolist() == [1, 1]
 
 
-def test_the_shape_of_pixels_without_a_size(tmp_path: Path) -> None:
+def test_the_aspect_ratio_of_pixels_without_a_spacing(tmp_path: Path) -> None:
     write_one(tmp_path / "sc", *PLACE, "PixelSpacing", PixelAspectRatio=["3", "2"])
     with pytest.warns(DataWarning):
         image = read_image(tmp_path / "sc")
@@ -300,7 +300,7 @@ def test_an_ultrasound_region(tmp_path: Path, unit: int, spacing: list[float]) -
 
 
 @pytest.mark.parametrize("keyword", [*PLACE, "PixelSpacing"])
-def test_half_a_place_is_refused(tmp_path: Path, keyword: str) -> None:
+def test_position_without_orientation_is_refused(tmp_path: Path, keyword: str) -> None:
     write_one(tmp_path / "ct", keyword)
     with pytest.raises(DataError, match=rf"ct: expected .*{keyword}"):
         read_image(tmp_path / "ct")

@@ -1,4 +1,4 @@
-"""Values of DICOM series: every slice by its own scale, sign and bits."""
+"""Values of DICOM series: every slice with its own scaling, sign and bits."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from pydicom.dataset import Dataset
 from nephi.errors import DataError, DataWarning
 from nephi.io import read_image
 
-from .dicom_writer import COUNT, PET, SHAPE, placed, ramp, write_slices
+from .dicom_writer import COUNT, PET, SHAPE, is_at, ramp, write_slices
 
-pytestmark = pytest.mark.filterwarnings("error::nephi.errors.DataWarning")  # a test that names none has none
+pytestmark = pytest.mark.filterwarnings("error::nephi.errors.DataWarning")  # tests that expect a warning name it
 
 
 def activity(slopes: np.ndarray) -> np.ndarray:
-    """Values that are whole multiples of each slice's slope."""
+    """Return values that are whole multiples of the slope of each slice."""
     return (ramp() + 501) * slopes
 
 
@@ -40,7 +40,7 @@ def test_each_slice_has_its_slope(tmp_path: Path, slopes: np.ndarray) -> None:
     image = read_image(write_slices(tmp_path / "pet", values, slope=slopes, signed=False, storage=PET))
     assert image.data.dtype == torch.float32
     np.testing.assert_allclose(image.data.numpy(), values, rtol=1e-6)
-    assert placed(image.grid)
+    assert is_at(image.grid)
 
 
 def test_whole_slopes_stay_whole(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_fractional_intercept_of_one_slice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", [True, False])
 def test_signed_and_unsigned_slices(tmp_path: Path, first: bool) -> None:
-    """Read by the type of the first slice, 40,000 and -3 wrap."""
+    """With the type of the first slice, 40,000 and -3 would wrap around."""
     signed = [first, *[not first] * 2, *[first] * 3]
     values = np.where(np.array(signed), ramp() - 3, ramp() + 40_500)
     image = read_image(write_slices(tmp_path / "ct", values, signed=signed))
@@ -91,7 +91,7 @@ def test_large_identifiers_of_32_bits(tmp_path: Path) -> None:
     assert np.array_equal(image.data.long().numpy(), values.astype(np.int64))
 
 
-def test_a_signed_number_ends_at_its_bits(tmp_path: Path) -> None:
+def test_the_sign_is_that_of_the_stored_bits(tmp_path: Path) -> None:
     """Twelve bits in sixteen: zeros above a negative number do not make it positive."""
 
     def clear(data: Dataset, k: int) -> None:
@@ -102,7 +102,7 @@ def test_a_signed_number_ends_at_its_bits(tmp_path: Path) -> None:
     assert np.array_equal(image.data.numpy(), ramp())
 
 
-def test_an_overlay_above_the_bits_is_no_value(tmp_path: Path) -> None:
+def test_an_overlay_above_the_stored_bits_is_ignored(tmp_path: Path) -> None:
     def overlay(data: Dataset, k: int) -> None:
         data.PixelData = (np.frombuffer(data.PixelData, np.uint16) | 0x8000).tobytes()
 
@@ -112,7 +112,7 @@ def test_an_overlay_above_the_bits_is_no_value(tmp_path: Path) -> None:
 
 
 def test_a_number_below_the_high_bit(tmp_path: Path) -> None:
-    """Old files hold twelve bits at the upper end of sixteen."""
+    """Old files store twelve bits at the upper end of sixteen."""
 
     def shift(data: Dataset, k: int) -> None:
         data.HighBit = 15
@@ -146,7 +146,7 @@ def test_whole_numbers_beyond_float32_are_exact(tmp_path: Path) -> None:
     assert np.array_equal(image.data.numpy(), values)
 
 
-def test_inverted_display_is_no_inverted_value(tmp_path: Path) -> None:
+def test_values_of_an_inverted_display_are_not_inverted(tmp_path: Path) -> None:
     def invert(data: Dataset, k: int) -> None:
         data.PhotometricInterpretation = "MONOCHROME1"
 
@@ -164,12 +164,12 @@ def remove(*keywords: str, slices: range = range(COUNT)) -> object:
     return change
 
 
-def test_no_rescaling_at_all(tmp_path: Path) -> None:
+def test_no_rescaling(tmp_path: Path) -> None:
     image = read_image(write_slices(tmp_path / "mr", ramp(), change=remove("RescaleSlope", "RescaleIntercept")))
     assert np.array_equal(image.data.numpy(), ramp())
 
 
-def test_half_a_rescaling(tmp_path: Path) -> None:
+def test_a_slope_without_an_intercept(tmp_path: Path) -> None:
     write_slices(tmp_path / "ct", ramp(), intercept=-1024, change=remove("RescaleSlope"))
     with pytest.warns(DataWarning, match=r"RescaleSlope is missing in 6 of 6 slices \(000.dcm, ...\); 1 was used"):
         image = read_image(tmp_path / "ct")
@@ -185,7 +185,7 @@ def test_slices_without_rescaling_among_others(tmp_path: Path) -> None:
     assert np.array_equal(image.data[..., 2].numpy(), ramp()[..., 2] + 1024)
 
 
-@pytest.mark.filterwarnings("default::nephi.errors.DataWarning")  # pydicom has its own words about it
+@pytest.mark.filterwarnings("default::nephi.errors.DataWarning")  # pydicom warns as well
 @pytest.mark.parametrize("slope", ["0", "nan", "1e999", "1,5", "1\\2"])
 def test_no_usable_slope(tmp_path: Path, slope: str) -> None:
     def change(data: Dataset, k: int) -> None:
@@ -199,7 +199,7 @@ def test_no_usable_slope(tmp_path: Path, slope: str) -> None:
 
 
 def test_an_empty_slice_of_slope_0(tmp_path: Path) -> None:
-    """As some PET scanners write slices without a count."""
+    """Some PET scanners write slices without counts in this way."""
     values = ramp() * (np.arange(COUNT) != 2)
 
     def change(data: Dataset, k: int) -> None:
@@ -219,7 +219,7 @@ def test_an_empty_slice_of_slope_0(tmp_path: Path) -> None:
         ("HighBit", 5, "expected BitsStored and HighBit within"),
     ],
 )
-def test_what_is_no_grey_image(tmp_path: Path, keyword: str, value: object, message: str) -> None:
+def test_other_images_than_grey_are_refused(tmp_path: Path, keyword: str, value: object, message: str) -> None:
     write_slices(tmp_path / "ct", ramp(), change=lambda data, k: setattr(data, keyword, value))
     with pytest.raises(DataError, match=f"000.dcm: {message}"):
         read_image(tmp_path / "ct")

@@ -1,4 +1,4 @@
-"""Displacement fields read, in the frame that their header tells."""
+"""Read displacement fields in the frame that their header states."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ def vectors(*shape: int) -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.parametrize("dtype", ["<f4", "<f8", ">f4"])
-def test_the_intent_tells_the_frame(tmp_path: Path, dtype: str) -> None:
+def test_the_intent_gives_the_frame(tmp_path: Path, dtype: str) -> None:
     data = vectors(4, 5, 6, 1, 3).astype(dtype)
     ras = torch.from_numpy(data[:, :, :, 0].astype(np.float32))
     read = read_displacement(save(tmp_path / "a.nii.gz", data, 1006))
@@ -53,7 +53,7 @@ def test_one_slice_with_three_components_is_3d(tmp_path: Path) -> None:
         ((4, 5, 6, 1, 3), 1007, "micron", r"found the unit micron"),
     ],
 )
-def test_what_cannot_be_told_is_refused(
+def test_fields_without_frame_or_unit_are_refused(
     tmp_path: Path, shape: tuple[int, ...], intent: int, unit: str, message: str
 ) -> None:
     with pytest.raises(DataError, match=r"a\.nii: expected .*" + message):
@@ -68,13 +68,13 @@ def test_components_must_match_the_dimension(tmp_path: Path, components: int, is
         read_displacement(tmp_path / "a.mha")
 
 
-def test_integer_vectors_are_no_field(tmp_path: Path) -> None:
+def test_integer_vectors_are_refused(tmp_path: Path) -> None:
     sitk.WriteImage(sitk.Image([4, 5], sitk.sitkVectorUInt8, 2), str(tmp_path / "a.mha"))
     with pytest.raises(DataError, match="2 real components"):
         read_displacement(tmp_path / "a.mha")
 
 
-def test_nan_in_a_file_is_told_with_its_name(tmp_path: Path) -> None:
+def test_an_error_about_nan_names_the_file(tmp_path: Path) -> None:
     data = vectors(4, 5, 6, 1, 3)
     data[0, 0, 0, 0, 0] = np.nan
     with pytest.raises(DataError, match=r"a\.nii: the displacement field holds NaN"):

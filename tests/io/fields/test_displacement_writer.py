@@ -1,4 +1,4 @@
-"""Displacement fields written: streamed to NIfTI, or in one piece to ITK's formats."""
+"""Write displacement fields: slab by slab to NIfTI, or from memory to the formats of ITK."""
 
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ from nephi.transforms import DisplacementField
 
 
 def load(path: Path) -> Any:
-    """Return what nibabel finds in a file (its types are those of the base class)."""
+    """Load a file with nibabel, untyped: its types are those of the base class."""
     return nibabel.load(path)
 
 
 def smooth_field(grid: Grid) -> Tensor:
-    """Displacements of some millimetres, different along every axis; RAS."""
+    """Return displacements of some millimetres, different along every axis; RAS."""
     points = grid.voxel_centres()
     frequencies = torch.tensor([0.31, 0.17, 0.23])[: grid.dimension]
     return 4 * torch.sin(points * frequencies + points.roll(1, -1) * 0.05)
@@ -49,12 +49,12 @@ def test_round_trip(tmp_path: Path, grid: Grid, suffix: str) -> None:
     torch.testing.assert_close(back.displacement, field, rtol=0, atol=6e-4)
     torch.testing.assert_close(back.grid.affine, grid.affine, rtol=0, atol=2e-5)
     assert back.displacement.dtype == torch.float32
-    # Channels last in memory: lookups read this order without a copy.
+    # Channels last in memory: interpolation reads this order without a copy.
     assert back.displacement.permute(*reversed(range(grid.dimension)), -1).is_contiguous()
 
 
 def test_layout_of_the_nifti_file(tmp_path: Path, grid: Grid) -> None:
-    """As interop.md has it: 5-D, intent 1007, LPS components, both codes 1, millimetres."""
+    """5-D, intent 1007, LPS components, both codes 1, millimetres."""
     d, field = grid.dimension, smooth_field(grid)
     write_slabs(tmp_path / "warp.nii.gz", grid, field, list(range(grid.shape[-1])))
     image = load(tmp_path / "warp.nii.gz")
@@ -98,7 +98,7 @@ def test_rounding_step_follows_small_voxels(spacing: float) -> None:
     assert step.hex().startswith("0x1.0000000000000p")
 
 
-def test_a_missing_slice_is_told_and_nothing_is_written(tmp_path: Path, grid_3d: Grid) -> None:
+def test_a_missing_slice_is_an_error_and_no_file_is_written(tmp_path: Path, grid_3d: Grid) -> None:
     with pytest.raises(UsageError, match=r"warp\.nii\.gz: expected 6 slices, slice 2 was not written"):
         write_slabs(tmp_path / "warp.nii.gz", grid_3d, smooth_field(grid_3d), [0, 1, 3, 4, 5])
     assert list(tmp_path.iterdir()) == []
@@ -118,7 +118,9 @@ def test_an_exception_leaves_the_old_file(tmp_path: Path, grid_3d: Grid, suffix:
 @pytest.mark.parametrize(
     ("start", "stop", "shape"), [(0, 2, (7, 5, 3, 3)), (5, 7, (7, 5, 2, 3)), (0, 2, (7, 5, 2, 2)), (2, 2, (7, 5, 0, 3))]
 )
-def test_slabs_that_do_not_fit(tmp_path: Path, grid_3d: Grid, start: int, stop: int, shape: tuple[int, ...]) -> None:
+def test_slabs_of_wrong_shape_or_range_are_refused(
+    tmp_path: Path, grid_3d: Grid, start: int, stop: int, shape: tuple[int, ...]
+) -> None:
     with (
         pytest.raises(UsageError, match=rf"slices {start}:{stop} of 6"),
         DisplacementWriter(tmp_path / "a.nii", grid_3d) as writer,
@@ -133,7 +135,7 @@ def test_nan_is_refused(tmp_path: Path, grid_3d: Grid) -> None:
         write_slabs(tmp_path / "a.nii", grid_3d, field, list(range(6)))
 
 
-def test_shear_is_refused_before_the_work(tmp_path: Path, sheared_grid: Grid) -> None:
+def test_shear_is_refused_at_construction(tmp_path: Path, sheared_grid: Grid) -> None:
     with pytest.raises(DataError, match="expected perpendicular axes for a displacement field"):
         DisplacementWriter(tmp_path / "a.nii", sheared_grid)
     with pytest.raises(DataError, match="expected perpendicular axes for a displacement field"):
@@ -154,7 +156,7 @@ def test_equal_fields_give_equal_bytes(tmp_path: Path, monkeypatch: pytest.Monke
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
 
 
-def test_a_graph_may_hang_on_the_displacement(tmp_path: Path, grid_3d: Grid) -> None:
+def test_displacements_that_require_gradients(tmp_path: Path, grid_3d: Grid) -> None:
     given = smooth_field(grid_3d).requires_grad_()
     before = given.detach().clone()
     with DisplacementWriter(tmp_path / "a.nii", grid_3d) as writer:

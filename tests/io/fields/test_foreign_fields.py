@@ -1,4 +1,4 @@
-"""Fields of SPM and NiftyReg: the header's intent name states what their vectors are."""
+"""Fields of SPM and NiftyReg, whose intent name states the meaning of the vectors."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def save(
 
 
 def moved(points: torch.Tensor) -> torch.Tensor:
-    """A smooth map with an affine part, far from the identity."""
+    """Apply a smooth map with an affine part, far from the identity."""
     return points * 1.05 + torch.sin(points.flip(-1) / 20) * 3 + torch.arange(points.shape[-1]) * 4 - 7
 
 
@@ -71,7 +71,9 @@ def moved(points: torch.Tensor) -> torch.Tensor:
         ("NREG_TRANS", 1, False),
     ],
 )
-def test_the_intent_name_decides(tmp_path: Path, grid: Grid, name: str, kind: int, positions: bool) -> None:
+def test_the_intent_name_gives_the_convention(
+    tmp_path: Path, grid: Grid, name: str, kind: int, positions: bool
+) -> None:
     centres = grid.voxel_centres().double()
     vectors = moved(centres) - (0 if positions else centres)
     read = read_foreign_transform(save(tmp_path / "y.nii", grid, vectors, name, kind))
@@ -81,7 +83,7 @@ def test_the_intent_name_decides(tmp_path: Path, grid: Grid, name: str, kind: in
 
 
 @pytest.mark.parametrize("name", ["spm", "niftyreg"])
-def test_beyond_the_grid_the_nearest_displacement_holds(tmp_path: Path, grid_3d: Grid, name: str) -> None:
+def test_outside_of_the_grid_the_nearest_displacement_is_used(tmp_path: Path, grid_3d: Grid, name: str) -> None:
     path = save(
         tmp_path / "y.nii.gz",
         grid_3d,
@@ -93,8 +95,8 @@ def test_beyond_the_grid_the_nearest_displacement_holds(tmp_path: Path, grid_3d:
     torch.testing.assert_close(read(beyond) - beyond, read(corner) - corner)
 
 
-def test_positions_named_by_the_user(tmp_path: Path, grid_3d: Grid) -> None:
-    """As MRtrix writes its warps: 4-D, without an intent."""
+def test_positions_by_the_users_convention(tmp_path: Path, grid_3d: Grid) -> None:
+    """MRtrix writes warps as 4-D, without an intent."""
     centres = grid_3d.voxel_centres().double()
     image: Any = nibabel.load(save(tmp_path / "u.nii", grid_3d, moved(centres), code=0))
     path = tmp_path / "warp.nii"
@@ -105,7 +107,7 @@ def test_positions_named_by_the_user(tmp_path: Path, grid_3d: Grid) -> None:
     torch.testing.assert_close(read(centres), moved(centres), rtol=0, atol=1e-4)
 
 
-def test_undefined_voxels_move_as_the_nearest(tmp_path: Path, grid_3d: Grid) -> None:
+def test_undefined_voxels_get_the_nearest_displacement(tmp_path: Path, grid_3d: Grid) -> None:
     centres = grid_3d.voxel_centres().double()
     vectors = moved(centres)
     vectors[:2, :, :] = float("nan")
@@ -175,7 +177,7 @@ def test_velocities_are_refused(
         read_foreign_transform(path, FieldConvention(named) if named else None)
 
 
-def test_a_name_that_contradicts_the_header(tmp_path: Path, grid_3d: Grid) -> None:
+def test_a_convention_that_contradicts_the_header(tmp_path: Path, grid_3d: Grid) -> None:
     vectors = torch.ones(*grid_3d.shape, 3, dtype=torch.float64)
     path = save(tmp_path / "y.nii", grid_3d, vectors, "Mapping")
     with pytest.warns(DataWarning, match=r"y\.nii: .*'Mapping' in the header means positions of SPM; read as itk"):
@@ -185,7 +187,7 @@ def test_a_name_that_contradicts_the_header(tmp_path: Path, grid_3d: Grid) -> No
         read_displacement(path, FieldConvention("niftyreg"))
 
 
-def test_unknown_names_are_warned_of(tmp_path: Path, grid_3d: Grid) -> None:
+def test_unknown_intent_names_give_a_warning(tmp_path: Path, grid_3d: Grid) -> None:
     vectors = torch.ones(*grid_3d.shape, 3, dtype=torch.float64)
     path = save(tmp_path / "u.nii", grid_3d, vectors, "SOMETHING")
     with pytest.warns(DataWarning, match=r"u\.nii: unknown intent name 'SOMETHING' .* as LPS displacements in mm"):
@@ -197,7 +199,7 @@ def test_unknown_names_are_warned_of(tmp_path: Path, grid_3d: Grid) -> None:
 
 @pytest.mark.parametrize("code", [1006, 1007])
 @pytest.mark.parametrize("frame", ["ras", "lps"])
-def test_positions_without_a_name_are_warned_of(tmp_path: Path, grid: Grid, code: int, frame: str) -> None:
+def test_positions_read_as_displacements_give_a_warning(tmp_path: Path, grid: Grid, code: int, frame: str) -> None:
     positions = moved(grid.voxel_centres().double())
     path = save(tmp_path / "u.nii", grid, positions if frame == "ras" else flip_points(positions), code=code)
     with pytest.warns(DataWarning, match=r"u\.nii: read as displacements, but the vectors look like positions"):
@@ -207,7 +209,7 @@ def test_positions_without_a_name_are_warned_of(tmp_path: Path, grid: Grid, code
 
 
 @pytest.mark.parametrize("name", ["spm", "itk", "slicer", "niftyreg"])
-def test_other_units_are_refused_under_any_name(tmp_path: Path, grid_3d: Grid, name: str) -> None:
+def test_other_units_are_refused_for_any_convention(tmp_path: Path, grid_3d: Grid, name: str) -> None:
     path = save(tmp_path / "u.nii", grid_3d, torch.zeros(*grid_3d.shape, 3), "NREG_TRANS", unit="micron")
     with pytest.raises(DataError, match="found the unit micron"):
         read_displacement(path, FieldConvention(name))
@@ -215,15 +217,15 @@ def test_other_units_are_refused_under_any_name(tmp_path: Path, grid_3d: Grid, n
 
 @pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
 @pytest.mark.parametrize("name", ["itk", "greedy", "slicer", "spm", "learn2reg", "fsl"])
-def test_a_named_convention_counts_in_files_of_itk(tmp_path: Path, grid_3d: Grid, suffix: str, name: str) -> None:
+def test_the_users_convention_applies_to_files_of_itk(tmp_path: Path, grid_3d: Grid, suffix: str, name: str) -> None:
     """The same vectors as in NIfTI, written by ITK."""
     centres = grid_3d.voxel_centres().double()
     vectors = moved(centres) if name == "spm" else moved(centres) - centres
     nifti = save(tmp_path / "a.nii", grid_3d, vectors, code=0)
     path = tmp_path / f"a{suffix}"
-    foreign = sitk.GetImageFromArray(vectors.float().permute(2, 1, 0, 3).contiguous().numpy(), isVector=True)
-    set_geometry(foreign, grid_3d)
-    sitk.WriteImage(foreign, str(path))
+    itk_image = sitk.GetImageFromArray(vectors.float().permute(2, 1, 0, 3).contiguous().numpy(), isVector=True)
+    set_geometry(itk_image, grid_3d)
+    sitk.WriteImage(itk_image, str(path))
     ours, expected = (read_displacement(file, FieldConvention(name)) for file in (path, nifti))
     assert type(ours) is type(expected)
     torch.testing.assert_close(ours.displacement, expected.displacement, rtol=0, atol=1e-4)
@@ -235,7 +237,7 @@ def test_a_named_convention_counts_in_files_of_itk(tmp_path: Path, grid_3d: Grid
 
 @pytest.mark.parametrize("suffix", [".img", ".hdr"])
 def test_fields_in_pairs_of_files(tmp_path: Path, grid_3d: Grid, suffix: str) -> None:
-    """As SPM writes y_*.img."""
+    """SPM writes y_*.img in pairs."""
     centres = grid_3d.voxel_centres().double()
     whole: Any = nibabel.load(save(tmp_path / "whole.nii", grid_3d, moved(centres), "Mapping"))
     pair = nibabel.Nifti1Pair(np.asanyarray(whole.dataobj), whole.affine, whole.header)
@@ -246,7 +248,7 @@ def test_fields_in_pairs_of_files(tmp_path: Path, grid_3d: Grid, suffix: str) ->
 
 
 @pytest.mark.parametrize("name", ["Mapping", "NREG_TRANS", ""])
-def test_displacements_in_the_place_of_positions_are_warned_of(tmp_path: Path, grid: Grid, name: str) -> None:
+def test_displacements_read_as_positions_give_a_warning(tmp_path: Path, grid: Grid, name: str) -> None:
     centres = grid.voxel_centres().double()
     path = save(tmp_path / "y.nii", grid, moved(centres) - centres, name)
     with pytest.warns(DataWarning, match=r"y\.nii: read as positions, but the vectors look like displacements"):
@@ -268,7 +270,7 @@ def test_absolute_warps_of_fsl_are_refused(tmp_path: Path, grid_3d: Grid) -> Non
 
 @pytest.mark.parametrize("named", [None, FieldConvention("fsl"), FieldConvention("itk")])
 @pytest.mark.parametrize("code", [2007, 2008, 2009, 2016, 2017])
-def test_spline_coefficients_of_fsl_are_no_field(
+def test_spline_coefficients_of_fsl_are_refused(
     tmp_path: Path, grid_3d: Grid, code: int, named: FieldConvention | None
 ) -> None:
     path = save(tmp_path / "c.nii", grid_3d, torch.zeros(*grid_3d.shape, 3), code=code)

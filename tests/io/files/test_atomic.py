@@ -1,4 +1,4 @@
-"""Files appear whole or not at all."""
+"""Files are written complete or not at all."""
 
 from pathlib import Path
 
@@ -34,20 +34,20 @@ def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path, error
     assert names(tmp_path) == ["result.txt"]
 
 
-def test_second_files_come_along(tmp_path: Path) -> None:
+def test_second_files_are_moved_with_the_first(tmp_path: Path) -> None:
     with replacing(tmp_path / "a.mhd") as temporary:
         temporary.write_text("header")
         temporary.with_suffix(".raw").write_text("voxels")
     assert names(tmp_path) == ["a.mhd", "a.raw"]
 
 
-def test_files_have_the_rights_of_ordinary_ones(tmp_path: Path) -> None:
+def test_files_have_default_permissions(tmp_path: Path) -> None:
     (tmp_path / "ordinary").write_text("x")
     write_text(tmp_path / "ours", "x")
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
+def test_a_link_is_kept_and_its_target_replaced(tmp_path: Path) -> None:
     (tmp_path / "real").write_text("old")
     (tmp_path / "link").symlink_to("real")
     write_text(tmp_path / "link", "new")
@@ -62,7 +62,7 @@ def test_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named() -> None:
     with pytest.raises(DataError, match=r"^/proc/a\.txt: cannot write into the folder /proc"):
-        write_text("/proc/a.txt", "x")  # even root may not
+        write_text("/proc/a.txt", "x")  # not writable, even for root
 
 
 def test_a_file_as_folder_is_named(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_block_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_link_to_a_file_of_another_suffix(tmp_path: Path) -> None:
-    """As in stores that name files by their content."""
+    """As in stores that name files by a hash."""
     (tmp_path / "link.mhd").symlink_to("blob")
     with replacing(tmp_path / "link.mhd") as temporary:
         temporary.write_text("header")

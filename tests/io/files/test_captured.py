@@ -1,4 +1,4 @@
-"""What libraries print is captured; what Python prints meanwhile is not."""
+"""Output of libraries is captured; output of Python is not."""
 
 import ctypes
 import os
@@ -50,7 +50,7 @@ def test_captures_nest_and_end_with_an_exception(capfd: pytest.CaptureFixture[st
     assert capfd.readouterr().err == "after\n"
 
 
-def test_descriptors_are_given_back() -> None:
+def test_descriptors_are_restored() -> None:
     before = len(os.listdir("/dev/fd"))
     for _ in range(20):
         with captured_output():
@@ -73,7 +73,7 @@ def test_one_capture_at_a_time() -> None:
     assert entered.is_set()
 
 
-def test_a_flood_is_cut() -> None:
+def test_long_output_is_truncated() -> None:
     with captured_output() as lines:
         for _ in range(300):
             print_as_a_library("x" * 999 + "\n")
@@ -113,7 +113,7 @@ def run(code: str, redirect: str = "") -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_python_goes_on_printing() -> None:
+def test_python_prints_during_a_capture() -> None:
     done = run(PYTHON)
     assert done.stderr == "from python\nfrom a thread\n"
     assert done.stdout == "to stdout\ncaptured ['library']\n"

@@ -1,4 +1,4 @@
-"""Sets of files: all old or all new, whenever the process is killed."""
+"""Sets of files are all old or all new, at whichever step the process is killed."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ def kill_at_each_step(root: Path, number: int) -> dict[Path, int]:
     return {root / str(step) / "out": code for step, code in codes.items()}
 
 
-def test_a_missing_folder_appears_whole(tmp_path: Path) -> None:
+def test_a_missing_folder_appears_with_all_files(tmp_path: Path) -> None:
     for folder, code in kill_at_each_step(tmp_path, signal.SIGKILL).items():
         assert code in (-signal.SIGKILL, 0)
         assert not folder.exists() or contents(folder) == NEW
@@ -66,7 +66,7 @@ def test_old_and_new_files_are_never_mixed(tmp_path: Path) -> None:
 
 
 def test_links_are_written_through_whenever_killed(tmp_path: Path) -> None:
-    """The target lies in a folder of its own, so that every step has one of its own, too: links are relative."""
+    """The target is in a separate folder per step, because links are relative."""
     before = write(tmp_path / "before", {"a": "old", "seal": "old"})
     write(before / "elsewhere", {"b": "old"})
     (before / "b").symlink_to("elsewhere/b")
@@ -108,7 +108,7 @@ def test_a_failed_rename_puts_the_old_files_back(tmp_path: Path, monkeypatch: py
     assert contents(folder) == OLD and len(list(folder.iterdir())) == len(OLD)
 
 
-def test_temporary_folders_of_live_and_foreign_processes_stay(tmp_path: Path) -> None:
+def test_temporary_folders_of_running_and_other_processes_are_kept(tmp_path: Path) -> None:
     with temporary_folder(tmp_path) as live:
         host, boot, *rest = live.name.removeprefix(".nephi-").split("-")
         foreign = tmp_path / "-".join([".nephi-0123456789ab", boot, *rest])
@@ -134,7 +134,7 @@ def test_a_link_named_like_a_temporary_folder_is_not_followed(tmp_path: Path) ->
 
 
 def test_two_files_of_one_image_are_replaced_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The header that names the voxels comes last."""
+    """The header, which names the voxel file, is moved last."""
     write(tmp_path, {})
     for name in ("i.mhd", "i.raw"):
         (tmp_path / name).write_text("old")
@@ -152,7 +152,7 @@ def test_two_files_of_one_image_are_replaced_together(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("target", ["there", "missing"])
-def test_a_folder_that_is_a_link_stays_one(target: str, tmp_path: Path) -> None:
+def test_a_folder_that_is_a_link_is_kept(target: str, tmp_path: Path) -> None:
     write(tmp_path / "there", {})
     (tmp_path / "out").symlink_to(target)
     with replacing_files(tmp_path / "out", NAMES) as work:
@@ -160,8 +160,8 @@ def test_a_folder_that_is_a_link_stays_one(target: str, tmp_path: Path) -> None:
     assert (tmp_path / "out").is_symlink() and contents(tmp_path / target) == NEW
 
 
-def test_links_that_lead_nowhere(tmp_path: Path) -> None:
-    """A missing file is made, a missing folder (an unmounted disk) is not, and circles are named."""
+def test_broken_links(tmp_path: Path) -> None:
+    """A missing file is created, a missing folder (an unmounted disk) is not, and a cycle is an error."""
     (tmp_path / "missing").symlink_to("later")
     with replacing(tmp_path / "missing") as temporary:
         temporary.write_text("x")
@@ -182,7 +182,7 @@ def test_links_that_lead_nowhere(tmp_path: Path) -> None:
     assert os.readlink(tmp_path / "circle") == "circle"
 
 
-def test_a_new_folder_has_the_rights_of_ordinary_ones(tmp_path: Path) -> None:
+def test_a_new_folder_has_default_permissions(tmp_path: Path) -> None:
     (tmp_path / "ordinary").mkdir()
     with replacing_files(tmp_path / "out", NAMES) as work:
         write(work, NEW)
@@ -190,7 +190,7 @@ def test_a_new_folder_has_the_rights_of_ordinary_ones(tmp_path: Path) -> None:
 
 
 def test_commits_into_one_folder_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two registrations into one folder do not mix their files."""
+    """Files of two registrations into one folder are not mixed."""
     fcntl = pytest.importorskip("fcntl")
     folder, rename, refused = write(tmp_path / "out", OLD), os.replace, []
 

@@ -1,4 +1,4 @@
-"""ITK's warnings are heard, not printed, and never by two threads at once."""
+"""Warnings of ITK are collected, not printed, by one thread at a time."""
 
 import threading
 from pathlib import Path
@@ -25,7 +25,7 @@ def provoke(folder: Path) -> None:
     sitk.ReadTransform(str(folder / "twice.tfm"))
 
 
-def test_warnings_are_collected_while_it_lasts(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_warnings_are_collected_inside_the_block(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with itk_warnings() as outer:
         with itk_warnings() as inner:
             provoke(tmp_path)
@@ -38,7 +38,7 @@ def test_warnings_are_collected_while_it_lasts(tmp_path: Path, capfd: pytest.Cap
     assert "more than one transform" in capfd.readouterr().err
 
 
-def test_an_exception_ends_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_exception_ends_the_collection(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(KeyboardInterrupt), itk_warnings():
         raise KeyboardInterrupt
     provoke(tmp_path)
@@ -46,7 +46,7 @@ def test_an_exception_ends_it(tmp_path: Path, capfd: pytest.CaptureFixture[str])
 
 
 def test_threads_wait_for_each_other() -> None:
-    """Set and restored out of order, ITK's one logger would point to nowhere and the process would crash."""
+    """If threads restored it out of order, ITK's global logger would be a dangling pointer and crash the process."""
     entered = threading.Event()
 
     def other() -> None:

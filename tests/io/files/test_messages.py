@@ -1,4 +1,4 @@
-"""Messages of libraries: damage is an error, the rest a warning, and nothing reaches the terminal."""
+"""Messages of libraries: damage is an error, others are warnings, and nothing is printed."""
 
 import logging
 import os
@@ -55,7 +55,7 @@ def test_warnings_are_one_line_each() -> None:
     assert [str(w.message) for w in caught] == ["f.dcm: a b\\x1b[31m", "f.dcm: 0", "f.dcm: 1", "f.dcm: 2", "f.dcm: 3"]
 
 
-def test_what_is_printed_decides(capfd: pytest.CaptureFixture[str]) -> None:
+def test_printed_messages_become_errors_or_warnings(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.warns(DataWarning, match="a.x: odd but fine"), itk_reading("a.x", "a file") as messages:
         os.write(1, b"odd but fine\n")
     assert messages == ["odd but fine"]
@@ -90,8 +90,8 @@ def test_damaged_pictures_print_nothing(tmp_path: Path, capfd: pytest.CaptureFix
     sitk.WriteImage(sitk.GetImageFromArray(noise), str(path))
     whole = path.read_bytes()
     refused = 0
-    for place in range(0, len(whole), 17):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+    for position in range(0, len(whole), 17):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 16]) + whole[position + 1 :])
         with warnings.catch_warnings(record=True, action="always") as caught:
             try:
                 read_image(path)

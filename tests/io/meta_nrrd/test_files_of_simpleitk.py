@@ -11,13 +11,13 @@ from nephi.geometry import Grid
 from nephi.io import read_image
 from nephi.io.frames import flip_matrix
 
-from .itk_placement import placed_as_itk_does
+from .itk_placement import require_itk_placement
 
 
 @pytest.mark.parametrize("suffix", ["mha", "mhd", "nrrd", "nhdr"])
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("kind", ["UInt8", "Int8", "Int16", "UInt16", "Int32", "UInt32", "Int64", "Float32", "Float64"])
-def test_they_are_read_exactly(tmp_path: Path, grid: Grid, suffix: str, compressed: bool, kind: str) -> None:
+def test_values_and_grid_are_exact(tmp_path: Path, grid: Grid, suffix: str, compressed: bool, kind: str) -> None:
     d, path = grid.dimension, tmp_path / f"a.{suffix}"
     voxels = sitk.GetImageFromArray(np.arange(grid.size).reshape(grid.shape[::-1]) % 120)
     image = sitk.Cast(voxels, getattr(sitk, f"sitk{kind}"))
@@ -26,6 +26,6 @@ def test_they_are_read_exactly(tmp_path: Path, grid: Grid, suffix: str, compress
     image.SetSpacing(grid.spacing.tolist())
     image.SetDirection((lps[:d, :d] / grid.spacing).reshape(-1).tolist())
     sitk.WriteImage(image, str(path), useCompression=compressed)
-    placed_as_itk_does(path)
+    require_itk_placement(path)
     torch.testing.assert_close(read_image(path).grid.affine, grid.affine)
     assert read_image(path).warnings == ()

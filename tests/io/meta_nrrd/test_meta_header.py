@@ -1,4 +1,4 @@
-"""MetaImage headers: placed and read as SimpleITK does, or refused before anything is read."""
+"""MetaImage headers: grid and values as in SimpleITK, and errors for invalid headers."""
 
 import gzip
 import os
@@ -14,7 +14,7 @@ import torch
 from nephi.errors import DataError, DataWarning
 from nephi.io import image_grid, read_displacement, read_grid, read_image
 
-from .itk_placement import placed_as_itk_does
+from .itk_placement import require_itk_placement
 
 HEADER = {
     "ObjectType": "Image",
@@ -64,7 +64,7 @@ def write(path: Path, data: bytes | None = None, file: str = "LOCAL", **fields: 
     ],
 )
 def test_as_simpleitk(tmp_path: Path, fields: dict[str, str | None]) -> None:
-    placed_as_itk_does(write(tmp_path / "a.mha", **fields))
+    require_itk_placement(write(tmp_path / "a.mha", **fields))
     assert read_image(tmp_path / "a.mha").warnings == ()
 
 
@@ -87,22 +87,22 @@ def test_as_simpleitk(tmp_path: Path, fields: dict[str, str | None]) -> None:
         ({"TransformMatrix": "-1 0 0 0 -1 0 0 0 1", "AnatomicalOrientation": "RAI"}, "AnatomicalOrientation RAI"),
     ],
 )
-def test_open_or_contradicting_headers_are_settled_as_by_itk(
+def test_incomplete_and_contradicting_headers_are_read_as_by_itk(
     tmp_path: Path, fields: dict[str, str | None], match: str
 ) -> None:
     path = write(tmp_path / "a.mha", **fields)
     with pytest.warns(DataWarning, match=match):
-        placed_as_itk_does(path)
+        require_itk_placement(path)
 
 
-def test_a_field_given_twice(tmp_path: Path) -> None:
+def test_a_repeated_field(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mha", ElementSpacing="1 1 1\nElementSpacing = 2 2 2")
     with pytest.warns(DataWarning, match="ElementSpacing twice"):
-        placed_as_itk_does(path)
+        require_itk_placement(path)
 
 
 @pytest.mark.parametrize("data", ["text", "zlib", "gzip", "part", "files", "numbers", "renamed"])
-def test_where_the_voxels_are(tmp_path: Path, data: str) -> None:
+def test_data_files_and_offsets(tmp_path: Path, data: str) -> None:
     path, raw = tmp_path / "a.mhd", VOXELS.tobytes()
     match data:
         case "text":
@@ -131,7 +131,7 @@ def test_where_the_voxels_are(tmp_path: Path, data: str) -> None:
             (tmp_path / "v.raw.gz").write_bytes(gzip.compress(raw))
     np.testing.assert_array_equal(read_image(path).data.numpy(), VOXELS.reshape(4, 3, 2).T)
     if data not in ("gzip", "renamed"):  # ITK 5.4 takes the length of gzip data from elsewhere
-        placed_as_itk_does(path)
+        require_itk_placement(path)
 
 
 @pytest.mark.parametrize("order", ["True", "False"])
@@ -152,15 +152,15 @@ def test_vectors(tmp_path: Path, d: int, order: str) -> None:
         BinaryDataByteOrderMSB=order,
     )
     field = read_displacement(path)
-    foreign = sitk.ReadImage(str(path))
+    itk_image = sitk.ReadImage(str(path))
     index = (1, 2, 3)[:d]
     flip = np.array([-1, -1, 1])[:d]
-    np.testing.assert_allclose(field.displacement[index].numpy(), np.array(foreign.GetPixel(index)) * flip)
-    place = torch.tensor(foreign.TransformIndexToPhysicalPoint(index)).double() * torch.from_numpy(flip)
+    np.testing.assert_allclose(field.displacement[index].numpy(), np.array(itk_image.GetPixel(index)) * flip)
+    place = torch.tensor(itk_image.TransformIndexToPhysicalPoint(index)).double() * torch.from_numpy(flip)
     torch.testing.assert_close(field.grid.voxel_to_world_points(torch.tensor(index).double()), place)
 
 
-def test_whole_numbers_that_torch_cannot_hold(tmp_path: Path) -> None:
+def test_whole_numbers_that_torch_cannot_represent(tmp_path: Path) -> None:
     data = np.full(24, 2**63, dtype="<u8").tobytes()
     with pytest.raises(DataError, match=r"a\.mha: "):
         read_image(write(tmp_path / "a.mha", data, ElementType="MET_ULONG_LONG"))
@@ -173,7 +173,7 @@ def test_one_volume_of_a_series_is_a_volume(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["mha", "nrrd"])
 def test_a_series_has_a_grid(tmp_path: Path, suffix: str) -> None:
-    """What results lie on may be a series; an image may not."""
+    """`read_grid` accepts a series, `read_image` does not."""
     path = tmp_path / f"a.{suffix}"
     sitk.WriteImage(sitk.JoinSeries([sitk.GetImageFromArray(VOXELS.reshape(4, 3, 2))] * 5), str(path))
     assert read_grid(path).shape == (2, 3, 4)
@@ -208,7 +208,7 @@ def test_uncompressed_data_of_another_length(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected 48 bytes of voxels, found 46; the file is incomplete"):
         read_image(write(tmp_path / "a.mha", bytes(46)))
     with pytest.warns(DataWarning, match="3 bytes after the voxels"):
-        placed_as_itk_does(write(tmp_path / "a.mha", VOXELS.tobytes() + b"abc"))
+        require_itk_placement(write(tmp_path / "a.mha", VOXELS.tobytes() + b"abc"))
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_damaged_headers_are_refused(tmp_path: Path, fields: dict[str, str]) -> 
         *("v\x1b[31m.raw", "v" * 300, "LIST", "LIST 7", "LIST -1", "v%d.raw 1 1000000000 1", "v%d.raw 1 4 0"),
     ],
 )
-def test_names_of_data_files_that_are_not_followed(tmp_path: Path, name: str) -> None:
+def test_names_of_data_files_that_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "in").mkdir()
     folder = tmp_path / "in"
     for place in (tmp_path, folder):
@@ -268,15 +268,15 @@ def test_names_of_data_files_that_are_not_followed(tmp_path: Path, name: str) ->
         read_image(write(folder / "a.mhd", b"", name))
 
 
-def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
+def test_a_link_to_a_data_file_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "here").mkdir()
     (tmp_path / "elsewhere" / "v.raw").write_bytes(VOXELS.tobytes())
     (tmp_path / "here" / "v.raw").symlink_to(tmp_path / "elsewhere" / "v.raw")
-    placed_as_itk_does(write(tmp_path / "here" / "a.mhd", b"", "v.raw"))
+    require_itk_placement(write(tmp_path / "here" / "a.mhd", b"", "v.raw"))
 
 
-def test_many_fields_given_twice_take_no_time(tmp_path: Path) -> None:
+def test_many_repeated_fields_take_linear_time(tmp_path: Path) -> None:
     other = "\n".join(f"Comment = {number}\nField{number} = 1\nField{number} = 2" for number in range(20_000))
     path = write(tmp_path / "a.mha", ElementSpacing=f"1 1 1\n{other}")
     begun = time.process_time()

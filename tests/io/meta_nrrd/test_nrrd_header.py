@@ -1,4 +1,4 @@
-"""NRRD headers: placed and read as SimpleITK does, or refused before anything is read."""
+"""NRRD headers: grid and values as in SimpleITK, and errors for invalid headers."""
 
 import bz2
 import contextlib
@@ -15,7 +15,7 @@ import torch
 from nephi.errors import DataError, DataWarning
 from nephi.io import read_displacement, read_grid, read_image
 
-from .itk_placement import placed_as_itk_does
+from .itk_placement import require_itk_placement
 
 HEADER = {
     "type": "short",
@@ -61,7 +61,7 @@ def write(path: Path, data: bytes | None = None, **fields: str | None) -> Path:
     ],
 )
 def test_as_simpleitk(tmp_path: Path, fields: dict[str, str | None]) -> None:
-    placed_as_itk_does(write(tmp_path / "a.nrrd", **fields))
+    require_itk_placement(write(tmp_path / "a.nrrd", **fields))
     assert read_image(tmp_path / "a.nrrd").warnings == ()
 
 
@@ -81,22 +81,22 @@ def test_as_simpleitk(tmp_path: Path, fields: dict[str, str | None]) -> None:
         ({"space_units": '"um" "um" "um"'}, "space units um; its numbers are read as mm"),
     ],
 )
-def test_open_headers_are_settled_as_by_itk(tmp_path: Path, fields: dict[str, str | None], match: str) -> None:
+def test_incomplete_headers_are_read_as_by_itk(tmp_path: Path, fields: dict[str, str | None], match: str) -> None:
     with pytest.warns(DataWarning, match=match):
-        placed_as_itk_does(write(tmp_path / "a.nrrd", **fields))
+        require_itk_placement(write(tmp_path / "a.nrrd", **fields))
 
 
 def test_a_frame_of_three_dimensions_without_a_name(tmp_path: Path) -> None:
     path = write(tmp_path / "a.nrrd")
     path.write_bytes(path.read_bytes().replace(b"space: left-posterior-superior", b"space dimension: 3"))
     with pytest.warns(DataWarning, match="read as LPS"):
-        placed_as_itk_does(path)
+        require_itk_placement(path)
 
 
 @pytest.mark.parametrize(
     "case", ["gzip", "bzip2", "members", "text", "hex", "skip", "skip in gzip", "end", "lines", "CRLF"]
 )
-def test_where_attached_voxels_are(tmp_path: Path, case: str) -> None:
+def test_attached_voxels(tmp_path: Path, case: str) -> None:
     path, raw = tmp_path / "a.nrrd", VOXELS.tobytes()
     match case:
         case "gzip":
@@ -123,11 +123,11 @@ def test_where_attached_voxels_are(tmp_path: Path, case: str) -> None:
             path.write_bytes(header.replace(b"\n", b"\r\n") + b"\r\n\r\n" + data)
     np.testing.assert_array_equal(read_image(path).data.numpy(), VOXELS.reshape(4, 3, 2).T)
     if case != "bzip2":  # ITK is built without
-        placed_as_itk_does(path)
+        require_itk_placement(path)
 
 
 @pytest.mark.parametrize("case", ["one", "list", "list of lines", "pattern", "slabs", "backwards"])
-def test_where_detached_voxels_are(tmp_path: Path, case: str) -> None:
+def test_detached_voxels(tmp_path: Path, case: str) -> None:
     path, raw = tmp_path / "a.nhdr", VOXELS.tobytes()
     match case:
         case "one":
@@ -151,12 +151,12 @@ def test_where_detached_voxels_are(tmp_path: Path, case: str) -> None:
             for index in range(2):
                 (tmp_path / f"z{index}.raw").write_bytes(raw[index * 24 : index * 24 + 24])
     path.write_bytes(path.read_bytes().removesuffix(b"\n"))  # ITK takes an empty line for a name
-    placed_as_itk_does(path)
+    require_itk_placement(path)
 
 
 @pytest.mark.parametrize("axis", [0, 2, 3])
 def test_vectors(tmp_path: Path, axis: int) -> None:
-    """A displacement field, its components on any axis of the file."""
+    """A displacement field with its components on any axis of the file."""
     sizes, kinds = ["2", "3", "4"], ["domain"] * 3
     directions = ["(0.9,1.2,0)", "(0,0,0.75)", "(2.4,-1.8,0)"]
     for words, word in ((sizes, "3"), (kinds, "vector"), (directions, "none")):
@@ -172,16 +172,16 @@ def test_vectors(tmp_path: Path, axis: int) -> None:
         space_directions=" ".join(directions),
         space="RAS",
     )
-    field, foreign, index = read_displacement(path), sitk.ReadImage(str(path)), (1, 2, 3)
+    field, itk_image, index = read_displacement(path), sitk.ReadImage(str(path)), (1, 2, 3)
     flip = np.array([-1, -1, 1])
-    np.testing.assert_allclose(field.displacement[index].numpy(), np.array(foreign.GetPixel(index)) * flip)
-    place = torch.tensor(foreign.TransformIndexToPhysicalPoint(index), dtype=torch.float64) * torch.from_numpy(flip)
+    np.testing.assert_allclose(field.displacement[index].numpy(), np.array(itk_image.GetPixel(index)) * flip)
+    place = torch.tensor(itk_image.TransformIndexToPhysicalPoint(index), dtype=torch.float64) * torch.from_numpy(flip)
     torch.testing.assert_close(field.grid.voxel_to_world_points(torch.tensor(index).double()), place)
 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_series(tmp_path: Path, first: bool) -> None:
-    """Three axes of space and one of time, as 3-D Slicer has them; one volume alone is an image."""
+    """Three axes of space and one of time, as in 3-D Slicer; a single volume is an image."""
     sizes, directions, kinds = ["2", "3", "4"], HEADER["space directions"].split(), ["domain"] * 3
     for count in (1, 2):
         place = 0 if first else 3
@@ -200,7 +200,7 @@ def test_series(tmp_path: Path, first: bool) -> None:
                 read_image(path)
 
 
-def test_vectors_whose_header_names_no_kinds(tmp_path: Path) -> None:
+def test_vectors_without_kinds(tmp_path: Path) -> None:
     write(
         tmp_path / "a.nrrd",
         np.arange(72, dtype="<f4").tobytes(),
@@ -221,7 +221,7 @@ def test_vectors_whose_header_names_no_kinds(tmp_path: Path) -> None:
     [("right-anterior-superior", True), ("LAS", True), ("left-posterior-superior", False)],
 )
 def test_vectors_in_a_space_that_is_not_lps(tmp_path: Path, space: str, warned: bool) -> None:
-    """ITK places the voxels by the space and leaves the vectors as they are."""
+    """ITK applies the space to positions, and not to vectors."""
     path = write(
         tmp_path / "a.nrrd",
         np.arange(72, dtype="<f4").tobytes(),
@@ -262,12 +262,12 @@ def test_every_flipped_bit_in_compressed_voxels_is_found(tmp_path: Path, encodin
         np.testing.assert_array_equal(data.numpy(), VOXELS.reshape(4, 3, 2).T)
 
 
-def test_what_follows_compressed_voxels(tmp_path: Path) -> None:
+def test_bytes_after_compressed_voxels(tmp_path: Path) -> None:
     with pytest.warns(DataWarning, match="5 bytes after the complete"):
-        placed_as_itk_does(write(tmp_path / "a.nrrd", gzip.compress(VOXELS.tobytes()) + b"trail", encoding="gzip"))
+        require_itk_placement(write(tmp_path / "a.nrrd", gzip.compress(VOXELS.tobytes()) + b"trail", encoding="gzip"))
 
 
-def test_a_bomb_is_refused_before_memory_is_allocated(tmp_path: Path) -> None:
+def test_a_decompression_bomb_is_refused_before_memory_is_allocated(tmp_path: Path) -> None:
     packed = gzip.compress(bytes(10**6))
     path = write(tmp_path / "a.nrrd", packed, sizes="100000 100000 1000", encoding="gzip")
     with pytest.raises(DataError, match=rf"expected 2{'0' * 13} bytes of voxels, found .* \(compressed\)"):
@@ -314,7 +314,7 @@ def test_damaged_headers_are_refused(tmp_path: Path, fields: dict[str, str | Non
     assert time.monotonic() - start < 2
 
 
-def test_long_keys_and_values_of_the_user_are_passed_over(tmp_path: Path) -> None:
+def test_long_keys_and_values_of_the_user_are_skipped(tmp_path: Path) -> None:
     path = write(tmp_path / "a.nrrd")
     pair = b"Segment_" + b"x" * 2000 + b":=" + b"v" * 50_000 + b"\n"
     path.write_bytes(path.read_bytes().replace(b"endian", pair * 3 + b"endian"))
@@ -349,7 +349,7 @@ def test_long_keys_and_values_of_the_user_are_passed_over(tmp_path: Path) -> Non
         *("LIST", "LIST 7", "LIST\nv.raw", "LIST\n/dev/zero\n/dev/zero\n/dev/zero\n/dev/zero", "z%1000d 1 4 1"),
     ],
 )
-def test_names_of_data_files_that_are_not_followed(tmp_path: Path, name: str) -> None:
+def test_names_of_data_files_that_are_refused(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     for place in (tmp_path, folder):

@@ -1,4 +1,4 @@
-"""Headers of NIfTI files that announce what cannot be: an error or a warning of ours, before memory is taken."""
+"""Invalid fields in headers of NIfTI files: errors or warnings, before memory is allocated."""
 
 import gzip
 import os
@@ -43,7 +43,7 @@ def dim(*values: int) -> list[int]:
         ({"magic": b"", "sizeof_hdr": 17}, "could not read it: found other contents"),
     ],
 )
-def test_what_cannot_be_is_refused(tmp_path: Path, suffix: str, fields: dict[str, Any], message: str) -> None:
+def test_invalid_fields_are_refused(tmp_path: Path, suffix: str, fields: dict[str, Any], message: str) -> None:
     path = save(tmp_path / f"a{suffix}", voxels(4, 5, 6), **fields)
     for read in (read_image, lambda p: list(read_series(p)), read_displacement):
         with pytest.raises(DataError, match=message if read is read_image else None) as caught:
@@ -62,7 +62,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path, suffix: str, fields: dict[str
         ({"scl_slope": 0, "scl_inter": 7}, "scl_inter of 7 without a slope"),
     ],
 )
-def test_what_contradicts_itself_is_read_with_a_warning(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
+def test_contradicting_fields_give_a_warning(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
     path = save(tmp_path / "a.nii", voxels(4, 5, 6), **fields)
     with pytest.warns(DataWarning, match=message) as caught:
         image = read_image(path)
@@ -70,8 +70,8 @@ def test_what_contradicts_itself_is_read_with_a_warning(tmp_path: Path, fields: 
     assert image.warnings == tuple(str(warning.message) for warning in caught)
 
 
-def test_voxels_right_behind_the_header_are_warned_of(tmp_path: Path) -> None:
-    """Not allowed in a single file, but written, also by programs that begin four bytes later."""
+def test_voxels_directly_behind_the_header_give_a_warning(tmp_path: Path) -> None:
+    """Not allowed in a single file, but written by some programs, even if the voxels start four bytes later."""
     path = save(tmp_path / "a.nii", voxels(4, 5, 6), vox_offset=348)
     contents = path.read_bytes()
     path.write_bytes(contents[:348] + contents[-2 * 4 * 5 * 6 :])
@@ -80,7 +80,7 @@ def test_voxels_right_behind_the_header_are_warned_of(tmp_path: Path) -> None:
     np.testing.assert_array_equal(image.data.numpy(), voxels(4, 5, 6))
 
 
-def test_nonsense_in_extensions_does_not_matter(tmp_path: Path) -> None:
+def test_invalid_extensions_are_ignored(tmp_path: Path) -> None:
     path = save(tmp_path / "a.nii", voxels(4, 5, 6))
     contents = path.read_bytes()
     for length in (b"\xff\xff\xff\x7f", b"\x00\x00\x00\x00", b"\x01\x00\x00\x80"):
@@ -91,8 +91,8 @@ def test_nonsense_in_extensions_does_not_matter(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_image(path).data.numpy(), voxels(4, 5, 6))
 
 
-def test_no_memory_is_taken_for_what_a_file_cannot_hold(tmp_path: Path) -> None:
-    """A compressed file of 400 bytes that announces 35 TB; a field of 1 GB in 4 kB."""
+def test_no_memory_is_allocated_for_more_voxels_than_the_file_has(tmp_path: Path) -> None:
+    """A compressed file of 400 bytes whose header states 35 TB, and a field of 1 GB in 4 kB."""
     huge = save(tmp_path / "a.nii.gz", voxels(2, 2, 2), dim=dim(3, 32767, 32767, 32767))
     field = save(tmp_path / "b.nii.gz", np.zeros((2, 2, 2, 1, 3), np.float32), intent_code=1007)
     contents = bytearray(gzip.decompress(field.read_bytes()))
@@ -134,7 +134,7 @@ def test_pipes_carry_nifti(tmp_path: Path, packed: bool, name: str) -> None:
 
 
 def test_descriptors_carry_nifti(tmp_path: Path) -> None:
-    """What bash gives a command for `<(...)`."""
+    """As for `<(...)` in bash."""
     contents = save(tmp_path / "a.nii.gz", voxels(4, 5, 6)).read_bytes()
     reader, writer = os.pipe()
     with os.fdopen(writer, "wb") as stream:
@@ -175,7 +175,7 @@ def test_devices_and_folders_are_refused(tmp_path: Path) -> None:
         read_image(tmp_path / ("a" * 300 + ".nii"))
 
 
-def test_a_slow_writer_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_slow_writer_is_awaited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("nephi.io.files.gzipped.OPEN_TIMEOUT", 0.1)
     contents = save(tmp_path / "a.nii", voxels(4, 5, 6)).read_bytes()
     reader, writer = os.pipe()
@@ -192,7 +192,7 @@ def test_a_slow_writer_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     os.close(reader)
 
 
-def test_a_writer_without_data_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_without_data_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nephi.io.files.gzipped.DATA_TIMEOUT", 0.1)
     reader, writer = os.pipe()
     with pytest.raises(DataError, match=r"received nothing within 0\.1 seconds"):
@@ -217,7 +217,7 @@ def test_names_that_are_too_long(tmp_path: Path, suffix: str) -> None:
             read(tmp_path / ("a" * 300 + suffix))
 
 
-def test_a_partner_whose_name_would_be_too_long(tmp_path: Path) -> None:
+def test_a_pair_whose_other_name_is_too_long(tmp_path: Path) -> None:
     path = tmp_path / ("a" * 250 + ".img")
     path.write_bytes(bytes(100))
     with pytest.raises(DataError, match="expected its header"):

@@ -1,4 +1,4 @@
-"""Images whose header nephi reads beside `.nii`: pairs of NIfTI and Analyze, and FreeSurfer's volumes."""
+"""Pairs of NIfTI and Analyze files, and volumes of FreeSurfer."""
 
 import gzip
 import shutil
@@ -35,7 +35,7 @@ def test_pairs_of_nifti(tmp_path: Path, suffix: str, named: str) -> None:
 
 @pytest.mark.parametrize("big", [False, True])
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float32])
-def test_analyze_lies_where_itk_places_it(tmp_path: Path, dtype: Any, big: bool) -> None:
+def test_the_grid_of_analyze_is_that_of_itk(tmp_path: Path, dtype: Any, big: bool) -> None:
     header = nibabel.AnalyzeHeader(endianness=">" if big else "<")
     header.set_data_dtype(dtype)
     image = nibabel.AnalyzeImage(voxels(4, 5, 6, dtype=dtype), None, header)
@@ -48,7 +48,7 @@ def test_analyze_lies_where_itk_places_it(tmp_path: Path, dtype: Any, big: bool)
 
 
 @pytest.mark.filterwarnings("ignore::nephi.errors.DataWarning")
-def test_a_factor_of_spm_is_not_used_without_a_word(tmp_path: Path) -> None:
+def test_an_unused_factor_of_spm_gives_a_warning(tmp_path: Path) -> None:
     image = nibabel.Spm2AnalyzeImage(voxels(4, 5, 6), np.diag([-2.0, 3, 2.5, 1]))
     image.to_filename(tmp_path / "a.img")
     contents = bytearray((tmp_path / "a.hdr").read_bytes())
@@ -99,7 +99,7 @@ def test_no_position_in_mgh(tmp_path: Path) -> None:
     np.testing.assert_allclose(grid.affine, expected)
 
 
-def test_a_missing_half_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_of_a_pair_is_named(tmp_path: Path) -> None:
     for present, missing, what in (("img", "hdr", "header"), ("hdr", "img", "voxels")):
         folder = tmp_path / present
         folder.mkdir()
@@ -118,7 +118,7 @@ def test_one_file_under_the_name_of_a_pair(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [100, 300, 390])
-def test_cut_files(tmp_path: Path, cut: int) -> None:
+def test_truncated_files(tmp_path: Path, cut: int) -> None:
     nibabel.save(nibabel.Nifti1Pair(voxels(4, 5, 6), OBLIQUE), tmp_path / "a.img")
     nibabel.save(nibabel.MGHImage(voxels(4, 5, 6), OBLIQUE), tmp_path / "a.mgh")
     (tmp_path / "a.mgz").write_bytes(gzip.compress((tmp_path / "a.mgh").read_bytes()[:cut]))

@@ -1,4 +1,4 @@
-"""Reading NIfTI headers of all kinds."""
+"""Read NIfTI headers of all kinds."""
 
 import gzip
 import pickle
@@ -22,12 +22,12 @@ OBLIQUE = np.array([[0.0, -1.2, 0.5, 10.0], [0.9, 0.0, 0.0, -20.0], [0.0, 0.3, 2
 
 
 def load(path: Path) -> Any:
-    """Return what nibabel finds in a file (its types are those of the base class)."""
+    """Load a file with nibabel, untyped: its types are those of the base class."""
     return nibabel.load(path)
 
 
 def save(path: Path, data: np.ndarray[Any, Any], affine: Any = OBLIQUE, **fields: Any) -> Path:
-    """Write header fields as they are given: nibabel would adjust scaling and codes when it saves."""
+    """Write header fields unchanged: nibabel would adjust scaling and codes when it saves."""
     header = nibabel.Nifti1Image(data, affine, dtype=data.dtype).header
     header.set_xyzt_units("mm")
     for name, value in {"vox_offset": 352, "scl_slope": 1, "scl_inter": 0, **fields}.items():
@@ -41,7 +41,7 @@ def voxels(*shape: int) -> np.ndarray[Any, Any]:
     return np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
 
 
-def test_array_and_affine_are_nibabels(tmp_path: Path) -> None:
+def test_array_and_affine_are_those_of_nibabel(tmp_path: Path) -> None:
     path = save(tmp_path / "a.nii.gz", voxels(4, 5, 6))
     image = read_image(path)
     np.testing.assert_array_equal(image.data.numpy(), voxels(4, 5, 6))
@@ -65,7 +65,7 @@ def test_ct_scaling_stays_int16(tmp_path: Path, suffix: str) -> None:
     read = read_image(path)
     assert read.voxel_type == "int16"
     np.testing.assert_array_equal(read.data.numpy(), voxels(4, 5, 6) - 1024)
-    np.testing.assert_array_equal(load(path).get_fdata(), voxels(4, 5, 6) - 1024)  # the file is untouched
+    np.testing.assert_array_equal(load(path).get_fdata(), voxels(4, 5, 6) - 1024)  # the file is unchanged
 
 
 def test_fractional_scaling_becomes_float32(tmp_path: Path) -> None:
@@ -89,8 +89,10 @@ def test_a_large_uncompressed_file_is_mapped_and_never_changed(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("mapped_from", [0, 2**26])
-def test_a_file_that_is_cut_while_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapped_from: int) -> None:
-    """Reading on would kill the process: what is mapped is verified at each access, what is small was read."""
+def test_a_file_that_is_truncated_while_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapped_from: int
+) -> None:
+    """Access beyond the end would crash the process: mapped files are verified at each access, small ones are read."""
     monkeypatch.setattr("nephi.io.nifti.image.MAPPED_FROM", mapped_from)
     path = save(tmp_path / "a.nii", voxels(40, 50, 60))
     image = read_image(path)
@@ -115,7 +117,7 @@ def test_a_file_that_is_cut_while_it_is_used(tmp_path: Path, monkeypatch: pytest
             use(image)
 
 
-def test_a_file_that_is_replaced_while_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_replaced_while_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nephi.io.nifti.image.MAPPED_FROM", 0)
     path = save(tmp_path / "a.nii", voxels(4, 5, 6))
     image = read_image(path)
@@ -136,7 +138,7 @@ def test_big_endian_and_nifti2(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-def test_header_extensions_are_stepped_over(tmp_path: Path, suffix: str) -> None:
+def test_header_extensions_are_skipped(tmp_path: Path, suffix: str) -> None:
     image = nibabel.Nifti1Image(voxels(4, 5, 6), OBLIQUE)
     image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"a note of some length" * 9))
     nibabel.save(image, tmp_path / f"a{suffix}")
@@ -163,7 +165,7 @@ def test_slices_of_one_voxel_along_other_axes_are_volumes(tmp_path: Path) -> Non
     assert read_image(save(tmp_path / "a.nii", voxels(1, 5, 6))).grid.shape == (1, 5, 6)
 
 
-def test_trailing_axes_of_one_are_fine(tmp_path: Path) -> None:
+def test_trailing_axes_of_length_one(tmp_path: Path) -> None:
     assert read_image(save(tmp_path / "a.nii.gz", voxels(4, 5, 6, 1, 1))).grid.shape == (4, 5, 6)
 
 
@@ -189,13 +191,13 @@ def test_no_slope_is_no_scaling(tmp_path: Path, slope: float) -> None:
     np.testing.assert_array_equal(image.data.numpy(), voxels(4, 5, 6))
 
 
-def test_a_header_without_volume_is_named(tmp_path: Path) -> None:
+def test_a_singular_affine_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "a.nii", voxels(4, 5, 6), sform_code=1, srow_z=[0, 0, 0, 0])
     with pytest.raises(DataError, match=r"a\.nii: the voxel-to-world affine is singular"):
         read_image(path)
 
 
-def test_slabs_make_the_file_that_the_volume_makes(tmp_path: Path, grid_3d: Grid) -> None:
+def test_a_file_written_in_slabs_is_the_same(tmp_path: Path, grid_3d: Grid) -> None:
     voxels = torch.randint(-1000, 1000, grid_3d.shape, dtype=torch.int16, generator=torch.Generator().manual_seed(0))
     image = Image(voxels, grid_3d)
     write_nifti(image, tmp_path / "whole.nii.gz")

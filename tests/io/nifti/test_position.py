@@ -1,4 +1,4 @@
-"""Headers of NIfTI files that give two positions, or none: the image lies where SimpleITK places it."""
+"""NIfTI headers with two positions or none: the grid is that of SimpleITK."""
 
 import itertools
 from pathlib import Path
@@ -62,8 +62,8 @@ def affine_of_itk(path: Path) -> Any:
     return flip_matrix(d).numpy() @ affine
 
 
-def require_itks_grid(path: Path) -> list[str]:
-    """Fail unless nephi and SimpleITK place the file alike; return what nephi warned of."""
+def require_itk_grid(path: Path) -> list[str]:
+    """Assert that the grids of nephi and SimpleITK are equal; return the warnings of nephi."""
     with collected_warnings() as texts:
         grid = read_image(path).grid
     found, expected = grid.affine.numpy(), affine_of_itk(path)
@@ -92,7 +92,7 @@ OTHER = {
 def test_two_positions(tmp_path: Path, name: str, codes: tuple[int, int]) -> None:
     for turned in (False, True):
         forms = (OTHER[name], QFORM) if turned and "shear" not in name and name != "zero" else (QFORM, OTHER[name])
-        (text,) = require_itks_grid(save(tmp_path / "a.nii", *forms, codes))
+        (text,) = require_itk_grid(save(tmp_path / "a.nii", *forms, codes))
         assert f"codes: qform {codes[0]}, sform {codes[1]}" in text
         assert "as in ITK" in text
 
@@ -111,7 +111,7 @@ def test_two_positions(tmp_path: Path, name: str, codes: tuple[int, int]) -> Non
 ])  # fmt: skip
 @pytest.mark.parametrize("codes", [(1, 0), (0, 1), (1, 1), (1, 2), (0, 0)])
 def test_unusual_fields(tmp_path: Path, codes: tuple[int, int], fields: dict[str, Any]) -> None:
-    texts = require_itks_grid(save(tmp_path / "a.nii", QFORM, QFORM, codes, **fields))
+    texts = require_itk_grid(save(tmp_path / "a.nii", QFORM, QFORM, codes, **fields))
     of_the_qform = np.array_equal(fields.get("pixdim", [1, *SPACING])[1:4], SPACING)
     assert bool(texts) == (codes != (0, 1) or not of_the_qform)
 
@@ -120,13 +120,13 @@ def test_unusual_fields(tmp_path: Path, codes: tuple[int, int], fields: dict[str
     ("codes", "shape"), [(c, s) for c in ((1, 1), (1, 2), (0, 3)) for s in ((12, 10, 8), (12, 10))]
 )
 @pytest.mark.parametrize("directions", [TURNED, TURNED @ LEFT, IN_PLANE, IN_PLANE @ LEFT])
-def test_one_position_is_no_reason_to_warn(
+def test_one_position_gives_no_warning(
     tmp_path: Path, directions: Any, codes: tuple[int, int], shape: tuple[int, ...]
 ) -> None:
     if len(shape) == 2 and directions[2, 2] != 1:
         pytest.skip("oblique slices are refused")
     path = save(tmp_path / "a.nii", matrix(directions), matrix(directions), codes, shape)
-    assert require_itks_grid(path) == []
+    assert require_itk_grid(path) == []
 
 
 @pytest.mark.filterwarnings("ignore::nephi.errors.DataWarning")
@@ -136,24 +136,26 @@ def test_one_position_is_no_reason_to_warn(
 def test_slices(tmp_path: Path, shape: tuple[int, ...], codes: tuple[int, int], handed: Any) -> None:
     other = matrix(IN_PLANE @ handed, origin=(9, 3, 20))
     path = save(tmp_path / "a.nii", matrix(handed), other, codes, shape)
-    assert bool(require_itks_grid(path)) == (0 not in codes or codes == (0, 0))
+    assert bool(require_itk_grid(path)) == (0 not in codes or codes == (0, 0))
 
 
-def test_the_distance_is_given(tmp_path: Path) -> None:
+def test_the_warning_states_the_distance(tmp_path: Path) -> None:
     path = save(tmp_path / "a.nii", QFORM, SHIFTED, (1, 2))
     with pytest.warns(DataWarning, match=r"a\.nii: .* by the qform and the sform .* 10 mm apart .* qform is used"):
         read_image(path)
 
 
-def test_what_lies_far_below_a_voxel_is_no_contradiction(tmp_path: Path) -> None:
+def test_tiny_differences_give_no_warning(tmp_path: Path) -> None:
     for matrix_ in (matrix(TURNED, origin=(5.01, -7, 9)), matrix(TURNED @ (np.eye(3) + 4e-4 * np.eye(3, k=1)))):
         with collected_warnings() as texts:
             grid = read_image(save(tmp_path / "a.nii", QFORM, matrix_, (1, 2))).grid
         assert texts == []
-        np.testing.assert_allclose(grid.direction.T @ grid.direction, np.eye(3), atol=1e-4)  # a field can be written
+        np.testing.assert_allclose(
+            grid.direction.T @ grid.direction, np.eye(3), atol=1e-4
+        )  # writing a field requires this
 
 
-def test_shear_without_another_position_stays(tmp_path: Path) -> None:
+def test_a_sheared_sform_without_a_qform_is_used(tmp_path: Path) -> None:
     sheared = OTHER["sheared a little"]
     path = save(tmp_path / "a.nii", QFORM, sheared, (0, 1))
     np.testing.assert_allclose(read_image(path).grid.affine, sheared, atol=1e-5)
@@ -162,7 +164,7 @@ def test_shear_without_another_position_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 5])
 @pytest.mark.filterwarnings("ignore::nephi.errors.DataWarning")
 def test_units(tmp_path: Path, code: int) -> None:
-    texts = require_itks_grid(save(tmp_path / "a.nii", QFORM, QFORM, (1, 1), xyzt_units=code))
+    texts = require_itk_grid(save(tmp_path / "a.nii", QFORM, QFORM, (1, 1), xyzt_units=code))
     assert [("micrometre" in text, "metre" in text) for text in texts] == {1: [(False, True)], 3: [(True, True)]}.get(
         code, []
     )
@@ -171,8 +173,8 @@ def test_units(tmp_path: Path, code: int) -> None:
 @pytest.mark.filterwarnings("ignore::nephi.errors.DataWarning")
 @pytest.mark.parametrize("value", [1e30, 3e38, -1e20, 1e-30, 1e-40])
 @pytest.mark.parametrize("field", ["pixdim", "srow_x", "qoffset_x", "quatern_b"])
-def test_numbers_of_any_size_come_to_an_end(tmp_path: Path, field: str, value: float) -> None:
-    """ITK's decomposition of such a matrix does not."""
+def test_huge_numbers_terminate(tmp_path: Path, field: str, value: float) -> None:
+    """ITK's decomposition of such a matrix does not terminate."""
     path = save(tmp_path / "a.nii", QFORM, QFORM, (1, 2))
     contents = bytearray(path.read_bytes())
     start = {"pixdim": 80, "srow_x": 284, "qoffset_x": 268, "quatern_b": 256}[field]
@@ -184,7 +186,7 @@ def test_numbers_of_any_size_come_to_an_end(tmp_path: Path, field: str, value: f
         assert str(error).startswith(f"{path}: ")
 
 
-def test_a_nan_in_the_sform_leaves_the_qform(tmp_path: Path) -> None:
+def test_nan_in_the_sform_selects_the_qform(tmp_path: Path) -> None:
     broken = matrix(TURNED)
     broken[1, 1] = np.nan
     with pytest.warns(DataWarning, match="the sform holds NaN or infinity; the qform is used"):
@@ -206,16 +208,16 @@ def test_simpleitk_applies_our_fields_to_such_files(tmp_path: Path, other: str, 
     transform = AffineTransform(linear)
     write_displacement(tmp_path / "warp.nii.gz", transform, image.grid)
     ours = resample(image, image.grid, transform)
-    foreign = sitk.ReadImage(str(path))
+    itk_image = sitk.ReadImage(str(path))
     field = sitk.DisplacementFieldTransform(sitk.ReadImage(str(tmp_path / "warp.nii.gz"), sitk.sitkVectorFloat64))
-    theirs = sitk.GetArrayFromImage(sitk.Resample(foreign, foreign, field, sitk.sitkLinear, 0.0)).T
+    theirs = sitk.GetArrayFromImage(sitk.Resample(itk_image, itk_image, field, sitk.sitkLinear, 0.0)).T
     inside = (slice(4, -4),) * 3
     np.testing.assert_allclose(ours.data.numpy()[inside], theirs[inside], atol=0.1)
-    assert np.abs(theirs - sitk.GetArrayFromImage(foreign).T)[inside].mean() > 5
+    assert np.abs(theirs - sitk.GetArrayFromImage(itk_image).T)[inside].mean() > 5
 
 
 @pytest.mark.filterwarnings("ignore::nephi.errors.DataWarning")
-def test_nifti_2_follows_the_same_rule(tmp_path: Path) -> None:
+def test_nifti_2(tmp_path: Path) -> None:
     save(tmp_path / "a.nii", QFORM, OTHER["turned"], (1, 2))
     image: Any = nibabel.load(tmp_path / "a.nii")
     second = nibabel.Nifti2Image(np.asarray(image.dataobj), None)
@@ -229,7 +231,7 @@ def test_nifti_2_follows_the_same_rule(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("error", "ignore::nephi.errors.DataWarning")
 @pytest.mark.parametrize(("field", "value"), [("sform_code", 2**17), ("qform_code", -(2**31)), ("qoffset_x", 1e300)])
-def test_numbers_that_nifti_1_cannot_hold(tmp_path: Path, field: str, value: float) -> None:
+def test_numbers_out_of_the_range_of_nifti_1(tmp_path: Path, field: str, value: float) -> None:
     image = nibabel.Nifti2Image(np.zeros((3, 4, 5), np.float32), matrix(TURNED))
     image.header.set_qform(matrix(np.eye(3)), code=1)
     image.header[field] = value
@@ -239,7 +241,7 @@ def test_numbers_that_nifti_1_cannot_hold(tmp_path: Path, field: str, value: flo
 
 @pytest.mark.filterwarnings("ignore::nephi.errors.DataWarning")
 @pytest.mark.parametrize("code", [0, 1])
-def test_an_sform_for_which_itk_does_not_end(tmp_path: Path, code: int) -> None:
+def test_an_sform_for_which_itk_does_not_terminate(tmp_path: Path, code: int) -> None:
     rows = {"srow_x": [0, 0, 0, np.inf], "srow_y": [0, 0, 0, 0], "srow_z": [0, 0, 0, 0]}
     path = save(tmp_path / "a.nii", QFORM, QFORM, (code, 2), **rows)
     if code == 0:

@@ -58,7 +58,7 @@ def test_2d_flips_both_axes(tmp_path: Path) -> None:
         ("label;x;y;z\na;1;2;3\n", "utf-8"),
     ],
 )
-def test_dialects_that_are_understood(tmp_path: Path, text: str, encoding: str) -> None:
+def test_dialects(tmp_path: Path, text: str, encoding: str) -> None:
     points = read_points(write(tmp_path / "a.csv", text, encoding), "ras")
     assert points.coordinates.tolist() == [[1, 2, 3]]
     assert points.ids == ("a",)
@@ -85,7 +85,7 @@ def test_dialects_that_are_understood(tmp_path: Path, text: str, encoding: str) 
         ('id,x,y\n"a\nb",2,3\n2,,3\n', "in line 4, column x, found ''"),
     ],
 )
-def test_errors_name_the_place(tmp_path: Path, text: str, message: str) -> None:
+def test_errors_name_line_and_column(tmp_path: Path, text: str, message: str) -> None:
     path = write(tmp_path / "a.csv", text)
     with pytest.raises(DataError) as caught:
         read_points(path)
@@ -121,7 +121,7 @@ def test_pairs_in_a_table_with_semicolons(tmp_path: Path) -> None:
         ("id,x,y\n,1,2\n,3,4\n", None),
     ],
 )
-def test_columns_that_name_points(tmp_path: Path, text: str, ids: tuple[str, ...] | None) -> None:
+def test_columns_of_ids(tmp_path: Path, text: str, ids: tuple[str, ...] | None) -> None:
     points = read_points(write(tmp_path / "a.csv", text))
     assert points.has_ids == (ids is not None) and points.ids == (ids or ("0", "1"))
 
@@ -149,7 +149,7 @@ def test_points_of_one_image_for_pairs_and_the_reverse(tmp_path: Path, separator
 
 
 @pytest.mark.parametrize("contents", [b"\xff\xfe\x00id", b"id,x,y\n\x80,1,2\n", bytes(range(256))])
-def test_no_text(tmp_path: Path, contents: bytes) -> None:
+def test_binary_files_are_refused(tmp_path: Path, contents: bytes) -> None:
     (tmp_path / "a.csv").write_bytes(contents)
     with pytest.raises(DataError, match=r"a\.csv: expected (a CSV file|text)"):
         read_points(tmp_path / "a.csv")
@@ -177,7 +177,7 @@ def test_points_round_trip_exactly(
     assert back.ids == points.ids
 
 
-def test_what_is_written(tmp_path: Path) -> None:
+def test_contents_of_written_files(tmp_path: Path) -> None:
     write_points(tmp_path / "a.csv", Points(torch.tensor([[0.1, -2, 3]], dtype=torch.float64), ("a",)))
     assert (tmp_path / "a.csv").read_text() == "id,x,y,z\na,-0.1,2.0,3.0\n"
     pairs = PointPairs.from_coordinates(torch.tensor([[1.0, 2]]), torch.tensor([[3.0, 4]]), ["b"])

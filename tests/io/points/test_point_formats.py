@@ -20,7 +20,7 @@ LPS = [[10.5, -20.25, 30.0], [-1.0, 2.0, 3.5]]
 
 
 def markups(positions: list[list[float]], **changes: Any) -> str:
-    """A file as 3-D Slicer 5 writes it."""
+    """Return a file in the format of 3-D Slicer 5."""
     rows = [
         {"id": str(i + 1), "label": f"F-{i + 1}", "position": p, "positionStatus": "defined", "selected": True}
         for i, p in enumerate(positions)
@@ -30,7 +30,7 @@ def markups(positions: list[list[float]], **changes: Any) -> str:
 
 
 def fcsv(positions: list[list[float]], system: str) -> str:
-    """A file as 3-D Slicer 4 and 5 write it."""
+    """Return a file in the format of 3-D Slicer 4 and 5."""
     head = f"# Markups fiducial file version = 4.11\n# CoordinateSystem = {system}\n"
     head += "# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID\n"
     return head + "".join(
@@ -61,7 +61,7 @@ def read(path: Path, text: str, **options: Any) -> Points:
 )
 @pytest.mark.parametrize("frame", ["lps", "ras"])
 def test_frames(tmp_path: Path, name: str, text: str, frame: str) -> None:
-    """Slicer and elastix tell the frame, CSV does not."""
+    """Files of Slicer and elastix state the frame, CSV files do not."""
     read_ = read(tmp_path / name, text, frame=frame)
     expected = LPS if (frame, name) == ("ras", "a.csv") else RAS
     assert read_.coordinates.tolist() == expected
@@ -78,7 +78,7 @@ def test_round_trip(tmp_path: Path, suffix: str, frame: str) -> None:
     assert back.ids == (points.ids if suffix != ".pts" else ("0", "1"))
 
 
-def test_slicer_has_no_2d(tmp_path: Path) -> None:
+def test_slicer_refuses_2d_points(tmp_path: Path) -> None:
     for suffix in (".mrk.json", ".fcsv"):
         with pytest.raises(DataError, match=r"expected 3-D points for 3-D Slicer, found 2-D"):
             write_points(tmp_path / f"a{suffix}", Points(torch.zeros(1, 2)))
@@ -169,7 +169,7 @@ GRID = Grid.from_spacing((4, 4, 4), (1.0, 1.0, 1.0))
         ("a.fcsv", fcsv(LPS, "LPS").replace("id,x,y", "id,u,v"), {}, "expected the columns x, y and z"),
     ],
 )
-def test_what_cannot_be_read(tmp_path: Path, name: str, text: str, options: dict[str, Any], message: str) -> None:
+def test_invalid_files_are_refused(tmp_path: Path, name: str, text: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=rf"{name}: .*{message}"):
         read(tmp_path / name, text, **options)
 

@@ -26,7 +26,7 @@ def matrix_of(path: Path, convention: FieldConvention | None = None) -> torch.Te
 @pytest.mark.parametrize("wrong", ["1,1", "1.l", "O.9e1", "nan", "-inf", "0x1", "1_1"])
 @pytest.mark.parametrize("suffix", [".mat", ".txt"])
 def test_damaged_numbers_are_named(tmp_path: Path, wrong: str, suffix: str) -> None:
-    """Such a file is no worse a matrix for it: MATLAB files and ITK's text have nothing to do with it."""
+    """Such a file is read as a matrix, not as a MATLAB file or as ITK's text."""
     path = tmp_path / f"a{suffix}"
     path.write_text(MATRIX.replace("1.1", wrong))
     with pytest.raises(DataError, match=rf"a{suffix}: line 1: expected decimal numbers in the matrix, found '{wrong}'"):
@@ -92,7 +92,7 @@ def test_two_dimensions(tmp_path: Path) -> None:
         ("\n\n", "\n" * 20000, "expected a 4x4 matrix, found 20"),
     ],
 )
-def test_matrices_that_are_none(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_invalid_matrices_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
     text = MATRIX.replace(old, new, 1)
     assert text != MATRIX
     (tmp_path / "a.mat").write_bytes(text.encode())
@@ -173,7 +173,7 @@ def test_lta_in_closed_form(tmp_path: Path) -> None:
         ("cras   = 1 2 3", "cras   = 1 2 3\ncras   = 1 2 3", "expected cras once"),
     ],
 )
-def test_lta_files_that_cannot_be_read(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_invalid_lta_files_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert old in LTA
     (tmp_path / "a.lta").write_text(LTA.replace(old, new, 1))
     with pytest.raises(DataError, match=rf"a\.lta: .*({message})"):
@@ -181,14 +181,14 @@ def test_lta_files_that_cannot_be_read(tmp_path: Path, old: str, new: str, messa
 
 
 @pytest.mark.parametrize("length", range(0, LTA.index("subject") - 12, 23))
-def test_cut_lta_files(tmp_path: Path, length: int) -> None:
+def test_truncated_lta_files(tmp_path: Path, length: int) -> None:
     (tmp_path / "a.lta").write_text(LTA[:length])
     with pytest.raises(DataError, match=r"a\.lta: "):
         read_foreign_transform(tmp_path / "a.lta")
 
 
 def test_a_byte_order_mark(tmp_path: Path) -> None:
-    """Editors of Windows write one in front of the text."""
+    """Editors of Windows write one before the text."""
     (tmp_path / "a.mat").write_text(MATRIX, encoding="utf-8-sig")
     assert matrix_of(tmp_path / "a.mat", FieldConvention("greedy")).tolist() == VALUES
     (tmp_path / "a.lta").write_text(LTA.partition("\n")[2].partition("\n")[2], encoding="utf-8-sig")

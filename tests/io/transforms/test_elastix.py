@@ -60,7 +60,7 @@ def test_rotations_about_their_centre(tmp_path: Path, zyx: bool) -> None:
     assert moved(read, -5, -6, 7) == pytest.approx([-x, -y, z])
 
 
-def test_the_initial_transform_acts_first(tmp_path: Path) -> None:
+def test_the_initial_transform_is_applied_first(tmp_path: Path) -> None:
     turn = EULER.replace("0.1 -0.2 0.3 1 2 3", f"0 0 {math.pi / 2} 0 0 0").replace("10.5 -20 30", "0 0 0")
     write(tmp_path, translation("-1 0 0"), "a.txt")
     last = write(tmp_path, turn.replace("NoInitialTransform", "a.txt"), "b.txt")
@@ -70,7 +70,7 @@ def test_the_initial_transform_acts_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["/somewhere/else/a.txt", "C:\\\\results\\\\a.txt", "./a.txt", "../{}/a.txt"])
-def test_results_may_have_moved(tmp_path: Path, name: str) -> None:
+def test_results_in_another_folder(tmp_path: Path, name: str) -> None:
     write(tmp_path, translation("-1 0 0"), "a.txt")
     last = write(tmp_path, translation("-2 0 0", name.format(tmp_path.name)), "b.txt")
     assert moved(read_foreign_transform(last), 0, 0, 0) == [3, 0, 0]
@@ -123,7 +123,7 @@ def test_splines(tmp_path: Path) -> None:
         ("NoInitialTransform", "TransformParameters.0.txt", "found a cycle through"),
     ],
 )
-def test_what_cannot_be_read(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_invalid_files_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
     path = write(tmp_path, EULER.replace(old, new))
     with pytest.raises(DataError, match=rf"TransformParameters\.0\.txt: .*{message}"):
         read_foreign_transform(path)
@@ -134,7 +134,7 @@ def test_names_that_occur_twice(tmp_path: Path) -> None:
         read_foreign_transform(write(tmp_path, EULER + "(TransformParameters 0 0 0 0 0 0)\n"))
 
 
-def test_transforms_that_are_added(tmp_path: Path) -> None:
+def test_combination_by_addition_is_refused(tmp_path: Path) -> None:
     write(tmp_path, translation("0 0 0"), "a.txt")
     text = EULER.replace("NoInitialTransform", "a.txt").replace('"Compose"', '"Add"')
     with pytest.raises(DataError, match="expected HowToCombineTransforms Compose, found Add"):
@@ -142,7 +142,7 @@ def test_transforms_that_are_added(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("length", range(0, len(EULER) - 25, 7))
-def test_cut_files(tmp_path: Path, length: int) -> None:
+def test_truncated_files(tmp_path: Path, length: int) -> None:
     with pytest.raises(DataError, match=r"TransformParameters\.0\.txt: "):
         read_foreign_transform(write(tmp_path, EULER[:length]))
 
@@ -157,7 +157,7 @@ def test_cut_files(tmp_path: Path, length: int) -> None:
         ("0.8 0.6 -0.6 0.8", "0.8 0.6 0.8 0.6", "singular"),
     ],
 )
-def test_splines_that_cannot_be_read(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_invalid_splines_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
     text = spline([0.5] * 40).replace(old, new)
     if not message:
         text = text.replace('UseCyclicTransform "false"', 'UseCyclicTransform "true"')
@@ -165,14 +165,14 @@ def test_splines_that_cannot_be_read(tmp_path: Path, old: str, new: str, message
         read_foreign_transform(write(tmp_path, text))
 
 
-def test_a_missing_initial_transform_is_none(tmp_path: Path) -> None:
+def test_no_initial_transform(tmp_path: Path) -> None:
     text = translation("-1 0 0").replace('(InitialTransformParameterFileName "NoInitialTransform")\n', "")
     assert moved(read_foreign_transform(write(tmp_path, text)), 0, 0, 0) == [1, 0, 0]
     assert moved(read_foreign_transform(write(tmp_path, translation("-1 0 0", ""))), 0, 0, 0) == [1, 0, 0]
 
 
-def test_a_number_names_a_transform_of_the_series(tmp_path: Path) -> None:
-    """As itk-elastix writes parameter objects: the index of the parameter map that acts before."""
+def test_a_number_as_initial_transform(tmp_path: Path) -> None:
+    """itk-elastix writes the index of the parameter map that is applied before."""
     write(tmp_path, translation("-1 0 0"), "TransformParameters.0.txt")
     write(tmp_path, translation("-2 0 0", "0"), "TransformParameters.1.txt")
     last = write(tmp_path, translation("-4 0 0", "1"), "TransformParameters.2.txt")
@@ -213,7 +213,7 @@ def test_transforms_in_files_of_itk(tmp_path: Path, name: str) -> None:
         ("nul\0l", r"file\.txt: its TransformFileName"),
     ],
 )
-def test_files_of_itk_that_cannot_be_read(tmp_path: Path, name: str, message: str) -> None:
+def test_invalid_files_of_itk_are_refused(tmp_path: Path, name: str, message: str) -> None:
     for other in ("a.nii", "flat.tfm"):
         (tmp_path / other).write_text("#")
     with pytest.raises(DataError, match=message):

@@ -1,4 +1,4 @@
-"""ITK's transform files in text, MATLAB and HDF5: what is damaged or hostile is an error that names the file."""
+"""ITK's transform files in text, MATLAB and HDF5: damaged and hostile files are errors that name the file."""
 
 from __future__ import annotations
 
@@ -87,14 +87,14 @@ def test_text(tmp_path: Path, old: str, new: str, message: str) -> None:
 
 
 @pytest.mark.parametrize("start", ["nan", "1e999", "-", ":", "Transform:", "Parameters: 1", "\x00\x01", "\xff"])
-def test_text_that_starts_with_something_else(tmp_path: Path, start: str) -> None:
+def test_text_with_other_first_lines(tmp_path: Path, start: str) -> None:
     (tmp_path / "a.tfm").write_text(start, encoding="latin-1")
     refused(tmp_path / "a.tfm", "expected")
     (tmp_path / "b.tfm").write_text(f"{start}\n{HEADER}{AFFINE}", encoding="latin-1")
     refused(tmp_path / "b.tfm", "expected")
 
 
-def test_what_itk_allows_in_text(tmp_path: Path) -> None:
+def test_syntax_that_itk_allows_in_text(tmp_path: Path) -> None:
     """Windows line ends, blanks, comments, the order of the lines, and the spelling of numbers."""
     text = (
         "\r\n# a comment: 1\r\n  Transform :  AffineTransform_float_3_3 \r\nFixedParameters: +1. 2e0 3\r\n"
@@ -136,7 +136,7 @@ def test_versors_that_are_too_long(tmp_path: Path) -> None:
         (AFFINE + "Transform: CompositeTransform_double_3_3\n" + AFFINE, "found a CompositeTransform in 3-D"),
     ],
 )
-def test_chains_that_are_none(tmp_path: Path, members: str, message: str) -> None:
+def test_invalid_composites_are_refused(tmp_path: Path, members: str, message: str) -> None:
     (tmp_path / "a.tfm").write_text(HEADER + "Transform: CompositeTransform_double_3_3\n" + members)
     refused(tmp_path / "a.tfm", message)
 
@@ -163,7 +163,7 @@ FIXED_3D = [4.0, 3.0, 2.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "message"),
+    ("position", "value", "message"),
     [
         (0, 3.0, "expected 54 parameters of DisplacementFieldTransform in 3-D, found 72"),
         (0, 0.0, "expected whole, positive sizes"),
@@ -176,8 +176,8 @@ FIXED_3D = [4.0, 3.0, 2.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0
         (9, 0.0, "singular"),
     ],
 )
-def test_grids_in_text(tmp_path: Path, place: int, value: float, message: str) -> None:
-    fixed = [*FIXED_3D[:place], value, *FIXED_3D[place + 1 :]]
+def test_grids_in_text(tmp_path: Path, position: int, value: float, message: str) -> None:
+    fixed = [*FIXED_3D[:position], value, *FIXED_3D[position + 1 :]]
     text = "Transform: DisplacementFieldTransform_double_3_3\nParameters: {}\nFixedParameters: {}\n"
     numbers = " ".join(f"{n / 7}" for n in range(72))
     (tmp_path / "a.tfm").write_text(HEADER + text.format(numbers, " ".join(map(str, FIXED_3D))))
@@ -320,7 +320,7 @@ def test_hdf5(tmp_path: Path, change: Change, message: str) -> None:
 
 
 def test_a_huge_grid_in_a_small_file(tmp_path: Path) -> None:
-    """Chunks that were never written would be read as zeros: 24 TB of them."""
+    """Chunks that were not written would be read as 24 TB of zeros."""
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file[GROUP + "TransformType"] = ["DisplacementFieldTransform_double_3_3"]
         file[GROUP + "TransformFixedParameters"] = [1e4, 1e4, 1e4, *FIXED_3D[3:]]
@@ -362,17 +362,17 @@ def test_minc(tmp_path: Path, old: str, new: str, message: str) -> None:
 
 @pytest.mark.parametrize("part", ["length", "heap", "heap size", "object size"])
 def test_hdf5_text_beyond_the_file(tmp_path: Path, part: str) -> None:
-    """HDF5 itself would take 1.5 GB of memory for it, or read for ever."""
+    """HDF5 would allocate 1.5 GB, or not terminate."""
     path = tmp_path / "a.h5"
     sitk.WriteTransform(sitk.AffineTransform(3), str(path))
     read_foreign_transform(path)
     with h5py.File(path) as file:
-        place = file["TransformGroup/0/TransformType"].id.get_offset()
+        position = file["TransformGroup/0/TransformType"].id.get_offset()
     data = bytearray(path.read_bytes())
-    heap = int.from_bytes(data[place + 4 : place + 12], "little")
+    heap = int.from_bytes(data[position + 4 : position + 12], "little")
     at, count, value = {
-        "length": (place, 4, 0x5FFFFFFF),
-        "heap": (place + 4, 8, 0x5FFFFFFF),
+        "length": (position, 4, 0x5FFFFFFF),
+        "heap": (position + 4, 8, 0x5FFFFFFF),
         "heap size": (heap + 8, 8, 0x5FFFFFFF),
         "object size": (heap + 24, 8, 2**64 - 16),
     }[part]
@@ -382,7 +382,7 @@ def test_hdf5_text_beyond_the_file(tmp_path: Path, part: str) -> None:
 
 
 def test_a_damaged_length_of_a_name_takes_no_memory(tmp_path: Path) -> None:
-    """HDF5 makes room for as many bytes as the file claims: 3 GB."""
+    """HDF5 would allocate the 3 GB that the file states."""
     path = tmp_path / "a.h5"
     sitk.WriteTransform(sitk.AffineTransform(3), str(path))
     with h5py.File(path) as file:

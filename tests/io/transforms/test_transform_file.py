@@ -1,4 +1,4 @@
-"""Affine files written and read, and transform files that must not be believed."""
+"""Write and read affine files, and reject damaged transform files."""
 
 from pathlib import Path
 
@@ -65,21 +65,21 @@ def refused(path: Path, contents: str, message: str) -> None:
         read_foreign_transform(path)
 
 
-def test_singular_matrices_are_told_with_the_file(tmp_path: Path) -> None:
+def test_errors_about_singular_matrices_name_the_file(tmp_path: Path) -> None:
     refused(tmp_path / "flat.tfm", HEADER + AFFINE.format(index=0, zz=0), "the affine matrix is singular")
 
 
-def test_several_transforms_without_an_order_are_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_several_transforms_are_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     both = HEADER + AFFINE.format(index=0, zz=1) + AFFINE.format(index=1, zz=2)
     refused(tmp_path / "two.tfm", both, "found several transforms")
-    assert capfd.readouterr() == ("", "")  # ITK's own warning, heard but not passed on
+    assert capfd.readouterr() == ("", "")  # the warning of ITK is collected
     sitk.ReadTransform(str(tmp_path / "two.tfm"))
-    assert "more than one transform" in capfd.readouterr().err  # and ITK prints again afterwards
+    assert "more than one transform" in capfd.readouterr().err  # and ITK prints again after the block
 
 
 @pytest.mark.parametrize("lines", [1, 2, 3, 4])
-def test_cut_text_files_are_refused(tmp_path: Path, lines: int) -> None:
-    """ITK takes numbers that are missing for those of the identity."""
+def test_truncated_text_files_are_refused(tmp_path: Path, lines: int) -> None:
+    """ITK replaces missing numbers by those of the identity."""
     text = HEADER + AFFINE.format(index=0, zz=1)
     cut = "".join(text.splitlines(keepends=True)[:lines])
     refused(tmp_path / "a.tfm", cut, "")
@@ -88,7 +88,7 @@ def test_cut_text_files_are_refused(tmp_path: Path, lines: int) -> None:
     read_foreign_transform(tmp_path / "whole.tfm")
 
 
-def test_cut_matlab_files_are_refused(tmp_path: Path) -> None:
+def test_truncated_matlab_files_are_refused(tmp_path: Path) -> None:
     write_affine(tmp_path / "a.mat", AffineTransform(matrix(3)))
     whole = (tmp_path / "a.mat").read_bytes()
     for length in range(len(whole)):
@@ -97,7 +97,7 @@ def test_cut_matlab_files_are_refused(tmp_path: Path) -> None:
             read_foreign_transform(tmp_path / "a.mat")
 
 
-def test_kinds_that_nephi_lacks_are_named(tmp_path: Path) -> None:
+def test_unsupported_kinds_are_named(tmp_path: Path) -> None:
     sitk.WriteTransform(sitk.BSplineTransform(3, 2), str(tmp_path / "a.h5"))
     with pytest.raises(DataError, match=r"a\.h5: expected cubic B-splines, found order 2"):
         read_foreign_transform(tmp_path / "a.h5")
