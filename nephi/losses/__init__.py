@@ -1,4 +1,4 @@
-"""Losses: how alike two images are at matching points, and how regular a map is.
+"""Losses: the similarity of two images at corresponding points, and the regularity of a map.
 
 All are pure functions that return a scalar mean. Similarity losses compare patches (P, K) with patch weights
 (P,); regularity losses take points or derivatives of a map at points (..., N, ...), in world millimetres.

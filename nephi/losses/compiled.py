@@ -24,7 +24,7 @@ def compared(
 
 
 class _Compared(torch.autograd.Function):
-    """All measures are symmetric, so the gradient of the first image is that of the second one with both exchanged."""
+    """The measures are symmetric: the gradient of the first image is that of the second one with both exchanged."""
 
     @staticmethod
     def forward(ctx, fixed, moving, weights, factors, epsilons):  # type: ignore[no-untyped-def]
@@ -37,5 +37,5 @@ class _Compared(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, by_loss):  # type: ignore[no-untyped-def]
-        found = (None if gradient is None else by_loss * gradient for gradient in ctx.saved_tensors)
-        return *found, None, None, None
+        gradients = (None if gradient is None else by_loss * gradient for gradient in ctx.saved_tensors)
+        return *gradients, None, None, None

@@ -12,8 +12,8 @@ def icon(composed: Tensor, points: Tensor) -> Tensor:
     """Return the inverse consistency loss of ICON, `mean_x |phi_inv(phi(x)) - x|^2`.
 
     After Greer et al. (ICCV 2021). `composed` is phi_inv(phi(x)) and `points` is x, both `(..., N, D)` in
-    world millimetres. The sum runs over coordinates, the mean over points (and batches). It is the evaluation
-    at points off the grid that regularises.
+    world millimetres. The sum runs over coordinates, the mean over points (and batches). The evaluation at random
+    points off the grid is what regularises.
 
     The result is a scalar in mm^2: 0 if phi_inv inverts phi at the points. Raises `UsageError` when shapes
     differ or are not `(..., N, D)`.

@@ -7,7 +7,7 @@ from torch import Tensor
 from nephi.geometry import determinant
 from nephi.losses.shapes import check_jacobian
 
-FOLDING_FLOOR = 0.1  # a determinant below it folds, or is about to
+FOLDING_FLOOR = 0.1  # determinants below it are penalized
 
 
 def jacobian_determinant(jacobian: Tensor) -> Tensor:
@@ -34,8 +34,8 @@ def volume_change(jacobian: Tensor) -> Tensor:
 def folding(jacobian: Tensor, floor: float = FOLDING_FLOOR) -> Tensor:
     """Return a squared hinge on the determinant, `mean_x max(floor - det J(x), 0)^2`.
 
-    Unlike `volume_change` it leaves breathing lungs alone: only points that fold, or are about to (a
-    determinant below `floor`), are pushed back.
+    Unlike `volume_change` it allows the changes of volume of breathing: only points with a determinant below `floor`,
+    which fold or almost fold, have a penalty.
 
     `jacobian` is `(..., N, D, D)`. The result is a dimensionless scalar: 0 if every determinant is at least
     `floor`. Raises `UsageError` when the shape is not `(..., N, D, D)` with D = 2 or 3.

@@ -13,7 +13,7 @@ from nephi.losses.shapes import check_patches
 from nephi.losses.weighting import weighted_mean
 
 # Smallest variance a descriptor is scaled by, in squared intensity (images in about [0, 1]): noise of a
-# standard deviation of 0.002. Below it patches count as flat, and their noise is not read as structure.
+# standard deviation of 0.002. Patches below it count as flat.
 LEAST_VARIANCE = 1e-5
 
 _DIMENSION_OF_SAMPLES = {5**2: 2, 5**3: 3}
@@ -56,7 +56,7 @@ def _descriptors(patches: Tensor) -> Tensor:
 
 @cache
 def _pair_samples(dimension: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the places in the 5^D cube of both sub-patches of every pair, two tensors `(pairs * 3^D,)`."""
+    """Return the indices in the 5^D cube of both sub-patches of every pair, two tensors `(pairs * 3^D,)`."""
     steps = [
         tuple(sign * (axis == other) for other in range(dimension)) for axis in range(dimension) for sign in (1, -1)
     ]
@@ -64,7 +64,7 @@ def _pair_samples(dimension: int, device: torch.device) -> tuple[Tensor, Tensor]
     pairs = [(a, b) for a, b in combinations(steps, 2) if any(x + y for x, y in zip(a, b, strict=True))]
     offsets = list(product((-1, 0, 1), repeat=dimension))
 
-    def place(neighbour: tuple[int, ...], offset: tuple[int, ...]) -> int:
+    def index(neighbour: tuple[int, ...], offset: tuple[int, ...]) -> int:
         flat = 0
         for step, shift in zip(neighbour, offset, strict=True):
             flat = 5 * flat + step + shift + 2
@@ -74,9 +74,9 @@ def _pair_samples(dimension: int, device: torch.device) -> tuple[Tensor, Tensor]
     # mode: autograd cannot save those.
     with torch.inference_mode(False):
         first = torch.tensor(
-            [place(a, offset) for a, _ in pairs for offset in offsets], dtype=torch.int64, device=device
+            [index(a, offset) for a, _ in pairs for offset in offsets], dtype=torch.int64, device=device
         )
         second = torch.tensor(
-            [place(b, offset) for _, b in pairs for offset in offsets], dtype=torch.int64, device=device
+            [index(b, offset) for _, b in pairs for offset in offsets], dtype=torch.int64, device=device
         )
     return first, second

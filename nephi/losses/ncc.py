@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from nephi.losses.shapes import check_patches
-from nephi.losses.weighting import patch_shares, weighted_mean
+from nephi.losses.weighting import normalized_weights, weighted_mean
 
-# The patch with a standard deviation of 0.056 in both images counts half. Patches of less contrast, mostly
-# noise, fade out smoothly instead of being blown up to full weight.
+# A patch with a standard deviation of 0.056 in both images counts half. The weight of patches with less contrast,
+# mostly noise, falls smoothly to 0.
 LOCAL_EPSILON = 1e-5
 
-# A whole image has contrast; this only keeps a constant one finite.
+# Keeps the loss of a constant image finite.
 GLOBAL_EPSILON = 1e-8
 
 
@@ -35,12 +35,12 @@ def ncc(fixed: Tensor, moving: Tensor, weights: Tensor | None = None, *, epsilon
     is flat or all weights are zero), 2 for a decreasing one. Raises `UsageError` when shapes do not match.
     """
     check_patches(fixed, moving, weights)
-    share = patch_shares(weights, fixed).unsqueeze(1) / fixed.shape[1]
-    f = fixed - (share * fixed).sum()
-    m = moving - (share * moving).sum()
-    shared_f, shared_m = share * f, share * m
-    variances = (shared_f * f).sum() * (shared_m * m).sum()
-    return 1 - (shared_f * m).sum() * torch.rsqrt(variances + epsilon)
+    per_sample = normalized_weights(weights, fixed).unsqueeze(1) / fixed.shape[1]
+    f = fixed - (per_sample * fixed).sum()
+    m = moving - (per_sample * moving).sum()
+    weighted_f, weighted_m = per_sample * f, per_sample * m
+    variances = (weighted_f * f).sum() * (weighted_m * m).sum()
+    return 1 - (weighted_f * m).sum() * torch.rsqrt(variances + epsilon)
 
 
 def lncc(fixed: Tensor, moving: Tensor, weights: Tensor | None = None, *, epsilon: float = LOCAL_EPSILON) -> Tensor:
@@ -64,7 +64,7 @@ def lncc_squared(
     """Return the squared local correlation loss, `1 - mean_p cov_p^2 / (var_p(f) var_p(m) + epsilon)`.
 
     The squared form (Avants et al., Medical Image Analysis 2008) accepts contrast that is locally inverted,
-    and its gradient vanishes where the correlation does, so patches that tell nothing stay quiet.
+    and its gradient vanishes where the correlation does, so that patches without information have none.
 
     `fixed` and `moving` are `(P, K)`: P patches of K >= 2 samples at matching points. `weights` is `(P,)`,
     non-negative and constant to autograd, or None for equal weights. `epsilon` is positive.
@@ -95,9 +95,9 @@ def lncc_pooled(
     """
     check_patches(fixed, moving, weights, least_samples=2)
     f, m = _centred(fixed), _centred(moving)
-    share = patch_shares(weights, fixed) / fixed.shape[1]
-    covariance = torch.dot(share, torch.linalg.vecdot(f, m))
-    variances = torch.dot(share, torch.linalg.vecdot(f, f)) * torch.dot(share, torch.linalg.vecdot(m, m))
+    per_sample = normalized_weights(weights, fixed) / fixed.shape[1]
+    covariance = torch.dot(per_sample, torch.linalg.vecdot(f, m))
+    variances = torch.dot(per_sample, torch.linalg.vecdot(f, f)) * torch.dot(per_sample, torch.linalg.vecdot(m, m))
     return 1 - covariance * torch.rsqrt(variances + epsilon)
 
 
@@ -109,10 +109,10 @@ def _patch_moments(fixed: Tensor, moving: Tensor, epsilon: float) -> tuple[Tenso
 
 
 def _centred(patches: Tensor) -> Tensor:
-    """Take its mean off each patch; the means are constants to autograd.
+    """Subtract its mean from each patch; the means are constants to autograd.
 
     Covariance and variances do not change to first order when a mean does (the centred samples sum to zero), so all
-    gradients stay exact and the centring costs no backward pass: called every step at sizes where the time goes into
-    starting operations. Second derivatives would be wrong; nothing here takes any.
+    gradients stay exact and the subtraction needs no backward pass: at these sizes the time goes into starting
+    operations. Second derivatives would be wrong; the losses need none.
     """
     return patches - patches.detach().mean(1, keepdim=True)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nephi.errors import UsageError
 from nephi.losses.shapes import check_patches
-from nephi.losses.weighting import patch_shares
+from nephi.losses.weighting import normalized_weights
 
 # Below any probability that a histogram of fewer than 10^12 samples resolves. Bounds log p and 1 / entropy.
 _SMALLEST = 1e-12
@@ -34,8 +34,8 @@ def nmi(fixed: Tensor, moving: Tensor, weights: Tensor | None = None, *, bins: i
     check_patches(fixed, moving, weights)
     if bins < 4:
         raise UsageError(f"bins must be at least 4, the width of a cubic B-spline, got {bins}")
-    share = patch_shares(weights, fixed).div(fixed.shape[1]).repeat_interleave(fixed.shape[1])
-    joint = (_windows(fixed.flatten(), bins) * share.unsqueeze(1)).T @ _windows(moving.flatten(), bins)
+    per_sample = normalized_weights(weights, fixed).div(fixed.shape[1]).repeat_interleave(fixed.shape[1])
+    joint = (_windows(fixed.flatten(), bins) * per_sample.unsqueeze(1)).T @ _windows(moving.flatten(), bins)
     joint_entropy = _entropy(joint)
     mutual_information = _entropy(joint.sum(1)) + _entropy(joint.sum(0)) - joint_entropy
     # 2 - NMI = 1 - MI / H(f, m); written so, an empty histogram (all weights zero) reads as independence.
@@ -56,8 +56,8 @@ def _windows(samples: Tensor, bins: int) -> Tensor:
     t_squared, s_squared = t * t, s * s
     inner = 4 - 3 * t_squared * (2 - t), 4 - 3 * s_squared * (2 - s)
     weights = torch.stack((s_squared * s, *inner, t_squared * t), dim=1) / 6
-    places = first.long().unsqueeze(1) + torch.arange(4, device=samples.device)
-    return weights.new_zeros(len(samples), bins).scatter(1, places, weights)
+    indices = first.long().unsqueeze(1) + torch.arange(4, device=samples.device)
+    return weights.new_zeros(len(samples), bins).scatter(1, indices, weights)
 
 
 def _entropy(probabilities: Tensor) -> Tensor:

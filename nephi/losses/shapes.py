@@ -1,4 +1,4 @@
-"""What shapes the losses take, checked in one place so that every message reads alike."""
+"""Validation of the shapes that losses take."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nephi.errors import UsageError
 
 
 def check_patches(fixed: Tensor, moving: Tensor, weights: Tensor | None, least_samples: int = 1) -> None:
-    """Check that `fixed` and `moving` are both `(P, K)`, and `weights`, if any, `(P,)`.
+    """Validate that `fixed` and `moving` are both `(P, K)`, and `weights`, if any, `(P,)`.
 
     P is at least one patch, K at least `least_samples` samples a patch. Raises `UsageError` when a shape
     differs or the samples are not of one floating-point type.

@@ -40,16 +40,16 @@ SIMILARITIES: Mapping[str, Similarity] = MappingProxyType(
         "nmi": nmi,
     }
 )
-"""The similarity losses by name, as settings and `with_similarity` take them; sums such as `lncc2 + 10 mse`, too."""
-LOCAL = ("lncc", "lncc2", "pooled", "mind")  # these compare patches, the others single samples, too
+"""The similarity losses by name. Settings and `with_similarity` take sums such as `lncc2 + 10 mse` as well."""
+LOCAL = ("lncc", "lncc2", "pooled", "mind")  # these need patches; the others compare single samples as well
 
 
 @cache
 def similarity(formula: str, variance_floor: float | None = None) -> Similarity:
-    """Return a similarity loss: one called by its name, or a weighted sum of several, such as `lncc2 + 10 mse`.
+    """Return the similarity loss of a formula: a name, or a weighted sum of several, such as `lncc2 + 10 mse`.
 
-    `variance_floor` is the standard deviation at which a patch counts half in `lncc` and `lncc2`; None leaves it
-    to them. Raises `UsageError`, listing the known names, for anything else.
+    `variance_floor` is the standard deviation at which a patch counts half in `lncc` and `lncc2`; None uses
+    their defaults. Raises `UsageError`, listing the known names, for an invalid formula.
     """
     terms = [(weight, _with_floor(name, variance_floor)) for weight, name in similarity_terms(formula)]
     factors = similarity_factors(formula)
@@ -66,7 +66,7 @@ def similarity(formula: str, variance_floor: float | None = None) -> Similarity:
 
 
 def local_epsilon(variance_floor: float | None) -> float:
-    """Return what `lncc` and `lncc2` add to the product of both variances, for `variance_floor` as in `similarity`."""
+    """Return the constant that `lncc` and `lncc2` add to the product of both variances, for a `variance_floor`."""
     return LOCAL_EPSILON if variance_floor is None else variance_floor**4
 
 
@@ -86,11 +86,11 @@ def similarity_factors(formula: str) -> Mapping[str, float]:
 
 @cache
 def similarity_terms(formula: str) -> tuple[tuple[float, str], ...]:
-    """Return the weights and names of a formula like `lncc2 + 10 mse`; raise `UsageError` for anything else."""
-    return tuple(_term(part.split(), formula) for part in formula.split("+"))
+    """Return the weights and names of a formula like `lncc2 + 10 mse`; raise `UsageError` for an invalid one."""
+    return tuple(_parse_term(part.split(), formula) for part in formula.split("+"))
 
 
-def _term(words: list[str], formula: str) -> tuple[float, str]:
+def _parse_term(words: list[str], formula: str) -> tuple[float, str]:
     name = words[-1] if words else ""
     if name not in SIMILARITIES:
         raise UsageError(f"similarity: expected {', '.join(SIMILARITIES)} or a sum of them, got {formula!r}")

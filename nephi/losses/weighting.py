@@ -1,7 +1,7 @@
-"""Means over patches in which every patch has a weight.
+"""Weighted means over patches.
 
-The weights are constants: no gradient flows into them. A soft mask looked up at phi(x) depends on phi, and a
-field that could lower its loss by carrying a badly matching patch out of the image would do so.
+The weights are constants: they have no gradient. A soft mask interpolated at phi(x) depends on phi, and a field could
+lower its loss by moving a patch that does not match out of the image.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 
-def patch_shares(weights: Tensor | None, patches: Tensor) -> Tensor:
-    """Return each patch's share of a mean over patches, `w_p / sum_q w_q`, or `1 / P` without weights.
+def normalized_weights(weights: Tensor | None, patches: Tensor) -> Tensor:
+    """Return the weights of the patches in a mean, `w_p / sum_q w_q`, or `1 / P` without weights.
 
     `weights` is `(P,)` and non-negative, or None; `patches`, `(P, ...)`, give the dtype and device. The
     result, `(P,)`, sums to one. If all weights are zero so is the result, and nothing divides by zero.
@@ -31,4 +31,4 @@ def weighted_mean(per_patch: Tensor, weights: Tensor | None) -> Tensor:
     """
     if weights is None:
         return per_patch.mean()
-    return torch.dot(per_patch, patch_shares(weights, per_patch))
+    return torch.dot(per_patch, normalized_weights(weights, per_patch))

@@ -1,4 +1,4 @@
-"""Settings made from others: another similarity, lengths in millimetres."""
+"""Changes of settings: another similarity, lengths in millimetres."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from nephi.settings.registration import Settings
 
 
 def with_similarity(settings: Settings, name: str) -> Settings:
-    """Return the settings with another similarity for the fit, and one that agrees with it for the global alignment.
+    """Return the settings with another similarity of the fit, and a matching one of the global alignment.
 
-    MIND needs patches of radius 2. Measures for images of different contrast (`mind`, `nmi`) align globally by `nmi`.
+    MIND needs patches of radius 2. With a measure for images of different contrast (`mind`, `nmi`) the global alignment
+    uses `nmi`.
     Raises `UsageError` for an unknown name or sum.
     """
     names = similarity_factors(name).keys()
     radius = 2 if "mind" in names else settings.objective.radius
     objective = replace(settings.objective, similarity=name, radius=radius)
-    overall = "nmi" if names & {"mind", "nmi"} else "mse" if names == {"mse"} else "ncc"
-    affine = replace(settings.affine, similarity=overall)
+    global_similarity = "nmi" if names & {"mind", "nmi"} else "mse" if names == {"mse"} else "ncc"
+    affine = replace(settings.affine, similarity=global_similarity)
     return replace(settings, objective=objective, affine=affine)
 
 

@@ -1,4 +1,4 @@
-"""The settings of one registration: frozen dataclasses, the same names in TOML."""
+"""The settings of one registration: frozen dataclasses whose fields are the keys of the TOML tables."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ KINDS = ("none", "rigid", "affine")
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """How intensities are read.
+    """Intensities, and the mask of images without one.
 
-    window: `(low, high)` that becomes (0, 1), values beyond are clamped; empty: taken from each image by `percentiles`
-        of its foreground (voxels above the minimum, inside the mask when there is one).
-    units: what the numbers of `window` are: `HU`, Hounsfield units of CT, then images in other units are warned of, or
-        empty for any.
-    outside: value of warped voxels that come from outside the moving image; stored with the transform, so that other
-        images of the same units get it, too. Label maps get 0.
-    mask: where points are drawn when no mask is given: `lungs` (found by themselves), `foreground` (above the
-        minimum), or `none` (everywhere).
+    window: `(low, high)`, mapped to (0, 1); values beyond are clamped. Empty: the `percentiles` of each image's
+        foreground (voxels above the minimum, inside the mask if there is one).
+    percentiles: lower and upper percentile, 0 to 100, for an empty window.
+    units: `HU` if the window is in Hounsfield units of CT, which warns of images in other units; empty for any units.
+    outside: value of warped voxels outside the moving image; stored with the transform and used again when it is
+        applied to other images. Label maps get 0.
+    mask: mask of an image that is registered without one: `lungs` (segmented), `foreground` (voxels above the
+        minimum), or `none` (the whole image).
     """
 
     window: tuple[float, ...] = ()
@@ -48,14 +48,16 @@ class ImageSettings:
 
 @dataclass(frozen=True)
 class AffineSettings:
-    """The global alignment that comes first.
+    """The global alignment before the deformable fit.
 
-    kind: `affine`, `rigid` or `none` (only the start).
-    initial: brings centres of mass (`moments`) or image centres (`centers`) together, or trusts the headers (`none`).
-    rotations: number of rotations of at most `reach` degrees that are tried before (not from `none` or a file), in 2-D
-        as many as lie as close; 1 tries none.
-    smoothing: mm, one stage each, coarse to fine; every stage takes `steps` Adam steps of size `rate` on `points`
-        points, under `similarity`.
+    kind: `affine`, `rigid` or `none` (the initial alignment only).
+    initial: initial alignment: of the centres of mass (`moments`), of the image centres (`centers`), or by the headers
+        (`none`).
+    rotations: number of initial rotations that are compared, at most `reach` degrees each (in 2-D as many as have the
+        same spacing); 1 compares none. Not with `initial = "none"` or an affine file.
+    smoothing: mm, one value for each stage, coarse to fine. A stage takes `steps` Adam steps of size `rate` on `points`
+        random points.
+    similarity: `mse`, `ncc` or `nmi`.
     """
 
     kind: str = "affine"
@@ -82,7 +84,11 @@ class AffineSettings:
 
 @dataclass(frozen=True)
 class LevelSettings:
-    """One level: `steps` steps on images smoothed by `smoothing` mm, with a patch's samples `spacing` mm apart."""
+    """One level of the fit: `steps` steps on smoothed images.
+
+    smoothing: standard deviation of the Gaussian, mm.
+    spacing: distance of the samples of a patch, mm.
+    """
 
     steps: int = 100
     smoothing: float = 3.0
@@ -96,7 +102,7 @@ class LevelSettings:
 
 @dataclass(frozen=True)
 class FitOptimizationSettings:
-    """How the maps are fitted.
+    """The optimizer of a fit: Adam (Kingma and Ba, 2015).
 
     rate: step size of Adam, reached after the fraction `warmup` of the steps and lowered along a cosine if `decay`.
     plateau: a level ends early when the mean loss of its last fifth of steps is lower than that of the fifth before by
@@ -118,12 +124,12 @@ class FitOptimizationSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything a registration is told besides its images; the same tables and names as in a TOML file.
+    """All settings of a registration; the tables and keys of a TOML file have the same names.
 
     transform: `deformable`, or only the `affine` or `rigid` part.
     threads: CPU threads of the fit, 0 for all.
-    length_unit: mm in which all lengths of the other tables count. 0 chooses it from the fixed image, as its longest
-        edge / 256: then the settings suit a mouse and a man alike. Results hold the lengths in mm.
+    length_unit: mm; the unit of all lengths in the other tables. 0 is 1/256 of the fixed image's longest edge, so that
+        the settings do not depend on the physical size of the image. Results contain the lengths in mm.
     """
 
     transform: str = "deformable"
@@ -142,7 +148,7 @@ class Settings:
 
     @property
     def detail(self) -> float:
-        """The finest detail any level compares (mm): what smoothing leaves, or what samples so far apart can see."""
+        """The finest detail (mm) that a level compares: limited by its smoothing or by the spacing of its samples."""
         return min(level.smoothing or (level.spacing / 2 if self.objective.radius else 0.0) for level in self.levels)
 
     def __post_init__(self) -> None:

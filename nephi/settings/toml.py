@@ -17,27 +17,27 @@ from nephi.tables import from_table
 
 
 def preset_names() -> tuple[str, ...]:
-    """Return the names of the presets that come with nephi."""
+    """Return the names of the presets of nephi."""
     folder = resources.files("nephi.settings") / "presets"
     return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")))
 
 
 def preset(name: str) -> Settings:
-    """Return the preset's settings; raise `UsageError`, listing the known ones, for another name."""
+    """Return the settings of a preset; raise `UsageError`, listing the known names, for an unknown one."""
     return settings_from_table(_preset_table(name), f"preset {name}")
 
 
 def read_settings(path: str | Path, base: str | Settings) -> Settings:
-    """Read settings from a TOML file: what it does not name comes from `base`, settings or a preset, or that it names.
+    """Read settings from a TOML file; keys that it does not contain come from `base`, settings or the name of a preset.
 
-    A file may name its own base with `preset = "NAME"`; tables are merged key by key, `levels` replaced as a whole.
+    A line `preset = "NAME"` in the file replaces `base`. Tables are merged key by key, `levels` is replaced as a whole.
     Raises `UsageError` naming the file for a missing or malformed file, an unknown key, a value of the wrong type.
     """
     table = toml_table(path)
     require_current_fit_names(table, str(path))
     base = table.pop("preset", base)
-    below = settings_table(base) if isinstance(base, Settings) else _preset_table(base)
-    return settings_from_table(merged_tables(below, table), str(path))
+    base_table = settings_table(base) if isinstance(base, Settings) else _preset_table(base)
+    return settings_from_table(merged_tables(base_table, table), str(path))
 
 
 def toml_table(path: str | Path) -> dict[str, Any]:
@@ -60,12 +60,12 @@ def settings_from_table(table: Mapping[str, Any], source: str) -> Settings:
 
 
 def settings_table(settings: Settings) -> dict[str, Any]:
-    """Return the settings as plain tables that TOML and JSON can hold."""
+    """Return the settings as plain tables for TOML and JSON."""
     return plain_table(dataclasses.asdict(settings))
 
 
 def settings_toml(settings: Settings) -> str:
-    """Return the settings as TOML text that `read_settings` reads back."""
+    """Return the settings as TOML text, which `read_settings` reads."""
     import tomli_w
 
     return tomli_w.dumps(settings_table(settings))
@@ -88,7 +88,7 @@ def merged_tables(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str,
 
 
 def plain_table(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return tables as TOML and JSON hold them: tuples become lists."""
+    """Return nested tables with their tuples as lists, for TOML and JSON."""
     return {key: _plain(value) for key, value in table.items()}
 
 

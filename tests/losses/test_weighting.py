@@ -1,18 +1,18 @@
 import torch
 
-from nephi.losses.weighting import patch_shares, weighted_mean
+from nephi.losses.weighting import normalized_weights, weighted_mean
 
 
 def test_shares() -> None:
     patches = torch.rand(4, 2, dtype=torch.float64)
-    shares = patch_shares(torch.tensor([1, 0, 2, 1]), patches)
+    shares = normalized_weights(torch.tensor([1, 0, 2, 1]), patches)
     assert shares.dtype == torch.float64 and shares.tolist() == [0.25, 0.0, 0.5, 0.25]
-    assert patch_shares(None, patches).tolist() == [0.25] * 4
-    assert patch_shares(torch.zeros(4), patches).tolist() == [0.0] * 4
+    assert normalized_weights(None, patches).tolist() == [0.25] * 4
+    assert normalized_weights(torch.zeros(4), patches).tolist() == [0.0] * 4
 
 
 def test_very_small_weights_keep_their_ratio() -> None:
-    shares = patch_shares(torch.tensor([3e-30, 1e-30]), torch.rand(2, 1))
+    shares = normalized_weights(torch.tensor([3e-30, 1e-30]), torch.rand(2, 1))
     torch.testing.assert_close(shares, torch.tensor([0.75, 0.25]))
 
 
