@@ -73,7 +73,9 @@ def commands() -> str:
 
 def _command(command: click.Command, context: click.Context) -> str:
     usage = " ".join(command.collect_usage_pieces(context))
-    records = [record for option in command.get_params(context) if (record := option.get_help_record(context))]
+    records = [
+        record for option in command.get_params(context) if (record := option.get_help_record(context)) and record[1]
+    ]
     rows = [f"| {_code(names)} | {_cell(text)} |" for names, text in records]
     lines = [f"## {context.command_path}", f"```text\n{context.command_path} {usage}\n```"]
     for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
