@@ -1,4 +1,4 @@
-"""Images on grids: intensities, lookup, resampling, smoothing, masks."""
+"""Images on grids: voxels, interpolation, resampling, smoothing, and a segmentation of the lungs."""
 
 from nephi.images.image import Image
 from nephi.images.interpolators import INTERPOLATIONS, LABEL_INTERPOLATIONS

@@ -1,4 +1,4 @@
-"""An image: an array of voxels, and the grid that places them in the world."""
+"""An image: an array of voxels and its grid in world space."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VOXEL_TYPES = (
     *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
 )
-"""The types that an image's voxels are held in."""
+"""Types of an image's voxels in memory."""
 STORED_TYPES = (
     *("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
     *("float16", "bfloat16", "float32", "float64", "longdouble", "float128"),
@@ -26,9 +26,10 @@ STORED_TYPES = (
 
 
 class Foreground(NamedTuple):
-    """Voxels `low` (included) to `high` (not) along each axis hold all that are above 0, `voxels` of them.
+    """Bounding box, number and centre of the voxels above 0.
 
-    `centre` `(D,)` is their mean, in voxel coordinates, double precision.
+    The box extends from index `low` (included) to `high` (excluded) along each axis; `voxels` is the number of voxels
+    above 0, `centre` `(D,)` their mean in voxel coordinates, double precision.
     """
 
     low: tuple[int, ...]
@@ -42,12 +43,12 @@ class Image:
     """Scalar voxels `data` of shape `grid.shape`, axis i of the array along axis i of the grid.
 
     `data` has one of the `VOXEL_TYPES`: bool, uint8, signed integers, floats of 16 to 64 bits. Integer data stays
-    integer (int16 CT takes two bytes a voxel until it is looked up); either memory order is fine. `stored_type` names
-    the type the voxels had in their file ("uint16", ...), where torch has no such type or it was widened, so that
-    results can be written in it. `name` is what error messages call the image; `warnings` are the texts of what its
-    reader warned of.
+    integer (int16 CT takes two bytes a voxel until it is interpolated), in any memory order. `stored_type` names the
+    voxel type of the file ("uint16", ...) where torch lacks it or it was widened, so that results can be written in
+    it. `name` identifies the image in error messages; `warnings` are the texts of its reader's warnings.
 
-    Raises `DataError` when data and grid do not fit, `UsageError` for voxels or a `stored_type` of another type.
+    Raises `DataError` when the shapes of data and grid differ, `UsageError` for unsupported types of voxels or an
+    unknown `stored_type`.
     """
 
     data: Tensor
@@ -58,20 +59,24 @@ class Image:
     mapping: Mapping | None = None
 
     def __post_init__(self) -> None:
-        found = self.data.dtype if isinstance(self.data, Tensor) else type(self.data).__name__
-        if found not in VOXEL_TYPES:
-            known = ", ".join(str(t).removeprefix("torch.") for t in VOXEL_TYPES)
+        voxel_type = self.data.dtype if isinstance(self.data, Tensor) else type(self.data).__name__
+        if voxel_type not in VOXEL_TYPES:
+            allowed = ", ".join(str(t).removeprefix("torch.") for t in VOXEL_TYPES)
             raise UsageError(
-                f"{self.name}: expected voxels as a tensor of {known}, found {found}; convert them (unsigned integers "
-                'to a wider signed type, with stored_type="uint16", ...)'
+                f"{self.name}: expected voxels as a tensor of {allowed}, got {voxel_type}; convert them (unsigned "
+                'integers to a wider signed type, with stored_type="uint16", ...)'
             )
         if self.stored_type not in (None, *STORED_TYPES):
-            raise UsageError(f"{self.name}: unknown stored_type {self.stored_type!r}: choose one of {STORED_TYPES}")
+            raise UsageError(
+                f"{self.name}: stored_type: expected one of {', '.join(STORED_TYPES)}, got {self.stored_type!r}"
+            )
         if tuple(self.data.shape) != self.grid.shape:
-            raise DataError(f"{self.name}: voxels of shape {tuple(self.data.shape)} on a grid of {self.grid.shape}")
+            raise DataError(
+                f"{self.name}: expected voxels of shape {self.grid.shape} like the grid, got {tuple(self.data.shape)}"
+            )
 
     def __getstate__(self) -> dict[str, object]:
-        """Return what is pickled: the voxels themselves, not the file that they are mapped from."""
+        """Return the state to pickle: the voxels, without the mapped file."""
         return {**self.__dict__, "mapping": None}
 
     @property
@@ -93,57 +98,57 @@ class Image:
 
     @property
     def voxel_type(self) -> str:
-        """Name of the type the image is stored with, as numpy spells it."""
+        """Name of the voxel type in files, in numpy's spelling."""
         return self.stored_type or str(self.data.dtype).removeprefix("torch.")
 
     def with_data(self, data: Tensor) -> Image:
-        """Return an image of other voxels on the same grid, in their own type."""
+        """Return an image of other voxels on the same grid, stored in the type of `data`."""
         return replace(self, data=data, stored_type=None)
 
     def with_grid(self, grid: Grid) -> Image:
-        """Return the same voxels placed elsewhere: a new header, nothing resampled."""
-        placed = replace(self, grid=grid)
+        """Return an image of the same voxels on another grid, without resampling."""
+        image = replace(self, grid=grid)
         if "foreground" in self.__dict__:  # in voxel coordinates, and costly: computing it reads all voxels
-            placed.__dict__["foreground"] = self.foreground
-        return placed
+            image.__dict__["foreground"] = self.foreground
+        return image
 
     def require_finite(self) -> None:
-        """Raise `DataError` when a voxel is NaN, infinite or beyond float32, with their number and the first one."""
+        """Raise `DataError` when voxels are NaN, infinite or beyond float32, with their number and the first one."""
         if not self.data.dtype.is_floating_point:
             return
-        bad = ~torch.isfinite(self.data.float())
-        if bool(bad.any()):
-            first = tuple(bad.nonzero()[0].tolist())
-            kind = "NaN or infinite" if bool((~torch.isfinite(self.data[bad])).all()) else "NaN or beyond 3.4e38"
+        invalid = ~torch.isfinite(self.data.float())
+        if bool(invalid.any()):
+            first = tuple(invalid.nonzero()[0].tolist())
+            kind = "NaN or infinite" if bool((~torch.isfinite(self.data[invalid])).all()) else "NaN or beyond 3.4e38"
             raise DataError(
-                f"{self.name}: expected finite voxels, found {int(bad.sum())} {kind}, the first at {first}; "
+                f"{self.name}: expected finite voxels, found {int(invalid.sum())} {kind}, the first at {first}; "
                 "replace them by the value of the background"
             )
 
     def require_contrast(self) -> None:
-        """Raise `DataError` when all voxels have one value: nothing to register."""
+        """Raise `DataError` when all voxels have the same value."""
         low, high = self.data.amin(), self.data.amax()
         if bool(low == high):
             raise DataError(f"{self.name}: expected an image with contrast, found the constant {low.item():g}")
 
 
 class Voxels:
-    """The attribute `data` of `Image`: every pass over the voxels starts there, and verifies the file behind them."""
+    """Descriptor of `Image.data`, which verifies a mapped file at each access."""
 
     def __get__(self, image: Image | None, kind: Any = None) -> Tensor:
         if image is None:
-            raise AttributeError("data")  # a dataclass looks here for a default, and finds none
+            raise AttributeError("data")  # tells dataclass that the field has no default
         data: Tensor = image.__dict__["_data"]
         mapping = image.mapping
-        if mapping is not None and mapping.holds(data):
-            mapping.require_whole()
+        if mapping is not None and mapping.contains(data):
+            mapping.require_complete()
         return data
 
     def __set__(self, image: Image, data: Tensor) -> None:
         image.__dict__["_data"] = data
 
 
-Image.data = Voxels()  # type: ignore[assignment]  # a field like the others, but verified at each access
+Image.data = Voxels()  # type: ignore[assignment]  # a dataclass field as well
 
 
 def _foreground_profiles(data: Tensor) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Interpolating an image's voxels: the functions behind the names of `INTERPOLATIONS`."""
+"""Interpolators of images: the functions behind the names in `INTERPOLATIONS`."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from nephi.images.image import Image
 from nephi.images.label_maps import looks_like_labels
 
 INTERPOLATIONS = ("linear", "nearest", "bspline", "label")
-"""The interpolations of `resample`."""
-LABEL_INTERPOLATIONS = ("nearest", "label")  # the ones for label maps: outside of those is 0
+"""Interpolations of `resample`."""
+LABEL_INTERPOLATIONS = ("nearest", "label")  # for label maps, whose value outside is 0
 
 Interpolator = Callable[[Tensor], Tensor]
-EXACT = 2**24  # float32 holds every whole number up to here
-NEGLIGIBLE = 1e-3  # weight of a NaN that does not count; rounding gives neighbours of voxel centres about 1e-5
-FRACTION = 1e-3  # scaled labels come out as 1.9999 sometimes
+EXACT = 2**24  # float32 represents all whole numbers up to here
+NEGLIGIBLE = 1e-3  # weight below which a NaN is ignored; by rounding, neighbours of voxel centres have about 1e-5
+ROUNDING = 1e-3  # largest distance of a label from a whole number: scaled labels may be 1.9999
 
 
 def interpolator(image: Image, interpolation: str) -> Interpolator:
-    """Return the function from voxel points `(..., D)`, finite ones, to values `(...)` of an image on the CPU.
+    """Return a function that interpolates an image on the CPU: finite voxel points `(..., D)` to values `(...)`.
 
-    `nearest` and `label` give voxels in the image's own type, exact; the others floats. NaN and infinite voxels stay
-    local: `linear` and `bspline` give NaN (or the infinite value, if that is the nearest) where such voxels have more
-    than a thousandth of the weight in linear interpolation, and interpolate between the others elsewhere.
+    `nearest` and `label` return voxels exactly, in the image's type; the others return floats. NaN and infinite voxels
+    stay local: where they have more than a thousandth of the weight in linear interpolation, `linear` and `bspline`
+    return NaN (or the infinite value, if that is the nearest voxel); elsewhere they interpolate the other voxels.
 
-    A `DataWarning` says when `label` is asked for and voxels are no whole numbers, and when whole numbers so large
-    that they can only be labels, or that lie in areas of few of them as labels do, are to be averaged. Raises
-    `UsageError` for an unknown interpolation.
+    Issues a `DataWarning` for `label` when voxels are not whole numbers, and for `linear` and `bspline` when voxels
+    look like labels: whole numbers beyond 2^24, or few whole numbers in uniform areas. Raises `UsageError` for an
+    unknown interpolation.
     """
     if interpolation not in INTERPOLATIONS:
-        raise UsageError(f"unknown interpolation {interpolation!r}: choose one of {', '.join(INTERPOLATIONS)}")
+        raise UsageError(f"interpolation: expected one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}")
     data = image.data
     if interpolation == "nearest":
         return lambda points: interpolate_nearest(data, points)
@@ -43,7 +43,7 @@ def interpolator(image: Image, interpolation: str) -> Interpolator:
         return lambda points: interpolate_majority(data, points.double())
     _warn_of_labels(image, interpolation)
     if data.dtype.is_floating_point and not bool(data.sum(dtype=torch.float64).isfinite()):
-        return _between_gaps(data, interpolation)
+        return _interpolator_with_gaps(data, interpolation)
     return _linear(data) if interpolation == "linear" else _bspline(data)
 
 
@@ -51,7 +51,7 @@ def _warn_of_fractions(image: Image) -> None:
     if not image.data.dtype.is_floating_point:
         return
     finite = image.data[image.data.isfinite()]
-    fractions = finite[(finite - finite.round()).abs() > FRACTION]
+    fractions = finite[(finite - finite.round()).abs() > ROUNDING]
     if len(fractions):
         warn(
             f"{image.name}: expected whole numbers to interpolate as labels, found {fractions[0].item():g}; choose "
@@ -63,8 +63,8 @@ def _warn_of_labels(image: Image, interpolation: str) -> None:
     data = image.data
     if looks_like_labels(data):
         warn(
-            f"{image.name}: looks like a label map, whose numbers {interpolation} averages to other labels; choose the "
-            "interpolation label or nearest, if it is one"
+            f"{image.name}: looks like a label map, and {interpolation} interpolation averages labels to other labels; "
+            "if it is one, choose the interpolation label or nearest"
         )
     if not _needs_double(data):
         return
@@ -83,7 +83,7 @@ def _linear(data: Tensor) -> Interpolator:
 
 
 def _bspline(data: Tensor) -> Interpolator:
-    """Return the cubic spline through all voxels, mirrored at the border as in ITK; beyond it the border continues."""
+    """Return the interpolating cubic spline, mirrored at the border as in ITK; beyond it the border continues."""
     from scipy import ndimage
 
     precision = "float64" if _needs_double(data) else "float32"
@@ -91,7 +91,7 @@ def _bspline(data: Tensor) -> Interpolator:
     coefficients = ndimage.spline_filter(voxels.numpy(), order=3, output=precision, mode="mirror")
     last = torch.tensor([n - 1 for n in data.shape], dtype=torch.float64)
 
-    def look(points: Tensor) -> Tensor:
+    def evaluate(points: Tensor) -> Tensor:
         values = ndimage.map_coordinates(
             coefficients,
             points.clamp(min=0.0).minimum(last.to(points)).movedim(-1, 0).numpy(),
@@ -102,7 +102,7 @@ def _bspline(data: Tensor) -> Interpolator:
         )
         return torch.from_numpy(values)
 
-    return look
+    return evaluate
 
 
 def _needs_double(data: Tensor) -> bool:
@@ -112,26 +112,27 @@ def _needs_double(data: Tensor) -> bool:
     return data.dtype in (torch.int32, torch.int64) and bool((data.amax() > EXACT) | (data.amin() < -EXACT))
 
 
-def _between_gaps(data: Tensor, interpolation: str) -> Interpolator:
-    """Return the interpolator of voxels some of which are NaN or infinite: gaps."""
+def _interpolator_with_gaps(data: Tensor, interpolation: str) -> Interpolator:
+    """Return the interpolator of voxels some of which, the gaps, are NaN or infinite."""
     gaps = ~data.isfinite()
-    share = _linear(gaps.to(torch.uint8))
-    present = _linear(data.masked_fill(gaps, 0.0)) if interpolation == "linear" else _bspline(_filled(data, gaps))
+    gap_weight = _linear(gaps.to(torch.uint8))
+    linear = interpolation == "linear"
+    without_gaps = _linear(data.masked_fill(gaps, 0.0)) if linear else _bspline(_fill_gaps(data, gaps))
 
-    def look(points: Tensor) -> Tensor:
-        missing = share(points)
-        values = present(points)
-        if interpolation == "linear":
+    def evaluate(points: Tensor) -> Tensor:
+        missing = gap_weight(points)
+        values = without_gaps(points)
+        if linear:
             values = values / (1 - missing)
         nearest = interpolate_nearest(data, points)
-        marks = torch.where(nearest.isfinite(), torch.nan, nearest).to(values.dtype)
-        return torch.where(missing > NEGLIGIBLE, marks, values)
+        gap_values = torch.where(nearest.isfinite(), torch.nan, nearest).to(values.dtype)
+        return torch.where(missing > NEGLIGIBLE, gap_values, values)
 
-    return look
+    return evaluate
 
 
-def _filled(data: Tensor, gaps: Tensor) -> Tensor:
-    """Return voxels with the nearest finite one's value in every gap: a spline's coefficients depend on all voxels."""
+def _fill_gaps(data: Tensor, gaps: Tensor) -> Tensor:
+    """Return voxels with gaps replaced by the nearest finite value, for the coefficients of a spline."""
     from scipy import ndimage
 
     if bool(gaps.all()):

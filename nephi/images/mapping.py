@@ -1,4 +1,4 @@
-"""Voxels that are a file mapped into memory: the file may be cut while they are in use."""
+"""Voxels in a memory-mapped file, which may be truncated while they are in use."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from nephi.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class Mapping:
-    """A file mapped at `address`, `length` bytes of it; `size` returns how many bytes the file has now."""
+    """A file of which `length` bytes are mapped at `address`; `size` returns the file's current number of bytes."""
 
     name: str
     address: int
     length: int
     size: Callable[[], int]
 
-    def holds(self, voxels: Tensor) -> bool:
-        """Return whether a tensor shows the mapped bytes; a copy of them does not."""
+    def contains(self, voxels: Tensor) -> bool:
+        """Return whether the tensor's memory is the mapped file, not a copy of it."""
         return 0 <= voxels.data_ptr() - self.address < self.length
 
-    def require_whole(self) -> None:
-        """Raise `DataError` when the file was cut: reading beyond its end would kill the process (SIGBUS)."""
-        found = self.size()
-        if found < self.length:
+    def require_complete(self) -> None:
+        """Raise `DataError` when the file was truncated: reading beyond its end would kill the process (SIGBUS)."""
+        size = self.size()
+        if size < self.length:
             raise DataError(
-                f"{self.name}: expected a file of {self.length} bytes, found {found}: it was shortened while it was in "
-                "use; write to another file, or copy the image first"
+                f"{self.name}: expected a file of {self.length} bytes, found {size}: it was truncated while in use; "
+                "write to another file, or copy the image first"
             )

@@ -1,4 +1,4 @@
-"""Resampling an image through a point map."""
+"""Resampling of an image through a point map."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ from nephi.images.interpolators import EXACT, interpolator
 
 
 class Resampler:
-    """Voxels of an image at world points, in the image's own type; see `resample`.
+    """Interpolates an image at world points, in the image's type; see `resample`.
 
-    A value `outside` that the type in the image's file cannot hold is rounded and clamped to it, with a `DataWarning`.
-    Raises `UsageError` for an unknown interpolation, a NaN or infinite `outside` of an image of whole numbers, and one
-    that its float type makes infinite.
+    A value `outside` that the type of the image's file cannot represent is rounded and clamped, with a `DataWarning`.
+    Raises `UsageError` for an unknown interpolation, a NaN or infinite `outside` for an image of whole numbers, and a
+    finite one that overflows its float type.
     """
 
     def __init__(self, image: Image, interpolation: str, outside: float) -> None:
         if not math.isfinite(outside) and not image.data.dtype.is_floating_point:
-            raise UsageError(f"{image.name}: expected a finite value outside an image of whole numbers, got {outside}")
+            raise UsageError(f"{image.name}: outside: expected a finite number for whole-number voxels, got {outside}")
         self.image = image
         self._type = _result_type(image, outside)
         self._outside = self._as_type(torch.tensor(outside, dtype=torch.float64))
         used = float(self._outside)
         if math.isfinite(outside) and not math.isfinite(used):
-            raise UsageError(f"{image.name}: expected a value outside that {image.voxel_type} holds, got {outside:g}")
+            raise UsageError(f"{image.name}: outside: expected a number within {image.voxel_type}, got {outside:g}")
         if not self._type.is_floating_point and used != outside:
             warn(
-                f"{image.name}: expected a value outside the image that its type {image.voxel_type} holds, got "
-                f"{outside:g}: used {used:g}"
+                f"{image.name}: outside: expected a value of the image's type {image.voxel_type}, got {outside:g}; "
+                f"used {used:g}"
             )
         self._interpolate = interpolator(image, interpolation)
-        self.reached = False
-        """Whether any of the points so far lay inside the image."""
+        self.overlaps = False
+        """Whether any point so far lay inside the image."""
 
     @torch.no_grad()
     def __call__(self, points_world: Tensor) -> Tensor:
-        """Return voxels `(...)` at world points `(..., D)`; integers are rounded and clamped to their range."""
+        """Interpolate at world points `(..., D)`, return `(...)`; integers are rounded and clamped to their range."""
         points = self.image.grid.world_to_voxel_points(points_world)
         inside = self.image.grid.contains_voxel_points(points)
-        self.reached = self.reached or bool(inside.any())
+        self.overlaps = self.overlaps or bool(inside.any())
         if not bool(points.sum().isfinite()):
-            points = torch.where(inside.unsqueeze(-1), points, 0.0)  # NaN and infinite ones have no voxel
+            points = torch.where(inside.unsqueeze(-1), points, 0.0)  # interpolators need finite points
         return torch.where(inside, self._as_type(self._interpolate(points)), self._outside)
 
     def empty(self, reference: Grid) -> Image:
-        """Return an image of this type on `reference`, not filled yet."""
+        """Return an uninitialised image of the result's type on `reference`."""
         axes = range(reference.dimension)
         data = torch.empty(tuple(reversed(reference.shape)), dtype=self._type).permute(*reversed(axes))
         return replace(self.image, data=data, grid=reference)
@@ -69,14 +69,15 @@ class Resampler:
 def resample(
     image: Image, reference: Grid, transform: PointMap, interpolation: str = "linear", outside: float = 0.0
 ) -> Image:
-    """Return `image(transform(x))` at the voxel centres x of `reference`: for a registration, the warped moving image.
+    """Resample an image: evaluate `image(transform(x))` at the voxel centres x of `reference`.
 
-    `transform` takes reference points to the image's world (mm, RAS). `interpolation` is `linear`; `nearest`;
-    `bspline` (cubic, prefiltered); or `label`: the label whose linearly interpolated indicator is largest, for label
-    maps. Points outside the image (beyond half a voxel of its border) get `outside`. Voxels keep the image's type;
-    whole numbers are exact with `nearest` and `label`, whatever their size. Voxels that are NaN or infinite stay
-    local, as `linear` has it; `bspline` puts the nearest finite value in their places to compute its coefficients.
-    Works slab by slab, so that memory stays flat. A `DataWarning` says when no voxel centre falls inside the image.
+    `transform` maps reference points to points of the image (world mm, RAS); with the moving image of a registration
+    the result is the warped moving image. `interpolation` is `linear`, `nearest`, `bspline` (cubic, prefiltered), or
+    `label`, which selects the label with the largest linearly interpolated indicator. Points more than half a voxel
+    outside of the outermost voxel centres get the value `outside`. The result has the image's type; `nearest` and
+    `label` are exact for whole numbers of any size. NaN and infinite voxels stay local (see `interpolator`); for the
+    coefficients of `bspline` they are replaced by the nearest finite value. The result is computed slab by slab to
+    limit memory. Issues a `DataWarning` when no voxel centre falls inside the image.
 
     Raises `UsageError` for an unknown interpolation.
     """
@@ -85,7 +86,7 @@ def resample(
     with torch.no_grad():
         for start, stop in reference.slabs():
             result.data[..., start:stop] = resampler(transform(reference.voxel_centres(start, stop)))
-    if not resampler.reached:
+    if not resampler.overlaps:
         name = image.name.partition(", volume ")[0]  # one text for all volumes of a series
         warn(
             f"{name}: no voxel of the reference falls inside the image: all of the result is {outside:g}; check "
@@ -95,40 +96,40 @@ def resample(
 
 
 def warn_of_units(image: Image, outside: float) -> None:
-    """Warn when a value outside that comes from settings is far from all voxels: made for images in other units.
+    """Warn when the stored value `outside` is far from all voxels, as for an image in other units.
 
-    Far is more than half the image's range away, so -1024 HU suits a CT that is cut off at -1000, and no PET.
+    Far is more than half the image's range away: -1024 HU suits a CT clipped at -1000, but no PET.
     """
     low, high = float(image.data.amin()), float(image.data.amax())
-    reach = (high - low) / 2
-    if outside != 0 and not low - reach <= outside <= high + reach and low < high:
+    margin = (high - low) / 2
+    if outside != 0 and not low - margin <= outside <= high + margin and low < high:
         warn(
-            f"{image.name}: its voxels lie between {low:g} and {high:g}, far from {outside:g}, the value that the "
-            "transform stores for voxels from outside; choose the interpolation label for a mask or label map; give "
-            "the value outside for an image in other units"
+            f"{image.name}: its voxels lie between {low:g} and {high:g}, far from {outside:g}, the value outside that "
+            "the transform stores; choose the interpolation label for a mask or label map; give a value outside for "
+            "an image in other units"
         )
 
 
 def _result_type(image: Image, outside: float) -> torch.dtype:
-    """Return the type of resampled voxels: the image's, or a wider one if the type in its file holds `outside`."""
-    held, stored = image.data.dtype, image.stored_type
+    """Return the type of resampled voxels: the image's, or a wider one that can represent `outside` as the file can."""
+    dtype, stored = image.data.dtype, image.stored_type
     if stored is None or not math.isfinite(outside):
-        return held
-    if held == torch.float32 and stored == "float64":
-        kept = float(torch.tensor(outside, dtype=torch.float32)) == outside
-        return held if kept or (abs(outside) < EXACT) else torch.float64
+        return dtype
+    if dtype == torch.float32 and stored == "float64":
+        exact = float(torch.tensor(outside, dtype=torch.float32)) == outside
+        return dtype if exact or (abs(outside) < EXACT) else torch.float64
     for wider in (torch.int16, torch.int32, torch.int64):
         low, high = _limits(stored, wider)
-        if not held.is_floating_point and wider.itemsize > held.itemsize and low <= outside <= high:
-            ours = _limits(stored, held)
-            return held if ours[0] <= outside <= ours[1] else wider
-    return held
+        if not dtype.is_floating_point and wider.itemsize > dtype.itemsize and low <= outside <= high:
+            narrow_low, narrow_high = _limits(stored, dtype)
+            return dtype if narrow_low <= outside <= narrow_high else wider
+    return dtype
 
 
-def _limits(stored: str, held: torch.dtype) -> tuple[float, float]:
-    """Return the least and largest double that both integer types hold."""
-    own = torch.iinfo(held)
+def _limits(stored: str, dtype: torch.dtype) -> tuple[float, float]:
+    """Return the smallest and the largest double that both integer types can represent."""
+    own = torch.iinfo(dtype)
     limits = np.iinfo(stored) if np.dtype(stored).kind in "iu" else own
     low, high = float(max(own.min, limits.min)), min(own.max, limits.max)
-    # 2^63 - 1 is no double, and 2^63 would wrap.
+    # 2^63 - 1 is not a double, and its rounded value 2^63 would overflow.
     return low, float(high) if int(float(high)) <= high else math.nextafter(float(high), 0)

@@ -250,14 +250,14 @@ class TestOutside:
         arguments = ["apply", "-t", solid / "result" / "transform.nephi", "-i", pet, "-r", far]
         outcome = call(*arguments, "-o", tmp_path / "out.nii")
         assert outcome.code == 0 and set(np.unique(voxels(tmp_path / "out.nii"))) == {-1024}
-        assert "far from -1024, the value that the transform stores" in outcome.err
+        assert "far from -1024, the value outside that the transform stores" in outcome.err
         assert "stores" not in call(*arguments, "-o", tmp_path / "out.nii", "--outside", 0).err
 
     def test_value_that_the_image_cannot_hold(self, call: Call, solid: Path, far: Path, tmp_path: Path) -> None:
         mask, out = solid / "moving_mask.nii.gz", tmp_path / "out.nii.gz"
         outcome = call("apply", "-t", solid / "result" / "transform.nephi", "-i", mask, "-r", far, "-o", out)
         assert outcome.code == 0 and set(np.unique(voxels(out))) == {0}
-        assert f"{mask}: expected a value outside the image that its type uint8 holds, got -1024: used 0" in outcome.err
+        assert f"{mask}: outside: expected a value of the image's type uint8, got -1024; used 0" in outcome.err
         assert (
             f"{mask}: its voxels lie between 0 and 1" in outcome.err and "choose the interpolation label" in outcome.err
         )

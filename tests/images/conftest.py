@@ -1,4 +1,4 @@
-"""Small images that hide nothing."""
+"""Small random images."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from nephi.images import Image
 
 @pytest.fixture(scope="session")
 def random_image() -> Callable[..., Image]:
-    """Make an image of random voxels, -100 to 900, on a grid."""
+    """Return a function that creates an image of random voxels, -100 to 900, on a grid."""
 
     def make(grid: Grid, dtype: torch.dtype = torch.int16, seed: int = 0) -> Image:
         data = 1000 * torch.rand(grid.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 100

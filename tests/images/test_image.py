@@ -10,13 +10,13 @@ from nephi.images import Image
 GRID = Grid.from_spacing((3, 4), (1.0, 1.0))
 
 
-def test_voxels_must_fit_the_grid() -> None:
-    with pytest.raises(DataError, match=r"liver: voxels of shape \(4, 3\) on a grid of \(3, 4\)"):
+def test_voxels_of_another_shape_than_the_grid_are_refused() -> None:
+    with pytest.raises(DataError, match=r"liver: expected voxels of shape \(3, 4\) like the grid, got \(4, 3\)"):
         Image(torch.zeros(4, 3), GRID, name="liver")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_voxels_that_are_no_number_are_found(value) -> None:
+def test_nan_and_infinite_voxels_are_refused(value) -> None:
     data = torch.zeros(3, 4)
     data[1, 2] = data[2, 0] = value
     with pytest.raises(DataError, match=r"liver: .*found 2 NaN or infinite, the first at \(1, 2\)"):
@@ -41,27 +41,27 @@ def test_voxels_beyond_float32_are_not_finite() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "float8_e4m3fn", "float8_e5m2", "uint16", "uint32", "uint64"])
-def test_types_that_nothing_computes_with_are_refused(dtype) -> None:
+def test_unsupported_types_are_refused(dtype) -> None:
     data = torch.empty(GRID.shape, dtype=getattr(torch, dtype))
-    with pytest.raises(UsageError, match=rf"liver: expected voxels as a tensor of bool, .*, found torch\.{dtype};"):
+    with pytest.raises(UsageError, match=rf"liver: expected voxels as a tensor of bool, .*, got torch\.{dtype};"):
         Image(data, GRID, name="liver")
 
 
 def test_arrays_and_unknown_stored_types_are_refused() -> None:
-    with pytest.raises(UsageError, match="found ndarray"):
+    with pytest.raises(UsageError, match="got ndarray"):
         Image(torch.zeros(GRID.shape).numpy(), GRID)
-    with pytest.raises(UsageError, match="unknown stored_type 'short'"):
+    with pytest.raises(UsageError, match=r"stored_type: expected one of bool, .*, got 'short'"):
         Image(torch.zeros(GRID.shape), GRID, stored_type="short")
 
 
-def test_voxel_type_is_that_of_the_file() -> None:
+def test_voxel_type_is_the_type_in_the_file() -> None:
     image = Image(torch.zeros(3, 4, dtype=torch.int32), GRID, stored_type="uint16")
     assert image.voxel_type == "uint16"
     other = image.with_data(torch.zeros(3, 4))
     assert other.voxel_type == "float32" and other.grid is GRID
 
 
-def test_with_grid_moves_the_same_voxels() -> None:
+def test_with_grid_shares_the_voxels() -> None:
     image = Image(torch.zeros(3, 4), GRID, name="liver")
-    elsewhere = image.with_grid(Grid.from_spacing((3, 4), (2.0, 2.0)))
-    assert elsewhere.data is image.data and elsewhere.name == "liver" and elsewhere.grid.spacing.tolist() == [2.0, 2.0]
+    other = image.with_grid(Grid.from_spacing((3, 4), (2.0, 2.0)))
+    assert other.data is image.data and other.name == "liver" and other.grid.spacing.tolist() == [2.0, 2.0]

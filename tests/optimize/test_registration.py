@@ -88,7 +88,7 @@ def test_presets_by_name(shapes: PhantomPair) -> None:
         register(shapes.fixed, shapes.moving, preset="liver")
     with pytest.raises(UsageError, match=r"device: expected .*, got 'gpu'"):
         register(shapes.fixed, shapes.moving, device="gpu")
-    with pytest.raises(DataError, match="found no lungs"):
+    with pytest.raises(DataError, match="expected lungs"):
         register(shapes.fixed, shapes.moving, preset="lung-ct")
 
 

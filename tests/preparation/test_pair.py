@@ -174,7 +174,7 @@ def test_lungs_are_segmented_in_ct(ct: PhantomPair) -> None:
 
 
 def test_image_without_lungs_is_refused(image: Image) -> None:
-    with pytest.raises(DataError, match=r"a\.nii: found no lungs .*mask"):
+    with pytest.raises(DataError, match=r"a\.nii: expected lungs .*mask"):
         make_pair(image, image, None, None, ImageSettings(mask="lungs"))
 
 

@@ -113,7 +113,7 @@ def test_a_file_that_is_truncated_while_in_use(
         if mapped_from:
             use(image)
             continue
-        with pytest.raises(DataError, match=r"a\.nii: expected a file of 240352 bytes, found 5000: it was shortened"):
+        with pytest.raises(DataError, match=r"a\.nii: expected a file of 240352 bytes, found 5000: it was truncated"):
             use(image)
 
 
