@@ -2,10 +2,9 @@
 
 from nephi.fields.blending import blend, blend_fields
 from nephi.fields.build import build_fields, encoding_lattices
-from nephi.fields.codes import LatentCodes
 from nephi.fields.composed import ComposedField, ComposedFieldPair
 from nephi.fields.from_maps import can_start_from_maps, fields_from_maps
-from nephi.fields.grids import LatentGrids
+from nephi.fields.grids import LatentCodes, LatentGrids
 from nephi.fields.inverse import PolishedInverse
 from nephi.fields.maps import (
     FieldMaps,

@@ -1,24 +1,23 @@
-"""From settings to a pair of fields."""
+"""Build a pair of fields from settings."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from nephi.fields.codes import LatentCodes
 from nephi.fields.decoders import Decoder, GatedSineDecoder, SiluDecoder, SirenDecoder
 from nephi.fields.domain import Domain
 from nephi.fields.encodings import Coordinates, Encoding, FourierFeatures
-from nephi.fields.grids import HashGrids, LatentGrids
+from nephi.fields.grids import HashGrids, LatentCodes, LatentGrids
 from nephi.fields.neural_field import FieldPair, NeuralField
 from nephi.fields.settings import FieldSettings
 from nephi.geometry import Grid
 
-SPREAD = 1e-2  # standard deviation of fresh latent features
+SPREAD = 1e-2  # standard deviation of initial latent features
 
 
 def build_fields(settings: FieldSettings, grid: Grid, generator: torch.Generator) -> FieldPair:
-    """Return a fresh pair of fields over `grid`; both are the identity until they are fitted."""
+    """Build an untrained pair of fields over `grid`; both are the identity."""
     domain = Domain(grid)
     lattices = encoding_lattices(settings, domain)
     codes = None

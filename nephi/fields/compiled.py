@@ -1,4 +1,4 @@
-"""Neural fields evaluated by the compiled kernel, where there is one for their kind."""
+"""Evaluation of neural fields by the compiled kernel, for the fields that it supports."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nephi.fields.codes import LatentCodes
 from nephi.fields.decoders import Decoder, Dense, SiluDecoder
 from nephi.fields.domain import Domain
 from nephi.fields.encodings import Encoding
-from nephi.fields.grids import LatentGrids
+from nephi.fields.grids import LatentCodes, LatentGrids
 from nephi.kernels import FieldArrays, available, field_gradient, field_values
 
 
@@ -30,18 +29,18 @@ class FieldParts(Protocol):
 
 
 class Compiled:
-    """What the kernel needs of a field, gathered once: a fit asks a thousand times."""
+    """Cache of the arrays that the kernel reads of a field: a fit needs them thousands of times."""
 
     def __init__(self) -> None:
-        self._amplitude: Tensor | None = None  # the field's when `_arrays` was gathered; moving a module replaces it
+        self._amplitude: Tensor | None = None  # of the field when `_arrays` was made; moving a module replaces it
         self._arrays: FieldArrays | None = None
 
     def __reduce__(self) -> tuple[type[Compiled], tuple[()]]:
-        """Copies of a field (and fields in another process) gather their own."""
+        """Leave the cache out of copies and pickles of a field."""
         return Compiled, ()
 
     def arrays(self, field: FieldParts) -> FieldArrays | None:
-        """Return the arrays of a field that the kernel computes, None for another kind of field or place."""
+        """Return the arrays of a field; None for a field or a device that the kernel does not support."""
         if self._amplitude is not field.amplitude:
             self._amplitude = field.amplitude
             encoding = field.encoding
@@ -51,24 +50,23 @@ class Compiled:
 
 @contextmanager
 def gradients_in_place(fields: Iterable[FieldParts]) -> Iterator[None]:
-    """Inside, backward passes add the gradients of the fields' parameters straight to their `.grad`, which must exist
-    (where it does not, the parameter is held fixed).
+    """Let backward passes inside this context add gradients of the fields' parameters directly to their `.grad`.
 
-    Handed to autograd instead, the gradient of a table would be written, summed and added as a whole for each
-    evaluation, most of it zeros. `torch.autograd.grad` does not see such gradients.
+    Parameters without `.grad` are held fixed. Autograd would write, sum and add the gradient of a whole table for each
+    evaluation, most of it zeros. `torch.autograd.grad` does not return such gradients.
     """
-    found = [arrays for field in fields if (arrays := field.compiled.arrays(field)) is not None]
-    for arrays in found:
+    supported = [arrays for field in fields if (arrays := field.compiled.arrays(field)) is not None]
+    for arrays in supported:
         arrays.in_place = True
     try:
         yield
     finally:
-        for arrays in found:
+        for arrays in supported:
             arrays.in_place = False
 
 
 def evaluate(arrays: FieldArrays, points: Tensor, jacobian: bool) -> tuple[Tensor, Tensor | None]:
-    """Return displacements `(N, D)`, mm, at world points `(N, D)`, and if wanted the Jacobians of `x + displacement`.
+    """Return displacements `(N, D)`, mm, at world points `(N, D)`, and optionally the Jacobians of `x + displacement`.
 
     Differentiable with respect to points and parameters.
     """
@@ -79,12 +77,12 @@ def evaluate(arrays: FieldArrays, points: Tensor, jacobian: bool) -> tuple[Tenso
 
 
 def arrays_of(field: FieldParts, table: Tensor) -> FieldArrays | None:
-    """Return the arrays of a field with `table` for its latent features, None where the kernel does not compute it."""
-    return _gathered(field, table) if _has_kernel(field) else None
+    """Return the arrays of a field with `table` as its latent features; None where the kernel does not support it."""
+    return _collect_arrays(field, table) if _has_kernel(field) else None
 
 
 def _has_kernel(field: FieldParts) -> bool:
-    """Tell whether the kernel computes this field: dense grids, one SiLU layer, no codes, float32, in main memory."""
+    """Return whether the kernel supports a field: dense grids, one SiLU layer, no codes, float32, on the CPU."""
     encoding, decoder, amplitude = field.encoding, field.decoder, field.amplitude
     return (
         available()
@@ -98,7 +96,7 @@ def _has_kernel(field: FieldParts) -> bool:
     )
 
 
-def _gathered(field: FieldParts, table: Tensor) -> FieldArrays:
+def _collect_arrays(field: FieldParts, table: Tensor) -> FieldArrays:
     encoding, decoder, domain = field.encoding, field.decoder, field.domain
     assert isinstance(encoding, LatentGrids) and isinstance(decoder, SiluDecoder)
     hidden, last = decoder.hidden[0], decoder.last
@@ -114,7 +112,7 @@ def _gathered(field: FieldParts, table: Tensor) -> FieldArrays:
 
 
 class _Evaluate(torch.autograd.Function):
-    """The kernel with its gradient; what the forward pass found is computed again, which is cheaper than keeping it."""
+    """The kernel with its gradient; the backward pass recomputes values, which is cheaper than storing them."""
 
     @staticmethod
     def forward(ctx, arrays, jacobian, points, *parameters):  # type: ignore[no-untyped-def]
@@ -126,7 +124,7 @@ class _Evaluate(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, by_displacement, by_jacobian):  # type: ignore[no-untyped-def]
-        points, *parameters = ctx.saved_tensors  # also notices parameters that were changed since
+        points, *parameters = ctx.saved_tensors  # raises an error for parameters changed since
         in_place = ctx.arrays.in_place
         sums = ctx.arrays.gradients() if in_place else [torch.zeros_like(p) for p in parameters]
         by_points = field_gradient(ctx.arrays, points, by_displacement, by_jacobian, ctx.needs_input_grad[2], sums)

@@ -1,7 +1,7 @@
 """Small networks from features (and latent codes) to a displacement, on jets.
 
 Every decoder takes the jet of the position's features and the jet of the latent codes (or None), and returns a jet
-`(1 + T, N, D)`. Last layers start at zero, so that a fresh field is the identity.
+`(1 + T, N, D)`. Last layers start at zero, so that an untrained field is the identity.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ class Dense(nn.Module):
 
 
 def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Draw float32 numbers between -1 and 1."""
+    """Draw float32 numbers uniformly between -1 and 1."""
     return torch.empty(shape, dtype=torch.float32).uniform_(-1, 1, generator=generator)
 
 
 class Decoder(nn.Module):
-    """Interface: `forward(features, codes)` from jets to the displacement's jet, in the field's amplitude."""
+    """Interface: `forward(features, codes)` maps jets to the displacement's jet, in units of the field's amplitude."""
 
     def forward(self, features: Tensor, codes: Tensor | None) -> Tensor:
         """Return the jet `(1 + T, N, D)`."""
-        raise TypeError(f"{type(self).__name__} does not say how it decodes")
+        raise TypeError(f"{type(self).__name__} does not implement forward")
 
 
 class SiluDecoder(Decoder):
@@ -56,7 +56,7 @@ class SiluDecoder(Decoder):
 
     def forward(self, features: Tensor, codes: Tensor | None) -> Tensor:
         """Return the displacement's jet."""
-        h = _joined(features, codes)
+        h = _concatenate(features, codes)
         for layer in self.hidden:
             h = jets.silu(layer(h))
         out: Tensor = self.last(h)
@@ -86,7 +86,7 @@ class SirenDecoder(Decoder):
 
     def forward(self, features: Tensor, codes: Tensor | None) -> Tensor:
         """Return the displacement's jet."""
-        h = _joined(features, codes)
+        h = _concatenate(features, codes)
         for layer, omega in zip(self.layers, self.omegas, strict=True):
             h = jets.sine(layer(h), omega)
         out: Tensor = self.last(h)
@@ -97,8 +97,8 @@ class GatedSineDecoder(Decoder):
     """NePhi's decoder (Tian et al., ECCV 2024): a sine network on the features, gated by a second one.
 
     Hidden layer i of the main network is multiplied by hidden layer i of a sine network fed with
-    `[codes, features]`; the gate's deeper layers see its first layer again (skip). Without codes the gate is fed
-    the features alone.
+    `[codes, features]`; the output of the gate's first layer is added to its deeper ones (skip). Without codes the
+    gate's input are the features alone.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class GatedSineDecoder(Decoder):
 
     def forward(self, features: Tensor, codes: Tensor | None) -> Tensor:
         """Return the displacement's jet."""
-        h, g, first = features, _joined(features, codes), None
+        h, g, first = features, _concatenate(features, codes), None
         for main, gate, omega in zip(self.main, self.gate, self.omegas, strict=True):
             g = jets.sine(gate(g), omega)
             h = jets.product(jets.sine(main(h), omega), g)
@@ -129,7 +129,7 @@ class GatedSineDecoder(Decoder):
         return out
 
 
-def _joined(features: Tensor, codes: Tensor | None) -> Tensor:
+def _concatenate(features: Tensor, codes: Tensor | None) -> Tensor:
     return features if codes is None else torch.cat([features, codes], dim=-1)
 
 

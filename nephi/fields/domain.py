@@ -1,4 +1,4 @@
-"""The box a field lives in."""
+"""The box over which a field is defined."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from nephi.geometry import Grid
 class Domain(nn.Module):
     """The unit cube spanned by a grid's outermost voxel centres, along the grid's own axes.
 
-    Beyond the cube coordinates are moved to its faces: a field's displacement continues as the constant it has at
-    the border, for every kind of network (sine networks oscillate where nothing was fitted).
+    Coordinates outside the cube are clamped to its faces: a field's displacement continues with its value at the
+    border, for every kind of network (sine networks oscillate where nothing was fitted).
     """
 
     to_unit: Tensor
@@ -31,7 +31,7 @@ class Domain(nn.Module):
         self.lengths = tuple((grid.spacing * extent).tolist())
 
     def unit(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return unit-cube points `(N, D)` of world points, moved into the cube, and which coordinates lay inside."""
+        """Return unit-cube points `(N, D)` of world points, clamped to the cube, and which coordinates were inside."""
         raw = torch.addmm(self.offset, points, self.to_unit.T)
         clamped = raw.clamp(0, 1)
         return clamped, raw == clamped
@@ -43,29 +43,28 @@ class Domain(nn.Module):
     def nested_lattices(self, spacings: Sequence[float]) -> list[tuple[int, ...]]:
         """Return a lattice for each spacing, with all nodes among those of the finest or midway between these.
 
-        Nodes are no farther apart than the spacing; along each axis as few as that allows, all lattices together.
-        What is interpolated linearly on all of them is bent at the planes of the finest one, and midway between them,
-        and nowhere else, so that one displacement field, exported on these, follows all of them (see
-        `Transform.cells`).
+        Nodes are no farther apart than the spacing, and along each axis as few as possible, summed over the lattices. A
+        function interpolated linearly on all of them has kinks only at the planes of the finest one and midway between
+        them, so that one displacement field exported on these planes represents all of them (see `Transform.cells`).
         """
         ordered = sorted(spacings, reverse=True)
         needed = [[nodes - 1 for nodes in self.lattice(spacing)] for spacing in ordered]
         axes = [dividing_counts(along) for along in zip(*needed, strict=True)]
-        found = {s: tuple(n + 1 for n in cells) for s, cells in zip(ordered, zip(*axes, strict=True), strict=True)}
-        return [found[spacing] for spacing in spacings]
+        shapes = {s: tuple(n + 1 for n in cells) for s, cells in zip(ordered, zip(*axes, strict=True), strict=True)}
+        return [shapes[spacing] for spacing in spacings]
 
 
 def dividing_counts(least: Sequence[int]) -> list[int]:
     """Return counts of at least these, each of which divides twice the last and largest one, with the smallest sum.
 
-    `least` does not fall. `.nephi` files hold no lattices: how they come about is a part of the format.
+    `least` is in ascending order. `.nephi` files hold no lattices: this function is a part of the format.
     """
     *others, last = least
-    # Below twice the last there is one: every count rounded up to a multiple of the one before. A test looks beyond.
-    found = [[*(_divisor(2 * of, need) for need in others), of] for of in range(last, 2 * last)]
-    return min(found, key=sum)
+    # A solution exists below twice the last: every count rounded up to a multiple of the one before.
+    solutions = [[*(_divisor(2 * count, need) for need in others), count] for count in range(last, 2 * last)]
+    return min(solutions, key=sum)
 
 
-def _divisor(of: int, least: int) -> int:
+def _divisor(number: int, least: int) -> int:
     """Return the smallest divisor of a number that is not below `least`."""
-    return next(count for count in range(least, of + 1) if of % count == 0)
+    return next(count for count in range(least, number + 1) if number % count == 0)

@@ -1,4 +1,4 @@
-"""Features of a position without memory: plain coordinates and random Fourier features.
+"""Features of a position without trainable values: coordinates and random Fourier features.
 
 Every encoding is a module with `channels` and `jet(unit, directions)`: unit-cube points `(N, D)` to a jet
 `(1 + T, N, channels)` of derivatives by unit-cube coordinates.
@@ -13,17 +13,17 @@ from torch import Tensor, nn
 
 
 class Encoding(nn.Module):
-    """Interface of everything that turns unit-cube points into features."""
+    """Interface: a map from unit-cube points to features."""
 
     channels: int
 
     def jet(self, unit: Tensor, directions: int) -> Tensor:
         """Return features `(1 + directions, N, channels)` at unit-cube points `(N, D)`; directions is 0 or D."""
-        raise TypeError(f"{type(self).__name__} does not say how it encodes")
+        raise TypeError(f"{type(self).__name__} does not implement jet")
 
 
 class Coordinates(Encoding):
-    """The coordinates themselves, scaled to [-1, 1] as IDIR's sine networks take them."""
+    """The coordinates, scaled to [-1, 1] as in IDIR."""
 
     def __init__(self, dimension: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Features read from trainable tables: dense multi-level latent grids, and hash grids."""
+"""Trainable latent values of a field: dense multi-level grids, hash grids, and codes shared with the inverse."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from nephi.fields import jets
 from nephi.fields.encodings import Encoding
 from nephi.geometry import multilinear, multilinear_with_slopes
 
-PRIMES = (1, 2_654_435_761, 805_459_861)  # Mueller et al. 2022, one an axis
+PRIMES = (1, 2_654_435_761, 805_459_861)  # one for each axis (Mueller et al. 2022)
 
 
 class LatentGrids(Encoding):
     """Channels on dense lattices of several spacings over the unit cube, interpolated linearly and concatenated.
 
     `shapes` lists the lattice `(n_1, ..., n_D)` of each level. All levels live in one table `(rows, channels)`, so
-    that one gather reads them all; the interpolation weights carry their own derivative.
+    that one gather reads them all; derivatives are those of the interpolation weights.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class LatentGrids(Encoding):
     _corners: Tensor
 
     def _buffer(self, name: str, value: Tensor) -> None:
-        self.register_buffer(name, value, persistent=False)  # follows the module's device, is not stored
+        self.register_buffer(name, value, persistent=False)  # moves with the module, but is not stored
 
     def _level_rows(self, shape: tuple[int, ...]) -> int:
         return math.prod(shape)
@@ -66,20 +67,20 @@ class LatentGrids(Encoding):
         return self.read(self.table, unit, directions)
 
     def read(self, table: Tensor, unit: Tensor, directions: int, first_row: Tensor | None = None) -> Tensor:
-        """Return the jet of another `table` `(rows, width)`: one of these lattices, or several, one after the other.
+        """Return the jet of another `table` `(rows, width)` for these lattices, or of several tables concatenated.
 
-        `first_row` `(N,)` then says for each point where its own begins.
+        `first_row` `(N,)` is then the first row of each point's own table.
         """
         base, fractions = [], []
         for coordinate, cells in zip(unit.unbind(-1), self.cells_by_level.T, strict=True):
             position = coordinate.unsqueeze(-1) * cells
-            low = position.detach().floor().minimum(cells - 1).nan_to_num(0.0)  # what is no number needs a cell, too
+            low = position.detach().floor().minimum(cells - 1).nan_to_num(0.0)  # NaN needs a cell as well
             base.append(low.long())
             fractions.append(position - low)
         index = self._row_index(base)
         if first_row is not None:
             index = index + first_row[:, None]
-        # Not torch's embedding, whose gradient takes seven times as long as that of index_select.
+        # The gradient of torch's embedding takes seven times as long as that of index_select.
         rows = table.index_select(0, index.reshape(-1))
         corners = rows.view((2,) * len(base) + (*index.shape[1:], self.width))
         if directions == 0:
@@ -92,8 +93,8 @@ class LatentGrids(Encoding):
 class HashGrids(LatentGrids):
     """Multi-level grids whose fine levels share a table of bounded size by hashing (Mueller et al. 2022).
 
-    A level with no more than `table_size` nodes is stored densely; beyond, node `p` is row
-    `xor_i(p_i prime_i) mod table_size`, and collisions are left to the training to sort out.
+    A level with at most `table_size` nodes is stored densely; in larger ones node `p` is row
+    `xor_i(p_i prime_i) mod table_size`, and colliding nodes share their features.
     """
 
     def __init__(
@@ -120,3 +121,26 @@ class HashGrids(LatentGrids):
             mixed = mixed ^ ((base[axis] + self._corners[:, axis, None, None]) * prime)
         dense = super()._row_index(base)
         return torch.where(self._hashed, mixed % self.table_size + self.first_rows, dense)
+
+
+class LatentCodes(nn.Module):
+    """Latent codes `z(x) = [z_global, z_local(x)]` of phi and its inverse (NePhi): a vector, and a coarse lattice.
+
+    `global_channels` or the local lattice (`shape` with `local_channels`) may be empty (0 channels).
+    """
+
+    def __init__(
+        self, global_channels: int, local_channels: int, shape: Sequence[int], spread: float, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.channels = global_channels + local_channels
+        global_code = torch.randn(global_channels, generator=generator, dtype=torch.float32)
+        self.global_code = nn.Parameter(spread * global_code)
+        self.local = LatentGrids([shape], local_channels, spread, generator) if local_channels else None
+
+    def jet(self, unit: Tensor, directions: int) -> Tensor:
+        """Return the codes' jet `(1 + T, N, channels)` at unit-cube points `(N, D)`."""
+        global_jet = jets.constant(self.global_code, len(unit), directions)
+        if self.local is None:
+            return global_jet
+        return torch.cat([global_jet, self.local.jet(unit, directions)], dim=-1)

@@ -1,4 +1,4 @@
-"""The inverse of a neural field: its trained partner, polished."""
+"""The inverse of a neural field: its trained inverse, refined by an iteration."""
 
 from __future__ import annotations
 
@@ -10,22 +10,20 @@ from nephi.geometry import full_precision, identity_like
 from nephi.kernels import field_inverse
 from nephi.transforms import NumericalInverse, any_real_points
 
-VISITS = (
-    16  # evaluations of the field a point, of which it takes three or four; beyond these Newton's method takes over
-)
-RUNAWAY = 16.0  # a squared residual that grew by this will not come back
+EVALUATIONS = 16  # of the field at a point; three or four suffice, and beyond these Newton's method takes over
+DIVERGED = 16.0  # growth of a squared residual after which a point is given up
 
 
 class PolishedInverse(NumericalInverse):
-    """Solve `phi(x) = y` for x at each asked point y, to `tolerance` mm in y, from what the `trained` inverse says.
+    """Solve `phi(x) = y` for x at each point y, to `tolerance` mm in y, starting from the `trained` inverse.
 
-    Iterates `x += B (y - phi(x))`, where B starts as the identity (the fixed-point iteration) and learns from every
+    Iterates `x += B (y - phi(x))`, where B starts as the identity (the fixed-point iteration) and is updated after each
     step (the "good" update of Broyden 1965, "A class of methods for solving nonlinear simultaneous equations"): from a
-    trained start it takes three to four evaluations of phi a point, and no Jacobian. Where that fails (folds), the
-    damped Newton iteration of `NumericalInverse` does the rest. Without a `trained` partner the start is y - u(y).
+    trained start it takes three to four evaluations of phi a point, and no Jacobian. Points where it fails (folds) are
+    solved by the damped Newton iteration of `NumericalInverse`. Without a `trained` inverse the start is y - u(y).
 
-    No gradient flows through the search; `value_and_jacobian` gives the derivative by the points. The kernel learns
-    from one point for the next: with other neighbours, or threads, results differ by less than 0.0004 mm but for one
+    No gradient flows through the iteration; `value_and_jacobian` returns the derivative by the points. The kernel
+    reuses B for the next point: with other neighbours, or threads, results differ by less than 0.0004 mm except for one
     point in a thousand (`brain_mri`), by more next to folds.
     """
 
@@ -37,68 +35,68 @@ class PolishedInverse(NumericalInverse):
     @any_real_points
     @torch.no_grad()
     def __call__(self, points: Tensor) -> Tensor:
-        """Return x with `phi(x) = points`, shape `(..., D)`, mm; points that phi does not reach keep the best found."""
+        """Return x with `phi(x) = points`, shape `(..., D)`, mm; the closest x for points outside phi's range."""
         target = points.reshape(-1, self.dimension)
         start = -self.field.displacement(target) if self.trained is None else self.trained.displacement(target)
-        return self._search(target, start).reshape(points.shape)
+        return self._iterate(target, start).reshape(points.shape)
 
     @full_precision()
     @torch.no_grad()
     def solve_from(self, points: Tensor, guess: Tensor) -> Tensor:
-        """Return the same, beginning at `guess` instead of the trained inverse."""
+        """Return the same, starting from `guess` instead of the trained inverse."""
         target = points.reshape(-1, self.dimension)
         start = (guess - points).reshape(-1, self.dimension)
-        return self._search(target, start.to(self.field.amplitude.dtype)).reshape(points.shape)
+        return self._iterate(target, start.to(self.field.amplitude.dtype)).reshape(points.shape)
 
-    def _search(self, target: Tensor, start: Tensor) -> Tensor:
-        found, error = solve_displacement(self.field, target, start, self.tolerance)
-        x = target + found.to(target.dtype)
-        lost = ~(error <= self.tolerance)
-        if bool(lost.any()):
-            x[lost] = self._solve_from_usual_start(target[lost])[0]
+    def _iterate(self, target: Tensor, start: Tensor) -> Tensor:
+        displacement, error = solve_displacement(self.field, target, start, self.tolerance)
+        x = target + displacement.to(target.dtype)
+        failed = ~(error <= self.tolerance)
+        if bool(failed.any()):
+            x[failed] = self._solve_from_usual_start(target[failed])[0]
         return x
 
 
 def solve_displacement(
-    field: NeuralField, points: Tensor, start: Tensor, tolerance: float, visits: int = VISITS
+    field: NeuralField, points: Tensor, start: Tensor, tolerance: float, evaluations: int = EVALUATIONS
 ) -> tuple[Tensor, Tensor]:
     """Return displacements v `(N, D)` with `phi(y + v) = y` for world points y `(N, D)`; bounds `(N,)` of the error.
 
-    All in mm. `start` holds a first v. The search is for the displacement, not for the point: it stays exact however
-    far from the origin the points lie. Where the error exceeds `tolerance`, or is NaN, the search failed.
+    All in mm. `start` is the initial v. The unknown is the displacement, not the point, so that the accuracy does not
+    depend on the distance from the origin. Where the error exceeds `tolerance`, or is NaN, the iteration failed.
     """
     points = points.to(field.amplitude.dtype)
     arrays = field.compiled.arrays(field)
     if arrays is not None:
-        return field_inverse(arrays, points, start, tolerance, visits)
-    found, error = start.clone(), points.new_full((len(points),), torch.inf)
-    index = torch.arange(len(points), device=points.device)  # points that are still under way, as are the following
+        return field_inverse(arrays, points, start, tolerance, evaluations)
+    solution, error = start.clone(), points.new_full((len(points),), torch.inf)
+    index = torch.arange(len(points), device=points.device)  # of active points; so are the following
     y, v = points, start
     residual, step = torch.zeros_like(y), torch.zeros_like(y)
     inverse = identity_like(y).repeat(len(y), 1, 1)
-    begun = error.clone()
-    for _ in range(visits):
-        left = -v - field.displacement(y + v)
-        squared = left.square().sum(dim=-1)
-        begun = torch.where(begun.isinf(), squared, begun)
-        inverse = _updated(inverse, step, residual - left)
-        step = (inverse @ left.unsqueeze(-1)).squeeze(-1)
-        arrived = squared <= tolerance**2
-        # One who has arrived takes the next step, too: it is known, and leads closer still.
-        found[index], error[index] = torch.where(arrived[:, None], v + step, v), squared.sqrt()
-        under_way = ~arrived & (squared <= RUNAWAY * begun)
-        if not bool(under_way.any()):
+    initial = error.clone()
+    for _ in range(evaluations):
+        next_residual = -v - field.displacement(y + v)
+        squared = next_residual.square().sum(dim=-1)
+        initial = torch.where(initial.isinf(), squared, initial)
+        inverse = _broyden_update(inverse, step, residual - next_residual)
+        step = (inverse @ next_residual.unsqueeze(-1)).squeeze(-1)
+        converged = squared <= tolerance**2
+        # The next step is known, so converged points take it as well.
+        solution[index], error[index] = torch.where(converged[:, None], v + step, v), squared.sqrt()
+        active = ~converged & (squared <= DIVERGED * initial)
+        if not bool(active.any()):
             break
-        kept = (index, y, v + step, step, left, inverse, begun)
-        index, y, v, step, residual, inverse, begun = (tensor[under_way] for tensor in kept)
-    return found, error
+        state = (index, y, v + step, step, next_residual, inverse, initial)
+        index, y, v, step, residual, inverse, initial = (tensor[active] for tensor in state)
+    return solution, error
 
 
-def _updated(inverse: Tensor, step: Tensor, change: Tensor) -> Tensor:
-    """Return the matrices `(N, D, D)` next to `inverse` that take `change`, of the residuals, to `step`."""
+def _broyden_update(inverse: Tensor, step: Tensor, change: Tensor) -> Tensor:
+    """Return the matrices `(N, D, D)` closest to `inverse` that map the `change` of the residuals to `step`."""
     along = (inverse @ change.unsqueeze(-1)).squeeze(-1)
     across = (step.unsqueeze(-2) @ inverse).squeeze(-2)
     scale = (step * along).sum(dim=-1)
-    usable = scale.abs() > 1e-12  # not so before the first step
+    usable = scale.abs() > 1e-12  # false before the first step
     factor = torch.where(usable, 1 / scale, torch.zeros_like(scale))
     return inverse + (factor[:, None] * (step - along)).unsqueeze(-1) * across.unsqueeze(-2)

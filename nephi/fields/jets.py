@@ -1,9 +1,8 @@
 """Forward-mode derivatives in plain operations.
 
 A *jet* is one tensor of shape `(1 + T, N, C)`: row 0 holds the values of C features at N points, row j their
-derivative by the j-th of T directions. T is D when a Jacobian is wanted and 0 when only values are, so that
-one code path serves both. Every step is an ordinary differentiable operation: one backward pass gives the gradient of
-losses on values *and* Jacobians.
+derivative by the j-th of T directions. T is D for Jacobians and 0 for values alone, in the same code. Each step is an
+ordinary differentiable operation: one backward pass gives the gradient of losses on values *and* Jacobians.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from torch import Tensor
 
 
 def constant(values: Tensor, points: int, directions: int) -> Tensor:
-    """Return the jet `(1 + T, N, C)` of features `(C,)` or `(N, C)` that do not depend on where the point is."""
+    """Return the jet `(1 + T, N, C)` of features `(C,)` or `(N, C)` that do not depend on the position."""
     zeros = values.new_zeros(directions, points, values.shape[-1])
     return torch.cat([values.expand(1, points, -1), zeros])
 

@@ -23,7 +23,7 @@ class LatentBatch:
     """
 
     def __init__(self, global_codes: Tensor, tables: Sequence[Tensor]) -> None:
-        # Mixed precision has rounded them; positions in a field need the remaining digits in full precision.
+        # Values in half precision are converted: positions in a field are computed in single precision.
         self.global_codes = _at_least_single(global_codes)
         self.tables = tuple(map(_at_least_single, tables))
 
@@ -45,20 +45,20 @@ def mean_magnitude(latents: Sequence[Tensor]) -> Tensor:
 
 
 def latent_grids(fields: FieldPair) -> list[LatentGrids]:
-    """Return the lattices whose values differ from pair to pair: that of the shared codes, those of either field."""
+    """Return the lattices of latent values: that of the shared codes, then those of both fields."""
     grids = [] if fields.codes is None or fields.codes.local is None else [fields.codes.local]
     both = [field for field in (fields.forward_field, fields.inverse_field) if field is not None]
     return grids + [field.encoding for field in both if isinstance(field.encoding, LatentGrids)]
 
 
 def latent_parameters(fields: FieldPair) -> list[nn.Parameter]:
-    """Return the parameters that differ from pair to pair: the global code, and the values of `latent_grids`."""
+    """Return the latent parameters, which differ between pairs: the global code and the values of `latent_grids`."""
     global_code = [] if fields.codes is None else [fields.codes.global_code]
     return global_code + [grids.table for grids in latent_grids(fields)]
 
 
 def field_maps(fields: FieldPair, latent: LatentBatch) -> MapPair:
-    """Return phi and its inverse for each pair whose latent values are given."""
+    """Return phi and its inverse for each pair of a batch of latent values."""
     table_of = dict(zip(latent_grids(fields), latent.tables, strict=True))
     forward = FieldMaps(fields, fields.forward_field, latent, table_of)
     inverse = fields.inverse_field
@@ -157,17 +157,17 @@ class FieldMaps(Maps):
             features = encoding.jet(unit, directions)
         if codes is None:
             return features, None
-        each = self._points_of_a_pair(unit)
+        each = self._points_per_pair(unit)
         global_jet = jets.constant(self.latent.global_codes.repeat_interleave(each, dim=0), len(unit), directions)
         local_jets = [] if codes.local is None else [self._read_grids(codes.local, unit, directions)]
         return features, torch.cat([global_jet, *local_jets], dim=-1)
 
     def _read_grids(self, grids: LatentGrids, unit: Tensor, directions: int) -> Tensor:
         pairs = torch.arange(len(self.latent), device=unit.device)
-        first_rows = grids.rows * pairs.repeat_interleave(self._points_of_a_pair(unit))
+        first_rows = grids.rows * pairs.repeat_interleave(self._points_per_pair(unit))
         return grids.read(self._table_of[grids].reshape(-1, grids.width), unit, directions, first_rows)
 
-    def _points_of_a_pair(self, unit: Tensor) -> int:
+    def _points_per_pair(self, unit: Tensor) -> int:
         return len(unit) // len(self.latent)
 
 

@@ -10,12 +10,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from nephi.fields.codes import LatentCodes
 from nephi.fields.compiled import Compiled, evaluate, gradients_in_place
 from nephi.fields.decoders import Decoder
 from nephi.fields.domain import Domain
 from nephi.fields.encodings import Encoding
-from nephi.fields.grids import LatentGrids
+from nephi.fields.grids import LatentCodes, LatentGrids
 from nephi.fields.settings import FieldSettings
 from nephi.geometry import Grid, identity_like
 from nephi.transforms import Transform, any_real_points

@@ -1,4 +1,4 @@
-"""What a neural field is made of."""
+"""The architecture of neural fields."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ class FieldSettings:
     """Architecture of a pair of neural fields; any encoding goes with any decoder, in 2-D and 3-D.
 
     encoding: `dense`, `nested` or `hash` grids of `channels`, nodes at most `spacings` apart (mm). The planes of
-        `nested` grids are the finest one's or midway between them (`Transform.cells` says what that is good for), so
-        divide the spacings by 2, or once by 1.5; a hash grid has at most `table_size` rows. Or `fourier` with
+        `nested` grids are those of the finest one or midway between them, so that an exported displacement field can
+        represent all of them (`Transform.cells`): divide the spacings by 2, or once by 1.5. A hash grid has at most
+        `table_size` rows. Or `fourier` with
         `frequencies` random waves of standard deviation `sigma` (in cycles a cube edge), or plain `coordinates`.
     decoder: `silu`, `siren` or `gated-sine`, of `layers` hidden layers of `hidden` units; sine layers use `omegas`
         (first layer, deeper layers).

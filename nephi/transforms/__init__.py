@@ -1,9 +1,8 @@
 """Deformations as functions from points to points, with their Jacobians."""
 
 from nephi.transforms.affine import AffineTransform
-from nephi.transforms.beyond import warn_beyond_fields
 from nephi.transforms.bspline import BSplineField
-from nephi.transforms.composite import Composite, as_affine, composed, composed_with_jacobian
+from nephi.transforms.composite import Composite, as_affine, composed, composed_with_jacobian, warn_beyond_fields
 from nephi.transforms.displacement import ContinuedDisplacement, DisplacementField
 from nephi.transforms.fitting import FittingGrid, fitting_grid
 from nephi.transforms.inverse import NumericalInverse, invert
@@ -17,8 +16,7 @@ from nephi.transforms.maps import (
     SingleMap,
     mean_penalties,
 )
-from nephi.transforms.point_types import any_real_points
-from nephi.transforms.transform import Transform
+from nephi.transforms.transform import Transform, any_real_points
 from nephi.transforms.voxels import displacement_slabs
 
 __all__ = [

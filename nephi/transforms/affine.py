@@ -7,8 +7,7 @@ from torch import Tensor
 
 from nephi.errors import DataError
 from nephi.geometry import recordable
-from nephi.transforms.point_types import any_real_points
-from nephi.transforms.transform import Transform
+from nephi.transforms.transform import Transform, any_real_points
 
 
 class AffineTransform(Transform):

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from nephi.errors import DataError
 from nephi.geometry import Grid, identity_like
-from nephi.transforms.point_types import any_real_points
-from nephi.transforms.transform import Transform
+from nephi.transforms.transform import Transform, any_real_points
 
 
 class BSplineField(Transform):
@@ -71,7 +70,7 @@ class BSplineField(Transform):
         return points + total * inside, jacobian
 
     def _cell(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the first of the 4 control points along each axis, how far on from the second, and inside or not."""
+        """Return the first of the 4 control points along each axis, the offset from the second, and whether inside."""
         voxel = self.grid.world_to_voxel_points(points)
         last = torch.tensor(self.grid.shape, dtype=torch.int64, device=points.device) - 2
         inside = ((voxel >= 1) & (voxel <= last)).all(dim=-1, keepdim=True)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from nephi.errors import DataError
+from nephi.errors import DataError, warn
 from nephi.geometry import Grid, jacobian_product
 from nephi.transforms.affine import AffineTransform
-from nephi.transforms.point_types import any_real_points
-from nephi.transforms.transform import Transform
+from nephi.transforms.displacement import DisplacementField
+from nephi.transforms.transform import Transform, any_real_points
 
 
 class Composite(Transform):
@@ -103,3 +103,34 @@ def as_affine(transform: Transform) -> AffineTransform | None:
         product = member.matrix @ product
     product[-1] = torch.eye(transform.dimension + 1, dtype=torch.float64)[-1]
     return AffineTransform(product)
+
+
+def warn_beyond_fields(transform: Transform, points: Tensor, name: str) -> None:
+    """Warn when all world points `(N, D)`, mm, of the file `name` lie outside a displacement field of the transform.
+
+    Outside its grid a field is the identity, as in ITK: points there suggest a field of other images, or of the other
+    direction. Only the bounding boxes of points and field are compared, so that the corners of a grid suffice.
+    """
+    for member in _flattened(transform):
+        if type(member) is DisplacementField and len(points):
+            corners = member.grid.corners_world()
+            if bool(((points.amax(dim=0) < corners.amin(dim=0)) | (points.amin(dim=0) > corners.amax(dim=0))).any()):
+                field_centre, points_centre = (
+                    ", ".join(f"{value:.4g}" for value in centre.tolist())
+                    for centre in (member.grid.centre_world(), (points.amax(dim=0) + points.amin(dim=0)) / 2)
+                )
+                warn(
+                    f"{name}: lies wholly outside the displacement field (centres {points_centre} and {field_centre}, "
+                    "RAS mm), which is 0 there; check that both belong together, the frame of points, and the direction"
+                )
+        with torch.no_grad():
+            points = member(points)
+
+
+def _flattened(transform: Transform) -> Iterator[Transform]:
+    """Yield the transforms of a composite, and of composites in it, the one that acts first first."""
+    if not isinstance(transform, Composite):
+        yield transform
+        return
+    for member in transform.transforms:
+        yield from _flattened(member)

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from nephi.errors import DataError
 from nephi.geometry import Grid, identity_like, interpolate, interpolate_with_gradient
-from nephi.transforms.point_types import any_real_points
-from nephi.transforms.transform import Transform
+from nephi.transforms.transform import Transform, any_real_points
 
 
 class DisplacementField(Transform):
@@ -22,7 +21,7 @@ class DisplacementField(Transform):
         expected = (*grid.shape, grid.dimension)
         if tuple(displacement.shape) != expected:
             raise DataError(f"a displacement field on this grid has shape {expected}, got {tuple(displacement.shape)}")
-        # Slab by slab: a mask of a 512-cubed field would be larger than the process otherwise is.
+        # Slab by slab: a boolean copy of a 512-cubed field would dominate the memory of the process.
         if not all(bool(torch.isfinite(displacement[..., a:b, :]).all()) for a, b in grid.slabs()):
             raise DataError("the displacement field holds NaN or infinite values")
         self.displacement = displacement
@@ -57,9 +56,9 @@ class DisplacementField(Transform):
 
 
 class ContinuedDisplacement(DisplacementField):
-    """`phi(x) = x + u(x)` as `DisplacementField`, but beyond the grid u continues as it is at the border.
+    """`phi(x) = x + u(x)` as `DisplacementField`, but beyond the grid u continues with its value at the border.
 
-    So have networks it that predict a displacement for every voxel of what they see, which may be less than the image.
+    For the displacements that networks predict in their box, which may be smaller than the image.
     """
 
     @any_real_points
@@ -69,7 +68,7 @@ class ContinuedDisplacement(DisplacementField):
 
     @any_real_points
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return `x + u(x)` and `I + du/dx`, piecewise linear; beyond the grid nothing changes across its border."""
+        """Return `x + u(x)` and `I + du/dx`, piecewise linear; beyond the grid constant across its border."""
         u, gradient_voxel = interpolate_with_gradient(self.displacement, self.grid.world_to_voxel_points(points))
         gradient = gradient_voxel @ self.grid.inverse_affine[:-1, :-1].to(points)
         return points + u, identity_like(points) + gradient

@@ -10,8 +10,7 @@ from nephi.geometry import determinant, full_precision, identity_like
 from nephi.transforms.affine import AffineTransform
 from nephi.transforms.composite import Composite
 from nephi.transforms.displacement import DisplacementField
-from nephi.transforms.point_types import any_real_points
-from nephi.transforms.transform import Transform
+from nephi.transforms.transform import Transform, any_real_points
 
 
 class NumericalInverse(Transform):

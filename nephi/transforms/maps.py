@@ -1,4 +1,4 @@
-"""The deformations of B pairs as functions: what a model predicts and what a fit optimises (there B = 1)."""
+"""The deformations of B pairs as functions: predictions of a model, or of a fit with B = 1."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Maps(abc.ABC):
     """Deformations of B pairs, each a function of world points (mm, RAS).
 
     Points are `(B, N, D)`, as many for each pair; values and Jacobians are differentiable once with respect to the
-    points and to whatever the maps are made of, in plain operations.
+    points and to the parameters of the maps, in plain operations.
     """
 
     @abc.abstractmethod
@@ -57,7 +57,7 @@ class Maps(abc.ABC):
         """Return the deformation of one pair as a `Transform`, on the CPU and detached: to be stored or refined."""
 
     def penalties(self) -> Penalties:
-        """Return scalars that an objective may weigh beside what it computes from values and Jacobians, by name.
+        """Return scalars by name that an objective may weigh, besides the terms of values and Jacobians.
 
         `codes`: the mean |z| over the latent values of all pairs, where a map has some.
         """
@@ -98,7 +98,7 @@ class SingleMap(Maps):
         return self.transform
 
     def penalties(self) -> Penalties:
-        """Return those given with the transform."""
+        """Return the penalties passed with the transform."""
         return self._penalties
 
 
@@ -131,14 +131,14 @@ class AffineMaps(Maps):
 class DisplacementMaps(Maps):
     """`phi_b(x) = x + u_b(x)`, u interpolated linearly from `displacement` `(B, D, *shape)`, mm, on one grid.
 
-    Beyond the grid u continues as it is at the border. The Jacobian is that of the interpolant, in closed form:
+    Beyond the grid u continues with its value at the border. The Jacobian is that of the interpolant, in closed form:
     constant along each axis within a cell, with jumps at the cells' faces.
     """
 
     def __init__(self, displacement: Tensor, grid: Grid) -> None:
         self.displacement = displacement
         self.grid = grid
-        self._tables = displacement.movedim(1, -1).contiguous()  # so that a gather reads all components of a voxel
+        self._tables = displacement.movedim(1, -1).contiguous()  # all components of a voxel next to each other
 
     def __len__(self) -> int:
         return len(self.displacement)

@@ -207,7 +207,7 @@ class TestOutside:
             outcome = call("apply", *options, "-i", image, "-r", far, "-o", out)
             assert outcome.code == 0 and outcome.err.count("no voxel of the reference falls inside the image") == 1
             by_field = solid / "result" / "warp.nii.gz" in options
-            assert ("lies wholly beyond the displacement field" in outcome.err) == by_field
+            assert ("lies wholly outside the displacement field" in outcome.err) == by_field
             return set(np.unique(voxels(out)).tolist())
 
         return values

@@ -1,4 +1,4 @@
-"""How far two evaluations of one field in single precision may lie apart."""
+"""Bounds of the difference between two evaluations of one field in single precision."""
 
 from __future__ import annotations
 

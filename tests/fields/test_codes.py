@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nephi.fields.codes import LatentCodes
+from nephi.fields.grids import LatentCodes
 
 
 def codes(dimension: int, global_channels: int, local_channels: int) -> LatentCodes:

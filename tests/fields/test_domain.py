@@ -15,7 +15,7 @@ def test_corners_are_those_of_the_unit_cube(grid) -> None:
     torch.testing.assert_close(unit, cube.double(), rtol=0, atol=1e-5)
 
 
-def test_unit_is_the_share_of_the_way_along_each_axis(grid, points_in) -> None:
+def test_unit_is_the_fraction_along_each_axis(grid, points_in) -> None:
     points = points_in(grid, 50)
     unit, inside = Domain(grid).double().unit(points)
     share = grid.world_to_voxel_points(points) / (torch.tensor(grid.shape) - 1)
@@ -23,7 +23,7 @@ def test_unit_is_the_share_of_the_way_along_each_axis(grid, points_in) -> None:
     assert inside.all()
 
 
-def test_points_beyond_are_moved_to_the_faces(grid, points_in) -> None:
+def test_points_outside_are_clamped_to_the_faces(grid, points_in) -> None:
     points = points_in(grid, 50, margin=2.0)
     unit, inside = Domain(grid).double().unit(points)
     share = grid.world_to_voxel_points(points) / (torch.tensor(grid.shape) - 1)
@@ -38,7 +38,7 @@ def test_to_world_turns_cube_edges_into_millimetres(grid) -> None:
 
 
 @pytest.mark.parametrize("spacing", [0.7, 1.0, 3.0, 1000.0])
-def test_lattice_nodes_are_no_farther_apart_than_asked(grid, spacing) -> None:
+def test_lattice_nodes_are_no_farther_apart_than_the_spacing(grid, spacing) -> None:
     domain = Domain(grid)
     for nodes, length in zip(domain.lattice(spacing), domain.lengths, strict=True):
         assert nodes == max(2, math.ceil(length / spacing) + 1)
@@ -63,8 +63,8 @@ def test_the_finest_lattice_halved_holds_the_nodes_of_all(grid, spacings) -> Non
 
 
 @given(st.lists(st.integers(1, 90), min_size=1, max_size=5).map(sorted))
-def test_counts_divide_twice_the_last_and_are_few(least: list[int]) -> None:
-    """Fewer cannot be found, farther than they were looked for, either."""
+def test_counts_divide_twice_the_last_and_have_the_smallest_sum(least: list[int]) -> None:
+    """A larger search finds no smaller sum."""
     counts = dividing_counts(least)
     assert all(2 * counts[-1] % count == 0 and count >= need for count, need in zip(counts, least, strict=True))
     for last in range(least[-1], 4 * least[-1] + 1):

@@ -1,4 +1,4 @@
-"""Fields that begin as a known deformation."""
+"""Fields that start as a known deformation."""
 
 from dataclasses import replace
 from typing import Any
@@ -31,7 +31,7 @@ def generator() -> torch.Generator:
 
 @pytest.mark.parametrize("unit", ["mm", "edge"])
 def test_an_affine_map_is_kept(grid: Grid, unit: str) -> None:
-    """It is linear between nodes, too: every point inside goes where it went, and back."""
+    """It is linear between nodes as well, so that the field equals it at every point inside."""
     d = grid.dimension
     matrix = torch.eye(d + 1, dtype=torch.float64)
     matrix[:-1] += 0.1 * torch.randn(d, d + 1, generator=generator(), dtype=torch.float64)
@@ -46,8 +46,8 @@ def test_an_affine_map_is_kept(grid: Grid, unit: str) -> None:
         torch.testing.assert_close(jacobian, known.value_and_jacobian(points)[1].float(), rtol=0, atol=2e-3)
 
 
-def test_every_parameter_can_be_fitted_on(grid: Grid) -> None:
-    """In a step or two: fresh last layers are zero, so first the last ones move, and then what lies before them."""
+def test_every_parameter_can_be_fitted(grid: Grid) -> None:
+    """In two steps: fresh last layers are zero, so the gradient first reaches these, then the layers before."""
     fields = fields_from_maps(SETTINGS, grid, lambda x: x + 1, lambda x: x - 1, generator())
     fresh = build_fields(SETTINGS, grid, generator())
     points = grid.voxel_centres().float().reshape(-1, grid.dimension)
@@ -64,6 +64,6 @@ def test_every_parameter_can_be_fitted_on(grid: Grid) -> None:
     "change",
     [{"inverse": False}, {"encoding": "fourier"}, {"global_codes": 2}, {"channels": 1}, {"hidden": 4}, {"layers": 2}],
 )
-def test_what_cannot_be_is_refused(grid: Grid, change: dict[str, Any]) -> None:
+def test_unsuitable_settings_are_refused(grid: Grid, change: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="field: expected dense grids of"):
         fields_from_maps(replace(SETTINGS, **change), grid, lambda x: x, lambda x: x, generator())

@@ -1,4 +1,4 @@
-"""The polished inverse: exact wherever the field can be inverted, with and without kernels, trained partner or not."""
+"""The polished inverse: accurate wherever the field is invertible, with and without kernels and trained inverse."""
 
 from collections.abc import Callable
 
@@ -46,7 +46,7 @@ def place(request: pytest.FixtureRequest) -> Callable[[FieldPair], FieldPair]:
 
 @pytest.mark.parametrize("trained", [True, False])
 @pytest.mark.parametrize("dimension", [2, 3])
-def test_phi_takes_it_back_to_a_thousandth(
+def test_phi_maps_it_back_to_a_thousandth(
     dimension: int, trained: bool, place: Callable[[FieldPair], FieldPair]
 ) -> None:
     pair, grid = pair_of(dimension, 0.6, inverse=trained)
@@ -61,7 +61,7 @@ def test_phi_takes_it_back_to_a_thousandth(
         assert float((pair.forward_field(pair.inverse_field(points)) - points).norm(dim=-1).mean()) > 0.1
 
 
-def test_kernel_and_twin_lead_to_the_same_points() -> None:
+def test_kernel_and_reference_agree() -> None:
     pair, grid = pair_of(3, 0.6)
     points = around(grid, 300)
     kernel = PolishedInverse(pair.forward_field, pair.inverse_field, 1e-4)(points)
@@ -71,7 +71,7 @@ def test_kernel_and_twin_lead_to_the_same_points() -> None:
 
 
 def test_no_precision_is_lost_far_from_the_origin(place: Callable[[FieldPair], FieldPair]) -> None:
-    """At 100 m single precision knows points to 0.008 mm."""
+    """At 100 m single precision rounds points to 0.008 mm."""
     pair, grid = pair_of(3, 0.3, far=1e5)
     pair = place(pair)
     points = around(grid, 200)
@@ -96,7 +96,7 @@ def test_its_jacobian_is_that_of_finite_differences() -> None:
         torch.testing.assert_close(jacobian[..., j], slope, rtol=1e-3, atol=1e-3)
 
 
-def test_a_folding_field_is_inverted_wherever_it_can_be(place: Callable[[FieldPair], FieldPair]) -> None:
+def test_a_folding_field_is_inverted_where_possible(place: Callable[[FieldPair], FieldPair]) -> None:
     """Broyden's iteration fails at some points; Newton's, damped, takes over, and nothing is worse than the start."""
     pair, grid = pair_of(3, 4.0)
     pair = place(pair)
@@ -112,7 +112,7 @@ def test_a_folding_field_is_inverted_wherever_it_can_be(place: Callable[[FieldPa
     assert bool((left <= (field(trained(points)) - points).norm(dim=-1) + 1.1e-3).all())
 
 
-def test_a_search_begun_near_by_ends_there_and_a_bad_guess_does_no_harm(
+def test_a_close_guess_is_kept_and_a_bad_guess_does_no_harm(
     place: Callable[[FieldPair], FieldPair],
 ) -> None:
     pair, grid = pair_of(3, 0.6)
@@ -141,7 +141,7 @@ def test_points_of_any_shape() -> None:
     assert inverse(points[:0]).shape == (0, 2)
 
 
-def test_a_point_that_is_no_number_holds_nobody_up(place: Callable[[FieldPair], FieldPair]) -> None:
+def test_a_nan_point_does_not_delay_the_others(place: Callable[[FieldPair], FieldPair]) -> None:
     pair, grid = pair_of(3, 0.5)
     pair = place(pair)
     points = around(grid, 40)

@@ -55,7 +55,7 @@ def points() -> Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_as_one_pair_after_the_other(fields: FieldPair, dtype: torch.dtype) -> None:
-    """In single precision, too, where the kernel serves what it can."""
+    """In single precision the kernel computes the fields that it supports."""
     fields = fields.to(dtype)
     latent = values_of(fields, dtype)
     together = field_maps(fields, latent)
@@ -109,7 +109,7 @@ def test_magnitude_is_the_mean_over_every_value(fields: FieldPair) -> None:
     assert len(latent) == PAIRS
 
 
-def test_one_pair_is_a_field_of_its_own(fields: FieldPair) -> None:
+def test_one_pair_is_an_independent_field(fields: FieldPair) -> None:
     latent = values_of(fields, torch.float32)
     maps = field_maps(fields, latent)
     for batch in maps[:2]:

@@ -88,7 +88,7 @@ def test_fresh_fields_are_exactly_the_identity(
 
 
 @every_encoding
-def test_displacement_goes_on_beyond_the_domain(plain_field, grid, points_in) -> None:
+def test_displacement_continues_outside_the_domain(plain_field, grid, points_in) -> None:
     points = points_in(grid, 60, margin=2.0).float()
     voxel = grid.world_to_voxel_points(points)
     nearest = grid.voxel_to_world_points(voxel.clamp(min=0).minimum(torch.tensor(grid.shape) - 1))
@@ -115,7 +115,7 @@ def test_any_number_of_point_axes(plain_field, grid, points_in) -> None:
 
 @every_encoding
 def test_points_keep_the_digits_of_float64(plain_field, grid, points_in) -> None:
-    """The network works in float32; what it adds to does not."""
+    """The network computes in float32, the sum with the points in float64."""
     points = points_in(grid)
     value, jacobian = plain_field.value_and_jacobian(points)
     assert value.dtype == jacobian.dtype == plain_field(points).dtype == torch.float64
@@ -142,7 +142,7 @@ def test_blocks_do_not_matter(plain_field, grid, points_in, monkeypatch) -> None
 
 
 def test_single_slice(small_settings, trained_pair, derivatives) -> None:
-    """A 3-D image of one slice: the field is defined in it and beside it."""
+    """A 3-D image of one slice: the field is defined in the slice and outside."""
     grid = Grid.from_spacing((6, 7, 1), (1.0, 1.0, 5.0))
     field = trained_pair(small_settings(), grid).double().forward_field
     points = torch.tensor([[2.2, 3.3, 0.0], [2.2, 3.3, 1.1], [2.2, 3.3, -1.1]], dtype=torch.float64)
@@ -172,7 +172,7 @@ def test_codes_change_both_maps(pair, dimension, grids, points_in) -> None:
         assert (one != other).any()
 
 
-def test_round_tables_touches_tables_alone(pair) -> None:
+def test_round_tables_changes_tables_only(pair) -> None:
     before = {name: p.detach().clone() for name, p in pair.named_parameters()}
     pair.round_tables()
     for name, parameter in pair.named_parameters():
@@ -207,5 +207,5 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("changes", OTHERS)
-def test_no_cells_are_known_of_other_fields(grid, small_settings, trained_pair, changes) -> None:
+def test_other_fields_have_no_cells(grid, small_settings, trained_pair, changes) -> None:
     assert trained_pair(small_settings(**changes), grid).forward_field.cells is None

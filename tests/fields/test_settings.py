@@ -29,7 +29,7 @@ from nephi.fields import FieldSettings
         ({"omegas": (1.0, 0.0)}, "frequencies above 0"),
     ],
 )
-def test_impossible_settings_are_refused(change, complaint) -> None:
+def test_invalid_settings_are_refused(change, complaint) -> None:
     with pytest.raises(UsageError, match=complaint):
         FieldSettings(**change)
 

@@ -1,4 +1,4 @@
-"""`.nephi` files: what comes back, and what is refused."""
+"""`.nephi` files: round trips, damaged and hostile files."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def path(stored, tmp_path) -> Path:
 
 
 def edit(path: Path, change: Change) -> Path:
-    """Write the file again, without checksum as older ones are, after `change(header, tensors)`."""
+    """Write the file again after `change(header, tensors)`, without a checksum like older files."""
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["nephi"])
@@ -72,7 +72,7 @@ def edit(path: Path, change: Change) -> Path:
 
 
 def assert_same(one: StoredTransform, other: StoredTransform, points: torch.Tensor) -> None:
-    """Both take the points to the same bits, there and back."""
+    """Compare values and Jacobians of both transforms and inverses bit by bit."""
     for a, b in ((one.transform, other.transform), (one.inverse, other.inverse)):
         for x, y in zip(a.value_and_jacobian(points), b.value_and_jacobian(points), strict=True):
             assert torch.equal(x, y)
@@ -121,8 +121,8 @@ def test_transform_is_the_field_and_then_the_affine(stored, points_in) -> None:
     )
 
 
-def test_a_file_of_version_1_gives_what_it_gave(tmp_path) -> None:
-    """Written by nephi 0.1.0 before there was another version: the same points, and the same but a checksum."""
+def test_a_file_of_version_1_is_unchanged(tmp_path) -> None:
+    """Written by nephi 0.1.0: the same values, and the same bytes except for the checksum."""
     path = Path(__file__).with_name("version1.nephi")
     stored = read_nephi(path)
     points = torch.tensor([[-28.0, 45.0], [-25.5, 40.25], [0.0, 0.0]], dtype=torch.float64)
@@ -168,7 +168,7 @@ def test_steps_with_grids_of_their_own(long, points_in, tmp_path) -> None:
     assert torch.equal(fields.trained_inverse(points), first(second(fields.affine.inverse()(points))))
 
 
-def test_fields_elsewhere_are_the_same_fields(long, make_stored, grids, points_in) -> None:
+def test_translated_fields(long, make_stored, grids, points_in) -> None:
     here = make_stored(grids[3], amplitude=0.15, spacings=(6.0,)).steps[0].pair
     there, points = long.steps[0].pair, points_in(grids[3], 40, margin=2.0)
     shift = long.affine.matrix[:-1, -1]
@@ -245,7 +245,7 @@ def test_safetensors_of_others(tmp_path) -> None:
 
 
 class Bomb:
-    """Writes a file when it is unpickled."""
+    """Write a file when unpickled."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -293,7 +293,7 @@ def test_settings_larger_than_the_tensors_are_refused_before_allocation(path, mo
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 1), (300, 2, 5)])
 def test_least_size_is_not_above_the_size(small_settings, trained_pair, kind, shape) -> None:
-    """No file of ours is refused."""
+    """Every valid file passes the check."""
     field_settings, grid = small_settings(**KINDS[kind]), Grid.from_spacing(shape, (1.0, 0.5, 0.1))
     for change in ({}, {"layers": 1}, {"inverse": False}, {"table_size": 100_000}):
         changed = replace(field_settings, **change)
@@ -365,8 +365,8 @@ def test_deeply_nested_text(path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["F8_E4M3", "F8_E5M2", "C64", "XYZ"])
-def test_types_that_no_transform_holds(path, kind) -> None:
-    """Half of them are unknown to safetensors, of the others torch knows no `isfinite`."""
+def test_unsupported_types_are_refused(path, kind) -> None:
+    """Half of them are unsupported by safetensors, the others by `torch.isfinite`."""
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])
@@ -378,7 +378,7 @@ def test_types_that_no_transform_holds(path, kind) -> None:
         read_nephi(path)
 
 
-def test_what_was_read_does_not_depend_on_the_file_any_more(path) -> None:
+def test_a_transform_does_not_depend_on_its_file_after_reading(path) -> None:
     """Tensors that stay mapped change with the file, and a file that is cut ends the process (SIGBUS)."""
     whole = path.read_bytes()
     read = read_nephi(path)
@@ -387,7 +387,7 @@ def test_what_was_read_does_not_depend_on_the_file_any_more(path) -> None:
 
 
 def test_a_flipped_bit_is_found(path) -> None:
-    """Of the numbers, which safetensors does not check, and of the header."""
+    """In the tensors, which safetensors does not check, and in the header."""
     whole = path.read_bytes()
     (length,) = struct.unpack("<Q", whole[:8])
     places = [*range(8 + length, len(whole), 97), whole.index(b"fixed_grid") - 20, whole.index(b"shape")]
@@ -438,7 +438,7 @@ def test_ordinary_names_need_no_descriptors_with_names(path, monkeypatch) -> Non
 
 
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.uint16])
-def test_numbers_of_a_type_that_nothing_computes_with(path, dtype) -> None:
+def test_types_without_arithmetic_are_refused(path, dtype) -> None:
     tensors = load(path.read_bytes())
     name = next(name for name, tensor in tensors.items() if tensor.dtype == torch.float32)
     tensors[name] = tensors[name].to(dtype)

@@ -59,13 +59,13 @@ def test_tiny_units_are_not_singular() -> None:
         (torch.tensor([[1.0, 2.0, 0.0], [2.0, 4.0, 0.0], [0.0, 0.0, 1.0]]), "singular"),
     ],
 )
-def test_impossible_matrices_are_refused(values, complaint) -> None:
+def test_invalid_matrices_are_refused(values, complaint) -> None:
     with pytest.raises(DataError, match=complaint):
         AffineTransform(values)
 
 
 @pytest.mark.parametrize("shape", [(3,), (0, 3), (4, 5, 3), (2, 0, 3)])
-def test_points_of_any_shape_go_through(shape) -> None:
+def test_points_of_any_shape(shape) -> None:
     transform = AffineTransform(torch.tensor([[1.0, 2, 0, 3], [0, 1, 0, 4], [0, 0, 2, 5], [0, 0, 0, 1]]))
     points = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     expected = points @ transform.matrix[:3, :3].float().T + transform.matrix[:3, 3].float()
@@ -73,6 +73,6 @@ def test_points_of_any_shape_go_through(shape) -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (6,), (3, 4)])
-def test_points_of_another_dimension_do_not_go_through(shape) -> None:
+def test_points_of_another_dimension_are_refused(shape) -> None:
     with pytest.raises(UsageError, match=r"expected a tensor \(\.\.\., 3\)"):
         AffineTransform.identity(3)(torch.zeros(shape))

@@ -42,7 +42,7 @@ def test_the_jacobian_is_the_derivative(grid: Grid, points_in: Draw) -> None:
         torch.testing.assert_close(jacobian, by_torch)
 
 
-def test_nothing_moves_beyond_the_control_points(grid: Grid) -> None:
+def test_the_identity_beyond_the_control_points(grid: Grid) -> None:
     splines = field(grid)
     at = torch.full((grid.dimension,), 1.5, dtype=torch.float64)
     for axis in range(grid.dimension):
@@ -60,7 +60,7 @@ def test_inverse(grid: Grid, points_in: Draw) -> None:
     torch.testing.assert_close(invert(splines)(splines(points)), points, rtol=0, atol=5e-3)
 
 
-def test_what_cannot_be() -> None:
+def test_invalid_coefficients_are_refused() -> None:
     grid = Grid.from_spacing((5, 4), (1.0, 1.0))
     with pytest.raises(DataError, match=r"need coefficients \(5, 4, 2\), got \(5, 4, 3\)"):
         BSplineField(torch.zeros(5, 4, 3), grid)

@@ -13,7 +13,7 @@ def test_the_first_acts_first(dimension, matrix, points) -> None:
     torch.testing.assert_close(Composite([a, Composite([b, c])])(points), chain(points))
 
 
-def test_the_other_way_round_in_simpleitk(dimension, matrix, points) -> None:
+def test_simpleitk_lists_transforms_in_reverse(dimension, matrix, points) -> None:
     ours = [AffineTransform(matrix(dimension, seed)) for seed in range(2)]
     theirs = sitk.CompositeTransform(dimension)
     for transform in reversed(ours):
@@ -32,7 +32,7 @@ def test_chain_rule(dimension, matrix, points, waves, by_autograd) -> None:
     torch.testing.assert_close(jacobian, by_autograd(chain, points))
 
 
-def test_chains_of_one_dimension_only() -> None:
+def test_other_dimensions_are_refused() -> None:
     with pytest.raises(DataError, match=r"\[2, 3\]"):
         Composite([AffineTransform.identity(2), AffineTransform.identity(3)])
     with pytest.raises(DataError, match="none"):

@@ -77,7 +77,7 @@ def test_affine_displacement_is_exact(grid, matrix) -> None:
     torch.testing.assert_close(jacobian, m[:-1, :-1].expand_as(jacobian))
 
 
-def test_impossible_fields_are_refused(grid) -> None:
+def test_invalid_fields_are_refused(grid) -> None:
     with pytest.raises(DataError, match="has shape"):
         DisplacementField(torch.zeros(grid.shape), grid)
     displacement = torch.zeros(*grid.shape, grid.dimension)
@@ -86,7 +86,7 @@ def test_impossible_fields_are_refused(grid) -> None:
         DisplacementField(displacement, grid)
 
 
-def test_a_continued_one_stays_as_it_is_at_the_border(grid) -> None:
+def test_a_continued_field_keeps_its_border_value(grid) -> None:
     field, points = random_field(grid), points_around(grid)
     continued = ContinuedDisplacement(field.displacement, grid)
     inside = ((voxel := grid.world_to_voxel_points(points)) == _clamped(voxel, grid)).all(dim=-1)
@@ -103,7 +103,7 @@ def test_a_continued_one_stays_as_it_is_at_the_border(grid) -> None:
         torch.testing.assert_close(jacobian[..., j], difference, rtol=0, atol=1e-8)
 
 
-def test_the_inverse_of_a_continued_one(grid) -> None:
+def test_the_inverse_of_a_continued_field(grid) -> None:
     continued = ContinuedDisplacement(0.02 * random_field(grid).displacement, grid)
     points = points_around(grid)
     torch.testing.assert_close(continued(invert(continued)(points)), points, rtol=0, atol=1e-3)

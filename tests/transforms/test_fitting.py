@@ -1,4 +1,4 @@
-"""Lattices on which displacement fields follow a transform between their nodes."""
+"""Lattices on which displacement fields approximate a transform between their nodes."""
 
 import math
 
@@ -31,7 +31,7 @@ def between(grid: Grid) -> torch.Tensor:
     return grid.voxel_to_world_points(shares * (torch.tensor(grid.shape) - 1))
 
 
-def test_of_what_is_smooth_the_deviation_falls_with_the_square(reference: Grid, waves) -> None:
+def test_the_deviation_of_a_smooth_transform_falls_with_the_square(reference: Grid, waves) -> None:
     points = between(reference)
     grids = [reference.divided([m * (n - 1) for n in reference.shape]) for m in (1, 2, 4)]
     each = [interpolation_error(waves(reference.dimension, 0.1), grid, points) for grid in grids]
@@ -46,13 +46,13 @@ def test_the_deviation_is_that_of_the_field_itself(reference: Grid, waves) -> No
     assert interpolation_error(transform, reference, points) == pytest.approx(expected, rel=1e-4)
 
 
-def test_what_is_bent_at_planes_needs_these_planes(reference: Grid, bent: DisplacementField) -> None:
+def test_a_transform_with_kinks_needs_their_planes(reference: Grid, bent: DisplacementField) -> None:
     found = fitting_grid(bent, reference, 1e-4)
     assert found.grid.same_as(bent.grid) and found.steps == 1 and found.deviation < 1e-4
     assert interpolation_error(bent, reference, between(reference)) > 0.01
 
 
-def test_the_least_number_of_steps_that_suffices(reference: Grid, waves) -> None:
+def test_the_smallest_sufficient_number_of_steps(reference: Grid, waves) -> None:
     transform = waves(reference.dimension, 0.5)
     wide = fitting_grid(transform, reference, 1.0)
     assert wide.grid.same_as(reference) and wide.steps == 1
@@ -61,7 +61,7 @@ def test_the_least_number_of_steps_that_suffices(reference: Grid, waves) -> None
     assert close.grid.shape == tuple(2 * (n - 1) + 1 for n in reference.shape)
 
 
-def test_planes_of_the_first_transform_alone_are_known(bent: DisplacementField) -> None:
+def test_only_the_first_transform_of_a_composite_has_planes(bent: DisplacementField) -> None:
     d = bent.dimension
     turn = AffineTransform(torch.eye(d + 1, dtype=torch.float64))
     assert Composite([bent, turn, turn]).cells is bent.grid
@@ -69,8 +69,10 @@ def test_planes_of_the_first_transform_alone_are_known(bent: DisplacementField) 
     assert turn.cells is None and invert(bent).cells is None
 
 
-def test_too_fine_a_wish_is_told_how_near_it_came(reference: Grid, waves) -> None:
-    with pytest.raises(DataError, match=rf"up to {MOST_NODES} nodes a voxel .* to within 1e-09 mm .* comes to \S+ mm"):
+def test_an_error_states_the_smallest_deviation(reference: Grid, waves) -> None:
+    with pytest.raises(
+        DataError, match=rf"at most {MOST_NODES} nodes a voxel .* within 1e-09 mm .* deviates by \S+ mm"
+    ):
         fitting_grid(waves(reference.dimension, 0.5), reference, 1e-9)
 
 
@@ -80,6 +82,6 @@ def test_a_tolerance_is_a_length(reference: Grid, waves, tolerance: float) -> No
         fitting_grid(waves(reference.dimension, 0.5), reference, tolerance)
 
 
-def test_another_dimension(reference: Grid, waves) -> None:
-    with pytest.raises(DataError, match="reference, as the transform is"):
+def test_a_reference_of_another_dimension_is_refused(reference: Grid, waves) -> None:
+    with pytest.raises(DataError, match="reference, like the transform"):
         fitting_grid(waves(5 - reference.dimension, 0.5), reference, 0.1)

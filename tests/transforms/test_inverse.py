@@ -53,7 +53,7 @@ def test_any_number_of_point_axes(dimension, points, waves) -> None:
 
 
 class Counted(Transform):
-    """Counts how often its member is asked."""
+    """Count the evaluations of its member."""
 
     def __init__(self, member: Transform) -> None:
         self.member = member
@@ -80,8 +80,8 @@ def test_good_guess_saves_steps(dimension, points, waves) -> None:
     torch.testing.assert_close(guessed, solved, rtol=0, atol=1e-2)
 
 
-def test_points_of_the_caller_are_left_alone(dimension, points, waves) -> None:
-    """Also where the guess returns the very tensor that it was given."""
+def test_points_of_the_caller_are_not_changed(dimension, points, waves) -> None:
+    """Even if the guess returns its argument itself."""
     asked = points.clone()
     solved = NumericalInverse(waves(dimension, 0.5), guess=lambda x: x)(asked)
     assert torch.equal(asked, points)
@@ -95,7 +95,7 @@ def test_newton_on_an_affine_map_is_exact(dimension, matrix, points) -> None:
 
 
 @pytest.mark.parametrize("strength", [3.0, 30.0])
-def test_folded_maps_give_finite_answers(dimension, points, waves, strength) -> None:
+def test_folded_maps_give_finite_values(dimension, points, waves, strength) -> None:
     transform = waves(dimension, strength)
     value, jacobian = NumericalInverse(transform).value_and_jacobian(points)
     assert torch.isfinite(value).all() and torch.isfinite(jacobian).all()
@@ -104,7 +104,7 @@ def test_folded_maps_give_finite_answers(dimension, points, waves, strength) -> 
 
 
 class OntoPlane(Transform):
-    """Sets the first coordinate to 0: singular everywhere, and most points are out of reach."""
+    """Set the first coordinate to 0: singular everywhere, with most points outside its range."""
 
     dimension = 3
 
@@ -115,19 +115,19 @@ class OntoPlane(Transform):
         return self(points), torch.diag(points.new_tensor([0, 1, 1])).expand(*points.shape, 3)
 
 
-def test_singular_maps_give_finite_answers() -> None:
+def test_singular_maps_give_finite_values() -> None:
     value, jacobian = NumericalInverse(OntoPlane()).value_and_jacobian(torch.randn(20, 3))
     assert torch.isfinite(value).all() and torch.isfinite(jacobian).all()
 
 
-def test_field_that_folds_at_every_voxel_gives_finite_answers(grid) -> None:
+def test_a_field_that_folds_at_every_voxel_gives_finite_values(grid) -> None:
     generator = torch.Generator().manual_seed(0)
     noise = 20 * torch.randn(*grid.shape, grid.dimension, generator=generator)
     value, jacobian = NumericalInverse(DisplacementField(noise, grid)).value_and_jacobian(grid.voxel_centres())
     assert torch.isfinite(value).all() and torch.isfinite(jacobian).all()
 
 
-def test_points_out_of_reach_do_not_disturb_the_others(dimension, points, waves) -> None:
+def test_points_outside_the_range_do_not_affect_others(dimension, points, waves) -> None:
     folded, smooth = points[:5] + 1e6, points[5:]
     inverse = NumericalInverse(waves(dimension, 0.9), iterations=8)
     together = inverse(torch.cat([folded, smooth]))

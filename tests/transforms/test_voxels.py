@@ -9,7 +9,7 @@ from nephi.transforms import AffineTransform, Composite, NumericalInverse, Trans
 
 
 class Counting(NumericalInverse):
-    """Counts the points that it begins afresh, and how far the given guesses lie from what is found."""
+    """Count the points solved from the usual start, and the distance of the guesses from the solutions."""
 
     def __init__(self, transform: Transform) -> None:
         super().__init__(transform, tolerance=1e-6)
@@ -55,7 +55,7 @@ def test_displacements_of_every_slab(dimension, grid, waves, monkeypatch) -> Non
 
 
 @pytest.mark.parametrize("thickness", [1, 2, 3, 50])
-def test_a_search_begins_between_what_was_found(dimension, grid, waves, thickness, monkeypatch) -> None:
+def test_an_iteration_starts_from_interpolated_neighbours(dimension, grid, waves, thickness, monkeypatch) -> None:
     monkeypatch.setattr(Grid, "slabs", lambda self, points=0: _slabs(self, thickness))
     inverse = Counting(waves(dimension, 0.5))
     affine = AffineTransform.identity(dimension)

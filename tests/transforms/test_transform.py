@@ -1,4 +1,4 @@
-"""Points of half precision and whole numbers go where float32 and float64 points go."""
+"""Points of half precision and integers have the values of float32 and float64 points."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_half_precision_is_rounded_once(kind: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int16])
 @pytest.mark.parametrize("kind", MAPS)
-def test_whole_numbers_are_float64(kind: str, dtype: torch.dtype) -> None:
+def test_integers_are_float64(kind: str, dtype: torch.dtype) -> None:
     transform, points = MAPS[kind](), POINTS.to(dtype)
     assert torch.equal(transform(points), transform(points.double()))
     for found, expected in zip(
@@ -80,10 +80,10 @@ def test_whole_numbers_are_float64(kind: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("kind", MAPS)
 @pytest.mark.parametrize("shape", [(3, 4), (6, 1), (4,), ()])
 def test_points_of_another_shape_are_refused(kind: str, shape: tuple[int, ...]) -> None:
-    """Also where their numbers could be divided into points of two coordinates."""
+    """Even if their numbers could be reshaped to points of two coordinates."""
     transform = MAPS[kind]()
     for method in (transform, transform.value_and_jacobian):
-        with pytest.raises(UsageError, match=rf"\(\.\.\., 2\) of real numbers, .* found {re.escape(str(shape))}"):
+        with pytest.raises(UsageError, match=rf"\(\.\.\., 2\) of real numbers, .* got {re.escape(str(shape))}"):
             method(torch.zeros(shape))
 
 
@@ -91,7 +91,7 @@ def test_points_of_another_shape_are_refused(kind: str, shape: tuple[int, ...]) 
 def test_arrays_and_complex_numbers_are_refused(kind: str) -> None:
     transform = MAPS[kind]()
     array: Any = POINTS.numpy()
-    with pytest.raises(UsageError, match=r"expected a tensor .* found ndarray; convert it"):
+    with pytest.raises(UsageError, match=r"expected a tensor .* got ndarray; convert it"):
         transform(array)
-    with pytest.raises(UsageError, match=r"found .*complex"):
+    with pytest.raises(UsageError, match=r"got .*complex"):
         transform.value_and_jacobian(POINTS.to(torch.complex64))

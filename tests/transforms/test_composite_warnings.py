@@ -1,4 +1,4 @@
-"""Points beyond a displacement field are warned of, if all of them are."""
+"""Warnings of points that all lie outside a displacement field."""
 
 import warnings
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ def corners(origin: Sequence[float]) -> torch.Tensor:
     return Grid.from_spacing((9, 9, 9), (1.0, 1.0, 1.0), origin).corners_world()
 
 
-def test_points_beyond_the_field_are_warned_of() -> None:
+def test_points_outside_the_field() -> None:
     for chain in (FIELD, Composite([FIELD, SHIFT]), Composite([Composite([SHIFT, SHIFT]), FIELD])):
-        expected = r"a\.nii: lies wholly beyond the displacement field \(centres .* and 103, 4, 5, RAS mm\)"
+        expected = r"a\.nii: lies wholly outside the displacement field \(centres .* and 103, 4, 5, RAS mm\)"
         with pytest.warns(DataWarning, match=expected):
             warn_beyond_fields(chain, corners((0, 0, 0)), "a.nii")
 
 
-def test_points_that_the_field_moves_are_not() -> None:
+def test_no_warning_if_a_point_is_inside() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", DataWarning)
         warn_beyond_fields(FIELD, corners((93, -7, -7)), "a.nii")
