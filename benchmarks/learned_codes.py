@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 import nephi
-from nephi.models import blend, dense_jacobian
+from nephi.inference import blend
 
 HERE = Path(__file__).parent
 WORK = HERE / "work" / "learned"
@@ -40,7 +40,7 @@ def draw(model: nephi.models.StoredModel, index: nephi.datasets.DatasetIndex, pa
             between = blend(*ends, share)
             transform = between.transform
             with torch.no_grad():
-                folds.append(_folds(transform(centres) - centres, fixed.grid))
+                folds.append(nephi.metrics.regularity(transform, fixed.grid).folding_percent)
                 back = between.inverse(centres)  # the grid is carried along with the moving image by the inverse
             warped = nephi.resample(moving, fixed.grid, transform)
             axis.imshow(warped.data.T, cmap="gray", origin="lower", alpha=0.55)
@@ -50,16 +50,11 @@ def draw(model: nephi.models.StoredModel, index: nephi.datasets.DatasetIndex, pa
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=80)
-    return 100 * sum(folds) / len(folds)
+    return sum(folds) / len(folds)
 
 
 def _images(index: nephi.datasets.DatasetIndex, pair: nephi.datasets.DatasetPair) -> list[nephi.Image]:
     return [nephi.read_image(index.path(index.image(id).image)) for id in (pair.fixed, pair.moving)]
-
-
-def _folds(displacement: Tensor, grid: nephi.Grid) -> float:
-    jacobian = dense_jacobian(displacement.movedim(-1, 0)[None], grid)
-    return float((torch.linalg.det(jacobian) <= 0).double().mean())
 
 
 def _lines(axis: plt.Axes, moved: Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +13,13 @@ from nephi.errors import DataError
 from nephi.geometry import Grid, determinant, interpolate_nearest
 from nephi.images import Image
 from nephi.transforms import Transform
+
+
+class Determinants(Protocol):
+    """A tensor or an array of real numbers."""
+
+    def __le__(self, other: float, /) -> Any:
+        """Compare every element."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +32,11 @@ class Regularity:
     points: int
 
 
-def is_folded(determinants: Tensor) -> Tensor:
-    """Return a bool tensor: whether a transform folds where its Jacobian has these determinants, `det J <= 0`."""
+def is_folded(determinants: Determinants) -> Any:
+    """Return whether a transform folds where its Jacobian has these determinants: `det J <= 0`.
+
+    A bool tensor or array, as the determinants are one; false for NaN.
+    """
     return determinants <= 0
 
 

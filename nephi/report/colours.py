@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nephi.metrics import is_folded
+
 Stops = tuple[tuple[float, tuple[int, int, int]], ...]
 
 CHANGE: Stops = (
@@ -50,7 +52,7 @@ class ChangeScale:
         Folds (`det J <= 0`) and their neighbouring pixels are `FOLDED`: a single pixel is easily overlooked.
         """
         inside = ~np.isnan(determinants)
-        folded = inside & (determinants <= 0)
+        folded = inside & is_folded(determinants)
         fraction = 0.5 + np.log(np.where(inside & ~folded, determinants, 1)) / (2 * math.log(self.limit))
         indices = np.where(inside, 1 + np.round(np.clip(fraction, 0, 1) * (LEVELS - 1)), OUTSIDE).astype(np.uint8)
         indices[dilate(folded)] = FOLDED

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nephi.geometry import determinant, interpolate
 from nephi.images import Image
+from nephi.metrics import is_folded
 from nephi.report.planes import Planes
 from nephi.report.result import RegistrationResult
 
@@ -39,7 +40,7 @@ class Pictures:
     @property
     def folds(self) -> list[int]:
         """Number of folded pixels of each plane."""
-        return [int((plane <= 0).sum()) for plane in self.determinants]
+        return [int(is_folded(plane).sum()) for plane in self.determinants]
 
 
 def sample_pictures(registration: RegistrationResult, planes: Planes, spacing: float) -> Pictures:

@@ -13,6 +13,7 @@ from nephi.fields import StoredTransform
 from nephi.geometry import determinant
 from nephi.images import ImageSampler
 from nephi.losses import ncc, nmi
+from nephi.metrics import is_folded
 from nephi.preparation import Pair
 from nephi.sampling import GridPoints, patch_offsets, point_source
 from nephi.transforms import AffineTransform, Transform
@@ -96,7 +97,7 @@ def check_folding(pair: Pair, transform: Transform, generator: torch.Generator) 
     )
     for source, most, where in sources:
         _, jacobians = transform.value_and_jacobian(source.draw(POINTS, generator))
-        folded = float((determinant(jacobians) <= 0).float().mean())
+        folded = float(is_folded(determinant(jacobians)).float().mean())
         if folded > most:
             problem = f"expected folding at {100 * most:g} % or less of the points {where}, found {100 * folded:.2g} %"
             _warn(f"transform: {problem}; increase objective.gradicon, or check that both images show the same anatomy")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nephi.geometry import Grid, determinant
 from nephi.images import Image
+from nephi.metrics import is_folded
 from nephi.report.colours import CHANGE, FOLD, LENGTHS, ChangeScale, interpolate_colours
 from nephi.transforms import Transform
 
@@ -88,7 +89,7 @@ def _jacobian_map(determinants: torch.Tensor, grid: Grid) -> ColourMap:
     low = -limit - entry * FOLD_ENTRIES
     # NiiVue interpolates colours: 1.5 entries above those of folds keep the strongest compression free of their colour.
     logs = determinants.clamp(min=1e-9).log().clamp(-limit + 1.5 * entry, limit)
-    logs[determinants <= 0] = low
+    logs[is_folded(determinants)] = low
     colours = np.empty((ENTRIES, 3), np.uint8)
     colours[:FOLD_ENTRIES] = FOLD
     colours[FOLD_ENTRIES:] = interpolate_colours(np.linspace(0, 1, ENTRIES - FOLD_ENTRIES), CHANGE)
