@@ -1,7 +1,7 @@
-"""JSON and TOML with limits: what a file may hold is bounded before it is parsed, or right after it.
+"""Read JSON and TOML files with limits on size, nesting and numbers.
 
-Both parsers take anything: Python's JSON reader recurses, its TOML reader needs a time that grows with the cube of the
-depth of nested tables, and both make whole numbers of any length, which fail where they are converted or printed.
+Python's parsers have no such limits: JSON is parsed recursively, the time for TOML grows with the cube of the depth of
+nested tables, and both return integers of any length, which fail when they are converted or printed.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 from nephi.errors import DataError
 
 JSON_BYTES = 2**28  # an index of a million images
-TOML_BYTES = 2**18  # settings of nephi have 2,000; tomllib reads a megabyte in a second
-DEPTH = 32  # nephi's own tables: 4; Slicer's markups: 6
-DIGITS = 300  # of a whole number: more do not fit into a float
-BEYOND = 10**DIGITS
-# Strings and comments, in which brackets and dots are text; keys with dots; brackets. A string without its end takes
-# what follows, so that no text is looked at twice.
+TOML_BYTES = 2**18  # settings of nephi need 2,000; tomllib parses a megabyte per second
+MAX_DEPTH = 32  # tables of nephi need 4, markups of 3-D Slicer 6
+MAX_DIGITS = 300  # of an integer; more overflow a float
+TOO_LARGE = 10**MAX_DIGITS
+# Strings and comments (in which brackets and dots are text), dotted keys, brackets. An unterminated string matches the
+# rest of the text, so that every character is matched once.
 TOML_PARTS = re.compile(
     r'"""(?:\\.|[^\\])*?(?:"""|\\?\Z)|'
     + r"'''.*?(?:'''|\Z)"
@@ -33,17 +33,17 @@ TOML_PARTS = re.compile(
 
 
 def read_json(path: Path, what: str, limit: int = JSON_BYTES) -> Any:
-    """Read a JSON file in UTF-8; `what` names in errors what it was expected to hold.
+    """Read a JSON file in UTF-8; `what` describes the expected contents in errors.
 
-    Raises `DataError` naming the file when it cannot be read, is larger than `limit` bytes, is no JSON, or beyond the
+    Raises `DataError` naming the file when it cannot be read, is larger than `limit` bytes, is not JSON, or exceeds the
     limits of `parse_json`.
     """
-    return _parsed(path, what, limit, parse_json)
+    return _read(path, what, limit, parse_json)
 
 
 def read_toml(path: Path, what: str, limit: int = TOML_BYTES) -> dict[str, Any]:
-    """Read a TOML file; errors as in `read_json`, limits as in `parse_toml`."""
-    table: dict[str, Any] = _parsed(path, what, limit, parse_toml)
+    """Read a TOML file; errors as for `read_json`, limits as for `parse_toml`."""
+    table: dict[str, Any] = _read(path, what, limit, parse_toml)
     return table
 
 
@@ -53,11 +53,11 @@ def parse_json(text: str) -> Any:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise DataError(f"expected JSON, found an error in {where} ({error.msg}); is it whole?") from None
+        raise DataError(f"expected JSON, found an error in {where} ({error.msg}); is the file complete?") from None
     except RecursionError:
-        raise _too_deep() from None
-    except ValueError:  # Python's limit of digits
-        raise _too_long() from None
+        raise _depth_error() from None
+    except ValueError:  # Python's limit on digits
+        raise _digits_error() from None
     _require_bounded(value)
     return value
 
@@ -68,21 +68,23 @@ def parse_toml(text: str) -> dict[str, Any]:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise DataError(f"not a TOML file: {error}") from None
+        raise DataError(f"expected TOML, found an error: {error}") from None
     except RecursionError:
-        raise _too_deep() from None
+        raise _depth_error() from None
     except ValueError as error:
-        raise (_too_long() if "digits" in str(error) else DataError(f"not a TOML file: {error}")) from None
+        raise (
+            _digits_error() if "digits" in str(error) else DataError(f"expected TOML, found an error: {error}")
+        ) from None
     _require_bounded(table)
     return table
 
 
 def is_unicode(text: str) -> bool:
-    """Return whether UTF-8 can hold a text; not so halves of surrogate pairs, which escapes in JSON may stand for."""
+    """Return whether UTF-8 can encode a text: it has no lone surrogates, which JSON escapes can produce."""
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _parsed(path: Path, what: str, limit: int, parse: Callable[[str], Any]) -> Any:
+def _read(path: Path, what: str, limit: int, parse: Callable[[str], Any]) -> Any:
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)
@@ -91,7 +93,7 @@ def _parsed(path: Path, what: str, limit: int, parse: Callable[[str], Any]) -> A
         text = data.decode("utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; expected {what}") from None
-    except (OSError, ValueError) as error:  # also no UTF-8, and null characters in the path
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or null characters in the path
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path}: expected {what}, could not read it ({reason})") from None
     try:
@@ -101,24 +103,24 @@ def _parsed(path: Path, what: str, limit: int, parse: Callable[[str], Any]) -> A
 
 
 def _require_bounded(value: Any) -> None:
-    """Raise `DataError` for what is nested deeper than `DEPTH`, and for numbers of more than `DIGITS`; no recursion."""
+    """Raise `DataError` for nesting beyond `MAX_DEPTH` and integers beyond `MAX_DIGITS`, without recursion."""
     pending = [(value, 1)]
     while pending:
-        each, depth = pending.pop()
-        if isinstance(each, dict | list):
-            if depth > DEPTH:
-                raise _too_deep()
-            inner = each.values() if isinstance(each, dict) else each
-            pending += [(item, depth + 1) for item in inner if isinstance(item, dict | list | int)]
-        elif isinstance(each, int) and abs(each) >= BEYOND:
-            raise _too_long()
+        item, depth = pending.pop()
+        if isinstance(item, dict | list):
+            if depth > MAX_DEPTH:
+                raise _depth_error()
+            children = item.values() if isinstance(item, dict) else item
+            pending += [(child, depth + 1) for child in children if isinstance(child, dict | list | int)]
+        elif isinstance(item, int) and abs(item) >= TOO_LARGE:
+            raise _digits_error()
 
 
 def _require_shallow_toml(text: str) -> None:
-    """Raise `DataError` for brackets nested deeper than `DEPTH`, or keys of more parts; in one pass over the text."""
+    """Raise `DataError` for brackets nested beyond `MAX_DEPTH` or keys of more parts, in one pass over the text."""
     brackets = parts = 0
-    for found in TOML_PARTS.finditer(text):
-        match found.group():
+    for token in TOML_PARTS.finditer(text):
+        match token.group():
             case "[" | "{":
                 brackets += 1
             case "]" | "}":
@@ -127,13 +129,13 @@ def _require_shallow_toml(text: str) -> None:
                 parts += 1
             case "=" | "," | "\n":
                 parts = 0
-        if max(brackets, parts) >= DEPTH:
-            raise _too_deep()
+        if max(brackets, parts) >= MAX_DEPTH:
+            raise _depth_error()
 
 
-def _too_deep() -> DataError:
-    return DataError(f"expected tables and lists nested at most {DEPTH} deep, found more")
+def _depth_error() -> DataError:
+    return DataError(f"expected tables and lists nested at most {MAX_DEPTH} deep, found more")
 
 
-def _too_long() -> DataError:
-    return DataError(f"expected numbers of at most {DIGITS} digits, found a longer one")
+def _digits_error() -> DataError:
+    return DataError(f"expected numbers of at most {MAX_DIGITS} digits, found a longer one")

@@ -1,7 +1,7 @@
-"""The few exceptions a caller can catch, each with the exit code the command line ends with, and warnings.
+"""Exceptions of nephi, each with its exit code on the command line, and warnings.
 
-Imports nothing of nephi. A warning is one line of text for the user, issued by `warn` in two ways at once: as Python's
-own warning of category `DataWarning`, and into every list that `collected_warnings` has open.
+Imports nothing of nephi. A warning is one line of text for the user. `warn` issues it as a Python warning of category
+`DataWarning`, and appends it to the list of every active `collected_warnings` block.
 """
 
 from __future__ import annotations
@@ -14,42 +14,42 @@ from contextvars import ContextVar
 
 
 class NephiError(Exception):
-    """Base of every error that nephi raises on purpose; its text is one line for the user."""
+    """Base of all errors that nephi raises intentionally; the message is one line for the user."""
 
     exit_code = 1
 
     def __str__(self) -> str:
-        """Return the text in one printable line: it may quote what stands in a file."""
+        """Return the message in one printable line, as it may quote contents of a file."""
         return printable(super().__str__())
 
 
 class UsageError(NephiError):
-    """The call is wrong: an unknown name, arguments that do not go together, a shape that cannot be."""
+    """Invalid call: an unknown name, incompatible arguments, a wrong shape."""
 
     exit_code = 2
 
 
 class DataError(NephiError):
-    """The data is wrong: a missing, damaged or unsuitable file, image, mask, transform or setting."""
+    """Invalid data: a missing, damaged or unsuitable file, image, mask, transform or setting."""
 
     exit_code = 3
 
 
 class PlausibilityError(NephiError):
-    """Images or result are not plausible, and the caller wants that to be an error (`nephi register --strict`)."""
+    """Implausible images or result, if the caller requests an error for them (`nephi register --strict`)."""
 
     exit_code = 4
 
 
 class DataWarning(UserWarning):
-    """Data that contradicts itself or leaves something open, and how nephi decided; or an implausible input or result.
+    """Data that is contradictory or incomplete, and how it is interpreted; or an implausible input or result.
 
     The text names the file or argument.
     """
 
 
 class PlausibilityWarning(DataWarning):
-    """Images, masks or landmarks that do not suit each other or the settings, or a result that is hardly right."""
+    """Images, masks or landmarks that do not match each other or the settings, or a result that is probably wrong."""
 
 
 Collector = tuple[type[DataWarning], list[str]]
@@ -57,9 +57,9 @@ _collectors: ContextVar[tuple[Collector, ...]] = ContextVar("collectors", defaul
 
 
 def warn(text: str, category: type[DataWarning] = DataWarning) -> None:
-    """Issue a warning, and append its text to every list of `collected_warnings` that does not hold it yet."""
-    for wanted, texts in _collectors.get():
-        if issubclass(category, wanted) and text not in texts:
+    """Issue a warning, and append its text to the list of every active `collected_warnings` block, once."""
+    for collected_category, texts in _collectors.get():
+        if issubclass(category, collected_category) and text not in texts:
             texts.append(text)
     warnings.warn(category(text), stacklevel=3)
 
@@ -68,7 +68,7 @@ def warn(text: str, category: type[DataWarning] = DataWarning) -> None:
 def collected_warnings(category: type[DataWarning] = DataWarning) -> Iterator[list[str]]:
     """Collect the texts of all warnings of a `category` that nephi issues inside the block, in order, each text once.
 
-    Blocks nest, and every one of them gets all texts. Other threads collect for themselves.
+    Blocks may be nested; each collects all texts. Other threads have separate collections.
     """
     texts: list[str] = []
     token = _collectors.set((*_collectors.get(), (category, texts)))
@@ -79,19 +79,20 @@ def collected_warnings(category: type[DataWarning] = DataWarning) -> Iterator[li
 
 
 def printable(text: str) -> str:
-    r"""Return a text in one line that a terminal shows as it is: what would control it is escaped as in Python.
+    r"""Escape all control and invisible characters of a text, as in Python string literals; return it as one line.
 
-    File names, labels and headers may hold anything: escape sequences (ESC, C1), line breaks, characters that turn the
-    direction of writing or that cannot be seen, lone surrogates (names that are not UTF-8). Joiners are part of names.
+    File names, labels and headers may contain escape sequences (ESC, C1), line breaks, characters that change the
+    writing direction, and lone surrogates (names that are not UTF-8). Zero-width joiners are kept: they are part of
+    names.
     """
     if text.isprintable():
         return text
-    return "".join(character if _is_shown(character) else _escaped(character) for character in text)
+    return "".join(character if _is_visible(character) else _escape(character) for character in text)
 
 
-def _is_shown(character: str) -> bool:
+def _is_visible(character: str) -> bool:
     return character in "\u200c\u200d" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")

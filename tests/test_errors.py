@@ -1,4 +1,4 @@
-"""Warnings: Python's own, and collected where somebody wants their texts."""
+"""Warnings are issued as Python warnings, and collected in blocks; errors are one line."""
 
 import threading
 
@@ -7,7 +7,7 @@ import pytest
 from nephi.errors import DataError, DataWarning, PlausibilityWarning, collected_warnings, warn
 
 
-def test_a_warning_is_pythons_own_and_points_to_the_readers_caller() -> None:
+def test_a_warning_is_a_python_warning_at_the_line_of_the_caller() -> None:
     def read() -> None:
         warn("scan.nii: two positions")
 
@@ -38,7 +38,7 @@ def test_a_block_ends_with_an_error() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::nephi.errors.DataWarning")
-def test_threads_collect_for_themselves() -> None:
+def test_threads_collect_separately() -> None:
     with collected_warnings() as found:
         other = threading.Thread(target=warn, args=["from another thread"])
         other.start()
@@ -47,7 +47,7 @@ def test_threads_collect_for_themselves() -> None:
 
 
 def test_an_error_is_one_printable_line() -> None:
-    """Whatever it quotes: escapes are not escaped once more where one error quotes another."""
+    """Escapes are not escaped again when an error quotes another."""
     first = DataError("a.csv: found 'x\n\x1b[31m\u202e'")
     assert str(first) == "a.csv: found 'x\\n\\x1b[31m\\u202e'"
     assert str(DataError(f"pairs.csv: {first}")) == f"pairs.csv: {first}"

@@ -1,4 +1,4 @@
-"""Grids and points, their frames, and the interpolation of arrays at points."""
+"""Grids and points with their coordinate frames, and interpolation of arrays at points."""
 
 from nephi.geometry.gradient_mode import full_precision, gradients_recorded, recordable
 from nephi.geometry.grid import Grid, Plane, require_cpu_by_default

@@ -1,4 +1,4 @@
-"""Independence of the modes that the calling program has set torch to."""
+"""Independence of the gradient and precision modes that the calling program has set in torch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from torch import Tensor
 
 @contextmanager
 def gradients_recorded() -> Iterator[None]:
-    """Record operations for gradients, at full precision, inside the block, as a fit needs it.
+    """Record gradients at full precision inside the block, as a fit requires.
 
-    Whatever the caller has set: `torch.no_grad()`, `torch.inference_mode()`, `torch.autocast()`. Serves as a decorator,
-    too.
+    Overrides `torch.no_grad()`, `torch.inference_mode()` and `torch.autocast()` of the caller. Also a decorator.
     """
     with torch.inference_mode(False), torch.enable_grad(), full_precision():
         yield
@@ -22,9 +21,9 @@ def gradients_recorded() -> Iterator[None]:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Compute in the types of the tensors inside the block, also where the caller has `torch.autocast()` on.
+    """Compute in the types of the tensors inside the block, even if the caller has enabled `torch.autocast()`.
 
-    Products of float32 matrices are bfloat16 there: positions of 200 mm, in voxels or mm, are known to 1 mm then.
+    Autocast computes products of float32 matrices in bfloat16, which rounds positions of 200 mm to 1 mm.
     """
     with ExitStack() as stack:
         for device in ("cpu", "cuda"):
@@ -34,7 +33,7 @@ def full_precision() -> Iterator[None]:
 
 
 def recordable(tensor: Tensor) -> Tensor:
-    """Return the tensor, or a copy of one that was made under `torch.inference_mode()`: autograd cannot save those."""
+    """Return the tensor, or a copy if it was created in `torch.inference_mode()`, which autograd cannot save."""
     if not tensor.is_inference():
         return tensor
     with torch.inference_mode(False):

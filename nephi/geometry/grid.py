@@ -1,4 +1,4 @@
-"""The lattice of an image: how many voxels, and where they are in the world."""
+"""The voxel grid of an image: its shape, and its affine to world coordinates."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ROUNDING = 1e-4  # voxels
 
 @dataclass(frozen=True)
 class Plane:
-    """Where a 2-D grid lies in the 3-D space of the file it comes from: the axial plane at `height` mm.
+    """Position of a 2-D grid in the 3-D space of its file: the axial plane at `height` mm.
 
-    `step` is the way to the next slice along z in mm, negative where the file's third axis points down; None where
-    the file has no third axis.
+    `step` is the distance to the next slice along z in mm, negative if the third axis of the file points down, and None
+    if the file has no third axis.
     """
 
     height: float
@@ -32,16 +32,16 @@ class Plane:
 class Grid:
     """Voxel lattice of an image in 2-D or 3-D.
 
-    `affine` is the homogeneous `(D + 1, D + 1)` float64 matrix that takes voxel coordinates (the centre of the
-    first voxel is 0) to world coordinates (millimetres, RAS). Any axis order, obliquity, anisotropy and handedness.
+    `affine` is the homogeneous `(D + 1, D + 1)` float64 matrix from voxel coordinates (the centre of the first voxel is
+    0) to world coordinates (mm, RAS). Any axis order, obliquity, anisotropy and handedness are allowed.
 
-    Points and vectors go through different methods; both take and return tensors of shape `(..., D)` and keep
-    their dtype and device; integers (voxel indices) count as float64.
+    Points and vectors have separate methods. These map tensors of shape `(..., D)` and keep dtype and device; integers
+    (voxel indices) are converted to float64.
 
-    A 2-D grid may have a `plane`: files are written at its height. It changes no result; None counts as height 0.
+    A 2-D grid may have a `plane`, at whose height files are written. It does not affect results; None means height 0.
 
     Raises `DataError` for a shape that is not 2-D or 3-D, or an affine that is not finite, homogeneous and invertible;
-    `UsageError` where torch's default device is not the CPU, as everything in nephi begins with a grid.
+    `UsageError` if the default device of torch is not the CPU (validated here because every computation uses a grid).
     """
 
     shape: tuple[int, ...]
@@ -54,13 +54,13 @@ class Grid:
         object.__setattr__(self, "affine", recordable(torch.as_tensor(self.affine, dtype=torch.float64).cpu()))
         d = len(self.shape)
         if d not in (2, 3) or min(self.shape) < 1:
-            raise DataError(f"a grid has 2 or 3 axes of at least one voxel, got shape {self.shape}")
+            raise DataError(f"expected a grid of 2 or 3 axes of at least one voxel, got shape {self.shape}")
         if self.affine.shape != (d + 1, d + 1):
-            raise DataError(f"a {d}-D grid needs a {d + 1}x{d + 1} affine, got {tuple(self.affine.shape)}")
+            raise DataError(f"expected a {d + 1}x{d + 1} affine for a {d}-D grid, got {tuple(self.affine.shape)}")
         if not bool(torch.isfinite(self.affine).all()):
             raise DataError("the voxel-to-world affine holds NaN or infinite values")
         if self.affine[-1].tolist() != [0.0] * d + [1.0]:
-            raise DataError(f"the last row of an affine must be zeros and a one, got {self.affine[-1].tolist()}")
+            raise DataError(f"expected an affine whose last row is zeros and a one, got {self.affine[-1].tolist()}")
         scale = self.affine[:-1, :-1].norm(dim=0).prod()
         if scale == 0 or abs(torch.linalg.det(self.affine[:-1, :-1])) < 1e-6 * scale:
             raise DataError("the voxel-to-world affine is singular: voxels have no volume")
@@ -69,7 +69,7 @@ class Grid:
     def from_spacing(
         cls, shape: Sequence[int], spacing: Sequence[float], origin: Sequence[float] | None = None
     ) -> Grid:
-        """Return an axis-aligned grid with `spacing` (mm) whose first voxel centre lies at `origin` (mm)."""
+        """Return an axis-aligned grid with `spacing` (mm) whose first voxel centre is at `origin` (mm)."""
         affine = torch.eye(len(shape) + 1, dtype=torch.float64)
         affine[:-1, :-1] = torch.diag(torch.tensor(spacing, dtype=torch.float64))
         if origin is not None:
@@ -91,7 +91,7 @@ class Grid:
         """World position `(D,)` in mm of the first voxel's centre."""
         return self.affine[:-1, -1]
 
-    # Kept for later, and so computed outside of an inference mode of the caller's.
+    # Cached, and therefore computed outside of an inference mode of the caller.
     @cached_property
     @torch.inference_mode(False)
     def spacing(self) -> Tensor:
@@ -111,41 +111,41 @@ class Grid:
         return torch.linalg.inv(self.affine)
 
     def voxel_to_world_points(self, points_voxel: Tensor) -> Tensor:
-        """Take voxel coordinates `(..., D)` to world millimetres."""
+        """Map voxel coordinates `(..., D)` to world coordinates (mm)."""
         return _transform_points(self.affine, points_voxel)
 
     def world_to_voxel_points(self, points_world: Tensor) -> Tensor:
-        """Take world millimetres `(..., D)` to voxel coordinates."""
+        """Map world coordinates `(..., D)` (mm) to voxel coordinates."""
         return _transform_points(self.inverse_affine, points_world)
 
     def voxel_to_world_vectors(self, vectors_voxel: Tensor) -> Tensor:
-        """Take differences of voxel coordinates `(..., D)` to world millimetres."""
+        """Map differences of voxel coordinates `(..., D)` to world vectors (mm)."""
         return _transform_vectors(self.affine, vectors_voxel)
 
     def world_to_voxel_vectors(self, vectors_world: Tensor) -> Tensor:
-        """Take world displacements in mm `(..., D)` to voxels."""
+        """Map world vectors `(..., D)` (mm) to differences of voxel coordinates."""
         return _transform_vectors(self.inverse_affine, vectors_world)
 
     def corners_world(self) -> Tensor:
-        """World positions `(2^D, D)` in mm of the outermost voxel centres, float64."""
+        """Return the world positions `(2^D, D)` (mm) of the corner voxel centres, float64."""
         ends = [(0.0, float(n - 1)) for n in self.shape]
         return self.voxel_to_world_points(torch.tensor(list(itertools.product(*ends)), dtype=torch.float64))
 
     def centre_world(self) -> Tensor:
-        """World position `(D,)` in mm of the middle of the lattice, float64."""
+        """Return the world position `(D,)` (mm) of the centre of the grid, float64."""
         return self.corners_world().mean(dim=0)
 
     def contains_voxel_points(self, points_voxel: Tensor) -> Tensor:
-        """Return a bool tensor `(...)`: is the point inside the lattice, half a voxel of border included?"""
+        """Return a bool tensor `(...)`: whether each point is in the grid, including half a voxel of border."""
         upper = torch.tensor(self.shape, dtype=torch.int64).to(points_voxel) - 0.5
         return ((points_voxel >= -0.5) & (points_voxel <= upper)).all(dim=-1)
 
     def voxel_centres(self, start: int = 0, stop: int | None = None) -> Tensor:
-        """World positions in mm of the voxel centres of slices `start:stop` of the last axis, `(..., n, D)` float32."""
+        """Return world positions `(..., n, D)`, float32, of voxel centres in slices `start:stop` of the last axis."""
         last = range(self.shape[-1])[start:stop]
         axes = [torch.arange(n, dtype=torch.float64) for n in self.shape[:-1]]
         axes.append(torch.arange(last.start, last.stop, dtype=torch.float64))
-        # World position is a sum over axes: broadcasting keeps the big tensor in float32 and adds only once per axis.
+        # A world position is a sum over axes: broadcasting adds once per axis, and keeps the large tensor in float32.
         total = self.origin.float()
         for i, steps in enumerate(axes):
             part = (steps[:, None] * self.affine[:-1, i]).float()
@@ -153,22 +153,22 @@ class Grid:
         return total
 
     def slabs(self, points: int = 200_000) -> Iterator[tuple[int, int]]:
-        """Split the last axis into ranges `(start, stop)` of about `points` voxels each, so that memory stays flat."""
+        """Yield ranges `(start, stop)` of the last axis of about `points` voxels each, to bound memory."""
         thickness = max(1, points * self.shape[-1] // self.size)
         for start in range(0, self.shape[-1], thickness):
             yield start, min(start + thickness, self.shape[-1])
 
     def divided(self, cells: Sequence[int]) -> Grid:
-        """Return the lattice of `cells` equal steps along each axis, from the first voxel's centre to the last one's.
+        """Return the grid of `cells` equal steps along each axis, from the first voxel centre to the last.
 
-        Along an axis of one voxel the steps lie between its centre and that of the next one, if there were one.
+        Along an axis of one voxel, the steps divide one voxel spacing.
         """
         steps = [max(1, n - 1) / count for n, count in zip(self.shape, cells, strict=True)]
         scale = torch.tensor([*steps, 1.0], dtype=torch.float64)
         return Grid(tuple(count + 1 for count in cells), self.affine * scale, self.plane)
 
     def covering(self, other: Grid) -> Grid:
-        """Return this lattice, cut or continued by whole steps until it just holds all voxel centres of `other`."""
+        """Return this grid, cropped or extended by whole steps to the smallest with all voxel centres of `other`."""
         corners = self.world_to_voxel_points(other.corners_world())
         low, high = (corners.amin(dim=0) + ROUNDING).floor(), (corners.amax(dim=0) - ROUNDING).ceil()
         high = high.maximum(low)
@@ -177,11 +177,11 @@ class Grid:
         return Grid(tuple(int(n) + 1 for n in high - low), affine, self.plane)
 
     def transformed(self, matrix: Tensor) -> Grid:
-        """Return the grid carried along by a homogeneous world matrix `(D + 1, D + 1)`: same voxels, elsewhere."""
+        """Return the grid with its affine multiplied by a homogeneous world matrix `(D + 1, D + 1)` from the left."""
         return Grid(self.shape, torch.as_tensor(matrix, dtype=torch.float64) @ self.affine, self.plane)
 
     def in_space(self) -> Grid:
-        """Return this grid in 3-D: a 2-D one as a single slice in its plane."""
+        """Return this grid in 3-D; a 2-D grid becomes a single slice in its plane."""
         if self.dimension == 3:
             return self
         plane = self.plane or Plane(0.0)
@@ -191,11 +191,11 @@ class Grid:
         return Grid((*self.shape, 1), affine)
 
     def same_as(self, other: Grid, tolerance: float = 1e-3) -> bool:
-        """Tell whether both lattices have the same shape and coincide to `tolerance` voxels at every corner."""
+        """Return whether both grids have the same shape and equal corners within `tolerance` voxels."""
         if self.shape != other.shape:
             return False
-        gap = self.world_to_voxel_vectors(self.corners_world() - other.corners_world())
-        return bool(gap.abs().max() <= tolerance)
+        difference = self.world_to_voxel_vectors(self.corners_world() - other.corners_world())
+        return bool(difference.abs().max() <= tolerance)
 
 
 def _transform_points(matrix: Tensor, points: Tensor) -> Tensor:
@@ -211,7 +211,7 @@ def _transform_vectors(matrix: Tensor, vectors: Tensor) -> Tensor:
 
 
 def require_cpu_by_default() -> None:
-    """Raise `UsageError` where the host program has set torch's default device: nephi's tensors would lie there."""
+    """Raise `UsageError` unless torch's default device is the CPU, on which nephi creates its tensors."""
     device = torch.get_default_device()
     if device.type != "cpu":
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Many small matrices at once."""
+"""Determinants and products of many small matrices."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def identity_like(vectors: Tensor) -> Tensor:
 
 @full_precision()
 def determinant(matrices: Tensor) -> Tensor:
-    """Return the determinants `(...)` of `(..., D, D)` matrices, D = 2 or 3, in closed form; differentiable.
+    """Compute the determinants `(...)` of `(..., D, D)` matrices, D = 2 or 3, in closed form; differentiable.
 
-    `ad - bc` in 2-D, `r_0 . (r_1 x r_2)` of the rows in 3-D: for many small matrices several times faster than
-    `torch.linalg.det`, which factorises each.
+    `ad - bc` in 2-D, `r_0 . (r_1 x r_2)` of the rows in 3-D: for many small matrices this is several times faster
+    than `torch.linalg.det`, which factorises each.
     """
     if matrices.shape[-1] == 2:
         return determinant_of_rows([row.unbind(-1) for row in matrices.unbind(-2)])
@@ -30,7 +30,7 @@ def determinant(matrices: Tensor) -> Tensor:
 
 
 def determinant_of_rows(rows: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Return the determinants `(...)` of matrices whose entries `rows[i][j]` are tensors `(...)` of their own."""
+    """Compute the determinants `(...)` of matrices whose entries `rows[i][j]` are separate tensors `(...)`."""
     if len(rows) == 2:
         (a, b), (c, d) = rows
         return a * d - b * c
@@ -39,9 +39,9 @@ def determinant_of_rows(rows: Sequence[Sequence[Tensor]]) -> Tensor:
 
 
 def jacobian_product(outer: Tensor, inner: Tensor) -> Tensor:
-    """Return `outer @ inner` of Jacobians `(..., D, D)`: the chain rule for a map that follows another.
+    """Compute `outer @ inner` of Jacobians `(..., D, D)`: the chain rule for the map `outer(inner(x))`.
 
-    An `outer` that is one matrix expanded to all points, as that of an affine map, takes a third of the time.
+    An `outer` that is one matrix expanded to all points, as for an affine map, takes a third of the time.
     """
     if outer.ndim > 2 and outer.numel() > 0 and not any(outer.stride()[:-2]):
         return torch.einsum("ij,...jk->...ik", outer[(0,) * (outer.ndim - 2)], inner)

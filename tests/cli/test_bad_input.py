@@ -247,7 +247,7 @@ def test_required_options_are_asked_for(call: Call) -> None:
         ("[optimization]\nrat = 1\n", "optimization.rat"),
         ("[optimization]\nrate = 'fast'\n", "optimization.rate"),
         ("rate = 1\n", "unknown setting rate"),
-        ("[fit\n", "not a TOML file"),
+        ("[fit\n", "expected TOML, found an error"),
         ("[objective]\nsimilarity = 'ssd'\n", "lncc2"),
     ],
 )

@@ -203,7 +203,7 @@ def test_truncated_file_is_refused(index: DatasetIndex, tmp_path: Path) -> None:
     path = tmp_path / "dataset.json"
     write_dataset_index(index, path)
     path.write_text(path.read_text()[:200])
-    with pytest.raises(DataError, match=r"expected JSON, found an error in line .* is it whole"):
+    with pytest.raises(DataError, match=r"expected JSON, found an error in line .* is the file complete"):
         read_dataset_index(path)
 
 

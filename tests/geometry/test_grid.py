@@ -1,4 +1,4 @@
-"""The frames of a grid, against plain matrix products."""
+"""Coordinate transforms of a grid, compared with matrix products."""
 
 import itertools
 import math
@@ -20,7 +20,7 @@ def random_points(seed: int, grid: Grid, count: int = 20) -> torch.Tensor:
 
 
 def every_index(grid: Grid) -> torch.Tensor:
-    """Indices of all voxels, `(*shape, D)`, int64."""
+    """Return the indices of all voxels, `(*shape, D)`, int64."""
     return torch.tensor(list(itertools.product(*map(range, grid.shape)))).reshape(*grid.shape, grid.dimension)
 
 
@@ -37,7 +37,7 @@ def test_voxel_to_world_is_the_homogeneous_product(grid) -> None:
 
 
 @given(seeds)
-def test_points_return_from_either_frame(grid, seed) -> None:
+def test_round_trips_between_frames(grid, seed) -> None:
     points = random_points(seed, grid).reshape(4, 5, -1)
     torch.testing.assert_close(grid.world_to_voxel_points(grid.voxel_to_world_points(points)), points)
     torch.testing.assert_close(grid.voxel_to_world_points(grid.world_to_voxel_points(points)), points)
@@ -71,13 +71,13 @@ def test_dtype_is_kept(grid, dtype) -> None:
         assert getattr(grid, method)(x).dtype == dtype
 
 
-def test_indices_count_as_float64(grid) -> None:
+def test_indices_are_converted_to_float64(grid) -> None:
     index = torch.tensor([[3, 1, 2][: grid.dimension]])
     assert torch.equal(grid.voxel_to_world_points(index), grid.voxel_to_world_points(index.double()))
     assert torch.equal(grid.voxel_to_world_vectors(index), grid.voxel_to_world_vectors(index.double()))
 
 
-def test_voxel_centres_are_the_indices_in_the_world(grid) -> None:
+def test_voxel_centres_are_world_positions_of_indices(grid) -> None:
     centres = grid.voxel_centres()
     assert centres.dtype == torch.float32
     torch.testing.assert_close(centres.double(), grid.voxel_to_world_points(every_index(grid)), rtol=0, atol=1e-4)
@@ -131,14 +131,14 @@ def test_same_as_allows_a_thousandth_of_a_voxel(grid) -> None:
     assert grid.same_as(moved(grid, 1.1e-3 * step), tolerance=2e-3)
 
 
-def test_same_as_looks_at_every_corner(grid) -> None:
+def test_same_as_compares_every_corner(grid) -> None:
     stretched = grid.affine.clone()
-    stretched[:-1, 1] *= 1 + 1.1e-3 / (grid.shape[1] - 1)  # the first voxel stays
+    stretched[:-1, 1] *= 1 + 1.1e-3 / (grid.shape[1] - 1)  # the first voxel is unchanged
     assert not grid.same_as(Grid(grid.shape, stretched))
     assert not grid.same_as(Grid((grid.shape[0] + 1, *grid.shape[1:]), grid.affine))
 
 
-def test_transformed_carries_every_voxel(grid) -> None:
+def test_transformed_maps_every_voxel(grid) -> None:
     matrix = torch.eye(grid.dimension + 1, dtype=torch.float64)
     matrix[:-1] += 0.3 * torch.randn(matrix[:-1].shape, generator=torch.Generator().manual_seed(0))
     x = random_points(0, grid)
@@ -147,7 +147,7 @@ def test_transformed_carries_every_voxel(grid) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "affine", "complaint"),
+    ("shape", "affine", "message"),
     [
         ((5,), torch.eye(2), "2 or 3 axes"),
         ((5, 5, 5, 5), torch.eye(5), "2 or 3 axes"),
@@ -160,8 +160,8 @@ def test_transformed_carries_every_voxel(grid) -> None:
         ((5, 5), torch.diag(torch.tensor([1.0, 1.0, 2.0])), "last row"),
     ],
 )
-def test_impossible_grids_are_refused(shape, affine, complaint) -> None:
-    with pytest.raises(DataError, match=complaint):
+def test_invalid_grids_are_refused(shape, affine, message) -> None:
+    with pytest.raises(DataError, match=message):
         Grid(shape, affine)
 
 
@@ -181,7 +181,7 @@ def test_divided_along_an_axis_of_one_voxel() -> None:
     assert finer.shape == (5, 3) and finer.spacing.tolist() == [1.0, 2.5] and finer.origin.tolist() == [1.0, 1.0]
 
 
-def test_covering_holds_the_other_grid_and_no_more(grid) -> None:
+def test_covering_is_the_smallest_grid_over_the_other(grid) -> None:
     lattice = grid.divided((3, 2, 4)[: grid.dimension])
     assert lattice.covering(grid).same_as(lattice)
     inner = Grid(tuple(n - 1 for n in grid.shape), grid.affine)

@@ -105,7 +105,7 @@ def test_defaults_are_valid() -> None:
         ("[levels]\nsteps = 3\n", r"levels: expected a list"),
         ("[[levels]]\nsteps = 0\n", r"steps: expected 1 or more, got 0"),
         ("[optimization]\nrate = -1\n", r"optimization\.rate: expected more than 0\.0, got -1\.0"),
-        ("[fit\n", "not a TOML file"),
+        ("[fit\n", "expected TOML, found an error"),
     ],
 )
 def test_a_wrong_file_is_named_with_what_is_wrong(write, text: str, said: str) -> None:

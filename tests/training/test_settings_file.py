@@ -39,7 +39,7 @@ def test_the_index_lies_relative_to_the_configuration(tmp_path: Path) -> None:
         ("[model.encoder]\nfilters = [4, 0]\n", "c.toml: encoder: expected filters"),
         ("[objective]\ncontrast = 1\n", "c.toml: objective.contrast: is now objective.variance_floor"),
         ("[objective]\nregular_points = 1\n", "c.toml: objective.regular_points: is now objective.background_points"),
-        ("[train\n", "c.toml: .*not a TOML file"),
+        ("[train\n", "c.toml: .*expected TOML, found an error"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:
