@@ -37,7 +37,7 @@ def hessian_by_differences(
     """
     check_points(points, "points")
     if not step > 0:
-        raise UsageError(f"step must be a positive distance in millimetres, got {step}")
+        raise UsageError(f"step: expected a positive distance in millimetres, got {step}")
     dimension = points.shape[-1]
     shifts = step * torch.eye(dimension, dtype=points.dtype, device=points.device)
     centres = points.unsqueeze(-2)

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from nephi.kernels import compare
 
 
-def compared(
+def compiled_similarity(
     fixed: Tensor,
     moving: Tensor,
     weights: Tensor | None,
@@ -19,11 +19,11 @@ def compared(
     epsilons: tuple[float, float],
 ) -> Tensor:
     """Return the scalar loss of patches `(P, K)`, differentiable with respect to both; see `nephi.kernels.compare`."""
-    result: Tensor = _Compared.apply(fixed, moving, weights, factors, epsilons)  # type: ignore[no-untyped-call]
+    result: Tensor = _CompiledSimilarity.apply(fixed, moving, weights, factors, epsilons)  # type: ignore[no-untyped-call]
     return result
 
 
-class _Compared(torch.autograd.Function):
+class _CompiledSimilarity(torch.autograd.Function):
     """The measures are symmetric: the gradient of the first image is that of the second one with both exchanged."""
 
     @staticmethod

@@ -26,7 +26,7 @@ def gradicon(jacobian_outer: Tensor, jacobian_inner: Tensor) -> Tensor:
     check_jacobian(jacobian_inner, "jacobian_inner")
     if jacobian_outer.shape != jacobian_inner.shape:
         raise UsageError(
-            f"jacobian_outer must have the shape of jacobian_inner, {tuple(jacobian_inner.shape)}, "
+            f"jacobian_outer: expected the shape of jacobian_inner, {tuple(jacobian_inner.shape)}, "
             f"got {tuple(jacobian_outer.shape)}"
         )
     return diffusion(jacobian_outer @ jacobian_inner)

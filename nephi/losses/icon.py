@@ -20,5 +20,5 @@ def icon(composed: Tensor, points: Tensor) -> Tensor:
     """
     check_points(points, "points")
     if composed.shape != points.shape:
-        raise UsageError(f"composed must have the shape of points, {tuple(points.shape)}, got {tuple(composed.shape)}")
+        raise UsageError(f"composed: expected the shape of points, {tuple(points.shape)}, got {tuple(composed.shape)}")
     return (composed - points).square().sum(-1).mean()

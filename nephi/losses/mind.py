@@ -39,7 +39,7 @@ def mind_ssc(fixed: Tensor, moving: Tensor, weights: Tensor | None = None) -> Te
     check_patches(fixed, moving, weights)
     if fixed.shape[1] not in _DIMENSION_OF_SAMPLES:
         raise UsageError(
-            f"MIND needs patches of 25 (2-D) or 125 (3-D) samples, offsets -2..2 an axis, got {fixed.shape[1]}"
+            f"fixed: expected patches of 25 (2-D) or 125 (3-D) samples, offsets -2..2 an axis, got {fixed.shape[1]}"
         )
     difference = _descriptors(fixed) - _descriptors(moving)
     return weighted_mean(difference.square().mean(1), weights)

@@ -33,7 +33,7 @@ def nmi(fixed: Tensor, moving: Tensor, weights: Tensor | None = None, *, bins: i
     """
     check_patches(fixed, moving, weights)
     if bins < 4:
-        raise UsageError(f"bins must be at least 4, the width of a cubic B-spline, got {bins}")
+        raise UsageError(f"bins: expected at least 4, the width of a cubic B-spline, got {bins}")
     per_sample = normalized_weights(weights, fixed).div(fixed.shape[1]).repeat_interleave(fixed.shape[1])
     joint = (_windows(fixed.flatten(), bins) * per_sample.unsqueeze(1)).T @ _windows(moving.flatten(), bins)
     joint_entropy = _entropy(joint)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nephi.errors import UsageError
 from nephi.kernels import MEASURES, can_compare
-from nephi.losses.compiled import compared
+from nephi.losses.compiled import compiled_similarity
 from nephi.losses.mind import mind_ssc
 from nephi.losses.mse import mse
 from nephi.losses.ncc import GLOBAL_EPSILON, LOCAL_EPSILON, lncc, lncc_pooled, lncc_squared, ncc
@@ -59,7 +59,7 @@ def similarity(formula: str, variance_floor: float | None = None) -> Similarity:
     def total(fixed: Tensor, moving: Tensor, weights: Tensor | None = None) -> Tensor:
         if has_kernel and can_compare(fixed, moving, weights):
             check_patches(fixed, moving, weights, 2 if factors.keys() & set(LOCAL) else 1)
-            return compared(fixed, moving, weights, factors, epsilons)
+            return compiled_similarity(fixed, moving, weights, factors, epsilons)
         return torch.stack([weight * loss(fixed, moving, weights) for weight, loss in terms]).sum()
 
     return total

@@ -3,5 +3,5 @@ import torch
 
 
 @pytest.fixture(autouse=True)
-def same_numbers_on_every_run() -> None:
+def fixed_seed() -> None:
     torch.manual_seed(0)

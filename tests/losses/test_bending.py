@@ -1,4 +1,4 @@
-"""Bending energy, and second derivatives by differences of exact Jacobians."""
+"""Test bending energy, and second derivatives from differences of exact Jacobians."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ Tensor = torch.Tensor
 
 
 def quadratic(coefficients: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """The map phi_i = sum_jk C_ijk x_j x_k with its Jacobian; H_ijk = C_ijk + C_ikj."""
+    """Return the map phi_i = sum_jk C_ijk x_j x_k with its Jacobian; H_ijk = C_ijk + C_ikj."""
     symmetric = coefficients + coefficients.transpose(-1, -2)
 
     def value_and_jacobian(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -23,7 +23,7 @@ def quadratic(coefficients: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def waves(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The map phi_i = sin(x_0 + 2 x_1 + ...), the same for each i, with its Jacobian."""
+    """Return the map phi_i = sin(x_0 + 2 x_1 + ...), the same for each i, and its Jacobian."""
     slopes = torch.arange(1, x.shape[-1] + 1, dtype=x.dtype)
     phase = (x * slopes).sum(-1)
     jacobian = phase.cos()[..., None, None] * slopes.expand(x.shape[-1], -1)
@@ -41,7 +41,7 @@ def test_bending_against_loops(shape) -> None:
 @pytest.mark.parametrize("dimension", [2, 3])
 @pytest.mark.parametrize("batch", [(6,), (2, 3)])
 @pytest.mark.parametrize("step", [0.1, 5.0])
-def test_quadratic_map_is_exact(dimension, batch, step) -> None:
+def test_hessian_of_a_quadratic_map_is_exact(dimension, batch, step) -> None:
     generator = torch.Generator().manual_seed(0)
     coefficients = torch.randn(dimension, dimension, dimension, generator=generator, dtype=torch.float64)
     points = 10 * torch.rand(*batch, dimension, generator=generator, dtype=torch.float64)
@@ -51,7 +51,7 @@ def test_quadratic_map_is_exact(dimension, batch, step) -> None:
     torch.testing.assert_close(bending(hessian), expected.square().sum(), rtol=1e-8, atol=1e-8)
 
 
-def test_affine_map_does_not_bend() -> None:
+def test_affine_maps_have_no_bending_energy() -> None:
     matrix = torch.rand(3, 3, dtype=torch.float64)
     points = torch.rand(7, 3, dtype=torch.float64)
     hessian = hessian_by_differences(lambda x: (x @ matrix.T, matrix.expand(*x.shape, 3)), points, 1.0)
@@ -68,24 +68,24 @@ def test_error_falls_with_the_square_of_the_step() -> None:
     assert 3.9 < coarse / fine < 4.1
 
 
-def test_symmetric_and_one_call_of_the_map() -> None:
-    """Differences of J_ij along k and of J_ik along j differ; their mean is kept."""
+def test_hessian_is_symmetrised_from_one_call_of_the_map() -> None:
+    """Differences of J_ij along k and of J_ik along j differ; the result is their mean."""
     calls = []
 
-    def lopsided(x: Tensor) -> tuple[Tensor, Tensor]:
+    def asymmetric(x: Tensor) -> tuple[Tensor, Tensor]:
         calls.append(tuple(x.shape))
         jacobian = torch.zeros(*x.shape, 2, dtype=x.dtype)
         jacobian[..., 0, 1] = 6 * x[..., 0]
         return x, jacobian
 
-    hessian = hessian_by_differences(lopsided, torch.rand(5, 2, dtype=torch.float64), 0.5)
+    hessian = hessian_by_differences(asymmetric, torch.rand(5, 2, dtype=torch.float64), 0.5)
     expected = torch.zeros(2, 2, 2, dtype=torch.float64)
     expected[0, 0, 1] = expected[0, 1, 0] = 3
     torch.testing.assert_close(hessian, expected.expand(5, 2, 2, 2))
     assert calls == [(20, 2)]
 
 
-def test_gradients() -> None:
+def test_gradients_agree_with_differences() -> None:
     coefficients = torch.rand(2, 2, 2, dtype=torch.float64, requires_grad=True)
     points = torch.rand(3, 2, dtype=torch.float64)
     assert torch.autograd.gradcheck(
@@ -95,14 +95,14 @@ def test_gradients() -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 3), (5, 3, 3, 2), (5, 4, 4, 4), (0, 3, 3, 3)])
-def test_wrong_hessian(shape) -> None:
-    with pytest.raises(UsageError, match=r"hessian must have shape \(\.\.\., N, D, D, D\)"):
+def test_wrong_hessians_are_refused(shape) -> None:
+    with pytest.raises(UsageError, match=r"hessian: expected shape \(\.\.\., N, D, D, D\)"):
         bending(torch.rand(shape))
 
 
-def test_wrong_points_or_step() -> None:
-    with pytest.raises(UsageError, match=r"points must have shape .*got \(3,\)"):
+def test_wrong_points_and_steps_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"points: expected shape .*got \(3,\)"):
         hessian_by_differences(waves, torch.rand(3), 1.0)
     for step in (0.0, -1.0, float("nan")):
-        with pytest.raises(UsageError, match="step must be a positive distance"):
+        with pytest.raises(UsageError, match="step: expected a positive distance"):
             hessian_by_differences(waves, torch.rand(4, 3), step)

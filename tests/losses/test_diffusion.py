@@ -6,7 +6,7 @@ from nephi.losses import diffusion
 
 
 @pytest.mark.parametrize("shape", [(5, 3, 3), (2, 5, 3, 3), (4, 2, 2)])
-def test_against_loops(shape) -> None:
+def test_agrees_with_loops(shape) -> None:
     jacobian = torch.rand(shape, dtype=torch.float64)
     dimension = shape[-1]
     matrices = jacobian.reshape(-1, dimension, dimension).tolist()
@@ -25,12 +25,12 @@ def test_uniform_scaling(dimension) -> None:
     torch.testing.assert_close(diffusion(1.5 * identity).item(), 0.25 * dimension)
 
 
-def test_gradients() -> None:
+def test_gradients_agree_with_differences() -> None:
     jacobian = torch.rand(4, 3, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(diffusion, (jacobian,))
 
 
 @pytest.mark.parametrize("shape", [(3,), (5, 3), (5, 2, 3), (5, 4, 4), (0, 3, 3)])
-def test_wrong_shape(shape) -> None:
-    with pytest.raises(UsageError, match=r"jacobian must have shape \(\.\.\., N, D, D\)"):
+def test_wrong_shapes_are_refused(shape) -> None:
+    with pytest.raises(UsageError, match=r"jacobian: expected shape \(\.\.\., N, D, D\)"):
         diffusion(torch.rand(shape))

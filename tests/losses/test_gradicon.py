@@ -1,4 +1,4 @@
-"""GradICON's penalty: zero for inverses, and the same as finite differences of the composed map."""
+"""Test that GradICON's penalty is 0 for inverses and agrees with finite differences of the composed map."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from nephi.losses import gradicon
 
 
 @pytest.mark.parametrize("shape", [(5, 3, 3), (2, 5, 3, 3), (4, 2, 2)])
-def test_against_loops(shape) -> None:
+def test_agrees_with_loops(shape) -> None:
     outer, inner = torch.rand(2, *shape, dtype=torch.float64)
     dimension = shape[-1]
     axes = range(dimension)
@@ -34,7 +34,7 @@ def test_zero_for_exact_inverses(seed, dimension) -> None:
 
 
 def test_against_finite_differences_of_the_composed_map() -> None:
-    """As the published code has it: d(g(f(x)) - x)/dx by differences, for two curved maps."""
+    """As in the published code: d(g(f(x)) - x)/dx by differences, for two nonlinear maps."""
     points = torch.rand(20, 2, dtype=torch.float64)
 
     def inner(x: torch.Tensor) -> torch.Tensor:
@@ -58,13 +58,13 @@ def test_against_finite_differences_of_the_composed_map() -> None:
     assert total > 1e-2
 
 
-def test_gradients() -> None:
+def test_gradients_agree_with_differences() -> None:
     outer, inner = torch.rand(2, 4, 3, 3, dtype=torch.float64).requires_grad_().unbind()
     assert torch.autograd.gradcheck(gradicon, (outer, inner))
 
 
-def test_wrong_shapes() -> None:
-    with pytest.raises(UsageError, match=r"jacobian_inner must have shape .*got \(5, 3\)"):
+def test_wrong_shapes_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"jacobian_inner: expected shape .*got \(5, 3\)"):
         gradicon(torch.rand(5, 3, 3), torch.rand(5, 3))
     with pytest.raises(UsageError, match=r"jacobian_outer.*\(5, 3, 3\), got \(3, 3\)"):
         gradicon(torch.rand(3, 3), torch.rand(5, 3, 3))

@@ -6,7 +6,7 @@ from nephi.losses import icon
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (2, 5, 3), (4, 2)])
-def test_against_loops(shape) -> None:
+def test_agrees_with_loops(shape) -> None:
     composed, points = torch.rand(2, *shape, dtype=torch.float64)
     dimension = shape[-1]
     total, count = 0.0, 0
@@ -23,17 +23,17 @@ def test_constant_error_of_known_length() -> None:
     assert icon(points, points) == 0
 
 
-def test_gradients() -> None:
+def test_gradients_agree_with_differences() -> None:
     composed, points = torch.rand(2, 4, 3, dtype=torch.float64).requires_grad_().unbind()
     assert torch.autograd.gradcheck(icon, (composed, points))
 
 
 @pytest.mark.parametrize("shape", [(3,), (5, 4), (0, 3)])
-def test_wrong_shape(shape) -> None:
-    with pytest.raises(UsageError, match=r"points must have shape \(\.\.\., N, D\)"):
+def test_wrong_shapes_are_refused(shape) -> None:
+    with pytest.raises(UsageError, match=r"points: expected shape \(\.\.\., N, D\)"):
         icon(torch.rand(shape), torch.rand(shape))
 
 
-def test_shapes_must_agree() -> None:
+def test_different_shapes_are_refused() -> None:
     with pytest.raises(UsageError, match=r"composed.*\(5, 3\), got \(1, 3\)"):
         icon(torch.rand(1, 3), torch.rand(5, 3))

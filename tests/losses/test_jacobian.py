@@ -1,4 +1,4 @@
-"""The closed-form determinant and the penalties on it."""
+"""Test the closed-form determinant and the penalties on it."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ both_dimensions = pytest.mark.parametrize("dimension", [2, 3])
 
 
 def scaling(*factors: float) -> torch.Tensor:
-    """Jacobians, one a factor, of 3-D maps that stretch the first axis."""
+    """Return a Jacobian for each factor, of a 3-D map that scales the first axis."""
     jacobian = torch.eye(3, dtype=torch.float64).repeat(len(factors), 1, 1)
     jacobian[:, 0, 0] = torch.tensor(factors, dtype=torch.float64)
     return jacobian
@@ -20,7 +20,7 @@ def scaling(*factors: float) -> torch.Tensor:
 
 @both_dimensions
 @given(st.integers(0, 1000))
-def test_determinant_against_elimination(dimension, seed) -> None:
+def test_determinant_agrees_with_torch(dimension, seed) -> None:
     generator = torch.Generator().manual_seed(seed)
     jacobian = torch.randn(2, 7, dimension, dimension, generator=generator, dtype=torch.float64)
     torch.testing.assert_close(jacobian_determinant(jacobian), torch.linalg.det(jacobian), rtol=1e-9, atol=1e-12)
@@ -53,15 +53,15 @@ def test_folding_against_loops() -> None:
 
 def test_folding_of_known_maps() -> None:
     torch.testing.assert_close(folding(scaling(-1.0, 1.0)).item(), 1.1**2 / 2)
-    safe = scaling(0.2, 1.0, 3.0).requires_grad_()
-    value = folding(safe)
-    (gradient,) = torch.autograd.grad(value, safe)
+    unfolded = scaling(0.2, 1.0, 3.0).requires_grad_()
+    value = folding(unfolded)
+    (gradient,) = torch.autograd.grad(value, unfolded)
     assert value == 0 and (gradient == 0).all()
 
 
 @both_dimensions
 @pytest.mark.parametrize("function", [jacobian_determinant, volume_change, folding])
-def test_gradients(function, dimension) -> None:
+def test_gradients_agree_with_differences(function, dimension) -> None:
     generator = torch.Generator().manual_seed(1)
     jacobian = torch.randn(5, dimension, dimension, generator=generator, dtype=torch.float64)
     assert (jacobian_determinant(jacobian) < 0).any()
@@ -70,6 +70,6 @@ def test_gradients(function, dimension) -> None:
 
 @pytest.mark.parametrize("function", [jacobian_determinant, volume_change, folding])
 @pytest.mark.parametrize("shape", [(3,), (5, 3), (5, 2, 3), (5, 4, 4), (5, 1, 1), (0, 3, 3)])
-def test_wrong_shape(function, shape) -> None:
-    with pytest.raises(UsageError, match="jacobian must have shape"):
+def test_wrong_shapes_are_refused(function, shape) -> None:
+    with pytest.raises(UsageError, match="jacobian: expected shape"):
         function(torch.rand(shape))

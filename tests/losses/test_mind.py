@@ -1,4 +1,4 @@
-"""MIND-SSC against a version that walks over coordinates, and its invariances."""
+"""Compare MIND-SSC with an implementation over coordinates, and test its invariances."""
 
 import itertools
 import math
@@ -21,7 +21,7 @@ def random_patches(seed: int, count: int, dimension: int) -> torch.Tensor:
 
 
 def descriptor(patch: list[float], dimension: int) -> list[float]:
-    """MIND-SSC of one patch; samples are found by their offset from the centre."""
+    """Return the MIND-SSC descriptor of one patch, whose samples are addressed by their offset from the centre."""
     cube = [tuple(offset) for offset in torch.cartesian_prod(*[torch.arange(-2, 3)] * dimension).tolist()]
     value = dict(zip(cube, patch, strict=True))
     neighbours = [offset for offset in cube if sum(c * c for c in offset) == 1]
@@ -32,9 +32,9 @@ def descriptor(patch: list[float], dimension: int) -> list[float]:
             continue
         total = 0.0
         for shift in window:
-            here = tuple(a + s for a, s in zip(one, shift, strict=True))
-            there = tuple(b + s for b, s in zip(other, shift, strict=True))
-            total += (value[here] - value[there]) ** 2
+            first = tuple(a + s for a, s in zip(one, shift, strict=True))
+            second = tuple(b + s for b, s in zip(other, shift, strict=True))
+            total += (value[first] - value[second]) ** 2
         distances.append(total / len(window))
     assert len(distances) == {2: 4, 3: 12}[dimension]
     variance = max(sum(distances) / len(distances), LEAST_VARIANCE)
@@ -43,7 +43,7 @@ def descriptor(patch: list[float], dimension: int) -> list[float]:
 
 @both_dimensions
 @pytest.mark.parametrize("contrast", [1.0, 0.003])  # the second is below the least variance
-def test_against_coordinates(dimension, contrast) -> None:
+def test_agrees_with_an_implementation_over_coordinates(dimension, contrast) -> None:
     fixed, moving = random_patches(0, 3, dimension), contrast * random_patches(1, 3, dimension)
     weights = torch.tensor([1.0, 0.5, 2.0], dtype=torch.float64)
     total = 0.0
@@ -56,13 +56,13 @@ def test_against_coordinates(dimension, contrast) -> None:
 
 @both_dimensions
 @given(gain=st.floats(0.3, 3.0), sign=st.sampled_from([-1, 1]), offset=st.floats(-1.0, 1.0), seed=st.integers(0, 99))
-def test_ignores_inversion_gain_and_offset(dimension, gain, sign, offset, seed) -> None:
+def test_invariant_to_inversion_gain_and_offset(dimension, gain, sign, offset, seed) -> None:
     fixed = random_patches(seed, 4, dimension)
     assert mind_ssc(fixed, sign * gain * fixed + offset) < 1e-20
 
 
 @both_dimensions
-def test_sees_structure(dimension) -> None:
+def test_different_structures_have_a_loss(dimension) -> None:
     fixed = random_patches(2, 4, dimension)
     assert mind_ssc(fixed, fixed.flip(0)) > 1e-3
 
@@ -76,13 +76,13 @@ def test_flat_patches_ignore_faint_noise(dimension) -> None:
     assert mind_ssc(flat, flat + 1e-1 * random_patches(3, 4, dimension)) > 1e-1
 
 
-def test_zero_without_any_weight() -> None:
+def test_zero_weights_yield_zero() -> None:
     fixed, moving = random_patches(4, 3, 2), random_patches(5, 3, 2)
     assert mind_ssc(fixed, moving, torch.zeros(3)) == 0
 
 
-def test_learns_after_a_first_call_in_inference_mode() -> None:
-    """What a call keeps for later ones must be fit for autograd."""
+def test_gradients_after_a_first_call_in_inference_mode() -> None:
+    """Tensors cached by a call must not be inference tensors, which autograd cannot save."""
     _pair_samples.cache_clear()
     fixed, moving = random_patches(6, 3, 2), random_patches(7, 3, 2)
     with torch.inference_mode():
@@ -93,6 +93,6 @@ def test_learns_after_a_first_call_in_inference_mode() -> None:
 
 
 @pytest.mark.parametrize("samples", [1, 9, 27, 100, 625])
-def test_other_patches_are_refused(samples) -> None:
+def test_other_patch_sizes_are_refused(samples) -> None:
     with pytest.raises(UsageError, match=rf"25 \(2-D\) or 125 \(3-D\).*got {samples}"):
         mind_ssc(torch.rand(2, samples), torch.rand(2, samples))

@@ -3,14 +3,14 @@ import torch
 from nephi.losses import mse
 
 
-def test_against_loops() -> None:
+def test_agrees_with_loops() -> None:
     fixed, moving = torch.rand(5, 3, dtype=torch.float64), torch.rand(5, 3, dtype=torch.float64)
     weights = torch.rand(5, dtype=torch.float64)
-    total = share = 0.0
+    total = total_weight = 0.0
     for f_patch, m_patch, weight in zip(fixed.tolist(), moving.tolist(), weights.tolist(), strict=True):
         total += weight * sum((f - m) ** 2 for f, m in zip(f_patch, m_patch, strict=True)) / 3
-        share += weight
-    assert abs(mse(fixed, moving, weights).item() - total / share) < 1e-12
+        total_weight += weight
+    assert abs(mse(fixed, moving, weights).item() - total / total_weight) < 1e-12
 
 
 def test_constant_offset() -> None:
@@ -19,5 +19,5 @@ def test_constant_offset() -> None:
     assert mse(fixed, fixed) == 0
 
 
-def test_zero_without_any_weight() -> None:
+def test_zero_weights_yield_zero() -> None:
     assert mse(torch.rand(3, 2), torch.rand(3, 2), torch.zeros(3)) == 0

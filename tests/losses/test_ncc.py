@@ -1,4 +1,4 @@
-"""Global and local correlation against textbook loops, closed forms and their invariances."""
+"""Compare global and local correlation with loops and closed forms, and test their invariances."""
 
 import math
 
@@ -22,7 +22,7 @@ def random_patches(seed: int, *shape: int) -> torch.Tensor:
 
 
 def moments(f: list[float], m: list[float], w: list[float]) -> tuple[float, float, float]:
-    """Covariance and variances of two lists of samples with weights, one sample at a time."""
+    """Return covariance and variances of two lists of weighted samples."""
     total = sum(w)
     mean_f = sum(wi * fi for wi, fi in zip(w, f, strict=True)) / total
     mean_m = sum(wi * mi for wi, mi in zip(w, m, strict=True)) / total
@@ -34,7 +34,7 @@ def moments(f: list[float], m: list[float], w: list[float]) -> tuple[float, floa
     return covariance, variance_f, variance_m
 
 
-def test_ncc_against_loops() -> None:
+def test_ncc_agrees_with_loops() -> None:
     fixed, moving, weights = random_patches(0, 4, 3), random_patches(1, 4, 3), random_patches(2, 4)
     f, m = fixed.flatten().tolist(), moving.flatten().tolist()
     covariance, variance_f, variance_m = moments(f, m, [w for w in weights.tolist() for _ in range(3)])
@@ -42,14 +42,14 @@ def test_ncc_against_loops() -> None:
     assert abs(ncc(fixed, moving, weights, epsilon=1e-3).item() - expected) < 1e-12
 
 
-def test_ncc_is_pearson() -> None:
+def test_ncc_is_pearsons_correlation() -> None:
     fixed, moving = random_patches(3, 50, 1), random_patches(4, 50, 1)
     pearson = np.corrcoef(fixed.flatten().numpy(), moving.flatten().numpy())[0, 1]
     assert abs(ncc(fixed, moving).item() - (1 - pearson)) < 1e-5
 
 
 @pytest.mark.parametrize("power", [1, 2])
-def test_lncc_against_loops(power) -> None:
+def test_lncc_agrees_with_loops(power) -> None:
     fixed, moving, weights = random_patches(5, 6, 7), random_patches(6, 6, 7), random_patches(7, 6)
     total = 0.0
     for f, m, w in zip(fixed.tolist(), moving.tolist(), weights.tolist(), strict=True):
@@ -61,14 +61,14 @@ def test_lncc_against_loops(power) -> None:
 
 
 @given(gains, offsets, seeds)
-def test_ncc_ignores_gain_and_offset(gain, offset, seed) -> None:
+def test_ncc_is_invariant_to_gain_and_offset(gain, offset, seed) -> None:
     fixed, moving = random_patches(seed, 20, 2), random_patches(seed + 1, 20, 2)
-    plain, changed = (ncc(fixed, x, epsilon=1e-14) for x in (moving, gain * moving + offset))
-    torch.testing.assert_close(plain, changed, rtol=0, atol=1e-8)
+    original, changed = (ncc(fixed, x, epsilon=1e-14) for x in (moving, gain * moving + offset))
+    torch.testing.assert_close(original, changed, rtol=0, atol=1e-8)
 
 
 @given(st.lists(gains, min_size=4, max_size=4), st.lists(offsets, min_size=4, max_size=4), seeds)
-def test_lncc_ignores_gain_and_offset_of_each_patch(gain, offset, seed) -> None:
+def test_lncc_is_invariant_to_gain_and_offset_of_each_patch(gain, offset, seed) -> None:
     fixed, moving = random_patches(seed, 4, 9), random_patches(seed + 1, 4, 9)
     a, b = (torch.tensor(x, dtype=torch.float64).unsqueeze(1) for x in (gain, offset))
     signs = torch.tensor([[1.0], [-1.0], [1.0], [-1.0]], dtype=torch.float64)
@@ -92,15 +92,14 @@ def test_range_of_the_signed_losses() -> None:
         assert abs(loss(fixed, -fixed, epsilon=tiny).item() - 2) < 1e-8
 
 
-def test_local_is_not_global() -> None:
-    """An inhomogeneous gain spoils the global correlation and leaves the local one."""
+def test_local_correlation_tolerates_an_inhomogeneous_gain() -> None:
+    """Such a gain reduces the global correlation only."""
     fixed = random_patches(9, 5, 9)
     moving = fixed * torch.linspace(0.2, 5, 5, dtype=torch.float64).unsqueeze(1)
     assert lncc(fixed, moving) < 0.02 < 0.1 < ncc(fixed, moving)
 
 
-def test_contrast_at_which_a_patch_counts_half() -> None:
-    """Of equal patches with a variance of sqrt(epsilon), the squared correlation is a half."""
+def test_a_patch_with_the_variance_of_sqrt_epsilon_counts_half() -> None:
     deviation = LOCAL_EPSILON**0.25
     patch = 0.5 + deviation * torch.tensor([[1.0, -1.0, 1.0, -1.0]], dtype=torch.float64)
     torch.testing.assert_close(lncc_squared(patch, patch), torch.tensor(0.5, dtype=torch.float64))
@@ -108,19 +107,19 @@ def test_contrast_at_which_a_patch_counts_half() -> None:
 
 
 @pytest.mark.parametrize("loss", [ncc, lncc, lncc_squared])
-def test_flat_images_do_not_correlate(loss) -> None:
+def test_constant_images_do_not_correlate(loss) -> None:
     textured, flat = random_patches(10, 5, 9).float(), torch.full((5, 9), 0.1)
     for fixed, moving in ((textured, flat), (flat, textured), (flat, flat)):
         assert abs(loss(fixed, moving).item() - 1) < 1e-5
 
 
 @pytest.mark.parametrize("loss", [ncc, lncc, lncc_squared])
-def test_one_without_any_weight(loss) -> None:
+def test_zero_weights_yield_one(loss) -> None:
     assert loss(torch.rand(3, 9), torch.rand(3, 9), torch.zeros(3)) == 1
 
 
-def test_gradient_of_the_squared_form_against_the_textbook_form() -> None:
-    """The patch means are constants to autograd; the gradient must not show it."""
+def test_gradient_of_the_squared_form_agrees_with_the_textbook_form() -> None:
+    """Although the patch means are constants to autograd."""
     fixed, moving = random_patches(11, 8, 27), random_patches(12, 8, 27).requires_grad_()
     f, m = fixed - fixed.mean(1, keepdim=True), moving - moving.mean(1, keepdim=True)
     ratio = (f * m).mean(1) ** 2 / ((f * f).mean(1) * (m * m).mean(1) + LOCAL_EPSILON)
@@ -135,7 +134,7 @@ def test_local_correlation_needs_two_samples(loss) -> None:
         loss(torch.rand(8, 1), torch.rand(8, 1))
 
 
-def test_pooled_against_loops() -> None:
+def test_pooled_agrees_with_loops() -> None:
     fixed, moving, weights = random_patches(5, 6, 7), random_patches(6, 6, 7), random_patches(7, 6)
     sums = [0.0, 0.0, 0.0]
     for f, m, w in zip(fixed.tolist(), moving.tolist(), weights.tolist(), strict=True):
@@ -146,7 +145,7 @@ def test_pooled_against_loops() -> None:
 
 
 @given(seeds, gains, st.lists(offsets, min_size=5, max_size=5))
-def test_pooled_ignores_one_gain_and_the_offset_of_every_patch(seed: int, gain: float, shifts: list[float]) -> None:
+def test_pooled_is_invariant_to_a_gain_and_local_offsets(seed: int, gain: float, shifts: list[float]) -> None:
     fixed, moving = random_patches(seed, 5, 9), random_patches(seed + 1, 5, 9)
     changed = gain * moving + torch.tensor(shifts, dtype=torch.float64)[:, None]
     torch.testing.assert_close(lncc_pooled(fixed, changed), lncc_pooled(fixed, moving), rtol=1e-5, atol=1e-5)
