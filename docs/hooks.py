@@ -148,14 +148,12 @@ def _prose(kind: type, names: set[str]) -> str:
 
 
 def _documentation(kind: type, names: set[str]) -> str:
-    """Return the docstring of a class, followed by those of its bases while some of `names` are not described."""
+    """Return the docstring of a class, followed by those of its bases until all of `names` are mentioned."""
     texts: list[str] = []
-    for each in kind.__mro__[:-1]:
-        described = {
-            name for entry in re.findall(r"^((?:\w+, )*\w+): ", "\n".join(texts), re.M) for name in entry.split(", ")
-        }
-        if names - described:
-            texts.append(inspect.cleandoc(each.__doc__ or ""))
+    for base in kind.__mro__[:-1]:
+        text = "\n\n".join(texts)
+        if not all(re.search(rf"\b{name}\b", text) for name in names):
+            texts.append(inspect.cleandoc(base.__doc__ or ""))
     return "\n\n".join(texts)
 
 

@@ -16,18 +16,21 @@ DECODERS = ("silu", "siren", "gated-sine")
 class FieldSettings:
     """Architecture of a pair of neural fields; any encoding goes with any decoder, in 2-D and 3-D.
 
-    encoding: `dense`, `nested` or `hash` grids of `channels`, nodes at most `spacings` apart (mm). The planes of
-        `nested` grids are those of the finest one or midway between them, so that an exported displacement field can
-        represent all of them (`Transform.cells`): divide the spacings by 2, or once by 1.5. A hash grid has at most
-        `table_size` rows. Or `fourier` with
-        `frequencies` random waves of standard deviation `sigma` (in cycles a cube edge), or plain `coordinates`.
-    decoder: `silu`, `siren` or `gated-sine`, of `layers` hidden layers of `hidden` units; sine layers use `omegas`
-        (first layer, deeper layers).
-    global_codes, local_codes: channels of the latent codes that phi and its inverse share; local ones lie on a
-        lattice of `code_spacing` mm.
-    amplitude: displacement for a decoder output of 1, in mm (`amplitude_unit = "mm"`, along the world's axes) or in
-        edges of the domain (`"edge"`, along its own).
-    inverse: also fit the inverse as a field of its own.
+    encoding: feature grids, which are interpolated: `dense`, `nested` or `hash`; `fourier` features; or `coordinates`,
+        the position itself. The planes of `nested` grids are those of the finest grid or midway between them, so that
+        one lattice contains all planes (`Transform.cells`); halve the spacings from grid to grid, or divide them once
+        by 1.5.
+    spacings: largest distance between the nodes of each feature grid, mm, coarse to fine.
+    channels, table_size: channels of each feature grid; largest number of rows of a hash grid.
+    frequencies, sigma: number of Fourier features, and standard deviation of their random frequencies in cycles per
+        edge of the domain.
+    decoder: `silu`, `siren` or `gated-sine`, with `layers` hidden layers of `hidden` units.
+    omegas: frequencies of the first and of the deeper sine layers.
+    global_codes, local_codes: channels of the latent codes, which phi and its inverse share; local codes are
+        interpolated from a lattice with a spacing of `code_spacing` mm.
+    amplitude: displacement for a decoder output of 1, in mm along the world axes (`amplitude_unit = "mm"`) or in edges
+        of the domain along its axes (`"edge"`).
+    inverse: whether a second field is fitted as the inverse.
     """
 
     encoding: str = "dense"

@@ -19,7 +19,7 @@ PENALTY_WEIGHTS = ("codes",)
 
 @dataclass(frozen=True)
 class ObjectiveSettings:
-    """The similarity of the images, the weights of the regularization terms, and the random points of either.
+    """The similarity of the images, the weights of the regularization terms, and the random points of both.
 
     similarity: a name in `nephi.losses.SIMILARITIES` or a weighted sum such as `lncc2 + 10 mse`; the mean over both
         directions.
@@ -27,22 +27,22 @@ class ObjectiveSettings:
         `lncc2`.
     points: random points for the similarity in each direction, inside the masks where images have one, new at each
         step.
-    radius: of 1 or more makes each point the centre of a patch of `(2 radius + 1)^D` samples, which the Jacobian
-        deforms to first order; 0 compares single points, for the global measures. Patches in 2-D have at least
-        radius 2: the 9 samples of radius 1 are too few to correlate.
-    regularization_points: so many of these points, the first, are used for the regularization terms as well.
-    background_points: further points for the regularization terms over the whole grid, so that the maps are regular
-        outside the masks.
+    radius: 0 compares single points, with a global similarity. 1 or more compares patches of `(2 radius + 1)^D` samples
+        around the points, deformed to first order by the Jacobian; in 2-D at least radius 2 is used, since the 9
+        samples of radius 1 are too few to correlate.
+    regularization_points: number of these points at which the regularization terms are evaluated as well.
+    background_points: number of further points for the regularization terms, in the whole grid, so that the maps are
+        regular outside the masks, too.
     gradicon: weight of `|J_inverse J - I|^2` (sum over matrix entries), the mean over both orders of composition.
     icon: weight of `|inverse(phi(x)) - x|^2`, per mm^2, the mean over both orders. In a fit it grows linearly from 0:
-        held from the start it would keep both maps at the identity, where they agree.
+        at full weight from the start it would keep both maps at the identity, where they agree.
     folding: weight of `max(0.1 - det J, 0)^2`. In a fit, folds that remain in the masks are removed at the end.
     diffusion: weight of `|J - I|^2` (sum over matrix entries).
     volume: weight of `|det J - 1|`.
     bending: weight of the squared second derivatives, per mm^-2, by differences of the Jacobian over `bending_step` mm.
     codes: weight of the mean magnitude of the latent values, for maps that have some.
 
-    folding, diffusion, volume and bending are means over the points of both maps, or of the one there is.
+    folding, diffusion, volume and bending are means over the points of both maps, or of one map without an inverse.
     """
 
     similarity: str = "lncc2"
