@@ -82,7 +82,7 @@ def _describe_refinement(refinement: object) -> str:
     match refinement:
         case {"steps": 0}:
             return "no"
-        case {"steps": steps, "what": parameters}:
+        case {"steps": steps, "parameters": parameters}:
             return f"{steps} steps, {parameters}"
     return "unknown"
 

@@ -4,10 +4,10 @@ from nephi.fields import blend
 from nephi.inference.inputs import settings_for
 from nephi.inference.plan import plan_prediction
 from nephi.inference.prediction import model_digest, predict, settings_digest
-from nephi.inference.refinement import REFINED, Refinement, refinement_schedule
+from nephi.inference.refinement import REFINED_PARAMETERS, Refinement, refinement_schedule
 
 __all__ = [
-    "REFINED",
+    "REFINED_PARAMETERS",
     "Refinement",
     "blend",
     "model_digest",

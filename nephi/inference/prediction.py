@@ -76,7 +76,7 @@ def predict(
             with usage.stage("fit"):
                 if single:
                     result = as_single_field(result, inputs.pair.fixed.grid, used.field, generator)
-                history = refine(result, inputs.pair, refinement.what, used, where, generator, progress)
+                history = refine(result, inputs.pair, refinement.parameters, used, where, generator, progress)
         about = {
             "versions": versions(),
             "seed": seed,

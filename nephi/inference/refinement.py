@@ -27,7 +27,7 @@ from nephi.preparation import Pair
 from nephi.settings import Settings
 from nephi.transforms import AffineTransform
 
-REFINED = ("codes", "all")
+REFINED_PARAMETERS = ("codes", "all")
 TAIL = 2  # levels of the schedule that a refinement uses
 LARGEST = 2.0  # times the step size of the whole schedule
 SINES = 5e-4  # the largest step size at which sine networks converge; ten times as much makes them diverge
@@ -35,20 +35,22 @@ SINES = 5e-4  # the largest step size at which sine networks converge; ten times
 
 @dataclass(frozen=True)
 class Refinement:
-    """`steps` of the ordinary fit after a prediction: of `all` parameters, or of the predicted latent `codes` alone.
+    """`steps` of the ordinary fit after a prediction, of `parameters` `all`, or of the predicted latent `codes` alone.
 
     Codes are the values that a network predicts for a pair (latent codes and the tables of dense grids); the decoders
-    are fixed. `all` refines predictions of any model, see `refine`.
+    stay fixed. `all` refines predictions of any model: see `refines_single_field`.
     """
 
     steps: int = 0
-    what: str = "all"
+    parameters: str = "all"
 
     def __post_init__(self) -> None:
         if self.steps < 0:
             raise UsageError(f"refine: expected 0 steps or more, got {self.steps}")
-        if self.what not in REFINED:
-            raise UsageError(f"refine_what: expected one of {', '.join(REFINED)}, got {self.what!r}")
+        if self.parameters not in REFINED_PARAMETERS:
+            raise UsageError(
+                f"refine_parameters: expected one of {', '.join(REFINED_PARAMETERS)}, got {self.parameters!r}"
+            )
 
 
 def check_refinement(model: nn.Module, settings: FieldSettings, dimension: int, refinement: Refinement) -> None:
@@ -59,8 +61,8 @@ def check_refinement(model: nn.Module, settings: FieldSettings, dimension: int, 
     """
     if not refinement.steps or predicted_fields(model):
         return
-    if refinement.what == "codes":
-        raise UsageError('refine_what: expected "all" for a model that predicts no latent codes, got "codes"')
+    if refinement.parameters == "codes":
+        raise UsageError('refine_parameters: expected "all" for a model that predicts no latent codes, got "codes"')
     if not can_start_from_maps(settings, dimension):
         raise UsageError(
             "refine: expected settings whose field can represent a predicted deformation (dense grids, a silu decoder "
@@ -79,7 +81,7 @@ def refines_single_field(settings: FieldSettings, dimension: int, refinement: Re
     The predicted fields are fitted in place to refine codes, if the prediction itself is a `single` pair of fields, and
     if fields of `settings` cannot represent it. A fit of a single pair uses the kernels.
     """
-    replaces = refinement.steps > 0 and refinement.what == "all" and not single
+    replaces = refinement.steps > 0 and refinement.parameters == "all" and not single
     return replaces and can_start_from_maps(settings, dimension)
 
 
@@ -105,7 +107,7 @@ def refinement_schedule(settings: Settings, refinement: Refinement) -> Settings:
     kept = [replace(level, steps=count) for level, count in zip(before, counts, strict=True) if 0 < count < steps]
     levels = (*kept, replace(last, steps=steps - sum(level.steps for level in kept)))
     rate = settings.optimization.rate * min(LARGEST, max(1.0, math.sqrt(planned / steps)))
-    if refinement.what == "all" and settings.field.decoder != "silu":
+    if refinement.parameters == "all" and settings.field.decoder != "silu":
         rate = min(rate, SINES)
     return replace(settings, levels=levels, optimization=replace(settings.optimization, rate=rate))
 
@@ -127,7 +129,7 @@ def as_single_field(
 def refine(
     prediction: StoredTransform,
     images: Pair,
-    what: str,
+    parameters: str,
     settings: Settings,
     device: torch.device,
     generator: torch.Generator,
@@ -143,7 +145,7 @@ def refine(
     if prediction.inverse_steps or not pairs:
         raise _not_fields("an inverse of its own" if prediction.inverse_steps else "affine maps alone")
     for pair in pairs:
-        pair.to(device).requires_grad_(what == "all")
+        pair.to(device).requires_grad_(parameters == "all")
         for parameter in latent_parameters(pair):
             parameter.requires_grad_(True)
     fields = pairs[0] if len(members) == 1 else ComposedFieldPair(members)
@@ -164,4 +166,4 @@ def _member(step: Step) -> FieldPair | AffineTransform:
 
 
 def _not_fields(other: str) -> UsageError:
-    return UsageError(f"refine_what: expected all, and dense fields in the settings, for a prediction of {other}")
+    return UsageError(f"refine_parameters: expected all, and dense fields in the settings, for a prediction of {other}")

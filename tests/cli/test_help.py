@@ -72,5 +72,5 @@ def test_choices_are_those_of_the_library(succeed: Call) -> None:
 
 
 def test_refinable_parameters_are_those_of_the_library(succeed: Call) -> None:
-    choices = f"--refine-parameters [{'|'.join(nephi.inference.REFINED)}]"
+    choices = f"--refine-parameters [{'|'.join(nephi.inference.REFINED_PARAMETERS)}]"
     assert choices in " ".join(succeed("register", "--help").out.split())

@@ -84,13 +84,13 @@ def test_goes_on_where_it_ended(call: Call, succeed: Call, path: Path, table: Pa
     assert outcome.code == 3 and "moving--fixed: contains results with other settings; use --overwrite" in outcome.err
     older.write_text(json.dumps(report))
     outcome = call("predict", path, table, "-o", out, *SAVE, "--refine", 4)
-    assert outcome.code == 3 and "contains results with refinement {'steps': 0, 'what': 'all'}" in outcome.err
+    assert outcome.code == 3 and "contains results with refinement {'steps': 0, 'parameters': 'all'}" in outcome.err
     outcome = call("predict", path, table, "-o", out, *SAVE, "--preset", "lung-ct")
     assert outcome.code == 3 and "contains results with other settings; use --overwrite" in outcome.err
     succeed("predict", path, table, "-o", out, *SAVE, "--threads", 2)  # changes nothing
     succeed("predict", path, table, "-o", out, *SAVE, "--refine", 4, "--overwrite")
     report = json.loads((out / "fixed--moving" / "report.json").read_text())
-    assert report["refinement"] == {"steps": 4, "what": "all"} and len(report["history"]["loss"]) == 4
+    assert report["refinement"] == {"steps": 4, "parameters": "all"} and len(report["history"]["loss"]) == 4
 
 
 def test_an_interruption_keeps_the_rows_of_before(

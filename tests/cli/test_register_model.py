@@ -34,7 +34,7 @@ def test_the_usual_results_and_commands(succeed: Call, flat: Path, models: Path,
     assert sorted(p.name for p in out.iterdir()) == FILES
     assert "prediction and refinement" in printed and "TRE, mean" in printed
     report = json.loads((out / "report.json").read_text())
-    assert report["refinement"] == {"steps": 0, "what": "all"} and report["history"] == {}
+    assert report["refinement"] == {"steps": 0, "parameters": "all"} and report["history"] == {}
     assert set(report["usage"]["stages"]) == {"prepare", "predict", "export"}
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "--model" in page
@@ -64,7 +64,7 @@ def test_refining_comes_closer(succeed: Call, flat: Path, models: Path, tmp_path
         options = [*pair_options(flat), "-o", out, "--model", models / "dense-2.safetensors", "--save", "report"]
         succeed("register", *options, *refine, "--landmarks", flat / "landmarks.csv", "--device", "cpu")
         report = json.loads((out / "report.json").read_text())
-        assert report["refinement"] == {"steps": steps, "what": parameters or "all"}
+        assert report["refinement"] == {"steps": steps, "parameters": parameters or "all"}
         assert len(report["history"].get("loss", [])) == steps
         errors[steps, parameters] = report["tre_mm"]["mean"]
     assert errors[80, "all"] < 0.6 * errors[0, None]
@@ -92,7 +92,7 @@ def test_what_does_not_go_together(call: Call, flat: Path, solid: Path, models: 
         (
             ["--model", models / "unet-2.safetensors", "--refine", 3, "--refine-parameters", "codes"],
             2,
-            'refine_what: expected "all" for a model that predicts no latent codes',
+            'refine_parameters: expected "all" for a model that predicts no latent codes',
         ),
         (["--model", models / "dense-3.safetensors"], 3, "expected a 3-D image, as in input.shape, found 2-D"),
         (["--model", tmp_path / "none"], 3, "none: no such file; expected a model"),

@@ -64,7 +64,7 @@ def test_a_file_holds_the_prediction(name: str, tmp_path: Path) -> None:
     assert len(back.steps) == len(SYSTEMS[name].thinning) and nephi_bytes(back) == nephi_bytes(result.stored)
     assert isinstance(back.steps[0], DisplacementStep) == (name == "unet")
     assert report["model"] == back.about["model"] and len(report["model"]) == 16
-    assert report["refinement"] == {"steps": 0, "what": "all"}
+    assert report["refinement"] == {"steps": 0, "parameters": "all"}
     assert report["inverse_consistency_mm"] < 1e-3
 
 
@@ -275,7 +275,7 @@ def test_dense_fields_are_refined_by_kernels(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_refined_file_says_how_it_came_to_be(tmp_path: Path) -> None:
     result = predict(*pair(2), model=model("steps", 2), refinement=Refinement(10, "codes"), device="cpu", seed=3)
     report = result.save(tmp_path)
-    assert report["refinement"] == {"steps": 10, "what": "codes"} and report["seed"] == 3
+    assert report["refinement"] == {"steps": 10, "parameters": "codes"} and report["seed"] == 3
     assert sum(level["steps"] for level in report["settings"]["levels"]) == 10
     assert report["settings"]["affine"]["kind"] == "none"
     assert report["usage"]["affine_and_fit_cpu_s"] > 0
@@ -294,9 +294,9 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     fixed, moving = pair(2)
     with pytest.raises(UsageError, match="refine: expected 0 steps or more, got -1"):
         Refinement(-1)
-    with pytest.raises(UsageError, match="refine_what: expected one of codes, all, got 'some'"):
+    with pytest.raises(UsageError, match="refine_parameters: expected one of codes, all, got 'some'"):
         Refinement(3, "some")
-    with pytest.raises(UsageError, match='refine_what: expected "all" for a model that predicts no latent codes'):
+    with pytest.raises(UsageError, match='refine_parameters: expected "all" for a model that predicts no latent codes'):
         predict(fixed, moving, model=model("unet", 2), refinement=Refinement(3, "codes"))
     with pytest.raises(UsageError, match=r"refine: expected settings whose field can represent .*got coordinates with"):
         predict(fixed, moving, model=model("unet", 2), preset="idir", refinement=Refinement(3))
