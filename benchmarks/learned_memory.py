@@ -40,11 +40,11 @@ def one(task: str, size: int, device: str) -> None:
 
 def _model(system: str) -> Any:
     from nephi.fields import FieldSettings
-    from nephi.models import EncoderSettings, ModelSettings
+    from nephi.models import EncoderSettings, NephiSettings, UNetSettings
 
     field = FieldSettings(spacings=(64.0, 32.0, 16.0, 8.0))
     encoder = EncoderSettings(filters=(8, 16, 32, 64, 128), finest=1)
-    return ModelSettings("unet" if system == "U-Net" else "nephi", field=field, encoder=encoder)
+    return UNetSettings() if system == "U-Net" else NephiSettings(field=field, encoder=encoder)
 
 
 def _frame(size: int) -> Any:
@@ -57,11 +57,11 @@ def _frame(size: int) -> Any:
 def _training_step(system: str, size: int, device: str) -> None:
     import torch
 
-    from nephi.models import PairBatch, build_system, input_grid
+    from nephi.models import PairBatch, build_model, input_grid
     from nephi.settings import TrainingObjectiveSettings
 
     generator = torch.Generator().manual_seed(0)
-    network = build_system(_model(system), input_grid(_frame(size)), generator).to(device)
+    network = build_model(_model(system), input_grid(_frame(size)), generator).to(device)
     adam = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], 1e-4)
     batch = PairBatch(*(torch.rand(1, 1, size, size, size, generator=generator) for _ in range(2)))
     batch = batch.to(torch.device(device))
@@ -76,13 +76,13 @@ def _refinement(size: int, device: str) -> None:
     import torch
 
     import nephi
-    from nephi.models import StoredModel, build_system, input_grid
+    from nephi.models import StoredModel, build_model, input_grid
     from nephi.settings import TrainingObjectiveSettings
 
     generator = torch.Generator().manual_seed(0)
     frame = _frame(size)
-    system = build_system(_model("nephi"), input_grid(frame), generator).eval()
-    model = StoredModel(_model("nephi"), frame, TrainingObjectiveSettings(), system)
+    network = build_model(_model("nephi"), input_grid(frame), generator).eval()
+    model = StoredModel(network, frame, TrainingObjectiveSettings())
     grid = nephi.Grid.from_spacing((size,) * 3, frame.spacing, (0.0, 0.0, 0.0))
     images = [
         nephi.Image(torch.randint(0, 1000, grid.shape, generator=generator, dtype=torch.int16), grid) for _ in range(2)

@@ -19,8 +19,8 @@ def scores(run: Path, data: Path) -> dict[str, Any]:
     """Return the mean Dice, that of the worst percent of the pairs, the percentage of folds, and the training cost."""
     model = nephi.read_model(run / "last.safetensors")
     index = nephi.datasets.read_dataset_index(data)
-    inputs = ModelInputCache(index, model.frame, 1e9)
-    measures = [validate_pair(model.system, pair, inputs, torch.device("cpu")).measures for pair in index.pairs("test")]
+    inputs = ModelInputCache(index, model.input, 1e9)
+    measures = [validate_pair(model.model, pair, inputs, torch.device("cpu")).measures for pair in index.pairs("test")]
     dice = torch.tensor([row["dice"] for row in measures]).sort().values
     with (run / "log.csv").open(newline="") as handle:
         rows = list(csv.DictReader(handle))
@@ -31,7 +31,7 @@ def scores(run: Path, data: Path) -> dict[str, Any]:
         "folding_percent": sum(row["folding_percent"] for row in measures) / len(measures),
         "steps": int(rows[-1]["step"]),
         "minutes": _seconds([float(row["seconds"]) for row in rows]) / 60,
-        "parameters": sum(p.numel() for p in model.system.parameters() if p.requires_grad),
+        "parameters": sum(p.numel() for p in model.model.parameters() if p.requires_grad),
     }
 
 

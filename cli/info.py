@@ -91,10 +91,10 @@ def _describe_model(file: Path) -> tuple[str, Rows]:
     import nephi
 
     model = nephi.read_model(file)
-    frame = model.frame
+    frame = model.input
     rows = [
-        ("system", model.settings.system),
-        ("parameters", str(sum(p.numel() for p in model.system.parameters() if p.requires_grad))),
+        ("kind", model.settings.kind),
+        ("parameters", str(sum(p.numel() for p in model.model.parameters() if p.requires_grad))),
         ("model", nephi.inference.model_digest(model)),
         ("input", f"{by(frame.shape)} voxels of {by(frame.spacing)} mm, world axes"),
         ("window", " to ".join(f"{value:g}" for value in frame.window) or "percentiles of each image"),

@@ -27,7 +27,7 @@ import click
 
 import nephi
 from nephi.cli.main import cli
-from nephi.settings.registration import LevelSettings
+from nephi.settings import LevelSettings, TrainingObjectiveSettings
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -118,10 +118,25 @@ def training(settings: Any, path: str) -> str:
     parts = []
     for table in (f for f in dataclasses.fields(settings) if dataclasses.is_dataclass(getattr(settings, f.name))):
         value = getattr(settings, table.name)
+        if isinstance(value, nephi.models.ModelSettings):
+            parts += [_model(kind) for kind in nephi.models.MODELS]
+            continue
         plain = [f for f in dataclasses.fields(value) if not dataclasses.is_dataclass(getattr(value, f.name))]
         parts.append(_section(f"`[{path}{table.name}]`", type(value), plain, value))
         parts.append(training(value, f"{path}{table.name}."))
     return "\n\n".join(part for part in parts if part)
+
+
+def _model(kind: str) -> str:
+    """Return the sections of the table `[model]` of one kind of model, and the objective's defaults for it."""
+    model = nephi.models.MODELS[kind]
+    settings, title = model.Settings(), f'`[model]` with `kind = "{kind}"`'
+    plain = [f for f in dataclasses.fields(settings) if not dataclasses.is_dataclass(getattr(settings, f.name))]
+    common = TrainingObjectiveSettings()
+    values = {f.name: getattr(model.default_objective, f.name) for f in dataclasses.fields(common)}
+    changed = [f"`{name}` = {_toml(value)}" for name, value in values.items() if value != getattr(common, name)]
+    note = f"\n\nDefaults of `[objective]` for this model: {', '.join(changed)}." if changed else ""
+    return "\n\n".join([_section(title, model.Settings, plain, settings) + note, training(settings, "model.")])
 
 
 def _section(title: str, kind: type, fields: Any, value: Any) -> str:

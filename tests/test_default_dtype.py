@@ -16,12 +16,14 @@ from torch.overrides import TorchFunctionMode
 import nephi
 from nephi.fields import FieldSettings
 from nephi.models import (
+    AutoDecoderSettings,
     EncoderSettings,
     InputSettings,
     ModelSettings,
+    NephiSettings,
     StoredModel,
     UNetSettings,
-    build_system,
+    build_model,
     input_grid,
     write_model,
 )
@@ -189,22 +191,22 @@ def test_no_step_takes_the_default(dimension: str, way: str, watched: None, tmp_
     assert "nan" not in str(report["tre_mm"]).lower()
 
 
-MODELS = {
-    "dense": ModelSettings(field=FieldSettings(spacings=(24.0, 12.0), hidden=8), encoder=EncoderSettings((4, 8), 1, 8)),
-    "steps": ModelSettings(
-        thinning=(2, 1),
+MODELS: dict[str, ModelSettings] = {
+    "dense": NephiSettings(field=FieldSettings(spacings=(24.0, 12.0), hidden=8), encoder=EncoderSettings((4, 8), 1, 8)),
+    "steps": NephiSettings(
+        downsampling=(2, 1),
         field=FieldSettings(spacings=(24.0,), hidden=8),
         encoder=EncoderSettings((4, 8), 1, 8, forces=True),
     ),
-    "auto": ModelSettings("auto-decoder", pairs=2, field=FieldSettings(spacings=(24.0, 12.0), hidden=8)),
-    "unet": ModelSettings("unet", unet=UNetSettings((4, 8))),
+    "auto": AutoDecoderSettings(pairs=2, field=FieldSettings(spacings=(24.0, 12.0), hidden=8)),
+    "unet": UNetSettings((4, 8)),
 }
 
 
 def _model(name: str, dimension: int) -> StoredModel:
-    frame = InputSettings((16, 14, 12)[:dimension], (9.0, 9.0, 12.0)[:dimension])
-    system = build_system(MODELS[name], input_grid(frame), torch.Generator().manual_seed(5))
-    return StoredModel(MODELS[name], frame, TrainingObjectiveSettings(), system, {"seed": 5})
+    box = InputSettings((16, 14, 12)[:dimension], (9.0, 9.0, 12.0)[:dimension])
+    model = build_model(MODELS[name], input_grid(box), torch.Generator().manual_seed(5))
+    return StoredModel(model, box, TrainingObjectiveSettings(), {"seed": 5})
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -215,7 +217,7 @@ def test_models(case: Case, name: str, request: pytest.FixtureRequest, tmp_path:
     expected = nephi.predict(*paths, model=usual, device="cpu", **steps)
     request.getfixturevalue("watched")
     model = _model(name, case.points.shape[-1])
-    for one, other in zip(model.system.parameters(), usual.system.parameters(), strict=True):
+    for one, other in zip(model.model.parameters(), usual.model.parameters(), strict=True):
         assert one.dtype == other.dtype and torch.equal(one, other)
     write_model(model, tmp_path / "m.safetensors")
     found = nephi.predict(*paths, model=tmp_path / "m.safetensors", device="cpu", **steps)

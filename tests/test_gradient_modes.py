@@ -18,9 +18,9 @@ from nephi.geometry import Grid, gradients_recorded, recordable
 from nephi.models import (
     EncoderSettings,
     InputSettings,
-    ModelSettings,
+    NephiSettings,
     StoredModel,
-    build_system,
+    build_model,
     input_grid,
     write_model,
 )
@@ -142,11 +142,11 @@ def test_transforms_are_applied_and_exported_alike(
 
 
 def small_model(dimension: int) -> StoredModel:
-    frame = InputSettings((16, 14, 12)[:dimension], (9.0, 9.0, 12.0)[:dimension])
+    box = InputSettings((16, 14, 12)[:dimension], (9.0, 9.0, 12.0)[:dimension])
     field = FieldSettings(spacings=(24.0, 12.0), hidden=8)
-    settings = ModelSettings(field=field, encoder=EncoderSettings((4, 8), 1, 8))
-    system = build_system(settings, input_grid(frame), torch.Generator().manual_seed(5))
-    return StoredModel(settings, frame, TrainingObjectiveSettings(), system, {"seed": 5})
+    settings = NephiSettings(field=field, encoder=EncoderSettings((4, 8), 1, 8))
+    model = build_model(settings, input_grid(box), torch.Generator().manual_seed(5))
+    return StoredModel(model, box, TrainingObjectiveSettings(), {"seed": 5})
 
 
 @in_every_mode

@@ -17,6 +17,7 @@ from nephi.fields.maps import (
 )
 from nephi.fields.neural_field import FieldPair, NeuralField
 from nephi.fields.settings import DECODERS, ENCODINGS, FieldSettings
+from nephi.fields.size import FieldSize, field_size
 from nephi.fields.steps import AffineStep, DisplacementStep, FieldStep, Step
 from nephi.fields.storage import nephi_bytes, read_nephi
 from nephi.fields.stored import StoredTransform
@@ -33,6 +34,7 @@ __all__ = [
     "FieldMaps",
     "FieldPair",
     "FieldSettings",
+    "FieldSize",
     "FieldStep",
     "LatentBatch",
     "LatentCodes",
@@ -48,6 +50,7 @@ __all__ = [
     "can_start_from_maps",
     "encoding_lattices",
     "field_maps",
+    "field_size",
     "fields_from_maps",
     "fields_with_latent",
     "latent_grids",

@@ -28,14 +28,14 @@ class PredictionInputs:
 def load_model(model: StoredModel | str | Path) -> StoredModel:
     """Return a model, read if it is a file, whose parameters can be copied into fields that are fitted."""
     stored = model if isinstance(model, StoredModel) else read_model(model)
-    if any(parameter.is_inference() for parameter in stored.system.parameters()):  # built under inference_mode()
-        stored = replace(stored, system=copy.deepcopy(stored.system))
+    if any(parameter.is_inference() for parameter in stored.model.parameters()):  # built under inference_mode()
+        stored = replace(stored, model=copy.deepcopy(stored.model))
     return stored
 
 
 def settings_for(model: StoredModel) -> Settings:
     """Return settings that suit a model: the preset `generic` with the window and the mask of the model's input."""
-    settings, input_settings = preset_settings("generic"), model.frame
+    settings, input_settings = preset_settings("generic"), model.input
     mask = input_settings.mask if input_settings.mask in ("lungs", "foreground") else "none"
     window, percentiles = input_settings.window, input_settings.percentiles
     image = replace(settings.image, window=window, percentiles=percentiles, mask=mask)
@@ -68,10 +68,10 @@ def prediction_inputs(
     fixed_mask, moving_mask = (None if mask is None else as_image(mask) for mask in masks)
     pair, settings = prepare_pair(fixed, moving, _on_grid(fixed_mask, fixed), _on_grid(moving_mask, moving), settings)
     # A mask that was segmented for the fit is reused if the model requires the same kind: lungs take a second.
-    reusable = settings.image.mask == model.frame.mask
+    reusable = settings.image.mask == model.input.mask
     model_inputs = (
-        to_model_input(pair.fixed, fixed_mask or (pair.fixed_mask if reusable else None), model.frame),
-        to_model_input(pair.moving, moving_mask or (pair.moving_mask if reusable else None), model.frame),
+        to_model_input(pair.fixed, fixed_mask or (pair.fixed_mask if reusable else None), model.input),
+        to_model_input(pair.moving, moving_mask or (pair.moving_mask if reusable else None), model.input),
     )
     return PredictionInputs(pair, model_inputs, settings)
 

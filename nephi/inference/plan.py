@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
-
-from nephi.fields import latent_grids
+from nephi.fields import field_size
 from nephi.inference.inputs import load_model, prediction_inputs, prediction_settings
 from nephi.inference.refinement import (
     Refinement,
@@ -17,13 +14,11 @@ from nephi.inference.refinement import (
     refinement_schedule,
     refines_single_field,
 )
-from nephi.models import NephiSystem, StoredModel
-from nephi.optimize import Plan, estimate_memory_mb, field_size, plan_images, plan_level
+from nephi.models import ModelSize, StoredModel, model_class
+from nephi.optimize import Plan, estimate_memory_mb, plan_images, plan_level
 from nephi.preparation import Source
 from nephi.runtime import choose_device
 from nephi.settings import Settings
-
-BYTES_PER_FEATURE = 30  # as measured: its value, normalised and activated, and all again on the way back up
 
 
 def plan_prediction(
@@ -44,42 +39,22 @@ def plan_prediction(
     """
     stored, where = load_model(model), choose_device(device)
     chosen = prediction_settings(stored, preset, settings)
-    check_refinement(stored.system, chosen.field, stored.frame.dimension, refinement)
+    check_refinement(stored.model, chosen.field, stored.input.dimension, refinement)
     inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen)
-    pair, used, fields = inputs.pair, inputs.settings, predicted_fields(stored.system)
-    single = len(fields) == 1 and stored.frame.extent == "fixed"
-    replaced = refines_single_field(used.field, stored.frame.dimension, refinement, single)
+    pair, used, fields = inputs.pair, inputs.settings, predicted_fields(stored.model)
+    single = len(fields) == 1 and stored.input.extent == "fixed"
+    replaced = refines_single_field(used.field, stored.input.dimension, refinement, single)
     if fields and not replaced:
         used = replace(used, field=fields[0].settings)
     if refinement.steps:
         used = refinement_schedule(used, refinement)
     levels = used.levels if refinement.steps else ()
     planned = tuple(plan_level(pair, level, used.objective.radius) for level in levels)
-    lattices, parameters = field_size(used.field, pair.fixed.grid) if replaced else _made_of(stored)
+    size: ModelSize = model_class(stored.settings).size(stored.settings, stored.model.grid)
+    lattices, parameters = size.lattices, size.transform_parameters
+    if replaced:
+        refined = field_size(used.field, pair.fixed.grid)
+        lattices, parameters = refined.lattices, refined.parameters
     memory = estimate_memory_mb(pair, planned, parameters)
-    memory = None if memory is None else memory + BYTES_PER_FEATURE * _features(stored) / 1e6
+    memory = None if memory is None else memory + size.activation_bytes / 1e6
     return Plan(str(where), *plan_images(pair), used, lattices, parameters, planned, memory)
-
-
-def _features(model: StoredModel) -> int:
-    """Return how many features the network has on its way down, at all resolutions of its finest step.
-
-    The forces of two images take, while they are made, as much as one for each axis of every voxel.
-    """
-    if model.settings.system == "auto-decoder":  # has no network for images
-        return 0
-    halved = isinstance(model.system, NephiSystem)  # already by its first convolution
-    filters = model.settings.encoder.filters if halved else model.settings.unet.filters
-    shapes = [tuple(-(-n // 2 ** (level + halved)) for n in model.frame.shape) for level in range(len(filters))]
-    forced = halved and model.settings.encoder.forces
-    made = model.frame.dimension * math.prod(model.frame.shape) if forced else 0
-    return made + sum(count * math.prod(shape) for count, shape in zip(filters, shapes, strict=True))
-
-
-def _made_of(model: StoredModel) -> tuple[tuple[tuple[int, ...], ...], int]:
-    """Return the lattices of what is predicted, and how many numbers it has."""
-    if not isinstance(model.system, NephiSystem):
-        return (), model.system.grid.size * model.system.grid.dimension
-    fields = model.system.network.fields
-    lattices = [shape for pair in fields for grids in latent_grids(pair)[:1] for shape in grids.shapes]
-    return tuple(lattices), sum(p.numel() for p in nn.ModuleList(fields).parameters())

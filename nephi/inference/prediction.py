@@ -61,7 +61,7 @@ def predict(
     """
     stored_model, where = load_model(model), choose_device(device)
     chosen, usage = prediction_settings(stored_model, preset, settings), Usage()
-    check_refinement(stored_model.system, chosen.field, stored_model.frame.dimension, refinement)
+    check_refinement(stored_model.model, chosen.field, stored_model.input.dimension, refinement)
     generator = torch.Generator().manual_seed(seed)
     with collected_warnings() as texts, cpu_threads(chosen.threads):
         with usage.stage("prepare"):
@@ -115,7 +115,7 @@ def settings_digest(settings: Settings, refinement: Refinement) -> str:
 @torch.no_grad()
 def _predict(model: StoredModel, inputs: PredictionInputs, device: torch.device) -> StoredTransform:
     """Return the prediction for a pair of images, computed on `device`."""
-    network = model.system if device.type == "cpu" else copy.deepcopy(model.system).to(device)
+    network = model.model if device.type == "cpu" else copy.deepcopy(model.model).to(device)
     prediction = network(*(each.values[None].to(device) for each in inputs.model_inputs))
     affine, steps, inverse_steps = predicted_steps(prediction, *inputs.model_inputs)
     grids = inputs.pair.fixed.grid, inputs.pair.moving.grid

@@ -1,33 +1,37 @@
-"""What the convolutional networks are built of."""
+"""Layers of the convolutional networks, and their sizes."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 SLOPE = 0.2  # of LeakyReLU, as in NePhi
 GROUP = 8  # channels that are normalised together: statistics of one pair, so that a batch of 1 works
+BYTES_PER_FEATURE = 30  # measured: values, normalised and activated, and the same on the way back up
 
 
 class Convolution3d(nn.Conv3d):
-    """A convolution over 3 axes, a few times faster where nothing is differentiated on one thread of the processor.
+    """A convolution over 3 axes, a few times faster on one CPU thread where no gradient is recorded.
 
-    For a batch of 1 torch then takes its slow way; an encoder at 96 cubed takes 0.08 s by oneDNN instead of 0.32 s.
+    For a batch of 1 torch then chooses a slow implementation; an encoder at 96 cubed takes 0.08 s by oneDNN instead of
+    0.32 s.
     """
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the convolved features."""
-        if torch.is_grad_enabled() or not _served_by_onednn(features):
+        if torch.is_grad_enabled() or not _supported_by_onednn(features):
             return super().forward(features)
         assert not isinstance(self.padding, str)
         sizes = self.padding, self.stride, self.dilation
-        found: Tensor = torch.mkldnn_convolution(features, self.weight, self.bias, *sizes, self.groups)
-        return found
+        convolved: Tensor = torch.mkldnn_convolution(features, self.weight, self.bias, *sizes, self.groups)
+        return convolved
 
 
-def _served_by_onednn(features: Tensor) -> bool:
-    here = features.device.type == "cpu" and features.dtype == torch.float32
-    return here and features.ndim == 5 and torch.backends.mkldnn.is_available()
+def _supported_by_onednn(features: Tensor) -> bool:
+    supported_type = features.device.type == "cpu" and features.dtype == torch.float32
+    return supported_type and features.ndim == 5 and torch.backends.mkldnn.is_available()
 
 
 def convolution(dimension: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
@@ -41,8 +45,18 @@ def block(dimension: int, before: int, after: int, stride: int) -> nn.Sequential
     return nn.Sequential(layer, nn.GroupNorm(_groups(after), after, dtype=torch.float32), nn.LeakyReLU(SLOPE))
 
 
+def block_parameters(dimension: int, before: int, after: int) -> int:
+    """Compute the number of parameters of `block`."""
+    return (3**dimension * before + 1) * after + 2 * after
+
+
+def halved(shape: Sequence[int], times: int) -> tuple[int, ...]:
+    """Return the shape of the feature map after so many blocks of stride 2."""
+    return tuple(-(-n // 2**times) for n in shape)
+
+
 def _groups(channels: int) -> int:
-    """Return into how many groups channels are divided: of about `GROUP`, and as many in each."""
+    """Return the number of equal groups into which channels are divided for normalisation, of about `GROUP` each."""
     return next(n for n in range(max(1, channels // GROUP), 0, -1) if channels % n == 0)
 
 
@@ -52,7 +66,7 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
         if isinstance(part, nn.Conv2d | nn.Conv3d | nn.Linear):
             inputs = part.weight[0].numel()
             with torch.no_grad():
-                draws = torch.randn(part.weight.shape, generator=generator, dtype=torch.float32)
-                part.weight.copy_(draws * (2 / ((1 + SLOPE**2) * inputs)) ** 0.5)
+                normal = torch.randn(part.weight.shape, generator=generator, dtype=torch.float32)
+                part.weight.copy_(normal * (2 / ((1 + SLOPE**2) * inputs)) ** 0.5)
                 if part.bias is not None:
                     part.bias.zero_()

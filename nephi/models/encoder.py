@@ -1,7 +1,8 @@
-"""From a pair of images to latent values."""
+"""The encoder: a convolutional network from a pair of images to latent values."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,21 +12,21 @@ from torch import Tensor, nn
 
 from nephi.errors import UsageError
 from nephi.fields import LatentBatch
-from nephi.models.blocks import SLOPE, block, convolution, initialise
+from nephi.models.blocks import BYTES_PER_FEATURE, SLOPE, block, block_parameters, convolution, halved, initialise
 from nephi.models.forces import forces
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """A stack of convolutions, each of which halves the resolution, and one back up as far as the finest lattice.
+    """A stack of convolutions, each of which halves the resolution, and a stack back up to the finest lattice.
 
     filters: channels at each resolution, the first at half of the images'.
-    finest: number (from 0) of the finest one on the way back up, which serves the lattices finer than it, too; at 0
-        most of the work is spent there.
-    pooled: cells along each axis to which the coarsest map is averaged for the global code.
+    finest: index, from 0, of the finest resolution on the way back up, which also serves the lattices finer than it; at
+        0 most of the work is spent there.
+    pooled: cells along each axis to which the coarsest feature map is averaged for the global code.
     features: width of the layer between these and the code.
-    forces: show the first convolution the demons' forces of the two images as well, what a voxel alone can tell of its
-        motion: learning begins sooner.
+    forces: the first convolution also gets the demons' forces of the two images, the motion that single voxels
+        suggest: training converges sooner.
     """
 
     filters: tuple[int, ...] = (8, 16, 32, 64, 128, 256)
@@ -35,12 +36,14 @@ class EncoderSettings:
     forces: bool = False
 
     def __post_init__(self) -> None:
-        if not self.filters or min([*self.filters, self.pooled, self.features]) < 1:
-            found = f"{self.filters}, {self.pooled} and {self.features}"
-            raise UsageError(f"encoder: expected filters, pooled and features of 1 or more, got {found}")
+        if not self.filters or min(self.filters) < 1:
+            raise UsageError(f"encoder.filters: expected at least one positive integer, got {self.filters}")
+        for name in ("pooled", "features"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"encoder.{name}: expected a positive integer, got {getattr(self, name)}")
         if not 0 <= self.finest < len(self.filters):
             raise UsageError(
-                f"encoder.finest: expected 0 to {len(self.filters) - 1}, as there are filters, got {self.finest}"
+                f"encoder.finest: expected 0 to {len(self.filters) - 1}, an index of encoder.filters, got {self.finest}"
             )
 
 
@@ -53,12 +56,12 @@ class Lattice:
 
 
 class PairEncoder(nn.Module):
-    """Predict the latent values of a pair, from images on a grid of `shape`.
+    """Predict the latent values of a pair from images on a grid of `shape`.
 
-    After NePhi's encoder (Tian et al., ECCV 2024), with the way back up of a U-Net, so that what is told to one place
-    knows of the whole image. The global code comes from the coarsest map, averaged over a few cells that tell where
-    things are; the values of a lattice from the coarsest map that has as many cells as it has nodes, resampled to its
-    nodes, in the order of `LatentGrids` (last axis fastest).
+    After NePhi's encoder (Tian et al., ECCV 2024), with the way back up of a U-Net, so that local latent values have a
+    global receptive field. The global code is computed from the coarsest feature map, averaged over a few cells that
+    keep the positions of structures; the values of a lattice from the coarsest map with as many cells as the lattice
+    has nodes, resampled to its nodes, in the order of `LatentGrids` (last axis fastest).
     """
 
     def __init__(
@@ -72,23 +75,20 @@ class PairEncoder(nn.Module):
         super().__init__()
         self.settings = settings
         self.lattices = tuple(tuple(levels) for levels in lattices)
-        d = len(shape)
-        filters = settings.filters
+        d, filters = len(shape), settings.filters
         self.mode = "bilinear" if d == 2 else "trilinear"
-        shown = 2 + d if settings.forces else 2
-        self.down = nn.ModuleList(block(d, before, after, stride=2) for before, after in pairwise([shown, *filters]))
-        every = [lattice for levels in self.lattices for lattice in levels]
-        self.level_of = {each: max(settings.finest, _level(each.shape, shape, len(filters))) for each in every}
-        finest = min(self.level_of.values(), default=len(filters) - 1)
+        self.level_of = _level_of(settings, shape, lattices)
+        channels = [_input_channels(settings, d), *filters]
+        self.down = nn.ModuleList(block(d, before, after, stride=2) for before, after in pairwise(channels))
         self.up = nn.ModuleList(
-            block(d, filters[k + 1] + filters[k], filters[k], stride=1)
-            for k in reversed(range(finest, len(filters) - 1))
+            block(d, filters[k + 1] + filters[k], filters[k], stride=1) for k in _up_levels(settings, self.level_of)
         )
         self.heads = nn.ModuleList(
             convolution(d)(filters[self.level_of[lattice]], lattice.channels, 3, padding=1, dtype=torch.float32)
-            for lattice in every
+            for levels in self.lattices
+            for lattice in levels
         )
-        self.everywhere = (
+        self.global_code = (
             nn.Sequential(
                 nn.Linear(filters[-1] * settings.pooled**d, settings.features, dtype=torch.float32),
                 nn.LeakyReLU(SLOPE),
@@ -100,41 +100,78 @@ class PairEncoder(nn.Module):
         initialise(self, generator)
 
     def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> LatentBatch:
-        """Return the latent values for images `(B, 1, *shape)`, of this shape or another, of any pairs."""
+        """Predict the latent values for images `(B, 1, *shape)`, of this shape or another, of any pairs."""
         parts = [fixed, moving, *([forces(fixed, moving)] if self.settings.forces else [])]
         features = torch.cat(parts, dim=1)
         maps = []
         for down in self.down:
             features = down(features)
             maps.append(features)
-        everywhere = self._everywhere(maps[-1])
+        global_codes = self._global_codes(maps[-1])
         for k, up in zip(reversed(range(len(maps) - 1)), self.up, strict=False):
-            maps[k] = up(torch.cat([self._resampled(maps[k + 1], maps[k].shape[2:]), maps[k]], dim=1))
+            maps[k] = up(torch.cat([self._resample(maps[k + 1], maps[k].shape[2:]), maps[k]], dim=1))
         heads = iter(self.heads)
         tables = []
         for levels in self.lattices:
-            values = [self._resampled(next(heads)(maps[self.level_of[each]]), each.shape) for each in levels]
+            values = [self._resample(next(heads)(maps[self.level_of[each]]), each.shape) for each in levels]
             tables.append(torch.cat([v.flatten(2).transpose(1, 2) for v in values], dim=1))
-        return LatentBatch(everywhere, tables)
+        return LatentBatch(global_codes, tables)
 
-    def _everywhere(self, coarsest: Tensor) -> Tensor:
-        if self.everywhere is None:
+    def _global_codes(self, coarsest: Tensor) -> Tensor:
+        if self.global_code is None:
             return coarsest.new_zeros(len(coarsest), 0)
         pool = nn.functional.adaptive_avg_pool2d if coarsest.ndim == 4 else nn.functional.adaptive_avg_pool3d
-        codes: Tensor = self.everywhere(pool(coarsest, self.settings.pooled).flatten(1))
+        codes: Tensor = self.global_code(pool(coarsest, self.settings.pooled).flatten(1))
         return codes
 
-    def _resampled(self, features: Tensor, shape: Sequence[int]) -> Tensor:
+    def _resample(self, features: Tensor, shape: Sequence[int]) -> Tensor:
         if tuple(features.shape[2:]) == tuple(shape):
             return features
         return nn.functional.interpolate(features, size=tuple(shape), mode=self.mode, align_corners=True)
 
 
-def _level(nodes: Sequence[int], shape: Sequence[int], levels: int) -> int:
-    """Return the coarsest level whose map of an image of `shape` has `nodes` cells or more along each axis, or 0."""
+def encoder_size(
+    settings: EncoderSettings, shape: Sequence[int], global_codes: int, lattices: Sequence[Sequence[Lattice]]
+) -> tuple[int, int]:
+    """Compute the number of parameters of a `PairEncoder`, and the bytes that a prediction allocates in it."""
+    d, filters = len(shape), settings.filters
+    level_of = _level_of(settings, shape, lattices)
+    channels = [_input_channels(settings, d), *filters]
+    parameters = sum(block_parameters(d, before, after) for before, after in pairwise(channels))
+    parameters += sum(
+        block_parameters(d, filters[k + 1] + filters[k], filters[k]) for k in _up_levels(settings, level_of)
+    )
+    parameters += sum((3**d * filters[level_of[each]] + 1) * each.channels for levels in lattices for each in levels)
+    if global_codes:
+        parameters += (filters[-1] * settings.pooled**d + 1) * settings.features
+        parameters += (settings.features + 1) * global_codes
+    features = d * math.prod(shape) if settings.forces else 0  # forces need as much as a feature for each axis
+    for level, count in enumerate(filters):
+        features += count * math.prod(halved(shape, level + 1))
+    return parameters, BYTES_PER_FEATURE * features
+
+
+def _input_channels(settings: EncoderSettings, dimension: int) -> int:
+    return 2 + dimension if settings.forces else 2
+
+
+def _level_of(
+    settings: EncoderSettings, shape: Sequence[int], lattices: Sequence[Sequence[Lattice]]
+) -> dict[Lattice, int]:
+    """Return for each lattice the index of the resolution from which its values are predicted."""
+    every = [lattice for levels in lattices for lattice in levels]
+    return {each: max(settings.finest, _coarsest_level(each.shape, shape, len(settings.filters))) for each in every}
+
+
+def _up_levels(settings: EncoderSettings, level_of: dict[Lattice, int]) -> list[int]:
+    """Return the resolutions on the way back up, from the coarsest to the finest that a lattice needs."""
+    last = len(settings.filters) - 1
+    return list(reversed(range(min(level_of.values(), default=last), last)))
+
+
+def _coarsest_level(nodes: Sequence[int], shape: Sequence[int], levels: int) -> int:
+    """Return the coarsest level whose map of an image of `shape` has at least `nodes` cells along each axis, or 0."""
     level = 0
-    cells = [-(-n // 2) for n in shape]
-    while level + 1 < levels and all(-(-c // 2) >= n - 1 for c, n in zip(cells, nodes, strict=True)):
-        cells = [-(-c // 2) for c in cells]
+    while level + 1 < levels and all(cells >= n - 1 for cells, n in zip(halved(shape, level + 2), nodes, strict=True)):
         level += 1
     return level

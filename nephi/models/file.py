@@ -1,9 +1,8 @@
-"""Model files: a network's weights, and all that is needed to show it an image."""
+"""Model files: the weights of a model, and the settings that its input, architecture and training need."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,39 +10,46 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.fields import UNFIT, FieldPair, TensorFile, latent_grids
+from nephi.fields import UNFIT, TensorFile
 from nephi.io import replacing, write_durably
+from nephi.models.base import ModelSettings, RegistrationModel
 from nephi.models.input import InputSettings, input_grid
-from nephi.models.model import ModelSettings, System, build_system
+from nephi.models.registry import build_model, model_class, model_settings, model_table
+from nephi.models.version1 import current_header, current_names
 from nephi.settings import TrainingObjectiveSettings
 from nephi.tables import from_table
 
-FILE = TensorFile("nephi-model", (1,), "model", "nephi train")
+FILE = TensorFile("nephi-model", (1, 2), "model", "nephi train")
 
 
 @dataclass(frozen=True, eq=False)
 class StoredModel:
-    """What a model file holds: a trained `system`, what it is made of, what it sees, what it was trained for.
+    """Content of a model file: a trained `model`, the settings of its `input`, and the `objective` of its training.
 
-    `about` has versions, seed and whatever else tells how it came to be, as plain values.
+    `about` holds versions, seed and other records of the training, as plain values.
     """
 
-    settings: ModelSettings
-    frame: InputSettings
+    model: RegistrationModel[Any]
+    input: InputSettings
     objective: TrainingObjectiveSettings
-    system: System
     about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> ModelSettings:
+        """The architecture of the model."""
+        settings: ModelSettings = self.model.settings
+        return settings
 
 
 def model_bytes(stored: StoredModel) -> bytes:
     """Return the content of a model file; equal models give equal bytes."""
     header = {
-        "model": asdict(stored.settings),
-        "frame": asdict(stored.frame),
+        "model": model_table(stored.settings),
+        "input": asdict(stored.input),
         "objective": asdict(stored.objective),
         "about": stored.about,
     }
-    return FILE.to_bytes(header, model_tensors(stored.system))
+    return FILE.to_bytes(header, model_tensors(stored.model))
 
 
 def write_model(stored: StoredModel, path: str | Path) -> None:
@@ -54,62 +60,52 @@ def write_model(stored: StoredModel, path: str | Path) -> None:
 
 @torch.inference_mode(False)
 def read_model(path: str | Path) -> StoredModel:
-    """Read a model file; the system is on the CPU, ready to predict.
+    """Read a model file; the model is on the CPU, in evaluation mode.
 
-    Raises `DataError` in one line when the file is missing, cut short, not a model, of another version, or when its
-    tensors do not fit its settings.
+    Raises `DataError` in one line when the file is missing, cut short, not a model, of an unknown version or kind, or
+    when its tensors do not fit its settings.
     """
     header, tensors = FILE.read(Path(path))
     FILE.require_finite(Path(path), tensors)
     try:
-        settings = from_table(ModelSettings, header["model"], "model.")
-        frame = from_table(InputSettings, header["frame"], "frame.")
+        if header["version"] == 1:
+            header, tensors = current_header(header), current_names(tensors)
+        settings = model_settings(header["model"])
+        input_settings = from_table(InputSettings, header["input"], "input.")
         objective = from_table(TrainingObjectiveSettings, header["objective"], "objective.")
         about = dict(header["about"])
-        system = _system(settings, frame, tensors)
+        model = _model(settings, input_settings, tensors)
     except UNFIT as error:
         raise FILE.damaged(path, error) from None
-    return StoredModel(settings, frame, objective, system, about)
+    return StoredModel(model, input_settings, objective, about)
 
 
-def model_tensors(system: System) -> dict[str, Tensor]:
-    """Return what is trained of a system, by name, on the CPU: latent values of its fields are predicted instead."""
-    predicted = _predicted(system)
-    return {name: t.detach().cpu().contiguous() for name, t in system.state_dict().items() if name not in predicted}
+def model_tensors(model: RegistrationModel[Any]) -> dict[str, Tensor]:
+    """Return the stored values of a model by name, on the CPU: its state without what it predicts for each pair."""
+    predicted = model.predicted_parameters()
+    return {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items() if name not in predicted}
 
 
-def _predicted(system: System) -> set[str]:
-    """Return the names, in the system's state, of what an encoder says anew for each pair."""
-    latent = set()
-    for module in system.modules():
-        if isinstance(module, FieldPair):
-            latent |= {id(grids.table) for grids in latent_grids(module)}
-            latent |= {id(module.codes.global_code)} if module.codes is not None else set()
-    # Twice: the fields share their codes, and each lists them.
-    return {name for name, each in system.named_parameters(remove_duplicate=False) if id(each) in latent}
+def load_tensors(model: RegistrationModel[Any], tensors: dict[str, Tensor]) -> None:
+    """Load the values that `model_tensors` returns into a model of the same settings.
 
-
-def _system(settings: ModelSettings, frame: InputSettings, tensors: dict[str, Tensor]) -> System:
-    if _least_size(settings, frame.dimension) > sum(t.numel() for t in tensors.values()):
-        raise DataError("its tensors are smaller than its settings say")  # before anything of that size is allocated
-    system = build_system(settings, input_grid(frame), torch.Generator().manual_seed(0))
-    expected = {name: (t.shape, t.dtype) for name, t in model_tensors(system).items()}
-    found = {name: (t.shape, t.dtype) for name, t in tensors.items()}
-    odd = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+    Raises `DataError` naming the first tensor that is missing, unknown, or of another shape or type.
+    """
+    expected = {name: (t.shape, t.dtype) for name, t in model_tensors(model).items()}
+    given = {name: (t.shape, t.dtype) for name, t in tensors.items()}
+    odd = sorted(name for name in given.keys() | expected.keys() if given.get(name) != expected.get(name))
     if odd:
         raise DataError(f"its tensors do not fit its settings, {len(odd)} of them, the first is {odd[0]}")
-    system.load_state_dict(tensors, strict=False)  # without what is predicted; the rest was compared
-    return system.eval()
+    model.load_state_dict(tensors, strict=False)  # without what is predicted; the others were compared
 
 
-def _least_size(settings: ModelSettings, dimension: int) -> int:
-    """Return a count that the weights of a system of these settings surely exceed."""
-    field, encoder = settings.field, settings.encoder
-    fields = 0 if settings.system == "unet" else field.hidden**2 * (field.layers - 1)
-    if settings.system == "auto-decoder":
-        return fields + settings.pairs * field.global_codes
-    filters = encoder.filters if settings.system == "nephi" else settings.unet.filters
-    size = fields + sum(3**dimension * before * after for before, after in pairwise(filters))
-    if settings.system == "nephi" and field.global_codes:
-        size += filters[-1] * encoder.pooled**dimension * encoder.features
-    return size
+def _model(
+    settings: ModelSettings, input_settings: InputSettings, tensors: dict[str, Tensor]
+) -> RegistrationModel[Any]:
+    grid = input_grid(input_settings)
+    parameters = sum(tensor.numel() for tensor in tensors.values())
+    if model_class(settings).size(settings, grid).parameters > parameters:  # before anything of that size is allocated
+        raise DataError("its tensors are smaller than its settings say")
+    model = build_model(settings, grid, torch.Generator().manual_seed(0))
+    load_tensors(model, tensors)
+    return model.eval()

@@ -2,7 +2,7 @@
 
 from nephi.optimize.affine import fit_affine, initial_alignment, require_overlap
 from nephi.optimize.fit import fit_fields
-from nephi.optimize.planning import Plan, estimate_memory_mb, field_size, plan, plan_images, plan_level
+from nephi.optimize.planning import Plan, estimate_memory_mb, plan, plan_images, plan_level
 from nephi.optimize.registration import register
 from nephi.optimize.rotation_search import search_rotation
 from nephi.runtime import Progress, ProgressCallback, ignore_progress
@@ -12,7 +12,6 @@ __all__ = [
     "Progress",
     "ProgressCallback",
     "estimate_memory_mb",
-    "field_size",
     "fit_affine",
     "fit_fields",
     "ignore_progress",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from nephi.fields import FieldSettings, LatentGrids, build_fields
+from nephi.fields import field_size
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.optimize.affine import initial_alignment, require_overlap
@@ -88,9 +88,10 @@ def plan(
     sides = plan_images(pair)
     if chosen.transform != "deformable":
         return Plan(where, *sides, chosen, (), 0, (), estimate_memory_mb(pair, (), 0))
-    lattices, parameters = field_size(chosen.field, pair.fixed.grid)
+    size = field_size(chosen.field, pair.fixed.grid)
     levels = tuple(plan_level(pair, level, chosen.objective.radius) for level in chosen.levels)
-    return Plan(where, *sides, chosen, lattices, parameters, levels, estimate_memory_mb(pair, levels, parameters))
+    memory = estimate_memory_mb(pair, levels, size.parameters)
+    return Plan(where, *sides, chosen, size.lattices, size.parameters, levels, memory)
 
 
 def plan_images(pair: Pair) -> tuple[PlannedImage, PlannedImage]:
@@ -110,14 +111,6 @@ def plan_level(pair: Pair, level: LevelSettings, radius: int) -> PlannedLevel:
     apart = level.spacing if radius else 0.0
     shapes = (pyramid.shape(level.smoothing, apart) for pyramid in (pair.fixed_levels, pair.moving_levels))
     return PlannedLevel(level, *shapes)
-
-
-def field_size(settings: FieldSettings, grid: Grid) -> tuple[tuple[tuple[int, ...], ...], int]:
-    """Return the lattices of one field over `grid`, and how many parameters a pair of them has."""
-    fields = build_fields(settings, grid, torch.Generator().manual_seed(0))
-    encoding = fields.forward_field.encoding
-    lattices = encoding.shapes if isinstance(encoding, LatentGrids) else ()
-    return lattices, sum(parameter.numel() for parameter in fields.parameters())
 
 
 def estimate_memory_mb(pair: Pair, levels: tuple[PlannedLevel, ...], parameters: int) -> float | None:

@@ -1,13 +1,19 @@
 """Training a model on a data set."""
 
 from nephi.training.run import TrainingResult, train
-from nephi.training.settings import AugmentSettings, DataSettings, LoopSettings, TrainSettings, WarpSettings
+from nephi.training.settings import (
+    AugmentationSettings,
+    DataSettings,
+    OptimizationSettings,
+    TrainSettings,
+    WarpSettings,
+)
 from nephi.training.settings_file import read_train_settings, train_settings_toml
 
 __all__ = [
-    "AugmentSettings",
+    "AugmentationSettings",
     "DataSettings",
-    "LoopSettings",
+    "OptimizationSettings",
     "TrainSettings",
     "TrainingResult",
     "WarpSettings",

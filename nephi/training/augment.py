@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nephi.geometry import Grid
 from nephi.training.random_maps import RandomMap, joined, random_map, random_turn, uniform
-from nephi.training.settings import AugmentSettings
+from nephi.training.settings import AugmentationSettings
 from nephi.transforms import DisplacementField
 
 VISITS = 20  # slopes of bumps are well below 1, so that each visit leaves a part of the error
@@ -29,7 +29,12 @@ class View(NamedTuple):
 
 
 def augmented(
-    fixed: View, moving: View, grid: Grid, settings: AugmentSettings, generator: torch.Generator, both: torch.Generator
+    fixed: View,
+    moving: View,
+    grid: Grid,
+    settings: AugmentationSettings,
+    generator: torch.Generator,
+    both: torch.Generator,
 ) -> tuple[View, View]:
     """Return both images of a pair on `grid`, values from 0 to 1, changed as `settings` say.
 
@@ -92,7 +97,7 @@ def _before(bumps: tuple[DisplacementField, ...], points: Tensor) -> Tensor:
     return found
 
 
-def _toned(image: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
+def _toned(image: Tensor, settings: AugmentationSettings, generator: torch.Generator) -> Tensor:
     gamma, contrast, brightness = uniform(3, generator).tolist()
     if not (settings.gamma or settings.contrast or settings.brightness):
         return image
@@ -100,7 +105,7 @@ def _toned(image: Tensor, settings: AugmentSettings, generator: torch.Generator)
     return ((1 + settings.contrast * contrast) * bent + settings.brightness * brightness).clamp(0, 1)
 
 
-def _noisy(image: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
+def _noisy(image: Tensor, settings: AugmentationSettings, generator: torch.Generator) -> Tensor:
     if not settings.noise:
         return image
     spread = settings.noise * float(torch.rand(1, generator=generator, dtype=torch.float32))

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from nephi.errors import DataError
 from nephi.fields import TensorFile
 from nephi.io import replacing, write_durably
-from nephi.models import System, model_tensors
+from nephi.models import RegistrationModel, load_tensors, model_tensors
 
 FILE = TensorFile("nephi-training", (1,), "training's state", "nephi train", "start anew")
 MODEL, OPTIMIZER = "model.", "optimizer."
@@ -52,11 +52,11 @@ def save_state(
     counters: Counters,
     run: dict[str, Any],
     scaler: dict[str, Any],
-    system: System,
+    model: RegistrationModel[Any],
     optimizer: Optimizer,
 ) -> None:
     """Write the state, whole or not at all. Raises `DataError` naming the file when it cannot be written."""
-    tensors = {MODEL + name: tensor for name, tensor in model_tensors(system).items()}
+    tensors = {MODEL + name: tensor for name, tensor in model_tensors(model).items()}
     for number, values in optimizer.state_dict()["state"].items():
         for name, value in values.items():
             tensors[f"{OPTIMIZER}{number}.{name}"] = value.detach().cpu().contiguous()
@@ -75,13 +75,13 @@ def read_state(path: Path) -> SavedState:
         raise FILE.damaged(path, error) from None
 
 
-def restore(saved: SavedState, system: System, optimizer: Optimizer) -> None:
+def restore(saved: SavedState, model: RegistrationModel[Any], optimizer: Optimizer) -> None:
     """Give weights and moments back. Raises `DataError` when they are of another network."""
     weights = {name.removeprefix(MODEL): t for name, t in saved.tensors.items() if name.startswith(MODEL)}
-    expected = {name: tensor.shape for name, tensor in model_tensors(system).items()}
-    if {name: tensor.shape for name, tensor in weights.items()} != expected:
-        raise DataError("state.safetensors: its tensors do not fit the settings; start anew")
-    system.load_state_dict(weights, strict=False)  # without what is predicted; the rest was compared
+    try:
+        load_tensors(model, weights)
+    except DataError as error:
+        raise DataError(f"state.safetensors: {error}; start a new run") from None
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in saved.tensors.items():
         if name.startswith(OPTIMIZER):

@@ -1,4 +1,4 @@
-"""What is found out before a training begins, not after hours of it."""
+"""Checks before a training begins, rather than after hours of it."""
 
 from __future__ import annotations
 
@@ -10,75 +10,69 @@ from typing import Any
 from nephi.datasets import DatasetIndex, read_dataset_index
 from nephi.errors import DataError, UsageError
 from nephi.io import image_grid, read_point_pairs
-from nephi.models import StoredModel, model_bytes
+from nephi.models import RegistrationModel, StoredModel, model_bytes, model_table
 from nephi.settings import plain_table
-from nephi.tables import from_table
 from nephi.training.settings import TrainSettings
-from nephi.training.settings_file import difference, lasting_table, value_at
-
-MAPS = ("rotation", "scale", "shear", "shift", "elastic")
+from nephi.training.settings_file import difference, result_settings, train_settings, value_at
 
 
 def checked_index(settings: TrainSettings) -> DatasetIndex:
-    """Read the index of a training's data, and the headers of the images it will use.
+    """Read the index of a training's data, and the headers of the images in its splits `train` and `val`.
 
     Raises `DataError` or `UsageError` in one line for an index that names missing files, has no split `train`, is of
-    another dimension than the frame, or names an image of another dimension or without the mask that is asked for.
+    another dimension than the model's input, or names an image of another dimension or without the required mask.
     """
     if not settings.data.index:
-        raise UsageError("data.index: expected the path of a data set's index, found nothing")
+        raise UsageError("data.index: expected the path of a data set's index, got none")
     index = read_dataset_index(settings.data.index)
     if "train" not in index.splits:
         raise DataError(
-            f"{settings.data.index}: expected a split train, found {', '.join(index.splits)}; add one with its subjects"
+            f"{settings.data.index}: expected a split train, got {', '.join(index.splits)}; add one with its subjects"
         )
-    if index.dimension != settings.frame.dimension:
+    if index.dimension != settings.input.dimension:
         raise UsageError(
-            f"frame.shape: expected {index.dimension} numbers, as the data set {index.name!r} is {index.dimension}-D, "
-            f"got {settings.frame.shape}"
+            f"input.shape: expected {index.dimension} numbers, as the data set {index.name!r} is {index.dimension}-D, "
+            f"got {settings.input.shape}"
         )
     _check_images(index, settings)
     return index
 
 
 def _check_images(index: DatasetIndex, settings: TrainSettings) -> None:
-    for name in ("train", "val"):
-        for image in index.split_images(name) if name in index.splits else ():
-            if settings.frame.mask == "given" and image.mask is None:
+    for split in ("train", "val"):
+        for image in index.split_images(split) if split in index.splits else ():
+            if settings.input.mask == "given" and image.mask is None:
                 raise DataError(
-                    f'{settings.data.index}: the image {image.id!r} has no mask, for frame.mask = "given"; add it, or '
-                    'choose "lungs" or "foreground", which find one'
+                    f'{settings.data.index}: the image {image.id!r} has no mask, for input.mask = "given"; add it, or '
+                    'choose "lungs" or "foreground", which are segmented automatically'
                 )
-            for relative in (image.image, image.mask if settings.frame.mask != "none" else None, image.labels):
+            for relative in (image.image, image.mask if settings.input.mask != "none" else None, image.labels):
                 if relative is None:
                     continue
-                found = image_grid(index.path(relative)).dimension
-                if found != index.dimension:
+                dimension = image_grid(index.path(relative)).dimension
+                if dimension != index.dimension:
                     raise DataError(
-                        f"{index.path(relative)}: expected a {index.dimension}-D image, as the index says, found "
-                        f"{found}-D; take it out, or make it one"
+                        f"{index.path(relative)}: expected a {index.dimension}-D image, as in the index, got a "
+                        f"{dimension}-D one; remove it from the index, or replace it"
                     )
 
 
-def with_pairs(settings: TrainSettings, index: DatasetIndex) -> TrainSettings:
-    """Return the settings with the number of training pairs that an auto-decoder keeps values of.
+def with_training_pairs(settings: TrainSettings, index: DatasetIndex) -> TrainSettings:
+    """Return the settings with the number of training pairs, for a model that depends on it.
 
-    Raises `UsageError` when they name another number, or augmentation that makes other pairs of them.
+    Raises `UsageError` when the settings name another number.
     """
-    model, count = settings.model, len(index.pairs("train"))
-    if model.system != "auto-decoder":
-        return settings
-    if model.pairs not in (0, count):
+    return replace(settings, model=settings.model.with_pairs(len(index.pairs("train"))))
+
+
+def check_augmentation(settings: TrainSettings, model: RegistrationModel[Any]) -> None:
+    """Raise `UsageError` for augmentation that moves the images of a model with parameters for single pairs."""
+    moving_parts = settings.augmentation.moving_parts()
+    if moving_parts and model.pair_parameters():
         raise UsageError(
-            f"model.pairs: expected {count}, the pairs of the split train, got {model.pairs}; leave it out"
+            f"augmentation.{moving_parts[0]}: expected none, as model.kind = {settings.model.kind!r} keeps parameters "
+            "for each pair as it is; leave it out"
         )
-    both = settings.augment.both
-    moves = {name: getattr(settings.augment, name) for name in ("flip", "permute", *MAPS)}
-    moves |= {f"both.{name}": getattr(both, name) for name in MAPS}
-    for name, moved in moves.items():
-        if moved:
-            raise UsageError(f"augment.{name}: an auto-decoder keeps values of each pair as it is; leave it out")
-    return replace(settings, model=replace(model, pairs=count))
 
 
 def check_landmark_files(settings: TrainSettings, index: DatasetIndex) -> None:
@@ -88,30 +82,33 @@ def check_landmark_files(settings: TrainSettings, index: DatasetIndex) -> None:
     for pair in (pair for name in splits if not isinstance(index.split(name).pairs, str) for pair in index.pairs(name)):
         if pair.landmarks is None:
             continue
-        found = read_point_pairs(index.path(pair.landmarks)).fixed.dimension
-        if found != index.dimension:
+        dimension = read_point_pairs(index.path(pair.landmarks)).fixed.dimension
+        if dimension != index.dimension:
             raise DataError(
-                f"{index.path(pair.landmarks)}: expected {index.dimension}-D points, as the index says, found {found}-D"
+                f"{index.path(pair.landmarks)}: expected {index.dimension}-D points, as in the index, got "
+                f"{dimension}-D ones"
             )
 
 
 def check_model(settings: TrainSettings, model: StoredModel) -> None:
-    """Raise `UsageError` naming the first setting of frame or architecture that a model to go on from contradicts."""
-    given = {"frame": asdict(settings.frame), "model": asdict(settings.model) | {"pairs": 0}}
-    has = {"frame": asdict(model.frame), "model": asdict(model.settings) | {"pairs": 0}}
-    name = difference(given, has)
+    """Raise `UsageError` naming the first setting of input or architecture that differs from a model to fine-tune."""
+    given = plain_table({"input": asdict(settings.input), "model": model_table(settings.model.with_pairs(0))})
+    stored = plain_table({"input": asdict(model.input), "model": model_table(model.settings.with_pairs(0))})
+    name = difference(given, stored)
     if name is not None:
         raise UsageError(
-            f"{name}: the model has {value_at(has, name)}, the configuration {value_at(given, name)}; leave it out, or "
-            "train a model of your own"
+            f"{name}: the model has {value_at(stored, name)}, the configuration {value_at(given, name)}; leave it out, "
+            "or train a new model"
         )
 
 
-def identity(settings: TrainSettings, index: DatasetIndex, model: StoredModel | None, processes: int) -> dict[str, Any]:
-    """Return, as plain tables, what has to be the same for a run to be resumed."""
+def run_identity(
+    settings: TrainSettings, index: DatasetIndex, model: StoredModel | None, processes: int
+) -> dict[str, Any]:
+    """Return, as plain tables, what must be the same for a run to be resumed."""
     described = {name: value for name, value in asdict(index).items() if name not in ("folder", "source")}
     return {
-        "settings": lasting_table(settings),
+        "settings": result_settings(settings),
         "data": _digest(json.dumps(plain_table(described), sort_keys=True).encode()),
         "start": "" if model is None else _digest(model_bytes(model)),
         "processes": processes,
@@ -119,21 +116,22 @@ def identity(settings: TrainSettings, index: DatasetIndex, model: StoredModel | 
 
 
 def check_identity(saved: dict[str, Any], run: dict[str, Any]) -> None:
-    """Raise `UsageError` naming what differs between the run that is resumed and what is given."""
-    settings = _completed(saved.get("settings", {}))
+    """Raise `UsageError` naming what differs between the run that is resumed and the arguments."""
+    settings = _with_defaults(saved.get("settings", {}))
     name = difference(settings, run["settings"])
     if name is not None:
         before, now = value_at(settings, name), value_at(run["settings"], name)
         raise UsageError(
-            f"{name}: the run was started with {before}, the configuration has {now}; set it back, or start a run anew"
+            f"{name}: the run was started with {before}, the configuration has {now}; change it back, or start a new "
+            "run"
         )
-    told = {
-        "data": "data.index: the run was started with another data set; give it that one, or start a run anew",
-        "start": "model: the run was started from another model; give it that one, or start a run anew",
+    messages = {
+        "data": "data.index: the run was started with another data set; pass that one, or start a new run",
+        "start": "model: the run was started from another model; pass that one, or start a new run",
         "processes": f"processes: the run was started with {saved.get('processes')}, there are now {run['processes']}; "
         "start as many, so that its steps hold as many pairs",
     }
-    for name, message in told.items():
+    for name, message in messages.items():
         if saved.get(name) != run[name]:
             raise UsageError(message)
 
@@ -142,9 +140,9 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _completed(table: dict[str, Any]) -> dict[str, Any]:
-    """Return settings that were saved, with the defaults of those that there were not yet."""
+def _with_defaults(table: dict[str, Any]) -> dict[str, Any]:
+    """Return saved settings with the defaults of those that were added later."""
     try:
-        return lasting_table(from_table(TrainSettings, table))
+        return result_settings(train_settings(table))
     except UsageError:
         return table

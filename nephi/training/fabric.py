@@ -10,7 +10,7 @@ import torch
 
 from nephi.errors import UsageError
 from nephi.runtime import choose_device
-from nephi.training.settings import LoopSettings
+from nephi.training.settings import OptimizationSettings
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -25,7 +25,7 @@ def require_extra() -> None:
         raise UsageError(f"training needs {' and '.join(missing)}, which are not installed: pip install nephi[train]")
 
 
-def make_fabric(loop: LoopSettings, device: str, devices: int) -> Fabric:
+def make_fabric(loop: OptimizationSettings, device: str, devices: int) -> Fabric:
     """Return what carries device, precision and processes.
 
     `device` is auto, cpu or cuda[:N]; `devices` processes are started on this machine, one for each GPU. Under torchrun
@@ -37,7 +37,7 @@ def make_fabric(loop: LoopSettings, device: str, devices: int) -> Fabric:
 
     chosen = choose_device(device)
     if loop.precision == "16-mixed" and chosen.type == "cpu":
-        raise UsageError('train.precision: "16-mixed" needs a GPU; choose "32" or "bf16-mixed"')
+        raise UsageError('optimization.precision: "16-mixed" needs a GPU; choose "32" or "bf16-mixed"')
     if "TORCHELASTIC_RUN_ID" in os.environ:
         if devices != 1:
             raise UsageError(f"devices: torchrun says how many processes there are; expected 1, got {devices}")

@@ -47,7 +47,7 @@ class Training:
 
         `log` is given in the first process, which also writes the files.
         """
-        loop = self.settings.train
+        loop = self.settings.optimization
         if not self.counters.begun:
             self._validate(log)
             self.counters.begun = True
@@ -74,7 +74,7 @@ class Training:
         return iter(loader(self.pairs, places))
 
     def _due(self, interval: int) -> bool:
-        return self.counters.step % interval == 0 or self.counters.step == self.settings.train.steps
+        return self.counters.step % interval == 0 or self.counters.step == self.settings.optimization.steps
 
     def _anywhere(self, here: bool) -> bool:
         flag = torch.tensor(float(here), dtype=torch.float32, device=self.fabric.device)
@@ -87,7 +87,7 @@ class Training:
         counters = self.counters
         counters.sums = {name: counters.sums.get(name, 0.0) + value for name, value in row.items()}
         counters.summed += 1
-        if not self._due(self.settings.train.log_interval):
+        if not self._due(self.settings.optimization.log_interval):
             return
         means = {name: value / counters.summed for name, value in counters.sums.items()} | {"rate": row["rate"]}
         if log is not None:
@@ -97,7 +97,7 @@ class Training:
     def _validate(self, log: TrainingLog | None) -> None:
         """Measure the pairs of the split `val`, shared out over the processes, and keep the best model."""
         counters = self.counters
-        chosen = chosen_pairs(self.index, self.settings.train.validation_pairs)
+        chosen = chosen_pairs(self.index, self.settings.optimization.validation_pairs)
         if not chosen:
             return
         processes = self.fabric.world_size
@@ -124,14 +124,14 @@ class Training:
 
     def _validated(self, pairs: Sequence[DatasetPair], log: TrainingLog | None) -> Iterator[ValidatedPair]:
         """Measure pair after pair, and draw the first ones."""
-        grid = input_grid(self.settings.frame)
-        self.stepper.system.eval()
+        grid = input_grid(self.settings.input)
+        self.stepper.model.eval()
         for k, pair in enumerate(pairs):
-            found = validate_pair(self.stepper.system, pair, self.pairs.seen, self.fabric.device)
-            if log is not None and k < self.settings.train.pictures:
+            found = validate_pair(self.stepper.model, pair, self.pairs.seen, self.fabric.device)
+            if log is not None and k < self.settings.optimization.pictures:
                 log.picture(f"validation/{found.name}", panels(found, grid), self.counters.step)
             yield found
-        self.stepper.system.train()
+        self.stepper.model.train()
 
     def _checkpoint(self, log: TrainingLog | None) -> None:
         """Write the model, then the state: whoever finds a finished state finds its model."""
@@ -140,7 +140,7 @@ class Training:
             write_model(self._stored({}), self.folder.last)
             scaler = self.fabric.strategy.precision.state_dict()
             optimizer = self.stepper.optimizer
-            save_state(self.folder.state, self.counters, self.run, scaler, self.stepper.system, optimizer)
+            save_state(self.folder.state, self.counters, self.run, scaler, self.stepper.model, optimizer)
         self.fabric.barrier()
 
     def _stored(self, measures: dict[str, float]) -> StoredModel:
@@ -148,4 +148,4 @@ class Training:
         about = {**self.about, "step": self.counters.step}
         if measures:
             about["validation"] = measures
-        return StoredModel(settings.model, settings.frame, settings.objective, self.stepper.system, about)
+        return StoredModel(self.stepper.model, settings.input, settings.objective, about)

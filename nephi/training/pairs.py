@@ -64,12 +64,12 @@ class TrainingPairs(Dataset[Drawn | NephiError]):
     def __init__(self, index: DatasetIndex, settings: TrainSettings, seen: ModelInputCache) -> None:
         self.settings = settings
         self.seen = seen
-        self.grid = input_grid(settings.frame)
+        self.grid = input_grid(settings.input)
         self.pairs = index.pairs("train")
 
     def number(self, place: Place) -> int:
         """Return the number of the pair that is drawn at a place, each as likely."""
-        generator = generator_of("pair", self.settings.train.seed, *place)
+        generator = generator_of("pair", self.settings.optimization.seed, *place)
         return int(torch.randint(len(self.pairs), (1,), generator=generator))
 
     def drawn(self, place: Place) -> DatasetPair:
@@ -80,13 +80,13 @@ class TrainingPairs(Dataset[Drawn | NephiError]):
         """Return the pair drawn there, or what is wrong with it: raised, it would come as a page."""
         number = self.number(place)
         generator, both = (
-            generator_of(purpose, self.settings.train.seed, *place) for purpose in ("augment", "augment both")
+            generator_of(purpose, self.settings.optimization.seed, *place) for purpose in ("augment", "augment both")
         )
         try:
             views = self._views(self.pairs[number], generator)
         except NephiError as error:
             return error
-        return Drawn(place, number, *augmented(*views, self.grid, self.settings.augment, generator, both))
+        return Drawn(place, number, *augmented(*views, self.grid, self.settings.augmentation, generator, both))
 
     def _views(self, pair: DatasetPair, generator: torch.Generator) -> tuple[View, View]:
         sides = [self.seen[id] for id in (pair.fixed, pair.moving)]
@@ -94,7 +94,7 @@ class TrainingPairs(Dataset[Drawn | NephiError]):
         count = self.settings.objective.landmarks and self.settings.objective.landmark_points
         if count:
             points = list(self._landmarks(pair, sides, count, generator))
-        beyond = float(self.settings.frame.outside_mask == "bright")
+        beyond = float(self.settings.input.outside_mask == "bright")
         first, second = (View(s.values, s.mask, p, beyond) for s, p in zip(sides, points, strict=True))
         return first, second
 
@@ -115,7 +115,7 @@ class Places(Sampler[list[Place]]):
     """The places of one process: of each step from `first` on, `accumulate` batches one after the other."""
 
     def __init__(self, settings: TrainSettings, first: int, process: int, processes: int) -> None:
-        self.loop = settings.train
+        self.loop = settings.optimization
         self.first = first
         self.process = process
         self.processes = processes
@@ -130,7 +130,7 @@ class Places(Sampler[list[Place]]):
 
 def loader(pairs: TrainingPairs, places: Places) -> DataLoader[PlacedBatch | NephiError]:
     """Return what reads batch after batch, in worker processes if there are any."""
-    loop = pairs.settings.train
+    loop = pairs.settings.optimization
     return DataLoader(
         pairs,  # type: ignore[arg-type] # what comes out is made by `collate_fn`
         batch_sampler=places,

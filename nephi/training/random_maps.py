@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nephi.geometry import Grid
-from nephi.training.settings import AugmentSettings, WarpSettings
+from nephi.training.settings import AugmentationSettings, WarpSettings
 from nephi.transforms import DisplacementField
 
 
@@ -42,7 +42,7 @@ def joined(own: RandomMap, shared: RandomMap, turned: Tensor) -> RandomMap:
     return RandomMap(shared.matrix @ own.matrix @ turned, shift, own.bumps + shared.bumps)
 
 
-def random_turn(dimension: int, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
+def random_turn(dimension: int, settings: AugmentationSettings, generator: torch.Generator) -> Tensor:
     """Return a matrix that exchanges axes and turns them over."""
     order = torch.randperm(dimension, generator=generator)
     signs = torch.randint(2, (dimension,), generator=generator) * 2 - 1

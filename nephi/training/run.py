@@ -11,12 +11,20 @@ from nephi.datasets import DatasetIndex
 from nephi.errors import NephiError, UsageError
 from nephi.geometry import gradients_recorded
 from nephi.io import write_text
-from nephi.models import StoredModel, System, build_system, input_grid, model_tensors
+from nephi.models import RegistrationModel, StoredModel, build_model, input_grid, model_tensors
 from nephi.optimize import ProgressCallback, ignore_progress
 from nephi.runtime import cpu_threads, versions
 from nephi.training.cache import ModelInputCache
 from nephi.training.checkpoint import Counters, SavedState, read_state, restore
-from nephi.training.checks import check_identity, check_landmark_files, check_model, checked_index, identity, with_pairs
+from nephi.training.checks import (
+    check_augmentation,
+    check_identity,
+    check_landmark_files,
+    check_model,
+    checked_index,
+    run_identity,
+    with_training_pairs,
+)
 from nephi.training.fabric import make_fabric, require_extra
 from nephi.training.folder import RunFolder
 from nephi.training.interruption import interruption
@@ -25,11 +33,14 @@ from nephi.training.loop import Training
 from nephi.training.pairs import TrainingPairs
 from nephi.training.seeding import generator_of
 from nephi.training.settings import TrainSettings
-from nephi.training.settings_file import lasting_table, train_settings_toml
+from nephi.training.settings_file import result_settings, train_settings_toml
 from nephi.training.step import Stepper
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+
+RECORDED = ("augmentation", "optimization")  # tables of the settings that a model file keeps beside its own
 
 
 @dataclass(frozen=True)
@@ -84,21 +95,24 @@ def train(
     if model is not None:
         check_model(settings, model)
     index = checked_index(settings)
-    settings = with_pairs(settings, index)
+    settings = with_training_pairs(settings, index)
     check_landmark_files(settings, index)
-    system = _system(settings, model)  # before anything is written: settings that cannot be built are found here
-    fabric = make_fabric(settings.train, device, devices)
+    trained = _initial_model(settings, model)  # before anything is written: settings may be impossible to build
+    check_augmentation(settings, trained)
+    fabric = make_fabric(settings.optimization, device, devices)
     fabric.launch()
     folder = RunFolder(Path(output))
-    with cpu_threads(settings.train.threads):
-        run = identity(settings, index, model, fabric.world_size)
+    with cpu_threads(settings.optimization.threads):
+        run = run_identity(settings, index, model, fabric.world_size)
         saved = _begun(fabric, folder, settings, run, resume=resume, overwrite=overwrite)
-        training = _assembled(fabric, settings, folder, index, system, run, saved)
-        if training.counters.step < settings.train.steps:
+        training = _assembled(fabric, settings, folder, index, trained, run, saved)
+        if training.counters.step < settings.optimization.steps:
             _go(training, progress)
     counters = training.counters
     best = None if counters.best is None else folder.best
-    return TrainingResult(folder.path, counters.step, settings.train.steps, folder.last, best, counters.best_step)
+    return TrainingResult(
+        folder.path, counters.step, settings.optimization.steps, folder.last, best, counters.best_step
+    )
 
 
 def _begun(
@@ -125,38 +139,38 @@ def _assembled(
     settings: TrainSettings,
     folder: RunFolder,
     index: DatasetIndex,
-    system: System,
+    model: RegistrationModel[Any],
     run: dict[str, Any],
     saved: SavedState | None,
 ) -> Training:
-    stepper = Stepper(fabric, system, settings.objective, settings.train)
+    stepper = Stepper(fabric, model, settings.objective, settings.optimization)
     counters = Counters()
     if saved is not None:
-        restore(saved, system, stepper.optimizer)
+        restore(saved, model, stepper.optimizer)
         fabric.strategy.precision.load_state_dict(saved.scaler)
         counters = saved.counters
     # Each worker keeps images of its own; without any, the training process does.
-    room = settings.train.cache * 1e6 / (settings.train.workers + 1)
-    pairs = TrainingPairs(index, settings, ModelInputCache(index, settings.frame, room))
+    room = settings.optimization.cache * 1e6 / (settings.optimization.workers + 1)
+    pairs = TrainingPairs(index, settings, ModelInputCache(index, settings.input, room))
     about = {
         "versions": versions(),
         "data": index.name,
-        "settings": {name: table for name, table in lasting_table(settings).items() if name in ("augment", "train")},
+        "settings": {name: table for name, table in result_settings(settings).items() if name in RECORDED},
         "processes": fabric.world_size,
         "start": run["start"],
     }
     return Training(fabric, settings, folder, index, stepper, pairs, counters, run, about)
 
 
-def _system(settings: TrainSettings, model: StoredModel | None) -> System:
-    generator = generator_of("weights", settings.train.seed)
-    system = build_system(settings.model, input_grid(settings.frame), generator)
-    if model is not None:
-        known = model_tensors(model.system)
-        if settings.model.system == "auto-decoder":  # whose values are of other pairs
-            known = {name: tensor for name, tensor in known.items() if ".encoder." not in name}
-        system.load_state_dict(known, strict=False)  # without what is predicted
-    return system.train()
+def _initial_model(settings: TrainSettings, start: StoredModel | None) -> RegistrationModel[Any]:
+    """Build the model, with random weights or those of the model to fine-tune."""
+    generator = generator_of("weights", settings.optimization.seed)
+    model = build_model(settings.model, input_grid(settings.input), generator)
+    if start is not None:
+        of_pairs = start.model.pair_parameters()  # of the pairs of another data set
+        tensors = {name: tensor for name, tensor in model_tensors(start.model).items() if name not in of_pairs}
+        model.load_state_dict(tensors, strict=False)  # the rest is predicted, or belongs to single pairs
+    return model.train()
 
 
 def _go(training: Training, progress: ProgressCallback) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from nephi.training.settings import LoopSettings
+from nephi.training.settings import OptimizationSettings
 
 
-def learning_rate(step: int, settings: LoopSettings) -> float:
+def learning_rate(step: int, settings: OptimizationSettings) -> float:
     """Return the step size of a step, counted from 0: it warms up linearly, then falls along a cosine if `decay`."""
     warm = round(settings.warmup * settings.steps)
     if step < warm:

@@ -1,4 +1,4 @@
-"""The settings of a training: frozen dataclasses, the same tables and names in TOML."""
+"""The settings of a training: frozen dataclasses, with the tables and names of the TOML file."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from nephi.errors import UsageError
-from nephi.models import InputSettings, ModelSettings
+from nephi.models import InputSettings, ModelSettings, NephiModel, NephiSettings
 from nephi.settings import TrainingObjectiveSettings
 
 PRECISIONS = ("32", "bf16-mixed", "16-mixed")
-STEEPEST = 0.15  # standard deviation of a random displacement, as a share of the distance of its nodes
+STEEPEST = 0.15  # standard deviation of a random displacement, relative to the distance of its nodes
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Where the images are: `index` is the path of a data set's index, or of the folder that holds it."""
+    """The images: `index` is the path of a data set's index, or of the folder that holds it."""
 
     index: str = ""
 
 
 @dataclass(frozen=True)
 class WarpSettings:
-    """A random map of the points of an image; 0 leaves them where they are.
+    """A random map of an image's points; 0 leaves them where they are.
 
-    rotation, scale, shear, shift: an affine map, each number uniform up to these, both ways; degrees, natural
-        logarithm, slope, mm.
-    elastic: standard deviation in mm of a displacement at nodes `elastic_spacing` mm apart and linear between them.
+    rotation, scale, shear, shift: an affine map, each number uniform between minus and plus this value; degrees,
+        natural logarithm, slope, mm.
+    elastic: standard deviation in mm of a displacement at nodes `elastic_spacing` mm apart, linear between them.
     """
 
-    table: ClassVar[str] = "augment.both"
+    table: ClassVar[str] = "augmentation.both"
 
     rotation: float = 0.0
     scale: float = 0.0
@@ -40,8 +40,8 @@ class WarpSettings:
     elastic_spacing: float = 60.0
 
     def __post_init__(self) -> None:
-        self._check_finite("rotation", "scale", "shear", "shift", "elastic")
-        self._check_below_one("shear")
+        self._require_finite("rotation", "scale", "shear", "shift", "elastic")
+        self._require_below_one("shear")
         if not 0 < self.elastic_spacing < math.inf or self.steepness > STEEPEST:
             raise UsageError(
                 f"{self.table}.elastic: expected at most {STEEPEST} of elastic_spacing, beyond which images fold, got "
@@ -50,37 +50,38 @@ class WarpSettings:
 
     @property
     def steepness(self) -> float:
-        """Displacements of nodes, as a share of their distance."""
+        """Standard deviation of the nodes' displacements, relative to their distance."""
         return self.elastic / self.elastic_spacing
 
-    def _check_finite(self, *names: str) -> None:
+    def _require_finite(self, *names: str) -> None:
         for name in names:
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"{self.table}.{name}: expected 0 or more, got {getattr(self, name)}")
 
-    def _check_below_one(self, name: str) -> None:
+    def _require_below_one(self, name: str) -> None:
         if getattr(self, name) >= 1:
             raise UsageError(f"{self.table}.{name}: expected a number below 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
-class AugmentSettings(WarpSettings):
-    """How far training images are changed at random; 0 and false leave them as they are.
+class AugmentationSettings(WarpSettings):
+    """Random changes of the training images; 0 and false leave them unchanged.
 
-    Each image goes through a map of its own, which makes other motion; the images of a pair share a second one, told in
-    the same words in the table `both`, which makes other anatomy. The displacements of the two add up.
+    Each image is warped by a map of its own, which simulates other motion. Both images of a pair are also warped by a
+    shared map, with the same settings in the table `both`, which simulates other anatomy. The displacements of the two
+    add up.
 
-    rotation, scale, shear, shift: the affine map of either image's own, each number uniform up to these, both ways;
-        degrees, natural logarithm, slope, mm.
-    elastic: standard deviation in mm of a displacement of either image's own, at nodes `elastic_spacing` mm apart and
+    rotation, scale, shear, shift: the affine part of an image's own map, each number uniform between minus and plus
+        this value; degrees, natural logarithm, slope, mm.
+    elastic: standard deviation in mm of a displacement of an image's own, at nodes `elastic_spacing` mm apart and
         linear between them.
-    flip, permute: turn axes over, and exchange them, of both images of a pair alike.
-    gamma, contrast, brightness: `c * v ** g + b` of either image's own, in intensities from 0 to 1: the natural
-        logarithm of g is uniform up to gamma, c up to contrast away from 1, b up to brightness away from 0.
-    noise: Gaussian noise of a standard deviation up to this, in intensities from 0 to 1.
+    flip, permute: mirror axes, and exchange axes, of both images of a pair alike.
+    gamma, contrast, brightness: `c * v ** g + b` of each image, in intensities from 0 to 1: the natural logarithm of g
+        is uniform up to gamma, c up to contrast away from 1, b up to brightness away from 0.
+    noise: Gaussian noise of a standard deviation up to this value, in intensities from 0 to 1.
     """
 
-    table: ClassVar[str] = "augment"
+    table: ClassVar[str] = "augmentation"
 
     flip: bool = False
     permute: bool = False
@@ -92,34 +93,40 @@ class AugmentSettings(WarpSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_finite("gamma", "contrast", "brightness", "noise")
-        self._check_below_one("contrast")
+        self._require_finite("gamma", "contrast", "brightness", "noise")
+        self._require_below_one("contrast")
         if math.hypot(self.steepness, self.both.steepness) > STEEPEST:
             raise UsageError(
-                "augment.elastic: expected shares of elastic_spacing, here and in augment.both, whose squares add up "
-                f"to at most {STEEPEST} squared, beyond which images fold; got {self.steepness:g} and "
-                f"{self.both.steepness:g}"
+                f"{self.table}.elastic: expected fractions of elastic_spacing, of this table and of {self.both.table}, "
+                f"whose squares add up to at most {STEEPEST} squared, beyond which images fold; got "
+                f"{self.steepness:g} and {self.both.steepness:g}"
             )
+
+    def moving_parts(self) -> list[str]:
+        """Return the names of the settings that move an image's points."""
+        warps = ("rotation", "scale", "shear", "shift", "elastic")
+        names = [name for name in ("flip", "permute", *warps) if getattr(self, name)]
+        return names + [f"both.{name}" for name in warps if getattr(self.both, name)]
 
 
 @dataclass(frozen=True)
-class LoopSettings:
+class OptimizationSettings:
     """How the weights are trained: `steps` steps of Adam (Kingma and Ba, 2015).
 
-    seed: of the first weights, and of everything that is drawn: for each pair a function of seed, step and its place in
-        the step, so that it does not matter how a step is shared out.
+    seed: of the initial weights and of all random numbers: for each pair a function of seed, step and its position in
+        the step, so that results do not depend on how a step is distributed.
     batch: pairs that one process holds at a time.
-    accumulate: so many batches, in each process, make one step.
-    rate: step size, reached after a `warmup` share of the steps and lowered to 0 along a cosine if `decay`.
+    accumulate: number of batches, in each process, of one step.
+    rate: step size, reached after a `warmup` fraction of the steps and lowered to 0 along a cosine if `decay`.
     clip: largest norm of the gradient, 0 for any.
     precision: `32`, or `bf16-mixed` and (on a GPU) `16-mixed`.
     threads: CPU threads of each process, 0 for all.
     workers: further processes that read and augment images, for each process.
-    cache: MB of memory for images as the network sees them, of all workers together.
+    cache: MB of memory for model inputs, of all workers together.
     log_interval, validation_interval, checkpoint_interval: steps between rows of the log, between validations, between
-        states to resume from.
-    validation_pairs: at most so many of the split `val`, spread over it.
-    pictures: of how many of these pictures are drawn.
+        checkpoints to resume from.
+    validation_pairs: largest number of pairs of the split `val` that are validated, evenly spaced.
+    pictures: number of these pairs that are drawn.
     """
 
     seed: int = 0
@@ -141,28 +148,31 @@ class LoopSettings:
     pictures: int = 2
 
     def __post_init__(self) -> None:
-        ones = ("steps", "batch", "accumulate", "log_interval", "validation_interval", "checkpoint_interval")
-        for name in (*ones, "validation_pairs"):
+        counts = ("steps", "batch", "accumulate", "log_interval", "validation_interval", "checkpoint_interval")
+        for name in (*counts, "validation_pairs"):
             if getattr(self, name) < 1:
-                raise UsageError(f"train.{name}: expected 1 or more, got {getattr(self, name)}")
+                raise UsageError(f"optimization.{name}: expected 1 or more, got {getattr(self, name)}")
         for name in ("seed", "threads", "workers", "cache", "pictures", "clip"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise UsageError(f"train.{name}: expected 0 or more, got {getattr(self, name)}")
+                raise UsageError(f"optimization.{name}: expected 0 or more, got {getattr(self, name)}")
         if not 0 < self.rate < math.inf:
-            raise UsageError(f"train.rate: expected more than 0, got {self.rate}")
+            raise UsageError(f"optimization.rate: expected more than 0, got {self.rate}")
         if not 0 <= self.warmup <= 1:
-            raise UsageError(f"train.warmup: expected a share of the steps from 0 to 1, got {self.warmup}")
+            raise UsageError(f"optimization.warmup: expected a fraction of the steps from 0 to 1, got {self.warmup}")
         if self.precision not in PRECISIONS:
-            raise UsageError(f"train.precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+            raise UsageError(f"optimization.precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Everything a training is told; the same tables and names as in a TOML file."""
+    """All settings of a training; tables and names are those of the TOML file.
+
+    `model` are the settings of one of `nephi.models.MODELS`, NePhi's unless others are given.
+    """
 
     data: DataSettings = DataSettings()
-    frame: InputSettings = InputSettings()  # noqa: RUF009 (frozen: cannot be shared by mistake)
-    model: ModelSettings = ModelSettings()  # noqa: RUF009
-    objective: TrainingObjectiveSettings = TrainingObjectiveSettings()  # noqa: RUF009
-    augment: AugmentSettings = AugmentSettings()
-    train: LoopSettings = LoopSettings()
+    input: InputSettings = InputSettings()  # noqa: RUF009 (frozen: cannot be shared by mistake)
+    model: ModelSettings = NephiSettings()  # noqa: RUF009
+    objective: TrainingObjectiveSettings = NephiModel.default_objective
+    augmentation: AugmentationSettings = AugmentationSettings()
+    optimization: OptimizationSettings = OptimizationSettings()

@@ -1,7 +1,8 @@
-"""Training settings from and to TOML, and where two of them differ."""
+"""Training settings from and to TOML, and comparisons of two of them."""
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,80 +10,110 @@ from typing import Any
 
 from nephi.documents import is_unicode
 from nephi.errors import UsageError
-from nephi.models import StoredModel
+from nephi.models import MODELS, ModelSettings, StoredModel, model_settings, model_table
 from nephi.settings import merged_tables, plain_table, require_current_names, toml_table
 from nephi.tables import from_table
 from nephi.training.settings import TrainSettings
 
-# What may be another when a run is resumed: it changes where and how fast, not what is computed.
-FREE = {"data": ("index",), "train": ("threads", "workers", "cache")}
-
-
+# Settings that may differ when a run is resumed: they change where and how fast it is computed, not what.
+FREE = {"data": ("index",), "optimization": ("threads", "workers", "cache")}
 RENAMED = {
+    "frame": "input",
+    "augment": "augmentation",
+    "train": "optimization",
+    "model.system": "model.kind",
+    "model.thinning": "model.downsampling",
+    "model.unet": "model.filters",
     "objective.contrast": "objective.variance_floor",
     "objective.regular_points": "objective.background_points",
 }
-"""Earlier names of a training's settings, dotted, and those that replace them."""
+"""Earlier names of tables and keys, dotted, and those that replace them."""
 
 
 def read_train_settings(path: str | Path, model: StoredModel | None = None) -> TrainSettings:
-    """Read the settings of a training from a TOML file; what it does not name keeps its default.
+    """Read the settings of a training from a TOML file; those it does not name keep their defaults.
 
-    With a `model` to go on from, its frame, architecture and objective stand in for the defaults. The path of the index
-    is relative to the file. Raises `UsageError` naming the file for a missing or malformed one, an unknown key, a value
-    of the wrong type.
+    The defaults of `[objective]` are those of the chosen model. With a `model` to fine-tune, its input, architecture
+    and objective replace the defaults. The path of the index is relative to the file. Raises `UsageError` naming the
+    file for a missing or malformed one, an unknown key, the name of a key of an earlier version, a value of the wrong
+    type.
     """
     table = toml_table(path)
     require_current_names(table, RENAMED, str(path))
-    if model is not None:
-        own = asdict(model.settings) | {"pairs": 0}  # an auto-decoder's are those of its data set
-        known = {"frame": asdict(model.frame), "model": own, "objective": asdict(model.objective)}
-        table = merged_tables(plain_table(known), table)
     try:
-        settings = from_table(TrainSettings, table)
+        settings = train_settings(table, model)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
     if not settings.data.index:
-        raise UsageError(f"{path}: data.index: expected the path of a data set's index, found nothing")
+        raise UsageError(f"{path}: data.index: expected the path of a data set's index, got none")
     if "\0" in settings.data.index:
-        raise UsageError(f"{path}: data.index: expected a path, found one with a null character")
+        raise UsageError(f"{path}: data.index: expected a path, got one with a null character")
     index = (Path(path).parent / settings.data.index).resolve()
     if not is_unicode(str(index)):
         raise UsageError(f"{path}: data.index: expected a path in UTF-8, which config.toml can hold; rename its folder")
     return replace(settings, data=replace(settings.data, index=str(index)))
 
 
+def train_settings(table: Mapping[str, Any], model: StoredModel | None = None) -> TrainSettings:
+    """Return the settings in the tables of a TOML file; arguments and errors as `read_train_settings`."""
+    if model is not None:
+        table = merged_tables(_tables_of(model, table.get("model", {})), table)
+    hints = typing.get_type_hints(TrainSettings)
+    unknown = sorted(table.keys() - hints.keys())
+    if unknown:
+        raise UsageError(f"unknown table {unknown[0][:80]}; known are {', '.join(hints)}")
+    architecture = model_settings(table.get("model", {}))
+    defaults = plain_table(asdict(MODELS[architecture.kind].default_objective))
+    objective = table.get("objective", {})
+    tables = {**table, "objective": {**defaults, **objective} if isinstance(objective, Mapping) else objective}
+    parts = {name: from_table(hints[name], tables.get(name, {}), f"{name}.") for name in hints if name != "model"}
+    return TrainSettings(model=architecture, **parts)
+
+
 def train_settings_toml(settings: TrainSettings) -> str:
-    """Return the settings as TOML text that `read_train_settings` reads back."""
+    """Return the settings as TOML text that `read_train_settings` reads."""
     import tomli_w
 
-    return tomli_w.dumps(plain_table(asdict(settings)))
+    return tomli_w.dumps(train_settings_table(settings))
 
 
-def lasting_table(settings: TrainSettings) -> dict[str, Any]:
+def train_settings_table(settings: TrainSettings) -> dict[str, Any]:
+    """Return the settings as the plain tables that `train_settings` reads."""
+    return {**plain_table(asdict(settings)), "model": model_table(settings.model)}
+
+
+def result_settings(settings: TrainSettings) -> dict[str, Any]:
     """Return, as plain tables, the settings that a result depends on."""
-    tables: dict[str, Any] = plain_table(asdict(settings))
     return {
         table: {name: value for name, value in values.items() if name not in FREE.get(table, ())}
-        for table, values in tables.items()
+        for table, values in train_settings_table(settings).items()
     }
 
 
 def difference(one: Mapping[str, Any], other: Mapping[str, Any], path: str = "") -> str | None:
-    """Return the name of the first setting in which two tables differ, dotted; None where they agree."""
+    """Return the dotted name of the first setting in which two tables differ; None where they agree."""
     for name in [*one, *(name for name in other if name not in one)]:
         a, b = one.get(name), other.get(name)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
-            if (found := difference(a, b, f"{path}{name}.")) is not None:
-                return found
+            if (nested := difference(a, b, f"{path}{name}.")) is not None:
+                return nested
         elif a != b or (name in one) != (name in other):
             return f"{path}{name}"
     return None
 
 
 def value_at(table: Mapping[str, Any], name: str) -> Any:
-    """Return the value of a dotted name; None where there is none."""
-    found: Any = table
+    """Return the value at a dotted name; None where there is none."""
+    value: Any = table
     for part in name.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _tables_of(model: StoredModel, table: Any) -> dict[str, Any]:
+    """Return the tables of a model to fine-tune; without those of its architecture if `table` chooses another one."""
+    settings: ModelSettings = model.settings.with_pairs(0)  # the pairs are those of the new data set
+    kind = table.get("kind", settings.kind) if isinstance(table, Mapping) else settings.kind
+    architecture = model_table(settings) if kind == settings.kind else {}
+    known = {"input": asdict(model.input), "model": architecture, "objective": asdict(model.objective)}
+    return plain_table(known)

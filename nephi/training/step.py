@@ -4,49 +4,53 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
 from nephi.errors import DataError, NephiError
-from nephi.models import System
+from nephi.models import RegistrationModel
 from nephi.settings import TrainingObjectiveSettings
 from nephi.training.distributed import raise_together
 from nephi.training.pairs import Place, PlacedBatch, TrainingPairs
 from nephi.training.schedule import learning_rate
-from nephi.training.settings import LoopSettings
+from nephi.training.settings import OptimizationSettings
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
 class Terms(nn.Module):
-    """The terms of a system's loss as a module's output: what data-parallel training asks for."""
+    """The terms of a model's loss as the output of a module, the form that data-parallel training needs."""
 
-    def __init__(self, system: System, objective: TrainingObjectiveSettings) -> None:
+    def __init__(self, model: RegistrationModel[Any], objective: TrainingObjectiveSettings) -> None:
         super().__init__()
-        self.system = system
+        self.model = model
         self.objective = objective
 
     def forward(self, batch: PlacedBatch) -> dict[str, Tensor]:
         """Return the weighted terms, means over the pairs."""
-        return self.system.terms(batch.pairs, self.objective, batch.generators())
+        return self.model.terms(batch.pairs, self.objective, batch.generators())
 
 
 class Stepper:
-    """Takes steps of Adam on a system; in several processes at once, each with its own pairs."""
+    """Steps of Adam on a model, in several processes at once, each with its own pairs."""
 
     def __init__(
-        self, fabric: Fabric, system: System, objective: TrainingObjectiveSettings, loop: LoopSettings
+        self,
+        fabric: Fabric,
+        model: RegistrationModel[Any],
+        objective: TrainingObjectiveSettings,
+        loop: OptimizationSettings,
     ) -> None:
         self.fabric = fabric
         self.loop = loop
-        self.system = system
-        trained = [parameter for parameter in system.parameters() if parameter.requires_grad]
+        self.model = model
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = Adam(trained, lr=loop.rate)
-        self._terms, self._adam = fabric.setup(Terms(system, objective), self.optimizer)
+        self._terms, self._adam = fabric.setup(Terms(model, objective), self.optimizer)
 
     def step(self, number: int, batches: Iterator[PlacedBatch | NephiError], pairs: TrainingPairs) -> dict[str, float]:
         """Take the step of that number and return its row of the log: rate, loss, its terms, norm of the gradient.
@@ -98,5 +102,5 @@ class Stepper:
         names = ", ".join(f"{pair.fixed}--{pair.moving}" for pair in map(pairs.drawn, places))
         raise DataError(
             f"step {number + 1}: expected a finite {what}, found {row[what]:g}, with the pairs {names}; the last "
-            "checkpoint is kept; look at these images, or lower train.rate"
+            "checkpoint is kept; look at these images, or lower optimization.rate"
         )

@@ -13,7 +13,7 @@ from nephi.images import resample
 from nephi.io import read_image, read_point_pairs
 from nephi.losses import ncc
 from nephi.metrics import FoldingStatistics, StreamingInverseError, dice, landmark_errors
-from nephi.models import System, input_grid, world_transform
+from nephi.models import PairNetwork, input_grid, world_transform
 from nephi.training.cache import ModelInputCache
 from nephi.transforms import MapPair, Maps
 
@@ -59,7 +59,9 @@ def chosen_pairs(index: DatasetIndex, most: int) -> list[DatasetPair]:
 
 
 @torch.no_grad()
-def validate_pair(model: System, pair: DatasetPair, inputs: ModelInputCache, device: torch.device) -> ValidatedPair:
+def validate_pair(
+    model: PairNetwork, pair: DatasetPair, inputs: ModelInputCache, device: torch.device
+) -> ValidatedPair:
     """Measure the transform that `model` predicts for a pair.
 
     dice: mean over the labels that both images hold, on the grid of the model's box, by nearest neighbour;

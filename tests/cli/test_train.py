@@ -11,9 +11,9 @@ import nephi
 from nephi.models import (
     EncoderSettings,
     InputSettings,
-    ModelSettings,
+    NephiSettings,
     StoredModel,
-    build_system,
+    build_model,
     input_grid,
     write_model,
 )
@@ -21,7 +21,7 @@ from nephi.settings import TrainingObjectiveSettings
 
 from .conftest import Call
 
-ONE_STEP = '[data]\nindex = "data"\n[train]\nsteps = 1\nworkers = 0\nthreads = 1\n'
+ONE_STEP = '[data]\nindex = "data"\n[optimization]\nsteps = 1\nworkers = 0\nthreads = 1\n'
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def folder(tmp_path: Path) -> Path:
         nephi.datasets.DatasetIndex("noise", 2, images, {"train": split}), tmp_path / "data"
     )
     (tmp_path / "c.toml").write_text(ONE_STEP)
-    settings, frame = ModelSettings(encoder=EncoderSettings((4,))), InputSettings((16, 16), (1.0, 1.0))
-    system = build_system(settings, input_grid(frame), torch.Generator().manual_seed(0))
-    write_model(StoredModel(settings, frame, TrainingObjectiveSettings(points=50), system), tmp_path / "m.safetensors")
+    settings, box = NephiSettings(encoder=EncoderSettings((4,))), InputSettings((16, 16), (1.0, 1.0))
+    model = build_model(settings, input_grid(box), torch.Generator().manual_seed(0))
+    write_model(StoredModel(model, box, TrainingObjectiveSettings(points=50)), tmp_path / "m.safetensors")
     return tmp_path
 
 
@@ -58,10 +58,10 @@ def test_finetune_trains_from_a_model(folder: Path, succeed: Call) -> None:
 @pytest.mark.parametrize(
     ("config", "code", "said"),
     [
-        ("[train]\nstep = 1\n", 2, "c.toml: unknown setting train.step; known are"),
+        ("[optimization]\nstep = 1\n", 2, "c.toml: unknown setting optimization.step; known are"),
         ("", 2, "c.toml: data.index: expected the path of a data set's index"),
         (ONE_STEP.replace('"data"', '"nowhere"'), 3, "nowhere: no such file; expected a data set's index"),
-        (ONE_STEP + "[frame]\nspacing = [2.0, 2.0]\n", 2, "frame.spacing: the model has (1.0, 1.0), the configuration"),
+        (ONE_STEP + "[input]\nspacing = [2.0, 2.0]\n", 2, "input.spacing: the model has [1.0, 1.0], the configuration"),
     ],
 )
 def test_what_is_wrong_is_one_line(folder: Path, call: Call, config: str, code: int, said: str) -> None:

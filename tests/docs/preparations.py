@@ -137,15 +137,15 @@ def model(folder: Path) -> None:
     from nephi.fields import FieldSettings
 
     lung_ct(folder)
-    settings = models.ModelSettings(
+    settings = models.NephiSettings(
         field=FieldSettings(spacings=(96.0, 48.0)), encoder=models.EncoderSettings((4, 8, 8), pooled=2, features=8)
     )
-    frame = models.InputSettings((32, 24, 28), (12.0, 12.0, 12.0), (-1000.0, 200.0), mask="lungs", centre="mask")
+    box = models.InputSettings((32, 24, 28), (12.0, 12.0, 12.0), (-1000.0, 200.0), mask="lungs", centre="mask")
     generator = torch.Generator().manual_seed(0)
-    system = models.build_system(settings, models.input_grid(frame), generator)
+    lungs = models.build_model(settings, models.input_grid(box), generator)
     with torch.no_grad():
-        for name, parameter in system.named_parameters():
+        for name, parameter in lungs.named_parameters():
             if "decoder.last" in name:
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    stored = nephi.models.StoredModel(settings, frame, nephi.settings.TrainingObjectiveSettings(), system)
+    stored = nephi.models.StoredModel(lungs, box, nephi.settings.TrainingObjectiveSettings())
     nephi.models.write_model(stored, folder / "lungs.safetensors")

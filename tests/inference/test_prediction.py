@@ -19,9 +19,9 @@ from nephi.models import model_bytes, read_model, to_model_input, world_transfor
 from nephi.objective import fused_objective
 from nephi.settings import preset
 
-from ..models.predictions import SYSTEMS, grid_around, model, pair, picture
+from ..models.predictions import ARCHITECTURES, grid_around, model, pair, picture
 
-FIELDS = [name for name in SYSTEMS if name != "unet"]
+FIELDS = [name for name in ARCHITECTURES if name != "unet"]
 
 
 def probes(grid: Grid, count: int = 200) -> Tensor:
@@ -29,14 +29,14 @@ def probes(grid: Grid, count: int = 200) -> Tensor:
     return grid.voxel_to_world_points(shares * (torch.tensor(grid.shape) - 1))
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_prediction_is_the_networks_between_the_centres(name: str, dimension: int) -> None:
     stored, (fixed, moving) = model(name, dimension), pair(dimension)
     result = predict(fixed, moving, model=stored, device="cpu")
     assert result.history == [] and set(result.usage.stages) == {"prepare", "predict"}
-    inputs = [to_model_input(image, None, stored.frame) for image in (fixed, moving)]
+    inputs = [to_model_input(image, None, stored.input) for image in (fixed, moving)]
     points = probes(fixed.grid)
-    phi, inverse, _ = stored.system(*(each.values[None] for each in inputs))
+    phi, inverse, _ = stored.model(*(each.values[None] for each in inputs))
     centres = [each.to_world[:-1, -1] for each in inputs]
     expected = phi((points - centres[0])[None].float())[0].double() + centres[1]
     # Tables are stored in half precision.
@@ -52,7 +52,7 @@ def test_the_prediction_is_the_networks_between_the_centres(name: str, dimension
         torch.testing.assert_close(back(there), expected, rtol=0, atol=3e-3)
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_file_holds_the_prediction(name: str, tmp_path: Path) -> None:
     stored, (fixed, moving) = model(name, 2), pair(2)
     result = predict(fixed, moving, model=stored, device="cpu")
@@ -61,7 +61,9 @@ def test_a_file_holds_the_prediction(name: str, tmp_path: Path) -> None:
     points = probes(fixed.grid)
     assert torch.equal(back.transform(points), result.transform(points))
     assert torch.equal(back.inverse(points), result.inverse(points))
-    assert len(back.steps) == len(SYSTEMS[name].thinning) and nephi_bytes(back) == nephi_bytes(result.stored)
+    assert len(back.steps) == len(getattr(ARCHITECTURES[name], "downsampling", (1,))) and nephi_bytes(
+        back
+    ) == nephi_bytes(result.stored)
     assert isinstance(back.steps[0], DisplacementStep) == (name == "unet")
     assert report["model"] == back.about["model"] and len(report["model"]) == 16
     assert report["refinement"] == {"steps": 0, "parameters": "all"}
@@ -142,7 +144,7 @@ def test_masks_bring_their_centres_together(dimension: int) -> None:
         predict(fixed, moving, model=stored, device="cpu")
     result = predict(fixed, moving, model=stored, fixed_mask=masks[0], moving_mask=masks[1], device="cpu")
     centres = [
-        to_model_input(i, m, stored.frame).to_world[:-1, -1] for i, m in zip((fixed, moving), masks, strict=True)
+        to_model_input(i, m, stored.input).to_world[:-1, -1] for i, m in zip((fixed, moving), masks, strict=True)
     ]
     torch.testing.assert_close(result.stored.affine.matrix[:-1, -1], centres[1] - centres[0])
     assert float((centres[1] - moving.grid.centre_world()).mean()) == pytest.approx(6.0, abs=1.0)
@@ -159,7 +161,7 @@ def test_masks_may_lie_on_grids_of_their_own(dimension: int) -> None:
         masks.append(Image(inside.to(torch.uint8), grid, name="mask"))
     result = predict(fixed, moving, model=stored, fixed_mask=masks[0], moving_mask=masks[1], device="cpu")
     centres = [
-        to_model_input(i, m, stored.frame).to_world[:-1, -1] for i, m in zip((fixed, moving), masks, strict=True)
+        to_model_input(i, m, stored.input).to_world[:-1, -1] for i, m in zip((fixed, moving), masks, strict=True)
     ]
     torch.testing.assert_close(result.stored.affine.matrix[:-1, -1], centres[1] - centres[0])
     fitted = result.pair.fixed_mask
@@ -223,13 +225,13 @@ def test_other_predictions_are_refined_as_one_field(name: str, extent: str) -> N
     assert model_bytes(stored) == weights
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_field_of_view_is_scaled_to_the_box(name: str, dimension: int) -> None:
     """Images of any extent: phi(x) = T_moving(phi_box(T_fixed^-1 x)), and its inverse, in files as well."""
     stored, (fixed, moving) = model(name, dimension, extent="image"), pair(dimension)
     result = predict(fixed, moving, model=stored, device="cpu")
-    inputs = [to_model_input(image, None, stored.frame) for image in (fixed, moving)]
-    maps = stored.system(*(each.values[None] for each in inputs))
+    inputs = [to_model_input(image, None, stored.input) for image in (fixed, moving)]
+    maps = stored.model(*(each.values[None] for each in inputs))
     points = probes(fixed.grid)
     expected = world_transform(lambda x: maps.forward(x[None])[0].detach(), *inputs)(points)
     torch.testing.assert_close(result.transform(points), expected, rtol=0, atol=3e-3)
@@ -311,7 +313,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
         read_model(tmp_path / "image.nii.gz")
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_plan_is_what_happens(name: str) -> None:
     stored, images = model(name, 2), pair(2)
     refinement = Refinement(30)
@@ -328,10 +330,10 @@ def test_the_plan_is_what_happens(name: str) -> None:
 def test_convolutions_of_a_prediction_are_those_of_training() -> None:
     """Where nothing is differentiated, another kernel computes them."""
     stored = model("dense", 3)
-    images = [torch.rand(2, 1, *stored.frame.shape, generator=torch.Generator().manual_seed(k)) for k in range(2)]
+    images = [torch.rand(2, 1, *stored.input.shape, generator=torch.Generator().manual_seed(k)) for k in range(2)]
     points = 10 * torch.rand(2, 5, 3)
-    expected = stored.system(*images).forward(points)
+    expected = stored.model(*images).forward(points)
     with torch.no_grad():
-        found = stored.system(*images).forward(points)
+        found = stored.model(*images).forward(points)
     assert expected.requires_grad and not found.requires_grad
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)

@@ -10,13 +10,14 @@ from nephi.fields import FieldSettings
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.models import (
+    AutoDecoderSettings,
     EncoderSettings,
     InputSettings,
     ModelSettings,
-    NephiSystem,
+    NephiSettings,
     StoredModel,
     UNetSettings,
-    build_system,
+    build_model,
     input_grid,
 )
 from nephi.settings import TrainingObjectiveSettings
@@ -24,28 +25,27 @@ from nephi.settings import TrainingObjectiveSettings
 DENSE = FieldSettings(spacings=(24.0, 12.0), channels=4, hidden=8, amplitude=4.0)
 CODED = replace(DENSE, encoding="coordinates", decoder="gated-sine", layers=2, global_codes=3, local_codes=4)
 ENCODER = EncoderSettings((4, 8, 8), 2, 8)
-SYSTEMS = {
-    "dense": ModelSettings(field=DENSE, encoder=ENCODER),
-    "coded": ModelSettings(field=replace(CODED, code_spacing=15.0), encoder=ENCODER),
-    "steps": ModelSettings(thinning=(2, 1), field=DENSE, encoder=replace(ENCODER, forces=True)),
-    "auto": ModelSettings("auto-decoder", pairs=2, field=DENSE),
-    "unet": ModelSettings("unet", unet=UNetSettings((4, 4, 8))),
+ARCHITECTURES: dict[str, ModelSettings] = {
+    "dense": NephiSettings(field=DENSE, encoder=ENCODER),
+    "coded": NephiSettings(field=replace(CODED, code_spacing=15.0), encoder=ENCODER),
+    "steps": NephiSettings((2, 1), DENSE, replace(ENCODER, forces=True)),
+    "auto": AutoDecoderSettings(pairs=2, field=DENSE),
+    "unet": UNetSettings((4, 4, 8)),
 }
 
 
-def model(name: str, dimension: int, **frame: object) -> StoredModel:
-    """A system with its last layers away from zero: it moves points by millimetres, and without folds."""
+def model(name: str, dimension: int, **changes: object) -> StoredModel:
+    """A model with its last layers away from zero: it moves points by millimetres, and without folds."""
     shape, spacing = (24, 20, 18)[:dimension], (3.0, 4.0, 3.5)[:dimension]
-    seen = replace(InputSettings(shape, spacing), **frame)
+    settings = replace(InputSettings(shape, spacing), **changes)
     generator = torch.Generator().manual_seed(5)
-    system = build_system(SYSTEMS[name], input_grid(seen), generator)
-    last = [p for n, p in system.named_parameters() if "decoder.last" in n or n.startswith("network.last")]
+    untrained = build_model(ARCHITECTURES[name], input_grid(settings), generator)
+    last = [p for n, p in untrained.named_parameters() if "decoder.last" in n or n.startswith("last")]
     with torch.no_grad():
         for parameter in last:
-            parameter += (0.4 if isinstance(system, NephiSystem) else 0.05) * torch.randn(
-                parameter.shape, generator=generator
-            )
-    return StoredModel(SYSTEMS[name], seen, TrainingObjectiveSettings(), system, {"seed": 5})
+            spread = 0.05 if name == "unet" else 0.4
+            parameter += spread * torch.randn(parameter.shape, generator=generator)
+    return StoredModel(untrained, settings, TrainingObjectiveSettings(), {"seed": 5})
 
 
 def scene(points: torch.Tensor) -> torch.Tensor:

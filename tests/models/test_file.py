@@ -11,12 +11,14 @@ from safetensors.torch import save
 from nephi.errors import DataError
 from nephi.fields import FieldSettings
 from nephi.models import (
+    AutoDecoderSettings,
     EncoderSettings,
     InputSettings,
     ModelSettings,
+    NephiSettings,
     StoredModel,
     UNetSettings,
-    build_system,
+    build_model,
     input_grid,
     model_bytes,
     model_tensors,
@@ -27,44 +29,44 @@ from nephi.settings import TrainingObjectiveSettings
 
 FIELD = FieldSettings(spacings=(12.0, 6.0), channels=2, hidden=8, global_codes=3, local_codes=2, code_spacing=9.0)
 ENCODER = EncoderSettings(filters=(4, 8), pooled=2, features=8)
-MODELS = {
-    "nephi": ModelSettings("nephi", (2, 1), field=FIELD, encoder=ENCODER),
-    "forces": ModelSettings("nephi", (2, 1), field=FIELD, encoder=replace(ENCODER, forces=True)),
-    "fourier": ModelSettings(field=replace(FIELD, encoding="fourier", frequencies=4), encoder=ENCODER),
-    "auto-decoder": ModelSettings("auto-decoder", pairs=5, field=FIELD),
-    "unet": ModelSettings("unet", unet=UNetSettings((4, 4))),
+ARCHITECTURES: dict[str, ModelSettings] = {
+    "nephi": NephiSettings((2, 1), FIELD, ENCODER),
+    "forces": NephiSettings((2, 1), FIELD, replace(ENCODER, forces=True)),
+    "fourier": NephiSettings(field=replace(FIELD, encoding="fourier", frequencies=4), encoder=ENCODER),
+    "auto-decoder": AutoDecoderSettings(pairs=5, field=FIELD),
+    "unet": UNetSettings((4, 4)),
 }
-FRAMES = {2: InputSettings((20, 14), (2.0, 3.0)), 3: InputSettings((12, 14, 10), (2.0, 3.0, 4.0))}
+INPUTS = {2: InputSettings((20, 14), (2.0, 3.0)), 3: InputSettings((12, 14, 10), (2.0, 3.0, 4.0))}
 
 
 def stored(name: str, dimension: int) -> StoredModel:
-    frame = FRAMES[dimension]
-    system = build_system(MODELS[name], input_grid(frame), torch.Generator().manual_seed(3))
+    settings = INPUTS[dimension]
+    model = build_model(ARCHITECTURES[name], input_grid(settings), torch.Generator().manual_seed(3))
     with torch.no_grad():
-        for parameter in system.parameters():
+        for parameter in model.parameters():
             parameter += 0.01  # away from the identity
-    return StoredModel(MODELS[name], frame, TrainingObjectiveSettings(gradicon=1.25), system, {"seed": 4})
+    return StoredModel(model, settings, TrainingObjectiveSettings(gradicon=1.25), {"seed": 4})
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_what_goes_in_comes_out(name: str, dimension: int, tmp_path: Path) -> None:
     model = stored(name, dimension)
     write_model(model, tmp_path / "m.safetensors")
     found = read_model(tmp_path / "m.safetensors")
-    assert (found.settings, found.frame, found.objective) == (model.settings, model.frame, model.objective)
-    assert found.about == {"seed": 4} and not found.system.training
-    images = [torch.rand(2, 1, *model.frame.shape) for _ in range(2)]
+    assert (found.settings, found.input, found.objective) == (model.settings, model.input, model.objective)
+    assert found.about == {"seed": 4} and not found.model.training
+    images = [torch.rand(2, 1, *model.input.shape) for _ in range(2)]
     points = 10 * torch.rand(2, 5, dimension)
-    assert torch.equal(found.system(*images).forward(points), model.system(*images).forward(points))
+    assert torch.equal(found.model(*images).forward(points), model.model(*images).forward(points))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_equal_models_are_equal_bytes(name: str) -> None:
     assert model_bytes(stored(name, 2)) == model_bytes(stored(name, 2))
 
 
 def test_what_is_predicted_is_not_stored() -> None:
-    names = model_tensors(stored("nephi", 2).system)
+    names = model_tensors(stored("nephi", 2).model)
     assert [n for n in names if "table" in n or "codes" in n] == []
     assert [n for n in names if "decoder" in n] and [n for n in names if "encoder" in n]
 
@@ -106,13 +108,15 @@ def test_a_file_that_is_cut_short(path: Path) -> None:
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"version": 2}, "model of version 2, this nephi reads 1; update nephi"),
-        ({"model": {"system": "carl"}}, "damaged model: system: expected one of nephi, auto-decoder"),
+        ({"version": 3}, "model of version 3, this nephi reads 1 and 2; update nephi"),
+        ({"model": {"kind": "carl"}}, "damaged model: model.kind: expected one of nephi, auto-decoder"),
+        ({"model": {"kind": ["nephi"]}}, "damaged model: model.kind: expected one of nephi, auto-decoder"),
+        ({"model": None}, "damaged model: model: expected a table"),
         ({"model": {"depth": 3}}, "damaged model: unknown setting model.depth"),
         ({"model": {}}, "damaged model: its tensors"),
         ({"model": {"encoder": {"filters": [10**6, 10**6]}}}, "smaller than its settings say"),
-        ({"frame": {"shape": [20, 14, 3]}}, "damaged model: frame.spacing: expected|do not fit its settings"),
-        ({"frame": None}, "damaged model: frame: expected a table"),
+        ({"input": {"shape": [20, 14, 3], "spacing": [1.0, 1.0]}}, "damaged model: input.spacing: expected"),
+        ({"input": None}, "damaged model: input: expected a table"),
         ({"about": 3}, "damaged model: TypeError"),
     ],
 )
@@ -126,7 +130,7 @@ def test_a_header_that_is_wrong(path: Path, entries: dict[str, object], message:
 def test_numbers_that_are_none(tmp_path: Path) -> None:
     model = stored("unet", 2)
     with torch.no_grad():
-        next(model.system.parameters()).fill_(torch.nan)
+        next(model.model.parameters()).fill_(torch.nan)
     write_model(model, tmp_path / "m.safetensors")
     with pytest.raises(DataError, match="holds NaN or infinite values"):
         read_model(tmp_path / "m.safetensors")

@@ -7,7 +7,7 @@ import torch
 
 from nephi.fields import FieldSettings
 from nephi.geometry import Grid
-from nephi.models import ModelSettings, PairBatch, System, build_system
+from nephi.models import AutoDecoder, AutoDecoderSettings, PairBatch
 from nephi.settings import TrainingObjectiveSettings
 
 
@@ -16,17 +16,17 @@ def generator(seed: int = 2) -> torch.Generator:
 
 
 @pytest.fixture
-def settings(field_settings: FieldSettings) -> ModelSettings:
+def settings(field_settings: FieldSettings) -> AutoDecoderSettings:
     field = replace(field_settings, encoding="dense", spacings=(20.0, 9.0))
-    return ModelSettings("auto-decoder", thinning=(2, 1), pairs=3, field=field)
+    return AutoDecoderSettings((2, 1), pairs=3, field=field)
 
 
-def trained(system: System, images: tuple[torch.Tensor, torch.Tensor], steps: int) -> list[float]:
-    optimiser = torch.optim.Adam([p for p in system.parameters() if p.requires_grad], 2e-2)
+def trained(model: AutoDecoder, images: tuple[torch.Tensor, torch.Tensor], steps: int) -> list[float]:
+    optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 2e-2)
     batch = PairBatch(*images, pair_ids=torch.arange(len(images[0])))
     generators, losses = [generator(k) for k in range(3)], []
     for _ in range(steps):
-        terms = system.terms(batch, TrainingObjectiveSettings(points=100, background_points=10, codes=0.0), generators)
+        terms = model.terms(batch, TrainingObjectiveSettings(points=100, background_points=10, codes=0.0), generators)
         loss = torch.stack(list(terms.values())).sum()
         optimiser.zero_grad()
         loss.backward()
@@ -35,7 +35,7 @@ def trained(system: System, images: tuple[torch.Tensor, torch.Tensor], steps: in
     return losses
 
 
-def test_each_pair_gets_its_own(settings: ModelSettings, grid: Grid) -> None:
+def test_each_pair_gets_its_own(settings: AutoDecoderSettings, grid: Grid) -> None:
     """Blobs moved in different directions: their values fit all of them, and know which pair is meant."""
     points, middle = grid.voxel_centres().float(), grid.centre_world().float()
     size = float(grid.spacing.mean() * min(grid.shape))
@@ -45,36 +45,38 @@ def test_each_pair_gets_its_own(settings: ModelSettings, grid: Grid) -> None:
         :, None
     ]
     fixed = moving[:1].expand_as(moving)
-    system = build_system(settings, grid, generator())
-    losses = trained(system, (fixed, moving), 60)
+    model = AutoDecoder(settings, grid, generator())
+    losses = trained(model, (fixed, moving), 60)
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
-    there = system(fixed, moving, torch.tensor([2, 1, 0])).forward(middle.expand(3, 1, -1)).detach() - middle
+    there = model(fixed, moving, torch.tensor([2, 1, 0])).forward(middle.expand(3, 1, -1)).detach() - middle
     assert float(there[0, 0, 1]) < -0.05 * size and float(there[1, 0, 0]) > 0.05 * size
 
 
-def test_an_unknown_pair_gets_the_mean(settings: ModelSettings, grid: Grid, images: tuple[torch.Tensor, ...]) -> None:
-    system = build_system(settings, grid, generator())
-    trained(system, images, 3)
+def test_an_unknown_pair_gets_the_mean(
+    settings: AutoDecoderSettings, grid: Grid, images: tuple[torch.Tensor, ...]
+) -> None:
+    model = AutoDecoder(settings, grid, generator())
+    trained(model, images, 3)
     points = grid.voxel_centres().float().reshape(1, -1, grid.dimension)[:, ::9].expand(3, -1, -1)
-    known = system(*images, torch.arange(3)).forward(points)
-    unknown = system(*images).forward(points)
+    known = model(*images, torch.arange(3)).forward(points)
+    unknown = model(*images).forward(points)
     # The rows of one product may round in different ways: some 2^-24 of 60 mm each.
     torch.testing.assert_close(unknown[0], unknown[1], rtol=0, atol=1e-4)
     assert not torch.allclose(known[0], known[1])
-    books = [step.encoder for step in system.network.steps]
+    books = [step.encoder for step in model.network.steps]
     for book in books:
         assert torch.equal(book(*images).global_codes[0], book.global_codes.mean(dim=0))
 
 
 def test_only_the_pairs_of_a_batch_get_gradients(
-    settings: ModelSettings, grid: Grid, images: tuple[torch.Tensor, ...]
+    settings: AutoDecoderSettings, grid: Grid, images: tuple[torch.Tensor, ...]
 ) -> None:
-    system = build_system(settings, grid, generator())
-    trained(system, images, 2)
-    system.zero_grad()
+    model = AutoDecoder(settings, grid, generator())
+    trained(model, images, 2)
+    model.zero_grad()
     batch = PairBatch(*(image[:1] for image in images), pair_ids=torch.tensor([1]))
-    terms = system.terms(batch, TrainingObjectiveSettings(points=100, background_points=10), [generator()])
+    terms = model.terms(batch, TrainingObjectiveSettings(points=100, background_points=10), [generator()])
     torch.stack(list(terms.values())).sum().backward()
-    for parameter in system.network.steps[0].encoder.parameters():
+    for parameter in model.network.steps[0].encoder.parameters():
         assert parameter.grad is not None and bool((parameter.grad[[0, 2]] == 0).all())
         assert parameter[0].numel() == 0 or bool((parameter.grad[1] != 0).any())

@@ -8,18 +8,20 @@ import torch
 from torch import Tensor
 
 from nephi.errors import UsageError
-from nephi.fields import FieldSettings, latent_grids
+from nephi.fields import FieldMaps, FieldSettings, latent_grids
 from nephi.geometry import Grid
 from nephi.models import (
+    AutoDecoderSettings,
     DisplacementUNet,
     EncoderSettings,
     Lattice,
-    ModelSettings,
-    NephiNetwork,
+    NephiModel,
+    NephiSettings,
     PairEncoder,
     UNetSettings,
-    build_system,
+    build_model,
 )
+from nephi.models.nephi import FieldNetwork
 
 ENCODER = EncoderSettings(filters=(4, 8, 8), features=16)
 FORCED = replace(ENCODER, forces=True)
@@ -30,9 +32,16 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(2)
 
 
-def network(settings: FieldSettings, grid: Grid, encoder: EncoderSettings = ENCODER) -> NephiNetwork:
-    """One whose last layers are away from zero, as if it were trained."""
-    found = NephiNetwork(settings, encoder, grid, generator())
+def untrained(settings: FieldSettings, grid: Grid, encoder: EncoderSettings = ENCODER) -> FieldNetwork:
+    """Return the single step of a fresh NePhi."""
+    (step,) = NephiModel(NephiSettings(field=settings, encoder=encoder), grid, generator()).network.steps
+    assert isinstance(step, FieldNetwork)
+    return step
+
+
+def network(settings: FieldSettings, grid: Grid, encoder: EncoderSettings = ENCODER) -> FieldNetwork:
+    """Return a network whose last layers are away from zero, as if it were trained."""
+    found = untrained(settings, grid, encoder)
     with torch.no_grad():
         for field in (found.fields.forward_field, found.fields.inverse_field):
             field.decoder.last.weight.copy_(0.05 * torch.randn(field.decoder.last.weight.shape, generator=generator()))
@@ -61,7 +70,7 @@ def encoder(request: pytest.FixtureRequest) -> EncoderSettings:
 def test_latent_values_of_any_kind(
     settings: FieldSettings, encoder: EncoderSettings, grid: Grid, images: Images
 ) -> None:
-    found = NephiNetwork(settings, encoder, grid, generator())
+    found = untrained(settings, grid, encoder)
     latent = found.encoder(*images)
     assert latent.global_codes.shape == (3, settings.global_codes)
     assert [table.shape[1:] for table in latent.tables] == [g.table.shape for g in latent_grids(found.fields)]
@@ -72,7 +81,9 @@ def test_fields_of_their_own_for_one_pair(settings: FieldSettings, grid: Grid, i
     found = network(settings, grid)
     points = grid.voxel_centres().float().reshape(-1, grid.dimension)[::7]
     phi, psi, _ = found(*images)
-    pair = found.field_pair(*(image[1:2] for image in images))
+    single = found(*(image[1:2] for image in images)).forward
+    assert isinstance(single, FieldMaps)
+    pair = single.field_pair(0)
     every = points.expand(3, -1, -1)
     torch.testing.assert_close(pair.forward_field(points), phi(every)[1])
     torch.testing.assert_close(pair.inverse_field(points), psi(every)[1])
@@ -96,10 +107,10 @@ def test_an_encoder_with_forces_looks_at_them(field_settings: FieldSettings, gri
 
 def test_starts_as_the_identity(settings: FieldSettings, grid: Grid, images: Images) -> None:
     points = grid.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
-    for phi in NephiNetwork(settings, ENCODER, grid, generator())(*images)[:2]:
+    for phi in untrained(settings, grid)(*images)[:2]:
         assert torch.equal(phi(points), points)
     unet = DisplacementUNet(UNetSettings((4, 8, 8)), grid, generator())
-    assert torch.equal(unet(*images), torch.zeros(3, grid.dimension, *grid.shape))
+    assert torch.equal(unet.displacement(*images), torch.zeros(3, grid.dimension, *grid.shape))
 
 
 def test_pairs_of_a_batch_do_not_meet(
@@ -135,7 +146,7 @@ def test_gradients_reach_every_parameter_but_the_predicted_ones(
 def test_equal_seeds_give_equal_networks(field_settings: FieldSettings, grid: Grid) -> None:
     """Whatever torch's own generator has been used for."""
     for make in (
-        lambda: NephiNetwork(field_settings, ENCODER, grid, generator()),
+        lambda: untrained(field_settings, grid),
         lambda: DisplacementUNet(UNetSettings((4, 8)), grid, generator()),
     ):
         one = make().state_dict()
@@ -187,23 +198,27 @@ def test_the_global_code_tells_where_things_are(dimension: int) -> None:
 
 
 def test_what_cannot_be_is_refused(field_settings: FieldSettings, grid: Grid) -> None:
-    for settings in (replace(field_settings, global_codes=0, local_codes=0), replace(field_settings, inverse=False)):
-        with pytest.raises(UsageError, match="an encoder needs an inverse, and global_codes, local_codes or dense"):
-            NephiNetwork(settings, ENCODER, grid, generator())
-    with pytest.raises(UsageError, match="an encoder cannot predict hash grids"):
-        NephiNetwork(replace(field_settings, encoding="hash"), ENCODER, grid, generator())
-    with pytest.raises(UsageError, match="system: expected one of nephi, auto-decoder, unet, got 'vit'"):
-        ModelSettings("vit")
-    for system, pairs in (("auto-decoder", 0), ("nephi", 3)):
-        with pytest.raises(UsageError, match="pairs: expected the number of training pairs"):
-            build_system(ModelSettings(system, pairs=pairs), grid, generator())
-    with pytest.raises(UsageError, match="thinning: expected whole numbers"):
-        ModelSettings(thinning=(2, 0))
-    with pytest.raises(UsageError, match="encoder: expected filters"):
+    with pytest.raises(UsageError, match="field: expected global_codes, local_codes or dense grids"):
+        NephiSettings(field=replace(field_settings, global_codes=0, local_codes=0))
+    with pytest.raises(UsageError, match=r"field\.inverse: expected true"):
+        NephiSettings(field=replace(field_settings, inverse=False))
+    with pytest.raises(UsageError, match="a model cannot predict hash grids"):
+        NephiSettings(field=replace(field_settings, encoding="hash"))
+    with pytest.raises(UsageError, match=r"model\.pairs: expected the number of training pairs"):
+        build_model(AutoDecoderSettings(field=field_settings), grid, generator())
+    with pytest.raises(UsageError, match=r"model\.pairs: expected the number of training pairs, got -1"):
+        AutoDecoderSettings(pairs=-1)
+    with pytest.raises(
+        UsageError, match=r"model\.downsampling: expected a positive integer for each step, got \(2, 0\)"
+    ):
+        NephiSettings((2, 0))
+    with pytest.raises(UsageError, match=r"encoder\.filters: expected at least one positive integer, got \(0,\)"):
         replace(ENCODER, filters=(0,))
+    with pytest.raises(UsageError, match=r"encoder\.pooled: expected a positive integer, got 0"):
+        replace(ENCODER, pooled=0)
     with pytest.raises(UsageError, match=r"encoder.finest: expected 0 to 2, .* got 3"):
         replace(ENCODER, finest=3)
-    with pytest.raises(UsageError, match=r"unet\.filters: expected two or more"):
+    with pytest.raises(UsageError, match=r"model\.filters: expected at least two positive integers, got \(4,\)"):
         UNetSettings((4,))
 
 

@@ -10,15 +10,16 @@ from nephi.fields import FieldSettings
 from nephi.geometry import Grid, interpolate_batch
 from nephi.models import (
     EncoderSettings,
-    ModelSettings,
-    NephiNetwork,
-    NephiSteps,
+    NephiModel,
+    NephiSettings,
     PairBatch,
+    Steps,
     UNetSettings,
-    build_system,
+    build_model,
     dense_jacobian,
 )
-from nephi.models.steps import blurred
+from nephi.models.composition import averaged
+from nephi.models.nephi import FieldNetwork
 from nephi.settings import TrainingObjectiveSettings
 from nephi.transforms import ComposedMaps, DisplacementMaps
 
@@ -42,15 +43,17 @@ def coarser(grid: Grid) -> Grid:
     return Grid(shape, affine)
 
 
-def steps(settings: FieldSettings, *grids: Grid) -> NephiSteps:
+def steps(settings: FieldSettings, *grids: Grid) -> Steps:
     """Networks whose last layers are away from zero, as if they were trained."""
-    networks = [NephiNetwork(settings, ENCODER, grid, generator(k)) for k, grid in enumerate(grids)]
+    architecture = NephiSettings(field=settings, encoder=ENCODER)
+    networks = [NephiModel(architecture, grid, generator(k)).network.steps[0] for k, grid in enumerate(grids)]
     for network in networks:
+        assert isinstance(network, FieldNetwork)
         for field in (network.fields.forward_field, network.fields.inverse_field):
             with torch.no_grad():
                 weight = field.decoder.last.weight
                 weight.copy_(0.03 * torch.randn(weight.shape, generator=generator()))
-    return NephiSteps(grids[-1], networks)
+    return Steps(grids[-1], networks)
 
 
 def test_dense_jacobian_of_a_linear_map(grid: Grid) -> None:
@@ -65,13 +68,13 @@ def test_dense_jacobian_of_a_linear_map(grid: Grid) -> None:
 
 def test_terms_of_the_identity(field_settings: FieldSettings, grid: Grid, images: Images) -> None:
     """Equal images that do not move: perfect correlation, perfect consistency."""
-    system = build_system(ModelSettings(field=field_settings, encoder=ENCODER), grid, generator())
+    model = build_model(NephiSettings(field=field_settings, encoder=ENCODER), grid, generator())
     settings = TrainingObjectiveSettings(points=100, background_points=10)
-    terms = system.terms(PairBatch(images[0], images[0]), settings, generators())
+    terms = model.terms(PairBatch(images[0], images[0]), settings, generators())
     assert terms["similarity"].item() == pytest.approx(0, abs=0.05)
     assert terms["gradicon"].item() == pytest.approx(0, abs=1e-10)
     assert terms["codes"].item() > 0
-    other = system.terms(PairBatch(*images), settings, generators())
+    other = model.terms(PairBatch(*images), settings, generators())
     assert other["similarity"].item() == pytest.approx(1, abs=0.3)  # noise and noise
 
 
@@ -96,7 +99,7 @@ def test_steps_are_a_chain_without_resampling(field_settings: FieldSettings, gri
     first, second = network.steps
     at = coarse.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
     thinned = [
-        interpolate_batch(blurred(image, coarse, fine), fine, at).reshape(3, 1, *coarse.shape) for image in images
+        interpolate_batch(averaged(image, coarse, fine), fine, at).reshape(3, 1, *coarse.shape) for image in images
     ]
     one, one_back, _ = first(*thinned)
     centres = fine.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
@@ -116,10 +119,10 @@ def test_thinned_images_do_not_alias(dimension: int) -> None:
     coarse = Grid.from_spacing((8,) * dimension, (15 / 7,) * dimension, (0.0,) * dimension)
     board = fine.voxel_centres().sum(dim=-1).remainder(2).float()[None, None]
     inner = (0, 0, *(slice(1, -1),) * dimension)
-    assert float((blurred(board, coarse, fine) - 0.5)[inner].abs().max()) < 0.06
+    assert float((averaged(board, coarse, fine) - 0.5)[inner].abs().max()) < 0.06
     ones = torch.ones_like(board)
-    torch.testing.assert_close(blurred(ones, coarse, fine), ones)
-    assert torch.equal(blurred(board, fine, fine), board)
+    torch.testing.assert_close(averaged(ones, coarse, fine), ones)
+    assert torch.equal(averaged(board, fine, fine), board)
 
 
 def test_each_axis_is_blurred_as_far_as_it_is_thinned() -> None:
@@ -128,7 +131,7 @@ def test_each_axis_is_blurred_as_far_as_it_is_thinned() -> None:
     coarse = Grid.from_spacing((5, 7, 3), (2.0, 1.0, 5.5), (0.0, 0.0, 0.0))
     image = torch.rand(2, 1, *fine.shape, generator=torch.Generator().manual_seed(0))
     box = torch.nn.functional.avg_pool3d(image, (3, 1, 5), 1, (1, 0, 2), count_include_pad=False)
-    torch.testing.assert_close(blurred(image, coarse, fine), box)
+    torch.testing.assert_close(averaged(image, coarse, fine), box)
 
 
 def test_training_lowers_the_loss(field_settings: FieldSettings, grid: Grid) -> None:
@@ -139,10 +142,10 @@ def test_training_lowers_the_loss(field_settings: FieldSettings, grid: Grid) -> 
         torch.exp(-(((points - middle - shift) / (0.25 * size)) ** 2).sum(dim=-1))[None, None]
         for shift in (0.0, 0.1 * size)
     )
-    model = ModelSettings(field=replace(field_settings, amplitude=0.3), encoder=ENCODER, unet=UNetSettings((4, 8, 8)))
+    models = (NephiSettings(field=replace(field_settings, amplitude=0.3), encoder=ENCODER), UNetSettings((4, 8, 8)))
     settings = TrainingObjectiveSettings(points=200, background_points=20, codes=0.0, diffusion=0.01)
-    for system in ("nephi", "unet"):
-        network, drawn = build_system(replace(model, system=system), grid, generator()), generators(1)
+    for architecture in models:
+        network, drawn = build_model(architecture, grid, generator()), generators(1)
         optimiser = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], 3e-3)
         losses = []
         for _ in range(40):
@@ -151,14 +154,14 @@ def test_training_lowers_the_loss(field_settings: FieldSettings, grid: Grid) -> 
             loss.backward()
             optimiser.step()
             losses.append(loss.item())
-        assert sum(losses[-5:]) < 0.7 * sum(losses[:5]), system
+        assert sum(losses[-5:]) < 0.7 * sum(losses[:5]), architecture.kind
 
 
-@pytest.mark.parametrize("system", ["nephi", "unet"])
-def test_terms_are_means_over_the_pairs(system: str, field_settings: FieldSettings, grid: Grid, images: Images) -> None:
+@pytest.mark.parametrize("kind", ["nephi", "unet"])
+def test_terms_are_means_over_the_pairs(kind: str, field_settings: FieldSettings, grid: Grid, images: Images) -> None:
     """Whoever shares a batch: halves on two machines, or one after the other, add up to the whole."""
-    model = ModelSettings(system, field=field_settings, encoder=ENCODER, unet=UNetSettings((4, 8, 8)))
-    network = build_system(model, grid, generator())
+    nephi = NephiSettings(field=field_settings, encoder=ENCODER)
+    network = build_model(nephi if kind == "nephi" else UNetSettings((4, 8, 8)), grid, generator())
     settings = TrainingObjectiveSettings(points=100, background_points=10)
     whole = network.terms(PairBatch(*images), settings, generators())
     apart = [network.terms(PairBatch(*(i[k : k + 1] for i in images)), settings, [generators()[k]]) for k in range(3)]

@@ -12,15 +12,15 @@ import torch
 
 import nephi
 from nephi.fields import FieldSettings
-from nephi.models import EncoderSettings, InputSettings, ModelSettings, UNetSettings
+from nephi.models import EncoderSettings, InputSettings, NephiSettings
 from nephi.phantoms import silhouettes
 from nephi.settings import TrainingObjectiveSettings
-from nephi.training import AugmentSettings, DataSettings, LoopSettings, TrainSettings
+from nephi.training import AugmentationSettings, DataSettings, OptimizationSettings, TrainSettings
 
 SIZE = 24
 FIELD = FieldSettings(spacings=(12.0, 6.0), channels=2, hidden=8)
-AUGMENT = AugmentSettings(flip=True, permute=True, rotation=10.0, scale=0.1, shift=1.0, gamma=0.2, noise=0.02)
-LOOP = LoopSettings(
+AUGMENT = AugmentationSettings(flip=True, permute=True, rotation=10.0, scale=0.1, shift=1.0, gamma=0.2, noise=0.02)
+LOOP = OptimizationSettings(
     steps=12,
     batch=2,
     rate=1e-3,
@@ -68,7 +68,7 @@ def settings(shapes: Path) -> TrainSettings:
     return TrainSettings(
         DataSettings(str(shapes)),
         InputSettings((SIZE, SIZE), (1.0, 1.0), window=(0.0, 1.0)),
-        ModelSettings(field=FIELD, encoder=EncoderSettings((4, 8), features=8), unet=UNetSettings((4, 4))),
+        NephiSettings(field=FIELD, encoder=EncoderSettings((4, 8), features=8)),
         TrainingObjectiveSettings(points=100, background_points=10),
         AUGMENT,
         LOOP,
@@ -76,7 +76,7 @@ def settings(shapes: Path) -> TrainSettings:
 
 
 def with_loop(settings: TrainSettings, **changes: Any) -> TrainSettings:
-    return replace(settings, train=replace(settings.train, **changes))
+    return replace(settings, optimization=replace(settings.optimization, **changes))
 
 
 def rows(path: Path) -> list[dict[str, float]]:

@@ -62,13 +62,13 @@ def test_missing_files(spoilt: TrainSettings, copy: Path, refuse: Refuse) -> Non
 def test_an_image_of_another_dimension(spoilt: TrainSettings, copy: Path, refuse: Refuse, folder: str) -> None:
     grid = nephi.Grid.from_spacing((4, 4, 4), (1.0, 1.0, 1.0))
     nephi.write_image(nephi.Image(torch.rand(4, 4, 4), grid), copy / folder / "s5.nii.gz")
-    refuse(spoilt, DataError, f"{folder}/s5.nii.gz: expected a 2-D image, as the index says, found 3-D")
+    refuse(spoilt, DataError, f"{folder}/s5.nii.gz: expected a 2-D image, as in the index, got a 3-D one")
 
 
 def test_splits_with_nothing_in_them(spoilt: TrainSettings, copy: Path, refuse: Refuse) -> None:
     index = nephi.datasets.read_dataset_index(copy)
     nephi.datasets.write_dataset_index(replace(index, splits={"val": index.splits["val"]}), copy)
-    refuse(spoilt, DataError, "expected a split train, found val; add one")
+    refuse(spoilt, DataError, "expected a split train, got val; add one")
     table = json.loads((copy / "dataset.json").read_text())
     table["splits"]["val"]["pairs"] = []
     (copy / "dataset.json").write_text(json.dumps(table))
@@ -76,13 +76,13 @@ def test_splits_with_nothing_in_them(spoilt: TrainSettings, copy: Path, refuse: 
 
 
 def test_a_frame_of_another_dimension(settings: TrainSettings, refuse: Refuse) -> None:
-    settings = replace(settings, frame=InputSettings((8, 8, 8), (1.0, 1.0, 1.0)))
-    refuse(settings, UsageError, "frame.shape: expected 2 numbers, as the data set 'shapes' is 2-D, got")
+    settings = replace(settings, input=InputSettings((8, 8, 8), (1.0, 1.0, 1.0)))
+    refuse(settings, UsageError, "input.shape: expected 2 numbers, as the data set 'shapes' is 2-D, got")
 
 
 def test_masks_that_are_missing(settings: TrainSettings, refuse: Refuse) -> None:
-    settings = replace(settings, frame=replace(settings.frame, mask="given"))
-    refuse(settings, DataError, "the image 's0' has no mask, for frame.mask")
+    settings = replace(settings, input=replace(settings.input, mask="given"))
+    refuse(settings, DataError, "the image 's0' has no mask, for input.mask")
 
 
 def test_settings_that_do_not_go_together(settings: TrainSettings, refuse: Refuse) -> None:
@@ -133,7 +133,7 @@ def test_a_run_is_resumed_as_it_was_started(spoilt: TrainSettings, copy: Path, t
     refuse(
         with_loop(settings, rate=0.5),
         UsageError,
-        r"train\.rate: the run was started with 0.001, the configuration has 0.5; set it back",
+        r"optimization\.rate: the run was started with 0.001, the configuration has 0.5; change it back",
     )
     field = replace(settings.model.field, spacings=(6.0,))
     refuse(
@@ -151,11 +151,6 @@ def test_a_run_is_resumed_as_it_was_started(spoilt: TrainSettings, copy: Path, t
         nephi.train(settings, run, resume=True)
 
 
-def test_a_network_that_cannot_be_built(settings: TrainSettings, refuse: Refuse) -> None:
-    field = replace(settings.model.field, encoding="hash")
-    refuse(replace(settings, model=replace(settings.model, field=field)), UsageError, "cannot predict hash grids")
-
-
 def test_landmarks_of_another_dimension(spoilt: TrainSettings, copy: Path, refuse: Refuse) -> None:
     table = json.loads((copy / "dataset.json").read_text())
     (copy / "p.csv").write_text("id,fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z\na,1,2,3,4,5,6\n")
@@ -166,4 +161,4 @@ def test_landmarks_of_another_dimension(spoilt: TrainSettings, copy: Path, refus
     }
     (copy / "dataset.json").write_text(json.dumps(table))
     asked = replace(spoilt, objective=replace(spoilt.objective, landmarks=1.0))
-    refuse(asked, DataError, "expected 2-D points, as the index says, found 3-D")
+    refuse(asked, DataError, "expected 2-D points, as in the index, got 3-D")

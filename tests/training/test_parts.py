@@ -11,7 +11,7 @@ import torch
 import nephi
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
-from nephi.training import AugmentSettings, LoopSettings, TrainSettings, WarpSettings
+from nephi.training import AugmentationSettings, OptimizationSettings, TrainSettings, WarpSettings
 from nephi.training.augment import View, augmented
 from nephi.training.cache import ModelInputCache
 from nephi.training.checks import check_identity
@@ -19,11 +19,11 @@ from nephi.training.log import CsvTable
 from nephi.training.pairs import Place, Places, TrainingPairs
 from nephi.training.schedule import learning_rate
 from nephi.training.seeding import generator_of
-from nephi.training.settings_file import lasting_table
+from nephi.training.settings_file import result_settings
 
 from .conftest import with_loop
 
-STRONG = AugmentSettings(
+STRONG = AugmentationSettings(
     flip=True,
     permute=True,
     rotation=30.0,
@@ -37,12 +37,12 @@ STRONG = AugmentSettings(
 )
 
 
-def changed(fixed: View, moving: View, grid: Grid, settings: AugmentSettings, seed: int) -> tuple[View, View]:
+def changed(fixed: View, moving: View, grid: Grid, settings: AugmentationSettings, seed: int) -> tuple[View, View]:
     return augmented(fixed, moving, grid, settings, *(generator_of(each, seed) for each in ("augment", "both")))
 
 
 def test_the_step_size_warms_up_and_falls() -> None:
-    loop = LoopSettings(steps=100, rate=1e-3, warmup=0.1)
+    loop = OptimizationSettings(steps=100, rate=1e-3, warmup=0.1)
     rates = [learning_rate(step, loop) for step in range(100)]
     assert rates[:10] == pytest.approx([1e-4 * (k + 1) for k in range(10)])
     assert rates[10] == 1e-3 and rates[55] == pytest.approx(5e-4) and rates[-1] < 1e-6
@@ -75,7 +75,7 @@ def test_a_step_holds_the_same_places_however_it_is_shared_out(settings: TrainSe
 
 def test_every_pair_is_drawn(shapes: Path, settings: TrainSettings) -> None:
     index = nephi.datasets.read_dataset_index(shapes)
-    pairs = TrainingPairs(index, settings, ModelInputCache(index, settings.frame, 0))
+    pairs = TrainingPairs(index, settings, ModelInputCache(index, settings.input, 0))
     drawn = [pairs.drawn(Place(step, 0)) for step in range(200)]
     assert set(drawn) == set(index.pairs("train"))
 
@@ -85,7 +85,7 @@ def test_augmentation(d: int) -> None:
     shape = (12, 10, 8)[:d]
     grid = Grid.from_spacing(shape, (1.0, 2.0, 3.0)[:d])
     images = [View(torch.rand(1, *shape, generator=generator_of("test", k))) for k in range(2)]
-    same = changed(*images, grid, AugmentSettings(), 0)
+    same = changed(*images, grid, AugmentationSettings(), 0)
     assert all(torch.equal(a.values, b.values) for a, b in zip(images, same, strict=True))
     first, again, other = (changed(*images, grid, STRONG, seed) for seed in (0, 0, 1))
     assert all(torch.equal(a.values, b.values) for a, b in zip(first, again, strict=True))
@@ -101,7 +101,7 @@ def test_axes_are_turned_of_both_images_alike() -> None:
     seen = set()
     for seed in range(40):
         (one, *_), (other, *_) = changed(
-            View(image), View(image + 1), grid, AugmentSettings(flip=True, permute=True), seed
+            View(image), View(image + 1), grid, AugmentationSettings(flip=True, permute=True), seed
         )
         torch.testing.assert_close(one + 1, other, atol=1e-5, rtol=0)
         torch.testing.assert_close(one.flatten().sort()[0], image.flatten().sort()[0], atol=1e-4, rtol=0)
@@ -114,12 +114,12 @@ def test_either_image_has_an_affine_map_of_its_own() -> None:
     distance = (grid.voxel_centres() - grid.centre_world()).norm(dim=-1)
     image = (distance < 10).float()[None]
     view = View(image)
-    shifted = AugmentSettings(shift=5.0)
+    shifted = AugmentationSettings(shift=5.0)
     (first, *_), (second, *_) = changed(view, view, grid, shifted, 3)
     assert not torch.allclose(first, second)
     for each in (first, second):
         assert float(each.sum()) == pytest.approx(float(image.sum()), rel=0.02)  # moved, not cut
-    sizes = [float(changed(view, view, grid, AugmentSettings(scale=0.5), k)[0].values.sum()) for k in range(30)]
+    sizes = [float(changed(view, view, grid, AugmentationSettings(scale=0.5), k)[0].values.sum()) for k in range(30)]
     assert min(sizes) < 0.7 * float(image.sum()) and max(sizes) > 1.3 * float(image.sum())
 
 
@@ -130,7 +130,7 @@ def test_masks_and_landmarks_go_with_their_image(d: int) -> None:
     landmark = grid.centre_world() + torch.tensor([8.0, -5.0, 3.0][:d])
     ball = ((grid.voxel_centres() - landmark).norm(dim=-1) < 4)[None]
     view = View(ball.float(), ball.to(torch.uint8), landmark[None].float(), beyond=1.0)
-    strong = AugmentSettings(
+    strong = AugmentationSettings(
         flip=True, permute=True, rotation=30, scale=0.2, shear=0.2, shift=3, elastic=1.5, elastic_spacing=16.0,
         both=WarpSettings(rotation=20, scale=0.1, shear=0.1, shift=2, elastic=1.0, elastic_spacing=12.0),
     )  # fmt: skip
@@ -153,7 +153,7 @@ def test_a_map_of_both_images_leaves_them_alike() -> None:
     view = View(torch.nn.functional.interpolate(image[None], size=grid.shape, mode="bilinear")[0])
     shared = WarpSettings(rotation=20, scale=0.2, shear=0.1, shift=3, elastic=2.0, elastic_spacing=20.0)
     for own in (0.0, 2.0):
-        settings = AugmentSettings(both=shared, shift=own)
+        settings = AugmentationSettings(both=shared, shift=own)
         fixed, moving = changed(view, view, grid, settings, 1)
         assert torch.equal(fixed.values, moving.values) == (own == 0)
         assert not torch.allclose(fixed.values, view.values, atol=0.05)
@@ -167,11 +167,11 @@ def test_the_cache_is_bounded(shapes: Path, settings: TrainSettings, monkeypatch
         return nephi.read_image(path)
 
     monkeypatch.setattr("nephi.training.cache.read_image", counted)
-    seen = ModelInputCache(nephi.datasets.read_dataset_index(shapes), settings.frame, limit=2 * 24 * 24 * 4)
+    seen = ModelInputCache(nephi.datasets.read_dataset_index(shapes), settings.input, limit=2 * 24 * 24 * 4)
     for id in ("s0", "s1", "s0", "s2", "s0", "s1"):  # s2 takes the place of s1, which was used longer ago than s0
         assert seen[id].values.shape == (1, 24, 24)
     assert read == [f"s{k}.nii.gz" for k in (0, 1, 2, 1)]
-    none = ModelInputCache(nephi.datasets.read_dataset_index(shapes), settings.frame, limit=0)
+    none = ModelInputCache(nephi.datasets.read_dataset_index(shapes), settings.input, limit=0)
     assert torch.equal(none["s0"].values, seen["s0"].values)
 
 
@@ -195,14 +195,14 @@ def test_a_table_is_cut_back_to_what_it_had(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "change", "message"),
     [
-        ("train", {"steps": 0}, "train.steps: expected 1 or more, got 0"),
-        ("train", {"cache": -1}, "train.cache: expected 0 or more, got -1"),
-        ("train", {"rate": 0.0}, "train.rate: expected more than 0"),
-        ("train", {"warmup": 1.5}, "train.warmup: expected a share of the steps from 0 to 1, got 1.5"),
-        ("train", {"precision": "8"}, "train.precision: expected one of 32, bf16-mixed, 16-mixed, got '8'"),
-        ("augment", {"noise": -0.1}, "augment.noise: expected 0 or more, got -0.1"),
-        ("augment", {"shear": 1.0}, "augment.shear: expected a number below 1, got 1.0"),
-        ("augment", {"both": WarpSettings(elastic=7.0), "elastic": 7.0}, "augment.elastic: expected shares of"),
+        ("optimization", {"steps": 0}, "optimization.steps: expected 1 or more, got 0"),
+        ("optimization", {"cache": -1}, "optimization.cache: expected 0 or more, got -1"),
+        ("optimization", {"rate": 0.0}, "optimization.rate: expected more than 0"),
+        ("optimization", {"warmup": 1.5}, "optimization.warmup: expected a fraction of the steps from 0 to 1, got 1.5"),
+        ("optimization", {"precision": "8"}, r"n\.precision: expected one of 32, bf16-mixed, 16-mixed, got '8'"),
+        ("augmentation", {"noise": -0.1}, "augmentation.noise: expected 0 or more, got -0.1"),
+        ("augmentation", {"shear": 1.0}, "augmentation.shear: expected a number below 1, got 1.0"),
+        ("augmentation", {"both": WarpSettings(elastic=7.0), "elastic": 7.0}, r"n\.elastic: expected fractions of"),
     ],
 )
 def test_settings_that_cannot_be(settings: TrainSettings, table: str, change: dict[str, object], message: str) -> None:
@@ -211,11 +211,11 @@ def test_settings_that_cannot_be(settings: TrainSettings, table: str, change: di
 
 
 def test_a_run_from_before_a_setting_existed_is_resumed() -> None:
-    settings = TrainSettings(augment=AugmentSettings(scale=0.1))
-    run = {"settings": lasting_table(settings), "data": "", "start": "", "processes": 1}
+    settings = TrainSettings(augmentation=AugmentationSettings(scale=0.1))
+    run = {"settings": result_settings(settings), "data": "", "start": "", "processes": 1}
     saved = copy.deepcopy(run)
-    del saved["settings"]["augment"]["both"]
+    del saved["settings"]["augmentation"]["both"]
     check_identity(saved, run)
-    run["settings"]["augment"]["both"]["scale"] = 0.2
-    with pytest.raises(UsageError, match=r"augment\.both\.scale: the run was started with 0\.0, the configuration has"):
+    run["settings"]["augmentation"]["both"]["scale"] = 0.2
+    with pytest.raises(UsageError, match=r"augmentation\.both\.scale: the run was started with 0\.0, the conf"):
         check_identity(saved, run)

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from nephi.errors import UsageError
-from nephi.models import StoredModel, build_system, input_grid
+from nephi.models import StoredModel, build_model, input_grid
 from nephi.training import TrainSettings, read_train_settings, train_settings_toml
 from nephi.training.checks import check_model
-from nephi.training.settings_file import difference, lasting_table
+from nephi.training.settings_file import difference, result_settings
 
 
 def write(folder: Path, text: str) -> Path:
@@ -31,14 +31,30 @@ def test_the_index_lies_relative_to_the_configuration(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "c.toml: data.index: expected the path of a data set's index, found nothing"),
-        ("[train]\nepochs = 3\n", "c.toml: unknown setting train.epochs; known are"),
-        ("[augment]\ntable = 'x'\n", "c.toml: unknown setting augment.table; known are augment.rotation, "),
-        ("[train]\nsteps = 1.5\n", "c.toml: train.steps: expected a whole number, got 1.5"),
-        ('[frame]\nshape = "cube"\n', "c.toml: frame.shape: expected a list"),
-        ("[model.encoder]\nfilters = [4, 0]\n", "c.toml: encoder: expected filters"),
+        ("", "c.toml: data.index: expected the path of a data set's index, got none"),
+        ("[optimization]\nepochs = 3\n", "c.toml: unknown setting optimization.epochs; known are"),
+        (
+            "[augmentation]\ntable = 'x'\n",
+            "c.toml: unknown setting augmentation.table; known are augmentation.rotation, ",
+        ),
+        ("[optimization]\nsteps = 1.5\n", "c.toml: optimization.steps: expected a whole number, got 1.5"),
+        ('[input]\nshape = "cube"\n', "c.toml: input.shape: expected a list"),
+        ("[model.encoder]\nfilters = [4, 0]\n", "c.toml: encoder.filters: expected"),
+        ("[fit]\nrate = 1\n", "c.toml: unknown table fit; known are data, input, model, objective, augmentation, opt"),
+        ("[frame]\nshape = [8, 8]\n", "c.toml: frame: is now input"),
+        ("[augment]\nflip = true\n", "c.toml: augment: is now augmentation"),
+        ("[train]\nsteps = 3\n", "c.toml: train: is now optimization"),
+        ("[model]\nsystem = 'unet'\n", r"c.toml: model\.system: is now model\.kind"),
+        ("[model]\nthinning = [2, 1]\n", r"c.toml: model\.thinning: is now model\.downsampling"),
+        ("[model]\nkind = 'vit'\n", r"c.toml: model\.kind: expected one of nephi, auto-decoder, unet, got 'vit'"),
+        ("[model]\nfilters = [4, 8]\n", r'model\.filters: expected no such key for kind = "nephi", it is one of unet'),
+        ("[model]\nkind = 'unet'\npairs = 3\n", r'model\.pairs: expected no such key for kind = "unet", it is one'),
+        ("[model]\nkind = 'unet'\nwidth = 3\n", r"c.toml: unknown setting model\.width; known are model\.filters"),
+        ("[model.field]\nencoding = 'hash'\n", r"c.toml: field\.encoding: a model cannot predict hash grids"),
         ("[objective]\ncontrast = 1\n", "c.toml: objective.contrast: is now objective.variance_floor"),
         ("[objective]\nregular_points = 1\n", "c.toml: objective.regular_points: is now objective.background_points"),
+        ("model = 3\n", r"c.toml: model: expected a table, got 3"),
+        ("objective = 3\n", r"c.toml: objective: expected a table, got 3"),
         ("[train\n", "c.toml: .*expected TOML, found an error"),
     ],
 )
@@ -48,14 +64,14 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None
 
 
 def stored(settings: TrainSettings) -> StoredModel:
-    system = build_system(settings.model, input_grid(settings.frame), torch.Generator().manual_seed(0))
-    return StoredModel(settings.model, settings.frame, settings.objective, system)
+    model = build_model(settings.model, input_grid(settings.input), torch.Generator().manual_seed(0))
+    return StoredModel(model, settings.input, settings.objective)
 
 
 def test_a_model_stands_in_for_the_defaults(settings: TrainSettings, tmp_path: Path) -> None:
     text = '[data]\nindex = "d"\n[objective]\ngradicon = 7.0\n'
     found = read_train_settings(write(tmp_path, text), stored(settings))
-    assert (found.frame, found.model) == (settings.frame, settings.model)
+    assert (found.input, found.model) == (settings.input, settings.model)
     assert found.objective == replace(settings.objective, gradicon=7.0)
     check_model(found, stored(settings))
 
@@ -68,11 +84,11 @@ def test_a_configuration_that_contradicts_the_model(settings: TrainSettings, tmp
 
 
 def test_differences(settings: TrainSettings) -> None:
-    table = lasting_table(settings)
-    assert difference(table, lasting_table(settings)) is None
-    assert "workers" not in table["train"] and "index" not in table["data"]
-    other = replace(settings, augment=replace(settings.augment, noise=0.5))
-    assert difference(table, lasting_table(other)) == "augment.noise"
+    table = result_settings(settings)
+    assert difference(table, result_settings(settings)) is None
+    assert "workers" not in table["optimization"] and "index" not in table["data"]
+    other = replace(settings, augmentation=replace(settings.augmentation, noise=0.5))
+    assert difference(table, result_settings(other)) == "augmentation.noise"
     assert difference({"a": {}}, {"a": {"b": None}}) == "a.b"
     assert set(asdict(settings)) == set(table)
 

@@ -18,14 +18,14 @@ from torch import Tensor
 
 import nephi
 from nephi.errors import DataError, UsageError
-from nephi.models import PairBatch, read_model, write_model
-from nephi.training import AugmentSettings, TrainSettings, WarpSettings
+from nephi.models import AutoDecoderSettings, PairBatch, UNetSettings, read_model, write_model
+from nephi.training import AugmentationSettings, TrainSettings, WarpSettings
 from nephi.training.log import TrainingLog
 from nephi.training.pairs import PlacedBatch
 from nephi.training.schedule import learning_rate
 from nephi.training.step import Terms
 
-from .conftest import rows, with_loop
+from .conftest import FIELD, rows, with_loop
 
 pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric: pip install nephi[train]")
 pytest.importorskip("tensorboard", reason="training needs TensorBoard: pip install nephi[train]")
@@ -53,7 +53,7 @@ def test_what_a_run_writes(settings: TrainSettings, uninterrupted: Path) -> None
     assert nephi.training.read_train_settings(uninterrupted / "config.toml") == settings
     lines = log(uninterrupted)
     assert [row["step"] for row in lines] == list(range(1, 13))
-    assert [row["rate"] for row in lines] == pytest.approx([learning_rate(k, settings.train) for k in range(12)])
+    assert [row["rate"] for row in lines] == pytest.approx([learning_rate(k, settings.optimization) for k in range(12)])
     for row in lines:
         assert row["loss"] == pytest.approx(row["similarity"] + row["gradicon"] + row["codes"], rel=1e-6)
     validated = rows(uninterrupted / "validation.csv")
@@ -61,7 +61,7 @@ def test_what_a_run_writes(settings: TrainSettings, uninterrupted: Path) -> None
     assert validated[0]["dice"] == validated[0]["dice_before"] and validated[0]["folding_percent"] == 0
     assert validated[0]["tre_mm"] == validated[0]["tre_before_mm"] == pytest.approx(3 * 2**0.5)
     model = read_model(uninterrupted / "last.safetensors")
-    assert (model.settings, model.frame, model.objective) == (settings.model, settings.frame, settings.objective)
+    assert (model.settings, model.input, model.objective) == (settings.model, settings.input, settings.objective)
     assert model.about["step"] == 12 and model.about["data"] == "shapes"
     best = read_model(uninterrupted / "best.safetensors").about
     assert best["validation"]["dice"] == pytest.approx(max(row["dice"] for row in validated))
@@ -77,10 +77,11 @@ def test_tensorboard_shows_curves_and_pictures(uninterrupted: Path) -> None:
     assert (picture.width, picture.height) == (5 * 26, 24)
 
 
-@pytest.mark.parametrize("system", ["nephi", "unet"])
-def test_it_learns(settings: TrainSettings, tmp_path: Path, system: str) -> None:
+@pytest.mark.parametrize("kind", ["nephi", "unet"])
+def test_it_learns(settings: TrainSettings, tmp_path: Path, kind: str) -> None:
     settings = with_loop(settings, steps=60, rate=5e-3, batch=4, validation_interval=60, checkpoint_interval=60)
-    settings = replace(settings, model=replace(settings.model, system=system), augment=AugmentSettings())
+    model = settings.model if kind == "nephi" else UNetSettings((4, 4))
+    settings = replace(settings, model=model, augmentation=AugmentationSettings())
     nephi.train(settings, tmp_path / "run")
     lines = log(tmp_path / "run")
     first, last = (sum(row["similarity"] for row in part) for part in (lines[:10], lines[-10:]))
@@ -92,7 +93,7 @@ def test_the_step_size_acts(settings: TrainSettings, tmp_path: Path) -> None:
     weights = []
     for rate in (0.01, 1e-12):  # the second is as good as no step
         found = nephi.train(with_loop(settings, steps=1, rate=rate, clip=0.0), tmp_path / f"{rate}")
-        weights.append(torch.cat([p.detach().flatten() for p in read_model(found.last).system.parameters()]))
+        weights.append(torch.cat([p.detach().flatten() for p in read_model(found.last).model.parameters()]))
     assert float((weights[0] - weights[1]).abs().max()) == pytest.approx(0.01, rel=1e-3)
 
 
@@ -243,7 +244,7 @@ def test_a_loss_that_is_no_number_stops_it(
     from nephi.training.pairs import Place, TrainingPairs
 
     index = nephi.datasets.read_dataset_index(settings.data.index)
-    pairs = TrainingPairs(index, settings, ModelInputCache(index, settings.frame, 0))
+    pairs = TrainingPairs(index, settings, ModelInputCache(index, settings.input, 0))
     named = [pairs.drawn(Place(7, k)) for k in (2, 3)]  # those it was computed with: the second batch of two
     assert f"with the pairs {', '.join(f'{p.fixed}--{p.moving}' for p in named)}; the last" in str(caught.value)
     assert read_model(tmp_path / "run" / "last.safetensors").about["step"] == 6
@@ -256,7 +257,7 @@ def test_finetuning_goes_on_from_a_model(settings: TrainSettings, uninterrupted:
     before = path.read_bytes()
     model = read_model(path)
     found = nephi.train(with_loop(settings, steps=1, rate=1e-12), tmp_path / "run", model=model)
-    weights = [read_model(each).system.state_dict() for each in (path, found.last)]
+    weights = [read_model(each).model.state_dict() for each in (path, found.last)]
     assert all(torch.allclose(tensor, weights[1][name], atol=1e-10) for name, tensor in weights[0].items())
     settings = with_loop(settings, seed=1)
     nephi.train(settings, tmp_path / "other", model=model)
@@ -281,13 +282,16 @@ def test_mixed_precision_is_for_networks_alone(settings: TrainSettings, tmp_path
 
 def test_an_auto_decoder_is_resumed_exactly(settings: TrainSettings, tmp_path: Path) -> None:
     count = len(nephi.datasets.read_dataset_index(settings.data.index).pairs("train"))
-    decoder = replace(settings.model, system="auto-decoder", pairs=count)
-    with pytest.raises(UsageError, match="an auto-decoder keeps values of each pair as it is"):
-        nephi.train(replace(settings, model=decoder, augment=AugmentSettings(flip=True)), tmp_path / "other")
-    with pytest.raises(UsageError, match=r"augment\.both\.scale: an auto-decoder keeps"):
-        both = AugmentSettings(both=WarpSettings(scale=0.1))
-        nephi.train(replace(settings, model=decoder, augment=both), tmp_path / "other")
-    settings = with_loop(replace(settings, model=decoder, augment=AugmentSettings(gamma=0.2)), steps=6)
+    decoder = AutoDecoderSettings(pairs=count, field=FIELD)
+    with pytest.raises(
+        UsageError,
+        match=r"augmentation\.flip: expected none, as model\.kind = 'auto-decoder' keeps parameters for each pair",
+    ):
+        nephi.train(replace(settings, model=decoder, augmentation=AugmentationSettings(flip=True)), tmp_path / "other")
+    with pytest.raises(UsageError, match=r"augmentation\.both\.scale: expected none"):
+        both = AugmentationSettings(both=WarpSettings(scale=0.1))
+        nephi.train(replace(settings, model=decoder, augmentation=both), tmp_path / "other")
+    settings = with_loop(replace(settings, model=decoder, augmentation=AugmentationSettings(gamma=0.2)), steps=6)
     whole = nephi.train(settings, tmp_path / "whole")
 
     def interrupt(progress: nephi.optimize.Progress) -> None:
@@ -304,8 +308,8 @@ def test_an_auto_decoder_is_resumed_exactly(settings: TrainSettings, tmp_path: P
 def test_points_are_drawn_in_masks(settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[PairBatch] = []
     monkeypatch.setattr(Terms, "forward", kept(Terms.forward, seen))
-    frame = replace(settings.frame, mask="foreground", outside_mask="dark", centre="mask")
-    settings = with_loop(replace(settings, frame=frame), steps=2)
+    frame = replace(settings.input, mask="foreground", outside_mask="dark", centre="mask")
+    settings = with_loop(replace(settings, input=frame), steps=2)
     assert nephi.train(settings, tmp_path / "run").finished
     for batch in seen:
         assert batch.fixed_mask is not None and batch.moving_mask is not None
@@ -325,13 +329,15 @@ def kept(before: Callable[[Terms, PlacedBatch], dict[str, Tensor]], seen: list[P
 
 def test_an_auto_decoder_goes_on_with_other_pairs(settings: TrainSettings, shapes: Path, tmp_path: Path) -> None:
     """Its decoders stay, the values of pairs are those of the new data set's."""
-    decoder = replace(settings.model, system="auto-decoder")
-    settings = with_loop(replace(settings, model=decoder, augment=AugmentSettings()), steps=2)
+    decoder = AutoDecoderSettings(field=FIELD)
+    settings = with_loop(replace(settings, model=decoder, augmentation=AugmentationSettings()), steps=2)
     model = read_model(nephi.train(settings, tmp_path / "run").last)
     index = nephi.datasets.read_dataset_index(shapes)
     pairs = tuple(index.pairs("train")[:2])
     fewer = replace(index, splits={"train": replace(index.split("train"), pairs=pairs)})
     nephi.datasets.write_dataset_index(fewer, shapes / "fewer.json")
-    (tmp_path / "c.toml").write_text(f'[data]\nindex = "{shapes / "fewer.json"}"\n[train]\nsteps = 1\nworkers = 0\n')
+    (tmp_path / "c.toml").write_text(
+        f'[data]\nindex = "{shapes / "fewer.json"}"\n[optimization]\nsteps = 1\nworkers = 0\n'
+    )
     found = nephi.train(nephi.training.read_train_settings(tmp_path / "c.toml", model), tmp_path / "other", model=model)
     assert read_model(found.last).settings.pairs == 2

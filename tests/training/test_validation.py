@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 import nephi
 from nephi.errors import DataError
-from nephi.models import InputSettings, System, input_grid
+from nephi.models import InputSettings, PairNetwork, input_grid
 from nephi.phantoms import silhouettes
 from nephi.training.cache import ModelInputCache
 from nephi.training.pictures import panels
@@ -22,7 +21,7 @@ SHIFT = 4.0  # mm along the first axis, from fixed to moving
 ROOM = (40, 30)
 
 
-class Known(System):
+class Known(PairNetwork):
     """Predict the same affine maps for all images."""
 
     def __init__(self, phi: Transform, inverse: Transform | None) -> None:
@@ -31,9 +30,6 @@ class Known(System):
 
     def forward(self, *_: object) -> MapPair:  # type: ignore[override]
         return self.prediction
-
-    def terms(self, *_: object) -> dict[str, Tensor]:
-        return {}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,94 @@
+"""Auto-decoder: the latent values of each training pair are trained together with the decoders that all pairs share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from nephi.errors import UsageError
+from nephi.fields import FieldSettings, build_fields, field_size
+from nephi.geometry import Grid
+from nephi.models.base import ModelSettings, ModelSize, RegistrationModel
+from nephi.models.composition import Steps, downsampled
+from nephi.models.latent_table import LatentTable
+from nephi.models.nephi import FieldNetwork, check_steps, latent_lattices, latent_names
+from nephi.settings import TrainingObjectiveSettings
+from nephi.transforms import MapPair
+
+
+@dataclass(frozen=True)
+class AutoDecoderSettings(ModelSettings):
+    """Architecture of an auto-decoder.
+
+    downsampling: one step for each number, as in `NephiSettings`; without an encoder they differ in nothing but their
+        latent values.
+    pairs: training pairs, for each of which latent values are kept; 0 until the training counts them.
+    field: the fields of each step, as in `NephiSettings`.
+    """
+
+    kind: ClassVar[str] = "auto-decoder"
+
+    downsampling: tuple[int, ...] = (1,)
+    pairs: int = 0
+    field: FieldSettings = FieldSettings()  # noqa: RUF009 (frozen: cannot be shared by mistake)
+
+    def __post_init__(self) -> None:
+        check_steps(self.downsampling, self.field)
+        if self.pairs < 0:
+            raise UsageError(f"model.pairs: expected the number of training pairs, got {self.pairs}")
+
+    def with_pairs(self, count: int) -> Self:
+        """Return the settings for `count` pairs; raise `UsageError` for settings that name another number."""
+        if count and self.pairs not in (0, count):
+            raise UsageError(
+                f"model.pairs: expected {count}, the pairs of the split train, got {self.pairs}; leave it out"
+            )
+        return replace(self, pairs=count)
+
+
+class AutoDecoder(RegistrationModel[AutoDecoderSettings]):
+    """Neural fields with a table of latent values instead of an encoder (Park et al., CVPR 2019)."""
+
+    Settings = AutoDecoderSettings
+    default_objective = TrainingObjectiveSettings()
+
+    def __init__(self, settings: AutoDecoderSettings, grid: Grid, generator: torch.Generator) -> None:
+        super().__init__(settings, grid, generator)
+        if not settings.pairs:
+            raise UsageError("model.pairs: expected the number of training pairs for an auto-decoder, got 0")
+        self.network = Steps(grid, [self._step(downsampled(grid, n), generator) for n in settings.downsampling])
+
+    def _step(self, grid: Grid, generator: torch.Generator) -> FieldNetwork:
+        settings = self.settings
+        fields = build_fields(settings.field, grid, generator)
+        lattices = latent_lattices(settings.field, field_size(settings.field, grid))
+        table = LatentTable(settings.pairs, settings.field.global_codes, lattices, generator)
+        return FieldNetwork(grid, fields, table)
+
+    def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
+        """Return phi and its inverse with the values of `pair_ids`, without them with the means over all pairs."""
+        prediction: MapPair = self.network(fixed, moving, pair_ids)
+        return prediction
+
+    def predicted_parameters(self) -> frozenset[str]:
+        """Return the names of the fields' own latent values, which those of the tables replace."""
+        return latent_names(self)
+
+    def pair_parameters(self) -> frozenset[str]:
+        """Return the names of the tables of latent values."""
+        tables = {id(p) for module in self.modules() if isinstance(module, LatentTable) for p in module.parameters()}
+        return frozenset(name for name, parameter in self.named_parameters() if id(parameter) in tables)
+
+    @classmethod
+    def size(cls, settings: AutoDecoderSettings, grid: Grid) -> ModelSize:
+        """Compute the sizes of tables and fields; no network looks at the images."""
+        steps = [field_size(settings.field, downsampled(grid, n)) for n in settings.downsampling]
+        return ModelSize(
+            sum(step.decoders + settings.pairs * step.latent for step in steps),
+            0,
+            sum(step.parameters for step in steps),
+            tuple(lattice for step in steps for lattice in step.all_lattices),
+        )

@@ -1,0 +1,115 @@
+"""The interface of registration models: networks that predict a deformation, and its inverse, for pairs of images."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Generic, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from nephi.geometry import Grid
+from nephi.models.displacement_objective import displacement_terms
+from nephi.models.objectives import FieldObjective, PairBatch
+from nephi.settings import TrainingObjectiveSettings
+from nephi.transforms import DisplacementMaps, MapPair
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Architecture of a model: the table `[model]` of a training's TOML, and of a model file.
+
+    Every model has a frozen subclass with keys of its own; `kind` is the value of `model.kind` that chooses it.
+    """
+
+    kind: ClassVar[str]
+
+    def with_pairs(self, count: int) -> Self:
+        """Return the settings for a training on `count` pairs, 0 where their number is unknown.
+
+        Only models with parameters for single training pairs depend on it. Raises `UsageError` for settings that name
+        another number.
+        """
+        return self
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Sizes of a model, known before anything is allocated.
+
+    parameters: of the weights that are trained and stored.
+    activation_bytes: memory of one prediction beyond weights and images, estimated.
+    transform_parameters: numbers of which the transform of one pair consists.
+    lattices: nodes of the latent grids of that transform, coarse to fine; empty for transforms without latent grids.
+    """
+
+    parameters: int
+    activation_bytes: int
+    transform_parameters: int
+    lattices: tuple[tuple[int, ...], ...] = ()
+
+
+class PairNetwork(nn.Module, ABC):
+    """Predicts deformations from pairs of images on `grid`: a whole model, or one of its steps."""
+
+    grid: Grid
+
+    @abstractmethod
+    def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
+        """Predict phi (fixed to moving points) and, if the network has one, its inverse (moving to fixed points).
+
+        `fixed` and `moving` are images `(B, 1, *shape)` on `grid`, values from 0 to 1; points of the maps are
+        `(B, N, D)`, world mm of `grid`. `pair_ids` `(B,)`, int64, are the pairs' numbers in the training split, None
+        for pairs that are not of the training.
+        """
+
+
+S = TypeVar("S", bound=ModelSettings)
+
+
+class RegistrationModel(PairNetwork, Generic[S]):
+    """A trainable registration. A new model is one file with a subclass, and one line in `nephi.models.MODELS`.
+
+    A fresh model predicts the identity. The prediction of a pair does not depend on the other pairs of a batch, so
+    that batches can be shared out over processes. Parameters with `requires_grad` are trained.
+    """
+
+    Settings: ClassVar[type[ModelSettings]]
+    """The model's settings, a frozen subclass of `ModelSettings`."""
+    default_objective: ClassVar[TrainingObjectiveSettings]
+    """The objective of a training, as far as its TOML does not name other values."""
+
+    def __init__(self, settings: S, grid: Grid, generator: torch.Generator) -> None:
+        """Build an untrained model for images on `grid`; all weights are drawn from `generator`."""
+        super().__init__()
+        self.settings = settings
+        self.grid = grid
+
+    @classmethod
+    @abstractmethod
+    def size(cls, settings: S, grid: Grid) -> ModelSize:
+        """Compute the sizes of the model of `settings` for images on `grid`, without allocating anything."""
+
+    def terms(
+        self, batch: PairBatch, settings: TrainingObjectiveSettings, generators: Sequence[torch.Generator]
+    ) -> dict[str, Tensor]:
+        """Return the weighted terms of the loss, means over the pairs; `generators` has one for each pair."""
+        prediction = self(batch.fixed, batch.moving, batch.pair_ids)
+        with torch.autocast(batch.fixed.device.type, enabled=False):  # mixed precision is for networks
+            if isinstance(prediction.forward, DisplacementMaps):
+                return displacement_terms(prediction.forward, batch, settings)
+            return FieldObjective(self.grid, batch, settings, generators).terms(prediction)
+
+    def predicted_parameters(self) -> frozenset[str]:
+        """Return the names, in `state_dict()`, of values that `forward` predicts for each pair: they are not stored."""
+        return frozenset()
+
+    def pair_parameters(self) -> frozenset[str]:
+        """Return the names, in `state_dict()`, of values that belong to single training pairs.
+
+        A training of such a model needs the images of a pair as they are, and fine-tuning on other pairs starts these
+        values afresh.
+        """
+        return frozenset()

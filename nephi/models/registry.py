@@ -1,0 +1,68 @@
+"""The known models, chosen by the `kind` of their settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+import torch
+
+from nephi.errors import UsageError
+from nephi.geometry import Grid
+from nephi.models.auto_decoder import AutoDecoder
+from nephi.models.base import ModelSettings, RegistrationModel
+from nephi.models.displacement_unet import DisplacementUNet
+from nephi.models.nephi import NephiModel
+from nephi.settings import plain_table
+from nephi.tables import from_table
+
+MODELS: dict[str, type[RegistrationModel[Any]]] = {
+    model.Settings.kind: model for model in (NephiModel, AutoDecoder, DisplacementUNet)
+}
+"""The models by the value of `model.kind`; a new model is added here."""
+DEFAULT_KIND = NephiModel.Settings.kind
+
+
+def model_class(settings: ModelSettings) -> type[RegistrationModel[Any]]:
+    """Return the model whose settings these are."""
+    return MODELS[settings.kind]
+
+
+def build_model(settings: ModelSettings, grid: Grid, generator: torch.Generator) -> RegistrationModel[Any]:
+    """Return an untrained model for images on `grid`, which predicts the identity.
+
+    Raises `UsageError` for settings of an auto-decoder without a number of pairs.
+    """
+    return model_class(settings)(settings, grid, generator)
+
+
+def model_settings(table: Mapping[str, Any], path: str = "model.") -> ModelSettings:
+    """Return the settings in the table `[model]`: those of the model that its `kind` names, `nephi` without one.
+
+    Keys that are left out keep the model's defaults. Raises `UsageError`, with `path` before the key, for an unknown
+    kind, for a key of another model, naming that model, and as `from_table`.
+    """
+    if not isinstance(table, Mapping):
+        return from_table(ModelSettings, table, path)  # raises the usual error
+    kind = table.get("kind", DEFAULT_KIND)
+    if not isinstance(kind, str) or kind not in MODELS:
+        raise UsageError(f"{path}kind: expected one of {', '.join(MODELS)}, got {kind!r}")
+    values = {name: value for name, value in table.items() if name != "kind"}
+    _require_own_keys(kind, values, path)
+    return from_table(MODELS[kind].Settings, values, path)
+
+
+def model_table(settings: ModelSettings) -> dict[str, Any]:
+    """Return the settings as the plain table that `model_settings` reads."""
+    return {"kind": settings.kind, **plain_table(asdict(settings))}
+
+
+def _require_own_keys(kind: str, values: Mapping[str, Any], path: str) -> None:
+    keys_of = {name: {field.name for field in fields(model.Settings)} for name, model in MODELS.items()}
+    for key in values:
+        others = [name for name, keys in keys_of.items() if key in keys]
+        if others and kind not in others:
+            raise UsageError(
+                f'{path}{key}: expected no such key for kind = "{kind}", it is one of {" and ".join(others)}'
+            )
