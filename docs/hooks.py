@@ -119,7 +119,7 @@ def training(settings: Any, path: str) -> str:
     for table in (f for f in dataclasses.fields(settings) if dataclasses.is_dataclass(getattr(settings, f.name))):
         value = getattr(settings, table.name)
         if isinstance(value, nephi.models.ModelSettings):
-            parts += [_model(kind) for kind in nephi.models.MODELS]
+            parts += _models()
             continue
         plain = [f for f in dataclasses.fields(value) if not dataclasses.is_dataclass(getattr(value, f.name))]
         parts.append(_section(f"`[{path}{table.name}]`", type(value), plain, value))
@@ -127,16 +127,25 @@ def training(settings: Any, path: str) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _model(kind: str) -> str:
-    """Return the sections of the table `[model]` of one kind of model, and the objective's defaults for it."""
-    model = nephi.models.MODELS[kind]
-    settings, title = model.Settings(), f'`[model]` with `kind = "{kind}"`'
-    plain = [f for f in dataclasses.fields(settings) if not dataclasses.is_dataclass(getattr(settings, f.name))]
+def _models() -> list[str]:
+    """Return the sections of the table `[model]` of each kind of model; tables that several kinds have appear once."""
+    parts = []
+    for kind, model in nephi.models.MODELS.items():
+        settings = model.Settings()
+        plain = [f for f in dataclasses.fields(settings) if not dataclasses.is_dataclass(getattr(settings, f.name))]
+        section = _section(f'`[model]` with `kind = "{kind}"`', model.Settings, plain, settings)
+        nested = training(settings, "model.").split("\n\n### ")
+        parts += [section + _objective_defaults(model.default_objective)]
+        parts += [each for each in (f"### {part.removeprefix('### ')}" for part in nested if part) if each not in parts]
+    return parts
+
+
+def _objective_defaults(objective: TrainingObjectiveSettings) -> str:
+    """Return a sentence with the values of a model's default objective that differ from the common defaults."""
     common = TrainingObjectiveSettings()
-    values = {f.name: getattr(model.default_objective, f.name) for f in dataclasses.fields(common)}
+    values = {f.name: getattr(objective, f.name) for f in dataclasses.fields(common)}
     changed = [f"`{name}` = {_toml(value)}" for name, value in values.items() if value != getattr(common, name)]
-    note = f"\n\nDefaults of `[objective]` for this model: {', '.join(changed)}." if changed else ""
-    return "\n\n".join([_section(title, model.Settings, plain, settings) + note, training(settings, "model.")])
+    return f"\n\nDefaults of `[objective]` for this model: {', '.join(changed)}." if changed else ""
 
 
 def _section(title: str, kind: type, fields: Any, value: Any) -> str:

@@ -19,10 +19,7 @@ from nephi.transforms import DisplacementMaps, MapPair
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Architecture of a model: the table `[model]` of a training's TOML, and of a model file.
-
-    Every model has a frozen subclass with keys of its own; `kind` is the value of `model.kind` that chooses it.
-    """
+    """Architecture of a model; `kind` is the value of `model.kind` in a TOML file that selects it."""
 
     kind: ClassVar[str]
 
