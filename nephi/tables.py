@@ -1,4 +1,4 @@
-"""Settings from plain tables."""
+"""Strict conversion of plain tables (TOML, JSON) to settings."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any, TypeVar
 from nephi.errors import UsageError
 
 T = TypeVar("T")
-LONGEST_LIST = 1000
-LARGEST = 2**53  # where floats stop to hold every whole number
+MAX_VALUES = 1000
+MAX_INTEGER = 2**53  # above it, floats do not represent every whole number
 
 
 def from_table(kind: type[T], table: Any, path: str = "") -> T:
-    """Fill a dataclass from a plain table (of TOML or JSON), strictly: every key known, every value of its type.
+    """Convert a plain table (of TOML or JSON) to a dataclass; unknown keys and values of other types are refused.
 
-    Keys that are left out keep their defaults. Whole numbers serve as numbers. Raises `UsageError` that names the key,
-    with `path` before it, what was expected and what was found.
+    Missing keys have their defaults. Whole numbers are accepted as numbers. Raises `UsageError` naming the key, with
+    the prefix `path`, what was expected and what was given.
     """
     if not isinstance(table, Mapping):
-        raise UsageError(f"{path.rstrip('.') or 'settings'}: expected a table, got {shown(table)}")
+        raise UsageError(f"{path.rstrip('.') or 'settings'}: expected a table, got {short_repr(table)}")
     all_hints = typing.get_type_hints(kind)
     hints = {field.name: all_hints[field.name] for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(table) - set(hints))
@@ -31,36 +31,36 @@ def from_table(kind: type[T], table: Any, path: str = "") -> T:
         raise UsageError(
             f"unknown setting {path}{unknown[0][:80]}; known are {', '.join(path + name for name in hints)}"
         )
-    return kind(**{key: _value(hints[key], value, f"{path}{key}") for key, value in table.items()})
+    return kind(**{key: _convert(hints[key], value, f"{path}{key}") for key, value in table.items()})
 
 
-def _value(kind: Any, value: Any, path: str) -> Any:
+def _convert(kind: Any, value: Any, path: str) -> Any:
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return from_table(kind, value, f"{path}.")
     if isinstance(kind, types.GenericAlias):  # tuple[X, ...] or tuple[X, X]
         inner = typing.get_args(kind)
         if not isinstance(value, list | tuple) or (inner[-1] is not ... and len(value) != len(inner)):
-            raise UsageError(f"{path}: expected {_spelled(kind)}, got {shown(value)}")
-        if len(value) > LONGEST_LIST:
-            raise UsageError(f"{path}: expected a list of at most {LONGEST_LIST} values, got {len(value)}")
-        return tuple(_value(inner[0], item, f"{path}[{i}]") for i, item in enumerate(value))
+            raise UsageError(f"{path}: expected {_type_name(kind)}, got {short_repr(value)}")
+        if len(value) > MAX_VALUES:
+            raise UsageError(f"{path}: expected a list of at most {MAX_VALUES} values, got {len(value)}")
+        return tuple(_convert(inner[0], item, f"{path}[{i}]") for i, item in enumerate(value))
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         try:
             return float(value)
         except OverflowError:
-            raise UsageError(f"{path}: expected a number, got {shown(value)}") from None
-    if kind is int and type(value) is int and abs(value) >= LARGEST:
-        raise UsageError(f"{path}: expected a whole number below 2^53, got {shown(value)}")
+            raise UsageError(f"{path}: expected a number, got {short_repr(value)}") from None
+    if kind is int and type(value) is int and abs(value) >= MAX_INTEGER:
+        raise UsageError(f"{path}: expected a whole number below 2^53, got {short_repr(value)}")
     if type(value) is not kind:
-        raise UsageError(f"{path}: expected {_spelled(kind)}, got {shown(value)}")
+        raise UsageError(f"{path}: expected {_type_name(kind)}, got {short_repr(value)}")
     return value
 
 
-def shown(value: Any) -> str:
-    """Return a value as messages show it: not at length."""
+def short_repr(value: Any) -> str:
+    """Return a shortened representation of a value, for messages."""
     return reprlib.repr(value)
 
 
-def _spelled(kind: Any) -> str:
+def _type_name(kind: Any) -> str:
     names = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
     return names.get(kind, f"a list ({kind})")

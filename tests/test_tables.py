@@ -26,19 +26,19 @@ def test_round_trip() -> None:
     assert from_table(FieldSettings, asdict(settings)) == settings
 
 
-def test_what_is_left_out_keeps_its_default() -> None:
+def test_missing_keys_have_their_defaults() -> None:
     assert from_table(Outer, {}) == Outer()
     assert from_table(Outer, {"inner": {"count": 3}}) == Outer(inner=Inner(count=3))
 
 
-def test_whole_numbers_serve_as_numbers() -> None:
-    made = from_table(Outer, {"pair": [3, 4.5], "inner": {"sizes": [1, 2, 3]}})
-    assert made.pair == (3.0, 4.5) and made.inner.sizes == (1.0, 2.0, 3.0)
-    assert all(type(v) is float for v in (*made.pair, *made.inner.sizes))
+def test_whole_numbers_are_accepted_as_numbers() -> None:
+    settings = from_table(Outer, {"pair": [3, 4.5], "inner": {"sizes": [1, 2, 3]}})
+    assert settings.pair == (3.0, 4.5) and settings.inner.sizes == (1.0, 2.0, 3.0)
+    assert all(type(v) is float for v in (*settings.pair, *settings.inner.sizes))
 
 
 @pytest.mark.parametrize(
-    ("table", "complaint"),
+    ("table", "message"),
     [
         ({"size": 1}, "unknown setting size; known are inner, pair, name, on"),
         ({"inner": {"counts": 1}}, r"unknown setting inner\.counts; known are inner\.count, inner\.sizes"),
@@ -57,12 +57,12 @@ def test_whole_numbers_serve_as_numbers() -> None:
         ({"name": ["x" * 10**6] * 10**5}, r"name: expected a text, got .{1,300}$"),
     ],
 )
-def test_wrong_tables_are_refused_by_key(table, complaint) -> None:
-    with pytest.raises(UsageError, match=f"^{complaint}"):
+def test_invalid_tables_are_refused_by_key(table, message) -> None:
+    with pytest.raises(UsageError, match=f"^{message}"):
         from_table(Outer, table)
 
 
 @pytest.mark.parametrize("table", [None, 5, "text", [1]])
-def test_something_else_than_a_table(table) -> None:
+def test_other_values_than_tables_are_refused(table) -> None:
     with pytest.raises(UsageError, match="settings: expected a table"):
         from_table(Outer, table)

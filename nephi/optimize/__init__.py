@@ -1,7 +1,8 @@
 """Registration of one pair: affine alignment, then a coarse-to-fine fit of neural fields."""
 
-from nephi.optimize.affine import fit_affine, initial_alignment, require_overlap
+from nephi.optimize.affine import fit_affine
 from nephi.optimize.fit import fit_fields
+from nephi.optimize.initial_alignment import initial_alignment, require_overlap
 from nephi.optimize.planning import Plan, estimate_memory_mb, plan, plan_images, plan_level
 from nephi.optimize.registration import register
 from nephi.optimize.rotation_search import search_rotation

@@ -1,4 +1,4 @@
-"""Adam on one flat vector."""
+"""Adam on one flat vector of all parameters."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ EPSILON = 1e-8
 
 
 class Adam:
-    """Adam (Kingma and Ba 2015) with torch's default constants, over all parameters as one vector.
+    """Adam (Kingma and Ba 2015) with torch's default constants, for all parameters as one vector.
 
-    Not `torch.optim.Adam`: making one imports torch's compiler, about a second and 70 MB that a fit of three seconds
-    notices. Parameters and their gradients become views of two flat vectors, so that a step is a handful of operations
-    however many parameters there are. A test holds the steps against torch's.
+    Replaces `torch.optim.Adam`, whose construction imports torch's compiler: about a second and 70 MB, too much for a
+    fit of three seconds. Parameters and their gradients become views of two flat vectors, so that a step needs the same
+    few operations for any number of parameters. A test compares the steps with torch's.
     """
 
     def __init__(self, parameters: Iterable[Tensor], rate: float) -> None:
@@ -37,21 +37,21 @@ class Adam:
             start = stop
 
     def minimise(self, loss: Tensor) -> None:
-        """Take one step down the gradient of `loss`."""
-        loss.backward()  # accumulates into the flat vector
+        """Compute the gradient of `loss` and take one step."""
+        loss.backward()  # added to the flat vector
         self.step()
 
     def step(self) -> None:
-        """Take one step down the gradients that the parameters have, and set these to 0."""
+        """Take one step by the gradients of the parameters, and set them to 0."""
         self._steps += 1
         first, second = BETAS
-        shares = 1 - first**self._steps, 1 - second**self._steps
+        corrections = 1 - first**self._steps, 1 - second**self._steps  # of the bias of both means
         if can_step(self._flat):
             state = self._flat, self._gradient, self._mean, self._square
-            adam_step(*state, BETAS, shares, self.rate, EPSILON)
+            adam_step(*state, BETAS, corrections, self.rate, EPSILON)
             return
         self._mean.lerp_(self._gradient, 1 - first)
         self._square.mul_(second).addcmul_(self._gradient, self._gradient, value=1 - second)
-        spread = (self._square / shares[1]).sqrt_().add_(EPSILON)
-        self._flat.addcdiv_(self._mean, spread, value=-self.rate / shares[0])
+        deviation = (self._square / corrections[1]).sqrt_().add_(EPSILON)
+        self._flat.addcdiv_(self._mean, deviation, value=-self.rate / corrections[0])
         self._gradient.zero_()

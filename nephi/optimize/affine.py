@@ -1,4 +1,4 @@
-"""Global alignment: a start, then a rigid or affine map driven by the intensities."""
+"""Fit of a rigid or affine map to the intensities of two images."""
 
 from __future__ import annotations
 
@@ -7,91 +7,18 @@ from itertools import cycle, islice
 import torch
 from torch import Tensor
 
-from nephi.errors import DataError, PlausibilityWarning, UsageError, warn
-from nephi.geometry import Grid
-from nephi.images import Image, ImageSampler
+from nephi.images import ImageSampler
 from nephi.losses import similarity
 from nephi.optimize.adam import Adam
 from nephi.preparation import Pair
 from nephi.runtime import Progress, ProgressCallback
 from nephi.sampling import point_source
-from nephi.settings import INITIALS, AffineSettings
-from nephi.transforms import AffineTransform, Transform, as_affine
+from nephi.settings import AffineSettings
+from nephi.transforms import AffineTransform
 
-DIFFERENT_UNITS = 50  # longest sides whose ratio is larger hardly belong to one body
-LEAST_OVERLAP = 0.02
-STRETCH = (
-    4.0  # times, at most, and a quarter at least: no step of a fit goes beyond, towards collapse and mirror images
-)
-BATCHES = 25  # of points, which the steps of a stage take in turn: drawing fresh ones would take longer than the steps
-
-
-def initial_alignment(pair: Pair, how: str | Transform) -> AffineTransform:
-    """Return the affine map to start from: fixed points to moving points (world mm).
-
-    `moments` brings the masks' centres of mass together (without masks, the windowed intensities'), `centers` the
-    middles of the images, `none` trusts the headers; a transform, or chain, that is affine is taken as it is.
-
-    Raises `UsageError` for another name, a deformation, or a transform of another dimension than the images.
-    """
-    if not isinstance(how, str):
-        return _given(pair, how)
-    if how not in INITIALS:
-        raise UsageError(f"unknown initial alignment {how!r}: expected one of {', '.join(INITIALS)}, or a transform")
-    if how == "none":
-        return AffineTransform.identity(pair.fixed.dimension)
-    if how == "centers":
-        return AffineTransform.translation(pair.moving.grid.centre_world() - pair.fixed.grid.centre_world())
-    if pair.fixed_mask is not None and pair.moving_mask is not None:
-        masks = pair.fixed_mask, pair.moving_mask
-        fixed, moving = (m.grid.voxel_to_world_points(m.foreground.centre) for m in masks)
-    else:
-        levels = pair.fixed_levels, pair.moving_levels
-        fixed, moving = (_centre_of_mass(p.at(_longest_edge(p.image.grid) / 64)) for p in levels)
-    return AffineTransform.translation(moving - fixed)
-
-
-def _given(pair: Pair, transform: Transform) -> AffineTransform:
-    affine = as_affine(transform)
-    if affine is None:
-        raise UsageError("the initial transform must be affine (or a chain of affine ones), found a deformation")
-    if affine.dimension != pair.fixed.dimension:
-        raise UsageError(f"the initial transform is {affine.dimension}-D, the images are {pair.fixed.dimension}-D")
-    return affine
-
-
-def require_overlap(pair: Pair, transform: AffineTransform, generator: torch.Generator) -> float:
-    """Return which share of the fixed points (in the mask) lies in the moving image under `transform`.
-
-    Raises `DataError` when next to none do, and next to none of the moving points lie in the fixed image: a small
-    moving image may lie inside a large fixed one. Lengths that differ as units do are warned of.
-    """
-    _check_lengths(pair)
-    points = transform(point_source(pair.fixed, pair.fixed_mask).draw(4000, generator))
-    share = float(ImageSampler(pair.moving).contains(points).float().mean())
-    if share >= LEAST_OVERLAP:
-        return share
-    points = transform.inverse()(point_source(pair.moving, pair.moving_mask).draw(4000, generator))
-    moving_share = float(ImageSampler(pair.fixed).contains(points).float().mean())
-    if moving_share < LEAST_OVERLAP:
-        raise DataError(
-            f"{pair.fixed.name} and {pair.moving.name}: expected images that overlap once they are aligned, found "
-            f"{100 * share:.1f} % of the fixed points inside the moving image, and {100 * moving_share:.1f} % of the "
-            "moving points inside the fixed image; try another --initial"
-        )
-    return share
-
-
-def _check_lengths(pair: Pair) -> None:
-    """Issue a `PlausibilityWarning` when one image is so much longer than the other that their units must differ."""
-    lengths = [_longest_edge(grid) for grid in (pair.fixed.grid, pair.moving.grid)]
-    if max(lengths) > DIFFERENT_UNITS * min(lengths):
-        fixed, moving = (f"{length:.3g}" for length in lengths)
-        problem = f"expected images of like size, found {fixed} and {moving} mm along their longest sides"
-        warn(
-            f"{pair.fixed.name} and {pair.moving.name}: {problem}; check the voxel sizes and their unit in the headers",
-            PlausibilityWarning,
-        )
+STRETCH = 4.0  # largest singular value of the fitted map, 1 / STRETCH the smallest: no collapse, no reflection
+BATCHES = 25  # of points, which the steps of a stage use in turn: sampling new ones would take longer than the steps
+PROBES = 4000  # points that determine the centre and the size of the fixed points
 
 
 def fit_affine(
@@ -103,17 +30,18 @@ def fit_affine(
     progress: ProgressCallback,
     total: int,
 ) -> AffineTransform:
-    """Refine `start` by Adam on an intensity measure, coarse to fine; fixed points to moving points (world mm).
+    """Fit a map by Adam from `start`, coarse to fine, and return it: fixed points to moving points (world mm).
 
-    The map is `x -> M (x - c) + c + t` around the middle c of the fixed mask, M free or a rotation
-    `exp(skew(w))`; points that leave the moving image do not count. M keeps its last value where a step would
-    make a singular value less than 1 / `STRETCH` or more than `STRETCH`, on the way to a collapse or a mirror image.
+    `start` is preceded by `x -> M (x - c) + c + t` around the centre c of the fixed points, with M free (`kind` is
+    `affine`) or a rotation `exp(skew(w))` (`rigid`). Points outside the moving image are ignored. M keeps its last
+    value if a step would make a singular value less than 1 / `STRETCH` or more than `STRETCH`, which would lead to a
+    collapse or a reflection. `total` is the number of steps of the whole registration for `progress`.
     """
     source = point_source(pair.fixed, pair.fixed_mask)
-    probe = source.draw(4000, generator).double()
-    centre = probe.mean(dim=0)
-    model = _Model(start, centre, float((probe - centre).norm(dim=1).mean()), kind)
-    optimiser = Adam(model.parameters, settings.rate)
+    probes = source.draw(PROBES, generator).double()
+    centre = probes.mean(dim=0)
+    model = _AffineModel(start, centre, float((probes - centre).norm(dim=1).mean()), kind)
+    optimizer = Adam(model.parameters, settings.rate)
     loss_of = similarity(settings.similarity)
     steps = settings.steps * len(settings.smoothing)
     done = 0
@@ -122,26 +50,27 @@ def fit_affine(
         moving = ImageSampler(pair.moving_levels.at(sigma))
         points = source.draw(settings.points * min(BATCHES, settings.steps), generator).to(pair.fixed.data.device)
         batches = zip(points.split(settings.points), fixed(points).split(settings.points), strict=True)
-        for x, value in islice(cycle(batches), settings.steps):
-            optimiser.rate = settings.rate * (1.05 - done / steps)
-            y = model(x)
-            loss = loss_of(value[:, None], moving(y)[:, None], moving.contains(y.detach()).float())
-            before = model.linear.detach().clone()
-            optimiser.minimise(loss)
+        for fixed_points, fixed_values in islice(cycle(batches), settings.steps):
+            optimizer.rate = settings.rate * (1.05 - done / steps)
+            moving_points = model(fixed_points)
+            inside = moving.contains(moving_points.detach()).float()
+            loss = loss_of(fixed_values[:, None], moving(moving_points)[:, None], inside)
+            previous = model.linear.detach().clone()
+            optimizer.minimise(loss)
             if kind == "affine" and not model.stretches_within(STRETCH):
-                model.linear.data.copy_(before)
+                model.linear.data.copy_(previous)
             done += 1
             if done % 20 == 0:
                 progress(Progress("affine", done, total, loss.item()))
     return model.transform()
 
 
-class _Model:
-    """The parameters of the global map, scaled so that one step size suits all."""
+class _AffineModel:
+    """The parameters of the map, scaled so that one step size suits all of them."""
 
     def __init__(self, start: AffineTransform, centre: Tensor, radius: float, kind: str) -> None:
         self.centre = centre
-        self.radius = radius  # mm; there a unit of the matrix moves points as far as a unit of the shift does anywhere
+        self.radius = radius  # mm; at this distance a unit of the matrix moves points as far as a unit of the shift
         self.start = start
         d = start.dimension
         self.shift = torch.zeros(d, dtype=torch.float32, requires_grad=True)
@@ -151,47 +80,32 @@ class _Model:
         self.parameters = [self.shift, self.linear]
 
     def __call__(self, points: Tensor) -> Tensor:
-        matrix, offset = self._composed(torch.float32)
+        matrix, offset = self._matrix_and_offset(torch.float32)
         return points @ matrix.T.to(points) + offset.to(points)
 
     def transform(self) -> AffineTransform:
         with torch.no_grad():
-            matrix, offset = self._composed(torch.float64)
+            matrix, offset = self._matrix_and_offset(torch.float64)
         homogeneous = torch.eye(len(offset) + 1, dtype=torch.float64)
         homogeneous[:-1, :-1], homogeneous[:-1, -1] = matrix, offset
         return AffineTransform(homogeneous)
 
     def stretches_within(self, most: float) -> bool:
         """Return whether the singular values of M lie between `1 / most` and `most`."""
-        values = torch.linalg.svdvals(self._update().detach())
+        values = torch.linalg.svdvals(self._linear_part().detach())
         return bool(values[-1] >= 1 / most) and bool(values[0] <= most)
 
-    def _composed(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Return matrix and offset of: move about the fixed centre, then the start."""
-        d = len(self.shift)
-        update = self._update().to(dtype)
-        first, shift = self.start.matrix[:-1, :-1].to(dtype), self.start.matrix[:-1, -1].to(dtype)
+    def _matrix_and_offset(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return matrix and offset of the composition: first the map around the centre, then the start."""
+        linear, shift = self._linear_part().to(dtype), self.radius * self.shift.to(dtype)
         centre = self.centre.to(dtype)
-        matrix = first @ update
-        offset = first @ (centre - update @ centre + self.radius * self.shift.to(dtype)) + shift
-        assert matrix.shape == (d, d)
-        return matrix, offset
+        start_linear, start_shift = self.start.matrix[:-1, :-1].to(dtype), self.start.matrix[:-1, -1].to(dtype)
+        return start_linear @ linear, start_linear @ (centre - linear @ centre + shift) + start_shift
 
-    def _update(self) -> Tensor:
+    def _linear_part(self) -> Tensor:
         d = len(self.shift)
         if self.kind == "affine":
             return torch.eye(d, dtype=torch.float32) + self.linear.view(d, d)
         upper = torch.triu_indices(d, d, offset=1)
         skew = torch.zeros(d, d, dtype=torch.float32).index_put((upper[0], upper[1]), self.linear)
         return torch.matrix_exp(skew - skew.T)
-
-
-def _centre_of_mass(image: Image) -> Tensor:
-    axes = range(image.dimension)
-    profiles = [image.data.double().sum(dim=[b for b in axes if b != axis]) for axis in axes]
-    centre = torch.stack([(p * torch.arange(len(p)).to(p)).sum() / p.sum() for p in profiles])
-    return image.grid.voxel_to_world_points(centre.cpu())
-
-
-def _longest_edge(grid: Grid) -> float:
-    return float((grid.spacing * torch.tensor(grid.shape, dtype=torch.int64)).max())

@@ -1,4 +1,4 @@
-"""Giving one image the contrast of the other, so that measures for images of one contrast can compare them."""
+"""Match the intensities of two images of different contrast, so that monomodal similarity measures apply."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from nephi.metrics import inside_mask, slab_inside
 from nephi.preparation import Pair
 from nephi.sampling import point_source
 
-NODES = 32  # of a curve between 0 and 1
-SAMPLES = 200_000  # a curve is fitted to
-LEAST_SHARE = 1e-4  # of the samples: a node with fewer says nothing and takes the mean
-LEAST_SMOOTHING = 0.7  # voxels; noise in the image that predicts flattens the curve
-TONES = 4095  # steps of the window that voxels are redrawn in
+NODES = 32  # of a curve on [0, 1]
+SAMPLES = 200_000  # to which a curve is fitted
+LEAST_WEIGHT = 1e-4  # fraction of the samples; a node with fewer is unreliable and set to the mean
+LEAST_SMOOTHING = 0.7  # voxels; noise in the predicting image flattens the curve
+GREY_LEVELS = 4095  # of an image after the curve is applied
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A piecewise linear function on [0, 1], by its heights at equal distances.
+    """A piecewise linear function on [0, 1], given by its heights at equidistant nodes.
 
-    `explained` is a share of variance; `dark` the value below which one in twenty lay that the curve was fitted to.
+    `explained` is the explained fraction of the variance, `dark` the 5th percentile of the values it was fitted to.
     """
 
     heights: Tensor
@@ -33,77 +33,78 @@ class Curve:
 
     def __call__(self, values: Tensor) -> Tensor:
         """Return the function at `values` of any shape, clamped to [0, 1]."""
-        low, part = _places(values)
-        return torch.lerp(self.heights[low], self.heights[low + 1], part)
+        node, weight = _nodes(values)
+        return torch.lerp(self.heights[node], self.heights[node + 1], weight)
 
 
 @torch.no_grad()
 def match_intensities(
     pair: Pair, fields: FieldPair | ComposedFieldPair, smoothing: float, generator: torch.Generator
 ) -> Pair:
-    """Return the pair with one image in the other's contrast, as seen through fields that align them roughly.
+    """Return the pair with the intensities of one image mapped to those of the other, which `fields` roughly align.
 
-    Two curves are fitted to intensities at matching points of the masks, smoothed by `smoothing` mm: one predicts
-    moving from fixed intensities (their conditional mean, the regression behind the correlation ratio of Roche et al.,
-    MICCAI 1998), the other fixed from moving ones. The one that explains more of the variance is applied to the voxels
-    of its image, for a contrast that rises and falls can be predicted but not inverted. Background stays
-    background: an image's least value, and what is dark outside of its mask. Next to it even a true curve would draw
-    edges that the other image does not have.
+    Two curves are fitted to intensities at corresponding points of the masks, smoothed by `smoothing` mm: one predicts
+    moving from fixed intensities (their conditional mean, the regression of the correlation ratio, Roche et al., MICCAI
+    1998), the other fixed from moving ones. The curve that explains more of the variance is applied to its image: a
+    contrast that is not monotonic can be predicted, but not inverted. Background is kept: the minimum of the image, and
+    dark voxels outside the mask. A curve would otherwise create edges there that the other image does not have.
     """
-    fixed, moving = _matching_intensities(pair, fields, smoothing, generator)
+    fixed, moving = _corresponding_intensities(pair, fields, smoothing, generator)
     if not len(fixed):
         return pair
     forward, backward = fit_curve(fixed, moving), fit_curve(moving, fixed)
     if forward.explained >= backward.explained:
-        return replace(pair, fixed_levels=_redrawn(pair.fixed_levels, pair.fixed_mask, forward))
-    return replace(pair, moving_levels=_redrawn(pair.moving_levels, pair.moving_mask, backward))
+        return replace(pair, fixed_levels=_apply_curve(pair.fixed_levels, pair.fixed_mask, forward))
+    return replace(pair, moving_levels=_apply_curve(pair.moving_levels, pair.moving_mask, backward))
 
 
 def fit_curve(source: Tensor, target: Tensor) -> Curve:
-    """Return the curve that predicts `target` from `source`, both `(N,)` in [0, 1], N >= 1."""
-    low, part = _places(source)
-    places = torch.cat([low, low + 1])
-    shares = torch.cat([1 - part, part]) / len(source)
-    mass = torch.bincount(places, shares, NODES)
-    total = torch.bincount(places, shares * target.repeat(2), NODES)
-    heights = torch.where(mass > LEAST_SHARE, total / mass.clamp_min(LEAST_SHARE), target.mean()).to(target)
-    left = (target - Curve(heights)(source)).square().mean()
+    """Fit the curve that predicts `target` from `source`, both `(N,)` in [0, 1], N >= 1."""
+    node, weight = _nodes(source)
+    nodes = torch.cat([node, node + 1])
+    weights = torch.cat([1 - weight, weight]) / len(source)
+    total_weight = torch.bincount(nodes, weights, NODES)
+    weighted_sum = torch.bincount(nodes, weights * target.repeat(2), NODES)
+    mean = weighted_sum / total_weight.clamp_min(LEAST_WEIGHT)
+    heights = torch.where(total_weight > LEAST_WEIGHT, mean, target.mean()).to(target)
+    residual = (target - Curve(heights)(source)).square().mean()
     dark = float(source.kthvalue(1 + len(source) // 20).values)
-    return Curve(heights, float(1 - left / target.var(correction=0).clamp_min(1e-12)), dark)
+    return Curve(heights, float(1 - residual / target.var(correction=0).clamp_min(1e-12)), dark)
 
 
-def _matching_intensities(
+def _corresponding_intensities(
     pair: Pair, fields: FieldPair | ComposedFieldPair, smoothing: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    edge = float(pair.fixed.grid.spacing.max())
-    sigma = max(smoothing, LEAST_SMOOTHING * edge)
+    sigma = max(smoothing, LEAST_SMOOTHING * float(pair.fixed.grid.spacing.max()))
     points = point_source(pair.fixed, pair.fixed_mask).draw(SAMPLES, generator).to(pair.fixed.data.device)
-    moved = fields.forward_field(points)
-    kept = ImageSampler(pair.moving).contains(moved)
+    moving_points = fields.forward_field(points)
+    inside = ImageSampler(pair.moving).contains(moving_points)
     if pair.moving_mask is not None:
-        kept &= inside_mask(pair.moving_mask, moved.cpu()).to(kept.device)
+        inside &= inside_mask(pair.moving_mask, moving_points.cpu()).to(inside.device)
     fixed, moving = (ImageSampler(p.at(sigma)) for p in (pair.fixed_levels, pair.moving_levels))
-    return fixed(points[kept]).cpu(), moving(moved[kept]).cpu()  # where sums do not depend on the threads' order
+    # On the CPU, where the sums of a fit are deterministic.
+    return fixed(points[inside]).cpu(), moving(moving_points[inside]).cpu()
 
 
-def _redrawn(levels: Pyramid, mask: Image | None, curve: Curve) -> Pyramid:
-    """Return the levels of the windowed image with `curve` applied to all but its background."""
+def _apply_curve(levels: Pyramid, mask: Image | None, curve: Curve) -> Pyramid:
+    """Return the pyramid of the windowed image with `curve` applied to all voxels except the background."""
     image, (low, high) = levels.image, levels.window
-    tones = (TONES * curve(torch.linspace(0, 1, TONES + 1, dtype=torch.float32))).round().short().to(image.data.device)
+    inputs = torch.linspace(0, 1, GREY_LEVELS + 1, dtype=torch.float32)
+    table = (GREY_LEVELS * curve(inputs)).round().short().to(image.data.device)
     background = image.data.amin()
-    drawn = torch.empty_like(image.data, dtype=torch.int16)
+    mapped = torch.empty_like(image.data, dtype=torch.int16)
     for start, stop in image.grid.slabs(2_000_000):
         voxels = image.data[..., start:stop]
         value = (voxels.float() - low).div_(high - low).clamp_(0, 1)
-        seen = voxels > background
+        foreground = voxels > background
         if mask is not None:
-            seen &= (value >= curve.dark) | slab_inside(mask, image.grid, start, stop).to(seen.device)
-        drawn[..., start:stop] = torch.where(seen, tones[value.mul_(TONES).round_().int()], 0)
-    return Pyramid(Image(drawn, image.grid, name=image.name), (0.0, float(TONES)), levels.detail)
+            foreground &= (value >= curve.dark) | slab_inside(mask, image.grid, start, stop).to(foreground.device)
+        mapped[..., start:stop] = torch.where(foreground, table[value.mul_(GREY_LEVELS).round_().int()], 0)
+    return Pyramid(Image(mapped, image.grid, name=image.name), (0.0, float(GREY_LEVELS)), levels.detail)
 
 
-def _places(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the node below each value, and the place between it and the next."""
+def _nodes(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the index of the node below each value, and the weight of the next node in linear interpolation."""
     position = values.clamp(0, 1) * (NODES - 1)
-    low = position.floor().clamp_max(NODES - 2)
-    return low.long(), position - low
+    node = position.floor().clamp_max(NODES - 2)
+    return node.long(), position - node

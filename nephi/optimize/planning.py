@@ -1,4 +1,4 @@
-"""What a registration would do, without doing it."""
+"""Plan of a registration (`nephi register --dry-run`): sizes, settings and an estimate of the memory."""
 
 from __future__ import annotations
 
@@ -9,26 +9,23 @@ import torch
 from nephi.fields import field_size
 from nephi.geometry import Grid
 from nephi.images import Image
-from nephi.optimize.affine import initial_alignment, require_overlap
+from nephi.optimize.initial_alignment import initial_alignment, require_overlap
 from nephi.preparation import Pair, Source, Window, choose_initial, prepare_pair
 from nephi.runtime import choose_device, peak_memory_mb
 from nephi.settings import LevelSettings, Settings
 from nephi.settings import preset as preset_settings
 from nephi.transforms import Transform
 
-# Bytes, as measured: smoothing a volume needs another one and a half beside it; parameters have a gradient and Adam's
-# two moments; points, slabs and pictures take what is left of any run.
-BESIDE_SMOOTHING = 2.5
+# Measured: smoothing needs one and a half further volumes; a parameter has a gradient and two moments of Adam; the rest
+# is for points, slabs and pictures.
+VOLUMES_PER_SMOOTHING = 2.5
 BYTES_PER_PARAMETER = 16
-WORK_MB = 60.0
+OTHER_MB = 60.0
 
 
 @dataclass(frozen=True)
 class PlannedImage:
-    """One of the two images: its name, grid, intensities `window` that are compared, and voxels inside its mask.
-
-    `mask_voxels` is None without a mask.
-    """
+    """One of the two images: name, grid, intensity `window`, and number of voxels in its mask (None: no mask)."""
 
     name: str
     grid: Grid
@@ -38,7 +35,7 @@ class PlannedImage:
 
 @dataclass(frozen=True)
 class PlannedLevel:
-    """A level of the fit: its settings (lengths in mm), and the voxels of both images as it looks them up."""
+    """A level of the fit: its settings (lengths in mm), and the shapes of both images at its resolution."""
 
     settings: LevelSettings
     fixed_shape: tuple[int, ...]
@@ -47,15 +44,14 @@ class PlannedLevel:
 
 @dataclass(frozen=True)
 class Plan:
-    """What `register` would do with the same arguments, on which device.
+    """Device, images, settings and sizes of a registration.
 
-    `settings` have every length in mm. `lattices` are the nodes of the latent grids of one field, coarse to fine; there
-    are none in fields of another kind. `memory_mb` estimates the peak resident memory in MB (10^6 bytes) of a process
-    that registers and saves everything, None where the system does not tell; it is right to within a third.
+    `settings` have all lengths in mm. `lattices` are the shapes of the latent grids of one field, coarse to fine; empty
+    for fields without them. `memory_mb` estimates the peak resident memory in MB (10^6 bytes) of a process that
+    registers and saves all outputs, within a third; None on systems that do not report memory.
     """
 
     device: str
-
     fixed: PlannedImage
     moving: PlannedImage
     settings: Settings
@@ -77,53 +73,56 @@ def plan(
     seed: int = 0,
     device: str = "auto",
 ) -> Plan:
-    """Read and check everything that `register` would, and say what it would do.
+    """Read and validate the arguments of `register`, and return its plan without fitting anything.
 
-    The arguments are those of `register`, and so are the errors, but for those that only aligning can find.
+    Raises the same errors, except those that only the fit can detect.
     """
-    where = str(choose_device(device))
+    device_name = str(choose_device(device))
     pair, chosen = prepare_pair(fixed, moving, fixed_mask, moving_mask, settings or preset_settings(preset))
     start = initial_alignment(pair, choose_initial(pair, chosen.affine.initial) if initial is None else initial)
     require_overlap(pair, start, torch.Generator().manual_seed(seed))
-    sides = plan_images(pair)
+    images = plan_images(pair)
     if chosen.transform != "deformable":
-        return Plan(where, *sides, chosen, (), 0, (), estimate_memory_mb(pair, (), 0))
+        return Plan(device_name, *images, chosen, (), 0, (), estimate_memory_mb(pair, (), 0))
     size = field_size(chosen.field, pair.fixed.grid)
     levels = tuple(plan_level(pair, level, chosen.objective.radius) for level in chosen.levels)
-    memory = estimate_memory_mb(pair, levels, size.parameters)
-    return Plan(where, *sides, chosen, size.lattices, size.parameters, levels, memory)
+    memory_mb = estimate_memory_mb(pair, levels, size.parameters)
+    return Plan(device_name, *images, chosen, size.lattices, size.parameters, levels, memory_mb)
 
 
 def plan_images(pair: Pair) -> tuple[PlannedImage, PlannedImage]:
-    """Return what is known of the fixed and of the moving image."""
+    """Return the fixed and the moving image of a plan."""
     return (
-        _side(pair.fixed, pair.fixed_window, pair.fixed_mask),
-        _side(pair.moving, pair.moving_window, pair.moving_mask),
+        _plan_image(pair.fixed, pair.fixed_window, pair.fixed_mask),
+        _plan_image(pair.moving, pair.moving_window, pair.moving_mask),
     )
 
 
-def _side(image: Image, window: Window, mask: Image | None) -> PlannedImage:
+def _plan_image(image: Image, window: Window, mask: Image | None) -> PlannedImage:
     return PlannedImage(image.name, image.grid, window, None if mask is None else int((mask.data > 0).sum()))
 
 
 def plan_level(pair: Pair, level: LevelSettings, radius: int) -> PlannedLevel:
-    """Return what a level looks up; `radius` is that of its patches."""
-    apart = level.spacing if radius else 0.0
-    shapes = (pyramid.shape(level.smoothing, apart) for pyramid in (pair.fixed_levels, pair.moving_levels))
+    """Return a level of a plan; `radius` is that of its patches."""
+    spacing = level.spacing if radius else 0.0
+    shapes = (pyramid.shape(level.smoothing, spacing) for pyramid in (pair.fixed_levels, pair.moving_levels))
     return PlannedLevel(level, *shapes)
 
 
 def estimate_memory_mb(pair: Pair, levels: tuple[PlannedLevel, ...], parameters: int) -> float | None:
-    """Return what the process holds with both images read, and what will come on top."""
+    """Estimate the peak memory in MB: that of the process after reading both images, and what a fit adds to it.
+
+    None on systems that do not report the memory of a process.
+    """
     now = peak_memory_mb()
     if now is None:
         return None
-    own = (pair.fixed.grid.shape, pair.moving.grid.shape)
-    made = [
+    stored_shapes = (pair.fixed.grid.shape, pair.moving.grid.shape)
+    smoothed_voxels = [
         torch.Size(shape).numel()
         for level in levels
-        for shape, stored in zip((level.fixed_shape, level.moving_shape), own, strict=True)
-        if level.settings.smoothing or shape != stored  # unsmoothed voxels are looked up where they lie
+        for shape, stored in zip((level.fixed_shape, level.moving_shape), stored_shapes, strict=True)
+        if level.settings.smoothing or shape != stored  # else the image itself is sampled
     ]
-    volumes = 4 * BESIDE_SMOOTHING * max(made, default=0)
-    return now + (volumes + BYTES_PER_PARAMETER * parameters) / 1e6 + WORK_MB
+    volumes = 4 * VOLUMES_PER_SMOOTHING * max(smoothed_voxels, default=0)
+    return now + (volumes + BYTES_PER_PARAMETER * parameters) / 1e6 + OTHER_MB

@@ -1,4 +1,4 @@
-"""Registering one pair of images."""
+"""Register one pair of images."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import torch
 from nephi.errors import collected_warnings
 from nephi.fields import FieldPair, FieldStep, StoredTransform, build_fields
 from nephi.geometry import gradients_recorded
-from nephi.optimize.affine import fit_affine, initial_alignment, require_overlap
+from nephi.optimize.affine import fit_affine
 from nephi.optimize.fit import fit_fields
+from nephi.optimize.initial_alignment import initial_alignment, require_overlap
 from nephi.optimize.rotation_search import search_rotation
 from nephi.preparation import Pair, Source, choose_initial, limit_to_overlap, pair_warnings, prepare_pair
 from nephi.results import Registration, check_result
@@ -42,44 +43,45 @@ def register(
 ) -> Registration:
     """Register the moving image to the fixed one.
 
-    Images and masks are `Image` objects or files. `settings`, when given, take the place of `preset`. `initial` is
-    `moments`, `centers`, `none`, or an affine transform that takes fixed to moving points (world mm, RAS);
-    None leaves it to the settings. The same seed, machine and number of threads give the same result, also inside
-    `torch.no_grad()`, `torch.inference_mode()` or `torch.autocast()`, and whatever torch's default dtype is.
+    Images and masks are `Image` objects or files. `settings` replace `preset`. `initial` is `moments`, `centers`,
+    `none`, or an affine transform from fixed to moving points (world mm, RAS); None: that of the settings. The same
+    seed, machine and number of threads give the same result, also inside `torch.no_grad()`, `torch.inference_mode()` or
+    `torch.autocast()`, and with any default dtype of torch.
 
-    Raises `DataError` for unsuitable images, `UsageError` for an unknown preset, device or initial alignment.
+    Raises `DataError` for images that cannot be registered, `UsageError` for an unknown preset, device or initial
+    alignment.
     """
     chosen = settings or preset_settings(preset)
-    where = choose_device(device)
+    torch_device = choose_device(device)
     usage = Usage()
-    with collected_warnings() as found, cpu_threads(chosen.threads):
+    with collected_warnings() as issued, cpu_threads(chosen.threads):
         with usage.stage("prepare"):
             pair, chosen = prepare_pair(fixed, moving, fixed_mask, moving_mask, chosen)
         generator = torch.Generator().manual_seed(seed)
-        affine_steps, field_steps = _planned_steps(chosen)
+        affine_steps, field_steps = _count_steps(chosen)
         total = affine_steps + field_steps
         with usage.stage("affine"):
-            pair, start, affine = _global_alignment(pair, chosen, initial, where, generator, progress, total)
+            pair, start, affine = _align_globally(pair, chosen, initial, torch_device, generator, progress, total)
         fields, history = None, []
         if chosen.transform == "deformable":
             with usage.stage("fit"):
-                fields = build_fields(chosen.field, pair.fixed.grid, generator).to(where)
-                aligned = pair.with_moving_transformed(affine.inverse().matrix).to(where)
+                fields = build_fields(chosen.field, pair.fixed.grid, generator).to(torch_device)
+                aligned = pair.with_moving_transformed(affine.inverse().matrix).to(torch_device)
                 history = fit_fields(aligned, fields, chosen, generator, progress, affine_steps, total)
                 fields = fields.cpu().requires_grad_(False)
-        stored = _stored(pair, affine, fields, chosen, seed, where)
+        stored = _stored_transform(pair, affine, fields, chosen, seed, torch_device)
         check_result(pair, start, stored, chosen.affine.smoothing[-1], not isinstance(initial, Transform), seed)
     return Registration(
-        stored, pair, chosen, seed, history, usage, peak_gpu_memory_mb(where), pair_warnings(pair, found)
+        stored, pair, chosen, seed, history, usage, peak_gpu_memory_mb(torch_device), pair_warnings(pair, issued)
     )
 
 
-def _planned_steps(settings: Settings) -> tuple[int, int]:
+def _count_steps(settings: Settings) -> tuple[int, int]:
     affine = 0 if settings.affine.kind == "none" else settings.affine.steps * len(settings.affine.smoothing)
     return affine, sum(level.steps for level in settings.levels) if settings.transform == "deformable" else 0
 
 
-def _global_alignment(
+def _align_globally(
     pair: Pair,
     settings: Settings,
     initial: str | Transform | None,
@@ -88,9 +90,9 @@ def _global_alignment(
     progress: ProgressCallback,
     total: int,
 ) -> tuple[Pair, AffineTransform, AffineTransform]:
-    """Return the pair, its fixed mask kept to where the moving image lies, the affine fit's start, and its result.
+    """Return the pair with the fixed mask limited to the overlap, the initial alignment, and the fitted affine map.
 
-    The start is that before the search of rotations.
+    The initial alignment is that before the search over rotations.
     """
     initial = initial if initial is not None else choose_initial(pair, settings.affine.initial)
     start = initial_alignment(pair, initial)
@@ -98,15 +100,15 @@ def _global_alignment(
     kind = settings.affine.kind if settings.transform == "deformable" else settings.transform
     if kind == "none":
         return pair, start, start
-    turned = start
+    rotated = start
     if initial in ("moments", "centers") and settings.affine.rotations > 1:
-        turned = search_rotation(pair, start, settings.affine, generator)
-    aligned = fit_affine(pair.to(device), turned, settings.affine, kind, generator, progress, total)
+        rotated = search_rotation(pair, start, settings.affine, generator)
+    aligned = fit_affine(pair.to(device), rotated, settings.affine, kind, generator, progress, total)
     require_overlap(pair, aligned, generator)
     return pair, start, aligned
 
 
-def _stored(
+def _stored_transform(
     pair: Pair, affine: AffineTransform, fields: FieldPair | None, settings: Settings, seed: int, device: torch.device
 ) -> StoredTransform:
     return StoredTransform(

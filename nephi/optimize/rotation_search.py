@@ -1,4 +1,4 @@
-"""A coarse search over rotations, for images that lie far from each other's orientation."""
+"""Coarse search over rotations, for images of very different orientation."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from nephi.sampling import GridPoints, MaskPoints
 from nephi.settings import AffineSettings
 from nephi.transforms import AffineTransform
 
-POINTS = 2000  # compared under every rotation
-BLUR = 2.0  # times the smoothing of the affine fit's first stage, whose capture range has to span the candidates' gaps
+POINTS = 2000  # at which the images are compared
+BLUR = 2.0  # times the smoothing of the affine fit's first stage: the candidates are far apart
 
 
-def candidate_rotations(dimension: int, count: int, reach: float, generator: torch.Generator) -> Tensor:
-    """Return rotations `(N, D, D)` by at most `reach` degrees, spread evenly over their axes; the first is I.
+def candidate_rotations(dimension: int, count: int, largest: float, generator: torch.Generator) -> Tensor:
+    """Return rotations `(N, D, D)` by at most `largest` degrees, uniformly distributed; the first is the identity.
 
-    In 3-D N is `count`. In 2-D there is one axis, and far fewer lie as close: twice as many as that are returned.
+    In 3-D N is `count`. In 2-D, with a single axis, fewer are equally dense: N is twice the number along a diameter.
     """
-    limit = math.radians(reach)
+    limit = math.radians(largest)
     if dimension == 2:
-        half = round((count * 6 / math.pi) ** (1 / 3))  # `count` cells fill a ball; its diameter is so many cells long
+        half = round((count * 6 / math.pi) ** (1 / 3))  # diameter, in cells, of a ball of `count` cells
         angles = torch.linspace(-limit, limit, 2 * half + 1, dtype=torch.float64)
         angles = angles[angles.abs().argsort()]
         vectors = angles[:, None]
@@ -40,36 +40,36 @@ def candidate_rotations(dimension: int, count: int, reach: float, generator: tor
 def search_rotation(
     pair: Pair, start: AffineTransform, settings: AffineSettings, generator: torch.Generator
 ) -> AffineTransform:
-    """Return the most promising of `settings.rotations` rotations of `start` about the middle of the fixed points.
+    """Return `start` preceded by the best of `settings.rotations` rotations around the centre of the fixed points.
 
-    Every candidate is judged by the similarity of the smoothed images at points in and around the fixed mask, plus that
-    of the masks themselves where both are known. One batched lookup judges them all.
+    The loss of a candidate is that of the smoothed images at points in and around the fixed mask, plus that of the
+    masks if there are both. All candidates are interpolated in one batch.
     """
     rotations = candidate_rotations(pair.fixed.dimension, settings.rotations, settings.reach, generator)
-    points, centre = _points(pair, generator)
+    points, centre = _points_and_centre(pair, generator)
     linear = start.matrix[:-1, :-1] @ rotations
-    moved = (points - centre).float() @ linear.float().transpose(1, 2) + start(centre).float()
+    moving_points = (points - centre).float() @ linear.float().transpose(1, 2) + start(centre).float()
     loss_of = similarity(settings.similarity)
     sigma = BLUR * settings.smoothing[0]
     channels = [(pair.fixed_levels.at(sigma), pair.moving_levels.at(sigma))]
     if pair.fixed_mask is not None and pair.moving_mask is not None:
         channels.append((_blurred(pair.fixed_mask, sigma), _blurred(pair.moving_mask, sigma)))
-    total = torch.zeros(len(rotations), dtype=torch.float32)
+    losses = torch.zeros(len(rotations), dtype=torch.float32)
     for fixed, moving in channels:
-        here, there = ImageSampler(fixed)(points.float()), ImageSampler(moving)(moved)
-        total += torch.stack([loss_of(here[:, None], values[:, None]) for values in there])
-    rotation = rotations[int(total.argmin())]
-    about = torch.eye(len(centre) + 1, dtype=torch.float64)
-    about[:-1, :-1], about[:-1, -1] = rotation, centre - rotation @ centre
-    return AffineTransform(start.matrix @ about)
+        fixed_values, moving_values = ImageSampler(fixed)(points.float()), ImageSampler(moving)(moving_points)
+        losses += torch.stack([loss_of(fixed_values[:, None], values[:, None]) for values in moving_values])
+    rotation = rotations[int(losses.argmin())]
+    around_centre = torch.eye(len(centre) + 1, dtype=torch.float64)
+    around_centre[:-1, :-1], around_centre[:-1, -1] = rotation, centre - rotation @ centre
+    return AffineTransform(start.matrix @ around_centre)
 
 
 def _blurred(mask: Image, sigma: float) -> Image:
     return Pyramid(mask, (0.0, 1.0), detail=sigma).at(sigma)
 
 
-def _points(pair: Pair, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return points to compare, float64, and the middle to rotate about."""
+def _points_and_centre(pair: Pair, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return the points to compare, float64, and the centre of rotation."""
     whole = GridPoints(pair.fixed.grid)
     if pair.fixed_mask is None:
         points = whole.draw(POINTS, generator).double()

@@ -1,4 +1,4 @@
-"""Where the points are drawn: off the grid, over a box or inside a mask."""
+"""Random sample points: of a whole grid or inside a mask."""
 
 from nephi.sampling.uniform import GridPoints, MaskPoints, PointSource, patch_offsets, point_source
 

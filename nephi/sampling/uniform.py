@@ -1,4 +1,4 @@
-"""Uniformly random points between the voxels."""
+"""Uniformly random points, off the voxel grid."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from torch import Tensor
 from nephi.geometry import Grid, interpolate_nearest
 from nephi.images import Image
 
-SPARSE = 0.01  # share of the box
+SPARSE = 0.01  # fraction of the box that is inside the mask; below it the voxels are listed
 
 
 class PointSource(Protocol):
-    """Draws world points (mm, RAS)."""
+    """A region from which world points (mm, RAS) are sampled."""
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Return `(count, D)` float32 world points."""
+        """Sample `(count, D)` float32 world points."""
 
 
 class GridPoints:
-    """Points spread uniformly over the whole lattice, half a voxel of border included."""
+    """Uniformly distributed points of a whole grid, including half a voxel of border."""
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Return `(count, D)` float32 world points."""
-        shares = torch.rand(count, self.grid.dimension, generator=generator, dtype=torch.float64)
-        return self.grid.voxel_to_world_points(shares * torch.tensor(self.grid.shape, dtype=torch.int64) - 0.5).float()
+        """Sample `(count, D)` float32 world points."""
+        unit = torch.rand(count, self.grid.dimension, generator=generator, dtype=torch.float64)
+        return self.grid.voxel_to_world_points(unit * torch.tensor(self.grid.shape, dtype=torch.int64) - 0.5).float()
 
 
 class MaskPoints:
-    """Points spread uniformly over the voxels of a mask (values above 0), by rejection within their box.
+    """Uniformly distributed points in the voxels of a mask (values above 0), by rejection within their bounding box.
 
-    Needs no list of voxels, so that memory does not depend on the mask's size; only where voxels fill less than a
-    hundredth of their box they are listed, as rejection would draw without end. Raises `DataError` for an empty mask.
+    Memory does not depend on the size of the mask, because its voxels are not listed; they are listed only if they fill
+    less than 1 % of the box, where rejection would be slow. Raises `DataError` for an empty mask.
     """
 
     def __init__(self, mask: Image) -> None:
@@ -44,33 +44,33 @@ class MaskPoints:
         self.mask = mask
         self.low = torch.tensor(box.low, dtype=torch.float64)
         self.extent = torch.tensor(box.high, dtype=torch.float64) - self.low
-        self.share = box.voxels / float(self.extent.prod())
-        self.voxels = (mask.data > 0).nonzero() if self.share < SPARSE else None
+        self.fraction = box.voxels / float(self.extent.prod())
+        self.voxels = (mask.data > 0).nonzero() if self.fraction < SPARSE else None
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Return `(count, D)` float32 world points."""
+        """Sample `(count, D)` float32 world points."""
         if self.voxels is not None:
             chosen = torch.randint(len(self.voxels), (count,), generator=generator)
             jitter = torch.rand(count, len(self.low), generator=generator, dtype=torch.float64) - 0.5
             return self.mask.grid.voxel_to_world_points(self.voxels[chosen] + jitter).float()
-        found = [self.low.new_zeros(0, len(self.low))]
+        accepted = [self.low.new_zeros(0, len(self.low))]
         missing = count
         while missing > 0:
-            trials = int(1.1 * missing / self.share) + 16
+            trials = int(1.1 * missing / self.fraction) + 16
             voxel = torch.rand(trials, len(self.low), generator=generator, dtype=torch.float64)
-            voxel.mul_(self.extent).add_(self.low).sub_(0.5)  # in place: a million points a time are drawn
+            voxel.mul_(self.extent).add_(self.low).sub_(0.5)  # in place, because a million points are sampled at a time
             voxel = voxel[interpolate_nearest(self.mask.data, voxel) > 0][:missing]
-            found.append(voxel)
+            accepted.append(voxel)
             missing -= len(voxel)
-        return self.mask.grid.voxel_to_world_points(torch.cat(found)).float()
+        return self.mask.grid.voxel_to_world_points(torch.cat(accepted)).float()
 
 
 def point_source(image: Image, mask: Image | None) -> PointSource:
-    """Return where points of an image are drawn: in its mask, or everywhere."""
+    """Return the points of the mask, or without one those of the whole grid."""
     return GridPoints(image.grid) if mask is None else MaskPoints(mask)
 
 
 def patch_offsets(dimension: int, radius: int, spacing: float) -> Tensor:
-    """Return the offsets `((2 r + 1)^D, D)` in mm of a cubic patch, first axis slowest."""
+    """Return the offsets `((2 r + 1)^D, D)` in mm of a cubic patch; the last axis varies fastest."""
     steps = torch.arange(-radius, radius + 1, dtype=torch.float32) * spacing
     return torch.cartesian_prod(*[steps] * dimension).reshape(-1, dimension)

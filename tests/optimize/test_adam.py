@@ -1,4 +1,4 @@
-"""Our Adam takes torch's steps."""
+"""Steps of Adam, compared with torch's."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ def parameters(dtype: torch.dtype = torch.float64) -> list[Tensor]:
 
 
 def loss_of(values: list[Tensor], step: int) -> Tensor:
-    """Different at each step, with gradients over many orders of magnitude, and none for one parameter at times."""
+    """Different at each step, with gradients of many orders of magnitude, sometimes none for one parameter."""
     a, b, c = values
     loss = (a.sin() * 10.0 ** (step % 5 - 3)).sum() + (b**4).sum()
     return loss + (c * 1e-6).cos().sum() if step % 2 else loss
@@ -33,8 +33,8 @@ def test_steps_agree_with_torch(dtype: torch.dtype, tolerance: float) -> None:
         reference.zero_grad(set_to_none=False)
         loss_of(theirs, step).backward()
         reference.step()
-        for mine, yours in zip(ours, theirs, strict=True):
-            torch.testing.assert_close(mine, yours, rtol=tolerance, atol=tolerance)
+        for value, expected in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(value, expected, rtol=tolerance, atol=tolerance)
 
 
 def test_parameters_stay_the_same_objects() -> None:
@@ -48,7 +48,7 @@ def test_parameters_stay_the_same_objects() -> None:
     assert all(v.is_leaf and v.requires_grad for v in values)
 
 
-def test_constants_are_left_alone() -> None:
+def test_constants_are_unchanged() -> None:
     value, constant = torch.ones(3, requires_grad=True), torch.ones(3)
     Adam([value, constant], rate=0.1).minimise((value * constant).sum())
     assert torch.equal(constant, torch.ones(3))
@@ -57,7 +57,7 @@ def test_constants_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
-def test_the_first_step_has_the_size_of_the_rate(scale: float) -> None:
+def test_first_step_has_the_size_of_the_rate(scale: float) -> None:
     value = torch.zeros(4, dtype=torch.float64, requires_grad=True)
     Adam([value], rate=0.01).minimise((scale * value).sum())
     torch.testing.assert_close(value.detach(), torch.full((4,), -0.01, dtype=torch.float64), rtol=1e-3, atol=0)

@@ -1,4 +1,4 @@
-"""The global alignment."""
+"""Initial alignment and affine fit."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +11,8 @@ from nephi.errors import DataError, PlausibilityWarning, UsageError
 from nephi.geometry import Grid
 from nephi.images import Image, resample
 from nephi.optimize import register
-from nephi.optimize.affine import STRETCH, fit_affine, initial_alignment, require_overlap
+from nephi.optimize.affine import STRETCH, fit_affine
+from nephi.optimize.initial_alignment import initial_alignment, require_overlap
 from nephi.phantoms import PhantomPair
 from nephi.phantoms.grids import rotation
 from nephi.preparation.pair import Pair, make_pair
@@ -21,7 +22,7 @@ from nephi.settings.registration import AffineSettings, ImageSettings
 from nephi.transforms import AffineTransform, Composite, DisplacementField
 
 SETTINGS = AffineSettings(smoothing=(5.0,), steps=100, points=1500, rate=1e-2)
-WIDE = 60.0  # mm from the middle at which errors are measured: the rim of the phantom's disc
+RADIUS = 60.0  # mm from the centre at which errors are measured: the rim of the phantom's disc
 
 
 def about(centre: Tensor, linear: Tensor, shift: Tensor) -> AffineTransform:
@@ -33,17 +34,17 @@ def about(centre: Tensor, linear: Tensor, shift: Tensor) -> AffineTransform:
 
 
 def error_of(found: AffineTransform, true: AffineTransform) -> float:
-    """Largest distance in mm between both maps within WIDE of the origin."""
+    """Largest distance in mm between both maps at RADIUS from the origin."""
     angle = torch.linspace(0, 6.28, 50).double()
     if true.dimension == 2:
         points = torch.stack([angle.cos(), angle.sin()], dim=1)
     else:
         points = torch.nn.functional.normalize(torch.stack([angle.cos(), angle.sin(), (3 * angle).cos()], dim=1), dim=1)
-    return float((found(WIDE * points) - true(WIDE * points)).norm(dim=-1).max())
+    return float((found(RADIUS * points) - true(RADIUS * points)).norm(dim=-1).max())
 
 
 def transformed_image(image: Image, true: AffineTransform) -> Image:
-    """The image where `true` takes it: moving(true(x)) = fixed(x), on a grid that turns along but is not sheared."""
+    """The moving image with moving(true(x)) = fixed(x), on a grid that is rotated with it but not sheared."""
     left, _, right = torch.linalg.svd(true.matrix[:-1, :-1])
     centre = image.grid.centre_world()
     rigid = about(centre, left @ right, true(centre) - centre)
@@ -51,7 +52,7 @@ def transformed_image(image: Image, true: AffineTransform) -> Image:
 
 
 def known(kind: str, dimension: int) -> AffineTransform:
-    """A map of about 10 mm, turn, and (affine) stretch and shear."""
+    """A shift of about 10 mm, a rotation, and (affine) stretch and shear."""
     linear = rotation(0.15) if dimension == 2 else rotation(0.08, -0.1, 0.12)
     if kind == "affine":
         linear = linear @ (
@@ -65,9 +66,9 @@ def known(kind: str, dimension: int) -> AffineTransform:
 def blobs() -> Image:
     """A 3-D image of 30 Gaussian blobs within 60 mm, on an oblique left-handed grid."""
     generator = torch.Generator().manual_seed(4)
-    mirror = rotation(0.2, -0.1, 0.3) @ torch.diag(torch.tensor([1.0, -1.0, 1.0]).double())
+    directions = rotation(0.2, -0.1, 0.3) @ torch.diag(torch.tensor([1.0, -1.0, 1.0]).double())
     affine = torch.eye(4, dtype=torch.float64)
-    affine[:3, :3] = mirror * torch.tensor([4.0, 4.5, 5.0])
+    affine[:3, :3] = directions * torch.tensor([4.0, 4.5, 5.0])
     affine[:3, 3] = -affine[:3, :3] @ torch.tensor([19.5, 17.5, 15.5]).double()
     grid = Grid((40, 36, 32), affine)
     centres = 80 * (torch.rand(30, 3, generator=generator) - 0.5)
@@ -81,7 +82,7 @@ def blobs() -> Image:
 
 @pytest.mark.parametrize("kind", ["rigid", "affine"])
 @pytest.mark.parametrize("dimension", [2, 3])
-def test_recovers_a_known_map(kind: str, dimension: int, shapes: PhantomPair, blobs: Image) -> None:
+def test_known_map_is_recovered(kind: str, dimension: int, shapes: PhantomPair, blobs: Image) -> None:
     fixed = shapes.moving if dimension == 2 else blobs
     true = known(kind, dimension)
     pair = make_pair(fixed, transformed_image(fixed, true), None, None, ImageSettings())
@@ -93,11 +94,11 @@ def test_recovers_a_known_map(kind: str, dimension: int, shapes: PhantomPair, bl
 
 
 @pytest.mark.parametrize("dimension", [2, 3])
-def test_refines_a_start_that_turns(dimension: int, shapes: PhantomPair, blobs: Image) -> None:
-    """The update acts about the fixed middle, before the start."""
+def test_fit_refines_an_initial_alignment_with_rotation(dimension: int, shapes: PhantomPair, blobs: Image) -> None:
+    """The fitted map acts around the fixed centre, before the initial alignment."""
     fixed = shapes.moving if dimension == 2 else blobs
-    turn = rotation(1.3) if dimension == 2 else rotation(0.9, -0.6, 0.5)
-    start = about(torch.zeros(dimension).double(), turn, torch.full((dimension,), 40.0).double())
+    linear = rotation(1.3) if dimension == 2 else rotation(0.9, -0.6, 0.5)
+    start = about(torch.zeros(dimension).double(), linear, torch.full((dimension,), 40.0).double())
     true = AffineTransform(start.matrix @ known("affine", dimension).matrix)
     pair = make_pair(fixed, transformed_image(fixed, true), None, None, ImageSettings())
     found = fit_affine(pair, start, SETTINGS, "affine", torch.Generator().manual_seed(0), ignore_progress, 100)
@@ -106,8 +107,8 @@ def test_refines_a_start_that_turns(dimension: int, shapes: PhantomPair, blobs: 
 
 
 @pytest.mark.parametrize("dimension", [2, 3])
-def test_a_rigid_map_is_rigid(dimension: int, shapes: PhantomPair, blobs: Image) -> None:
-    """Also where the truth is not."""
+def test_rigid_fit_is_rigid(dimension: int, shapes: PhantomPair, blobs: Image) -> None:
+    """Also if the true map is affine."""
     fixed = shapes.moving if dimension == 2 else blobs
     pair = make_pair(fixed, transformed_image(fixed, known("affine", dimension)), None, None, ImageSettings())
     settings = replace(SETTINGS, steps=20)
@@ -118,22 +119,22 @@ def test_a_rigid_map_is_rigid(dimension: int, shapes: PhantomPair, blobs: Image)
 
 
 @pytest.mark.parametrize("dimension", [2, 3])
-def test_an_affine_map_never_becomes_a_mirror_image(dimension: int, shapes: PhantomPair, blobs: Image) -> None:
-    """Fit images of turned contrast, whose measure is best for a mirror image. A start that mirrors is kept."""
+def test_affine_fit_never_adds_a_reflection(dimension: int, shapes: PhantomPair, blobs: Image) -> None:
+    """Images of inverted contrast are most similar when reflected. A reflection in the initial alignment is kept."""
     fixed = shapes.moving if dimension == 2 else blobs
     moving = fixed.with_data(fixed.data.amax() - fixed.data)
     mirror = torch.diag(torch.tensor([-1.0] + [1.0] * dimension).double())
     for start in (AffineTransform.identity(dimension), AffineTransform(mirror)):
-        there = moving.with_grid(moving.grid.transformed(start.matrix))
-        pair = make_pair(fixed, there, None, None, ImageSettings())
+        placed = moving.with_grid(moving.grid.transformed(start.matrix))
+        pair = make_pair(fixed, placed, None, None, ImageSettings())
         settings = replace(SETTINGS, steps=300, rate=3e-2)
         found = fit_affine(pair, start, settings, "affine", torch.Generator().manual_seed(0), ignore_progress, 300)
-        added = torch.linalg.solve(start.matrix, found.matrix)[:-1, :-1]
-        assert torch.linalg.det(added) > 0
-        assert float(torch.linalg.svdvals(added)[-1]) > 1 / STRETCH - 1e-4
+        relative = torch.linalg.solve(start.matrix, found.matrix)[:-1, :-1]
+        assert torch.linalg.det(relative) > 0
+        assert float(torch.linalg.svdvals(relative)[-1]) > 1 / STRETCH - 1e-4
 
 
-def test_the_fit_starts_from_what_it_is_given(shapes: PhantomPair) -> None:
+def test_fit_starts_from_the_initial_alignment(shapes: PhantomPair) -> None:
     true = known("affine", 2)
     pair = make_pair(shapes.moving, transformed_image(shapes.moving, true), None, None, ImageSettings())
     settings = replace(SETTINGS, steps=3, rate=1e-9)
@@ -141,18 +142,18 @@ def test_the_fit_starts_from_what_it_is_given(shapes: PhantomPair) -> None:
     assert error_of(found, true) < 1e-4
 
 
-def test_the_fit_is_reproducible_and_reports(shapes: PhantomPair) -> None:
+def test_fit_is_reproducible_and_reports_progress(shapes: PhantomPair) -> None:
     pair = make_pair(shapes.fixed, shapes.moving, None, None, ImageSettings())
     settings = replace(SETTINGS, smoothing=(8.0, 4.0), steps=30)
     start = initial_alignment(pair, "moments")
-    told: list[Progress] = []
+    reports: list[Progress] = []
     first, again, other = (
-        fit_affine(pair, start, settings, "affine", torch.Generator().manual_seed(seed), told.append, 100).matrix
+        fit_affine(pair, start, settings, "affine", torch.Generator().manual_seed(seed), reports.append, 100).matrix
         for seed in (5, 5, 6)
     )
     assert torch.equal(first, again) and not torch.equal(first, other)
-    assert [p.step for p in told[:3]] == [20, 40, 60] and told[0].total == 100 and told[0].stage == "affine"
-    assert all(abs(p.loss) < 2 for p in told)
+    assert [p.step for p in reports[:3]] == [20, 40, 60] and reports[0].total == 100 and reports[0].stage == "affine"
+    assert all(abs(p.loss) < 2 for p in reports)
 
 
 MICROMETRES = torch.tensor([1000.0, 1000.0, 1.0], dtype=torch.float64)
@@ -160,7 +161,7 @@ MICROMETRES = torch.tensor([1000.0, 1000.0, 1.0], dtype=torch.float64)
 
 @pytest.fixture
 def far_pair(shapes: PhantomPair) -> Pair:
-    """The moving image 300 mm off, with more background on one side: contents and image centres differ."""
+    """The moving image is shifted by 300 mm and padded on one side: centre of mass and image centre differ."""
     padded = torch.zeros(96 + 40, 96, dtype=torch.int16)
     padded[:96] = shapes.fixed.data
     affine = shapes.fixed.grid.affine.clone()
@@ -168,9 +169,9 @@ def far_pair(shapes: PhantomPair) -> Pair:
     return make_pair(shapes.fixed, Image(padded, Grid((136, 96), affine), name="far"), None, None, ImageSettings())
 
 
-def test_moments_bring_the_contents_together(far_pair: Pair) -> None:
+def test_moments_align_the_centres_of_mass(far_pair: Pair) -> None:
     shift = initial_alignment(far_pair, "moments").matrix[:2, 2]
-    # Noise on the added background pulls the centre of mass by a few mm.
+    # Noise on the padding shifts the centre of mass by a few mm.
     torch.testing.assert_close(shift, torch.tensor([300.0, -120.0]).double(), rtol=0, atol=4.0)
 
 
@@ -183,31 +184,31 @@ def test_moments_of_masks_are_exact(far_pair: Pair, shapes: PhantomPair) -> None
     torch.testing.assert_close(shift, torch.tensor([300.0, -120.0]).double())
 
 
-def test_centers_bring_the_middles_together(far_pair: Pair) -> None:
+def test_centers_align_the_image_centres(far_pair: Pair) -> None:
     start = initial_alignment(far_pair, "centers")
     torch.testing.assert_close(start(far_pair.fixed.grid.centre_world()), far_pair.moving.grid.centre_world())
     assert torch.equal(start.matrix[:2, :2], torch.eye(2).double())
 
 
-def test_none_trusts_the_headers(far_pair: Pair) -> None:
+def test_none_is_the_identity(far_pair: Pair) -> None:
     assert torch.equal(initial_alignment(far_pair, "none").matrix, torch.eye(3).double())
 
 
-def test_an_unknown_start_lists_the_known_ones(far_pair: Pair) -> None:
+def test_unknown_initial_alignment_lists_the_known_ones(far_pair: Pair) -> None:
     with pytest.raises(UsageError, match=r"'middle': expected one of moments, centers, none"):
         initial_alignment(far_pair, "middle")
 
 
-def test_images_that_do_not_meet_are_refused(far_pair: Pair) -> None:
+def test_images_without_overlap_are_refused(far_pair: Pair) -> None:
     generator = torch.Generator().manual_seed(0)
     with pytest.raises(DataError, match=r"fixed phantom and far: .*found 0\.0 % .*--initial"):
         require_overlap(far_pair, initial_alignment(far_pair, "none"), generator)
     require_overlap(far_pair, initial_alignment(far_pair, "moments"), generator)
 
 
-def test_images_in_different_units_are_warned_of(far_pair: Pair) -> None:
+def test_images_in_different_units_cause_a_warning(far_pair: Pair) -> None:
     pair = replace(far_pair, fixed=far_pair.fixed.with_grid(far_pair.fixed.grid.transformed(torch.diag(MICROMETRES))))
-    with pytest.warns(PlausibilityWarning, match=r"expected images of like size, found .*e\+05 and \d+ mm .* unit"):
+    with pytest.warns(PlausibilityWarning, match=r"expected images of similar size, found .*e\+05 and \d+ mm .* unit"):
         require_overlap(pair, initial_alignment(pair, "centers"), torch.Generator().manual_seed(0))
 
 
@@ -218,14 +219,14 @@ def only_start(brief: Settings, changed: Change) -> Settings:
     return changed(brief, affine={"kind": "none"}, optimization={"rate": 1e-9})
 
 
-def test_a_given_transform_is_the_start(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
+def test_initial_transform_is_used(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
     initial = known("affine", 2)
     moving = transformed_image(shapes.moving, initial)
     result = register(shapes.moving, moving, settings=only_start(brief, changed), initial=initial)
     assert torch.equal(result.stored.affine.matrix, initial.matrix)
 
 
-def test_a_given_chain_is_multiplied_in_its_order(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
+def test_initial_composition_is_multiplied_in_its_order(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
     a, b = known("affine", 2), known("rigid", 2)
     result = register(
         shapes.fixed, shapes.moving, settings=only_start(brief, changed), initial=Composite([a, Composite([b, a])])
@@ -234,7 +235,7 @@ def test_a_given_chain_is_multiplied_in_its_order(shapes: PhantomPair, brief: Se
     torch.testing.assert_close(result.stored.affine(point), a(b(a(point))))
 
 
-def test_a_deformation_is_no_start(shapes: PhantomPair, brief: Settings) -> None:
+def test_deformation_as_initial_alignment_is_refused(shapes: PhantomPair, brief: Settings) -> None:
     grid = shapes.fixed.grid
     field = DisplacementField(torch.zeros(*grid.shape, 2), grid)
     for initial in (field, Composite([known("rigid", 2), field])):
@@ -242,13 +243,13 @@ def test_a_deformation_is_no_start(shapes: PhantomPair, brief: Settings) -> None
             register(shapes.fixed, shapes.moving, settings=brief, initial=initial)
 
 
-def test_a_start_of_another_dimension(shapes: PhantomPair, brief: Settings) -> None:
+def test_initial_transform_of_another_dimension_is_refused(shapes: PhantomPair, brief: Settings) -> None:
     with pytest.raises(UsageError, match="3-D, the images are 2-D"):
         register(shapes.fixed, shapes.moving, settings=brief, initial=AffineTransform.identity(3))
 
 
 @pytest.mark.parametrize("kind", ["rigid", "affine"])
-def test_register_finds_only_the_affine_part(kind: str, shapes: PhantomPair, quick: Settings, changed: Change) -> None:
+def test_register_without_deformation(kind: str, shapes: PhantomPair, quick: Settings, changed: Change) -> None:
     true = known(kind, 2)
     settings = changed(quick, transform=kind, affine={"steps": 120, "rate": 1e-2})
     result = register(shapes.moving, transformed_image(shapes.moving, true), settings=settings)

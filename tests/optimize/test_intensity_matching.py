@@ -1,4 +1,4 @@
-"""One image in the contrast of the other."""
+"""Matching of the intensities of two images."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from nephi.settings.registration import ImageSettings
 SETTINGS = ImageSettings(percentiles=(0.0, 100.0))
 
 
-def rising_and_falling(values: Tensor) -> Tensor:
+def non_monotonic(values: Tensor) -> Tensor:
     return 0.5 + 0.4 * torch.cos(7 * values)
 
 
@@ -24,23 +24,23 @@ def random(count: int = 5000) -> Tensor:
     return torch.rand(count, generator=torch.Generator().manual_seed(0))
 
 
-def test_a_curve_that_rises_and_falls_is_found() -> None:
+def test_non_monotonic_curve_is_recovered() -> None:
     source = random()
-    curve = fit_curve(source, rising_and_falling(source))
+    curve = fit_curve(source, non_monotonic(source))
     assert curve.explained > 0.999
-    places = torch.linspace(0, 1, 100)
-    torch.testing.assert_close(curve(places), rising_and_falling(places), rtol=0, atol=0.02)
-    assert fit_curve(rising_and_falling(source), source).explained < 0.5
+    values = torch.linspace(0, 1, 100)
+    torch.testing.assert_close(curve(values), non_monotonic(values), rtol=0, atol=0.02)
+    assert fit_curve(non_monotonic(source), source).explained < 0.5
 
 
-def test_intensities_that_tell_nothing_predict_the_mean() -> None:
+def test_unrelated_intensities_predict_the_mean() -> None:
     source, target = random(), random().flip(0)
     curve = fit_curve(source, target)
     assert curve.explained < 0.02
     torch.testing.assert_close(curve(source), target.mean().expand(len(source)), rtol=0, atol=0.1)
 
 
-def test_images_without_contrast_are_left_finite() -> None:
+def test_curves_of_constant_images_are_finite() -> None:
     for source, target in ((torch.zeros(9), random(9)), (torch.zeros(9), torch.zeros(9))):
         assert torch.isfinite(fit_curve(source, target)(random(9))).all()
 
@@ -63,26 +63,26 @@ def aligned(fixed: Image, moving: Image) -> tuple[Pair, FieldPair]:
 
 
 def curved(image: Image) -> Image:
-    return image.with_data(torch.where(image.data > 0, rising_and_falling(image.data), 0.0))
+    return image.with_data(torch.where(image.data > 0, non_monotonic(image.data), 0.0))
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_the_image_that_can_predict_is_redrawn(swapped: bool, head: Image) -> None:
+def test_curve_is_applied_to_the_image_that_predicts_the_other(swapped: bool, head: Image) -> None:
     images = (curved(head), head) if swapped else (head, curved(head))
     pair, fields = aligned(*images)
     found = match_intensities(pair, fields, 0.0, torch.Generator().manual_seed(0))
-    kept, drawn = (found.fixed_levels, found.moving_levels) if swapped else (found.moving_levels, found.fixed_levels)
+    kept, mapped = (found.fixed_levels, found.moving_levels) if swapped else (found.moving_levels, found.fixed_levels)
     assert kept is (pair.fixed_levels if swapped else pair.moving_levels)
     low, high = kept.window
     expected = ((curved(head).data - low) / (high - low)).clamp(0, 1)
-    gap = (drawn.image.data / drawn.window[1] - expected).abs()
-    assert float(gap[12:-4, 12:-4].mean()) < 0.03 and float(gap.max()) < 0.2
-    assert bool((drawn.image.data[head.data == 0] == 0).all())
+    error = (mapped.image.data / mapped.window[1] - expected).abs()
+    assert float(error[12:-4, 12:-4].mean()) < 0.03 and float(error.max()) < 0.2
+    assert bool((mapped.image.data[head.data == 0] == 0).all())
     assert found.fixed is pair.fixed and found.moving is pair.moving
 
 
-def test_noise_around_a_head_stays_background(head: Image) -> None:
-    """Where masks are given: the curve was fitted to nothing as dark, and the dark end would become bright."""
+def test_noise_outside_the_mask_stays_background(head: Image) -> None:
+    """The curve is fitted to no values as dark as these, and would make them bright."""
     outside = head.data == 0
     noise = 0.02 * random(head.grid.size).view(head.grid.shape)
     noisy, inverted = (head.with_data(torch.where(outside, noise, data)) for data in (head.data, 1.1 - head.data))
@@ -93,16 +93,16 @@ def test_noise_around_a_head_stays_background(head: Image) -> None:
     assert levels.window[0] == 0 and float(levels.image.data[outside].float().mean()) < 0.05 * levels.window[1]
 
 
-def test_images_that_do_not_meet_stay_as_they_are(head: Image) -> None:
+def test_images_without_overlap_are_unchanged(head: Image) -> None:
     pair, fields = aligned(head, curved(head))
     shift = torch.eye(3, dtype=torch.float64)
     shift[0, 2] = 500.0
-    apart = pair.with_moving_transformed(shift)
-    assert match_intensities(apart, fields, 0.0, torch.Generator().manual_seed(0)) is apart
+    distant = pair.with_moving_transformed(shift)
+    assert match_intensities(distant, fields, 0.0, torch.Generator().manual_seed(0)) is distant
 
 
-def test_without_masks_all_points_tell(head: Image) -> None:
+def test_without_masks_all_points_are_used(head: Image) -> None:
     pair, fields = aligned(head, curved(head))
-    bare = replace(pair, fixed_mask=None, moving_mask=None)
-    found = match_intensities(bare, fields, 1.0, torch.Generator().manual_seed(0))
-    assert found.fixed_levels is not bare.fixed_levels and found.moving_levels is bare.moving_levels
+    unmasked = replace(pair, fixed_mask=None, moving_mask=None)
+    found = match_intensities(unmasked, fields, 1.0, torch.Generator().manual_seed(0))
+    assert found.fixed_levels is not unmasked.fixed_levels and found.moving_levels is unmasked.moving_levels

@@ -1,4 +1,4 @@
-"""The lung preset on a real pair: 50 landmarks, set on whole voxels of 1.4 x 1.4 x 2.5 mm."""
+"""The lung preset on a real pair: 50 landmarks, placed on whole voxels of 1.4 x 1.4 x 2.5 mm."""
 
 import json
 import subprocess
@@ -43,14 +43,14 @@ def test_accurate_smooth_and_consistent(result: Registration, folder: Path) -> N
         trained_inverse=result.stored.trained_inverse,
     ).table()
     assert measures["tre_mm"]["before"] == pytest.approx(34.99, abs=0.01)
-    assert measures["tre_mm"]["mean"] < 1.25  # the landmarks' own noise is about 1 mm
+    assert measures["tre_mm"]["mean"] < 1.25  # the landmarks are accurate to about 1 mm
     assert measures["regularity"]["folding_percent"] == 0
     assert measures["regularity"]["smallest"] > 0
     assert measures["inverse_consistency_mm"] < 1e-3
     assert measures["trained_inverse_mm"] < 0.3
 
 
-def test_simpleitk_scores_the_exported_warp_alike(output: Path, folder: Path, shared_data: Path) -> None:
+def test_simpleitk_measures_the_same_errors_of_the_exported_warp(output: Path, folder: Path, shared_data: Path) -> None:
     done = subprocess.run(
         [
             sys.executable,
@@ -70,8 +70,8 @@ def test_simpleitk_scores_the_exported_warp_alike(output: Path, folder: Path, sh
     landmarks, mask = read_point_pairs(folder / "landmarks.csv", "lps"), read_image(folder / "fixed_mask.mha")
     ours = evaluate(read_displacement(output / "warp.nii.gz"), landmarks=landmarks, mask=mask).table()
     for name in ("mean", "median", "p90", "max", "before"):
-        there = theirs["tre_before_mm" if name == "before" else f"tre_{name}_mm"]
-        assert ours["tre_mm"][name] == pytest.approx(there, abs=0.05)
+        expected = theirs["tre_before_mm" if name == "before" else f"tre_{name}_mm"]
+        assert ours["tre_mm"][name] == pytest.approx(expected, abs=0.05)
     assert theirs["landmarks"] == ours["tre_mm"]["count"] == 50
     assert theirs["folding_percent"] == 0
     report = json.loads((output / "report.json").read_text(encoding="utf-8"))
@@ -79,29 +79,27 @@ def test_simpleitk_scores_the_exported_warp_alike(output: Path, folder: Path, sh
     assert theirs["sd_log_jacobian"] == pytest.approx(ours["regularity"]["sd_log_jacobian"], rel=0.1)
 
 
-def test_the_exported_field_off_the_grid(result: Registration, output: Path, folder: Path) -> None:
-    """Exact at voxel centres; between them it is interpolated, and what is missing is the transform's own curvature."""
+def test_exported_field_between_voxels(result: Registration, output: Path, folder: Path) -> None:
+    """Exact at voxel centres; between them linear interpolation neglects the curvature of the transform."""
     mask, warp = read_image(folder / "fixed_mask.mha"), read_displacement(output / "warp.nii.gz")
     inside = (mask.data > 0).nonzero()
     generator = torch.Generator().manual_seed(0)
     voxels = inside[torch.randint(len(inside), (20_000,), generator=generator)].double()
-    for shift, share, bound in ((0.0, 1.0, 1e-3), (1.0, 0.9, 0.05)):
+    for shift, quantile, bound in ((0.0, 1.0, 1e-3), (1.0, 0.9, 0.05)):
         jitter = shift * (torch.rand(voxels.shape, generator=generator, dtype=torch.float64) - 0.5)
         points = mask.grid.voxel_to_world_points(voxels + jitter)
-        gaps = (warp(points) - result.transform(points)).norm(dim=-1)
-        assert float(gaps.quantile(share)) < bound and float(gaps.mean()) < bound
+        errors = (warp(points) - result.transform(points)).norm(dim=-1)
+        assert float(errors.quantile(quantile)) < bound and float(errors.mean()) < bound
 
 
-def test_a_field_on_its_own_lattice_keeps_within_the_tolerance(
-    result: Registration, tmp_path: Path, folder: Path
-) -> None:
+def test_fitting_grid_keeps_the_tolerance(result: Registration, tmp_path: Path, folder: Path) -> None:
     grid = read_image(folder / "fixed.mha").grid
     found = fitting_grid(result.transform, grid, 0.05)
     assert found.deviation <= 0.05 and found.grid.size < grid.size / 2
     assert distance_in_simpleitk(result.transform, found.grid, grid, tmp_path / "warp.mha") < 0.06
 
 
-def test_the_inverse_warp_takes_landmarks_back(output: Path, folder: Path) -> None:
+def test_inverse_warp_maps_moving_landmarks_to_fixed_ones(output: Path, folder: Path) -> None:
     landmarks = read_point_pairs(folder / "landmarks.csv", "lps")
     inverse = read_displacement(output / "inverse_warp.nii.gz")
     back = inverse(landmarks.moving.coordinates)

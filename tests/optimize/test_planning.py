@@ -1,4 +1,4 @@
-"""The plan is what the registration then does."""
+"""The plan agrees with the registration."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ from nephi.settings import Settings
 Change = Callable[..., Settings]
 
 
-def test_the_plan_is_what_is_done(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
+def test_plan_agrees_with_the_registration(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
     settings = changed(brief, length_unit=0.0)
     found = plan(shapes.fixed, shapes.moving, settings=settings, fixed_mask=shapes.fixed_mask)
     done = register(shapes.fixed, shapes.moving, settings=settings, fixed_mask=shapes.fixed_mask)
@@ -34,21 +34,24 @@ def test_the_plan_is_what_is_done(shapes: PhantomPair, brief: Settings, changed:
 
 
 @pytest.mark.parametrize("limit", [10**9, 1000])
-def test_levels_have_the_shapes_of_what_is_looked_up(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of images that are thinned (`limit`), too."""
+def test_levels_have_the_shapes_of_the_sampled_images(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Including images that are downsampled (those above `limit` voxels)."""
     monkeypatch.setattr("nephi.images.pyramid.LARGE", limit)
     pair = lung_phantom(seed=1, motion=15.0, shape=(40, 33, 36))
     for name in ("lung-ct", "brain-mri", "generic"):
         found = plan(pair.fixed, pair.moving, preset=name)
-        made = make_pair(pair.fixed, pair.moving, None, None, found.settings.image, found.settings.detail)
+        expected = make_pair(pair.fixed, pair.moving, None, None, found.settings.image, found.settings.detail)
         for level in found.levels:
-            for pyramid, shape in ((made.fixed_levels, level.fixed_shape), (made.moving_levels, level.moving_shape)):
-                apart = level.settings.spacing if found.settings.objective.radius else 0.0
+            for pyramid, shape in (
+                (expected.fixed_levels, level.fixed_shape),
+                (expected.moving_levels, level.moving_shape),
+            ):
+                spacing = level.settings.spacing if found.settings.objective.radius else 0.0
                 assert isinstance(pyramid, Pyramid)
-                assert tuple(pyramid.sampler(level.settings.smoothing, apart).image.data.shape) == shape
+                assert tuple(pyramid.sampler(level.settings.smoothing, spacing).image.data.shape) == shape
 
 
-def test_affine_alone(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
+def test_plan_without_deformation(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
     found = plan(shapes.fixed, shapes.moving, settings=changed(brief, transform="rigid"))
     assert (found.levels, found.lattices, found.parameters) == ((), (), 0)
 
@@ -58,7 +61,7 @@ def test_other_fields_have_no_lattices(shapes: PhantomPair, brief: Settings, cha
     assert found.lattices == () and found.parameters > 1000
 
 
-def test_what_register_refuses_is_refused(shapes: PhantomPair) -> None:
+def test_invalid_images_are_refused(shapes: PhantomPair) -> None:
     flat = shapes.fixed.with_data(torch.zeros_like(shapes.fixed.data))
     with pytest.raises(DataError, match="constant"):
         plan(flat, shapes.moving)
@@ -70,8 +73,8 @@ def test_unknown_memory_is_none(shapes: PhantomPair, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("name", ["lung-ct-fast", "brain-mri"])
-def test_the_estimate_of_memory_is_right_to_a_third(name: str, tmp_path: Path) -> None:
-    """Each in a process of its own, as the peak is the process's."""
+def test_memory_estimate_is_within_a_third(name: str, tmp_path: Path) -> None:
+    """Each in a separate process, because the peak is that of the process."""
     common = (
         "import sys; from nephi.phantoms import lung_phantom; from dataclasses import replace\n"
         "from nephi.optimize import plan, register\nfrom nephi.settings import preset\n"

@@ -24,17 +24,17 @@ from nephi.transforms import Composite
 Change = Callable[..., Settings]
 
 
-def test_the_same_seed_gives_the_same_bytes(shapes: PhantomPair, brief: Settings) -> None:
+def test_same_seed_gives_the_same_bytes(shapes: PhantomPair, brief: Settings) -> None:
     results = [register(shapes.fixed, shapes.moving, settings=brief, seed=seed) for seed in (3, 3, 4)]
     first, again, other = (nephi_bytes(result.stored) for result in results)
     assert first == again != other
-    # Not in the stored seed alone.
+    # They differ in more than the stored seed.
     assert not torch.equal(results[0].stored.affine.matrix, results[2].stored.affine.matrix)
     assert results[0].history == results[1].history != results[2].history
 
 
-def test_nothing_outside_the_generator_matters(shapes: PhantomPair, brief: Settings) -> None:
-    """Neither torch's global seed, nor a fit that came before."""
+def test_result_does_not_depend_on_global_state(shapes: PhantomPair, brief: Settings) -> None:
+    """Neither on torch's global seed, nor on an earlier fit."""
     torch.manual_seed(1)
     first = nephi_bytes(register(shapes.fixed, shapes.moving, settings=brief).stored)
     state = torch.manual_seed(2).get_state()
@@ -42,15 +42,15 @@ def test_nothing_outside_the_generator_matters(shapes: PhantomPair, brief: Setti
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_the_memory_order_of_voxels_does_not_matter(shapes: PhantomPair, brief: Settings) -> None:
-    """But for rounding: the smoothing sums along the axes in their order in memory."""
+def test_result_does_not_depend_on_the_memory_order_of_voxels(shapes: PhantomPair, brief: Settings) -> None:
+    """Except for rounding: smoothing filters the axes in their order in memory."""
     flipped = Image(shapes.fixed.data.T.contiguous().T, shapes.fixed.grid, name="other order")
     results = [register(fixed, shapes.moving, settings=brief) for fixed in (shapes.fixed, flipped)]
     points = shapes.fixed.grid.voxel_centres().reshape(-1, 2)
     torch.testing.assert_close(results[0].transform(points), results[1].transform(points), rtol=0, atol=0.02)
 
 
-def test_inputs_are_left_as_they_were(shapes: PhantomPair, brief: Settings) -> None:
+def test_inputs_and_torch_settings_are_unchanged(shapes: PhantomPair, brief: Settings) -> None:
     fixed, moving = shapes.fixed.data.clone(), shapes.moving.data.clone()
     threads = torch.get_num_threads()
     register(shapes.fixed, shapes.moving, settings=brief)
@@ -59,7 +59,7 @@ def test_inputs_are_left_as_they_were(shapes: PhantomPair, brief: Settings) -> N
     assert torch.is_grad_enabled()
 
 
-def test_files_are_as_good_as_images(shapes: PhantomPair, brief: Settings, tmp_path: Path) -> None:
+def test_files_and_images_give_the_same_result(shapes: PhantomPair, brief: Settings, tmp_path: Path) -> None:
     paths = {}
     for name in ("fixed", "moving", "fixed_mask", "moving_mask"):
         paths[name] = tmp_path / f"{name}.nii.gz"
@@ -71,19 +71,19 @@ def test_files_are_as_good_as_images(shapes: PhantomPair, brief: Settings, tmp_p
     assert nephi_bytes(by_path.stored) == nephi_bytes(by_image.stored)
 
 
-@pytest.mark.parametrize("found", ["nibabel's Nifti1Image", "numpy's ndarray", "torch's Tensor", "builtins's NoneType"])
-def test_objects_of_other_libraries_are_refused(shapes: PhantomPair, brief: Settings, found: str) -> None:
+@pytest.mark.parametrize("kind", ["nibabel's Nifti1Image", "numpy's ndarray", "torch's Tensor", "builtins's NoneType"])
+def test_objects_of_other_libraries_are_refused(shapes: PhantomPair, brief: Settings, kind: str) -> None:
     source: Any = {
         "nibabel's Nifti1Image": nibabel.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4)),
         "numpy's ndarray": np.zeros((2, 2)),
         "torch's Tensor": torch.zeros(2, 2),
         "builtins's NoneType": None,
-    }[found]
-    with pytest.raises(UsageError, match=rf"expected an image or mask as a nephi\.Image or a file name, found {found}"):
+    }[kind]
+    with pytest.raises(UsageError, match=rf"expected an image or mask as a nephi\.Image or a file name, found {kind}"):
         register(source, shapes.moving, settings=brief)
 
 
-def test_presets_by_name(shapes: PhantomPair) -> None:
+def test_invalid_preset_device_or_image_is_refused(shapes: PhantomPair) -> None:
     with pytest.raises(UsageError, match=r"preset: expected one of .*generic.*, got 'liver'"):
         register(shapes.fixed, shapes.moving, preset="liver")
     with pytest.raises(UsageError, match=r"device: expected .*, got 'gpu'"):
@@ -103,8 +103,8 @@ def test_settings_are_kept_in_millimetres(shapes: PhantomPair, brief: Settings, 
     assert nephi_bytes(again.stored) == nephi_bytes(result.stored)
 
 
-def test_scaled_images_are_fitted_alike(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
-    """With `length_unit = 0` the unit of the world does not matter: a mouse is registered like a man."""
+def test_result_scales_with_the_images(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
+    """With `length_unit = 0` settings are relative to the image size."""
 
     def scaled(image: Image, factor: float) -> Image:
         affine = image.grid.affine.clone()
@@ -113,20 +113,20 @@ def test_scaled_images_are_fitted_alike(shapes: PhantomPair, brief: Settings, ch
 
     settings = changed(brief, length_unit=0.0, affine={"kind": "none"})
     points = shapes.landmarks.fixed.coordinates
-    ends = []
+    mapped = []
     for factor in (1.0, 2.0**-4, 2.0**4):
         pair = (scaled(i, factor) for i in (shapes.fixed, shapes.moving))
         result = register(*pair, settings=settings, initial="centers")
-        ends.append(result.transform(points * factor) / factor)
-    for end in ends[1:]:
-        torch.testing.assert_close(end, ends[0], rtol=0, atol=0.01)
+        mapped.append(result.transform(points * factor) / factor)
+    for other in mapped[1:]:
+        torch.testing.assert_close(other, mapped[0], rtol=0, atol=0.01)
 
 
-def test_small_specimens_are_aligned_like_large_ones(shapes: PhantomPair, changed: Change) -> None:
+def test_small_specimens_are_aligned_as_well_as_large_ones(shapes: PhantomPair, changed: Change) -> None:
     """A specimen of 1.6 mm in one corner of its image, by the generic preset's global alignment."""
     settings = changed(preset("generic"), transform="affine")
     truth = shapes.landmarks
-    ends = []
+    errors = []
     for factor in (1.0, 0.01):
         affines = [i.grid.affine.clone() for i in (shapes.fixed, shapes.moving)]
         data = torch.cat([shapes.moving.data, torch.zeros(70, shapes.moving.data.shape[1], dtype=torch.int16)])
@@ -135,13 +135,12 @@ def test_small_specimens_are_aligned_like_large_ones(shapes: PhantomPair, change
         moving = Image(data, Grid(tuple(data.shape), affines[1]))
         fixed = Image(shapes.fixed.data, Grid(shapes.fixed.grid.shape, affines[0]))
         result = register(fixed, moving, settings=settings)
-        moved = result.transform(truth.fixed.coordinates * factor) / factor
-        ends.append(float((moved - truth.moving.coordinates).norm(dim=-1).mean()))
-    assert ends[0] < 2.5
-    assert ends[1] < 2.5
+        points = result.transform(truth.fixed.coordinates * factor) / factor
+        errors.append(float((points - truth.moving.coordinates).norm(dim=-1).mean()))
+    assert max(errors) < 2.5
 
 
-def test_warp_brings_the_moving_image_to_the_fixed_grid(fitted: Registration, shapes: PhantomPair) -> None:
+def test_warp_resamples_the_moving_image_on_the_fixed_grid(fitted: Registration, shapes: PhantomPair) -> None:
     warped = fitted.warp(shapes.moving)
     assert warped.grid is shapes.fixed.grid and warped.data.dtype == torch.int16
     inside = shapes.fixed_mask.data > 0
@@ -156,7 +155,7 @@ def test_warp_brings_the_moving_image_to_the_fixed_grid(fitted: Registration, sh
     assert difference(warped) < 25  # noise of 10 in both images, and a texture of 50
 
 
-def test_warp_fills_with_the_settings_value(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
+def test_value_outside_the_image_is_that_of_the_settings(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
     small = Image(shapes.moving.data[30:60, 30:60].clone(), Grid((30, 30), shapes.moving.grid.affine), name="small")
     small = small.with_grid(Grid((30, 30), _cropped(shapes.moving.grid, 30)))
     settings = changed(brief, image={"outside": -77.0})
@@ -165,7 +164,7 @@ def test_warp_fills_with_the_settings_value(shapes: PhantomPair, brief: Settings
     assert corner == -77
     assert result.warp(small, outside=5.0).data[0, 0] == 5
     assert result.warp(small, "bspline").data[0, 0] == -77
-    for interpolation in ("nearest", "label"):  # no invented label
+    for interpolation in ("nearest", "label"):  # no new label
         labels = result.warp(small, interpolation)
         assert labels.data.dtype == torch.int16 and labels.data[0, 0] == 0
         assert result.warp(small, interpolation, outside=5.0).data[0, 0] == 5
@@ -177,7 +176,7 @@ def _cropped(grid: Grid, first: int) -> torch.Tensor:
     return affine
 
 
-def test_warping_labels_keeps_their_set(fitted: Registration, shapes: PhantomPair) -> None:
+def test_warping_labels_adds_no_label(fitted: Registration, shapes: PhantomPair) -> None:
     points = shapes.moving.grid.voxel_centres()
     sectors = 3 + 4 * (points[..., 0] > 0) + 10 * (points[..., 1] > 0)
     labels = Image((sectors * (shapes.moving_mask.data > 0)).to(torch.uint8), shapes.moving.grid)
@@ -185,7 +184,7 @@ def test_warping_labels_keeps_their_set(fitted: Registration, shapes: PhantomPai
     assert set(warped.data.unique().tolist()) == {0, 3, 7, 13, 17}
 
 
-def test_transform_and_inverse_are_those_of_the_file(fitted: Registration, saved: Path, shapes: PhantomPair) -> None:
+def test_transform_and_inverse_equal_those_of_the_file(fitted: Registration, saved: Path, shapes: PhantomPair) -> None:
     stored = read_nephi(saved / "transform.nephi")
     points = shapes.landmarks.fixed.coordinates
     assert torch.equal(stored.transform(points), fitted.transform(points))
@@ -193,7 +192,7 @@ def test_transform_and_inverse_are_those_of_the_file(fitted: Registration, saved
     assert isinstance(fitted.transform, Composite)
 
 
-def test_the_result_tells_how_it_was_made(fitted: Registration) -> None:
+def test_result_records_seed_device_versions_and_times(fitted: Registration) -> None:
     about = fitted.stored.about
     assert about["seed"] == 0 and about["device"] == "cpu" and about["threads"] == 1
     assert about["versions"] == versions()
@@ -202,7 +201,7 @@ def test_the_result_tells_how_it_was_made(fitted: Registration) -> None:
     assert all(seconds >= 0 for stage in fitted.usage.stages.values() for seconds in stage.values())
 
 
-def test_thin_and_tiny_images(brief: Settings) -> None:
+def test_thin_and_tiny_images_can_be_registered(brief: Settings) -> None:
     generator = torch.Generator().manual_seed(0)
     for shape in ((3, 3), (40, 5), (16, 16, 2), (6, 5, 4)):
         data = torch.rand(shape, generator=generator)
@@ -211,7 +210,7 @@ def test_thin_and_tiny_images(brief: Settings) -> None:
         assert bool(torch.isfinite(result.warp(image).data).all())
 
 
-def test_presets_are_settings_too(shapes: PhantomPair, changed: Change, brief: Settings) -> None:
+def test_preset_with_changed_tables(shapes: PhantomPair, changed: Change, brief: Settings) -> None:
     settings = changed(preset("generic"), levels=brief.levels, affine={"steps": 3})
     result = register(shapes.fixed, shapes.moving, settings=settings)
     assert result.settings.objective == settings.objective

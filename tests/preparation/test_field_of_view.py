@@ -11,7 +11,7 @@ from nephi.errors import DataError, DataWarning
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.optimize import plan, register
-from nephi.optimize.affine import require_overlap
+from nephi.optimize.initial_alignment import require_overlap
 from nephi.phantoms import PhantomPair
 from nephi.preparation.field_of_view import choose_initial, limit_to_overlap
 from nephi.preparation.pair import Pair, make_pair

@@ -16,8 +16,8 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def random_mask(grid: Grid, share: float = 0.3, dtype: torch.dtype = torch.uint8) -> Image:
-    inside = torch.rand(grid.shape, generator=seeded(4)) < share
+def random_mask(grid: Grid, fraction: float = 0.3, dtype: torch.dtype = torch.uint8) -> Image:
+    inside = torch.rand(grid.shape, generator=seeded(4)) < fraction
     return Image(inside.to(dtype), grid)
 
 
@@ -36,11 +36,11 @@ def drawn_voxels(source, grid: Grid, count: int = DRAWS) -> torch.Tensor:
 
 
 def assert_uniform(voxel: torch.Tensor, inside: torch.Tensor) -> None:
-    """Every voxel inside is hit as often as the others, every place in it as often as the others, and none outside."""
+    """Check that points are uniform over the voxels inside and within each voxel, with none outside."""
     voxel = voxel.clamp(min=-0.4999).minimum(torch.tensor(inside.shape) - 0.5001)
     index = voxel.round().long()
     hit = inside[tuple(index.unbind(-1))]
-    rounded = ((voxel - index).abs() > 0.4999).any(dim=-1)  # by float32, on a face between voxels
+    rounded = ((voxel - index).abs() > 0.4999).any(dim=-1)  # by float32, to a face between voxels
     assert (hit | rounded).all()
     voxel, index = voxel[hit], index[hit]
     counts = torch.zeros(inside.shape, dtype=torch.float64)
@@ -65,7 +65,7 @@ def test_sparse_mask_is_covered_uniformly(grid) -> None:
     assert_uniform(drawn_voxels(MaskPoints(mask), mask.grid), mask.data > 0)
 
 
-def test_scattered_voxels_of_a_large_image_are_found_at_once() -> None:
+def test_few_voxels_of_a_large_image_are_sampled_without_rejection() -> None:
     """Rejection would need 10^8 trials a point."""
     data = torch.zeros(300, 300, 300, dtype=torch.uint8)
     data[0, 0, 0] = data[-1, -1, -1] = 1
@@ -84,7 +84,7 @@ def test_grid_is_covered_uniformly(grid) -> None:
 @pytest.mark.parametrize(
     "make", [GridPoints, lambda g: MaskPoints(random_mask(g)), lambda g: MaskPoints(sparse_mask(g))]
 )
-def test_generator_decides(grid, make) -> None:
+def test_points_depend_only_on_the_generator(grid, make) -> None:
     generator = seeded(5)
     first, second = (make(grid).draw(50, generator) for _ in range(2))
     assert torch.equal(first, make(grid).draw(50, seeded(5)))
@@ -106,7 +106,7 @@ def test_empty_mask_is_refused(grid, value) -> None:
 
 
 @pytest.mark.parametrize("radius", [0, 1, 2])
-def test_patch_offsets_run_fastest_along_the_last_axis(dimension, radius) -> None:
+def test_last_axis_of_patch_offsets_varies_fastest(dimension, radius) -> None:
     offsets = patch_offsets(dimension, radius, 1.5)
     steps = [1.5 * i for i in range(-radius, radius + 1)]
     assert offsets.tolist() == [list(o) for o in itertools.product(steps, repeat=dimension)]
