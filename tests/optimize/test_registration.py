@@ -18,7 +18,7 @@ from nephi.optimize import register
 from nephi.phantoms import PhantomPair
 from nephi.results import Registration
 from nephi.runtime import versions
-from nephi.settings import Settings, preset
+from nephi.settings import Settings, in_millimetres, preset
 from nephi.transforms import Composite
 
 Change = Callable[..., Settings]
@@ -213,4 +213,4 @@ def test_thin_and_tiny_images_can_be_registered(brief: Settings) -> None:
 def test_preset_with_changed_tables(shapes: PhantomPair, changed: Change, brief: Settings) -> None:
     settings = changed(preset("generic"), levels=brief.levels, affine={"steps": 3})
     result = register(shapes.fixed, shapes.moving, settings=settings)
-    assert result.settings.objective == settings.objective
+    assert result.settings.objective == in_millimetres(settings, shapes.fixed.grid).objective
