@@ -1,4 +1,4 @@
-"""The command line called in-process, and small pairs on disk with a known motion."""
+"""Fixtures: the command line called in-process, and small image files with a known motion."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ spacing = 4.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a call of the command line came to."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -64,13 +64,13 @@ Call = Callable[..., Outcome]
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`main` sets the variable where it is missing: keep that from the other tests."""
+    """Restore the variable after each test: `main` sets it where it is missing."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run `nephi ...` in this process, errors handled as for a user."""
+    """Run `nephi ...` in this process, with the error handling of the command."""
 
     def run(*arguments: Any) -> Outcome:
         with pytest.raises(SystemExit) as ended:
@@ -83,7 +83,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
 
 @pytest.fixture
 def succeed(call: Call) -> Call:
-    """Run `nephi ...`, which has to end well and say nothing on standard error (a pipe here)."""
+    """Run `nephi ...` and require exit code 0 and an empty standard error (a pipe in tests)."""
 
     def run(*arguments: Any) -> Outcome:
         outcome = call(*arguments)
@@ -94,7 +94,7 @@ def succeed(call: Call) -> Call:
 
 
 def invoke(*arguments: Any) -> str:
-    """Run `nephi ...` for fixtures that outlive a test."""
+    """Run `nephi ...` for fixtures of a wider scope than one test."""
     result = CliRunner().invoke(cli, [str(a) for a in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
@@ -142,7 +142,7 @@ def flat_result(flat: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def brief_result(flat: Path) -> Path:
-    """The same, after a few steps."""
+    """The 2-D phantom registered with very few steps."""
     output = flat / "brief_result"
     invoke("register", *pair_options(flat), "-o", output, "--config", flat / "brief.toml")
     return output
@@ -172,7 +172,7 @@ def pair_options(folder: Path) -> list[Any]:
 
 @pytest.fixture(scope="session")
 def solid_affine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An ITK affine file (LPS): turn, stretch and shift in 3-D."""
+    """An ITK affine file (LPS): rotation, scaling and translation in 3-D."""
     path = tmp_path_factory.mktemp("affine") / "a.tfm"
     affine = sitk.AffineTransform(3)
     affine.SetMatrix([1.05, 0.1, 0.0, -0.08, 0.97, 0.05, 0.02, 0.0, 1.1])
@@ -198,6 +198,6 @@ def voxels(path: Path) -> np.ndarray:
 
 
 def write_like(path: Path, data: np.ndarray, like: Path) -> Path:
-    """Write voxels with the header's placement of another file."""
+    """Write voxels with the affine of another file."""
     nibabel.save(nibabel.Nifti1Image(data, nibabel.load(like).affine), path)
     return path

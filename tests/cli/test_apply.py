@@ -1,4 +1,4 @@
-"""`nephi apply`: against SimpleITK, both ways, on volumes, labels and series."""
+"""`nephi apply` compared with SimpleITK: transforms and inverses, volumes, labels and series."""
 
 import re
 import shlex
@@ -27,81 +27,79 @@ def smooth(solid: Path) -> Path:
 
 
 @pytest.mark.parametrize("interpolation", ["linear", "nearest", "bspline"])
-def test_an_exported_warp_is_applied_as_simpleitk_does(
+def test_exported_warp_matches_simpleitk(
     interpolation: str, succeed: Call, solid: Path, smooth: Path, tmp_path: Path
 ) -> None:
     warp, fixed, out = solid / "result" / "warp.nii.gz", solid / "fixed.nii.gz", tmp_path / "out.nii.gz"
     options = ["--interpolation", interpolation, "--outside", -1024]
     printed = succeed("apply", "-t", warp, "-i", smooth, "-r", fixed, "-o", out, *options).out
     assert printed == ""
-    theirs = itk_resample(smooth, fixed, itk_field(warp), ITK[interpolation], -1024.0)
-    ours = voxels(out).T
-    assert ours.dtype == np.float32
-    both = (ours != -1024) & (theirs != -1024)
-    assert both.mean() > 0.5
-    difference = np.abs(ours - theirs)
+    expected = itk_resample(smooth, fixed, itk_field(warp), ITK[interpolation], -1024.0)
+    actual = voxels(out).T
+    assert actual.dtype == np.float32
+    inside_both = (actual != -1024) & (expected != -1024)
+    assert inside_both.mean() > 0.5
+    difference = np.abs(actual - expected)
     if interpolation == "nearest":
-        assert (difference > 0).mean() < 1e-3  # points halfway between voxels go either way
+        assert (difference > 0).mean() < 1e-3  # points halfway between two voxels are rounded differently
     elif interpolation == "linear":
-        assert np.quantile(difference[both], 0.999) < 0.05  # contrast is about 1000
+        assert np.quantile(difference[inside_both], 0.999) < 0.05  # contrast is about 1000
     else:
         # Between the outermost voxels and the border nephi repeats the voxels and ITK mirrors them.
         grid = nephi.read_image(smooth).grid
         moved = nephi.read_transform(warp)(nephi.read_image(fixed).grid.voxel_centres())
-        place = grid.world_to_voxel_points(moved)
-        depth = torch.minimum(place, torch.tensor(grid.shape) - 1 - place).amin(dim=-1).numpy().T
+        moved_voxel = grid.world_to_voxel_points(moved)
+        depth = torch.minimum(moved_voxel, torch.tensor(grid.shape) - 1 - moved_voxel).amin(dim=-1).numpy().T
         assert (depth > 0).mean() > 0.5
         assert difference[depth > 0].max() < 0.5
-    assert ((ours == -1024) != (theirs == -1024)).mean() < 1e-3
+    assert ((actual == -1024) != (expected == -1024)).mean() < 1e-3
 
 
 @pytest.mark.parametrize("suffix", [".tfm", ".txt", ".mat", ".h5"])
-def test_an_affine_is_applied_as_simpleitk_does(
+def test_affine_matches_simpleitk(
     suffix: str, succeed: Call, solid: Path, smooth: Path, solid_affine: Path, tmp_path: Path
 ) -> None:
     transform = sitk.ReadTransform(str(solid_affine))
     path, out = tmp_path / f"a{suffix}", tmp_path / "out.mha"
     sitk.WriteTransform(transform, str(path))
     succeed("apply", "-t", path, "-i", smooth, "-r", solid / "fixed.nii.gz", "-o", out)
-    theirs = itk_resample(smooth, solid / "fixed.nii.gz", transform, sitk.sitkLinear, 0.0)
-    ours = sitk.GetArrayFromImage(sitk.ReadImage(str(out)))
-    assert np.quantile(np.abs(ours - theirs), 0.999) < 0.05
+    expected = itk_resample(smooth, solid / "fixed.nii.gz", transform, sitk.sitkLinear, 0.0)
+    actual = sitk.GetArrayFromImage(sitk.ReadImage(str(out)))
+    assert np.quantile(np.abs(actual - expected), 0.999) < 0.05
 
 
-def test_the_nephi_file_gives_the_warped_image(succeed: Call, solid: Path, tmp_path: Path) -> None:
-    """The same bytes as `register` wrote: the value outside is the preset's, which the file stores."""
+def test_nephi_file_reproduces_the_warped_image(succeed: Call, solid: Path, tmp_path: Path) -> None:
+    """Byte for byte: the outside value is that of the preset, which the file stores."""
     out = tmp_path / "out.nii.gz"
     files = ["-t", solid / "result" / "transform.nephi", "-i", solid / "moving.nii.gz", "-r", solid / "fixed.nii.gz"]
     succeed("apply", *files, "-o", out)
     assert out.read_bytes() == (solid / "result" / "warped.nii.gz").read_bytes()
 
 
-def test_the_first_transform_acts_first(
+def test_first_transform_is_applied_first(
     succeed: Call, solid: Path, smooth: Path, solid_affine: Path, tmp_path: Path
 ) -> None:
-    """ANTs' order: with `-t A -t B` points of the reference go through A, then B; so ITK's composite [B, A]."""
+    """ANTs' order: `-t A -t B` maps points of the reference by A, then B, as the composite [B, A] of ITK."""
     warp, fixed, out = solid / "result" / "warp.nii.gz", solid / "fixed.nii.gz", tmp_path / "out.nii.gz"
     chain = sitk.CompositeTransform([sitk.ReadTransform(str(solid_affine)), itk_field(warp)])
-    theirs = itk_resample(smooth, fixed, chain, sitk.sitkLinear, 0.0)
+    expected = itk_resample(smooth, fixed, chain, sitk.sitkLinear, 0.0)
     succeed("apply", "-t", warp, "-t", solid_affine, "-i", smooth, "-r", fixed, "-o", out)
-    assert np.quantile(np.abs(voxels(out).T - theirs), 0.99) < 0.05
+    assert np.quantile(np.abs(voxels(out).T - expected), 0.99) < 0.05
     succeed("apply", "-t", solid_affine, "-t", warp, "-i", smooth, "-r", fixed, "-o", out)
-    assert np.quantile(np.abs(voxels(out).T - theirs), 0.9) > 5
+    assert np.quantile(np.abs(voxels(out).T - expected), 0.9) > 5
 
 
-def test_the_identity_only_brings_an_image_onto_the_grid(
-    succeed: Call, solid: Path, smooth: Path, tmp_path: Path
-) -> None:
-    """As SimpleITK resamples by its own."""
+def test_identity_resamples_onto_the_grid(succeed: Call, solid: Path, smooth: Path, tmp_path: Path) -> None:
+    """Compared with the identity transform of SimpleITK."""
     fixed, out = solid / "fixed.nii.gz", tmp_path / "out.nii.gz"
     succeed("apply", "-t", "identity", "-i", smooth, "-r", fixed, "-o", out)
-    theirs = itk_resample(smooth, fixed, sitk.Transform(), sitk.sitkLinear, 0.0)
-    assert theirs.std() > 100
-    assert np.quantile(np.abs(voxels(out).T - theirs), 0.999) < 0.05
+    expected = itk_resample(smooth, fixed, sitk.Transform(), sitk.sitkLinear, 0.0)
+    assert expected.std() > 100
+    assert np.quantile(np.abs(voxels(out).T - expected), 0.999) < 0.05
 
 
-def test_a_mask_is_brought_to_its_image_as_the_error_says(call: Call, solid: Path, tmp_path: Path) -> None:
-    mask, brought = tmp_path / "my mask.nii.gz", tmp_path / "brought.nii.gz"
+def test_mask_is_resampled_as_the_error_advises(call: Call, solid: Path, tmp_path: Path) -> None:
+    mask, resampled = tmp_path / "my mask.nii.gz", tmp_path / "brought.nii.gz"
     grid = nephi.read_image(solid / "fixed.nii.gz").grid
     finer = nephi.Grid.from_spacing((90, 70, 80), tuple(0.6 * s for s in grid.spacing.tolist()), grid.origin.tolist())
     inside = (finer.voxel_centres() - finer.centre_world()).norm(dim=-1) < 80
@@ -109,16 +107,16 @@ def test_a_mask_is_brought_to_its_image_as_the_error_says(call: Call, solid: Pat
     arguments = ["register", "-f", solid / "fixed.nii.gz", "-m", solid / "moving.nii.gz", "--dry-run", "-o", "out"]
     refused = call(*arguments, "--fixed-mask", mask)
     assert refused.code == 3
-    advised = shlex.split(refused.err.split("`")[1].replace("-o MASK", f"-o {brought}"))
-    assert advised[0] == "nephi" and call(*advised[1:]).code == 0
-    assert call(*arguments, "--fixed-mask", brought).code == 0
+    command_line = shlex.split(refused.err.split("`")[1].replace("-o MASK", f"-o {resampled}"))
+    assert command_line[0] == "nephi" and call(*command_line[1:]).code == 0
+    assert call(*arguments, "--fixed-mask", resampled).code == 0
     around = (grid.voxel_centres() - finer.centre_world()).norm(dim=-1)
-    found = nephi.read_image(brought).data
-    assert bool((found[around < 70] == 1).all()) and bool((found[around > 90] == 0).all())
+    written = nephi.read_image(resampled).data
+    assert bool((written[around < 70] == 1).all()) and bool((written[around > 90] == 0).all())
 
 
-def test_inverse_brings_the_fixed_image_back(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
-    """With the trained inverse of a .nephi, Newton's of a warp, and the exported inverse warp: all alike."""
+def test_inverse_warps_the_fixed_image(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    """The fitted inverse of a .nephi, the numerical inverse of a warp and the exported inverse warp agree."""
     outs = []
     for number, transform in enumerate(
         (
@@ -138,8 +136,8 @@ def test_inverse_brings_the_fixed_image_back(succeed: Call, flat: Path, flat_res
         assert np.quantile(np.abs(back - voxels(outs[0]))[inside], 0.95) < 40
 
 
-def test_a_round_trip_returns(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
-    """`-t T` after `--inverse -t T`, as one chain: the image itself."""
+def test_round_trip_is_the_identity(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    """Inverse warp and warp composed reproduce the image."""
     out = tmp_path / "out.nii.gz"
     files = ["-i", flat / "fixed.nii.gz", "-r", flat / "fixed.nii.gz", "-o", out]
     succeed("apply", "-t", flat_result / "inverse_warp.nii.gz", "-t", flat_result / "warp.nii.gz", *files)
@@ -148,8 +146,8 @@ def test_a_round_trip_returns(succeed: Call, flat: Path, flat_result: Path, tmp_
     assert np.corrcoef(back[inside], fixed[inside])[0, 1] > 0.99
 
 
-def test_the_inverse_of_a_chain(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
-    """(B, then A) undone: A back, then B back."""
+def test_inverse_of_several_transforms(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    """The inverse of "A, then B" is "inverse of B, then inverse of A"."""
     shift = nephi.AffineTransform.translation(nephi.read_image(flat / "fixed.nii.gz").grid.origin * 0 + 9.0)
     nephi.io.write_affine(tmp_path / "a.tfm", shift)
     files = ["-i", flat / "fixed.nii.gz", "-r", flat / "moving.nii.gz"]
@@ -163,7 +161,7 @@ def test_the_inverse_of_a_chain(succeed: Call, flat: Path, flat_result: Path, tm
 
 
 @pytest.mark.parametrize("interpolation", ["label", "nearest"])
-def test_labels_stay_labels(interpolation: str, succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+def test_labels_are_preserved(interpolation: str, succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.nii.gz"
     files = ["-i", flat / "moving_labels.nii.gz", "-r", flat / "fixed.nii.gz", "-o", out]
     succeed("apply", "-t", flat_result / "transform.nephi", *files, "--interpolation", interpolation)
@@ -173,7 +171,7 @@ def test_labels_stay_labels(interpolation: str, succeed: Call, flat: Path, flat_
     assert (warped == truth).mean() > 0.97
 
 
-def test_labels_beyond_float32_survive(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+def test_labels_beyond_float32_are_preserved(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
     """Atlases number their structures up to 10^9."""
     labels = voxels(flat / "moving_labels.nii.gz").astype(np.int32)
     labels[labels == 200] = 2**30 + 1
@@ -185,7 +183,7 @@ def test_labels_beyond_float32_survive(succeed: Call, flat: Path, flat_result: P
 
 
 class TestOutside:
-    """What stands outside of the image: labels 0, intensities what the transform stores, else what is asked for."""
+    """Values outside the image: 0 for labels, the value stored in the transform for intensities, or `--outside`."""
 
     @pytest.fixture
     def far(self, solid: Path, tmp_path: Path) -> Path:
@@ -200,7 +198,7 @@ class TestOutside:
 
     @pytest.fixture
     def stored(self, call: Call, solid: Path, far: Path, tmp_path: Path) -> Callable[..., set[float]]:
-        """Return the values that `nephi apply` gives there, with a warning, as nothing of the image is seen."""
+        """Return a function that runs `nephi apply` on the far reference, checks the warning and returns the values."""
 
         def values(*options: object, image: Path = solid / "moving.nii.gz") -> set[float]:
             out = tmp_path / "out.nii.gz"
@@ -229,7 +227,7 @@ class TestOutside:
         assert stored("-t", lungs, "--interpolation", "label", "--outside", 7) == {7}
 
     def test_chains(self, stored: Callable[..., set[float]], solid: Path, solid_affine: Path) -> None:
-        """The `.nephi` nearest to the image counts, whatever stands before or behind it."""
+        """The value of the last applied `.nephi` is used, whatever other transforms are composed with it."""
         lungs = solid / "result" / "transform.nephi"
         assert stored("-t", solid_affine, "-t", lungs) == stored("-t", lungs, "-t", "identity") == {-1024}
         assert stored("-t", lungs, "-t", solid_affine) == stored("-t", f"[{lungs},1]") == {-1024}
@@ -276,7 +274,7 @@ class TestSeries:
         nibabel.save(image, path)
         return path
 
-    def test_every_volume_is_warped_alike(self, succeed: Call, solid: Path, series: Path, tmp_path: Path) -> None:
+    def test_every_volume_is_warped(self, succeed: Call, solid: Path, series: Path, tmp_path: Path) -> None:
         out, single = tmp_path / "out.nii.gz", tmp_path / "single.nii.gz"
         common = ["-t", solid / "result" / "transform.nephi", "-r", solid / "fixed.nii.gz"]
         succeed("apply", *common, "-i", series, "-o", out)
@@ -304,7 +302,7 @@ class TestSeries:
         assert outcome.code == 2 and "expected a series to be written as .nii or .nii.gz" in outcome.err
         assert not (tmp_path / "out.mha").exists()
 
-    def test_a_cut_series_leaves_nothing(self, call: Call, solid: Path, series: Path, tmp_path: Path) -> None:
+    def test_truncated_series_writes_nothing(self, call: Call, solid: Path, series: Path, tmp_path: Path) -> None:
         series.write_bytes(series.read_bytes()[:-3000])
         files = ["-i", series, "-r", solid / "fixed.nii.gz", "-o", tmp_path / "out.nii.gz"]
         outcome = call("apply", "-t", solid / "result" / "transform.nephi", *files)
@@ -313,33 +311,31 @@ class TestSeries:
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"])
-def test_every_format_comes_out_alike(
-    suffix: str, succeed: Call, flat: Path, flat_result: Path, tmp_path: Path
-) -> None:
+def test_all_output_formats_agree(suffix: str, succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
     out = tmp_path / f"out{suffix}"
     files = ["-t", flat_result / "transform.nephi", "-i", flat / "moving.nii.gz", "-r", flat / "fixed.nii.gz"]
     succeed("apply", *files, "-o", out)
-    found = sitk.ReadImage(str(out))
+    written = sitk.ReadImage(str(out))
     warped = sitk.ReadImage(str(flat_result / "warped.nii.gz"))
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(found), sitk.GetArrayFromImage(warped))
-    np.testing.assert_allclose(found.GetOrigin(), warped.GetOrigin(), atol=1e-4)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(written), sitk.GetArrayFromImage(warped))
+    np.testing.assert_allclose(written.GetOrigin(), warped.GetOrigin(), atol=1e-4)
 
 
 def test_the_input_may_be_overwritten(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
-    """Also where it is mapped into memory."""
+    """Also if it is memory-mapped."""
     path = write_like(tmp_path / "m.nii", voxels(flat / "moving.nii.gz"), flat / "moving.nii.gz")
     succeed("apply", "-t", flat_result / "transform.nephi", "-i", path, "-r", flat / "fixed.nii.gz", "-o", path)
     np.testing.assert_array_equal(voxels(path), voxels(flat_result / "warped.nii.gz"))
 
 
-def test_says_what_it_did_when_asked(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+def test_verbose_prints_a_summary(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.nii.gz"
     files = ["-t", flat_result / "transform.nephi", "-i", flat / "moving.nii.gz", "-r", flat / "fixed.nii.gz"]
     assert str(out) in succeed("apply", *files, "-o", out, "-v").out
     assert succeed("apply", *files, "-o", out, "-v", "-q").out == ""
 
 
-def test_wrong_use(call: Call, flat: Path, solid: Path, flat_result: Path, tmp_path: Path) -> None:
+def test_wrong_usage(call: Call, flat: Path, solid: Path, flat_result: Path, tmp_path: Path) -> None:
     moving, fixed, out = flat / "moving.nii.gz", flat / "fixed.nii.gz", tmp_path / "out.nii.gz"
     transform = flat_result / "transform.nephi"
     cases = [
@@ -360,7 +356,7 @@ def test_wrong_use(call: Call, flat: Path, solid: Path, flat_result: Path, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_transforms_of_two_dimensions_are_named(
+def test_transforms_of_different_dimensions_are_rejected(
     call: Call, flat: Path, flat_result: Path, solid_affine: Path, tmp_path: Path
 ) -> None:
     chain = ["-t", flat_result / "transform.nephi", "-t", solid_affine]
@@ -369,8 +365,8 @@ def test_transforms_of_two_dimensions_are_named(
     assert str(solid_affine) in outcome.err and "3-D" in outcome.err
 
 
-def test_a_lost_header_is_that_of_another_file(call: Call, succeed: Call, solid: Path, tmp_path: Path) -> None:
-    """What `register` advises for a mask without a header, followed word by word, makes the mask that it was."""
+def test_header_of_another_file(call: Call, succeed: Call, solid: Path, tmp_path: Path) -> None:
+    """The command that `register` advises for a mask without a header restores the mask."""
     right = solid / "fixed_mask.nii.gz"
     nibabel.save(nibabel.Nifti1Image(voxels(right).astype("u1"), np.eye(4)), tmp_path / "lost.nii.gz")
     images = ["-f", solid / "fixed.nii.gz", "-m", solid / "moving.nii.gz", "-o", tmp_path / "out"]

@@ -1,4 +1,4 @@
-"""Everything a user may get wrong with `nephi register`: one clear line, the right exit code, and nothing written."""
+"""Bad input of `nephi register`: one line of error, the right exit code, and nothing written."""
 
 import pickle
 from collections.abc import Callable
@@ -18,7 +18,7 @@ USAGE, DATA = 2, 3
 
 
 class Files:
-    """Makes the bad files in a folder, beside the good ones of `flat` and `solid`."""
+    """Writes bad files into a folder; good ones are those of `flat` and `solid`."""
 
     def __init__(self, folder: Path, flat: Path, solid: Path) -> None:
         self.folder, self.flat, self.solid = folder, flat, solid
@@ -39,7 +39,7 @@ class Files:
         return write_like(self.folder / "bad_mask.nii.gz", data.astype(np.uint8), like or self.fixed)
 
     def header(self, **rows: list[float]) -> Path:
-        """The fixed image with an sform of these rows alone."""
+        """The fixed image with an sform of only these rows."""
         image = nibabel.Nifti1Image(voxels(self.fixed), None)
         image.header["sform_code"] = 1
         for name, row in rows.items():
@@ -67,7 +67,7 @@ def files(flat: Path, solid: Path, tmp_path: Path) -> Files:
 
 
 def fixed(make: Callable[[Files], Path]) -> Callable[[Files], tuple[list[Any], Path]]:
-    """The bad file in the place of the fixed image."""
+    """Options with the bad file as the fixed image."""
 
     def options(files: Files) -> tuple[list[Any], Path]:
         path = make(files)
@@ -151,17 +151,17 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_data(name: str, call: Call, files: Files, flat_result: Path, tmp_path: Path) -> None:
-    make, said = BAD[name]
+    make, message = BAD[name]
     options, path = make(files)
     out = tmp_path / "a" / "out"
     outcome = call("register", *options, "-o", out, "--config", files.flat / "brief.toml")
     assert (outcome.code, outcome.out) == (DATA, ""), outcome.err
     assert outcome.err.startswith("nephi: error: ") and outcome.err.count("\n") == 1
-    assert str(path) in outcome.err and said in outcome.err
+    assert str(path) in outcome.err and message in outcome.err
     assert [p.name for p in tmp_path.iterdir()] == ["input"]
 
 
-def test_the_error_names_both_images_where_both_matter(call: Call, files: Files, tmp_path: Path) -> None:
+def test_error_names_both_images(call: Call, files: Files, tmp_path: Path) -> None:
     options = ["-o", tmp_path / "out", "--config", files.flat / "brief.toml"]
     outcome = call("register", "-f", files.fixed, "-m", files.solid / "moving.nii.gz", *options)
     assert f"got {files.fixed} (2-D) and {files.solid / 'moving.nii.gz'} (3-D)" in outcome.err
@@ -173,18 +173,18 @@ def test_the_error_names_both_images_where_both_matter(call: Call, files: Files,
 
 
 @pytest.mark.parametrize(
-    "fills",
+    "region",
     [
         "a mask in the background",
         "a mask of one voxel",
     ],
 )
-def test_odd_masks_end_without_a_traceback(fills: str, call: Call, files: Files, tmp_path: Path) -> None:
-    """Either a result or one clear line."""
-    where = np.zeros((96, 96))
-    where[(slice(2, 9), slice(2, 9)) if "background" in fills else (40, 40)] = 1
+def test_unusual_masks_cause_no_traceback(region: str, call: Call, files: Files, tmp_path: Path) -> None:
+    """The command writes results, or prints one line of error."""
+    mask_values = np.zeros((96, 96))
+    mask_values[(slice(2, 9), slice(2, 9)) if "background" in region else (40, 40)] = 1
     image = files.image(lambda d: d * (voxels(files.flat / "fixed_mask.nii.gz") > 0))
-    options = ["--fixed-mask", files.mask(where), "--config", files.flat / "brief.toml", "-q"]
+    options = ["--fixed-mask", files.mask(mask_values), "--config", files.flat / "brief.toml", "-q"]
     outcome = call("register", "-f", image, "-m", files.moving, "-o", tmp_path / "out", *options)
     assert outcome.code in (0, DATA)
     assert outcome.err.count("\n") == (outcome.code == DATA)
@@ -226,7 +226,7 @@ def test_wrong_values(options: list[str], named: str, call: Call, files: Files, 
         (["extra.nii"], "extra.nii"),
     ],
 )
-def test_click_tells_the_usage(options: list[str], named: str, call: Call, files: Files, tmp_path: Path) -> None:
+def test_errors_of_click(options: list[str], named: str, call: Call, files: Files, tmp_path: Path) -> None:
     arguments = ["-f", files.fixed, "-m", files.moving, "-o", tmp_path / "out", *options]
     outcome = call("register", *arguments)
     assert (outcome.code, outcome.out) == (USAGE, "")
@@ -234,7 +234,7 @@ def test_click_tells_the_usage(options: list[str], named: str, call: Call, files
     assert [p.name for p in tmp_path.iterdir()] == ["input"]
 
 
-def test_required_options_are_asked_for(call: Call) -> None:
+def test_missing_options_are_named(call: Call) -> None:
     for arguments, named in ((["register"], "--fixed"), (["apply"], "--transform"), (["info"], "FILE")):
         outcome = call(*arguments)
         assert outcome.code == USAGE and named in outcome.err
@@ -262,18 +262,18 @@ def test_wrong_settings_files(text: str, named: str, call: Call, files: Files, t
 
 
 def test_folders_that_cannot_be_written(call: Call, files: Files, tmp_path: Path) -> None:
-    """Told before the work: nothing is read, let alone registered."""
+    """The folder is checked before any file is read: the images do not exist."""
     file = files.bytes("file", b"mine")
-    nowhere = files.folder / "no.nii"
+    missing = files.folder / "no.nii"
     for out in (file, file / "sub", file / "sub" / "sub"):
-        outcome = call("register", "-f", nowhere, "-m", nowhere, "-o", out)
+        outcome = call("register", "-f", missing, "-m", missing, "-o", out)
         assert outcome.code == DATA
         assert outcome.err.startswith(f"nephi: error: {out}: ") and outcome.err.count("\n") == 1
     assert file.read_bytes() == b"mine"
 
 
 def test_a_folder_without_permission(call: Call, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """(Permissions do not hold root back, who may run these tests.)"""
+    """Simulated, because root, who may run the tests, ignores permissions."""
 
     def denied(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -288,7 +288,7 @@ def test_a_folder_without_permission(call: Call, files: Files, tmp_path: Path, m
 
 
 class Trap:
-    """Runs code when it is unpickled: makes a file."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -297,16 +297,16 @@ class Trap:
         return (Path.touch, (self.path,))
 
 
-def test_a_hostile_file_runs_nothing(call: Call, files: Files, tmp_path: Path) -> None:
-    """torch's own files are pickles; ours are read by safetensors alone."""
-    path, sprung = files.folder / "hostile.nephi", files.folder / "sprung"
-    pickle.loads(pickle.dumps(Trap(sprung)))
-    sprung.unlink()  # the trap works
+def test_malicious_file_executes_nothing(call: Call, files: Files, tmp_path: Path) -> None:
+    """Files of torch are pickles, which can execute code; .nephi files are read by safetensors."""
+    path, executed = files.folder / "hostile.nephi", files.folder / "sprung"
+    pickle.loads(pickle.dumps(Trap(executed)))
+    executed.unlink()  # the trap does work
     out = tmp_path / "out.nii"
     for write in (
-        lambda: path.write_bytes(pickle.dumps(Trap(sprung))),
-        lambda: torch.save({"affine": Trap(sprung)}, path),
-        lambda: path.write_bytes(b"\xff" * 8 + pickle.dumps(Trap(sprung))),
+        lambda: path.write_bytes(pickle.dumps(Trap(executed))),
+        lambda: torch.save({"affine": Trap(executed)}, path),
+        lambda: path.write_bytes(b"\xff" * 8 + pickle.dumps(Trap(executed))),
     ):
         write()
         for arguments in (
@@ -317,12 +317,12 @@ def test_a_hostile_file_runs_nothing(call: Call, files: Files, tmp_path: Path) -
             outcome = call(*arguments)
             assert outcome.code == DATA
             assert outcome.err.startswith(f"nephi: error: {path}: ") and outcome.err.count("\n") == 1
-    assert not sprung.exists()
+    assert not executed.exists()
     assert [p.name for p in tmp_path.iterdir()] == ["input"]
 
 
 @pytest.mark.parametrize("kept", [0, 5, 8, 200, -1])
-def test_a_nephi_file_cut_short(kept: int, call: Call, files: Files, flat_result: Path, tmp_path: Path) -> None:
+def test_truncated_nephi_file(kept: int, call: Call, files: Files, flat_result: Path, tmp_path: Path) -> None:
     whole = (flat_result / "transform.nephi").read_bytes()
     path = files.bytes("cut.nephi", whole[:kept])
     for arguments in (

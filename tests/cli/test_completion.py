@@ -1,4 +1,4 @@
-"""Completion, as real shells ask for it."""
+"""Completion in real shells."""
 
 import os
 import shutil
@@ -16,14 +16,14 @@ from .conftest import Call
 SHELLS = ("bash", "zsh", "fish")
 
 
-def test_the_names_are_nephis_own() -> None:
+def test_names_match_those_of_the_library() -> None:
     assert sorted(PRESETS) == sorted(nephi.preset_names())
     assert (*nephi.results.OUTPUTS, "page") == RESULTS
 
 
 @pytest.fixture
 def command(tmp_path: Path) -> Path:
-    """`nephi` as an installation puts it on the PATH."""
+    """The `nephi` script, as pip installs it on the PATH."""
     script = tmp_path / "bin" / "nephi"
     script.parent.mkdir()
     script.write_text(f"#!{sys.executable}\nfrom nephi.cli.main import main\n\nmain()\n", encoding="utf-8")
@@ -32,7 +32,7 @@ def command(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_the_script_is_one_of_that_shell(shell: str, succeed: Call, tmp_path: Path) -> None:
+def test_script_is_valid_in_its_shell(shell: str, succeed: Call, tmp_path: Path) -> None:
     script = succeed("completion", shell).out
     assert f"_NEPHI_COMPLETE={shell}_complete" in script
     if shutil.which(shell) is None:
@@ -43,7 +43,7 @@ def test_the_script_is_one_of_that_shell(shell: str, succeed: Call, tmp_path: Pa
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 @pytest.mark.parametrize(
-    ("line", "offered"),
+    ("line", "completions"),
     [
         ("nephi ev", ["evaluate"]),
         ("nephi register --preset lung-ct-", ["lung-ct-fast", "lung-ct-best"]),
@@ -54,15 +54,17 @@ def test_the_script_is_one_of_that_shell(shell: str, succeed: Call, tmp_path: Pa
         ("nephi completion z", ["zsh"]),
     ],
 )
-def test_bash_completes(line: str, offered: list[str], succeed: Call, command: Path) -> None:
+def test_bash_completes(line: str, completions: list[str], succeed: Call, command: Path) -> None:
     script = succeed("completion", "bash").out
     words = f"COMP_WORDS=({line}); COMP_CWORD={len(line.split()) - 1}"
-    asked = f'{script}\n{words}; _nephi_completion nephi; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    program = f'{script}\n{words}; _nephi_completion nephi; printf "%s\\n" "${{COMPREPLY[@]}}"'
     path = f"{command.parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, env={**os.environ, "PATH": path})
-    assert (done.stdout.split(), done.stderr) == (offered, "")
+    completed = subprocess.run(
+        ["bash", "-c", program], capture_output=True, text=True, env={**os.environ, "PATH": path}
+    )
+    assert (completed.stdout.split(), completed.stderr) == (completions, "")
 
 
-def test_an_unknown_shell(call: Call) -> None:
+def test_unknown_shell_is_rejected(call: Call) -> None:
     outcome = call("completion", "tcsh")
     assert outcome.code == 2 and "bash" in outcome.err

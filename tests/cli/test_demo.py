@@ -15,7 +15,7 @@ def small_phantom(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nephi.phantoms.lung_phantom", lambda **options: make(**options, shape=(52, 40, 44)))
 
 
-def test_keeps_images_results_and_landmarks(succeed: Call, tmp_path: Path) -> None:
+def test_saves_images_results_and_landmarks(succeed: Call, tmp_path: Path) -> None:
     out = tmp_path / "demo"
     printed = succeed("demo", "-o", out, "--seed", 3).out
     for text in ("TRE before", "TRE after", "folding", "inverse consistency", str(out)):
@@ -30,15 +30,15 @@ def test_keeps_images_results_and_landmarks(succeed: Call, tmp_path: Path) -> No
         "report.json",
         "report.html",
     }
-    # The kept files tell the printed story.
-    found = nephi.landmark_errors(
+    # The saved files reproduce the printed errors.
+    errors = nephi.landmark_errors(
         nephi.read_transform(out / "transform.nephi"), nephi.read_point_pairs(out / "landmarks.csv")
     ).summary()
-    assert f"{found['mean']:.2f} mm mean" in printed and f"{found['before']:.2f} mm" in printed
-    assert found["mean"] < 0.3 * found["before"]
+    assert f"{errors['mean']:.2f} mm mean" in printed and f"{errors['before']:.2f} mm" in printed
+    assert errors["mean"] < 0.3 * errors["before"]
 
 
-def test_an_existing_folder_is_refused_before_any_work(call: Call, tmp_path: Path) -> None:
+def test_non_empty_folder_is_rejected_first(call: Call, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     outcome = call("demo", "-o", tmp_path)
     assert outcome.code == 3 and outcome.out == ""

@@ -1,4 +1,4 @@
-"""`nephi evaluate`: its numbers against ones computed here."""
+"""`nephi evaluate` compared with measures computed by SimpleITK and NumPy."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def measured(succeed: Call, tmp_path: Path) -> Any:
 
 
 def itk_errors(path: Path, transform: Any) -> np.ndarray:
-    """TRE by hand: the file's coordinates (LPS) through SimpleITK's transform."""
+    """Target registration errors by SimpleITK, in the coordinates of the file (LPS)."""
     rows = np.genfromtxt(path, delimiter=",", names=True)
     axes = "xyz"[: transform.GetDimension()]
     fixed, moving = (np.stack([rows[f"{side}_{a}"] for a in axes], axis=1) for side in ("fixed", "moving"))
@@ -33,7 +33,7 @@ def itk_errors(path: Path, transform: Any) -> np.ndarray:
     )
 
 
-def test_landmark_errors_are_those_of_a_hand_computation(measured: Any, solid: Path) -> None:
+def test_landmark_errors_match_simpleitk(measured: Any, solid: Path) -> None:
     warp = solid / "result" / "warp.nii.gz"
     tre = measured("-t", warp, "--landmarks", solid / "landmarks.csv")["tre_mm"]
     errors = itk_errors(solid / "landmarks.csv", itk_field(warp))
@@ -51,7 +51,7 @@ def test_landmark_errors_are_those_of_a_hand_computation(measured: Any, solid: P
 
 
 def test_errors_of_an_exact_transform_are_exact(measured: Any, tmp_path: Path) -> None:
-    """Nothing is rounded to voxels, or at all."""
+    """Landmarks and errors are not rounded."""
     affine = sitk.TranslationTransform(3, [1.0, 2.0, 2.0])
     sitk.WriteTransform(affine, str(tmp_path / "t.tfm"))
     (tmp_path / "l.csv").write_text(
@@ -74,7 +74,7 @@ def test_frames(measured: Any, solid: Path, tmp_path: Path) -> None:
     assert wrong["mean"] > 1.2 * lps["mean"]
 
 
-def test_dice_is_simpleitks(measured: Any, flat: Path, flat_result: Path) -> None:
+def test_dice_matches_simpleitk(measured: Any, flat: Path, flat_result: Path) -> None:
     warp = flat_result / "warp.nii.gz"
     labels = ["--fixed-labels", flat / "fixed_labels.nii.gz", "--moving-labels", flat / "moving_labels.nii.gz"]
     dice = measured("-t", warp, *labels)["dice"]
@@ -106,7 +106,7 @@ def test_folding_and_consistency_agree_with_the_report(measured: Any, solid: Pat
     assert numbers["regularity"]["sd_log_jacobian"] == pytest.approx(report["whole_grid"]["sd_log_jacobian"], rel=0.3)
     numbers = measured("-t", solid / "result" / "transform.nephi", "--mask", solid / "fixed_mask.nii.gz")
     assert numbers["regularity"]["points"] == int((voxels(solid / "fixed_mask.nii.gz") > 0).sum())
-    # The lungs that `register` found are not quite the phantom's.
+    # The lung mask of `register` differs slightly from that of the phantom.
     assert numbers["trained_inverse_mm"] == pytest.approx(report["trained_inverse_mm"], rel=0.2)
     assert (
         max(numbers["inverse_consistency_mm"], report["inverse_consistency_mm"]) < 1e-3 < numbers["trained_inverse_mm"]
@@ -121,7 +121,7 @@ def test_an_affine_has_an_exact_inverse(measured: Any, solid: Path, solid_affine
     assert numbers["inverse_consistency_mm"] < 1e-3
 
 
-def test_prints_the_numbers(succeed: Call, flat: Path, flat_result: Path, measured: Any) -> None:
+def test_prints_the_measures(succeed: Call, flat: Path, flat_result: Path, measured: Any) -> None:
     options = ["-t", flat_result / "transform.nephi", "--landmarks", flat / "landmarks.csv"]
     options += ["--mask", flat / "fixed_mask.nii.gz"]
     printed, numbers = succeed("evaluate", *options).out, measured(*options)
@@ -138,7 +138,9 @@ def test_prints_the_numbers(succeed: Call, flat: Path, flat_result: Path, measur
     assert len(every.splitlines()) == len(printed.splitlines()) + 200
 
 
-def test_wrong_use(call: Call, flat: Path, solid: Path, flat_result: Path, solid_affine: Path, tmp_path: Path) -> None:
+def test_wrong_usage(
+    call: Call, flat: Path, solid: Path, flat_result: Path, solid_affine: Path, tmp_path: Path
+) -> None:
     transform = flat_result / "transform.nephi"
     cases: list[tuple[list[Any], int, str]] = [
         (["--fixed-labels", flat / "fixed_labels.nii.gz"], 2, "--moving-labels"),
@@ -153,16 +155,14 @@ def test_wrong_use(call: Call, flat: Path, solid: Path, flat_result: Path, solid
         outcome = call("evaluate", "-t", transform, *options)
         assert outcome.code == code, options
         assert named in outcome.err and "Traceback" not in outcome.err
-    # An affine file knows no grid: without one there is nothing to say.
+    # An affine file has no grid on which regularity could be measured.
     outcome = call("evaluate", "-t", solid_affine)
     assert (outcome.code, outcome.out) == (2, "") and "--landmarks" in outcome.err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_lists_with_ids_in_another_order_are_paired_by_id(
-    call: Call, measured: Any, solid: Path, tmp_path: Path
-) -> None:
-    """Two CSV files, and two lists of 3-D Slicer: the error is that of the table of pairs."""
+def test_points_in_another_order_are_paired_by_id(call: Call, measured: Any, solid: Path, tmp_path: Path) -> None:
+    """For CSV files and for lists of 3-D Slicer, the errors equal those of a table of pairs."""
     pairs = nephi.read_point_pairs(solid / "landmarks.csv")
     names = [f"L{i}" for i in range(len(pairs))]
     reverse = list(range(len(pairs)))[::-1]
@@ -171,14 +171,14 @@ def test_lists_with_ids_in_another_order_are_paired_by_id(
         nephi.write_points(files[0], nephi.Points(pairs.fixed.coordinates, names))
         nephi.write_points(files[1], nephi.Points(pairs.moving.coordinates[reverse], [names[i] for i in reverse]))
         options = ["-t", solid / "result" / "transform.nephi", "--landmarks"]
-        given = measured(*options, solid / "landmarks.csv")["tre_mm"]
+        expected = measured(*options, solid / "landmarks.csv")["tre_mm"]
         numbers = tmp_path / "by_id.json"
         outcome = call("evaluate", *options, files[0], "--moving-landmarks", files[1], "--json", numbers, "-q")
         assert outcome.code == 0 and "another order" in outcome.err
-        assert json.loads(numbers.read_text())["tre_mm"]["each"] == pytest.approx(given["each"], abs=1e-9)
+        assert json.loads(numbers.read_text())["tre_mm"]["each"] == pytest.approx(expected["each"], abs=1e-9)
 
 
-def test_lists_with_other_ids_are_refused(call: Call, solid: Path, tmp_path: Path) -> None:
+def test_points_with_other_ids_are_rejected(call: Call, solid: Path, tmp_path: Path) -> None:
     pairs = nephi.read_point_pairs(solid / "landmarks.csv")
     nephi.write_points(tmp_path / "f.csv", nephi.Points(pairs.fixed.coordinates[:3], ("a", "b", "c")))
     nephi.write_points(tmp_path / "m.csv", nephi.Points(pairs.moving.coordinates[:3], ("a", "b", "d")))
@@ -189,8 +189,8 @@ def test_lists_with_other_ids_are_refused(call: Call, solid: Path, tmp_path: Pat
     assert "missing: c among the moving points; d among the fixed points" in outcome.err
 
 
-def test_landmarks_outside_of_their_images(call: Call, solid: Path, tmp_path: Path) -> None:
-    """By `evaluate` and by `register`, before the work."""
+def test_landmarks_outside_the_images(call: Call, solid: Path, tmp_path: Path) -> None:
+    """`evaluate` and `register` check landmarks first."""
     pairs = nephi.read_point_pairs(solid / "landmarks.csv")
     far = tmp_path / "far.csv"
     moved = [side.coordinates.clone() for side in (pairs.fixed, pairs.moving)]

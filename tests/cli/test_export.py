@@ -1,4 +1,4 @@
-"""`nephi export`, and its files given back to the other commands."""
+"""`nephi export`, and its files as input of the other commands."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FORMATS = [
 
 
 @pytest.mark.parametrize(("format", "name"), FORMATS)
-def test_files_come_back(scene: Path, succeed: Call, format: str, name: str) -> None:
+def test_round_trip_of_every_format(scene: Path, succeed: Call, format: str, name: str) -> None:
     out = scene / f"exported_{name}"
     assert succeed("export", "-t", scene / "u.nii.gz", "-r", scene / "fixed.nii.gz", "--format", format, "-o", out) == (
         Outcome(0, "", "")
@@ -60,9 +60,9 @@ def test_files_come_back(scene: Path, succeed: Call, format: str, name: str) -> 
 
 def test_a_tolerance(scene: Path, succeed: Call, call: Call) -> None:
     export = ("export", "-t", scene / "u.nii.gz", "-r", scene / "fixed.nii.gz", "--tolerance", 0.05)
-    said = succeed(*export, "--format", "itk", "-o", scene / "w.nii.gz").out
-    assert said.startswith(f"{scene / 'w.nii.gz'}: itk transform on 12 x 11 x 10 nodes, deviation at most ")
-    assert said.endswith(" mm at 200,000 points\n")
+    printed = succeed(*export, "--format", "itk", "-o", scene / "w.nii.gz").out
+    assert printed.startswith(f"{scene / 'w.nii.gz'}: itk transform on 12 x 11 x 10 nodes, deviation at most ")
+    assert printed.endswith(" mm at 200,000 points\n")
     assert succeed(*export, "--format", "h5", "-o", scene / "w.h5", "-q").out == ""
     failed = call(*export, "--format", "fsl", "-o", scene / "f.nii.gz")
     assert failed.code == 2 and "--tolerance: not available for fsl" in failed.err
@@ -72,8 +72,8 @@ def test_a_tolerance(scene: Path, succeed: Call, call: Call) -> None:
 def test_chains_and_inverses(scene: Path, succeed: Call) -> None:
     chain = ("-t", scene / "a.tfm", "-t", scene / "u.nii.gz")
     reference = ("-r", scene / "fixed.nii.gz")
-    said = succeed("export", *chain, "--inverse", *reference, "--format", "nrrd", "-o", scene / "w.nrrd", "-v").out
-    assert said == f"{scene / 'w.nrrd'}: nrrd transform on the grid of {scene / 'fixed.nii.gz'}\n"
+    printed = succeed("export", *chain, "--inverse", *reference, "--format", "nrrd", "-o", scene / "w.nrrd", "-v").out
+    assert printed == f"{scene / 'w.nrrd'}: nrrd transform on the grid of {scene / 'fixed.nii.gz'}\n"
     for transforms, name in ((chain, "a.csv"), (("-t", scene / "w.nrrd"), "b.csv")):
         inverse = ("--inverse",) if name == "a.csv" else ()
         succeed("points", *transforms, *inverse, "-i", scene / "points.csv", "-o", scene / name)
@@ -81,7 +81,7 @@ def test_chains_and_inverses(scene: Path, succeed: Call) -> None:
     torch.testing.assert_close(first, second, rtol=0, atol=2e-3)
 
 
-def test_an_affine_transform_stays_one(scene: Path, succeed: Call) -> None:
+def test_affine_transform_is_exported_as_a_matrix(scene: Path, succeed: Call) -> None:
     for format, name in (("h5", "b.h5"), ("itk", "b.mat")):
         succeed("export", "-t", scene / "a.tfm", "-r", scene / "fixed.nii.gz", "--format", format, "-o", scene / name)
         far = torch.full((1, 3), 1e5, dtype=torch.float64)
@@ -89,7 +89,7 @@ def test_an_affine_transform_stays_one(scene: Path, succeed: Call) -> None:
         torch.testing.assert_close(moved - far, torch.tensor([[1.0, -2.0, 0.5]], dtype=torch.float64))
 
 
-def test_a_nephi_file_knows_its_moving_image(solid: Path, succeed: Call, call: Call, tmp_path: Path) -> None:
+def test_moving_grid_is_read_from_a_nephi_file(solid: Path, succeed: Call, call: Call, tmp_path: Path) -> None:
     transform, fixed, moving = solid / "result" / "transform.nephi", solid / "fixed.nii.gz", solid / "moving.nii.gz"
     refused = call("export", "-t", transform, "-r", fixed, "--format", "learn2reg", "-o", tmp_path / "w.nii.gz")
     assert (refused.code, refused.out) == (3, "")
@@ -107,12 +107,12 @@ def test_a_nephi_file_knows_its_moving_image(solid: Path, succeed: Call, call: C
         torch.testing.assert_close(exported(points), whole(points.float()).double(), rtol=0, atol=2e-3)
 
 
-def test_mistakes(scene: Path, call: Call) -> None:
-    def fails(code: int, said: str, *arguments: object) -> None:
-        given = ("export", "-t", scene / "u.nii.gz", "-r", scene / "fixed.nii.gz", *arguments)
-        outcome = call(*given)
+def test_wrong_usage(scene: Path, call: Call) -> None:
+    def fails(code: int, printed: str, *arguments: object) -> None:
+        command = ("export", "-t", scene / "u.nii.gz", "-r", scene / "fixed.nii.gz", *arguments)
+        outcome = call(*command)
         assert (outcome.code, outcome.out) == (code, "")
-        assert said in outcome.err and outcome.err.count("\n") == 1
+        assert printed in outcome.err and outcome.err.count("\n") == 1
 
     out = scene / "out.nii.gz"
     message = "out.nii.gz: expected both images on one grid for the format learn2reg"

@@ -1,4 +1,4 @@
-"""Transforms of other tools given to the commands."""
+"""Transforms of other tools as input of the commands."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ELASTIX = """\
 
 @pytest.fixture
 def elastix(tmp_path: Path) -> Path:
-    """Two shifts one after the other, (3, -2) in RAS together."""
+    """Two translations composed, (3, -2) in RAS."""
     (tmp_path / "TransformParameters.0.txt").write_text(ELASTIX.format(shift="-1 0", initial="NoInitialTransform"))
     last = tmp_path / "TransformParameters.1.txt"
     last.write_text(ELASTIX.format(shift="-2 2", initial="/gone/TransformParameters.0.txt"))
@@ -35,7 +35,7 @@ def elastix(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def composite(tmp_path: Path) -> Path:
-    """The same as a composite of ITK."""
+    """The same translations as a composite transform of ITK."""
     chain = sitk.CompositeTransform(2)
     for shift in ((-1.0, 0.0), (-2.0, 2.0)):
         chain.AddTransform(sitk.TranslationTransform(2, shift))
@@ -52,8 +52,8 @@ def test_points_images_and_measures(kind: str, request: pytest.FixtureRequest, t
     succeed("points", "-t", transform, "-i", tmp_path / "fixed.csv", "-o", tmp_path / "moved.csv")
     torch.testing.assert_close(nephi.read_points(tmp_path / "moved.csv").coordinates, points + shift)
     nephi.write_point_pairs(tmp_path / "pairs.csv", nephi.PointPairs.from_coordinates(points, points + shift))
-    given = ("--landmarks", tmp_path / "pairs.csv", "--json", tmp_path / "m.json", "-q")
-    succeed("evaluate", "-t", transform, *given)
+    arguments = ("--landmarks", tmp_path / "pairs.csv", "--json", tmp_path / "m.json", "-q")
+    succeed("evaluate", "-t", transform, *arguments)
     assert max(json.loads((tmp_path / "m.json").read_text())["tre_mm"]["each"]) < 1e-6
     grid = nephi.Grid.from_spacing((16, 15), (1.0, 1.0))
     image = nephi.Image(torch.rand(16, 15, generator=torch.Generator().manual_seed(0)), grid)
@@ -65,17 +65,17 @@ def test_points_images_and_measures(kind: str, request: pytest.FixtureRequest, t
 
 
 @pytest.mark.parametrize("kind", ["elastix", "composite"])
-def test_a_start_for_register(
+def test_initial_transform_of_register(
     kind: str, request: pytest.FixtureRequest, flat: Path, tmp_path: Path, succeed: Call
 ) -> None:
     transform, images = request.getfixturevalue(kind), ("-f", flat / "fixed.nii.gz", "-m", flat / "moving.nii.gz")
     brief = ("--config", flat / "brief.toml", "--transform", "affine", "-q")
     succeed("register", *images, "-o", tmp_path / "out", "--initial", transform, *brief)
     moved = nephi.read_transform(tmp_path / "out" / "transform.nephi")(torch.zeros(1, 2, dtype=torch.float64))
-    assert (moved - torch.tensor([[3.0, -2.0]], dtype=torch.float64)).norm() < 3  # a few steps further
+    assert (moved - torch.tensor([[3.0, -2.0]], dtype=torch.float64)).norm() < 3  # the fit has only a few steps
 
 
-def test_mistakes_are_one_line(elastix: Path, tmp_path: Path, call: Call) -> None:
+def test_errors_are_one_line(elastix: Path, tmp_path: Path, call: Call) -> None:
     nephi.write_points(tmp_path / "fixed.csv", nephi.Points(torch.zeros(1, 2)))
     (tmp_path / "TransformParameters.0.txt").unlink()
     outcome = call("points", "-t", elastix, "-i", tmp_path / "fixed.csv", "-o", tmp_path / "moved.csv")
@@ -85,7 +85,7 @@ def test_mistakes_are_one_line(elastix: Path, tmp_path: Path, call: Call) -> Non
 
 @pytest.fixture
 def turn(tmp_path: Path) -> Path:
-    """A quarter turn and a shift."""
+    """A rotation by 90 degrees and a translation."""
     nephi.io.write_affine(
         tmp_path / "turn.mat",
         nephi.AffineTransform(torch.tensor([[0.0, 1, 2], [-1, 0, 3], [0, 0, 1]], dtype=torch.float64)),
@@ -99,7 +99,7 @@ def moved(tmp_path: Path, succeed: Call, *transforms: object) -> list[float]:
     return [round(x, 6) for x in nephi.read_points(tmp_path / "out.csv").coordinates[0].tolist()]
 
 
-def test_inverses_in_the_way_of_ants(turn: Path, elastix: Path, tmp_path: Path, succeed: Call) -> None:
+def test_inverses_in_ants_notation(turn: Path, elastix: Path, tmp_path: Path, succeed: Call) -> None:
     assert moved(tmp_path, succeed, "-t", turn) == [7, -1]
     assert moved(tmp_path, succeed, "-t", f"[{turn},0]") == [7, -1]
     assert moved(tmp_path, succeed, "-t", f"[{turn},1]") == [-2, 2]
@@ -110,11 +110,14 @@ def test_inverses_in_the_way_of_ants(turn: Path, elastix: Path, tmp_path: Path, 
     assert moved(tmp_path, succeed, "-t", "[identity,1]") == [4, 5]
 
 
-def test_inverses_to_measure_and_to_start_from(turn: Path, flat: Path, tmp_path: Path, succeed: Call) -> None:
-    there, back = torch.tensor([[4.0, 5.0]], dtype=torch.float64), torch.tensor([[-2.0, 2.0]], dtype=torch.float64)
-    nephi.write_point_pairs(tmp_path / "pairs.csv", nephi.PointPairs.from_coordinates(there, back))
-    given = ("--landmarks", tmp_path / "pairs.csv", "--json", tmp_path / "m.json", "-q")
-    succeed("evaluate", "-t", f"[{turn},1]", *given)
+def test_inverses_in_evaluate_and_register(turn: Path, flat: Path, tmp_path: Path, succeed: Call) -> None:
+    fixed_points, moving_points = (
+        torch.tensor([[4.0, 5.0]], dtype=torch.float64),
+        torch.tensor([[-2.0, 2.0]], dtype=torch.float64),
+    )
+    nephi.write_point_pairs(tmp_path / "pairs.csv", nephi.PointPairs.from_coordinates(fixed_points, moving_points))
+    arguments = ("--landmarks", tmp_path / "pairs.csv", "--json", tmp_path / "m.json", "-q")
+    succeed("evaluate", "-t", f"[{turn},1]", *arguments)
     assert max(json.loads((tmp_path / "m.json").read_text())["tre_mm"]["each"]) < 1e-6
     images = ("-f", flat / "fixed.nii.gz", "-m", flat / "moving.nii.gz")
     nephi.io.write_affine(tmp_path / "shift.tfm", nephi.AffineTransform.translation(torch.tensor([-3.0, 2.0])))
@@ -125,7 +128,7 @@ def test_inverses_to_measure_and_to_start_from(turn: Path, flat: Path, tmp_path:
 
 
 @pytest.mark.parametrize("name", ["[x.mat]", "[x.mat,2]", "[,1]", "[x.mat,]", "[]"])
-def test_brackets_that_are_none(name: str, tmp_path: Path, call: Call) -> None:
+def test_invalid_brackets_are_rejected(name: str, tmp_path: Path, call: Call) -> None:
     nephi.write_points(tmp_path / "in.csv", nephi.Points(torch.zeros(1, 2)))
     outcome = call("points", "-t", name, "-i", tmp_path / "in.csv", "-o", tmp_path / "out.csv")
     assert outcome.code == 2 and "-t: expected [FILE,1] (the inverse of a transform)" in outcome.err
@@ -140,7 +143,7 @@ def test_a_file_with_brackets_in_its_name(
 
 @pytest.fixture
 def flirt(tmp_path: Path) -> tuple[Path, ...]:
-    """FLIRT's shift of a moving image, 2 mm a voxel, whose first voxel lies elsewhere than that of the fixed one."""
+    """A translation of FLIRT between two images of 2 mm voxels with different origins."""
     for name, corner in (("fixed", 0.0), ("moving", 10.0)):
         grid = nephi.Grid.from_spacing((9, 8, 7), (2.0, 2.0, 2.0), (corner, corner, corner))
         nephi.write_image(nephi.Image(torch.zeros(grid.shape), grid), tmp_path / f"{name}.nii.gz")
@@ -153,14 +156,14 @@ def flirt(tmp_path: Path) -> tuple[Path, ...]:
 def test_a_matrix_of_flirt(flirt: tuple[Path, ...], tmp_path: Path, succeed: Call, options: tuple[str, str]) -> None:
     matrix, fixed, moving = flirt
     named = () if options[0].startswith("--fsl") else ("--transform-format", "fsl")
-    given = ("-t", matrix, options[0], fixed, options[1], moving, *named)
-    succeed("points", *given, "-i", tmp_path / "in.csv", "-o", tmp_path / "out.csv")
-    # The axes run to the right: FSL reverses the first. Its (16, 0, 0) is world 0; less the shift, (13, -4, -5).
+    arguments = ("-t", matrix, options[0], fixed, options[1], moving, *named)
+    succeed("points", *arguments, "-i", tmp_path / "in.csv", "-o", tmp_path / "out.csv")
+    # FSL reverses the first axis of these images: world 0 is (16, 0, 0) in FSL, minus the translation (13, -4, -5).
     assert nephi.read_points(tmp_path / "out.csv").coordinates.tolist() == [[13.0, 6.0, 5.0]]
 
 
 @pytest.mark.parametrize(
-    ("given", "code", "message"),
+    ("arguments", "code", "message"),
     [
         ((), 3, "flirt.mat: expected a transform that states its convention"),
         (
@@ -175,17 +178,24 @@ def test_a_matrix_of_flirt(flirt: tuple[Path, ...], tmp_path: Path, succeed: Cal
     ],
 )
 def test_images_of_flirt(
-    flirt: tuple[Path, ...], tmp_path: Path, call: Call, given: tuple[str, ...], code: int, message: str
+    flirt: tuple[Path, ...], tmp_path: Path, call: Call, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     matrix, fixed, moving = flirt
     paths = {"fixed": fixed, "moving": moving}
     outcome = call(
-        "points", "-t", matrix, *(paths.get(g, g) for g in given), "-i", tmp_path / "in.csv", "-o", tmp_path / "o.csv"
+        "points",
+        "-t",
+        matrix,
+        *(paths.get(g, g) for g in arguments),
+        "-i",
+        tmp_path / "in.csv",
+        "-o",
+        tmp_path / "o.csv",
     )
     assert outcome.code == code and message in outcome.err and outcome.err.count("\n") == 1
 
 
-def test_what_info_prints_of_spline_grids(tmp_path: Path, succeed: Call) -> None:
+def test_info_of_a_spline_grid(tmp_path: Path, succeed: Call) -> None:
     import nibabel
 
     image = nibabel.Nifti1Image(torch.zeros(5, 6, 7, 1, 3).numpy(), torch.eye(4).numpy())
@@ -200,7 +210,7 @@ def test_what_info_prints_of_spline_grids(tmp_path: Path, succeed: Call) -> None
 def test_fields_of_spm_and_niftyreg(
     format: str, name: str, kind: int, named: bool, tmp_path: Path, succeed: Call
 ) -> None:
-    """Positions of SPM and displacements of NiftyReg, all of them 3 mm to the right and 4 mm down."""
+    """Positions of SPM and displacements of NiftyReg, 3 mm to the right and 4 mm down."""
     shift = torch.tensor([3.0, 0.0, -4.0], dtype=torch.float64)
     grid = nephi.Grid.from_spacing((6, 7, 8), (2.0, 2.5, 3.0), (-5.0, -6.0, -7.0))
     centres = grid.voxel_centres().double()
@@ -213,7 +223,7 @@ def test_fields_of_spm_and_niftyreg(
     image.set_sform(grid.affine.numpy(), 1)
     nibabel.save(image, tmp_path / "y.nii")
     nephi.write_points(tmp_path / "in.csv", nephi.Points(centres[2:4, 3, 4]))
-    given = ("--transform-format", format) if named else ()
-    succeed("points", "-t", tmp_path / "y.nii", *given, "-i", tmp_path / "in.csv", "-o", tmp_path / "out.csv")
+    arguments = ("--transform-format", format) if named else ()
+    succeed("points", "-t", tmp_path / "y.nii", *arguments, "-i", tmp_path / "in.csv", "-o", tmp_path / "out.csv")
     moved = nephi.read_points(tmp_path / "out.csv").coordinates
     torch.testing.assert_close(moved, centres[2:4, 3, 4] + shift, rtol=0, atol=1e-4)

@@ -1,4 +1,4 @@
-"""End to end on grids of every kind: the result must not depend on how the voxels are stored."""
+"""Registration on grids with all kinds of axes: the result does not depend on the order of voxels in the file."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ COUNT = (34, 30, 32)
 SPACING = (3.6, 4.2, 3.9)
 AXES = {
     "RAS": torch.eye(3),
-    "LAS": torch.diag(torch.tensor([-1.0, 1.0, 1.0])),  # left-handed, as many a NIfTI
+    "LAS": torch.diag(torch.tensor([-1.0, 1.0, 1.0])),  # left-handed, as many NIfTI files
     "LPS": torch.diag(torch.tensor([-1.0, -1.0, 1.0])),
     "sagittal": torch.tensor([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
     "oblique": torch.linalg.matrix_exp(torch.tensor([[0.0, -0.4, 0.2], [0.4, 0.0, -0.3], [-0.2, 0.3, 0.0]])),
@@ -25,7 +25,7 @@ AXES["oblique left-handed"] = AXES["oblique"] @ torch.tensor([[0.0, 1.0, 0.0], [
 
 
 def grid_of(name: str, centre: tuple[float, float, float]) -> nephi.Grid:
-    """About 120 mm around a centre, along the named axes."""
+    """A grid of about 120 mm around a centre, with the named axes."""
     affine = torch.eye(4, dtype=torch.float64)
     affine[:3, :3] = AXES[name].double() * torch.tensor(SPACING)
     affine[:3, 3] = torch.tensor(centre) - affine[:3, :3] @ ((torch.tensor(COUNT).double() - 1) / 2)
@@ -33,7 +33,7 @@ def grid_of(name: str, centre: tuple[float, float, float]) -> nephi.Grid:
 
 
 def intensity(points: Tensor) -> Tensor:
-    """Forty blobs of 9 mm within 45 mm of the middle."""
+    """Intensity of forty Gaussian blobs of 9 mm within 45 mm of the centre."""
     generator = torch.Generator().manual_seed(8)
     centres = 90 * (torch.rand(40, 3, generator=generator) - 0.5)
     heights = 300 + 700 * torch.rand(40, generator=generator)
@@ -43,7 +43,7 @@ def intensity(points: Tensor) -> Tensor:
 
 
 def motion(points: Tensor) -> Tensor:
-    """A turn, a shift and a wave: about 12 mm, of which affine maps leave 3."""
+    """Rotation, translation and waves of about 12 mm, 3 mm of which are not affine."""
     turn = torch.linalg.matrix_exp(torch.tensor([[0.0, -0.1, 0.0], [0.1, 0.0, 0.05], [0.0, -0.05, 0.0]])).to(points)
     wave = torch.stack([(points[..., 1] / 18).sin(), (points[..., 2] / 22).cos(), (points[..., 0] / 20).sin()], dim=-1)
     return points @ turn.T + torch.tensor([8.0, -5.0, 4.0]).to(points) + 3.0 * wave
@@ -74,15 +74,15 @@ def test_3d(fixed: str, moving: str, suffix: str, succeed: Call, flat: Path, tmp
     flip = torch.tensor([-1.0, -1.0, 1.0]).double()
     for name, start, end in (("warp", points, truth), ("inverse_warp", truth, points)):
         field = itk_field(out / f"{name}.nii.gz")
-        found = flip * torch.tensor([field.TransformPoint(p) for p in (flip * start).tolist()]).double()
+        mapped = flip * torch.tensor([field.TransformPoint(p) for p in (flip * start).tolist()]).double()
         assert float((end - start).norm(dim=-1).mean()) > 8
-        assert float((found - end).norm(dim=-1).mean()) < 2.0  # half a voxel
-    theirs = itk_resample(files[3], files[1], itk_field(out / "warp.nii.gz"), sitk.sitkLinear, 0.0)
-    ours = sitk.GetArrayFromImage(sitk.ReadImage(str(out / "warped.nii.gz")))
-    assert np.quantile(np.abs(ours - theirs), 0.999) < 1.0  # contrast is about 1500
+        assert float((mapped - end).norm(dim=-1).mean()) < 2.0  # half a voxel
+    expected = itk_resample(files[3], files[1], itk_field(out / "warp.nii.gz"), sitk.sitkLinear, 0.0)
+    actual = sitk.GetArrayFromImage(sitk.ReadImage(str(out / "warped.nii.gz")))
+    assert np.quantile(np.abs(actual - expected), 0.999) < 1.0  # contrast is about 1500
     succeed("apply", "-t", out / "warp.nii.gz", "-i", files[3], "-r", files[1], "-o", tmp_path / f"again{suffix}")
     again = sitk.ReadImage(str(tmp_path / f"again{suffix}"))
-    assert np.quantile(np.abs(sitk.GetArrayFromImage(again) - theirs), 0.999) < 0.1
+    assert np.quantile(np.abs(sitk.GetArrayFromImage(again) - expected), 0.999) < 0.1
     reference = sitk.ReadImage(str(files[1]))
     np.testing.assert_allclose(again.GetDirection(), reference.GetDirection(), atol=1e-5)
     np.testing.assert_allclose(again.GetOrigin(), reference.GetOrigin(), atol=1e-3)
@@ -90,7 +90,7 @@ def test_3d(fixed: str, moving: str, suffix: str, succeed: Call, flat: Path, tmp
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".mha"])
 def test_2d_oblique_and_left_handed(suffix: str, succeed: Call, flat: Path, tmp_path: Path) -> None:
-    """Both grids of the pair: the phantom's moving one, and one turned the other way."""
+    """Both grids are oblique: that of the phantom's moving image, and a fixed grid rotated in the other direction."""
     affine = torch.eye(3, dtype=torch.float64)
     c, s = np.cos(-0.4), np.sin(-0.4)
     affine[:2, :2] = torch.tensor([[c, s], [s, -c]]) @ torch.diag(torch.tensor([1.9, 1.6]).double())
@@ -108,13 +108,13 @@ def test_2d_oblique_and_left_handed(suffix: str, succeed: Call, flat: Path, tmp_
         for r in rows
     ]
     assert np.mean(errors) < 1.0
-    theirs = itk_resample(files[3], files[1], field, sitk.sitkLinear, 0.0)
-    ours = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / "warped.nii.gz")))
-    assert np.quantile(np.abs(ours - theirs), 0.999) <= 2
+    expected = itk_resample(files[3], files[1], field, sitk.sitkLinear, 0.0)
+    actual = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / "warped.nii.gz")))
+    assert np.quantile(np.abs(actual - expected), 0.999) <= 2
 
 
 def write_dicom(folder: Path, source: Path) -> None:
-    """One CT series, a file a slice, values stored above an intercept of -1024."""
+    """A CT series with one file per slice and an intercept of -1024."""
     folder.mkdir()
     volume = sitk.ReadImage(str(source))
     writer = sitk.ImageFileWriter()
@@ -140,8 +140,8 @@ def write_dicom(folder: Path, source: Path) -> None:
         writer.Execute(plane)
 
 
-def test_a_dicom_folder_serves_as_an_image(succeed: Call, solid: Path, flat: Path, tmp_path: Path) -> None:
-    """In place of the same volume as NIfTI, with the same result."""
+def test_dicom_folder_as_an_image(succeed: Call, solid: Path, flat: Path, tmp_path: Path) -> None:
+    """The result equals that of the same volume as NIfTI."""
     folder, nifti = tmp_path / "series", solid / "fixed.nii.gz"
     write_dicom(folder, nifti)
     assert "52 x 40 x 44" in succeed("info", folder).out
@@ -153,7 +153,7 @@ def test_a_dicom_folder_serves_as_an_image(succeed: Call, solid: Path, flat: Pat
         succeed("register", *files, "-o", out, "--config", flat / "brief.toml", "--preset", "ct")
         succeed("points", "-t", out / "transform.nephi", "-i", solid / "fixed_points.csv", "-o", points)
         ends.append(nephi.read_points(points).coordinates)
-    # DICOM holds the header as decimal text; GDCM's slice positions differ in the last digits.
+    # DICOM stores numbers as decimal text; slice positions of GDCM differ in the last digits.
     assert float((ends[0] - ends[1]).norm(dim=-1).max()) < 0.05
     files = ["-i", solid / "moving.nii.gz", "-r", folder, "-o", tmp_path / "w.nii.gz"]
     succeed("apply", "-t", tmp_path / "1" / "warp.nii.gz", *files, "--outside", -1024)

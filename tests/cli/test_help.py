@@ -1,4 +1,4 @@
-"""The help texts: complete, and no wider than they should be."""
+"""Help texts: complete, and at most 120 columns wide."""
 
 from importlib import metadata
 
@@ -31,7 +31,7 @@ def test_lists_the_commands(succeed: Call) -> None:
     assert "Exit codes: 0 success; 1 standard output could not be written; 2 wrong usage;" in " ".join(printed.split())
 
 
-def test_the_version_comes_with_what_it_stands_on(succeed: Call) -> None:
+def test_version_includes_torch_python_and_device(succeed: Call) -> None:
     printed = succeed("--version").out
     assert printed.startswith(f"nephi {nephi.__version__} (torch {metadata.version('torch')}, python 3.")
     assert nephi.runtime.device_summary() in printed
@@ -42,7 +42,7 @@ def test_every_option_is_explained(command: str, succeed: Call) -> None:
     printed = succeed(command, "--help").out
     assert printed.count(f"nephi {command} ") >= 2 or command == "demo"  # usage, and an example
     assert max(map(len, printed.splitlines())) <= 120
-    # Every option has words after it, on its line or the next.
+    # Every option has a description, on its line or the next.
     options = printed.split("Options:\n")[1].splitlines()
     for line, following in zip(options, [*options[1:], ""], strict=True):
         if line.startswith("  -"):
@@ -57,14 +57,14 @@ def test_register_lists_presets_and_similarities(succeed: Call) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "said"), [("apply", "ANTs' order"), ("points", "the opposite direction of images")]
+    ("command", "message"), [("apply", "ANTs' order"), ("points", "the opposite direction of images")]
 )
-def test_what_users_trip_over_is_said(command: str, said: str, succeed: Call) -> None:
-    assert said in " ".join(succeed(command, "--help").out.split())
+def test_directions_are_explained(command: str, message: str, succeed: Call) -> None:
+    assert message in " ".join(succeed(command, "--help").out.split())
 
 
 def test_choices_are_those_of_the_library(succeed: Call) -> None:
-    """The commands list them without loading the library."""
+    """The command line repeats them, so that help texts do not load the library."""
     printed = " ".join(succeed("export", "--help").out.split())
     assert f"--format [{'|'.join(nephi.io.FORMATS)}]" in printed
     assert f"--transform-format [{'|'.join(nephi.io.CONVENTIONS)}]" in printed

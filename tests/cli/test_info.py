@@ -1,4 +1,4 @@
-"""`nephi info` on every kind of file."""
+"""`nephi info` on all kinds of files."""
 
 from pathlib import Path
 from typing import Any
@@ -74,14 +74,14 @@ def test_points_of_other_tools(name: str, succeed: Call, solid: Path, tmp_path: 
         assert f"{tmp_path / 'points.txt'}: points" in succeed("info", tmp_path / "points.txt").out
 
 
-def test_voxels_without_a_header_are_named(call: Call, tmp_path: Path) -> None:
+def test_voxel_indices_without_a_header_are_rejected(call: Call, tmp_path: Path) -> None:
     (tmp_path / "case1_300_T00_xyz.txt").write_text("120\t130\t40\n121\t131\t41\n", encoding="utf-8")
     outcome = call("info", tmp_path / "case1_300_T00_xyz.txt")
     assert outcome.code == 3 and "dirlab" in outcome.err
 
 
-def test_a_wrong_cell_is_named_not_the_columns(call: Call, tmp_path: Path) -> None:
-    for text, said in (
+def test_invalid_cell_is_named(call: Call, tmp_path: Path) -> None:
+    for text, message in (
         ("id,fixed_x,fixed_y,moving_x,moving_y\n1,2,3,4\n", "line 2, column moving_y"),
         ("id,x,y\n1,2,zwei\n", "line 2, column y"),
         ("name,lat,lon\n", "expected the columns x,y"),
@@ -90,7 +90,7 @@ def test_a_wrong_cell_is_named_not_the_columns(call: Call, tmp_path: Path) -> No
         path.write_text(text, encoding="utf-8")
         outcome = call("info", path)
         assert outcome.code == 3 and outcome.out == ""
-        assert outcome.err.startswith(f"nephi: error: {path}: ") and said in outcome.err
+        assert outcome.err.startswith(f"nephi: error: {path}: ") and message in outcome.err
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_missing_files(name: str, call: Call, tmp_path: Path) -> None:
     assert outcome.err.startswith(f"nephi: error: {tmp_path / name}: ") and outcome.err.count("\n") == 1
 
 
-def test_files_of_no_kind(call: Call, tmp_path: Path) -> None:
+def test_unknown_files(call: Call, tmp_path: Path) -> None:
     (tmp_path / "a.docx").write_text("hello")
     (tmp_path / "b.nii.gz").write_text("hello")
     (tmp_path / "folder").mkdir()
@@ -111,13 +111,13 @@ def test_files_of_no_kind(call: Call, tmp_path: Path) -> None:
         assert outcome.code == 3 and name in outcome.err
 
 
-def test_only_nephi_files_hold_settings(call: Call, flat: Path) -> None:
+def test_settings_need_a_nephi_file(call: Call, flat: Path) -> None:
     outcome = call("info", flat / "fixed.nii.gz", "--settings")
     assert outcome.code == 2 and outcome.out == ""
 
 
-def test_a_file_says_of_itself_what_it_likes(call: Call, flat_result: Path, tmp_path: Path) -> None:
-    """A .nephi made by someone else: no seed, odd versions, unknown settings."""
+def test_metadata_of_any_type(call: Call, flat_result: Path, tmp_path: Path) -> None:
+    """A .nephi file of another program: no seed, unusual versions, unknown settings."""
     from dataclasses import replace
 
     from nephi.fields import nephi_bytes

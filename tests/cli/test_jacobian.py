@@ -11,9 +11,7 @@ import nephi
 from .conftest import Call, voxels
 
 
-def test_an_affines_determinant_is_everywhere_the_same(
-    succeed: Call, solid: Path, solid_affine: Path, tmp_path: Path
-) -> None:
+def test_determinant_of_an_affine_is_constant(succeed: Call, solid: Path, solid_affine: Path, tmp_path: Path) -> None:
     out, fixed = tmp_path / "j.nii.gz", solid / "fixed.nii.gz"
     determinant = np.linalg.det(np.reshape(sitk.ReadTransform(str(solid_affine)).GetParameters()[:9], (3, 3)))
     assert succeed("jacobian", "-t", solid_affine, "-r", fixed, "-o", out).out == ""
@@ -32,16 +30,16 @@ def test_an_affines_determinant_is_everywhere_the_same(
     np.testing.assert_array_equal(voxels(out), 1)
 
 
-def test_a_turned_grid_changes_nothing(succeed: Call, solid: Path, solid_affine: Path, tmp_path: Path) -> None:
-    """Determinants belong to the world, not to voxel axes: the moving grid is oblique and permuted."""
+def test_rotated_grid_changes_nothing(succeed: Call, solid: Path, solid_affine: Path, tmp_path: Path) -> None:
+    """Determinants are of world coordinates: the moving grid has oblique, permuted axes."""
     out = tmp_path / "j.nii.gz"
     determinant = np.linalg.det(np.reshape(sitk.ReadTransform(str(solid_affine)).GetParameters()[:9], (3, 3)))
     succeed("jacobian", "-t", solid_affine, "-r", solid / "moving.nii.gz", "-o", out)
     np.testing.assert_allclose(voxels(out), determinant, rtol=1e-5)
 
 
-def test_a_registrations_volume_change(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
-    """Fixed and moving areas of the phantom's disc: their quotient is the mean determinant over the fixed disc."""
+def test_volume_change_of_a_registration(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    """The mean determinant over the fixed disc is the quotient of the moving and the fixed area of the disc."""
     out = tmp_path / "j.nii.gz"
     succeed("jacobian", "-t", flat_result / "transform.nephi", "-r", flat / "fixed.nii.gz", "-o", out)
     grids = [nephi.read_image(flat / f"{n}_mask.nii.gz") for n in ("fixed", "moving")]
@@ -51,21 +49,21 @@ def test_a_registrations_volume_change(succeed: Call, flat: Path, flat_result: P
     np.testing.assert_allclose(determinants.mean(), areas[1] / areas[0], rtol=0.02)
 
 
-def test_the_fields_own_determinant_is_close(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
-    """ITK's filter on the exported warp (this fixed grid is axis-aligned), away from the border."""
+def test_determinant_matches_simpleitk(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    """The filter of ITK on the exported warp (axis-aligned fixed grid), away from the border."""
     out = tmp_path / "j.nii.gz"
     succeed("jacobian", "-t", flat_result / "transform.nephi", "-r", flat / "fixed.nii.gz", "-o", out)
     field = sitk.ReadImage(str(flat_result / "warp.nii.gz"), sitk.sitkVectorFloat64)
-    signs = np.sign(np.diag(np.reshape(field.GetDirection(), (2, 2))))  # NIfTI's first axes run against LPS
-    turned = sitk.GetImageFromArray(sitk.GetArrayFromImage(field) * signs, isVector=True)
-    turned.SetSpacing(field.GetSpacing())
-    theirs = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(turned)).T
-    difference = np.abs(voxels(out) - theirs)[2:-2, 2:-2]
+    signs = np.sign(np.diag(np.reshape(field.GetDirection(), (2, 2))))  # RAS against LPS
+    reoriented = sitk.GetImageFromArray(sitk.GetArrayFromImage(field) * signs, isVector=True)
+    reoriented.SetSpacing(field.GetSpacing())
+    expected = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(reoriented)).T
+    difference = np.abs(voxels(out) - expected)[2:-2, 2:-2]
     assert difference.mean() < 0.01
 
 
-def test_folds_have_a_logarithm(succeed: Call, tmp_path: Path) -> None:
-    """A map that mirrors: determinants of -1, written as log(1e-9)."""
+def test_logarithm_of_folds(succeed: Call, tmp_path: Path) -> None:
+    """A reflection: determinants of -1 are written as log(1e-9)."""
     grid = nephi.Grid.from_spacing((4, 5, 6), [1.0, 1.0, 1.0])
     image = nephi.Image(grid.voxel_centres()[..., 0], grid)
     nephi.write_image(image, tmp_path / "r.nii")
@@ -79,7 +77,7 @@ def test_folds_have_a_logarithm(succeed: Call, tmp_path: Path) -> None:
     np.testing.assert_allclose(voxels(tmp_path / "j.nii"), np.log(1e-9), rtol=1e-6)
 
 
-def test_another_dimension_is_named(call: Call, flat: Path, solid_affine: Path, tmp_path: Path) -> None:
+def test_another_dimension_is_rejected(call: Call, flat: Path, solid_affine: Path, tmp_path: Path) -> None:
     fixed = flat / "fixed.nii.gz"
     outcome = call("jacobian", "-t", solid_affine, "-r", fixed, "-o", tmp_path / "j.nii")
     assert outcome.code == 3

@@ -1,4 +1,4 @@
-"""Label maps of every type a file has: ids beyond 2^24 come through each command, and results keep the file's type."""
+"""Label maps of all voxel types: ids beyond 2^24 are preserved by every command, and results keep the voxel type."""
 
 import json
 from pathlib import Path
@@ -17,14 +17,14 @@ AFFINE = np.diag([2.0, 2.0, 2.5, 1.0])
 
 
 def label_map(dtype: str) -> np.ndarray:
-    """Return oblique layers of labels, one the largest that the type holds; of float32, of its own multiples of 64."""
+    """Return oblique layers of labels, among them a very large one for the type; float32 rounds them to 64."""
     ids = np.array([*IDS[:-1], WIDE.get(dtype, IDS[-1])], dtype)
     i, j, k = np.indices((12, 10, 8))
     return ids[(i + 2 * j + k) // 6 % len(ids)]
 
 
 def save(path: Path, voxels: np.ndarray) -> Path:
-    """Write labels in their own type; NIfTI by nibabel, other formats by SimpleITK."""
+    """Write labels without changing their type; NIfTI by nibabel, other formats by SimpleITK."""
     if path.name.endswith((".nii", ".nii.gz")):
         nibabel.save(nibabel.Nifti1Image(voxels, AFFINE, dtype=voxels.dtype), path)
     else:
@@ -43,7 +43,7 @@ def load(path: Path) -> np.ndarray:
 
 @pytest.fixture
 def identity(tmp_path: Path) -> Path:
-    """An affine transform that changes nothing, as a file."""
+    """A file of the identity transform."""
     path = tmp_path / "identity.tfm"
     sitk.WriteTransform(sitk.TranslationTransform(3), str(path))
     return path
@@ -51,7 +51,7 @@ def identity(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".nrrd"])
 @pytest.mark.parametrize("dtype", TYPES)
-def test_ids_and_type_survive(dtype: str, suffix: str, succeed: Call, tmp_path: Path) -> None:
+def test_ids_and_type_are_preserved(dtype: str, suffix: str, succeed: Call, tmp_path: Path) -> None:
     path, out = save(tmp_path / f"labels{suffix}", label_map(dtype)), tmp_path / f"out{suffix}"
     for interpolation in ("label", "nearest"):
         succeed("apply", "-t", "identity", "-i", path, "-r", path, "-o", out, "--interpolation", interpolation)
@@ -61,8 +61,8 @@ def test_ids_and_type_survive(dtype: str, suffix: str, succeed: Call, tmp_path: 
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_ids_of_a_series_survive(dtype: str, succeed: Call, tmp_path: Path) -> None:
-    small = np.ones((12, 10, 8), dtype)  # says nothing of the volumes that follow
+def test_ids_of_a_series_are_preserved(dtype: str, succeed: Call, tmp_path: Path) -> None:
+    small = np.ones((12, 10, 8), dtype)  # whose values would fit into a smaller type than those of the next volume
     path, out = tmp_path / "series.nii.gz", tmp_path / "out.nii.gz"
     reference = save(tmp_path / "reference.nii", small)
     save(path, np.stack([small, label_map(dtype)], axis=-1))
@@ -90,7 +90,7 @@ def test_nan_in_labels_is_named(identity: Path, call: Call, tmp_path: Path) -> N
     assert f"{wrong}: expected whole numbers of 0 or more as labels, found NaN at 1 voxel(s)" in outcome.err
 
 
-def test_numbers_that_no_type_holds_are_refused(call: Call, tmp_path: Path) -> None:
+def test_numbers_beyond_int64_are_rejected(call: Call, tmp_path: Path) -> None:
     voxels = label_map("uint64")
     voxels[0, 0, 0] = 2**64 - 1
     for path in (save(tmp_path / "labels.nii.gz", voxels), save(tmp_path / "labels.mha", voxels)):

@@ -10,7 +10,7 @@ from .conftest import Call, pair_options
 
 
 def lines(printed: str) -> dict[str, str]:
-    """The plan's rows by their names; the second line of an image under `NAME.`."""
+    """Rows of the plan by their names; further lines of an image as `NAME.` and `NAME..`."""
     rows: dict[str, str] = {}
     name = ""
     for line in printed.splitlines()[1:]:
@@ -45,7 +45,7 @@ def test_without_a_deformation(succeed: Call, flat: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("wrong", ["image", "mask", "folder", "input", "initial", "dimension", "device"])
-def test_what_would_go_wrong_is_said_now(wrong: str, call: Call, flat: Path, solid: Path, tmp_path: Path) -> None:
+def test_errors_are_reported_by_the_dry_run(wrong: str, call: Call, flat: Path, solid: Path, tmp_path: Path) -> None:
     options = [*pair_options(flat), "-o", tmp_path / "out"]
     match wrong:
         case "image":

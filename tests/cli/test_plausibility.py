@@ -1,4 +1,4 @@
-"""`nephi register` of images that do not suit the settings: a warning, and an error with --strict."""
+"""`nephi register` of images that do not match the settings: warnings, and an error with --strict."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .conftest import Call
 
 @pytest.fixture
 def scaled(solid: Path, tmp_path: Path) -> list[Any]:
-    """Options for the CT phantom in 0 to 1."""
+    """Options for the CT phantom with intensities scaled to 0 to 1."""
     options: list[Any] = []
     for side in ("fixed", "moving"):
         image = nephi.read_image(solid / f"{side}.nii.gz")
@@ -38,7 +38,7 @@ def test_implausible_results_are_labelled(call: Call, scaled: list[Any], tmp_pat
     assert [f"nephi: warning: {text}" for text in report["warnings"]] == lines
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "expected a CT in Hounsfield units" in page
-    assert '<span class="option">--preset</span> generic' in page  # no line break after its hyphens
+    assert '<span class="option">--preset</span> generic' in page  # its hyphens do not break lines
 
 
 def test_strict_fails_after_the_results_are_written(call: Call, scaled: list[Any], tmp_path: Path) -> None:
@@ -51,16 +51,16 @@ def test_strict_fails_after_the_results_are_written(call: Call, scaled: list[Any
     assert len(list((tmp_path / "out").iterdir())) == 6
     outcome = call("register", *scaled, "-o", tmp_path / "other", "--strict", "--dry-run")
     assert outcome.code == 4 and not (tmp_path / "other").exists()
-    assert outcome.err.splitlines()[-1].endswith(" above")  # no results to look at
+    assert outcome.err.splitlines()[-1].endswith(" above")  # there are no results to refer to
 
 
-def test_strict_lets_plausible_results_pass(call: Call, flat: Path, tmp_path: Path) -> None:
+def test_strict_accepts_plausible_results(call: Call, flat: Path, tmp_path: Path) -> None:
     options = ["-f", flat / "fixed.nii.gz", "-m", flat / "moving.nii.gz", "--config", flat / "quick.toml"]
     outcome = call("register", *options, "-o", tmp_path / "out", "--save", "report", "--strict")
     assert (outcome.code, outcome.err) == (0, "") and outcome.out.startswith("Registered")
 
 
-def test_a_window_beyond_the_image(call: Call, flat: Path, tmp_path: Path) -> None:
+def test_window_outside_the_intensities(call: Call, flat: Path, tmp_path: Path) -> None:
     images = ["-f", flat / "fixed.nii.gz", "-m", flat / "moving.nii.gz"]
     outcome = call("register", *images, "-o", tmp_path / "out", "--window", "20000", "30000")
     assert outcome.code == 3 and "expected intensities inside the window 20000 to 30000" in outcome.err

@@ -1,4 +1,4 @@
-"""Points of other tools through `points` and `evaluate`."""
+"""Files of points of other tools in `points` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHIFT = torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Path:
-    """An image, a shift, fixed points and where it takes them, both as voxels counted from 1."""
+    """An image, a translation, and fixed and moving points as voxel indices from 1."""
     grid = nephi.Grid.from_spacing((12, 11, 10), (1.0, 2.0, 3.0), (-10.0, -12.0, -14.0))
     nephi.write_image(nephi.Image(torch.zeros(grid.shape), grid), tmp_path / "image.nii.gz")
     nephi.io.write_affine(tmp_path / "a.tfm", nephi.AffineTransform.translation(SHIFT))
@@ -45,18 +45,18 @@ def test_landmarks_in_two_files(scene: Path, call: Call, flip: str) -> None:
     image = scene / "image.nii.gz"
     sides = ("--landmarks", scene / "fixed.txt", "--moving-landmarks", scene / "moving.txt")
     dirlab = ("--points-format", "dirlab", "--points-reference", image, "--flip", flip)
-    done = call("evaluate", "-t", scene / "a.tfm", *sides, *dirlab, "--json", scene / "m.json", "-q")
-    assert done.code == 0
-    assert ("with x and y reversed" in done.err) == (flip == "XY")
+    completed = call("evaluate", "-t", scene / "a.tfm", *sides, *dirlab, "--json", scene / "m.json", "-q")
+    assert completed.code == 0
+    assert ("with x and y reversed" in completed.err) == (flip == "XY")
     worst = max(json.loads((scene / "m.json").read_text())["tre_mm"]["each"])
     assert worst < 1e-9 if not flip else worst > 1
 
 
-def test_mistakes(scene: Path, call: Call) -> None:
-    def fails(code: int, said: str, *arguments: object) -> None:
+def test_wrong_usage(scene: Path, call: Call) -> None:
+    def fails(code: int, message: str, *arguments: object) -> None:
         outcome = call(*arguments)
         assert (outcome.code, outcome.out) == (code, "")
-        assert said in outcome.err and outcome.err.count("\n") == 1
+        assert message in outcome.err and outcome.err.count("\n") == 1
 
     t, out = ("-t", scene / "a.tfm"), ("-o", scene / "out.csv")
     fails(3, "give --points-format dirlab", "points", *t, "-i", scene / "fixed.txt", *out)

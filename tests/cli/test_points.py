@@ -1,4 +1,4 @@
-"""`nephi points`, and its direction against that of `nephi apply`."""
+"""`nephi points`, and its direction compared with that of `nephi apply`."""
 
 import csv
 from pathlib import Path
@@ -21,7 +21,9 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.linalg.norm(a - b, axis=1).mean())
 
 
-def test_fixed_points_go_to_the_moving_image(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+def test_fixed_points_are_mapped_to_the_moving_image(
+    succeed: Call, flat: Path, flat_result: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out.csv"
     fixed, moving = flat / "fixed_points.csv", flat / "moving_points.csv"
     assert succeed("points", "-t", flat_result / "transform.nephi", "-i", fixed, "-o", out).out == ""
@@ -33,7 +35,7 @@ def test_fixed_points_go_to_the_moving_image(succeed: Call, flat: Path, flat_res
 
 @pytest.mark.parametrize("inverse", [[], ["--inverse"]])
 def test_the_identity_changes_nothing(inverse: list[str], succeed: Call, solid: Path, tmp_path: Path) -> None:
-    """Alone it copies points, from one format to another if need be; in a chain it is as if it were not there."""
+    """Alone, `identity` converts points between formats; composed with other transforms it has no effect."""
     points, once, twice = solid / "fixed_points.csv", tmp_path / "once.csv", tmp_path / "twice.csv"
     succeed("points", "-t", "identity", *inverse, "-i", points, "-o", tmp_path / "once.fcsv")
     succeed("points", "-t", "identity", *inverse, "-i", tmp_path / "once.fcsv", "-o", once)
@@ -44,8 +46,10 @@ def test_the_identity_changes_nothing(inverse: list[str], succeed: Call, solid: 
     np.testing.assert_allclose(read(twice), read(once), atol=1e-9)
 
 
-def test_images_go_the_other_way(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
-    """A blob in the moving image; its place in the warped image, sent through `points`, is where it came from."""
+def test_images_are_warped_in_the_opposite_direction(
+    succeed: Call, flat: Path, flat_result: Path, tmp_path: Path
+) -> None:
+    """The centre of a blob in the warped image, mapped by `points`, is its centre in the moving image."""
     grid = nephi.read_image(flat / "moving.nii.gz").grid
     place = grid.voxel_to_world_points(grid.voxel_centres().new_tensor([40.0, 60.0]).double())
     blob = np.exp(-(grid.voxel_centres().double() - place).square().sum(-1).numpy() / (2 * 5.0**2))
@@ -78,7 +82,7 @@ def test_agrees_with_simpleitk_in_lps(succeed: Call, solid: Path, solid_affine: 
 
 
 def test_frames(succeed: Call, solid: Path, tmp_path: Path) -> None:
-    """The same points in RAS: x and y turn their signs, before and after."""
+    """The same points in RAS: x and y have opposite signs, before and after."""
     transform = solid / "result" / "transform.nephi"
     points = nephi.read_points(solid / "fixed_points.csv", "lps")
     nephi.write_points(tmp_path / "ras.csv", points, "ras")
@@ -87,19 +91,19 @@ def test_frames(succeed: Call, solid: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(read(tmp_path / "ras_out.csv"), read(tmp_path / "lps_out.csv") * [-1, -1, 1], atol=1e-4)
 
 
-def test_a_round_trip_returns(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+def test_round_trip_is_the_identity(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
     points = flat / "fixed_points.csv"
     for name in ("warp.nii.gz", "transform.nephi"):
         succeed("points", "-t", flat_result / name, "-i", points, "-o", tmp_path / "there.csv")
         succeed(
             "points", "-t", flat_result / name, "--inverse", "-i", tmp_path / "there.csv", "-o", tmp_path / "back.csv"
         )
-        # Newton's inverse of the field is exact, the trained one is as good as its inverse consistency.
+        # The numerical inverse of the field is exact; the error of the fitted one is its inverse consistency.
         assert distance(read(tmp_path / "back.csv"), read(points)) < (2e-3 if name == "warp.nii.gz" else 0.3)
 
 
 def test_a_field_far_from_its_grid_can_be_inverted(succeed: Call, tmp_path: Path) -> None:
-    """Headers often lie apart by more than the image's size; then phi takes all points out of the field's grid."""
+    """If headers differ by more than the size of the image, phi maps all points out of the grid of the field."""
     grid = nephi.Grid.from_spacing((20, 20, 20), [2.0, 2.0, 2.0])
     shift = grid.voxel_centres().new_tensor([30.0, 0.0, 0.0])
     points = nephi.Points(grid.voxel_centres(4, 16)[4:16, 4:16].reshape(-1, 3).double())
@@ -114,7 +118,7 @@ def test_a_field_far_from_its_grid_can_be_inverted(succeed: Call, tmp_path: Path
     np.testing.assert_allclose(read(tmp_path / "back.csv"), read(tmp_path / "in.csv"), atol=0.01)
 
 
-def test_the_first_transform_acts_first(succeed: Call, solid: Path, solid_affine: Path, tmp_path: Path) -> None:
+def test_first_transform_is_applied_first(succeed: Call, solid: Path, solid_affine: Path, tmp_path: Path) -> None:
     transform, points = solid / "result" / "transform.nephi", solid / "fixed_points.csv"
     succeed("points", "-t", transform, "-t", solid_affine, "-i", points, "-o", tmp_path / "chain.csv")
     succeed("points", "-t", transform, "-i", points, "-o", tmp_path / "first.csv")
@@ -122,7 +126,7 @@ def test_the_first_transform_acts_first(succeed: Call, solid: Path, solid_affine
     np.testing.assert_allclose(read(tmp_path / "chain.csv"), read(tmp_path / "both.csv"), atol=1e-3)
 
 
-def test_ids_are_kept(succeed: Call, solid_affine: Path, tmp_path: Path) -> None:
+def test_ids_are_preserved(succeed: Call, solid_affine: Path, tmp_path: Path) -> None:
     source = tmp_path / "in.csv"
     source.write_text("id,x,y,z,comment\nleft apex,1,2,3,seen by AB\n17,4,5,6,\n", encoding="utf-8")
     succeed("points", "-t", solid_affine, "-i", source, "-o", tmp_path / "out.csv")
@@ -132,7 +136,7 @@ def test_ids_are_kept(succeed: Call, solid_affine: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "empty"),
         ("id,x,y,z\n", "found only the header"),
@@ -142,17 +146,17 @@ def test_ids_are_kept(succeed: Call, solid_affine: Path, tmp_path: Path) -> None
         ("id,x,y\n1,2,3\n", "expected 3-D points, the dimension of the transform, got 2-D"),
     ],
 )
-def test_bad_tables_are_named(call: Call, solid_affine: Path, tmp_path: Path, text: str, said: str) -> None:
+def test_invalid_tables_are_rejected(call: Call, solid_affine: Path, tmp_path: Path, text: str, message: str) -> None:
     source = tmp_path / "in.csv"
     source.write_text(text, encoding="utf-8")
     outcome = call("points", "-t", solid_affine, "-i", source, "-o", tmp_path / "out.csv")
     assert outcome.code == 3
-    assert outcome.err.startswith(f"nephi: error: {source}: ") and said in outcome.err
+    assert outcome.err.startswith(f"nephi: error: {source}: ") and message in outcome.err
     assert outcome.err.count("\n") == 1
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_wrong_use(call: Call, flat: Path, solid_affine: Path, tmp_path: Path) -> None:
+def test_wrong_usage(call: Call, flat: Path, solid_affine: Path, tmp_path: Path) -> None:
     source = flat / "fixed_points.csv"
     assert call("points", "-t", solid_affine, "-i", source, "-o", tmp_path / "o.csv", "--frame", "mni").code == 2
     assert call("points", "-t", solid_affine, "-i", tmp_path / "no.csv", "-o", tmp_path / "o.csv").code == 3

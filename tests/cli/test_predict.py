@@ -1,4 +1,4 @@
-"""`nephi predict`: many pairs by one model."""
+"""`nephi predict`: registration of many pairs with one model."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def table(flat: Path, tmp_path: Path) -> Path:
-    """Two pairs of one folder, there and back, with what there is."""
+    """A table of one pair of images in both directions, with masks, labels and landmarks."""
     text = (
         "fixed, moving, fixed_mask, moving_mask, landmarks, fixed_labels, moving_labels\n"
         f"{flat}/fixed.nii.gz, {flat}/moving.nii.gz, {flat}/fixed_mask.nii.gz, {flat}/moving_mask.nii.gz, "
@@ -67,12 +67,12 @@ def test_a_table_of_pairs(succeed: Call, flat: Path, path: Path, table: Path, tm
     assert all(float(row["seconds"]) > 0 and row["error"] == "" for row in rows.values())
 
 
-def test_goes_on_where_it_ended(call: Call, succeed: Call, path: Path, table: Path, tmp_path: Path) -> None:
+def test_complete_results_are_skipped(call: Call, succeed: Call, path: Path, table: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     succeed("predict", path, table, "-o", out, *SAVE)
     first = {p: p.stat().st_mtime_ns for p in out.rglob("transform.nephi")}
     before = (out / "summary.csv").read_bytes()
-    (out / "moving--fixed" / "report.json").unlink()  # as if it had been interrupted there
+    (out / "moving--fixed" / "report.json").unlink()  # as after an interruption
     succeed("predict", path, table, "-o", out, *SAVE, "-q")
     again = {p: p.stat().st_mtime_ns for p in out.rglob("transform.nephi")}
     assert [p.parent.name for p in first if first[p] != again[p]] == ["moving--fixed"]
@@ -93,7 +93,7 @@ def test_goes_on_where_it_ended(call: Call, succeed: Call, path: Path, table: Pa
     assert report["refinement"] == {"steps": 4, "parameters": "all"} and len(report["history"]["loss"]) == 4
 
 
-def test_an_interruption_keeps_the_rows_of_before(
+def test_summary_after_an_interruption(
     call: Call, succeed: Call, path: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
@@ -112,7 +112,7 @@ def test_an_interruption_keeps_the_rows_of_before(
     assert list(summary(out)) == pairs
 
 
-def test_one_bad_pair_does_not_lose_the_others(call: Call, flat: Path, path: Path, tmp_path: Path) -> None:
+def test_bad_pair_does_not_affect_the_others(call: Call, flat: Path, path: Path, tmp_path: Path) -> None:
     for name in ("ada", "ben", "cem"):
         (tmp_path / name).mkdir()
         for side in ("fixed", "moving"):
@@ -122,16 +122,16 @@ def test_one_bad_pair_does_not_lose_the_others(call: Call, flat: Path, path: Pat
     (tmp_path / "pairs.csv").write_text("\n".join(["fixed,moving", *lines]), encoding="utf-8")
     outcome = call("predict", path, tmp_path / "pairs.csv", "-o", tmp_path / "out", *SAVE)
     assert outcome.code == 3 and "2 of 3" in outcome.out
-    told = outcome.err.splitlines()
-    assert told[0].startswith("nephi: pair ben_fixed--ben_moving: ") and "ben/moving.nii.gz" in told[0]
-    assert told[1] == f"nephi: error: 1 of 3 pairs failed, see {tmp_path / 'out' / 'summary.csv'}"
+    errors = outcome.err.splitlines()
+    assert errors[0].startswith("nephi: pair ben_fixed--ben_moving: ") and "ben/moving.nii.gz" in errors[0]
+    assert errors[1] == f"nephi: error: 1 of 3 pairs failed, see {tmp_path / 'out' / 'summary.csv'}"
     rows = summary(tmp_path / "out")
     assert "moving.nii.gz" in rows["ben_fixed--ben_moving"]["error"]
     assert (tmp_path / "out" / "cem_fixed--cem_moving" / "transform.nephi").is_file()
 
 
 def test_warnings_are_counted(call: Call, flat: Path, path: Path, tmp_path: Path) -> None:
-    """Also by a second call, which leaves the results as they are."""
+    """Also by a second call, which skips the existing results."""
     image = nibabel.load(flat / "moving.nii.gz")
     image.header["qform_code"] = image.header["sform_code"] = 0
     nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), None, image.header), tmp_path / "lost.nii.gz")
@@ -141,8 +141,8 @@ def test_warnings_are_counted(call: Call, flat: Path, path: Path, tmp_path: Path
         outcome = call("predict", path, tmp_path / "pairs.csv", "-o", tmp_path / "out", *SAVE)
         texts = json.loads((tmp_path / "out" / "odd" / "report.json").read_text(encoding="utf-8"))["warnings"]
         assert any("lost.nii.gz" in text for text in texts)
-        found = summary(tmp_path / "out")
-        assert found["odd"]["warnings"] == str(len(texts)) and found["good"]["warnings"] == "0"
+        summary_rows = summary(tmp_path / "out")
+        assert summary_rows["odd"]["warnings"] == str(len(texts)) and summary_rows["good"]["warnings"] == "0"
         assert f", {len(texts)} warning" in outcome.out.splitlines()[1]
         assert re.search(r"pairs with warnings +1\b", outcome.out)
 
@@ -170,11 +170,11 @@ def test_a_data_set(call: Call, succeed: Call, flat: Path, path: Path, tmp_path:
     assert outcome.code == 2 and "has no split 'val': choose one of test" in outcome.err
 
 
-def test_what_is_wrong_with_the_call(call: Call, path: Path, table: Path, tmp_path: Path) -> None:
+def test_wrong_usage(call: Call, path: Path, table: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x", encoding="utf-8")
     rigid = tmp_path / "rigid.toml"
     rigid.write_text('transform = "rigid"\n', encoding="utf-8")
-    for options, code, said in (
+    for options, code, message in (
         ([table, table, "-o", tmp_path / "out"], 3, "pairs.csv: not a model"),
         ([path, tmp_path / "none.csv", "-o", tmp_path / "out"], 3, "none.csv: expected a table of pairs"),
         ([path, table, "-o", tmp_path / "file"], 3, "expected a folder for the results, found a file"),
@@ -187,13 +187,13 @@ def test_what_is_wrong_with_the_call(call: Call, path: Path, table: Path, tmp_pa
         ([path, table, "-o", tmp_path / "out", "--config", rigid], 2, 'transform: expected "deformable" for'),
     ):
         outcome = call("predict", *options)
-        assert outcome.code == code and said in outcome.err, outcome
+        assert outcome.code == code and message in outcome.err, outcome
         assert len(outcome.err.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_the_table_holds_no_formulas(call: Call, flat: Path, path: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    """Names of files may be anything; a path stays one, and errors stay in one line."""
+def test_summary_contains_no_formulas(call: Call, flat: Path, path: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """File names may be any text: paths stay valid, and errors stay in one line."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(flat / "fixed.nii.gz", "=1+1.nii.gz")
     Path("pairs.csv").write_text(
@@ -206,7 +206,7 @@ def test_the_table_holds_no_formulas(call: Call, flat: Path, path: Path, tmp_pat
     assert rows["b"]["error"].startswith(r"'@SUM(1)\x1b.nii: no such file")
 
 
-def test_places_are_refused_before_the_work(call: Call, path: Path, table: Path, tmp_path: Path) -> None:
+def test_output_paths_are_checked_first(call: Call, path: Path, table: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for name in ("summary.csv", "fixed--moving"):
         (out / "summary.csv").mkdir(parents=True) if name == "summary.csv" else out.mkdir()
@@ -219,14 +219,14 @@ def test_places_are_refused_before_the_work(call: Call, path: Path, table: Path,
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (RuntimeError("can't allocate\n8 GB"), "unexpected RuntimeError: can't allocate 8 GB"),
         (MemoryError(), "not enough memory"),
     ],
 )
-def test_an_unexpected_error_costs_one_pair(
-    error: Exception, said: str, call: Call, path: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_unexpected_error_affects_one_pair(
+    error: Exception, message: str, call: Call, path: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, calls = nephi.predict, []
 
@@ -239,10 +239,10 @@ def test_an_unexpected_error_costs_one_pair(
     monkeypatch.setattr(nephi, "predict", failing)
     assert call("predict", path, table, "-o", tmp_path / "out", *SAVE).code == 3
     rows = summary(tmp_path / "out")
-    assert rows["fixed--moving"]["error"] == said and rows["moving--fixed"]["error"] == ""
+    assert rows["fixed--moving"]["error"] == message and rows["moving--fixed"]["error"] == ""
 
 
-def test_results_of_one_pair_are_no_inputs_of_another(
+def test_inputs_are_not_overwritten_by_results(
     call: Call, succeed: Call, path: Path, table: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -256,9 +256,7 @@ def test_results_of_one_pair_are_no_inputs_of_another(
 
 
 @pytest.mark.parametrize("value", ["1" + "0" * 400, '"x"', "NaN", "[1]", "{}", "true"])
-def test_a_report_that_holds_nonsense_is_written_again(
-    value: str, succeed: Call, path: Path, table: Path, tmp_path: Path
-) -> None:
+def test_invalid_report_is_replaced(value: str, succeed: Call, path: Path, table: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     succeed("predict", path, table, "-o", out, *SAVE)
     file = out / "fixed--moving" / "report.json"

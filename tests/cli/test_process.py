@@ -1,4 +1,4 @@
-"""The command as a program of its own: exit codes, pipes, and what a shell sees."""
+"""The command as a process: exit codes, pipes and terminals."""
 
 import os
 import re
@@ -18,21 +18,21 @@ def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[st
 
 
 def test_register_in_a_pipe(flat: Path, tmp_path: Path) -> None:
-    done = run("register", *pair_options(flat), "-o", tmp_path / "out", "--config", flat / "brief.toml")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "Registered" in done.stdout and "\x1b" not in done.stdout
+    completed = run("register", *pair_options(flat), "-o", tmp_path / "out", "--config", flat / "brief.toml")
+    assert (completed.returncode, completed.stderr) == (0, "")
+    assert "Registered" in completed.stdout and "\x1b" not in completed.stdout
     assert (tmp_path / "out" / "report.json").is_file()
 
 
-def test_an_error_is_one_line_and_code_3(flat: Path, tmp_path: Path) -> None:
-    done = run("register", "-f", flat / "no.nii", "-m", flat / "moving.nii.gz", "-o", tmp_path / "out")
-    assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr == f"nephi: error: {flat / 'no.nii'}: no such file or folder; check the name\n"
+def test_error_is_one_line_with_exit_code_3(flat: Path, tmp_path: Path) -> None:
+    completed = run("register", "-f", flat / "no.nii", "-m", flat / "moving.nii.gz", "-o", tmp_path / "out")
+    assert (completed.returncode, completed.stdout) == (3, "")
+    assert completed.stderr == f"nephi: error: {flat / 'no.nii'}: no such file or folder; check the name\n"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_warnings_of_libraries_do_not_show(flat: Path, tmp_path: Path) -> None:
-    """A user cannot mend them. (ITK warns of a field that it reads, torch of arrays that it may not write to.)"""
+def test_warnings_of_libraries_are_hidden(flat: Path, tmp_path: Path) -> None:
+    """Users cannot act on them: ITK warns of some fields, torch of read-only arrays."""
     out = tmp_path / "out"
     assert run("register", *pair_options(flat), "-o", out, "--config", flat / "brief.toml", "-q").stderr == ""
     files = ["-i", flat / "moving.nii.gz", "-r", flat / "fixed.nii.gz"]
@@ -41,21 +41,21 @@ def test_warnings_of_libraries_do_not_show(flat: Path, tmp_path: Path) -> None:
 
 
 def test_a_closed_pipe_is_no_error(flat: Path) -> None:
-    """As in `nephi info x | head -1`."""
+    """For example `nephi info x | head -1`."""
     reading, writing = os.pipe()
     os.close(reading)
     try:
         command = [*NEPHI, "info", str(flat / "fixed.nii.gz")]
-        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+        completed = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
     finally:
         os.close(writing)
-    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+    assert "Traceback" not in completed.stderr and "Exception" not in completed.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
 @pytest.mark.parametrize("coloured", [True, False])
-def test_a_bar_on_a_terminal(coloured: bool, flat: Path, tmp_path: Path) -> None:
-    """NO_COLOR=1 keeps colours away (https://no-color.org); the bar still moves."""
+def test_progress_bar_on_a_terminal(coloured: bool, flat: Path, tmp_path: Path) -> None:
+    """NO_COLOR=1 disables colours (https://no-color.org), but not the progress bar."""
     import pty
 
     leader, follower = pty.openpty()
@@ -69,12 +69,12 @@ def test_a_bar_on_a_terminal(coloured: bool, flat: Path, tmp_path: Path) -> None
     try:
         while block := os.read(leader, 4096):
             drawn += block
-    except OSError:  # Linux says so when the other end is closed
+    except OSError:  # Linux raises it when the other end is closed
         pass
     os.close(leader)
     printed, _ = process.communicate()
     assert process.returncode == 0
     assert b"deformable" in drawn and b"loss" in drawn
     assert b"Registered" in printed and b"\x1b" not in printed
-    attributes = {int(a) for found in re.findall(rb"\x1b\[([\d;]+)m", drawn) for a in found.split(b";")}
+    attributes = {int(a) for sequence in re.findall(rb"\x1b\[([\d;]+)m", drawn) for a in sequence.split(b";")}
     assert any(30 <= a <= 49 or 90 <= a <= 107 for a in attributes) == coloured

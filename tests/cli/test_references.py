@@ -1,4 +1,4 @@
-"""Files given for their grid alone: series, fields and colour images do as well; pipes, pairs and Analyze as images."""
+"""References of which only the grid is used (series, fields, colour images); images of other formats and pipes."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ SERIES, SERIES_OF_ITK, FIELD, COLOUR = "series.nii.gz", "series.nrrd", "field.ni
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """An image, an affine map, and three other files on the image's grid."""
+    """An image, an affine transform, and other files with the grid of the image."""
     data = torch.arange(GRID.size, dtype=torch.int16).reshape(GRID.shape)
     image = nephi.Image(data, GRID)
     shift = nephi.AffineTransform.translation(torch.tensor([2.0, -3.0, 2.5], dtype=torch.float64))
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("reference", [SERIES, SERIES_OF_ITK, FIELD, COLOUR])
-def test_only_the_grid_of_a_reference_counts(call: Call, folder: Path, reference: str) -> None:
+def test_only_the_grid_of_a_reference_is_used(call: Call, folder: Path, reference: str) -> None:
     transform, image = folder / "shift.tfm", folder / "image.nii.gz"
     commands = {
         "apply": ("-i", image, "-o", "OUT.nii.gz"),
@@ -47,16 +47,16 @@ def test_only_the_grid_of_a_reference_counts(call: Call, folder: Path, reference
     }
     for command, rest in commands.items():
         written = []
-        for given in (image, folder / reference):
+        for grid_file in (image, folder / reference):
             arguments = [str(a).replace("OUT", str(folder / command)) for a in rest]
-            outcome = call(command, "-t", transform, "-r", given, *arguments, "-q")
+            outcome = call(command, "-t", transform, "-r", grid_file, *arguments, "-q")
             assert (outcome.code, outcome.err) == (0, "")
             written.append(Path(arguments[-1]).read_bytes())
         assert written[0] == written[1]
 
 
 def test_images_of_other_formats(call: Call, folder: Path) -> None:
-    """A pair, an Analyze file and an `.mgz` with the same voxels: warped as the image is, Analyze with a warning."""
+    """NIfTI pair, Analyze and `.mgz` with the same voxels give the same result, Analyze with a warning."""
     voxels: Any = nibabel.load(folder / "image.nii.gz")
     array = np.asarray(voxels.dataobj)
     nibabel.save(nibabel.Nifti1Pair(array, GRID.affine.numpy()), folder / "pair.img")
@@ -84,7 +84,7 @@ def test_an_image_through_a_pipe(folder: Path, packed: bool) -> None:
     reader, writer = os.pipe()
     with os.fdopen(writer, "wb") as stream:
         stream.write(source.read_bytes())
-    done = subprocess.run(
+    completed = subprocess.run(
         [*command, f"/dev/fd/{reader}", "-o", str(folder / "out.nii.gz")],
         input=source.read_bytes(),
         pass_fds=[reader],
@@ -92,5 +92,5 @@ def test_an_image_through_a_pipe(folder: Path, packed: bool) -> None:
         timeout=120,
     )
     os.close(reader)
-    assert done.returncode == 0, done.stderr
+    assert completed.returncode == 0, completed.stderr
     assert torch.equal(nephi.read_image(folder / "out.nii.gz").data, nephi.read_image(source).data)

@@ -1,4 +1,4 @@
-"""`nephi register`: what it writes, that it writes the same again, and what its options do."""
+"""`nephi register`: its results, their reproducibility, and its options."""
 
 import json
 from pathlib import Path
@@ -17,40 +17,40 @@ FILES = ["inverse_warp.nii.gz", "report.html", "report.json", "transform.nephi",
 
 
 def written(folder: Path) -> dict[str, bytes]:
-    """The files of a result; of the report, what equal runs share, and not the page, which tells the seconds, too."""
-    found = {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "report.html"}
-    report = json.loads(found.pop("report.json"))
+    """Contents of the result files that equal runs share: not the page and the times in the report."""
+    files = {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "report.html"}
+    report = json.loads(files.pop("report.json"))
     del report["usage"]
-    return {**found, "report": json.dumps(report).encode()}
+    return {**files, "report": json.dumps(report).encode()}
 
 
-def test_writes_its_six_files(flat_result: Path) -> None:
+def test_writes_six_files(flat_result: Path) -> None:
     assert sorted(p.name for p in flat_result.iterdir()) == FILES
 
 
-def test_finds_the_motion(flat: Path, flat_result: Path) -> None:
+def test_recovers_the_motion(flat: Path, flat_result: Path) -> None:
     pairs = nephi.read_point_pairs(flat / "landmarks.csv")
     errors = nephi.landmark_errors(nephi.read_transform(flat_result / "transform.nephi"), pairs).summary()
     assert errors["before"] > 3
     assert errors["mean"] < 0.8  # half a voxel; the affine part alone leaves 1.9
 
 
-def test_warped_is_what_simpleitk_makes_of_the_warp(flat: Path, flat_result: Path) -> None:
+def test_warped_image_matches_simpleitk(flat: Path, flat_result: Path) -> None:
     field = itk_field(flat_result / "warp.nii.gz")
-    theirs = itk_resample(flat / "moving.nii.gz", flat / "fixed.nii.gz", field, sitk.sitkLinear, 0.0)
-    ours = voxels(flat_result / "warped.nii.gz").T
-    assert ours.dtype == np.int16
+    expected = itk_resample(flat / "moving.nii.gz", flat / "fixed.nii.gz", field, sitk.sitkLinear, 0.0)
+    actual = voxels(flat_result / "warped.nii.gz").T
+    assert actual.dtype == np.int16
     # Displacements are rounded to 1/1024 mm and voxels to whole numbers.
-    assert np.abs(ours - theirs).max() <= 2
-    assert np.abs(ours - theirs).mean() < 0.3
+    assert np.abs(actual - expected).max() <= 2
+    assert np.abs(actual - expected).mean() < 0.3
 
 
-def test_the_inverse_warp_lies_on_the_moving_grid(flat: Path, flat_result: Path) -> None:
+def test_inverse_warp_is_on_the_moving_grid(flat: Path, flat_result: Path) -> None:
     field, moving = nibabel.load(flat_result / "inverse_warp.nii.gz"), nibabel.load(flat / "moving.nii.gz")
     np.testing.assert_allclose(field.affine, moving.affine, atol=1e-4)
     assert field.shape == (*moving.shape, 1, 1, 2)
     inverse, forward = (itk_field(flat_result / f"{n}.nii.gz") for n in ("inverse_warp", "warp"))
-    pairs = nephi.read_point_pairs(flat / "landmarks.csv", "ras")  # as they stand in the file: LPS
+    pairs = nephi.read_point_pairs(flat / "landmarks.csv", "ras")  # coordinates as in the file: LPS
     gaps = [np.subtract(inverse.TransformPoint(forward.TransformPoint(p)), p) for p in pairs.fixed.coordinates.tolist()]
     assert np.linalg.norm(gaps, axis=1).mean() < 0.2
 
@@ -76,13 +76,13 @@ def test_the_python_api_gives_the_same_bytes(flat: Path, flat_result: Path, tmp_
 def test_printed_settings_give_the_same_bytes(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
     printed = succeed("info", flat_result / "transform.nephi", "--settings").out
     (tmp_path / "again.toml").write_text(printed, encoding="utf-8")
-    # Whatever the preset: the printed settings are complete.
+    # The preset has no effect, as the printed settings are complete.
     options = ["--preset", "lung-ct", "--config", tmp_path / "again.toml"]
     succeed("register", *pair_options(flat), "-o", tmp_path / "again", *options)
     assert written(tmp_path / "again") == written(flat_result)
 
 
-def test_prints_what_was_reached(succeed: Call, flat: Path, tmp_path: Path) -> None:
+def test_prints_the_measures(succeed: Call, flat: Path, tmp_path: Path) -> None:
     masks = ["--fixed-mask", flat / "fixed_mask.nii.gz", "--moving-mask", flat / "moving_mask.nii.gz"]
     options = [*pair_options(flat), *masks, "--config", flat / "brief.toml"]
     printed = succeed("register", *options, "-o", tmp_path / "a").out
@@ -97,7 +97,7 @@ def test_prints_what_was_reached(succeed: Call, flat: Path, tmp_path: Path) -> N
     assert written(tmp_path / "a") == written(tmp_path / "b") == written(tmp_path / "c")
 
 
-def test_the_page_tells_the_command(succeed: Call, flat: Path, tmp_path: Path) -> None:
+def test_page_contains_the_command(succeed: Call, flat: Path, tmp_path: Path) -> None:
     options = [*pair_options(flat), "-o", tmp_path / "a b", "--config", flat / "brief.toml", "--seed", 7, "-q"]
     succeed("register", *options)
     page = (tmp_path / "a b" / "report.html").read_text(encoding="utf-8")
@@ -105,7 +105,7 @@ def test_the_page_tells_the_command(succeed: Call, flat: Path, tmp_path: Path) -
     assert f"-o &#39;{tmp_path / 'a b'}&#39; --config" in page and "--seed 7 -q</pre>" in page
 
 
-def test_a_hostile_file_name_stays_text(succeed: Call, flat: Path, tmp_path: Path) -> None:
+def test_malicious_file_name_is_escaped(succeed: Call, flat: Path, tmp_path: Path) -> None:
     hostile = tmp_path / "<img src=x onerror=alert(1)>.nii.gz"
     hostile.write_bytes((flat / "fixed.nii.gz").read_bytes())
     options = ["-f", hostile, "-m", flat / "moving.nii.gz", "--config", flat / "brief.toml", "-o", tmp_path / "out"]
@@ -125,10 +125,10 @@ def test_a_hostile_file_name_stays_text(succeed: Call, flat: Path, tmp_path: Pat
         ("warped", ["warped.nii.gz"]),
     ],
 )
-def test_save_chooses_the_results(
+def test_save_selects_the_results(
     save: str, files: list[str], succeed: Call, flat: Path, brief_result: Path, tmp_path: Path
 ) -> None:
-    """Others of an older result go, foreign files stay, and what is written is the same as ever."""
+    """Other results of an earlier run are deleted, other files stay, and the bytes do not depend on `--save`."""
     for name in ("report.html", "warp.nii.gz", "notes.txt"):
         (tmp_path / name).write_text("of an older result", encoding="utf-8")
     options = [*pair_options(flat), "-o", tmp_path, "--config", flat / "brief.toml", "--overwrite", "--save", save]
@@ -139,20 +139,20 @@ def test_save_chooses_the_results(
 
 
 @pytest.mark.parametrize(
-    ("save", "said"),
+    ("save", "message"),
     [
         ("warp,wrap", "expected names among transform,warp,inverse,warped,report,page, got 'wrap'"),
         ("page", "page requires report"),
         ("", "got ''"),
     ],
 )
-def test_results_that_are_none(save: str, said: str, call: Call, flat: Path, tmp_path: Path) -> None:
+def test_unknown_results_are_rejected(save: str, message: str, call: Call, flat: Path, tmp_path: Path) -> None:
     outcome = call("register", *pair_options(flat), "-o", tmp_path / "out", "--save", save)
-    assert outcome.code == 2 and said in outcome.err
+    assert outcome.code == 2 and message in outcome.err
     assert not (tmp_path / "out").exists()
 
 
-def test_landmarks_are_measured_and_guide_nothing(succeed: Call, flat: Path, tmp_path: Path) -> None:
+def test_landmarks_do_not_influence_the_registration(succeed: Call, flat: Path, tmp_path: Path) -> None:
     options = [*pair_options(flat), "--config", flat / "quick.toml"]
     ras = tmp_path / "ras.csv"
     nephi.write_point_pairs(ras, nephi.read_point_pairs(flat / "landmarks.csv"), "ras")
@@ -177,7 +177,7 @@ def test_landmarks_of_another_dimension_are_refused(call: Call, flat: Path, soli
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bar_is_drawn_on_a_terminal_only(flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_bar_needs_a_terminal(flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from nephi.cli.printing import progress_bar
 
     with progress_bar(quiet=False) as show:
@@ -187,7 +187,7 @@ def test_a_bar_is_drawn_on_a_terminal_only(flat: Path, tmp_path: Path, monkeypat
         show(nephi.optimize.Progress("affine", 20, 100, 0.5))
 
 
-def test_an_existing_folder_is_left_alone(call: Call, flat: Path, tmp_path: Path) -> None:
+def test_non_empty_folder_is_rejected(call: Call, flat: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     outcome = call("register", *pair_options(flat), "-o", tmp_path, "--config", flat / "brief.toml")
     assert outcome.code == 3
@@ -198,7 +198,7 @@ def test_an_existing_folder_is_left_alone(call: Call, flat: Path, tmp_path: Path
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_overwrite_replaces_the_results_and_nothing_else(succeed: Call, flat: Path, tmp_path: Path) -> None:
+def test_overwrite_replaces_only_results(succeed: Call, flat: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     (tmp_path / "warp.nii.gz").write_text("old", encoding="utf-8")
     succeed("register", *pair_options(flat), "-o", tmp_path, "--config", flat / "brief.toml", "--overwrite")
@@ -207,7 +207,7 @@ def test_overwrite_replaces_the_results_and_nothing_else(succeed: Call, flat: Pa
     assert (tmp_path / "warp.nii.gz").read_bytes()[:2] == b"\x1f\x8b"
 
 
-def test_an_empty_folder_will_do(succeed: Call, flat: Path, tmp_path: Path) -> None:
+def test_empty_folder_is_accepted(succeed: Call, flat: Path, tmp_path: Path) -> None:
     succeed("register", *pair_options(flat), "-o", tmp_path, "--config", flat / "brief.toml", "-q")
     assert sorted(p.name for p in tmp_path.iterdir()) == FILES
 
@@ -241,16 +241,16 @@ def test_a_window_may_be_negative(succeed: Call, flat: Path, tmp_path: Path) -> 
     assert report["settings"]["image"]["window"] == [-1000.0, -200.5]
 
 
-def test_ct_presets_fill_with_air(solid: Path) -> None:
-    """Voxels from beyond the moving image get -1024, others the image's own values."""
+def test_ct_presets_pad_with_air(solid: Path) -> None:
+    """Voxels outside the moving image are -1024, all others interpolated."""
     field = itk_field(solid / "result" / "warp.nii.gz")
-    theirs = itk_resample(solid / "moving.nii.gz", solid / "fixed.nii.gz", field, sitk.sitkLinear, -1024.0)
-    ours = voxels(solid / "result" / "warped.nii.gz").T
-    assert ours.dtype == np.int16
-    difference = np.abs(ours - theirs)
+    expected = itk_resample(solid / "moving.nii.gz", solid / "fixed.nii.gz", field, sitk.sitkLinear, -1024.0)
+    actual = voxels(solid / "result" / "warped.nii.gz").T
+    assert actual.dtype == np.int16
+    difference = np.abs(actual - expected)
     assert np.quantile(difference, 0.999) <= 2  # one voxel in a thousand may lie across the border by 1/1024 mm
     reached = itk_resample(solid / "moving_mask.nii.gz", solid / "fixed.nii.gz", field, sitk.sitkLinear, -1.0) >= 0
-    assert (ours[~reached] == -1024).mean() > 0.99
+    assert (actual[~reached] == -1024).mean() > 0.99
 
 
 def test_registers_ct_without_masks(solid: Path) -> None:
@@ -276,18 +276,18 @@ def test_recovers_a_known_matrix(kind: str, succeed: Call, flat: Path, tmp_path:
     nibabel.save(nibabel.Nifti1Image(np.asarray(fixed.dataobj), true @ fixed.affine), tmp_path / "moving.nii.gz")
     options = ["--transform", kind, "--config", flat / "quick.toml", "-o", tmp_path / "out"]
     succeed("register", "-f", flat / "moving.nii.gz", "-m", tmp_path / "moving.nii.gz", *options)
-    found = nephi.read_transform(tmp_path / "out" / "transform.nephi")
-    assert isinstance(found, nephi.AffineTransform)
+    affine = nephi.read_transform(tmp_path / "out" / "transform.nephi")
+    assert isinstance(affine, nephi.AffineTransform)
     rim = torch.tensor([[60.0, 0.0], [0.0, 60.0], [-60.0, 0.0], [0.0, -60.0]]).double()
     truth = nephi.AffineTransform(torch.tensor(true[np.ix_([0, 1, 3], [0, 1, 3])]))
-    assert float((found(rim) - truth(rim)).norm(dim=-1).max()) < 0.5
+    assert float((affine(rim) - truth(rim)).norm(dim=-1).max()) < 0.5
     warped, original = voxels(tmp_path / "out" / "warped.nii.gz"), voxels(flat / "moving.nii.gz")
     inside = original > 200
     assert np.abs(warped.astype(float) - original)[inside].mean() < 0.3 * np.std(original[inside])
 
 
 class TestInitial:
-    """`--initial`, with every later step switched off but the smallest."""
+    """`--initial`, with all later steps reduced to almost nothing."""
 
     @pytest.fixture
     def start_only(self, tmp_path: Path) -> Path:
@@ -307,8 +307,8 @@ class TestInitial:
         fixed, moving = (
             nephi.read_image(flat / f"{n}.nii.gz").grid.centre_world().numpy() for n in ("fixed", "moving")
         )
-        found = self.affine_of(succeed, flat, start_only, "--initial", "centers")
-        np.testing.assert_allclose(found[:2, 2], moving - fixed, atol=1e-9)
+        affine = self.affine_of(succeed, flat, start_only, "--initial", "centers")
+        np.testing.assert_allclose(affine[:2, 2], moving - fixed, atol=1e-9)
 
     def test_moments(self, succeed: Call, flat: Path, start_only: Path) -> None:
         masks = [nephi.read_image(flat / f"{n}_mask.nii.gz") for n in ("fixed", "moving")]
@@ -316,32 +316,32 @@ class TestInitial:
         options = ["--initial", "moments"]
         for name in ("fixed", "moving"):
             options += [f"--{name}-mask", flat / f"{name}_mask.nii.gz"]
-        found = self.affine_of(succeed, flat, start_only, *options)
-        np.testing.assert_allclose(found[:2, 2], middles[1] - middles[0], atol=1e-3)
+        affine = self.affine_of(succeed, flat, start_only, *options)
+        np.testing.assert_allclose(affine[:2, 2], middles[1] - middles[0], atol=1e-3)
 
     def test_a_file_of_itk(self, succeed: Call, flat: Path, start_only: Path) -> None:
-        """The file is in LPS and takes fixed to moving points, as ANTs' initial transforms do."""
+        """The file is in LPS and maps fixed to moving points, as initial transforms of ANTs do."""
         affine = sitk.AffineTransform(2)
         affine.SetMatrix([1.02, 0.1, -0.05, 0.98])
         affine.SetTranslation([3.0, -4.0])
         affine.SetCenter([10.0, 5.0])
         path = start_only.parent / "start.tfm"
         sitk.WriteTransform(affine, str(path))
-        found = self.affine_of(succeed, flat, start_only, "--initial", path)
+        matrix = self.affine_of(succeed, flat, start_only, "--initial", path)
         lps = np.array([7.0, -11.0])
         expected = affine.TransformPoint(lps.tolist())
-        np.testing.assert_allclose(-(found[:2, :2] @ -lps + found[:2, 2]), expected, atol=1e-9)
+        np.testing.assert_allclose(-(matrix[:2, :2] @ -lps + matrix[:2, 2]), expected, atol=1e-9)
 
     def test_an_affine_registration(self, succeed: Call, flat: Path, start_only: Path) -> None:
-        """Two calls, the affine one first."""
+        """An affine registration as the initial alignment of another."""
         first = start_only.parent / "affine"
         succeed("register", *pair_options(flat), "-o", first, "--transform", "affine", "--config", flat / "quick.toml")
         matrix = json.loads((first / "report.json").read_text())["affine_matrix_ras"]
-        found = self.affine_of(succeed, flat, start_only, "--initial", first / "transform.nephi")
-        np.testing.assert_array_equal(found, matrix)
+        affine = self.affine_of(succeed, flat, start_only, "--initial", first / "transform.nephi")
+        np.testing.assert_array_equal(affine, matrix)
 
 
-def test_nothing_is_left_of_an_interrupted_run(
+def test_interrupted_run_writes_nothing(
     call: Call, flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
@@ -354,9 +354,7 @@ def test_nothing_is_left_of_an_interrupted_run(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_left_when_the_disk_is_full(
-    call: Call, flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_leaves_nothing(call: Call, flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from isal import igzip
 
     def full(*_: object) -> int:

@@ -1,4 +1,4 @@
-"""`nephi register --model`: a prediction instead of a search and a fit."""
+"""`nephi register --model`: a prediction instead of a fit."""
 
 import json
 import re
@@ -17,7 +17,7 @@ FILES = ["inverse_warp.nii.gz", "report.html", "report.json", "transform.nephi",
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models of all kinds in a folder, named NAME-DIMENSION.safetensors."""
+    """A folder with models of all kinds, named NAME-DIMENSION.safetensors."""
     folder = tmp_path_factory.mktemp("models")
     for name in ("dense", "steps", "unet"):
         stored = model(name, 2, shape=(28, 28), spacing=(6.0, 6.0))
@@ -27,7 +27,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["dense", "steps", "unet"])
-def test_the_usual_results_and_commands(succeed: Call, flat: Path, models: Path, tmp_path: Path, name: str) -> None:
+def test_results_and_commands(succeed: Call, flat: Path, models: Path, tmp_path: Path, name: str) -> None:
     out, path = tmp_path / "out", tmp_path / "out" / "transform.nephi"
     options = [*pair_options(flat), "-o", out, "--model", models / f"{name}-2.safetensors"]
     printed = succeed("register", *options, "--landmarks", flat / "landmarks.csv", "--device", "cpu").out
@@ -56,7 +56,7 @@ def test_the_usual_results_and_commands(succeed: Call, flat: Path, models: Path,
     assert "inverse consistency" in measured and ("unrefined inverse" in measured) == (name != "unet")
 
 
-def test_refining_comes_closer(succeed: Call, flat: Path, models: Path, tmp_path: Path) -> None:
+def test_refinement_reduces_the_error(succeed: Call, flat: Path, models: Path, tmp_path: Path) -> None:
     errors = {}
     for steps, parameters in ((0, None), (80, "codes"), (80, "all")):
         out = tmp_path / f"{steps}{parameters}"
@@ -80,11 +80,11 @@ def test_the_plan(succeed: Call, flat: Path, models: Path, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
-def test_what_does_not_go_together(call: Call, flat: Path, solid: Path, models: Path, tmp_path: Path) -> None:
+def test_incompatible_options(call: Call, flat: Path, solid: Path, models: Path, tmp_path: Path) -> None:
     one = [*pair_options(flat), "-o", tmp_path / "out"]
     shutil.copy(flat / "fixed.nii.gz", tmp_path / "model.nii.gz")
     dense = ["--model", models / "dense-2.safetensors"]
-    for options, code, said in (
+    for options, code, message in (
         (["--refine", 3], 2, "--refine, --refine-parameters: require --model"),
         ([*dense, "--refine-parameters", "codes"], 2, "--refine-parameters: requires --refine N"),
         ([*dense, "--initial", "none"], 2, "--initial: not available with --model"),
@@ -99,27 +99,25 @@ def test_what_does_not_go_together(call: Call, flat: Path, solid: Path, models: 
         (["--model", tmp_path / "model.nii.gz"], 3, "model.nii.gz: not a model"),
     ):
         outcome = call("register", *one, *options)
-        assert (outcome.code, outcome.out) == (code, "") and said in outcome.err, options
+        assert (outcome.code, outcome.out) == (code, "") and message in outcome.err, options
         assert len(outcome.err.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_the_old_name_of_an_option_is_an_error_that_names_the_new_one(
-    call: Call, flat: Path, models: Path, tmp_path: Path
-) -> None:
+def test_renamed_option(call: Call, flat: Path, models: Path, tmp_path: Path) -> None:
     options = ["-o", tmp_path / "out", "--model", models / "dense-2.safetensors", "--refine", 3, "--refine-what", "all"]
     outcome = call("register", *pair_options(flat), *options)
     assert outcome.code == 2 and "--refine-what: renamed to --refine-parameters" in outcome.err
     assert not (tmp_path / "out").exists() and "--refine-what" not in call("register", "--help").out
 
 
-def test_a_transform_is_no_model(call: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+def test_transform_is_rejected_as_a_model(call: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
     options = ["-o", tmp_path / "out", "--model", flat_result / "transform.nephi"]
     outcome = call("register", *pair_options(flat), *options)
     assert outcome.code == 3 and "transform.nephi: a safetensors file, but not a model" in outcome.err
 
 
-def test_what_a_model_is(succeed: Call, call: Call, models: Path, tmp_path: Path) -> None:
+def test_info_of_a_model(succeed: Call, call: Call, models: Path, tmp_path: Path) -> None:
     printed = succeed("info", models / "dense-3.safetensors").out
     assert "dense-3.safetensors: 3-D model" in printed and "24 x 20 x 18 voxels of 3 x 4 x 3.5 mm" in printed
     assert nephi.inference.model_digest(nephi.read_model(models / "dense-3.safetensors")) in printed

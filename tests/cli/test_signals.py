@@ -1,4 +1,4 @@
-"""Signals: what is left of a command that is killed, and how it ends."""
+"""Signals: files and exit codes of a killed command."""
 
 import json
 import os
@@ -49,16 +49,16 @@ def kill_at(name: str, number: int, *arguments: object) -> subprocess.CompletedP
 def test_killed_between_results_and_page(
     number: int, code: int, words: str, succeed: Call, flat: Path, tmp_path: Path
 ) -> None:
-    """The older results stay whole, and what SIGKILL leaves is removed by the next run."""
+    """Earlier results stay complete; temporary files left by SIGKILL are removed by the next run."""
     out = tmp_path / "out"
     options = ["register", *pair_options(flat), "-o", out, "--config", flat / "brief.toml", "-q"]
     succeed(*options)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     assert set(before) == FILES
-    done = kill_at("report.page_html", number, *options, "--overwrite", "--seed", "5")
-    assert done.returncode == code
+    completed = kill_at("report.page_html", number, *options, "--overwrite", "--seed", "5")
+    assert completed.returncode == code
     expected = f"nephi: {words}; incomplete files were not written"
-    assert done.stderr.strip() == (expected if words else "")
+    assert completed.stderr.strip() == (expected if words else "")
     left = [path for path in out.iterdir() if path.name not in FILES]
     assert {path.name: path.read_bytes() for path in out.iterdir() if path not in left} == before
     assert bool(left) == (number == signal.SIGKILL)
@@ -74,12 +74,12 @@ def test_killed_before_the_first_results(call: Call, flat: Path, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
     assert kill_at("report.page_html", signal.SIGKILL, *options).returncode == -signal.SIGKILL
     assert not out.exists()
-    assert call(*options).code == 0  # without --overwrite: nothing of the killed run is in its way
+    assert call(*options).code == 0  # without --overwrite: the killed run left nothing in the folder
     assert {path.name for path in out.iterdir()} == FILES and [p.name for p in out.parent.iterdir()] == ["out"]
 
 
-def test_a_signal_that_is_ignored_stays_ignored(flat: Path, tmp_path: Path) -> None:
-    """As `nohup` demands."""
+def test_ignored_signal_stays_ignored(flat: Path, tmp_path: Path) -> None:
+    """Required by `nohup`."""
     options = ["register", *pair_options(flat), "-o", tmp_path / "out", "--config", flat / "brief.toml", "-q"]
     script = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{SCRIPT}"
     command = [sys.executable, "-c", script, "report.page_html", str(int(signal.SIGHUP)), *map(str, options)]
@@ -88,7 +88,7 @@ def test_a_signal_that_is_ignored_stays_ignored(flat: Path, tmp_path: Path) -> N
 
 
 def test_apply_killed_while_writing(flat: Path, brief_result: Path, tmp_path: Path) -> None:
-    """A writer that computes while it writes; an older file stays."""
+    """A writer that computes while it writes; an earlier file stays."""
     out = tmp_path / "warped.nii.gz"
     out.write_bytes(b"old")
     script = SCRIPT.replace("getattr(owner, function)", "open_output").replace(

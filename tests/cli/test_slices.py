@@ -1,4 +1,4 @@
-"""A pair of slices at their heights, in two formats, one through a pipe: results lie at the height of the fixed one."""
+"""Single slices at different heights, in two formats, one through a pipe: results have the height of the fixed one."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ def blobs(shift: float) -> Any:
     return sum(parts).astype(np.int16)[..., None]
 
 
-def test_results_lie_at_the_height_of_the_fixed_slice(call: Call, tmp_path: Path) -> None:
+def test_results_have_the_height_of_the_fixed_slice(call: Call, tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(blobs(0.0), AFFINE), tmp_path / "fixed.nii.gz")
     moving = sitk.GetImageFromArray(blobs(2.0).T)
     moving.SetSpacing((1.5, 1.5, 4.0))
@@ -46,4 +46,4 @@ def test_results_lie_at_the_height_of_the_fixed_slice(call: Call, tmp_path: Path
         assert written.shape == shape
         np.testing.assert_allclose(written.affine, AFFINE, atol=1e-5)
     fixed, warped = (sitk.ReadImage(str(p)) for p in (tmp_path / "fixed.nii.gz", out / "warped.nii.gz"))
-    sitk.Subtract(fixed, warped)  # refused by SimpleITK unless both lie at the same place
+    sitk.Subtract(fixed, warped)  # SimpleITK requires equal origins

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full or of another encoding; and what hostile names print."""
+"""Standard streams that are closed, full or of another encoding; malicious names; links and output paths."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ from nephi.errors import printable
 from .conftest import Call, pair_options
 
 ODD = os.fsdecode(b"\xff\xe9")
-# A title, a bell, colours, a line of its own, C1's CSI, a turn of the direction, a line separator.
+# Window title, bell, colours, forged line, CSI of C1, change of the writing direction, line separator.
 HOSTILE = "x\x1b]0;owned\x07\x1b[31m\r\nnephi: error: forged\x9b31m\u202ey\u2028z"
 SHOWN = r"x\x1b]0;owned\x07\x1b[31m\r\nnephi: error: forged\x9b31m\u202ey\u2028z"
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -27,7 +27,7 @@ NEPHI = [sys.executable, "-m", "nephi.cli"]
 
 
 def run(*arguments: Any, shell: str = "", **environment: str) -> subprocess.CompletedProcess[bytes]:
-    """Run `nephi ...` with redirections of the shell, such as `2>&-`."""
+    """Run `nephi ...` with shell redirections such as `2>&-`."""
     command = ["sh", "-c", f'"$@" {shell}', "sh", *NEPHI, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, env={**os.environ, **environment})
 
@@ -48,20 +48,22 @@ def options(flat: Path, tmp_path: Path) -> list[Any]:
         (">/dev/full 2>/dev/full", 1, b""),
     ],
 )
-def test_streams_do_not_stop_the_work(shell: str, code: int, error: bytes, options: list[Any], tmp_path: Path) -> None:
-    done = run(*options, shell=shell)
-    assert (done.returncode, done.stderr) == (code, error)
+def test_broken_streams_do_not_stop_the_command(
+    shell: str, code: int, error: bytes, options: list[Any], tmp_path: Path
+) -> None:
+    completed = run(*options, shell=shell)
+    assert (completed.returncode, completed.stderr) == (code, error)
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
     assert nephi.read_transform(tmp_path / "out" / "transform.nephi").dimension == 2
 
 
-def test_a_reader_that_leaves_does_not_stop_the_work(options: list[Any], tmp_path: Path) -> None:
-    done = run(*options, shell="| true")
-    assert (done.returncode, done.stderr) == (0, b"")  # the code is that of `true`
+def test_closed_pipe_does_not_stop_the_command(options: list[Any], tmp_path: Path) -> None:
+    completed = run(*options, shell="| true")
+    assert (completed.returncode, completed.stderr) == (0, b"")  # exit code of `true`
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
 
 
-def test_an_error_is_an_error_when_none_can_read_it(tmp_path: Path) -> None:
+def test_exit_code_without_standard_error(tmp_path: Path) -> None:
     for shell in ("2>&-", "2>/dev/full"):
         assert run("info", tmp_path / "no.nii", shell=shell).returncode == 3
         assert run("info", shell=shell).returncode == 2
@@ -79,13 +81,13 @@ def test_an_error_is_an_error_when_none_can_read_it(tmp_path: Path) -> None:
 def test_streams_of_other_encodings(environment: dict[str, str], shown: bytes, flat: Path, tmp_path: Path) -> None:
     path = tmp_path / f"éφ{os.fsdecode(bytes([255]))}.nii.gz"
     path.symlink_to(flat / "fixed.nii.gz")
-    done = run("info", path, **environment)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert shown in done.stdout
+    completed = run("info", path, **environment)
+    assert (completed.returncode, completed.stderr) == (0, b"")
+    assert shown in completed.stdout
 
 
 def test_names_that_are_not_utf8(succeed: Call, flat: Path, tmp_path: Path) -> None:
-    """Through every writer and reader; the report is JSON in UTF-8, and its names lead to the files."""
+    """In every writer and reader; the report is JSON in UTF-8, and its names are valid paths."""
     names = ("fixed", "moving", "landmarks", "fixed_points")
     fixed, moving, pairs, points = (
         tmp_path / f"{name}{ODD}{''.join(next(flat.glob(f'{name}.*')).suffixes)}" for name in names
@@ -121,7 +123,7 @@ def hostile(flat: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_nothing_that_controls_a_terminal_is_printed(
+def test_control_characters_are_escaped(
     call: Call, hostile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(hostile)
@@ -150,20 +152,20 @@ def test_nothing_that_controls_a_terminal_is_printed(
         ["predict", f"no{HOSTILE}", points, "-o", HOSTILE],
         ["train", config, "-o", HOSTILE],
     ]
-    seen = ""
+    printed = ""
     for arguments in calls:
         outcome = call(*arguments)
         assert not CONTROL.search(outcome.out + outcome.err), arguments
         assert not re.search("^nephi: error: forged", outcome.out + outcome.err, re.MULTILINE)
         assert outcome.code in (0, 2, 3)
-        seen += outcome.out + outcome.err
-    assert seen.count(SHOWN) >= len(calls)
+        printed += outcome.out + outcome.err
+    assert printed.count(SHOWN) >= len(calls)
     page = (hostile / HOSTILE / "report.html").read_text(encoding="utf-8")
     assert f"{SHOWN}fixed.nii.gz" in page.replace("&#39;", "'") and not CONTROL.search(page.replace("\t", ""))
 
 
 def test_labels_and_warnings_are_escaped(call: Call, flat: Path, tmp_path: Path) -> None:
-    """Of points, of a settings file, of the versions in a transform."""
+    """Labels of points, keys of a settings file."""
     rows = [{"id": f"{i}", "label": f"{HOSTILE}{i}", "position": [i, 0, None]} for i in range(2)]
     table = {"markups": [{"coordinateSystem": "LPS", "controlPoints": rows}]}
     (tmp_path / "p.mrk.json").write_text(json.dumps(table), encoding="utf-8")
@@ -185,7 +187,7 @@ def test_labels_and_warnings_are_escaped(call: Call, flat: Path, tmp_path: Path)
         ("\x1b[2J\x9b2J", r"\x1b[2J\x9b2J"),
         ("\u202e\u2066\u200f\ufeff\U000e0041", r"\u202e\u2066\u200f\ufeff\U000e0041"),
         ("\udcff\ud800", r"\udcff\ud800"),
-        ("می\u200cخواهم 👩\u200d🔬", "می\u200cخواهم 👩\u200d🔬"),  # joiners are spelling
+        ("می\u200cخواهم 👩\u200d🔬", "می\u200cخواهم 👩\u200d🔬"),  # joiners belong to the spelling
     ],
 )
 def test_printable(text: str, shown: str) -> None:
@@ -193,8 +195,8 @@ def test_printable(text: str, shown: str) -> None:
     assert printable(shown) == shown
 
 
-def test_ids_of_points_survive_csv(succeed: Call, brief_result: Path, tmp_path: Path) -> None:
-    """Ids with line breaks, quotes and a spreadsheet's formulas come back as they were."""
+def test_ids_are_preserved_in_csv(succeed: Call, brief_result: Path, tmp_path: Path) -> None:
+    """Ids with line breaks, quotes and formulas of spreadsheets are preserved."""
     ids = ("a\rb", "a\nb", '"', "=1+1", "a,b", "\x1b[31m")
     points = nephi.Points(nephi.read_points(brief_result.parent / "fixed_points.csv").coordinates[: len(ids)], ids)
     nephi.write_points(tmp_path / "p.csv", points)
@@ -205,7 +207,7 @@ def test_ids_of_points_survive_csv(succeed: Call, brief_result: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("link", ["through links", "through a folder"])
-def test_an_output_that_leads_to_an_input_is_refused(
+def test_output_linked_to_an_input_is_rejected(
     link: str, call: Call, flat: Path, brief_result: Path, tmp_path: Path
 ) -> None:
     source = tmp_path / "i.nii.gz"
@@ -238,13 +240,13 @@ def test_apply_and_register_write_through_links(
     succeed("apply", "-t", brief_result / "transform.nephi", *files, "-o", tmp_path / "out" / "warped.nii.gz")
     warped = tmp_path / "out" / "warped.nii.gz"
     assert nephi.read_image(warped).dimension == 2 and warped.is_symlink()
-    assert target.read_bytes()[:2] == b"\x1f\x8b"  # compressed, as the link's name has it
+    assert target.read_bytes()[:2] == b"\x1f\x8b"  # compressed, according to the name of the link
     target.write_bytes(b"old")
     options = ["--config", flat / "brief.toml", "--overwrite"]
     succeed("register", *pair_options(flat), "-o", tmp_path / "out", *options)
     warped = tmp_path / "out" / "warped.nii.gz"
     assert nephi.read_image(warped).dimension == 2 and warped.is_symlink()
-    assert target.read_bytes()[:2] == b"\x1f\x8b"  # compressed, as the link's name has it
+    assert target.read_bytes()[:2] == b"\x1f\x8b"  # compressed, according to the name of the link
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
@@ -263,10 +265,8 @@ def make_link(tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.mark.parametrize("name", ["n" * 300 + ".nii.gz", "missing/x.nii.gz"])
-def test_an_output_that_cannot_be_written_is_refused_before_the_work(
-    name: str, call: Call, flat: Path, tmp_path: Path
-) -> None:
-    """Before an input is read, too: none is there."""
+def test_output_is_checked_first(name: str, call: Call, flat: Path, tmp_path: Path) -> None:
+    """The output is checked before any input is read: the inputs do not exist."""
     (tmp_path / "folder").mkdir()
     none = tmp_path / "none.nii"
     for arguments in (
@@ -286,8 +286,8 @@ def test_a_results_folder_whose_name_is_too_long(call: Call, flat: Path, tmp_pat
     assert outcome.code == 3 and "File name too long" in outcome.err and outcome.err.count("\n") == 1
 
 
-def test_ids_that_utf8_does_not_hold(tmp_path: Path) -> None:
-    """From Python; files that hold them are refused."""
+def test_ids_outside_utf8(tmp_path: Path) -> None:
+    """Written from Python; files with such ids are rejected."""
     points = nephi.Points(nephi.Grid.from_spacing((2, 1), (1.0, 1.0)).voxel_centres().reshape(2, 2), ("\ud800", "b"))
     nephi.write_points(tmp_path / "p.csv", points)
     assert nephi.read_points(tmp_path / "p.csv").ids == (r"\ud800", "b")

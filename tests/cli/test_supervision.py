@@ -1,4 +1,4 @@
-"""`nephi predict` as a program: a crash of its process costs one pair, and signals reach it."""
+"""`nephi predict` as a process: a crash affects one pair, and signals are forwarded."""
 
 import csv
 import os
@@ -17,7 +17,7 @@ from nephi.cli.supervision import Journal
 from ..models.predictions import model
 
 NEPHI = [sys.executable, "-m", "nephi.cli"]
-# Runs at the start of every Python: a reader that crashes for some files, as one in C does.
+# Executed at the start of every Python process: reading certain files crashes, as a bug in C code would.
 CRASHES = """
 import os, signal, sys, time
 import nephi
@@ -41,7 +41,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def cohort(folder: Path, flat: Path, *names: str) -> Path:
-    """A table of pairs whose moving images have these names, each after a good one."""
+    """A table of pairs whose moving images have these names."""
     lines = []
     for name in names:
         shutil.copy(flat / "moving.nii.gz", folder / f"{name}.nii.gz")
@@ -72,15 +72,15 @@ def summary(table: Path) -> dict[str, dict[str, str]]:
         return {row["pair"]: row for row in csv.DictReader(file)}
 
 
-def test_a_crash_costs_one_pair(flat: Path, path: Path, tmp_path: Path) -> None:
+def test_crash_affects_one_pair(flat: Path, path: Path, tmp_path: Path) -> None:
     table = cohort(tmp_path, flat, "first", "SIGSEGV", "between", "SIGKILL", "last")
-    done = predict(path, table, "--overwrite")
-    assert done.returncode == 3, done.stderr
+    completed = predict(path, table, "--overwrite")
+    assert completed.returncode == 3, completed.stderr
     crashes = [
         f"the process crashed (signal {number}, {name}) while reading {tmp_path / name}.nii.gz"
         for name, number in (("SIGSEGV", 11), ("SIGKILL", 9))
     ]
-    assert done.stderr.splitlines() == [
+    assert completed.stderr.splitlines() == [
         f"nephi: pair SIGSEGV: {crashes[0]}",
         f"nephi: pair SIGKILL: {crashes[1]}",
         f"nephi: error: 2 of 5 pairs failed, see {tmp_path / 'out' / 'summary.csv'}",
@@ -91,12 +91,12 @@ def test_a_crash_costs_one_pair(flat: Path, path: Path, tmp_path: Path) -> None:
     assert rows["SIGSEGV"]["fixed"] == str(flat / "fixed.nii.gz")
     for name in ("first", "between", "last"):
         assert rows[name]["error"] == "" and float(rows[name]["seconds"]) > 0
-        assert done.stdout.count(f" {name}: ") == 1
+        assert completed.stdout.count(f" {name}: ") == 1
         assert (tmp_path / "out" / name / "transform.nephi").is_file()
-    assert "3 of 5" in done.stdout
+    assert "3 of 5" in completed.stdout
 
 
-def test_results_are_those_of_one_process(flat: Path, path: Path, tmp_path: Path) -> None:
+def test_results_match_those_of_one_process(flat: Path, path: Path, tmp_path: Path) -> None:
     from .conftest import invoke
 
     table = cohort(tmp_path, flat, "a", "b")
@@ -113,20 +113,22 @@ def test_results_are_those_of_one_process(flat: Path, path: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "code", "words"), [("SIGTERM", 143, "terminated by SIGTERM"), ("SIGINT", 130, "interr")]
 )
-def test_signals_end_the_cohort(name: str, code: int, words: str, flat: Path, path: Path, tmp_path: Path) -> None:
-    """Sent to the command, the parent of the process that computes; rows of before count."""
+def test_signals_terminate_the_command(
+    name: str, code: int, words: str, flat: Path, path: Path, tmp_path: Path
+) -> None:
+    """Sent to the parent process; the summary lists the finished pairs."""
     table = cohort(tmp_path, flat, "first", f"parent-{name}", "last")
-    done = predict(path, table)
-    assert done.returncode == code
-    assert done.stderr.strip().startswith(f"nephi: {words}") and len(done.stderr.strip().splitlines()) == 1
+    completed = predict(path, table)
+    assert completed.returncode == code
+    assert completed.stderr.strip().startswith(f"nephi: {words}") and len(completed.stderr.strip().splitlines()) == 1
     assert list(summary(table)) == ["first"]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["first", "summary.csv"]
 
 
 def test_the_process_ends_with_the_command(flat: Path, path: Path, tmp_path: Path) -> None:
-    """When the command itself is killed; without it nobody would be there to pass Ctrl-C on."""
+    """The subprocess terminates when its parent is killed, as nothing would forward Ctrl-C to it."""
     table = cohort(tmp_path, flat, "first", "parent-SIGKILL", "last")
-    assert predict(path, table).returncode == -signal.SIGKILL  # returns when the pipes are closed by both
+    assert predict(path, table).returncode == -signal.SIGKILL  # returns when both processes have closed the pipes
     assert not (tmp_path / "out" / "last").exists()
 
 
@@ -135,19 +137,19 @@ def test_a_crash_before_the_first_pair(flat: Path, path: Path, tmp_path: Path) -
     (tmp_path / "site" / "sitecustomize.py").write_text(
         "import os, nephi\nnephi.read_model = lambda path: os.kill(os.getpid(), 11)\n", encoding="utf-8"
     )
-    done = predict(path, table)
-    assert done.returncode == 139
-    assert done.stderr == "nephi: error: the process crashed (signal 11, SIGSEGV)\n"
+    completed = predict(path, table)
+    assert completed.returncode == 139
+    assert completed.stderr == "nephi: error: the process crashed (signal 11, SIGSEGV)\n"
 
 
-def test_usage_errors_pass_through(flat: Path, path: Path, tmp_path: Path) -> None:
+def test_usage_errors_are_passed_on(flat: Path, path: Path, tmp_path: Path) -> None:
     table = cohort(tmp_path, flat, "a")
     assert predict(path, table, "--frame", "x").returncode == 2
     assert predict(path, tmp_path / "none.csv").returncode == 3
     assert "Usage: nephi predict" in predict(path, table, "--help").stdout
 
 
-def test_a_journal_outlives_its_process(tmp_path: Path) -> None:
+def test_journal_records_steps_and_rows(tmp_path: Path) -> None:
     with (tmp_path / "journal").open("w+b") as file:
         journal = Journal(file.fileno())
         assert journal.rows() == {} and journal.unfinished() is None

@@ -1,4 +1,4 @@
-"""`nephi train` and `nephi finetune`: what is wrong is one line and a code; trainings are tested in tests/training."""
+"""`nephi train` and `nephi finetune`: options and errors; tests/training tests the trainings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ONE_STEP = '[data]\nindex = "data"\n[optimization]\nsteps = 1\nworkers = 0\nthre
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A data set of noise without a split to validate with, a configuration, and a model."""
+    """A data set of noise without a validation split, a configuration, and a model."""
     (tmp_path / "data").mkdir()
     grid = nephi.Grid.from_spacing((16, 16), (1.0, 1.0))
     for name in ("a", "b"):
@@ -56,7 +56,7 @@ def test_finetune_trains_from_a_model(folder: Path, succeed: Call) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "code", "said"),
+    ("config", "code", "message"),
     [
         ("[optimization]\nstep = 1\n", 2, "c.toml: unknown setting optimization.step; known are"),
         ("", 2, "c.toml: data.index: expected the path of a data set's index"),
@@ -64,31 +64,31 @@ def test_finetune_trains_from_a_model(folder: Path, succeed: Call) -> None:
         (ONE_STEP + "[input]\nspacing = [2.0, 2.0]\n", 2, "input.spacing: the model has [1.0, 1.0], the configuration"),
     ],
 )
-def test_what_is_wrong_is_one_line(folder: Path, call: Call, config: str, code: int, said: str) -> None:
+def test_errors_are_one_line(folder: Path, call: Call, config: str, code: int, message: str) -> None:
     pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric: pip install nephi[train]")
     (folder / "c.toml").write_text(config)
-    found = call("finetune", folder / "m.safetensors", folder / "c.toml", "-o", folder / "run")
-    assert found.code == code and found.err.startswith("nephi: error: ") and said in found.err
-    assert found.err.count("\n") == 1
+    outcome = call("finetune", folder / "m.safetensors", folder / "c.toml", "-o", folder / "run")
+    assert outcome.code == code and outcome.err.startswith("nephi: error: ") and message in outcome.err
+    assert outcome.err.count("\n") == 1
     assert not (folder / "run").exists()
 
 
-def test_a_model_that_is_none(folder: Path, call: Call) -> None:
-    found = call("finetune", folder / "c.toml", folder / "c.toml", "-o", folder / "run")
-    assert found.code == 3 and "c.toml: not a model, or cut short" in found.err
+def test_invalid_model_is_rejected(folder: Path, call: Call) -> None:
+    outcome = call("finetune", folder / "c.toml", folder / "c.toml", "-o", folder / "run")
+    assert outcome.code == 3 and "c.toml: not a model, or cut short" in outcome.err
 
 
-def test_without_the_extra_it_says_what_to_install(folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_named(folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nephi.training.fabric.NEEDED", ("fabric_that_is_not_there",))
-    found = call("train", folder / "c.toml", "-o", folder / "run")
-    assert found.code == 2 and found.err.endswith("which are not installed: pip install nephi[train]\n")
+    outcome = call("train", folder / "c.toml", "-o", folder / "run")
+    assert outcome.code == 2 and outcome.err.endswith("which are not installed: pip install nephi[train]\n")
 
 
-def test_inputs_do_not_lie_in_the_run(folder: Path, call: Call) -> None:
-    """An older run's files are taken away with --overwrite, and so would be the model."""
+def test_inputs_inside_the_run_are_rejected(folder: Path, call: Call) -> None:
+    """--overwrite deletes the files of an earlier run, among them would be the model."""
     model = folder / "m.safetensors"
     before = model.read_bytes()
-    said = call("finetune", model, folder / "c.toml", "-o", folder, "--overwrite")
-    assert said.code == 3 and "-o: expected a folder that does not contain the input" in said.err
+    outcome = call("finetune", model, folder / "c.toml", "-o", folder, "--overwrite")
+    assert outcome.code == 3 and "-o: expected a folder that does not contain the input" in outcome.err
     assert call("train", folder / "c.toml", "-o", folder, "--overwrite").code == 3
     assert model.read_bytes() == before and (folder / "c.toml").is_file()

@@ -31,7 +31,7 @@ def test_serves_until_ctrl_c(flat: Path, flat_result: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell's background job ignores Ctrl-C, and so would what the tests start when they run in one.
+        # Background jobs of a shell ignore Ctrl-C, and so would processes of tests that run in one.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
@@ -41,7 +41,7 @@ def test_serves_until_ctrl_c(flat: Path, flat_result: Path) -> None:
         place, _, path = first.split("http://")[1].strip().partition("/")
         connection = http.client.HTTPConnection(place, timeout=30)
         connection.request("GET", f"/{path}study.json")
-        assert connection.getresponse().status == 200  # the connection stays open: it does not keep the command alive
+        assert connection.getresponse().status == 200  # an open connection does not keep the command running
         assert process.stdout.readline() == "Press Ctrl-C to stop.\n"
         process.send_signal(signal.SIGINT)
         printed, complaints = process.communicate(timeout=30)
@@ -53,16 +53,14 @@ def test_serves_until_ctrl_c(flat: Path, flat_result: Path) -> None:
 
 
 @needs_niivue
-def test_opens_the_browser_where_there_is_a_screen(
-    succeed: Call, flat_result: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_browser_needs_a_display(succeed: Call, flat_result: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_: nephi.Viewer) -> None:
         raise KeyboardInterrupt
 
     opened: list[Path] = []
 
     def browse(address: str) -> None:
-        """Look at the file as a browser would, and at who else may."""
+        """Read the file like a browser, and its permissions."""
         path = Path(unquote(urlsplit(address).path))
         assert urlsplit(address).scheme == "file"
         if sys.platform != "win32":
@@ -77,7 +75,7 @@ def test_opens_the_browser_where_there_is_a_screen(
     monkeypatch.setenv("DISPLAY", ":0")
     printed = succeed("view", flat_result).out
     (url,) = re.findall(r"http://\S+", printed)
-    assert f'content="0; url={url}"' in pages[0]  # the secret in it stands in no program's arguments
+    assert f'content="0; url={url}"' in pages[0]  # its secret is in no argument of a process
     assert not opened[0].parent.exists()
     succeed("view", flat_result, "--no-browser")
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
@@ -87,8 +85,8 @@ def test_opens_the_browser_where_there_is_a_screen(
 
 
 @needs_niivue
-def test_what_is_wrong_is_one_line(call: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
-    for arguments, code, said in (
+def test_errors_are_one_line(call: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    for arguments, code, message in (
         ([tmp_path / "none"], 3, "no such folder"),
         ([flat], 3, "transform.nephi: no such file"),
         ([flat_result, "-f", tmp_path / "no.nii"], 3, "no.nii: no such file"),
@@ -97,12 +95,12 @@ def test_what_is_wrong_is_one_line(call: Call, flat: Path, flat_result: Path, tm
         ([flat_result, "--port", "70000"], 2, "70000"),
     ):
         outcome = call("view", *arguments, "--no-browser")
-        assert outcome.code == code and said in outcome.err
+        assert outcome.code == code and message in outcome.err
         if code == 3:
             assert outcome.err.count("\n") == 1 and outcome.err.startswith("nephi: error: ")
 
 
-def test_without_niivue_it_tells_what_to_do(call: Call, flat_result: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_niivue_is_explained(call: Call, flat_result: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(viewer_module, "has_niivue", lambda: False)
     outcome = call("view", flat_result, "--no-browser")
     assert outcome.code == 3
