@@ -32,7 +32,10 @@ SITK, ANTS, GREEDY = "interop/test_simpleitk.py", "interop/test_ants.py", "inter
 FIELDS, LINEAR, FSL = "interop/test_displacement_fields.py", "interop/test_transforms.py", "interop/test_fsl.py"
 NITRANSFORMS, ELASTIX = "interop/test_nitransforms.py", "interop/test_elastix.py"
 FOREIGN, MATRICES = "io/fields/test_foreign_fields.py", "interop/test_affine_text.py"
-POSITIONS = [f"{FOREIGN}::test_the_intent_name_decides", f"{FOREIGN}::test_undefined_voxels_move_as_the_nearest"]
+POSITIONS = [
+    f"{FOREIGN}::test_the_intent_name_gives_the_convention",
+    f"{FOREIGN}::test_undefined_voxels_get_the_nearest_displacement",
+]
 FORMULA = [
     "io/fields/test_conventions.py::test_fields_are_read_by_the_users_convention",
     "io/test_export.py::test_layouts",
@@ -41,7 +44,7 @@ EVIDENCE: dict[str, tuple[dict[str, list[str]], dict[str, list[str]]]] = {
     "displacement field, LPS mm": (
         {"yes": [f"{SITK}::test_fields_of_simpleitk", f"{FIELDS}::test_a_field_that_itk_wrote"]},
         {
-            "SimpleITK": [f"{SITK}::test_exports", f"{FIELDS}::test_points_go_where_itk_takes_them"],
+            "SimpleITK": [f"{SITK}::test_exports", f"{FIELDS}::test_points_are_mapped_as_by_itk"],
             "ANTs": [f"{ANTS}::test_exports", f"{ANTS}::test_registrations_of_ants"],
             "greedy": [f"{GREEDY}::test_exports", f"{GREEDY}::test_fields_of_greedy"],
             "nitransforms (`.nii.gz`, 3-D)": [
@@ -91,9 +94,9 @@ EVIDENCE: dict[str, tuple[dict[str, list[str]], dict[str, list[str]]]] = {
         },
         {"elastix": [f"{ELASTIX}::test_transforms_of_elastix"]},
     ),
-    "SPM": ({"yes": [f"{FOREIGN}::test_the_intent_name_decides"]}, {"closed forms": POSITIONS}),
+    "SPM": ({"yes": [f"{FOREIGN}::test_the_intent_name_gives_the_convention"]}, {"closed forms": POSITIONS}),
     "NiftyReg deformation": (
-        {"yes": [f"{FOREIGN}::test_the_intent_name_decides"]},
+        {"yes": [f"{FOREIGN}::test_the_intent_name_gives_the_convention"]},
         {"closed forms": [*POSITIONS, f"{FOREIGN}::test_cubic_splines_of_niftyreg"]},
     ),
     "FLIRT": (
