@@ -35,4 +35,6 @@ def current_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _current_name(name: str) -> str:
     if name.startswith(("network.first.", "network.down.", "network.up.", "network.last.")):
         return name.removeprefix("network.")  # of the U-Net
+    if name.endswith(".encoder.everywhere"):
+        return name.replace(".everywhere", ".global_codes")  # the table of an auto-decoder
     return name.replace(".encoder.everywhere.", ".encoder.global_code.")

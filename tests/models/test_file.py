@@ -1,7 +1,7 @@
 """Model files: what goes in comes out, equal models are equal bytes, damage is told in one line."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save
 
 from nephi.errors import DataError
-from nephi.fields import FieldSettings
+from nephi.fields import FieldSettings, TensorFile
 from nephi.models import (
     AutoDecoderSettings,
     EncoderSettings,
@@ -134,3 +134,53 @@ def test_numbers_that_are_none(tmp_path: Path) -> None:
     write_model(model, tmp_path / "m.safetensors")
     with pytest.raises(DataError, match="holds NaN or infinite values"):
         read_model(tmp_path / "m.safetensors")
+
+
+def version_1(model: StoredModel) -> bytes:
+    """Return the file that the previous version wrote for a model: settings of all kinds, other names."""
+    kind = model.settings.kind
+    own = asdict(model.settings)
+    defaults = {"field": asdict(FieldSettings()), "encoder": asdict(EncoderSettings()), "pairs": 0}
+    table = {**defaults, **own, "system": kind, "thinning": own.get("downsampling", (1,))}
+    table["unet"] = {"filters": own.get("filters", (16, 32))}
+    for name in ("downsampling", "filters"):
+        table.pop(name, None)
+    objective = asdict(ObjectiveSettingsOfVersion1())
+    header = {"model": table, "frame": asdict(model.input), "objective": objective, "about": model.about}
+    prefix = "network." if kind == "unet" else ""
+    tensors = {
+        prefix + n.replace(".global_code.", ".everywhere.").replace(".encoder.global_codes", ".encoder.everywhere"): t
+        for n, t in model_tensors(model.model).items()
+    }
+    return TensorFile("nephi-model", (1,), "model", "nephi train").to_bytes(header, tensors)
+
+
+@dataclass(frozen=True)
+class ObjectiveSettingsOfVersion1:
+    similarity: str = "ncc"
+    contrast: float = 0.2
+    points: int = 2000
+    radius: int = 0
+    spacing: float = 4.0
+    regular_points: int = 64
+    gradicon: float = 0.3
+    codes: float = 0.01
+    landmarks: float = 0.0
+    landmark_points: int = 200
+    diffusion: float = 0.1
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_files_of_version_1_are_read(name: str, tmp_path: Path) -> None:
+    """Weights that its objective ignored become 0; the rest has the same values under other names."""
+    model = stored(name, 2)
+    (tmp_path / "m.safetensors").write_bytes(version_1(model))
+    found = read_model(tmp_path / "m.safetensors")
+    assert (found.settings, found.input, found.about) == (model.settings, model.input, model.about)
+    assert (found.objective.variance_floor, found.objective.background_points) == (0.2, 64)
+    ignored = ("gradicon", "codes") if name == "unet" else ("diffusion",)
+    weights = {each: getattr(found.objective, each) for each in ("gradicon", "codes", "diffusion")}
+    assert weights == {"gradicon": 0.3, "codes": 0.01, "diffusion": 0.1, **dict.fromkeys(ignored, 0.0)}
+    images = [torch.rand(2, 1, *model.input.shape) for _ in range(2)]
+    points = 10 * torch.rand(2, 5, 2)
+    assert torch.equal(found.model(*images).forward(points), model.model(*images).forward(points))

@@ -1,0 +1,166 @@
+"""What every model of `MODELS` must do, and one that is registered by a test."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import nephi
+from nephi.errors import UsageError
+from nephi.fields import FieldSettings
+from nephi.geometry import Grid
+from nephi.models import (
+    MODELS,
+    AutoDecoderSettings,
+    EncoderSettings,
+    ModelSettings,
+    NephiSettings,
+    RegistrationModel,
+    UNetSettings,
+    build_model,
+    model_class,
+    model_settings,
+    model_table,
+    model_tensors,
+)
+
+from .translation import TranslationModel, TranslationSettings
+
+Images = tuple[Tensor, Tensor]
+DENSE = FieldSettings(spacings=(20.0, 9.0), hidden=8, channels=3)
+ENCODER = EncoderSettings((4, 8, 8), features=16)
+# One row for each model; further rows for architectures whose sizes have other terms.
+SMALL: dict[str, ModelSettings] = {
+    "nephi": NephiSettings((2, 1), DENSE, ENCODER),
+    "auto-decoder": AutoDecoderSettings((1,), 3, DENSE),
+    "unet": UNetSettings((4, 8, 8)),
+    "translation": TranslationSettings(),
+    "forces": NephiSettings(field=DENSE, encoder=replace(ENCODER, forces=True, finest=1)),
+    "nested": NephiSettings(field=replace(DENSE, encoding="nested", layers=3), encoder=ENCODER),
+    "codes": NephiSettings(
+        field=replace(
+            DENSE,
+            encoding="coordinates",
+            decoder="gated-sine",
+            layers=2,
+            global_codes=3,
+            local_codes=2,
+            code_spacing=9.0,
+        ),
+        encoder=ENCODER,
+    ),
+    "fourier": NephiSettings(
+        field=replace(DENSE, encoding="fourier", decoder="siren", global_codes=2), encoder=ENCODER
+    ),
+    "tables of codes": AutoDecoderSettings((2, 1), 3, replace(DENSE, global_codes=2, local_codes=2, code_spacing=9.0)),
+}
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(MODELS, "translation", TranslationModel)
+    yield
+
+
+@pytest.fixture(params=SMALL)
+def settings(request: pytest.FixtureRequest) -> ModelSettings:
+    return SMALL[request.param]
+
+
+def build(settings: ModelSettings, grid: Grid, spread: float = 0.0) -> RegistrationModel[Any]:
+    """Return a model for images on `grid`, its trained weights changed at random by `spread`."""
+    generator = torch.Generator().manual_seed(4)
+    model = build_model(settings, grid, generator)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += spread * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+def points_of(grid: Grid, pairs: int) -> Tensor:
+    return grid.voxel_centres().float().reshape(1, -1, grid.dimension)[:, ::11].expand(pairs, -1, -1)
+
+
+def test_every_model_has_a_row() -> None:
+    assert {settings.kind for settings in SMALL.values()} == set(MODELS)
+
+
+def test_starts_as_the_identity(settings: ModelSettings, grid: Grid, images: Images) -> None:
+    prediction = build(settings, grid)(*images)
+    points = points_of(grid, 3)
+    for maps in (prediction.forward, prediction.inverse):
+        if maps is not None:
+            assert len(maps) == 3
+            torch.testing.assert_close(maps(points), points, rtol=0, atol=1e-4)
+            torch.testing.assert_close(maps.value_and_jacobian(points)[0], points, rtol=0, atol=1e-4)
+
+
+def test_pairs_of_a_batch_are_independent(settings: ModelSettings, grid: Grid, images: Images) -> None:
+    model, points, ids = build(settings, grid, 0.05), points_of(grid, 3), torch.arange(3)
+    batch = model(*images, ids).forward(points)
+    for k in range(3):
+        part = slice(k, k + 1)
+        single = model(images[0][part], images[1][part], ids[part]).forward(points[part])
+        torch.testing.assert_close(single, batch[part], rtol=1e-4, atol=1e-3)
+
+
+def test_the_direction_matters(settings: ModelSettings, grid: Grid, images: Images) -> None:
+    """Swapped images give another prediction, except where the pairs have latent values of their own."""
+    model, points = build(settings, grid, 0.05), points_of(grid, 3)
+    forward, backward = (model(*pair).forward(points) for pair in (images, images[::-1]))
+    assert torch.allclose(forward, backward) == bool(model.pair_parameters())
+
+
+def test_gradients_reach_every_trained_parameter(settings: ModelSettings, grid: Grid, images: Images) -> None:
+    model, points = build(settings, grid, 0.05), points_of(grid, 3)
+    prediction = model(*images, torch.arange(3))
+    values = [maps(points) - points for maps in (prediction.forward, prediction.inverse) if maps is not None]
+    sum((value**2).sum() for value in values).backward()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and parameter.numel():
+            assert parameter.grad is not None and bool((parameter.grad != 0).any()), name
+
+
+def test_sizes_are_known_before_the_model_is_built(settings: ModelSettings, grid: Grid, images: Images) -> None:
+    model, size = build(settings, grid), model_class(settings).size(settings, grid)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert size.parameters == sum(p.numel() for p in trained)
+    assert size.activation_bytes >= 0
+    predicted = {id(p) for n, p in model.named_parameters(remove_duplicate=False) if n in model.predicted_parameters()}
+    assert {id(p) for p in model.parameters()} == predicted | {id(p) for p in trained}
+    assert size.parameters <= sum(t.numel() for t in model_tensors(model).values())
+
+
+def test_settings_are_read_from_their_table(settings: ModelSettings) -> None:
+    assert model_settings(model_table(settings)) == settings
+
+
+def test_keys_of_another_model_are_refused() -> None:
+    with pytest.raises(UsageError, match=r'model\.power: expected no such key for kind = "nephi", it is one of transl'):
+        model_settings({"power": 2.0})
+    with pytest.raises(UsageError, match=r"model\.kind: expected one of nephi, auto-decoder, unet, translation, got"):
+        model_settings({"kind": "affine"})
+
+
+def test_nothing_outside_a_model_depends_on_its_kind() -> None:
+    """No comparison with a kind, and no `isinstance` of a model, in the sources except in the models' own files."""
+    folder = Path(nephi.__file__).parent
+    names = {model.__name__ for model in MODELS.values()} | {model.Settings.__name__ for model in MODELS.values()}
+    own = {f"models/{name}.py" for name in ("nephi", "auto_decoder", "displacement_unet", "version1")}
+    for path in sorted(folder.rglob("*.py")):
+        if str(path.relative_to(folder)) in own:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Compare):
+                words = {part.value for part in ast.walk(node) if isinstance(part, ast.Constant)}
+                assert not words & set(MODELS) - {"nephi"}, f"{path}:{node.lineno}"
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance":
+                classes = {part.id for part in ast.walk(node.args[1]) if isinstance(part, ast.Name)}
+                assert not classes & (names | {"RegistrationModel"}), f"{path}:{node.lineno}"
