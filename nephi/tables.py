@@ -28,9 +28,8 @@ def from_table(kind: type[T], table: Any, path: str = "") -> T:
     hints = {field.name: all_hints[field.name] for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(table) - set(hints))
     if unknown:
-        raise UsageError(
-            f"unknown setting {path}{unknown[0][:80]}; known are {', '.join(path + name for name in hints)}"
-        )
+        known = ", ".join(path + name for name in hints)
+        raise UsageError(f"{path}{unknown[0][:80]}: unknown setting; expected one of {known}")
     return kind(**{key: _convert(hints[key], value, f"{path}{key}") for key, value in table.items()})
 
 

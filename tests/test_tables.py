@@ -40,8 +40,8 @@ def test_whole_numbers_are_accepted_as_numbers() -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"size": 1}, "unknown setting size; known are inner, pair, name, on"),
-        ({"inner": {"counts": 1}}, r"unknown setting inner\.counts; known are inner\.count, inner\.sizes"),
+        ({"size": 1}, "size: unknown setting; expected one of inner, pair, name, on"),
+        ({"inner": {"counts": 1}}, r"inner\.counts: unknown setting; expected one of inner\.count, inner\.sizes"),
         ({"inner": 5}, r"inner\.?: expected a table, got 5"),
         ({"inner": {"count": 1.0}}, r"inner\.count: expected a whole number, got 1\.0"),
         ({"inner": {"count": True}}, r"inner\.count: expected a whole number, got True"),

@@ -40,11 +40,11 @@ ADVICE = (
 
 @dataclass(frozen=True)
 class Agreement:
-    """Agreement of two images at corresponding points inside both.
+    """Agreement of two images at corresponding points.
 
-    `overlap` is the fraction of these points, `information` the mutual information divided by the joint entropy: 0 for
-    unrelated images of any contrast. `correlations` are of all points, and of those in the foreground of both, because
-    the background may be dark in both whatever their contrasts.
+    `overlap` is the fraction of the points inside both images, `information` the mutual information divided by the
+    joint entropy: 0 for unrelated images of any contrast. `correlations` are of all points, and of those in the
+    foreground of both, because the background may be dark in both whatever their contrasts.
     """
 
     overlap: float

@@ -61,7 +61,7 @@ def train_settings(table: Mapping[str, Any], model: StoredModel | None = None) -
     hints = typing.get_type_hints(TrainSettings)
     unknown = sorted(table.keys() - hints.keys())
     if unknown:
-        raise UsageError(f"unknown table {unknown[0][:80]}; known are {', '.join(hints)}")
+        raise UsageError(f"{unknown[0][:80]}: unknown table; expected one of {', '.join(hints)}")
     architecture = model_settings(table.get("model", {}))
     defaults = plain_table(asdict(MODELS[architecture.kind].default_objective))
     objective = table.get("objective", {})

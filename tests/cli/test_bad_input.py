@@ -246,7 +246,7 @@ def test_missing_options_are_named(call: Call) -> None:
     [
         ("[optimization]\nrat = 1\n", "optimization.rat"),
         ("[optimization]\nrate = 'fast'\n", "optimization.rate"),
-        ("rate = 1\n", "unknown setting rate"),
+        ("rate = 1\n", "rate: unknown setting"),
         ("[fit\n", "expected TOML, found an error"),
         ("[objective]\nsimilarity = 'ssd'\n", "lncc2"),
     ],

@@ -58,7 +58,7 @@ def test_finetune_trains_from_a_model(folder: Path, succeed: Call) -> None:
 @pytest.mark.parametrize(
     ("config", "code", "message"),
     [
-        ("[optimization]\nstep = 1\n", 2, "c.toml: unknown setting optimization.step; known are"),
+        ("[optimization]\nstep = 1\n", 2, "c.toml: optimization.step: unknown setting; expected one of"),
         ("", 2, "c.toml: data.index: expected the path of a data set's index"),
         (ONE_STEP.replace('"data"', '"nowhere"'), 3, "nowhere: no such file; expected a data set's index"),
         (ONE_STEP + "[input]\nspacing = [2.0, 2.0]\n", 2, "input.spacing: the model has [1.0, 1.0], the configuration"),

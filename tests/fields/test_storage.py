@@ -321,7 +321,7 @@ def put(key: str, value: Any) -> Change:
         (put("version", None), "version None"),
         (put("format", "other"), "not a .nephi transform"),
         (put("field", {"encoding": "magic"}), "field.encoding"),
-        (put("field", {"colour": 1}), "unknown setting colour"),
+        (put("field", {"colour": 1}), "colour: unknown setting"),
         (put("field", 3), "expected a table"),
         (put("fixed_grid", None), "TypeError"),
         (put("fixed_grid", {"shape": [3, 3, 3]}), "KeyError 'affine'"),

@@ -112,7 +112,7 @@ def test_a_file_that_is_cut_short(path: Path) -> None:
         ({"model": {"kind": "carl"}}, "damaged model: model.kind: expected one of nephi, auto-decoder"),
         ({"model": {"kind": ["nephi"]}}, "damaged model: model.kind: expected one of nephi, auto-decoder"),
         ({"model": None}, "damaged model: model: expected a table"),
-        ({"model": {"depth": 3}}, "damaged model: unknown setting model.depth"),
+        ({"model": {"depth": 3}}, "damaged model: model.depth: unknown setting"),
         ({"model": {}}, "damaged model: its tensors"),
         ({"model": {"encoder": {"filters": [10**6, 10**6]}}}, "smaller than its settings say"),
         ({"input": {"shape": [20, 14, 3], "spacing": [1.0, 1.0]}}, "damaged model: input.spacing: expected"),

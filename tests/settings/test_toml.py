@@ -91,8 +91,8 @@ def test_defaults_are_valid() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[optimization]\nrat = 1\n", r"unknown setting optimization\.rat; known are .*optimization\.rate"),
-        ("fitt = 1\n", "unknown setting fitt; known are .*objective"),
+        ("[optimization]\nrat = 1\n", r"optimization\.rat: unknown setting; expected one of .*optimization\.rate"),
+        ("fitt = 1\n", "fitt: unknown setting; expected one of .*objective"),
         ("[optimization]\nrate = 'fast'\n", r"optimization\.rate: expected a number, got 'fast'"),
         ("[objective]\npoints = 2.5\n", r"objective\.points: expected a whole number, got 2\.5"),
         ("[objective]\npoints = true\n", r"objective\.points: expected a whole number, got True"),
@@ -163,7 +163,7 @@ def test_stored_tables_with_earlier_names_are_converted() -> None:
     assert found.field.hidden == 16 and len(found.levels) == 1
     one_way = settings_from_table({**stored, "field": {"inverse": False}}, "stored")
     assert one_way.objective.gradicon == one_way.objective.icon == 0
-    with pytest.raises(UsageError, match="stored: unknown setting fit"):
+    with pytest.raises(UsageError, match="stored: fit: unknown setting"):
         settings_from_table({"fit": {"nothing": 3}}, "stored")
 
 
