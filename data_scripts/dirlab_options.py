@@ -20,7 +20,7 @@ def dirlab_options(command: Command) -> Command:
         click.argument("raw", type=FILE),
         output_options,
         click.option("--cases", default="1-10", show_default=True, help="Cases to convert, such as 1,3-5."),
-        click.option("--train", default="", help="Cases for training; the others are for testing.  [default: none]"),
+        click.option("--train", default="", help="Cases for training; the rest is for testing.  [default: none]"),
         click.option("--val", default="", help="Cases for validation.  [default: none]"),
         masks_option,
         click.option(
@@ -38,7 +38,7 @@ def dirlab_options(command: Command) -> Command:
             help="Number to subtract from stored values to obtain Hounsfield units.",
         ),
         click.option(
-            "--geometry", type=FILE, help="TOML with other sizes and spacings: [9], shape, spacing (x, y, z)."
+            "--geometry", type=FILE, help="TOML file with other sizes and spacings: tables [9] with shape, spacing."
         ),
     )
     for decorator in reversed(decorators):

@@ -28,7 +28,7 @@ from .sources import PAGES
 
 LISTS = {"train": "training_paired_images", "val": "registration_val", "test": "registration_test"}
 POINTS = ("landmarks", "keypoints")
-Pair = tuple[str, str]
+NamePair = tuple[str, str]
 
 
 @click.command(short_help="Learn2Reg: NLST, LungCT, OASIS and other tasks in their format.")
@@ -116,7 +116,7 @@ def _read_task(path: Path) -> dict[str, Any]:
     return table
 
 
-def _pairs(path: Path, table: dict[str, Any], key: str) -> list[Pair]:
+def _pairs(path: Path, table: dict[str, Any], key: str) -> list[NamePair]:
     try:
         return [(_name(entry["fixed"]), _name(entry["moving"])) for entry in table.get(key) or []]
     except (KeyError, TypeError, AttributeError):
@@ -170,7 +170,7 @@ def _add_image(root: Path, name: str, folder: DatasetFolder, table: dict[str, An
     )
 
 
-def _split(root: Path, pairs: list[Pair], folder: DatasetFolder) -> nephi.datasets.DatasetSplit:
+def _split(root: Path, pairs: list[NamePair], folder: DatasetFolder) -> nephi.datasets.DatasetSplit:
     return nephi.datasets.DatasetSplit(
         _subjects([name for pair in pairs for name in pair]),
         tuple(_add_pair(root, fixed, moving, folder) for fixed, moving in pairs),

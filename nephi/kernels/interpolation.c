@@ -18,8 +18,8 @@ INLINE void find_cells(const Volume *v, const int D, const lanes *points, Cells 
         const lanes bounded = blend(x < 0.0f, fill(0.0f), blend(x > last, last, x)); /* NaN stays NaN */
         const lanes low = blend(bounded > 0.0f, bounded, fill(0.0f));
         int_lanes base = __builtin_convertvector(low, int_lanes);
-        const int_lanes most = (int_lanes){0} + (int32_t)(v->shape[i] > 1 ? v->shape[i] - 2 : 0);
-        base = (base & (base < most)) | (most & ~(base < most));
+        const int_lanes last_base = (int_lanes){0} + (int32_t)(v->shape[i] > 1 ? v->shape[i] - 2 : 0);
+        base = (base & (base < last_base)) | (last_base & ~(base < last_base));
         cells->fraction[i] = bounded - __builtin_convertvector(base, lanes);
         cells->inside[i] = blend(bounded == x, fill(1.0f), fill(0.0f));
         cells->first += base * (int32_t)v->stride[i];

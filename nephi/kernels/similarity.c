@@ -83,9 +83,9 @@ EXPORT int nephi_similarity(const Measure *s, const float *fixed, const float *m
         between[2] += all[p].weight * x * y;
     }
     const Correlation pooled = correlation(within[0], within[1], within[2], s->global_epsilon);
-    const Correlation whole = correlation(within[0] + between[0], within[1] + between[1], within[2] + between[2],
+    const Correlation global = correlation(within[0] + between[0], within[1] + between[1], within[2] + between[2],
                                           s->global_epsilon);
-    double loss = s->lncc + s->lncc_squared + s->pooled * (1.0 - pooled.value) + s->ncc * (1.0 - whole.value);
+    double loss = s->lncc + s->lncc_squared + s->pooled * (1.0 - pooled.value) + s->ncc * (1.0 - global.value);
     for (int64_t p = 0; p < P; p++) {
         const Moments *q = all + p;
         const Correlation local = correlation(q->ff, q->mm, q->fm, (double)s->local_epsilon * (double)(K * K));
@@ -97,7 +97,7 @@ EXPORT int nephi_similarity(const Measure *s, const float *fixed, const float *m
         const double sample_weight = q->weight / (double)K;
         const double centred_f = slope * local.by_f - sample_weight * s->pooled * pooled.by_f;
         const double centred_m = slope * local.by_m - sample_weight * s->pooled * pooled.by_m;
-        const double all_f = -sample_weight * s->ncc * whole.by_f, all_m = -sample_weight * s->ncc * whole.by_m;
+        const double all_f = -sample_weight * s->ncc * global.by_f, all_m = -sample_weight * s->ncc * whole.by_m;
         const double difference = 2.0 * sample_weight * s->mse;
         const float of_f = (float)(centred_f + all_f - difference), of_m = (float)(centred_m + all_m + difference);
         const float rest = (float)(all_f * (q->f - f) + all_m * (q->m - m) + difference * mean_difference);

@@ -2,8 +2,7 @@
 
 from nephi.metrics.consistency import inverse_consistency_error
 from nephi.metrics.evaluation import Evaluation, evaluate
-from nephi.metrics.landmark_checks import check_landmark_errors, check_landmarks
-from nephi.metrics.landmarks import LandmarkErrors, landmark_errors
+from nephi.metrics.landmarks import LandmarkErrors, check_landmark_errors, check_landmarks, landmark_errors
 from nephi.metrics.overlap import dice
 from nephi.metrics.regularity import (
     FoldingStatistics,

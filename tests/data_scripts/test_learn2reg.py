@@ -166,7 +166,7 @@ def test_inconsistent_lists_are_refused_before_anything_is_written(
 ) -> None:
     repeated = pairs([6], "imagesTs") * 2
     change_json(lung_ct, registration_test=repeated)
-    message = r"LungCT_dataset.json: splits.test.pairs\[1\]: the pair 'LungCT_0006_0000', .* is listed before"
+    message = r"LungCT_dataset.json: splits.test.pairs\[1\]: 'LungCT_0006_0000' and .* are listed before"
     fails("learn2reg", lung_ct, "-o", tmp_path / "out", "--no-masks", match=message)
     change_json(oasis, training=[{"image": "imagesTr/OASIS_0001_0000.nii.gz"}])
     message = "OASIS_dataset.json: splits.train: expected at least one pair, found none"

@@ -77,9 +77,9 @@ function connect(scene, landmarks) {
   const change = async (values) => {
     const before = showsMoving(scene);
     try {
-      const drawn = scene.show(values);
+      const drawing = scene.show(values);
       pressShown(scene);
-      await drawn;
+      await drawing;
     } catch (error) {
       showStatus(error.message, true);
     }
