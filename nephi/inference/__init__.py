@@ -2,8 +2,7 @@
 
 from nephi.fields import blend
 from nephi.inference.inputs import settings_for
-from nephi.inference.plan import plan_prediction
-from nephi.inference.prediction import model_digest, predict, settings_digest
+from nephi.inference.prediction import model_digest, plan_prediction, predict, settings_digest
 from nephi.inference.refinement import REFINED_PARAMETERS, Refinement, refinement_schedule
 
 __all__ = [

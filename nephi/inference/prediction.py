@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from nephi.errors import collected_warnings
-from nephi.fields import FieldStep, StoredTransform
+from nephi.fields import FieldStep, StoredTransform, field_size
 from nephi.geometry import gradients_recorded
 from nephi.inference.inputs import PredictionInputs, load_model, prediction_inputs, prediction_settings
 from nephi.inference.refinement import (
@@ -19,13 +19,21 @@ from nephi.inference.refinement import (
     as_single_field,
     check_refinement,
     is_single_field,
+    predicted_fields,
     refine,
     refinement_schedule,
     refines_single_field,
 )
 from nephi.inference.steps import predicted_steps
-from nephi.models import StoredModel, model_bytes
-from nephi.optimize import ProgressCallback, ignore_progress
+from nephi.models import ModelSize, StoredModel, model_bytes, model_class
+from nephi.optimize import (
+    Plan,
+    ProgressCallback,
+    estimate_memory_mb,
+    ignore_progress,
+    plan_images,
+    plan_level,
+)
 from nephi.preparation import Source, pair_warnings
 from nephi.results import Registration, check_folding
 from nephi.runtime import Usage, choose_device, cpu_threads, peak_gpu_memory_mb, versions
@@ -59,15 +67,15 @@ def predict(
     `DataError` for unsuitable images and files that are no model; `UsageError` for an unknown preset or device, for
     settings of an affine registration, and for a refinement that the model or the settings do not allow.
     """
-    stored_model, where = load_model(model), choose_device(device)
-    chosen, usage = prediction_settings(stored_model, preset, settings), Usage()
-    check_refinement(stored_model.model, chosen.field, stored_model.input.dimension, refinement)
+    stored, where = load_model(model), choose_device(device)
+    chosen, usage = prediction_settings(stored, preset, settings), Usage()
+    check_refinement(stored.model, chosen.field, stored.input.dimension, refinement)
     generator = torch.Generator().manual_seed(seed)
     with collected_warnings() as texts, cpu_threads(chosen.threads):
         with usage.stage("prepare"):
-            inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored_model, chosen)
+            inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen)
         with usage.stage("predict"):
-            result = _predict(stored_model, inputs, where)
+            result = _predict(stored, inputs, where)
         single = refines_single_field(chosen.field, result.affine.dimension, refinement, is_single_field(result))
         used = inputs.settings if single else _with_field_of(inputs.settings, result)
         history: list[dict[str, float]] = []
@@ -82,7 +90,7 @@ def predict(
             "seed": seed,
             "device": where.type,
             "threads": torch.get_num_threads(),
-            "model": model_digest(stored_model),
+            "model": model_digest(stored),
             "refinement": vars(refinement),
             "settings_digest": settings_digest(chosen, refinement),
         }
@@ -90,6 +98,44 @@ def predict(
         check_folding(inputs.pair, result.transform, torch.Generator().manual_seed(seed))
     notes = pair_warnings(inputs.pair, texts)
     return Registration(result, inputs.pair, used, seed, history, usage, peak_gpu_memory_mb(where), notes)
+
+
+def plan_prediction(
+    fixed: Source,
+    moving: Source,
+    *,
+    model: StoredModel | str | Path,
+    preset: str | None = None,
+    settings: Settings | None = None,
+    fixed_mask: Source | None = None,
+    moving_mask: Source | None = None,
+    refinement: Refinement = Refinement(),  # noqa: B008 (frozen)
+    device: str = "auto",
+) -> Plan:
+    """Read and validate all inputs of `predict`, and return its plan without predicting; levels are of the refinement.
+
+    Arguments and errors are those of `predict`.
+    """
+    stored, where = load_model(model), choose_device(device)
+    chosen = prediction_settings(stored, preset, settings)
+    check_refinement(stored.model, chosen.field, stored.input.dimension, refinement)
+    inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen)
+    pair, used, fields = inputs.pair, inputs.settings, predicted_fields(stored.model)
+    size: ModelSize = model_class(stored.settings).size(stored.settings, stored.model.grid)
+    lattices, parameters = size.lattices, size.transform_parameters
+    single = len(fields) == 1 and stored.input.extent == "fixed"
+    if refines_single_field(used.field, stored.input.dimension, refinement, single):
+        refined = field_size(used.field, pair.fixed.grid)
+        lattices, parameters = refined.lattices, refined.parameters
+    elif fields:
+        used = replace(used, field=fields[0].settings)
+    if refinement.steps:
+        used = refinement_schedule(used, refinement)
+    refined_levels = used.levels if refinement.steps else ()
+    levels = tuple(plan_level(pair, level, used.objective.radius) for level in refined_levels)
+    memory = estimate_memory_mb(pair, levels, parameters)
+    memory = None if memory is None else memory + size.activation_bytes / 1e6
+    return Plan(str(where), *plan_images(pair), used, lattices, parameters, levels, memory)
 
 
 def model_digest(model: StoredModel) -> str:
