@@ -13,9 +13,9 @@ from nephi.transforms import AffineTransform
 def test_affine_map_has_a_constant_determinant(grid) -> None:
     matrix = torch.eye(grid.dimension + 1)
     matrix[0, 0], matrix[0, 1], matrix[1, 1] = 1.5, 0.4, 0.8
-    found = regularity(AffineTransform(matrix), grid)
-    assert found.folding_percent == 0 and found.points == grid.size
-    assert found.smallest == pytest.approx(1.2) and found.sd_log_jacobian == pytest.approx(0, abs=1e-4)
+    statistics = regularity(AffineTransform(matrix), grid)
+    assert statistics.folding_percent == 0 and statistics.points == grid.size
+    assert statistics.smallest == pytest.approx(1.2) and statistics.sd_log_jacobian == pytest.approx(0, abs=1e-4)
 
 
 def test_a_reflection_folds_at_every_voxel(grid) -> None:
@@ -33,12 +33,14 @@ def test_statistics_equal_those_of_each_determinant(grid, ripples, strength, mas
     determinants = [math.prod(1 + strength * math.cos(c) for c in point) for point in points]
     logs = [math.log(max(d, 1e-9)) for d in determinants]
     mean = sum(logs) / len(logs)
-    found = regularity(ripples(grid.dimension, strength), grid, mask if masked else None)
-    assert found.points == len(points)
-    assert found.folding_percent == pytest.approx(100 * sum(d <= 0 for d in determinants) / len(points))
-    assert (found.folding_percent > 10) == (strength > 1)
-    assert found.smallest == pytest.approx(min(determinants), rel=1e-3, abs=1e-4)
-    assert found.sd_log_jacobian == pytest.approx(math.sqrt(sum((x - mean) ** 2 for x in logs) / len(logs)), rel=1e-3)
+    statistics = regularity(ripples(grid.dimension, strength), grid, mask if masked else None)
+    assert statistics.points == len(points)
+    assert statistics.folding_percent == pytest.approx(100 * sum(d <= 0 for d in determinants) / len(points))
+    assert (statistics.folding_percent > 10) == (strength > 1)
+    assert statistics.smallest == pytest.approx(min(determinants), rel=1e-3, abs=1e-4)
+    assert statistics.sd_log_jacobian == pytest.approx(
+        math.sqrt(sum((x - mean) ** 2 for x in logs) / len(logs)), rel=1e-3
+    )
 
 
 def test_result_is_independent_of_the_slabs(grid, ripples, monkeypatch) -> None:

@@ -61,8 +61,8 @@ def by_numpy(grid: Grid, field: Tensor) -> Tensor:
     return torch.from_numpy(np.linalg.det(np.eye(grid.dimension) + slopes @ grid.inverse_affine[:-1, :-1].numpy()))
 
 
-def assert_same(found: Regularity, expected: Regularity) -> None:
-    assert vars(found) == pytest.approx(vars(expected), rel=1e-5, abs=1e-6)
+def assert_same(folding: Regularity, expected: Regularity) -> None:
+    assert vars(folding) == pytest.approx(vars(expected), rel=1e-5, abs=1e-6)
 
 
 def test_against_simpleitk_within_the_border(grid) -> None:

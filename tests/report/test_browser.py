@@ -50,10 +50,10 @@ def test_pointing_at_a_picture_starts_the_flicker(browser: Browser, page: Path) 
     browser.open(page)
     visibility = f"getComputedStyle(document.querySelector('{FLICKERING} .over')).visibility"
     changes = f"""new Promise(done => {{
-      const seen = [];
+      const states = [];
       const watch = new MutationObserver(() => {{
-        seen.push({visibility});
-        if (seen.length > 2) {{ watch.disconnect(); done(seen); }}
+        states.push({visibility});
+        if (states.length > 2) {{ watch.disconnect(); done(states); }}
       }});
       watch.observe(document.querySelector('{FLICKERING}'), {{attributes: true, attributeFilter: ['class']}});
     }})"""
