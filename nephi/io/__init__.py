@@ -5,7 +5,7 @@ from nephi.io.fields.conventions import CONVENTIONS, FieldConvention
 from nephi.io.fields.displacement import read_displacement, write_displacement_itk
 from nephi.io.fields.displacement_writer import DisplacementWriter, write_displacement
 from nephi.io.files.atomic import check_output_file, replacing, replacing_files, write_durably, write_text
-from nephi.io.files.commit import real_path, settle_abandoned
+from nephi.io.files.commit import real_path, recover_interrupted
 from nephi.io.frames import require_perpendicular
 from nephi.io.images import image_grid, read_grid, read_image, write_image
 from nephi.io.nifti.writer import slab_writer
@@ -34,10 +34,10 @@ __all__ = [
     "read_points",
     "read_series",
     "real_path",
+    "recover_interrupted",
     "replacing",
     "replacing_files",
     "require_perpendicular",
-    "settle_abandoned",
     "slab_writer",
     "write_affine",
     "write_displacement",

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from nephi.errors import DataError
 from nephi.images import Image
-from nephi.io import check_output_file, real_path, replacing_files, require_perpendicular, settle_abandoned
+from nephi.io import check_output_file, real_path, recover_interrupted, replacing_files, require_perpendicular
 from nephi.report import PAGE
 
 OUTPUTS: Mapping[str, str] = MappingProxyType(
@@ -32,7 +32,7 @@ def check_output_folder(folder: Path, overwrite: bool, inputs: Iterable[str | Pa
     None of the `inputs` may be a file that results replace or delete. Temporary files of killed processes are deleted
     from the folder.
     """
-    settle_abandoned(folder)
+    recover_interrupted(folder)
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise DataError(f"{folder}: expected a folder for the results, found a file")
     if os.path.isdir(folder) and any(folder.iterdir()) and not overwrite:

@@ -29,7 +29,7 @@ def test_public_names() -> None:
         "replacing",
         "replacing_files",
         "require_perpendicular",
-        "settle_abandoned",
+        "recover_interrupted",
         "slab_writer",
         "write_affine",
         "write_displacement",

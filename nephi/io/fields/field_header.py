@@ -120,12 +120,12 @@ def _interpret_intent_name(file: NiftiFile) -> FieldInterpretation | None:
         found = "velocities of an old version" if kind is None else f"a {NIFTYREG_KINDS[kind]}"
         raise DataError(
             f"{file.path}: expected a deformation or displacement field of NiftyReg, found {found}; convert it with "
-            "reg_transform -ref FIXED -def INPUT OUTPUT, and give that"
+            "reg_transform -ref FIXED -def INPUT OUTPUT, and use that"
         )
     if file.description.lower().startswith(SPM_VELOCITIES):
         raise DataError(
             f"{file.path}: expected a displacement or deformation field, found a velocity field of SPM "
-            f"({file.description!r}); write the deformation with SPM (Util, Deformations: y_*.nii), and give that"
+            f"({file.description!r}); write the deformation with SPM (Util, Deformations: y_*.nii), and use that"
         )
     if file.intent_name.lower() == SPM_NAME:
         return FieldInterpretation(FieldConvention("spm"), continued=True)

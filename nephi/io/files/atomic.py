@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from nephi.errors import DataError
-from nephi.io.files.commit import commit, real_path, settle_abandoned
+from nephi.io.files.commit import commit, real_path, recover_interrupted
 from nephi.io.files.input_files import suffix_of
 from nephi.io.files.temporary import temporary_folder
 
@@ -30,7 +30,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     file, or when writing fails (a full disk).
     """
     target = _resolve_target(Path(path))
-    settle_abandoned(target.parent)
+    recover_interrupted(target.parent)
     with _workspace(target.parent, f"{path}: cannot write into the folder {target.parent}", FOLDER_ADVICE) as work:
         # The target of a link may have any name; then the suffix of the link gives the format.
         new = work / "new" / (target.name if suffix_of(target) == suffix_of(path) else Path(path).name)
@@ -65,7 +65,7 @@ def replacing_files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
             f"{message}: it is a link to {target}, and the folder {target.parent} does not exist; create it"
         )
     for parent in (target, target.parent):
-        settle_abandoned(parent)
+        recover_interrupted(parent)
     missing_parents = [p for p in target.parents if not os.path.exists(p)]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

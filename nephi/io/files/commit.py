@@ -73,7 +73,7 @@ def _lock_folder(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def settle_abandoned(folder: Path) -> None:
+def recover_interrupted(folder: Path) -> None:
     """Finish or undo the commits of killed processes into `folder`, and delete their temporary folders."""
     for work in abandoned_folders(folder):
         with suppress(OSError):

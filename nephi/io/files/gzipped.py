@@ -100,7 +100,7 @@ def _read_pipe(path: Path) -> bytes:
         if not start.startswith((GZIP_MAGIC, *NIFTI_STARTS)):  # other data may never end
             raise DataError(
                 f"{path}: expected NIfTI from this pipe, gzipped or not, found other contents; save them to a file, "
-                "and give that"
+                "and use that"
             )
         os.set_blocking(descriptor, True)
         return start + pipe.read()

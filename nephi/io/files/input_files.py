@@ -58,10 +58,10 @@ def require_file(path: str | Path) -> Path:
     if stat.S_ISFIFO(status.st_mode):
         raise DataError(
             f"{path}: expected a file, found a pipe, which is allowed for NIfTI images only; save its contents to a "
-            "file, and give that"
+            "file, and use that"
         )
     if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"{path}: expected a file, found a device; save its contents to a file, and give that")
+        raise DataError(f"{path}: expected a file, found a device; save its contents to a file, and use that")
     if status.st_size == 0:
         raise DataError(f"{path}: the file is empty; copy or download it again")
     return path

@@ -96,7 +96,7 @@ def _linear(file: ElastixFile, kind: str, values: list[float], d: int) -> Affine
     if kind not in LINEAR_KINDS:
         raise DataError(
             f"{file.path}: expected a transform of the kinds {KINDS}, found {kind[:80]}; compute its field with "
-            "transformix (-def all), and give that"
+            "transformix (-def all), and use that"
         )
     fixed = [] if kind == "Translation" else file.numbers("CenterOfRotationPoint", d)
     if kind == "Euler" and d == 3:

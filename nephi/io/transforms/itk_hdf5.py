@@ -28,7 +28,9 @@ MAX_RATIO = 1100  # deflate compresses up to 1032 bytes to one
 
 
 def read_hdf5_members(path: Path) -> list[Member]:
-    """Read the transforms of an ITK HDF5 file in stored order; a composite in first place is a member without numbers.
+    """Read the transforms of an ITK HDF5 file in stored order.
+
+    A composite, which is the first transform of its file, becomes a member without parameters.
 
     Links, data sets stored in other files and virtual data sets are rejected. Raises `DataError` naming the file for
     these, and unless all transforms are of known classes with the correct number of finite parameters.

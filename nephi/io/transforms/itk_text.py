@@ -19,7 +19,9 @@ NUMBERS = ("Parameters", "FixedParameters")
 
 
 def read_text_members(path: Path) -> list[Member]:
-    """Read the transforms of an ITK text file in stored order; a composite in first place is a member without numbers.
+    """Read the transforms of an ITK text file in stored order.
+
+    A composite, which is the first transform of its file, becomes a member without parameters.
 
     Raises `DataError` naming file and line unless all transforms are of known classes with the correct number of
     finite parameters.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nephi.errors import DataError
-from nephi.io import replacing, replacing_files, settle_abandoned
+from nephi.io import recover_interrupted, replacing, replacing_files
 from nephi.io.files.temporary import abandoned_folders, temporary_folder
 
 from .commit_kills import NAMES, TERMINATED
@@ -58,7 +58,7 @@ def test_old_and_new_files_are_never_mixed(tmp_path: Path) -> None:
         found = contents(folder)
         assert found.items() <= OLD.items() or found.items() <= NEW.items()
         assert "seal" not in found or found in (OLD, NEW)
-        settle_abandoned(folder)
+        recover_interrupted(folder)
         assert contents(folder) in (OLD, NEW)
         assert sorted(p.name for p in folder.iterdir()) == sorted([*contents(folder), "mine"])
         seen.add(contents(folder)["seal"])
@@ -74,8 +74,8 @@ def test_links_are_written_through_whenever_killed(tmp_path: Path) -> None:
     for folder in kill_at_each_step(tmp_path, signal.SIGKILL):
         found = contents(folder)
         assert found.items() <= old.items() or found.items() <= NEW.items()
-        settle_abandoned(folder)
-        settle_abandoned(folder / "elsewhere")
+        recover_interrupted(folder)
+        recover_interrupted(folder / "elsewhere")
         assert contents(folder) in (old, NEW)
         assert (folder / "b").is_symlink()
         assert [p.name for p in (folder / "elsewhere").iterdir()] == ["b"]
@@ -129,7 +129,7 @@ def test_a_link_named_like_a_temporary_folder_is_not_followed(tmp_path: Path) ->
         host, boot, process, _, _ = live.name.removeprefix(".nephi-").split("-")
     write(tmp_path / "mine", {"a": "mine"})
     (tmp_path / f".nephi-{host}-{boot}-{process}-1-x").symlink_to("mine")
-    settle_abandoned(tmp_path)
+    recover_interrupted(tmp_path)
     assert contents(tmp_path / "mine") == {"a": "mine"}
 
 
