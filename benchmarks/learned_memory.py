@@ -57,8 +57,9 @@ def _frame(size: int) -> Any:
 def _training_step(system: str, size: int, device: str) -> None:
     import torch
 
-    from nephi.models import PairBatch, build_model, input_grid
+    from nephi.models import build_model, input_grid
     from nephi.settings import TrainingObjectiveSettings
+    from nephi.training.objective import PairBatch, training_terms
 
     generator = torch.Generator().manual_seed(0)
     network = build_model(_model(system), input_grid(_frame(size)), generator).to(device)
@@ -68,7 +69,9 @@ def _training_step(system: str, size: int, device: str) -> None:
     objective = TrainingObjectiveSettings(similarity="ncc + lncc2", points=500, radius=1, background_points=500)
     for _ in range(2):  # Adam's moments exist from the second step on
         adam.zero_grad()
-        torch.stack(list(network.terms(batch, objective, [generator]).values())).sum().backward()
+        maps = network(batch.fixed, batch.moving)
+        terms = training_terms(maps, batch, network.grid, objective, [generator])
+        torch.stack(list(terms.values())).sum().backward()
         adam.step()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -26,6 +28,12 @@ class ImageSampler:
         self._offset = affine[:-1, -1].to(image.data.device, torch.float32)
         self._frame: tuple[Tensor, PatchFrame] | None = None  # of the most recent offsets
         self._upper = torch.tensor(image.grid.shape, dtype=torch.float32, device=image.data.device) - 0.5
+
+    def with_data(self, data: Tensor) -> ImageSampler:
+        """Return a sampler of other voxels on the same grid, on the same device."""
+        sampler = copy.copy(self)
+        sampler.image = self.image.with_data(data)
+        return sampler
 
     def __call__(self, points_world: Tensor) -> Tensor:
         """Return the values `(...)`, float32, at world points `(..., D)`; differentiable with respect to the points."""

@@ -54,6 +54,8 @@ class AutoDecoder(RegistrationModel[AutoDecoderSettings]):
 
     Settings = AutoDecoderSettings
     default_objective = TrainingObjectiveSettings()
+    predicts_inverse = True
+    penalties = ("codes",)
 
     def __init__(self, settings: AutoDecoderSettings, grid: Grid, generator: torch.Generator) -> None:
         super().__init__(settings, grid, generator)

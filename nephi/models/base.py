@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, Self, TypeVar
 
@@ -11,10 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from nephi.geometry import Grid
-from nephi.models.displacement_objective import displacement_terms
-from nephi.models.objectives import FieldObjective, PairBatch
 from nephi.settings import TrainingObjectiveSettings
-from nephi.transforms import DisplacementMaps, MapPair
+from nephi.transforms import MapPair
 
 
 @dataclass(frozen=True)
@@ -77,6 +74,10 @@ class RegistrationModel(PairNetwork, Generic[S]):
     """The model's settings, a frozen subclass of `ModelSettings`."""
     default_objective: ClassVar[TrainingObjectiveSettings]
     """The objective of a training, as far as its TOML does not name other values."""
+    predicts_inverse: ClassVar[bool]
+    """Whether predictions have an inverse map."""
+    penalties: ClassVar[tuple[str, ...]] = ()
+    """The names of the penalties in predictions, as in `MapPair.penalties`."""
 
     def __init__(self, settings: S, grid: Grid, generator: torch.Generator) -> None:
         """Build an untrained model for images on `grid`; all weights are drawn from `generator`."""
@@ -88,16 +89,6 @@ class RegistrationModel(PairNetwork, Generic[S]):
     @abstractmethod
     def size(cls, settings: S, grid: Grid) -> ModelSize:
         """Compute the sizes of the model of `settings` for images on `grid`, without allocating anything."""
-
-    def terms(
-        self, batch: PairBatch, settings: TrainingObjectiveSettings, generators: Sequence[torch.Generator]
-    ) -> dict[str, Tensor]:
-        """Return the weighted terms of the loss, means over the pairs; `generators` has one for each pair."""
-        prediction = self(batch.fixed, batch.moving, batch.pair_ids)
-        with torch.autocast(batch.fixed.device.type, enabled=False):  # mixed precision is for networks
-            if isinstance(prediction.forward, DisplacementMaps):
-                return displacement_terms(prediction.forward, batch, settings)
-            return FieldObjective(self.grid, batch, settings, generators).terms(prediction)
 
     def predicted_parameters(self) -> frozenset[str]:
         """Return the names, in `state_dict()`, of values that `forward` predicts for each pair: they are not stored."""

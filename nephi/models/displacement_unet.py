@@ -39,6 +39,7 @@ class DisplacementUNet(RegistrationModel[UNetSettings]):
 
     Settings = UNetSettings
     default_objective = TrainingObjectiveSettings(gradicon=0.0, codes=0.0, diffusion=0.1)
+    predicts_inverse = False
 
     axes: Tensor
 

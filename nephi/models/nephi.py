@@ -51,6 +51,8 @@ class NephiModel(RegistrationModel[NephiSettings]):
 
     Settings = NephiSettings
     default_objective = TrainingObjectiveSettings()
+    predicts_inverse = True
+    penalties = ("codes",)
 
     def __init__(self, settings: NephiSettings, grid: Grid, generator: torch.Generator) -> None:
         super().__init__(settings, grid, generator)

@@ -10,8 +10,8 @@ from typing import Any
 from nephi.datasets import DatasetIndex, read_dataset_index
 from nephi.errors import DataError, UsageError
 from nephi.io import image_grid, read_point_pairs
-from nephi.models import RegistrationModel, StoredModel, model_bytes, model_table
-from nephi.settings import plain_table
+from nephi.models import RegistrationModel, StoredModel, model_bytes, model_class, model_table
+from nephi.settings import check_weights, plain_table
 from nephi.training.settings import TrainSettings
 from nephi.training.settings_file import difference, result_settings, train_settings, value_at
 
@@ -73,6 +73,12 @@ def check_augmentation(settings: TrainSettings, model: RegistrationModel[Any]) -
             f"augmentation.{moving_parts[0]}: expected none, as model.kind = {settings.model.kind!r} keeps parameters "
             "for each pair as it is; leave it out"
         )
+
+
+def check_objective(settings: TrainSettings) -> None:
+    """Raise `UsageError` naming a weight of the objective that the model cannot use."""
+    model = model_class(settings.model)
+    check_weights(settings.objective, model.predicts_inverse, model.penalties, f"model.kind = {settings.model.kind!r}")
 
 
 def check_landmark_files(settings: TrainSettings, index: DatasetIndex) -> None:

@@ -13,9 +13,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from nephi.datasets import DatasetIndex, DatasetPair
 from nephi.errors import NephiError
-from nephi.models import ModelInput, PairBatch, input_grid
+from nephi.models import ModelInput, input_grid
 from nephi.training.augment import View, augmented
 from nephi.training.cache import ModelInputCache
+from nephi.training.objective import PairBatch
 from nephi.training.seeding import generator_of
 from nephi.training.settings import TrainSettings
 from nephi.transforms import AffineTransform

@@ -21,6 +21,7 @@ from nephi.training.checks import (
     check_identity,
     check_landmark_files,
     check_model,
+    check_objective,
     checked_index,
     run_identity,
     with_training_pairs,
@@ -96,6 +97,7 @@ def train(
         check_model(settings, model)
     index = checked_index(settings)
     settings = with_training_pairs(settings, index)
+    check_objective(settings)
     check_landmark_files(settings, index)
     trained = _initial_model(settings, model)  # before anything is written: settings may be impossible to build
     check_augmentation(settings, trained)

@@ -14,6 +14,7 @@ from nephi.errors import DataError, NephiError
 from nephi.models import RegistrationModel
 from nephi.settings import TrainingObjectiveSettings
 from nephi.training.distributed import raise_together
+from nephi.training.objective import training_terms
 from nephi.training.pairs import Place, PlacedBatch, TrainingPairs
 from nephi.training.schedule import learning_rate
 from nephi.training.settings import OptimizationSettings
@@ -32,7 +33,9 @@ class Terms(nn.Module):
 
     def forward(self, batch: PlacedBatch) -> dict[str, Tensor]:
         """Return the weighted terms, means over the pairs."""
-        return self.model.terms(batch.pairs, self.objective, batch.generators())
+        pairs = batch.pairs
+        maps = self.model(pairs.fixed, pairs.moving, pairs.pair_ids)
+        return training_terms(maps, pairs, self.model.grid, self.objective, batch.generators())
 
 
 class Stepper:

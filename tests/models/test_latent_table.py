@@ -7,8 +7,9 @@ import torch
 
 from nephi.fields import FieldSettings
 from nephi.geometry import Grid
-from nephi.models import AutoDecoder, AutoDecoderSettings, PairBatch
+from nephi.models import AutoDecoder, AutoDecoderSettings
 from nephi.settings import TrainingObjectiveSettings
+from nephi.training.objective import PairBatch, training_terms
 
 
 def generator(seed: int = 2) -> torch.Generator:
@@ -26,7 +27,9 @@ def trained(model: AutoDecoder, images: tuple[torch.Tensor, torch.Tensor], steps
     batch = PairBatch(*images, pair_ids=torch.arange(len(images[0])))
     generators, losses = [generator(k) for k in range(3)], []
     for _ in range(steps):
-        terms = model.terms(batch, TrainingObjectiveSettings(points=100, background_points=10, codes=0.0), generators)
+        maps = model(batch.fixed, batch.moving, batch.pair_ids)
+        objective = TrainingObjectiveSettings(points=100, background_points=10, codes=0.0)
+        terms = training_terms(maps, batch, model.grid, objective, generators)
         loss = torch.stack(list(terms.values())).sum()
         optimiser.zero_grad()
         loss.backward()
@@ -75,7 +78,9 @@ def test_only_the_pairs_of_a_batch_get_gradients(
     trained(model, images, 2)
     model.zero_grad()
     batch = PairBatch(*(image[:1] for image in images), pair_ids=torch.tensor([1]))
-    terms = model.terms(batch, TrainingObjectiveSettings(points=100, background_points=10), [generator()])
+    maps = model(batch.fixed, batch.moving, batch.pair_ids)
+    objective = TrainingObjectiveSettings(points=100, background_points=10)
+    terms = training_terms(maps, batch, model.grid, objective, [generator()])
     torch.stack(list(terms.values())).sum().backward()
     for parameter in model.network.steps[0].encoder.parameters():
         assert parameter.grad is not None and bool((parameter.grad[[0, 2]] == 0).all())

@@ -14,7 +14,7 @@ import torch
 
 import nephi
 from nephi.errors import DataError, NephiError, UsageError
-from nephi.models import InputSettings
+from nephi.models import InputSettings, UNetSettings
 from nephi.training import TrainSettings
 from nephi.training import fabric as extra
 
@@ -49,6 +49,13 @@ def refuse(tmp_path: Path) -> Refuse:
         assert not (tmp_path / "run").exists()
 
     return check
+
+
+def test_weights_that_the_model_cannot_use(settings: TrainSettings, refuse: Refuse) -> None:
+    unet = replace(settings, model=UNetSettings((4, 4)))
+    refuse(unet, UsageError, "^objective.gradicon: expected 0 for model.kind = 'unet', without inverse map, got 0.3$")
+    objective = replace(settings.objective, gradicon=0.0)
+    refuse(replace(unet, objective=objective), UsageError, "^objective.codes: expected 0 .* without latent values")
 
 
 def test_missing_files(spoilt: TrainSettings, copy: Path, refuse: Refuse) -> None:

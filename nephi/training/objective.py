@@ -1,0 +1,86 @@
+"""The objective of a training: images, random points and landmarks of a batch for `nephi.objective.loss_terms`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nephi.geometry import Grid
+from nephi.images import Image, ImageSampler
+from nephi.objective import ComparedImages, LandmarkPoints, SamplePoints, landmark_distance, loss_terms
+from nephi.sampling import GridPoints, MaskPoints, PointSource, patch_offsets
+from nephi.settings import TrainingObjectiveSettings
+from nephi.transforms import MapPair
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Images `(B, 1, *shape)` of B pairs on one grid, values from 0 to 1; their masks (above 0 inside), or None.
+
+    Landmarks are `(B, N, D)`, world mm, or None; those of a pair without any are NaN. `pair_ids` `(B,)`, int64, are the
+    pairs' numbers in their split, by which an auto-decoder finds their latent values.
+    """
+
+    fixed: Tensor
+    moving: Tensor
+    fixed_mask: Tensor | None = None
+    moving_mask: Tensor | None = None
+    fixed_landmarks: Tensor | None = None
+    moving_landmarks: Tensor | None = None
+    pair_ids: Tensor | None = None
+
+    def to(self, device: torch.device) -> PairBatch:
+        """Return the batch on `device`."""
+        return replace(self, **{name: part.to(device) for name, part in vars(self).items() if part is not None})
+
+
+def training_terms(
+    maps: MapPair,
+    batch: PairBatch,
+    grid: Grid,
+    settings: TrainingObjectiveSettings,
+    generators: Sequence[torch.Generator],
+) -> dict[str, Tensor]:
+    """Return the weighted terms of the loss of predicted maps, means over the pairs; their sum is minimised.
+
+    The terms are those of `nephi.objective.loss_terms`, and `landmarks`. `generators` has one for each pair: its random
+    points do not depend on the other pairs of the batch. Computed in single precision under mixed precision as well.
+    """
+    with torch.autocast(batch.fixed.device.type, enabled=False):
+        images = compared_images(batch, grid, settings)
+        terms = loss_terms(maps, images, sample_points(batch, grid, settings, generators), settings)
+        if settings.landmarks and batch.fixed_landmarks is not None and batch.moving_landmarks is not None:
+            landmarks = LandmarkPoints(batch.fixed_landmarks, batch.moving_landmarks)
+            terms["landmarks"] = settings.landmarks * landmark_distance(maps, landmarks)
+    return terms
+
+
+def compared_images(batch: PairBatch, grid: Grid, settings: TrainingObjectiveSettings) -> ComparedImages:
+    """Return the images of a batch on `grid`, with the offsets of the samples of a patch."""
+    offsets = patch_offsets(grid.dimension, settings.patch_radius(grid.dimension), settings.spacing).to(batch.fixed)
+    sampler = ImageSampler(Image(batch.fixed[0, 0], grid))
+    fixed, moving = ([sampler.with_data(image[0]) for image in images] for images in (batch.fixed, batch.moving))
+    return ComparedImages(fixed, moving, offsets)
+
+
+def sample_points(
+    batch: PairBatch, grid: Grid, settings: TrainingObjectiveSettings, generators: Sequence[torch.Generator]
+) -> SamplePoints:
+    """Return random points in the masks of a batch (over the whole grid without masks) and background points."""
+    samples = []
+    for pair, generator in enumerate(generators):
+        sources = [_point_source(masks, pair, grid) for masks in (batch.fixed_mask, batch.moving_mask)]
+        centres = [source.draw(settings.points, generator) for source in sources]
+        samples.append((*centres, GridPoints(grid).draw(settings.background_points, generator)))
+    return SamplePoints(*(torch.stack(points).to(batch.fixed) for points in zip(*samples, strict=True)))
+
+
+def _point_source(masks: Tensor | None, pair: int, grid: Grid) -> PointSource:
+    """Return the points of a pair's mask; of the whole grid where augmentation has moved the mask out of it."""
+    if masks is None:
+        return GridPoints(grid)
+    mask = Image(masks[pair, 0].cpu(), grid, name="mask")
+    return MaskPoints(mask) if bool((mask.data > 0).any()) else GridPoints(grid)

@@ -1,0 +1,167 @@
+"""The objective of a training: points, images and landmarks of a batch, and what a few steps achieve."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from nephi.fields import FieldSettings
+from nephi.geometry import Grid
+from nephi.models import EncoderSettings, ModelSettings, NephiSettings, UNetSettings, build_model, model_class
+from nephi.settings import TrainingObjectiveSettings
+from nephi.training.objective import PairBatch, sample_points, training_terms
+from nephi.transforms import AffineMaps, MapPair
+
+FIELD = FieldSettings(
+    encoding="coordinates", hidden=8, layers=2, global_codes=3, local_codes=4, amplitude=1.0, amplitude_unit="edge"
+)
+MODELS = (NephiSettings(field=FIELD, encoder=EncoderSettings((4, 8, 8), features=16)), UNetSettings((4, 8, 8)))
+SETTINGS = TrainingObjectiveSettings(points=100, background_points=10)
+
+
+def generators(count: int = 3) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(k) for k in range(count)]
+
+
+@pytest.fixture(params=[2, 3])
+def grid(request: pytest.FixtureRequest) -> Grid:
+    """Oblique, with sizes that halve unevenly."""
+    d = request.param
+    affine = torch.eye(d + 1, dtype=torch.float64)
+    affine[:-1, :-1] = torch.tensor([[-2.0, 0.3, 0.0], [0.1, 1.5, 0.2], [0.0, -0.4, 2.5]])[:d, :d]
+    affine[:-1, -1] = torch.tensor([40.0, -10.0, 7.0])[:d]
+    return Grid((19, 14, 11)[:d], affine)
+
+
+@pytest.fixture
+def batch(grid: Grid) -> PairBatch:
+    """Three pairs of noise."""
+    generator = torch.Generator().manual_seed(1)
+    return PairBatch(*(torch.rand(3, 1, *grid.shape, generator=generator) for _ in range(2)))
+
+
+def translations(grid: Grid, *lengths: float) -> AffineMaps:
+    """Translations along the first world axis, mm."""
+    d = grid.dimension
+    shifts = torch.zeros(len(lengths), d)
+    shifts[:, 0] = torch.tensor(lengths)
+    return AffineMaps(torch.eye(d).expand(len(lengths), d, d), shifts)
+
+
+def predicted_terms(
+    settings: ModelSettings, grid: Grid, batch: PairBatch, own: list[torch.Generator]
+) -> dict[str, Tensor]:
+    """The terms of a fresh model with its default weights."""
+    model = build_model(settings, grid, torch.Generator().manual_seed(2))
+    weights = replace(model_class(settings).default_objective, points=100, background_points=10)
+    return training_terms(model(batch.fixed, batch.moving), batch, grid, weights, own)
+
+
+def test_terms_of_the_identity(grid: Grid, batch: PairBatch) -> None:
+    """Equal images that do not move: perfect correlation, perfect consistency."""
+    terms = predicted_terms(MODELS[0], grid, PairBatch(batch.fixed, batch.fixed), generators())
+    assert terms["similarity"].item() == pytest.approx(0, abs=0.05)
+    assert terms["gradicon"].item() == pytest.approx(0, abs=1e-10)
+    assert terms["codes"].item() > 0
+    other = predicted_terms(MODELS[0], grid, batch, generators())
+    assert other["similarity"].item() == pytest.approx(1, abs=0.3)  # noise and noise
+    assert set(predicted_terms(MODELS[1], grid, batch, generators())) == {"similarity", "diffusion"}
+
+
+@pytest.mark.parametrize("settings", MODELS, ids=lambda settings: settings.kind)
+def test_terms_are_means_over_the_pairs(settings: ModelSettings, grid: Grid, batch: PairBatch) -> None:
+    """The points of a pair do not depend on the batch: its parts on two machines add up to the whole."""
+    whole = predicted_terms(settings, grid, batch, generators())
+    parts = [
+        predicted_terms(settings, grid, PairBatch(batch.fixed[k : k + 1], batch.moving[k : k + 1]), [generators()[k]])
+        for k in range(3)
+    ]
+    for name, term in whole.items():
+        torch.testing.assert_close(term, torch.stack([part[name] for part in parts]).mean())
+
+
+@pytest.mark.parametrize("settings", MODELS, ids=lambda settings: settings.kind)
+def test_training_lowers_the_loss(settings: ModelSettings, grid: Grid) -> None:
+    """A pair that differs by a translation: a few steps align it."""
+    points = grid.voxel_centres().float()
+    middle, size = grid.centre_world().float(), float(grid.spacing.mean() * min(grid.shape))
+    fixed, moving = (
+        torch.exp(-(((points - middle - shift) / (0.25 * size)) ** 2).sum(dim=-1))[None, None]
+        for shift in (0.0, 0.1 * size)
+    )
+    if isinstance(settings, NephiSettings):
+        settings = replace(settings, field=replace(FIELD, amplitude=0.3))
+    weights = replace(model_class(settings).default_objective, points=200, background_points=20, codes=0.0)
+    weights = replace(weights, diffusion=min(weights.diffusion, 0.01))
+    batch, own = PairBatch(fixed, moving), generators(1)
+    model = build_model(settings, grid, torch.Generator().manual_seed(2))
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 3e-3)
+    losses = []
+    for _ in range(40):
+        terms = training_terms(model(batch.fixed, batch.moving), batch, grid, weights, own)
+        loss = torch.stack(list(terms.values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+
+
+def test_points_lie_in_the_masks(grid: Grid, batch: PairBatch) -> None:
+    """In the whole grid where augmentation has moved a mask out of it; background points always."""
+    masks = torch.zeros(3, 1, *grid.shape)
+    masks[0, 0, :4], masks[1, 0, 5:7] = 1, 1
+    points = sample_points(replace(batch, fixed_mask=masks), grid, SETTINGS, generators())
+    first = grid.world_to_voxel_points(points.fixed.double())[..., 0]
+    assert points.fixed.shape == points.moving.shape == (3, 100, grid.dimension)
+    assert points.background.shape == (3, 10, grid.dimension)
+    assert bool((first[0] <= 3.5).all()) and bool(((first[1] >= 4.5) & (first[1] <= 6.5)).all())
+    assert float(first[2].max() - first[2].min()) > 12
+    everywhere = sample_points(batch, grid, SETTINGS, generators())
+    assert float(grid.world_to_voxel_points(everywhere.moving.double())[0, :, 0].max()) > 12
+
+
+def test_masks_and_patches_count_in_the_similarity_of_every_model(grid: Grid, batch: PairBatch) -> None:
+    """The images agree where the mask is, and nowhere else."""
+    half = grid.shape[0] // 2
+    moving = batch.moving.clone()
+    moving[:, :, :half] = batch.fixed[:, :, :half]
+    masks = torch.zeros_like(batch.fixed)
+    masks[:, :, 3 : half - 3] = 1
+    maps = MapPair(translations(grid, 0.0, 0.0, 0.0))
+    settings = replace(SETTINGS, gradicon=0.0, codes=0.0, similarity="pooled", radius=1, spacing=0.5)
+    pairs = PairBatch(batch.fixed, moving, masks, masks)
+    inside = training_terms(maps, pairs, grid, settings, generators())["similarity"]
+    whole = training_terms(maps, replace(pairs, fixed_mask=None), grid, settings, generators())["similarity"]
+    assert float(inside) < 0.01 < 0.3 < float(whole)
+
+
+def test_points_mapped_outside_do_not_count(grid: Grid, batch: PairBatch) -> None:
+    """With all points outside the loss is that of no correlation, without a gradient that pulls there."""
+    far = translations(grid, 1e4, 1e4, 1e4)
+    settings = replace(SETTINGS, gradicon=0.0, codes=0.0)
+    far.translations.requires_grad_(True)
+    terms = training_terms(MapPair(far), batch, grid, settings, generators())
+    terms["similarity"].backward()
+    assert terms["similarity"].item() == 1 and far.translations.grad is not None
+    assert not bool(far.translations.grad.any())
+
+
+def test_landmarks_count_by_their_distance(grid: Grid, batch: PairBatch) -> None:
+    points = grid.centre_world().float() + torch.zeros(3, 4, grid.dimension)
+    marked = replace(batch, fixed_landmarks=points, moving_landmarks=points)
+    maps = MapPair(translations(grid, 1.0, 2.0, 3.0), translations(grid, -1.0, -2.0, -6.0))
+    settings = replace(SETTINGS, codes=0.0, landmarks=0.5)
+    assert float(training_terms(maps, marked, grid, settings, generators())["landmarks"]) == pytest.approx(0.5 * 2.5)
+    assert "landmarks" not in training_terms(maps, batch, grid, settings, generators())
+    assert "landmarks" not in training_terms(maps, marked, grid, replace(settings, landmarks=0.0), generators())
+
+
+def test_terms_are_computed_in_single_precision(grid: Grid, batch: PairBatch) -> None:
+    maps = MapPair(translations(grid, 1.0, 2.0, 3.0), translations(grid, -1.0, -2.0, -3.0))
+    settings = replace(SETTINGS, codes=0.0, radius=1, similarity="lncc")
+    expected = training_terms(maps, batch, grid, settings, generators())
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = training_terms(maps, batch, grid, settings, generators())
+    assert {name: float(term) for name, term in terms.items()} == {name: float(t) for name, t in expected.items()}
