@@ -47,7 +47,7 @@ def test_killed_and_interrupted_as_a_program(settings: TrainSettings, tmp_path: 
         said, errors = process.communicate(timeout=60)
         assert process.returncode == code, errors
         assert errors == ""
-        assert ("Interrupted; the state is saved, --resume goes on" in said) == (code == 130)
+        assert ("Interrupted: checkpoint written; continue with --resume" in said) == (code == 130)
     assert nephi.train(settings, tmp_path / "run", resume=True).finished
     nephi.train(settings, tmp_path / "whole")
     for name in ("last", "best"):
