@@ -97,7 +97,7 @@ EXPORT int nephi_similarity(const Measure *s, const float *fixed, const float *m
         const double sample_weight = q->weight / (double)K;
         const double centred_f = slope * local.by_f - sample_weight * s->pooled * pooled.by_f;
         const double centred_m = slope * local.by_m - sample_weight * s->pooled * pooled.by_m;
-        const double all_f = -sample_weight * s->ncc * global.by_f, all_m = -sample_weight * s->ncc * whole.by_m;
+        const double all_f = -sample_weight * s->ncc * global.by_f, all_m = -sample_weight * s->ncc * global.by_m;
         const double difference = 2.0 * sample_weight * s->mse;
         const float of_f = (float)(centred_f + all_f - difference), of_m = (float)(centred_m + all_m + difference);
         const float rest = (float)(all_f * (q->f - f) + all_m * (q->m - m) + difference * mean_difference);
