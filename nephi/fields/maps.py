@@ -135,14 +135,14 @@ class FieldMaps(Maps):
     def _value(self, points: Tensor) -> Tensor:
         if self._arrays:
             pairs = zip(self._arrays, points, strict=True)
-            return points + torch.stack([evaluate(arrays, own, jacobian=False)[0] for arrays, own in pairs])
+            return points + torch.stack([evaluate(arrays, part, jacobian=False)[0] for arrays, part in pairs])
         displacement = self.field.decode(points.reshape(-1, points.shape[-1]), self._read)
         return points + displacement.reshape(points.shape)
 
     def _value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         if self._arrays:
             pairs = zip(self._arrays, points, strict=True)
-            results = [evaluate(arrays, own, jacobian=True) for arrays, own in pairs]
+            results = [evaluate(arrays, part, jacobian=True) for arrays, part in pairs]
             jacobians = [jacobian for _, jacobian in results if jacobian is not None]
             return points + torch.stack([displacement for displacement, _ in results]), torch.stack(jacobians)
         displacement, jacobian = self.field.decode_with_jacobian(points.reshape(-1, points.shape[-1]), self._read)

@@ -143,7 +143,7 @@ def _pop_tensors(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _read_field_step(settings: FieldSettings, grid: Grid, state: dict[str, Tensor]) -> FieldStep:
     if _least_size(settings, grid) > sum(t.numel() for t in state.values()):  # before anything is allocated
-        raise DataError("its tensors are smaller than its settings say")
+        raise DataError("its tensors are smaller than its settings require")
     pair = build_fields(settings, grid, torch.Generator().manual_seed(0))
     if settings.inverse:
         codes = [name for name in state if "forward_field.codes." in name]

@@ -105,7 +105,7 @@ def _model(
     grid = input_grid(input_settings)
     parameters = sum(tensor.numel() for tensor in tensors.values())
     if model_class(settings).size(settings, grid).parameters > parameters:  # before anything of that size is allocated
-        raise DataError("its tensors are smaller than its settings say")
+        raise DataError("its tensors are smaller than its settings require")
     model = build_model(settings, grid, torch.Generator().manual_seed(0))
     load_tensors(model, tensors)
     return model.eval()

@@ -146,12 +146,12 @@ class DisplacementMaps(Maps):
     def __call__(self, points: Tensor) -> Tensor:
         """Return the values `(B, N, D)`."""
         voxels = self.grid.world_to_voxel_points(points)
-        return points + torch.stack([interpolate(u, own) for u, own in zip(self._tables, voxels, strict=True)])
+        return points + torch.stack([interpolate(u, part) for u, part in zip(self._tables, voxels, strict=True)])
 
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return the values, and `I + du/dx`, `(B, N, D, D)`."""
         voxels = self.grid.world_to_voxel_points(points)
-        pairs = [interpolate_with_gradient(u, own) for u, own in zip(self._tables, voxels, strict=True)]
+        pairs = [interpolate_with_gradient(u, part) for u, part in zip(self._tables, voxels, strict=True)]
         by_voxel = torch.stack([gradient for _, gradient in pairs])
         by_world = by_voxel @ self.grid.inverse_affine[:-1, :-1].to(points)
         return points + torch.stack([value for value, _ in pairs]), identity_like(points) + by_world

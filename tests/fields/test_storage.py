@@ -185,6 +185,9 @@ def test_damaged_steps_are_named(long, tmp_path) -> None:
         (spoil("steps.2.displacement", float("nan")), "holds NaN"),
         (lambda header, tensors: header["steps"][1]["field"].update(spacings=[0.01]), "smaller than its settings"),
         (put("version", 1), "KeyError 'field'"),
+        (put("inverse_steps", [{"kind": "affine"}]), "KeyError 'matrix'"),
+        (put("inverse_steps", [{"kind": "spline"}]), "KeyError 'grid'"),
+        (put("inverse_steps", 3), "TypeError"),
     ):
         path = tmp_path / "long.nephi"
         path.write_bytes(nephi_bytes(long))
@@ -286,7 +289,7 @@ def test_pickle_is_refused_and_does_not_run(tmp_path, write) -> None:
 def test_settings_larger_than_the_tensors_are_refused_before_allocation(path, monkeypatch, change) -> None:
     monkeypatch.setattr(storage, "build_fields", lambda *args: pytest.fail("fields were built"))
     edit(path, lambda header, tensors: header["field"].update(change))
-    with pytest.raises(DataError, match=r"smaller than its settings say|OverflowError|below 2\^53"):
+    with pytest.raises(DataError, match=r"smaller than its settings require|OverflowError|below 2\^53"):
         read_nephi(path)
 
 

@@ -17,11 +17,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
 import nephi
-from nephi.fields import StoredTransform, nephi_bytes
+from nephi.fields import AffineStep, DisplacementStep, StoredTransform, nephi_bytes
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io import write_displacement, write_displacement_itk
-from nephi.transforms import AffineTransform, DisplacementField
+from nephi.transforms import AffineTransform, ContinuedDisplacement, DisplacementField
 from tests.conftest import _oblique
 from tests.io.dicom.dicom_writer import SERIES, ramp, write_enhanced, write_slices
 from tests.models.predictions import model
@@ -294,6 +294,14 @@ def _tensors(folder: Path) -> Written:
     )
     (_new(folder, "affine nephi") / "t.nephi").write_bytes(nephi_bytes(stored))
     yield "affine nephi", "transform", "t.nephi"
+    tables = [torch.full((*_grid().shape, 3), value, dtype=torch.float32) for value in (0.5, -0.5)]
+    field, inverse = (DisplacementStep(ContinuedDisplacement(table, _grid())) for table in tables)
+    doubled = AffineStep(AffineTransform(torch.diag(torch.tensor([2.0, 2, 2, 1], dtype=torch.float64))))
+    composed = StoredTransform(
+        AffineTransform.identity(3), _grid(), _grid(), (doubled, field), inverse_steps=(inverse,)
+    )
+    (_new(folder, "composed nephi") / "t.nephi").write_bytes(nephi_bytes(composed))
+    yield "composed nephi", "transform", "t.nephi"
     field_file = Path(__file__).parents[1] / "fields" / "version1.nephi"
     (_new(folder, "field nephi") / "t.nephi").write_bytes(field_file.read_bytes())
     yield "field nephi", "transform", "t.nephi"

@@ -1,4 +1,4 @@
-"""One forward pass instead of a search, and a fit that goes on from there."""
+"""Predictions of models in the worlds of the images, their files, and their refinement by a fit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def probes(grid: Grid, count: int = 200) -> Tensor:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_the_prediction_is_the_networks_between_the_centres(name: str, dimension: int) -> None:
+def test_the_prediction_is_the_models_between_the_centres(name: str, dimension: int) -> None:
     stored, (fixed, moving) = model(name, dimension), pair(dimension)
     result = predict(fixed, moving, model=stored, device="cpu")
     assert result.history == [] and set(result.usage.stages) == {"prepare", "predict"}
@@ -70,7 +70,7 @@ def test_a_file_holds_the_prediction(name: str, tmp_path: Path) -> None:
     assert report["inverse_consistency_mm"] < 1e-3
 
 
-def test_the_same_by_files(tmp_path: Path) -> None:
+def test_files_give_the_same_prediction(tmp_path: Path) -> None:
     stored, images = model("dense", 3), pair(3)
     expected = predict(*images, model=stored, device="cpu")
     for image in images:
@@ -97,7 +97,7 @@ def orientations(dimension: int) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("name", ["dense", "unet"])
 def test_the_same_anatomy_under_another_header_gives_the_same_transform(name: str, dimension: int) -> None:
-    """To half a millimetre at most, a tenth of one on average, of 3 mm voxels: what interpolation differs by."""
+    """Up to the interpolation of 3 mm voxels: half a millimetre at most, a tenth on average."""
     stored = model(name, dimension)
     centres = torch.tensor([120.0, -80.0, 45.0])[:dimension].double(), torch.tensor([-30.0, 15.0, 400.0])[:dimension]
     shape = (37, 36, 35)[:dimension]
@@ -117,7 +117,7 @@ def test_the_same_anatomy_under_another_header_gives_the_same_transform(name: st
 
 
 def test_voxels_stored_in_another_order_change_nothing(dimension: int) -> None:
-    """Flipped and permuted axes with the header that tells so: the same voxels in the same places."""
+    """Flipped and permuted axes with the matching header: the same voxels in the same positions."""
     stored, images = model("dense", dimension), pair(dimension)
     points = probes(images[0].grid)
     expected = predict(*images, model=stored, device="cpu").transform(points)
@@ -133,7 +133,7 @@ def test_voxels_stored_in_another_order_change_nothing(dimension: int) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
 
 
-def test_masks_bring_their_centres_together(dimension: int) -> None:
+def test_the_centres_of_masks_are_aligned(dimension: int) -> None:
     stored, (fixed, moving) = model("dense", dimension, mask="given", centre="mask"), pair(dimension)
     masks = []
     for image, shift in ((fixed, 0.0), (moving, 6.0)):
@@ -151,7 +151,7 @@ def test_masks_bring_their_centres_together(dimension: int) -> None:
 
 
 def test_masks_may_lie_on_grids_of_their_own(dimension: int) -> None:
-    """As in a training: the model sees the mask as it is; voxels of the fit take the nearest of the mask's."""
+    """As in a training: the model's input uses the mask as it is, the fit the nearest voxels of the mask."""
     stored, (fixed, moving) = model("dense", dimension, mask="given", centre="mask"), pair(dimension)
     masks = []
     for image, apart in ((fixed, 0.7), (moving, 2.3)):
@@ -170,21 +170,23 @@ def test_masks_may_lie_on_grids_of_their_own(dimension: int) -> None:
     assert bool((fitted.data[away < 10] == 1).all()) and bool((fitted.data[away > 14] == 0).all())
 
 
-@pytest.mark.parametrize("what", ["codes", "all"])
+@pytest.mark.parametrize("parameters", ["codes", "all"])
 @pytest.mark.parametrize("name", FIELDS)
-def test_refining_improves_and_never_changes_the_model(name: str, what: str) -> None:
+def test_refinement_improves_and_never_changes_the_model(name: str, parameters: str) -> None:
     stored, (fixed, moving) = model(name, 2), pair(2)
     settings = preset("generic")
     settings = replace(settings, objective=replace(settings.objective, icon=0.0, gradicon=0.0))
     weights, points = model_bytes(stored), probes(fixed.grid)
     before = predict(fixed, moving, model=stored, device="cpu")
-    refined = predict(fixed, moving, model=stored, settings=settings, refinement=Refinement(40, what), device="cpu")
+    refined = predict(
+        fixed, moving, model=stored, settings=settings, refinement=Refinement(40, parameters), device="cpu"
+    )
     assert len(refined.history) == 40 and "fit" in refined.usage.stages
     begun, ended = (sum(row["similarity"] for row in rows) for rows in (refined.history[:8], refined.history[-8:]))
     assert ended < 0.9 * begun
     assert not torch.equal(refined.transform(points), before.transform(points))
     first = [step.pair for step in before.stored.steps]
-    joined = name == "steps" and what == "all"
+    joined = name == "steps" and parameters == "all"
     assert len(refined.stored.steps) == (1 if joined else len(first))
     for step, other in zip(refined.stored.steps, first if not joined else (), strict=not joined):
         same = all(
@@ -192,14 +194,14 @@ def test_refining_improves_and_never_changes_the_model(name: str, what: str) -> 
             for (n, a), b in zip(step.pair.named_parameters(), other.parameters(), strict=True)
             if "decoder" in n
         )
-        assert same == (what == "codes")
+        assert same == (parameters == "codes")
         assert not any(p.requires_grad for p in step.pair.parameters())
     # Another pair was refined: the answer for the first is the same, bit for bit.
-    predict(moving, fixed, model=stored, settings=settings, refinement=Refinement(20, what), device="cpu")
+    predict(moving, fixed, model=stored, settings=settings, refinement=Refinement(20, parameters), device="cpu")
     assert model_bytes(stored) == weights
     again = predict(fixed, moving, model=stored, device="cpu")
     assert nephi_bytes(again.stored) == nephi_bytes(before.stored)
-    twice = predict(fixed, moving, model=stored, settings=settings, refinement=Refinement(40, what), device="cpu")
+    twice = predict(fixed, moving, model=stored, settings=settings, refinement=Refinement(40, parameters), device="cpu")
     assert nephi_bytes(twice.stored) == nephi_bytes(refined.stored)
 
 
@@ -269,12 +271,12 @@ def test_dense_fields_are_refined_by_kernels(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(fit, "fused_objective", watched)
     monkeypatch.setattr(fit, "add_gradient", lambda *_: pytest.fail("autograd was asked"))
     images = pair(3)
-    for what in ("codes", "all"):
-        predict(*images, model=model("dense", 3), refinement=Refinement(4, what), device="cpu")
+    for parameters in ("codes", "all"):
+        predict(*images, model=model("dense", 3), refinement=Refinement(4, parameters), device="cpu")
     assert used == [True, True]
 
 
-def test_a_refined_file_says_how_it_came_to_be(tmp_path: Path) -> None:
+def test_a_report_states_the_refinement(tmp_path: Path) -> None:
     result = predict(*pair(2), model=model("steps", 2), refinement=Refinement(10, "codes"), device="cpu", seed=3)
     report = result.save(tmp_path)
     assert report["refinement"] == {"steps": 10, "parameters": "codes"} and report["seed"] == 3
@@ -283,7 +285,7 @@ def test_a_refined_file_says_how_it_came_to_be(tmp_path: Path) -> None:
     assert report["usage"]["affine_and_fit_cpu_s"] > 0
 
 
-def test_without_settings_the_frame_tells_window_and_mask() -> None:
+def test_without_settings_window_and_mask_are_those_of_the_model() -> None:
     stored = model("dense", 2, window=(100.0, 700.0), mask="foreground")
     result = predict(*pair(2), model=stored, device="cpu")
     assert result.pair.fixed_window == (100.0, 700.0) and result.pair.fixed_mask is not None
@@ -292,7 +294,7 @@ def test_without_settings_the_frame_tells_window_and_mask() -> None:
     assert other.settings.image == preset("ct").image
 
 
-def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
+def test_invalid_arguments_are_refused(tmp_path: Path) -> None:
     fixed, moving = pair(2)
     with pytest.raises(UsageError, match="refine: expected 0 steps or more, got -1"):
         Refinement(-1)
@@ -328,7 +330,7 @@ def test_the_plan_is_what_happens(name: str) -> None:
 
 
 def test_convolutions_of_a_prediction_are_those_of_training() -> None:
-    """Where nothing is differentiated, another kernel computes them."""
+    """Without gradients another kernel computes them."""
     stored = model("dense", 3)
     images = [torch.rand(2, 1, *stored.input.shape, generator=torch.Generator().manual_seed(k)) for k in range(2)]
     points = 10 * torch.rand(2, 5, 3)

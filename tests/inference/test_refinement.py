@@ -1,4 +1,4 @@
-"""The end of a schedule, made shorter."""
+"""The shortened schedule of a refinement."""
 
 from dataclasses import replace
 

@@ -114,7 +114,7 @@ def test_a_file_that_is_cut_short(path: Path) -> None:
         ({"model": None}, "damaged model: model: expected a table"),
         ({"model": {"depth": 3}}, "damaged model: model.depth: unknown setting"),
         ({"model": {}}, "damaged model: its tensors"),
-        ({"model": {"encoder": {"filters": [10**6, 10**6]}}}, "smaller than its settings say"),
+        ({"model": {"encoder": {"filters": [10**6, 10**6]}}}, "smaller than its settings require"),
         ({"input": {"shape": [20, 14, 3], "spacing": [1.0, 1.0]}}, "damaged model: input.spacing: expected"),
         ({"input": None}, "damaged model: input: expected a table"),
         ({"about": 3}, "damaged model: TypeError"),
