@@ -13,8 +13,7 @@ import numpy as np
 
 from nephi.errors import DataError, warn
 from nephi.io.files.input_files import reading, require_file
-from nephi.io.meta_nrrd.data_files import data_file, numbered_files
-from nephi.io.meta_nrrd.header_values import parse_integer, parse_number, parse_sizes
+from nephi.io.meta_nrrd.header_values import data_file, numbered_files, parse_integer, parse_number, parse_sizes
 from nephi.io.meta_nrrd.meta_placement import meta_placement
 from nephi.io.meta_nrrd.voxel_data import VoxelData
 from nephi.io.meta_nrrd.voxel_file import VoxelFile, require_spatial

@@ -14,8 +14,7 @@ import numpy as np
 
 from nephi.errors import DataError
 from nephi.io.files.input_files import reading, require_file
-from nephi.io.meta_nrrd.data_files import data_file, numbered_files
-from nephi.io.meta_nrrd.header_values import parse_integer, parse_sizes
+from nephi.io.meta_nrrd.header_values import data_file, numbered_files, parse_integer, parse_sizes
 from nephi.io.meta_nrrd.nrrd_placement import VECTOR, nrrd_placement
 from nephi.io.meta_nrrd.voxel_data import VoxelData
 from nephi.io.meta_nrrd.voxel_file import VoxelFile, require_spatial
