@@ -1,4 +1,4 @@
-"""How far an exported field strays from its transform between voxels, as SimpleITK reads and interpolates it."""
+"""Error of an exported field between voxels, as SimpleITK reads and interpolates it."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from nephi.transforms import Transform
 
 
 def distance_in_simpleitk(transform: Transform, nodes: Grid, reference: Grid, path: Path) -> float:
-    """Export a field on `nodes`; return the largest distance, mm, at points at which no tolerance was measured."""
+    """Export a field on `nodes`; return the largest distance, mm, at random points, others than those of the export."""
     export_transform(transform, nodes, path)
-    theirs = SimpleITK.DisplacementFieldTransform(SimpleITK.ReadImage(str(path), SimpleITK.sitkVectorFloat64))
-    shares = torch.rand(20_000, 3, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
-    points = reference.voxel_to_world_points(shares * (torch.tensor(reference.shape) - 1))
+    exported = SimpleITK.DisplacementFieldTransform(SimpleITK.ReadImage(str(path), SimpleITK.sitkVectorFloat64))
+    unit = torch.rand(20_000, 3, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    points = reference.voxel_to_world_points(unit * (torch.tensor(reference.shape) - 1))
     lps = torch.tensor([-1.0, -1.0, 1.0], dtype=torch.float64)
-    moved = lps * torch.tensor([theirs.TransformPoint(point) for point in (lps * points).tolist()])
-    return float((moved - transform(points)).norm(dim=-1).max())
+    displaced = lps * torch.tensor([exported.TransformPoint(point) for point in (lps * points).tolist()])
+    return float((displaced - transform(points)).norm(dim=-1).max())

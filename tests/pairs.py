@@ -1,4 +1,4 @@
-"""A 2-D phantom, settings that fit it in under a second, and one fit that many tests look at."""
+"""A 2-D phantom, settings that register it in under a second, and a registration shared by many tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUICK = Settings(
 
 @pytest.fixture(scope="session")
 def shapes() -> PhantomPair:
-    """Landmarks lie 3.3 mm apart; the best affine map leaves 1.9 mm."""
+    """The mean landmark error is 3.3 mm, and 1.9 mm after the best affine map."""
     return shapes_phantom(seed=1, motion=6.0, shape=(96, 96))
 
 
@@ -36,7 +36,7 @@ def quick() -> Settings:
 
 @pytest.fixture(scope="session")
 def brief() -> Settings:
-    """A handful of steps, for tests of everything but accuracy."""
+    """A few steps, for tests that do not concern accuracy."""
     levels = (LevelSettings(4, 3.0, 4.0), LevelSettings(4, 0.0, 3.0))
     return replace(QUICK, affine=replace(QUICK.affine, steps=4), levels=levels)
 

@@ -1,4 +1,4 @@
-"""The program that calls nephi may have set torch's default device: that is refused, by name and with what to do."""
+"""Another default device of torch than the CPU is refused; the message names the remedy."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from nephi.fields import StoredTransform, nephi_bytes
 
 @pytest.fixture
 def meta() -> Iterator[None]:
-    """Another default device, which every installation has."""
+    """A default device other than the CPU that every installation of torch has."""
     torch.set_default_device("meta")
     yield
     torch.set_default_device(None)
@@ -43,7 +43,7 @@ def test_another_default_device_is_refused(files: Path, meta: None) -> None:
             call()
 
 
-def test_the_cpu_may_be_chosen_for_a_while(files: Path, meta: None) -> None:
+def test_the_cpu_may_be_selected_in_a_block(files: Path, meta: None) -> None:
     with torch.device("cpu"):
         image = nephi.read_image(files / "f.nii.gz")
         warped = nephi.resample(image, image.grid, nephi.read_transform(files / "w.nii.gz"))

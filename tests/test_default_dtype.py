@@ -1,4 +1,4 @@
-"""The program that calls nephi may have set torch's default dtype: nothing depends on it."""
+"""Results do not depend on torch's default dtype, which the calling program may have changed."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ BRIEF = Settings(
     objective=FitObjectiveSettings(points=64, radius=1, regularization_points=32, background_points=16),
     levels=LEVELS,
 )
-WAYS = {  # through every encoding, similarity and kind of settings that a fit has
-    "usual": BRIEF,
-    "contrast": replace(
+VARIANTS = {  # all encodings, similarities and kinds of settings of a fit
+    "kernels": BRIEF,
+    "match_intensities": replace(
         BRIEF,
         objective=replace(BRIEF.objective, similarity="nmi", radius=0),
         optimization=replace(BRIEF.optimization, match_intensities=True),
@@ -55,21 +55,21 @@ WAYS = {  # through every encoding, similarity and kind of settings that a fit h
 }
 
 
-class Watch(TorchFunctionMode):
-    """Fail where a call of torch in nephi gives a tensor of the default dtype, bfloat16, that no input had.
+class DefaultDtypeGuard(TorchFunctionMode):
+    """Fail if a call of torch in nephi returns a tensor of the default dtype, bfloat16, without such an input.
 
-    nephi has no use for bfloat16, so that such a tensor has taken its type from the default.
+    nephi does not use bfloat16, so the type of such a tensor is the default.
     """
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = function(*args, **(kwargs or {}))
-        if _has_default(found) and not _has_default([*args, *(kwargs or {}).values()]):
+        result = function(*args, **(kwargs or {}))
+        if _has_default(result) and not _has_default([*args, *(kwargs or {}).values()]):
             frame = sys._getframe(1)
             while frame is not None and not frame.f_code.co_filename.startswith(SOURCES):
                 frame = frame.f_back  # type: ignore[assignment]
-            where = "outside of nephi" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
-            raise AssertionError(f"{where}: {function} takes its type from the default dtype")
-        return found
+            location = "outside of nephi" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+            raise AssertionError(f"{location}: {function} takes its type from the default dtype")
+        return result
 
 
 def _has_default(value: Any) -> bool:
@@ -86,17 +86,17 @@ def under_default(request: pytest.FixtureRequest) -> Iterator[torch.dtype]:
 
 
 @pytest.fixture
-def watched() -> Iterator[None]:
+def guarded() -> Iterator[None]:
     torch.set_default_dtype(torch.bfloat16)
     try:
-        with Watch():
+        with DefaultDtypeGuard():
             yield
     finally:
         torch.set_default_dtype(torch.float32)
 
 
 class Case(NamedTuple):
-    """A pair in files, and what came of it under the usual default."""
+    """A pair in files, and its registration with the normal default dtype."""
 
     folder: Path
     points: Tensor
@@ -129,7 +129,7 @@ def _values(transform: nephi.Transform, points: Tensor) -> list[Tensor]:
     return [each.detach() for each in found]
 
 
-def _same(found: list[Tensor], expected: list[Tensor]) -> None:
+def _assert_equal(found: list[Tensor], expected: list[Tensor]) -> None:
     for one, other in zip(found, expected, strict=True):
         assert one.dtype == other.dtype and torch.equal(one, other)
 
@@ -138,12 +138,12 @@ def _same(found: list[Tensor], expected: list[Tensor]) -> None:
 @pytest.mark.parametrize("file", ["transform.nephi", "warp.nii.gz"])
 def test_stored_transforms(case: Case, read: Callable[..., nephi.Transform], file: str, request) -> None:
     expected = _values(read(case.folder / "result" / file), case.points)
-    request.getfixturevalue("watched")
-    _same(_values(read(case.folder / "result" / file), case.points), expected)
+    request.getfixturevalue("guarded")
+    _assert_equal(_values(read(case.folder / "result" / file), case.points), expected)
 
 
 @pytest.mark.parametrize("interpolation", ["linear", "nearest", "bspline", "label"])
-def test_images_resampled(case: Case, interpolation: str, under_default: torch.dtype) -> None:
+def test_resampled_images(case: Case, interpolation: str, under_default: torch.dtype) -> None:
     moving = nephi.read_image(case.folder / "moving.nii.gz")
     fixed = nephi.read_image(case.folder / "fixed.nii.gz")
     found = nephi.resample(
@@ -155,18 +155,18 @@ def test_images_resampled(case: Case, interpolation: str, under_default: torch.d
 
 
 @pytest.mark.parametrize(("name", "format"), [("w.nii.gz", "itk"), ("w.nrrd", "nrrd"), ("w.h5", "h5")])
-def test_exported(case: Case, name: str, format: str, under_default: torch.dtype, tmp_path: Path) -> None:
+def test_exported_transforms(case: Case, name: str, format: str, under_default: torch.dtype, tmp_path: Path) -> None:
     def exported(file: Path) -> list[Tensor]:
         nephi.export_transform(case.result.transform, case.result.pair.fixed.grid, file, format=format)
         return _values(nephi.read_transform(file), case.points)
 
     found = exported(tmp_path / name)
     torch.set_default_dtype(torch.float32)
-    _same(found, exported(tmp_path / f"usual_{name}"))
+    _assert_equal(found, exported(tmp_path / f"default_{name}"))
 
 
 @pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "torch"])
-def test_registered_again(
+def test_repeated_registration(
     case: Case, kernels: bool, under_default: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = case.result
@@ -177,16 +177,16 @@ def test_registered_again(
         expected = nephi.register(case.result.pair.fixed, case.result.pair.moving, settings=BRIEF)
         torch.set_default_dtype(under_default)
     found = nephi.register(case.folder / "fixed.nii.gz", case.folder / "moving.nii.gz", settings=BRIEF)
-    _same(_values(found.transform, case.points), _values(expected.transform, case.points))
+    _assert_equal(_values(found.transform, case.points), _values(expected.transform, case.points))
     assert found.history == expected.history
 
 
 @pytest.mark.parametrize("dimension", ["2-D", "3-D"])
-@pytest.mark.parametrize("way", WAYS)
-def test_no_step_takes_the_default(dimension: str, way: str, watched: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_step_uses_the_default_dtype(dimension: str, variant: str, guarded: None, tmp_path: Path) -> None:
     pair = _pair(dimension)
     masks = {"fixed_mask": pair.fixed_mask, "moving_mask": pair.moving_mask}
-    result = nephi.register(pair.fixed, pair.moving, settings=WAYS[way], **masks)
+    result = nephi.register(pair.fixed, pair.moving, settings=VARIANTS[variant], **masks)
     report = result.save(tmp_path / "result", landmarks=pair.landmarks, labels=(pair.fixed_mask, pair.moving_mask))
     assert "nan" not in str(report["tre_mm"]).lower()
 
@@ -213,15 +213,15 @@ def _model(name: str, dimension: int) -> StoredModel:
 def test_models(case: Case, name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     paths = case.folder / "fixed.nii.gz", case.folder / "moving.nii.gz"
     steps = {} if name == "unet" else {"refinement": nephi.inference.Refinement(4)}
-    usual = _model(name, case.points.shape[-1])
-    expected = nephi.predict(*paths, model=usual, device="cpu", **steps)
-    request.getfixturevalue("watched")
+    reference = _model(name, case.points.shape[-1])
+    expected = nephi.predict(*paths, model=reference, device="cpu", **steps)
+    request.getfixturevalue("guarded")
     model = _model(name, case.points.shape[-1])
-    for one, other in zip(model.model.parameters(), usual.model.parameters(), strict=True):
+    for one, other in zip(model.model.parameters(), reference.model.parameters(), strict=True):
         assert one.dtype == other.dtype and torch.equal(one, other)
     write_model(model, tmp_path / "m.safetensors")
     found = nephi.predict(*paths, model=tmp_path / "m.safetensors", device="cpu", **steps)
-    _same(_values(found.transform, case.points), _values(expected.transform, case.points))
+    _assert_equal(_values(found.transform, case.points), _values(expected.transform, case.points))
 
 
 def test_phantoms(under_default: torch.dtype) -> None:

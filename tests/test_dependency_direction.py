@@ -1,10 +1,10 @@
-"""Imports between the rooms of nephi point downwards only, and heavy or optional packages stay in their room.
+"""Imports between the rooms of nephi point downwards, without cycles; heavy or optional packages stay in their room.
 
 cli/ and data_scripts/ use the public API: the names of nephi/__init__.pyi, and the `__all__` of the rooms listed in
-it; never a module inside a room. Nothing of nephi imports data_scripts/, which stands outside.
+it; never a module inside a room. Nothing of nephi imports data_scripts/, which is not part of it.
 
-This reads the sources without importing them. Imports inside functions and under `if TYPE_CHECKING:` count as
-well; they differ only in that a heavy package may be imported there.
+The sources are read, not imported. Imports inside functions and under `if TYPE_CHECKING:` count as well, except that
+heavy packages may be imported there.
 """
 
 import ast
@@ -55,7 +55,7 @@ OWNER = {
     "matplotlib": ("report",),
 }
 
-# Slow to import: never when a module is loaded.
+# Slow to import, therefore only inside functions.
 HEAVY = {"PIL", "SimpleITK", "h5py", "jinja2", "matplotlib", "nibabel", "pydicom", "scipy"}
 
 
@@ -73,13 +73,13 @@ class Import(NamedTuple):
 
 
 def room_of(module: str) -> str:
-    """Room of a module of nephi, by its dotted name."""
+    """Return the room of a module of nephi, given by its dotted name."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 and parts[1] in LEVEL else "api"
 
 
 def find_imports(node: ast.AST, package: list[str], on_load: bool = True) -> Iterator[Import]:
-    """Every import in a syntax tree; `package` is what relative imports start from."""
+    """Yield every import of a syntax tree; `package` is the base of relative imports."""
     match node:
         case ast.Import():
             yield from (Import(alias.name, alias.name, node.lineno, on_load) for alias in node.names)
@@ -100,7 +100,7 @@ def find_imports(node: ast.AST, package: list[str], on_load: bool = True) -> Ite
 
 @cache
 def public_names(room: str = "") -> frozenset[str]:
-    """Names in the stub of nephi, or of a room: its `__all__`, or the functions and classes of a single file."""
+    """Return the names in the stub of nephi, or of a room: its `__all__`, or functions and classes of a single file."""
     if not room:
         tree = ast.parse((ROOT / "nephi" / "__init__.pyi").read_text(encoding="utf-8"))
         return frozenset(alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names)
@@ -113,7 +113,7 @@ def public_names(room: str = "") -> frozenset[str]:
 
 
 def is_public(name: str) -> bool:
-    """Whether `nephi.NAME` or `nephi.ROOM.NAME` belongs to the public API."""
+    """Return whether `nephi.NAME` or `nephi.ROOM.NAME` belongs to the public API."""
     match name.split(".")[1:]:
         case []:
             return True
@@ -126,26 +126,26 @@ def is_public(name: str) -> bool:
 
 
 def find_attributes(tree: ast.AST) -> Iterator[Import]:
-    """Every `nephi.ROOM.NAME` in a syntax tree, as if it were imported."""
+    """Yield every `nephi.ROOM.NAME` of a syntax tree as an import."""
     for node in ast.walk(tree):
         match node:
             case ast.Attribute(value=ast.Attribute(value=ast.Name("nephi"), attr=room), attr=name) if room in LEVEL:
                 yield Import(f"nephi.{room}", f"nephi.{room}.{name}", node.lineno, on_load=False)
 
 
-def complaint(room: str, found: Import) -> str | None:
-    """What is wrong with an import in a room, or None."""
+def violation(room: str, found: Import) -> str | None:
+    """Return the rule that an import in `room` breaks, None for a valid import."""
     if found.package == "cli":
         return "the folder cli/ is installed as nephi.cli"
     if found.package == "data_scripts" and room != "data_scripts":
-        return "data_scripts is no part of nephi and not installed with it"
+        return "data_scripts is not part of nephi and not installed with it"
     if found.package != "nephi":
         if room == "data_scripts" and found.package == "click":
             return None  # its own commands
         if room not in OWNER.get(found.package, (room,)):
             return f"only {' and '.join(OWNER[found.package])} imports {found.package}"
         if found.package in HEAVY and found.on_load:
-            return f"{found.package} is slow to import: do it inside a function"
+            return f"{found.package} is slow to import: import it inside a function"
         return None
     imported = room_of(found.name)
     if room == imported:
@@ -158,7 +158,7 @@ def complaint(room: str, found: Import) -> str | None:
 
 
 def imports_of(path: str, source: str) -> tuple[str, list[Import]]:
-    """Room and imports of the file at `path`, relative to the repository."""
+    """Return room and imports of the file at `path`, relative to the repository."""
     parts, tree = Path(path).with_suffix("").parts, ast.parse(source)
     if parts[0] == "data_scripts":
         return "data_scripts", [*find_imports(tree, list(parts[:-1])), *find_attributes(tree)]
@@ -168,9 +168,9 @@ def imports_of(path: str, source: str) -> tuple[str, list[Import]]:
 
 
 def check(path: str, source: str) -> list[str]:
-    here, imports = imports_of(path, source)
-    found = [(each, complaint(here, each)) for each in imports]
-    return [f"{path}:{each.line}: {each.name}: {text}" for each, text in found if text]
+    room, imports = imports_of(path, source)
+    violations = [(each, violation(room, each)) for each in imports]
+    return [f"{path}:{each.line}: {each.name}: {text}" for each, text in violations if text]
 
 
 def sources() -> dict[str, str]:
@@ -184,14 +184,14 @@ def test_no_import_points_up() -> None:
 
 
 def module_name(path: str) -> str:
-    """Dotted name of the module at `path`, relative to the repository, as it is installed; a package by its folder."""
+    """Return the installed dotted name of the module at `path`, relative to the repository."""
     parts = Path(path).with_suffix("").parts
     parts = ("nephi", *parts) if parts[0] == "cli" else parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def module_graph(files: dict[str, str]) -> dict[str, set[str]]:
-    """For each module of `files` (source by path) the modules among them that it imports, wherever the import is."""
+    """Return for each module of `files` (source by path) those among them that it imports anywhere."""
     modules = {module_name(path) for path in files}
     graph = {}
     for path, source in files.items():
@@ -202,7 +202,7 @@ def module_graph(files: dict[str, str]) -> dict[str, set[str]]:
 
 
 def find_cycle(graph: dict[str, set[str]]) -> list[str]:
-    """Modules of a shortest cycle of imports, the first one repeated at the end; empty without a cycle."""
+    """Return the modules of a shortest cycle of imports, the first one repeated at the end; empty without cycles."""
     cycles = []
     for start in sorted(graph):
         importer = {start: ""}  # of each module reached from `start`, breadth first
@@ -237,7 +237,7 @@ def test_no_modules_import_each_other_in_a_cycle() -> None:
         ("from nephi.room.b import B", "import torch", ""),
     ],
 )
-def test_cycles_are_found(first: str, second: str, cycle: str) -> None:
+def test_cycles_are_detected(first: str, second: str, cycle: str) -> None:
     third = "from nephi.room.a import A" if len(cycle) == 4 else ""
     files = {f"nephi/room/{name}.py": text for name, text in zip("abc", (first, second, third), strict=True)}
     found = find_cycle(module_graph(files | {"nephi/room/__init__.py": ""}))
@@ -250,7 +250,7 @@ def test_every_folder_is_a_room() -> None:
     assert folders <= set(LEVEL)
 
 
-def test_one_module_touches_tinycudann() -> None:
+def test_one_module_imports_tinycudann() -> None:
     users = [
         path
         for path, source in sources().items()
@@ -307,7 +307,7 @@ def test_one_module_touches_tinycudann() -> None:
         ("nephi/report/figures.py", "class Figure:\n    import matplotlib"),
     ],
 )
-def test_checker_finds(path: str, source: str) -> None:
+def test_invalid_imports_are_detected(path: str, source: str) -> None:
     assert len(check(path, source)) == 1
 
 
@@ -345,5 +345,5 @@ def test_checker_finds(path: str, source: str) -> None:
         ("nephi/report/figures.py", "def draw():\n    import matplotlib.pyplot as plt"),
     ],
 )
-def test_checker_accepts(path: str, source: str) -> None:
+def test_valid_imports_are_accepted(path: str, source: str) -> None:
     assert check(path, source) == []

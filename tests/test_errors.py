@@ -1,4 +1,4 @@
-"""Warnings are issued as Python warnings, and collected in blocks; errors are one line."""
+"""Warnings are issued as Python warnings and collected in blocks; errors are one line."""
 
 import threading
 
@@ -7,7 +7,7 @@ import pytest
 from nephi.errors import DataError, DataWarning, PlausibilityWarning, collected_warnings, warn
 
 
-def test_a_warning_is_a_python_warning_at_the_line_of_the_caller() -> None:
+def test_warning_is_a_python_warning_at_the_line_of_the_caller() -> None:
     def read() -> None:
         warn("scan.nii: two positions")
 
@@ -30,7 +30,7 @@ def test_blocks_collect_each_text_once_and_in_order() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::nephi.errors.DataWarning")
-def test_a_block_ends_with_an_error() -> None:
+def test_a_block_stops_collecting_after_an_error() -> None:
     with pytest.raises(ValueError), collected_warnings() as found:
         raise ValueError
     warn("later")
@@ -47,7 +47,7 @@ def test_threads_collect_separately() -> None:
 
 
 def test_an_error_is_one_printable_line() -> None:
-    """Escapes are not escaped again when an error quotes another."""
+    """Escaped characters are not escaped again if an error quotes another."""
     first = DataError("a.csv: found 'x\n\x1b[31m\u202e'")
     assert str(first) == "a.csv: found 'x\\n\\x1b[31m\\u202e'"
     assert str(DataError(f"pairs.csv: {first}")) == f"pairs.csv: {first}"
@@ -56,9 +56,9 @@ def test_an_error_is_one_printable_line() -> None:
 
 @pytest.mark.filterwarnings("ignore::nephi.errors.DataWarning")
 def test_blocks_collect_one_category() -> None:
-    with collected_warnings() as everything, collected_warnings(PlausibilityWarning) as doubts:
+    with collected_warnings() as everything, collected_warnings(PlausibilityWarning) as implausible:
         warn("a header")
         warn("a fold", PlausibilityWarning)
-    assert (everything, doubts) == (["a header", "a fold"], ["a fold"])
+    assert (everything, implausible) == (["a header", "a fold"], ["a fold"])
     with pytest.warns(PlausibilityWarning, match="a fold"):
         warn("a fold", PlausibilityWarning)

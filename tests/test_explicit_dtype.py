@@ -1,7 +1,7 @@
-"""No tensor of ours takes its type from torch's default, which belongs to the program that calls nephi.
+"""Every call that creates a tensor names its dtype: torch's default belongs to the program that calls nephi.
 
-Read from the syntax tree. What cannot be seen there (a division of two integers takes the default, too) is caught where
-it happens, by `tests/test_default_dtype.py`.
+Read from the syntax tree. `tests/test_default_dtype.py` detects the rest when it runs, such as the quotient of two
+integer tensors, which has the default type as well.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TYPELESS = {"Tensor", "set_default_dtype", "set_default_tensor_type", "get_defau
 
 
 def _name(function: ast.expr) -> tuple[str, str]:
-    """Return what a called attribute belongs to, and its name: `("torch", "zeros")`; ("", name) for a plain name."""
+    """Return the owner and the name of a called attribute: `("torch", "zeros")`; `("", name)` for a plain name."""
     if isinstance(function, ast.Attribute):
         return ast.unparse(function.value), function.attr
     if isinstance(function, ast.Call):  # convolution(dimension)(...)
@@ -49,7 +49,7 @@ def typeless(source: str) -> Iterator[int]:
     """Yield the lines of calls whose result has the default type."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module == "torch" and _imports_factory(node):
-            yield node.lineno  # called by a plain name it would not be seen
+            yield node.lineno  # a call by the plain name would not be detected
         if not isinstance(node, ast.Call):
             continue
         owner, name = _name(node.func)
@@ -77,7 +77,7 @@ def typeless(source: str) -> Iterator[int]:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_every_factory_names_its_type(path: Path) -> None:
     lines = list(typeless(path.read_text(encoding="utf-8")))
-    assert not lines, f"{path.relative_to(ROOT)}, lines {lines}: expected dtype=..., found a call that leaves it out"
+    assert not lines, f"{path.relative_to(ROOT)}, lines {lines}: expected dtype=..., found a call without it"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_every_factory_names_its_type(path: Path) -> None:
         "convolution(2)(3, 4, 3)",
     ],
 )
-def test_what_it_finds(source: str) -> None:
+def test_calls_without_a_type_are_detected(source: str) -> None:
     assert list(typeless(source))
 
 
@@ -116,5 +116,5 @@ def test_what_it_finds(source: str) -> None:
         "from torch import Tensor",
     ],
 )
-def test_what_it_leaves_alone(source: str) -> None:
+def test_calls_with_a_type_are_accepted(source: str) -> None:
     assert not list(typeless(source))

@@ -1,4 +1,4 @@
-"""The program that calls nephi may have switched gradients off, or half precision on: results are the same."""
+"""Results are the same inside `no_grad`, `inference_mode` and `autocast` of the calling program."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ BRIEF = Settings(
     objective=FitObjectiveSettings(points=64, radius=1, regularization_points=32, background_points=16),
     levels=(LevelSettings(8, 3.0, 4.0), LevelSettings(8, 0.0, 3.0)),
 )
-WAYS = {
+VARIANTS = {
     "kernels": BRIEF,
     "sines": replace(BRIEF, field=FieldSettings(encoding="fourier", decoder="siren", global_codes=2)),
     "mind": replace(BRIEF, objective=replace(BRIEF.objective, similarity="mind", radius=2)),
-    "contrast": replace(
+    "match_intensities": replace(
         BRIEF,
         objective=replace(BRIEF.objective, similarity="nmi"),
         optimization=replace(BRIEF.optimization, match_intensities=True),
@@ -67,8 +67,8 @@ def files(pair: nephi.phantoms.PhantomPair, tmp_path_factory: pytest.TempPathFac
     return paths
 
 
-def remade(image: nephi.Image) -> nephi.Image:
-    """The same image, of tensors made in the mode of now."""
+def copy_of(image: nephi.Image) -> nephi.Image:
+    """Return the same image, of tensors that are created in the current mode."""
     return nephi.Image(image.data.clone(), Grid(image.grid.shape, image.grid.affine.clone()))
 
 
@@ -77,30 +77,32 @@ def values(result: nephi.Registration, points: Tensor) -> list[Tensor]:
     return [each.detach() for each in found]
 
 
-def same(found: nephi.Registration, expected: nephi.Registration, points: Tensor) -> None:
+def assert_equal(found: nephi.Registration, expected: nephi.Registration, points: Tensor) -> None:
     for one, other in zip(values(found, points), values(expected, points), strict=True):
         assert torch.equal(one, other)
     assert found.history == expected.history
 
 
 @in_every_mode
-@pytest.mark.parametrize("way", WAYS)
-def test_register(pair: nephi.phantoms.PhantomPair, mode: str, way: str) -> None:
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_register(pair: nephi.phantoms.PhantomPair, mode: str, variant: str) -> None:
     start = AffineTransform.translation(torch.full((pair.fixed.dimension,), 1.5, dtype=torch.float64))
-    settings = WAYS[way]
+    settings = VARIANTS[variant]
     expected = nephi.register(pair.fixed, pair.moving, settings=settings, fixed_mask=pair.fixed_mask, initial=start)
     with MODES[mode]():
-        fixed, moving, mask = remade(pair.fixed), remade(pair.moving), remade(pair.fixed_mask)
+        fixed, moving, mask = copy_of(pair.fixed), copy_of(pair.moving), copy_of(pair.fixed_mask)
         initial = AffineTransform(start.matrix.clone())
         found = nephi.register(fixed, moving, settings=settings, fixed_mask=mask, initial=initial)
         warped = found.warp(moving)
     assert torch.equal(warped.data, expected.warp(pair.moving).data)
-    same(found, expected, pair.landmarks.fixed.coordinates[:40])
+    assert_equal(found, expected, pair.landmarks.fixed.coordinates[:40])
 
 
 @in_every_mode
-def test_what_was_read_in_a_mode_serves_outside_of_it(files: tuple[Path, Path], mode: str, tmp_path: Path) -> None:
-    """Nothing that a grid or an image keeps for later remembers the mode."""
+def test_images_and_transforms_read_in_a_mode_work_outside_of_it(
+    files: tuple[Path, Path], mode: str, tmp_path: Path
+) -> None:
+    """Values that grids and images cache do not depend on the mode either."""
     expected = nephi.register(*files, settings=BRIEF)
     expected.save(tmp_path / "result")
     with MODES[mode]():
@@ -110,15 +112,15 @@ def test_what_was_read_in_a_mode_serves_outside_of_it(files: tuple[Path, Path], 
             image.grid.world_to_voxel_points(image.grid.centre_world())
             assert image.grid.spacing.min() > 0
     points = fixed.grid.voxel_centres().reshape(-1, fixed.dimension)[::97].double()
-    same(nephi.register(fixed, moving, settings=BRIEF), expected, points)
-    asked = points.clone().requires_grad_()
-    stored(asked).square().sum().backward()
-    assert asked.grad is not None and bool(asked.grad.isfinite().all())
+    assert_equal(nephi.register(fixed, moving, settings=BRIEF), expected, points)
+    leaf = points.clone().requires_grad_()
+    stored(leaf).square().sum().backward()
+    assert leaf.grad is not None and bool(leaf.grad.isfinite().all())
 
 
 @in_every_mode
 @pytest.mark.parametrize("inverse", [False, True])
-def test_transforms_are_applied_and_exported_alike(
+def test_transforms_are_applied_and_exported_equally(
     files: tuple[Path, Path], mode: str, inverse: bool, tmp_path: Path
 ) -> None:
     """Autocast would round positions of 100 mm to 1 mm."""
@@ -127,16 +129,16 @@ def test_transforms_are_applied_and_exported_alike(
     image = nephi.read_image(files[1])
     points = image.grid.corners_world().float()
 
-    def found(path: Path) -> list[Tensor]:
+    def results(path: Path) -> list[Tensor]:
         warped = nephi.resample(image, image.grid, transform).data
         nephi.export_transform(transform, image.grid, path)
         exported = nephi.read_transform(path)
         values = transform(points), *transform.value_and_jacobian(points), warped, exported(points)
         return [each.detach() for each in values]
 
-    expected = found(tmp_path / "usual.nii.gz")
+    expected = results(tmp_path / "default.nii.gz")
     with MODES[mode]():
-        in_mode = found(tmp_path / "mode.nii.gz")
+        in_mode = results(tmp_path / "mode.nii.gz")
     for one, other in zip(in_mode, expected, strict=True):
         assert torch.equal(one, other)
 
@@ -156,18 +158,18 @@ def test_predict_and_refine(
     files: tuple[Path, Path], pair: nephi.phantoms.PhantomPair, mode: str, steps: int, by_file: bool, tmp_path: Path
 ) -> None:
     path = tmp_path / "m.safetensors"
-    usual = small_model(pair.fixed.dimension)
-    write_model(usual, path)
+    reference = small_model(pair.fixed.dimension)
+    write_model(reference, path)
     keywords = {"refinement": nephi.inference.Refinement(steps), "device": "cpu"}
-    expected = nephi.predict(*files, model=usual, **keywords)
+    expected = nephi.predict(*files, model=reference, **keywords)
     with MODES[mode]():
         model = path if by_file else small_model(pair.fixed.dimension)
         found = nephi.predict(*files, model=model, **keywords)
-    same(found, expected, pair.landmarks.fixed.coordinates[:40])
+    assert_equal(found, expected, pair.landmarks.fixed.coordinates[:40])
 
 
 @in_every_mode
-def test_the_mode_is_as_before_afterwards(mode: str) -> None:
+def test_the_mode_is_restored(mode: str) -> None:
     def state() -> tuple[bool, bool, bool]:
         return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")
 
@@ -180,10 +182,10 @@ def test_the_mode_is_as_before_afterwards(mode: str) -> None:
         assert state() == before
 
 
-def test_only_what_needs_it_is_copied() -> None:
-    usual = torch.zeros(3)
-    assert recordable(usual) is usual
+def test_only_inference_tensors_are_copied() -> None:
+    ordinary = torch.zeros(3)
+    assert recordable(ordinary) is ordinary
     with torch.inference_mode():
-        made = torch.ones(3)
-        copied = recordable(made)
-    assert made.is_inference() and not copied.is_inference() and torch.equal(copied, torch.ones(3))
+        inference = torch.ones(3)
+        copied = recordable(inference)
+    assert inference.is_inference() and not copied.is_inference() and torch.equal(copied, torch.ones(3))

@@ -1,4 +1,4 @@
-"""What ends up in a wheel: every module and preset, with cli/ as nephi.cli and no global package cli."""
+"""Contents of a wheel: every module and preset, with cli/ as nephi.cli and no global package cli."""
 
 import os
 import runpy
@@ -30,13 +30,13 @@ def package_files() -> set[str]:
     files += [ROOT / "nephi" / name for name in ("py.typed", "__init__.pyi")]
     files += (ROOT / "nephi" / "settings" / "presets").glob("*.toml")
     files += (ROOT / "nephi" / "report" / "templates").iterdir()
-    files += STATIC.iterdir()  # with NiiVue where it was fetched
+    files += STATIC.iterdir()  # including NiiVue if it was downloaded
     return {installed_name(file) for file in files}
 
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what is built from, so that no stale build/ folder leaks into a distribution."""
+    """A copy of the sources, without a stale build/ folder, whose files would be packed as well."""
     folder = tmp_path_factory.mktemp("source")
     for package in ("nephi", "cli"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -46,7 +46,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_build(command: list[str | Path], folder: Path) -> None:
-    offline = {**os.environ, "npm_config_offline": "true"}  # NiiVue ships if these sources have it
+    offline = {**os.environ, "npm_config_offline": "true"}  # NiiVue is packed if these sources have it
     done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, env=offline)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -76,9 +76,9 @@ def test_wheel_contains_every_module_and_preset(wheel: ZipFile) -> None:
 
 
 def test_wheel_contains_the_viewer_and_its_licences(wheel: ZipFile) -> None:
-    there = {name.rsplit("/")[-1] for name in wheel.namelist() if name.startswith("nephi/report/viewer/static/")}
-    assert there >= {"viewer.html", "viewer.css", "viewer.js", "scene.js", "landmarks.js", "NOTICE.txt"}
-    assert (NIIVUE in there) == (STATIC / NIIVUE).exists()
+    files = {name.rsplit("/")[-1] for name in wheel.namelist() if name.startswith("nephi/report/viewer/static/")}
+    assert files >= {"viewer.html", "viewer.css", "viewer.js", "scene.js", "landmarks.js", "NOTICE.txt"}
+    assert (NIIVUE in files) == (STATIC / NIIVUE).exists()
     notice = wheel.read("nephi/report/viewer/static/NOTICE.txt").decode()
     holders = "Niivue, Yann Collet, Francesc Alted, Google Inc., Meta Platforms, RII-UTHSCSA, Jonathan Ong"
     holders += ", Arjun Barrett, Brandon Jones, Trevor Manz, Luke Edwards, Andrea Giammarchi, Jean-loup Gailly"
@@ -106,12 +106,12 @@ def test_every_package_is_listed() -> None:
 
 @pytest.fixture
 def fetching() -> dict[str, Any]:
-    """The file that setup.py runs, run as it does: without nephi."""
+    """The names of niivue.py, run as by setup.py: without importing nephi."""
     return runpy.run_path(str(ROOT / "nephi" / "report" / "viewer" / "niivue.py"))
 
 
 def fake_npm(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    """Put a program called npm on the PATH, and nothing else but the system's."""
+    """Set the PATH to a fake program `npm` and the folders of the system."""
     folder.mkdir()
     (folder / "npm").write_text(f"#!/bin/sh\n{script}\n")
     (folder / "npm").chmod(0o755)
@@ -133,7 +133,7 @@ def test_niivue_of_another_hash_is_refused(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
-def test_an_installation_without_niivue_tells_why(
+def test_failed_download_of_niivue_is_explained(
     fetching: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_npm(tmp_path / "bin", monkeypatch, "echo no network >&2; exit 7")
@@ -151,7 +151,7 @@ def test_niivue_is_fetched_once(fetching: dict[str, Any], monkeypatch: pytest.Mo
 
 
 def test_every_package_is_pinned_once() -> None:
-    """Of two pins, one is forgotten at the next change, and pip refuses both."""
+    """pip refuses two different pins, and the next change may miss one of them."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = [line.split("==")[0].strip() for line in lines if line and not line.startswith("#")]
     assert sorted(pins) == sorted(set(pins))

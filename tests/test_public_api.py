@@ -1,4 +1,4 @@
-"""The public names: a stored list, loaded when first used from the stub that type checkers read."""
+"""The public names: listed in a stub that type checkers read, and loaded when first used."""
 
 import ast
 import importlib
@@ -12,7 +12,7 @@ import pytest
 
 import nephi
 
-# What users may rely on. A name that is removed or added is a decision: change this list on purpose, and CHANGELOG.md.
+# The names that users may rely on. When one is removed or added, change this list and CHANGELOG.md.
 TOP_LEVEL = {
     "AffineTransform",
     "Composite",
@@ -114,7 +114,7 @@ HEAVY = (
 
 
 def run_python(code: str) -> str:
-    """Run code in a fresh interpreter; what it prints."""
+    """Run code in a new interpreter and return its output."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -155,7 +155,7 @@ def test_a_room_lists_its_public_names(room: str) -> None:
 
 
 def test_type_checkers_see_what_is_loaded() -> None:
-    """The stub holds nothing but imports, so that signatures are those of the sources, and lists each name once."""
+    """The stub contains only imports, so that signatures are those of the sources, and lists each name once."""
     other = [node for node in ast.parse(STUB.read_text()).body if not isinstance(node, ast.ImportFrom)]
     assert [ast.unparse(node) for node in other[1:]] == ["__version__: str"]
     aliases = [alias for _, alias in stub_imports()]
@@ -166,17 +166,17 @@ def test_type_checkers_see_what_is_loaded() -> None:
             assert getattr(nephi, alias.name) is getattr(importlib.import_module(f"nephi.{room}"), alias.name)
 
 
-def test_every_name_shows_up_in_completion() -> None:
+def test_completion_lists_every_name() -> None:
     assert set(dir(nephi)) >= TOP_LEVEL | set(ROOMS)
 
 
-def test_a_first_import_leaves_the_garbage_collector_as_it_was() -> None:
+def test_first_use_restores_the_garbage_collector() -> None:
     code = "import gc, nephi; {}; nephi.Grid; print(gc.isenabled())"
     assert run_python(code.format("gc.enable()")).strip() == "True"
     assert run_python(code.format("gc.disable()")).strip() == "False"
 
 
-def test_an_unknown_name_is_an_attribute_error() -> None:
+def test_unknown_name_raises_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="attribute registr"):
         nephi.registr  # noqa: B018
     assert not hasattr(nephi, "registr")
@@ -219,7 +219,7 @@ print("torch._dynamo" in sys.modules)
     assert run_python(code).strip() == "False"
 
 
-def test_a_command_that_prints_nothing_does_not_load_what_prints() -> None:
+def test_rich_is_loaded_only_for_printing() -> None:
     assert run_python("import sys, nephi.cli.main; print('rich' in sys.modules)").strip() == "False"
 
 
