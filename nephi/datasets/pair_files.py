@@ -72,6 +72,8 @@ def read_pairs(path: str | Path, split: str | None = None) -> list[PairFiles]:
             pairs = _with_names(list(_parse_rows(rows, path.parent)), path.parent)
         check_pair_names([pair.name for pair in pairs], lambda number: f"line {rows[number][0]}")
         return pairs
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; expected a table of pairs or a data set's index") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: expected a table of pairs, could not read it ({error})") from None
     except DataError as error:

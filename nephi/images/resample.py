@@ -25,7 +25,7 @@ class Resampler:
 
     def __init__(self, image: Image, interpolation: str, outside: float) -> None:
         if not math.isfinite(outside) and not image.data.dtype.is_floating_point:
-            raise UsageError(f"{image.name}: outside: expected a finite number for whole-number voxels, got {outside}")
+            raise UsageError(f"{image.name}: outside: expected a finite number for integer voxels, got {outside}")
         self.image = image
         self._type = _result_type(image, outside)
         self._outside = self._as_type(torch.tensor(outside, dtype=torch.float64))

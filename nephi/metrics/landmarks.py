@@ -87,7 +87,7 @@ def _advice(points: Tensor, grid: Grid) -> str:
     """Return advice that names another frame in which most of the points lie inside, if one exists."""
     flipped = _flipped(points)
     if _fraction(_inside(flipped, grid)) >= FRAME_FRACTION:
-        return "with x and y reversed they lie inside: give --frame ras where it was lps, or lps where it was ras"
+        return "with x and y reversed they lie inside: use --frame ras instead of lps, or vice versa"
     for scale, advice in (
         (1.0, VOXELS),
         (1 / grid.spacing, "they look like mm from the image's first voxel: add its position, along the image's axes"),
@@ -108,9 +108,9 @@ def check_landmark_errors(transform: PointMap, pairs: PointPairs, errors: Landma
         return
     fixed, moving = pairs.fixed.coordinates, pairs.moving.coordinates
     readings = {
-        "with fixed and moving points exchanged; check the columns or files, and that the transform takes fixed points "
+        "with fixed and moving points exchanged; check the columns or files, and that the transform maps fixed points "
         "to the moving image ('[FILE,1]' is its inverse)": (moving, fixed),
-        "with x and y reversed; give --frame ras where it was lps, or lps where it was ras": (
+        "with x and y reversed; use --frame ras instead of lps, or vice versa": (
             _flipped(fixed),
             _flipped(moving),
         ),

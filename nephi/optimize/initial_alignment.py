@@ -51,7 +51,8 @@ def _require_affine(pair: Pair, transform: Transform) -> AffineTransform:
     if affine is None:
         raise UsageError("the initial transform must be affine (or a composition of affine ones), found a deformation")
     if affine.dimension != pair.fixed.dimension:
-        raise UsageError(f"the initial transform is {affine.dimension}-D, the images are {pair.fixed.dimension}-D")
+        expected = f"{pair.fixed.dimension}-D transform, the dimension of the images"
+        raise UsageError(f"initial: expected a {expected}, got {affine.dimension}-D")
     return affine
 
 

@@ -176,7 +176,7 @@ def test_wrong_usage(call: Call, path: Path, table: Path, tmp_path: Path) -> Non
     rigid.write_text('transform = "rigid"\n', encoding="utf-8")
     for options, code, message in (
         ([table, table, "-o", tmp_path / "out"], 3, "pairs.csv: not a model"),
-        ([path, tmp_path / "none.csv", "-o", tmp_path / "out"], 3, "none.csv: expected a table of pairs"),
+        ([path, tmp_path / "none.csv", "-o", tmp_path / "out"], 3, "none.csv: no such file; expected a table of pairs"),
         ([path, table, "-o", tmp_path / "file"], 3, "expected a folder for the results, found a file"),
         ([path, table, "-o", tmp_path / "out", "--split", "test"], 2, "a table has no splits"),
         (

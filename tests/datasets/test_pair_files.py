@@ -80,7 +80,7 @@ def test_invalid_table_is_refused(tmp_path: Path, text: str, message: str) -> No
 
 
 def test_files_that_are_not_tables_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.csv: expected a table of pairs, could not read it"):
+    with pytest.raises(DataError, match=r"none\.csv: no such file; expected a table of pairs"):
         read_pairs(tmp_path / "none.csv")
     with pytest.raises(UsageError, match="a table has no splits"):
         read_pairs(write_table(tmp_path, "fixed,moving\na,b\n"), "test")

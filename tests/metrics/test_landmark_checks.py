@@ -94,7 +94,7 @@ def test_another_reading_is_suggested_where_it_fits_better(points: Tensor) -> No
     assert warning_of(points, moving) == ""
     exchanged = warning_of(moving, points)
     assert "with fixed and moving points exchanged" in exchanged
-    assert "check the columns or files, and that the transform takes fixed points to the moving image" in exchanged
+    assert "check the columns or files, and that the transform maps fixed points to the moving image" in exchanged
     assert "with x and y reversed" in warning_of(LPS * points, LPS * moving)
     assert warning_of(points, points - torch.tensor([5.0, -3.0, 9.0]).double()) == ""
     assert "check their unit (mm)" in warning_of(points / 10, moving / 10)

@@ -244,7 +244,7 @@ def test_deformation_as_initial_alignment_is_refused(shapes: PhantomPair, brief:
 
 
 def test_initial_transform_of_another_dimension_is_refused(shapes: PhantomPair, brief: Settings) -> None:
-    with pytest.raises(UsageError, match="3-D, the images are 2-D"):
+    with pytest.raises(UsageError, match="expected a 2-D transform, the dimension of the images, got 3-D"):
         register(shapes.fixed, shapes.moving, settings=brief, initial=AffineTransform.identity(3))
 
 
