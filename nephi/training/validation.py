@@ -15,7 +15,7 @@ from nephi.losses import ncc
 from nephi.metrics import FoldingStatistics, StreamingInverseError, dice, landmark_errors
 from nephi.models import PairNetwork, input_grid, world_transform
 from nephi.training.cache import ModelInputCache
-from nephi.transforms import MapPair, Maps
+from nephi.transforms import AffineTransform, MapPair, Maps
 
 MEASURES = (
     "dice",
@@ -87,7 +87,8 @@ def validate_pair(
     transform = world_transform(_in_blocks(prediction.forward, device), fixed, moving)
     if prediction.inverse is not None:
         inverse = world_transform(_in_blocks(prediction.inverse, device), moving, fixed)
-        measures |= _inverse_errors(transform, inverse, grid.transformed(fixed.to_world))
+        displaced_world = AffineTransform(moving.to_world)(displaced.double())
+        measures |= _inverse_errors(inverse, grid.transformed(fixed.to_world), displaced_world)
     aligned = world_transform(lambda points: points, fixed, moving)
     for suffix, each in (("", transform), ("_before", aligned)):
         measures |= _measure_files(pair, inputs.index, grid.transformed(fixed.to_world), each, suffix)
@@ -132,10 +133,10 @@ def _in_blocks(maps: Maps, device: torch.device) -> PointMap:
     return evaluate
 
 
-def _inverse_errors(transform: PointMap, inverse: PointMap, grid: Grid) -> dict[str, float]:
+def _inverse_errors(inverse: PointMap, grid: Grid, displaced: Tensor) -> dict[str, float]:
+    """Return mean and maximum of the inverse error at the voxel centres of `grid`, displaced to points `(N, D)`."""
     errors = StreamingInverseError(inverse, stride=1)
-    points = grid.voxel_centres().double()
-    errors.add(points, transform(points), None)
+    errors.add(grid.voxel_centres().double(), displaced, None)
     return {"inverse_error_mm": errors.mean, "inverse_error_max_mm": errors.maximum}
 
 

@@ -136,6 +136,19 @@ def test_a_file_of_version_1_is_unchanged(tmp_path) -> None:
     assert again.read_bytes() == path.read_bytes()
 
 
+def test_a_file_of_version_2_is_unchanged() -> None:
+    """Fields and a displacement, each on its own grid, written before there were affine steps."""
+    path = Path(__file__).with_name("version2.nephi")
+    stored = read_nephi(path)
+    points = torch.tensor([[0.0, 0.0], [-22.5, 31.25]], dtype=torch.float64)
+    forward = [[4.8027802661630545, -2.9816967564833075], [-18.51901693893429, 28.026086689894747]]
+    back = [[-4.749083519492233, 2.9881809157068346], [-26.196639664137873, 34.55247804148711]]
+    for transform, expected in ((stored.transform, forward), (stored.inverse, back)):
+        torch.testing.assert_close(transform(points), torch.tensor(expected).double(), rtol=0, atol=1e-5)
+    assert [step.kind for step in stored.steps] == ["fields", "displacement"] and not stored.inverse_steps
+    assert nephi_bytes(stored) == path.read_bytes()
+
+
 @pytest.fixture
 def long(make_stored, grids) -> StoredTransform:
     """Two pairs of fields over grids of their own and a displacement, away from the fixed image's grid."""
