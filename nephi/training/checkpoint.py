@@ -1,4 +1,4 @@
-"""What a training needs to go on exactly where it was, in one file: there is no moment at which its parts disagree."""
+"""The state of a training in one file, so that its parts are always of the same step."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from nephi.fields import TensorFile
 from nephi.io import replacing, write_durably
 from nephi.models import RegistrationModel, load_tensors, model_tensors
 
-FILE = TensorFile("nephi-training", (1,), "training's state", "nephi train", "start anew")
+FILE = TensorFile("nephi-training", (1,), "training's state", "nephi train", "start a new run")
 MODEL, OPTIMIZER = "model.", "optimizer."
 
 
 @dataclass
 class Counters:
-    """How far a training is.
+    """The progress of a training.
 
-    begun: whether the first validation is done. step: steps done. best, best_step: the best score of a validation so
-    far (the larger the better; None before the first), and its step. sums, summed: of the log's columns since its last
-    row, over so many steps. log_bytes: lengths of the tables of the log. seconds: spent on it.
+    started: whether the validation before the first step is done. step: number of steps done. best, best_step: the best
+    score of a validation (larger is better; None before the first), and its step. sums, summed: sums of the log's
+    columns since its last row, and the number of steps in them. log_bytes: lengths of the tables of the log. seconds:
+    duration of the steps.
     """
 
-    begun: bool = False
+    started: bool = False
     step: int = 0
     best: float | None = None
     best_step: int = 0
@@ -39,7 +40,7 @@ class Counters:
 
 @dataclass(frozen=True)
 class SavedState:
-    """Content of a state file: `run` tells which run it is of, `scaler` is of mixed precision."""
+    """Content of a state file; `run` identifies the run, `scaler` is the loss scaler's state for mixed precision."""
 
     counters: Counters
     run: dict[str, Any]
@@ -76,7 +77,7 @@ def read_state(path: Path) -> SavedState:
 
 
 def restore(saved: SavedState, model: RegistrationModel[Any], optimizer: Optimizer) -> None:
-    """Give weights and moments back. Raises `DataError` when they are of another network."""
+    """Load the saved weights and moments. Raises `DataError` when they are of another model."""
     weights = {name.removeprefix(MODEL): t for name, t in saved.tensors.items() if name.startswith(MODEL)}
     try:
         load_tensors(model, weights)

@@ -1,4 +1,4 @@
-"""Errors of one process, told to all: none is left waiting for another that has stopped."""
+"""Errors of one process, raised in all: none waits for another that has stopped."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-def raise_together(fabric: Fabric, problem: NephiError | None) -> None:
-    """Raise `problem` where there is one, and `DataError` in the other processes, if any process has one."""
-    if problem is None and fabric.world_size == 1:
+def raise_in_all(fabric: Fabric, error: NephiError | None) -> None:
+    """Raise `error` if there is one, and `DataError` in the other processes if any process has one."""
+    if error is None and fabric.world_size == 1:
         return
-    flag = torch.tensor(float(problem is not None), dtype=torch.float32, device=fabric.device)
-    found = fabric.all_reduce(flag, reduce_op="mean")
-    if problem is not None:
-        raise problem
-    if isinstance(found, torch.Tensor) and bool(found > 0):
-        raise DataError("stopped, since another process found something wrong")
+    failed = any_process(fabric, error is not None)
+    if error is not None:
+        raise error
+    if failed:
+        raise DataError("stopped, as another rank failed; see its error")
+
+
+def any_process(fabric: Fabric, flag: bool) -> bool:
+    """Return whether `flag` is true in any process."""
+    value = torch.tensor(float(flag), dtype=torch.float32, device=fabric.device)
+    mean = fabric.all_reduce(value, reduce_op="mean")
+    assert isinstance(mean, torch.Tensor)
+    return bool(mean > 0)

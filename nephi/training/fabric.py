@@ -1,4 +1,4 @@
-"""The packages of the extra `train`, loaded when a training begins."""
+"""The packages of the extra `train`, imported when a training begins."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ from nephi.training.settings import OptimizationSettings
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-NEEDED = ("lightning_fabric", "tensorboard")
+REQUIRED = ("lightning_fabric", "tensorboard")
 
 
 def require_extra() -> None:
-    """Raise `UsageError` saying what to install when Lightning Fabric or TensorBoard is missing."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    """Raise `UsageError` with the command that installs Lightning Fabric and TensorBoard if one is missing."""
+    missing = [name for name in REQUIRED if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"training needs {' and '.join(missing)}, which are not installed: pip install nephi[train]")
 
 
-def make_fabric(loop: OptimizationSettings, device: str, devices: int) -> Fabric:
-    """Return what carries device, precision and processes.
+def make_fabric(settings: OptimizationSettings, device: str, devices: int) -> Fabric:
+    """Return the Fabric that places tensors on devices, sets the precision and connects the processes.
 
     `device` is auto, cpu or cuda[:N]; `devices` processes are started on this machine, one for each GPU. Under torchrun
-    there are as many processes as it has started, and `devices` has to be 1.
+    the number of processes is that of torchrun, and `devices` has to be 1.
 
-    Raises `UsageError` for a device that is not there, or a precision it does not have.
+    Raises `UsageError` for a device that does not exist, or a precision that it does not support.
     """
     from lightning_fabric import Fabric
 
     chosen = choose_device(device)
-    if loop.precision == "16-mixed" and chosen.type == "cpu":
+    if settings.precision == "16-mixed" and chosen.type == "cpu":
         raise UsageError('optimization.precision: "16-mixed" needs a GPU; choose "32" or "bf16-mixed"')
     if "TORCHELASTIC_RUN_ID" in os.environ:
         if devices != 1:
-            raise UsageError(f"devices: torchrun says how many processes there are; expected 1, got {devices}")
-        here = int(os.environ["LOCAL_WORLD_SIZE"])
-        nodes = int(os.environ["WORLD_SIZE"]) // here
+            raise UsageError(f"devices: expected 1 under torchrun, which sets the number of processes, got {devices}")
+        local_processes = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // local_processes
     else:
-        here, nodes = devices, 1
-    if chosen.type == "cuda" and here > torch.cuda.device_count():
-        raise UsageError(f"devices: found {torch.cuda.device_count()} GPUs, expected {here}")
-    if chosen.index is not None and here * nodes > 1:
-        raise UsageError(f"device: expected cuda for several processes, each with a GPU of its own, got {chosen}")
-    precision: Any = "32-true" if loop.precision == "32" else loop.precision
+        local_processes, nodes = devices, 1
+    if chosen.type == "cuda" and local_processes > torch.cuda.device_count():
+        raise UsageError(f"devices: expected at most {torch.cuda.device_count()}, the GPUs found, got {local_processes}")
+    if chosen.index is not None and local_processes * nodes > 1:
+        raise UsageError(f"device: expected cuda for several processes, each with its own GPU, got {chosen}")
+    precision: Any = "32-true" if settings.precision == "32" else settings.precision
     return Fabric(
         accelerator=chosen.type,
-        devices=here if chosen.index is None else [chosen.index],
+        devices=local_processes if chosen.index is None else [chosen.index],
         num_nodes=nodes,
-        strategy="ddp" if here * nodes > 1 else "auto",
+        strategy="ddp" if local_processes * nodes > 1 else "auto",
         precision=precision,
     )

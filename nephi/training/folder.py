@@ -1,4 +1,4 @@
-"""The folder of a run."""
+"""The folder of a run and the names of its files."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from nephi.errors import DataError
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where the files of a run are."""
+    """Paths of the files of a run."""
 
     path: Path
 
     @property
     def config(self) -> Path:
-        """The full settings."""
+        """All settings."""
         return self.path / "config.toml"
 
     @property
     def state(self) -> Path:
-        """What is needed to go on."""
+        """The state from which the run is resumed."""
         return self.path / "state.safetensors"
 
     @property
@@ -36,27 +36,27 @@ class RunFolder:
         return self.path / "best.safetensors"
 
     def prepare(self, *, resume: bool, overwrite: bool) -> None:
-        """Make the folder, or take what an older run left out of it, unless that is to be resumed.
+        """Create the folder, or delete the files of an earlier run in it unless the run is resumed.
 
-        Raises `DataError` when it holds something and neither is wanted, or when there is nothing to resume.
+        Raises `DataError` for a folder that is not empty with neither option, or without a run to resume.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise DataError(f"{self.path}: expected a folder for the run, found a file")
+            raise DataError(f"{self.path}: expected a folder for the run, got a file")
         if resume:
             if not self.config.is_file():
-                raise DataError(f"{self.path}: expected a run to resume, found no config.toml; leave --resume out")
+                raise DataError(f"{self.path}: expected a run to resume, with a config.toml, got none; leave --resume out")
             return
         if self.path.is_dir() and any(self.path.iterdir()) and not overwrite:
             raise DataError(
-                f"{self.path}: the folder is not empty; --resume goes on with its run, --overwrite starts anew"
+                f"{self.path}: the folder is not empty; --resume continues its run, --overwrite deletes it and starts a new one"
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            # The state goes first: without it nothing that is left can be resumed by mistake.
+            # The state is deleted first: without it the other files cannot be resumed by mistake.
             for file in (self.state, self.last, self.best, self.config):
                 file.unlink(missing_ok=True)
             for table in ("log.csv", "validation.csv"):
                 (self.path / table).unlink(missing_ok=True)
             shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
         except OSError as error:
-            raise DataError(f"{self.path}: cannot write the run there: {error.strerror}") from None
+            raise DataError(f"{self.path}: cannot write the run: {error.strerror}") from None

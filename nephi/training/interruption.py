@@ -1,4 +1,4 @@
-"""Being asked to stop."""
+"""Interruption of a training by signals."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-ECHO = 2.0  # s in which a further signal is the same wish: torchrun passes on what the terminal has sent already
+ECHO = 2.0  # s in which a second signal is the same request: torchrun forwards what the terminal has sent already
 
 
 @contextmanager
 def interruption() -> Iterator[Callable[[], bool]]:
-    """Give a function that tells whether SIGINT or SIGTERM has come; one that comes later again acts as it always does.
+    """Yield a function that returns whether SIGINT or SIGTERM was received; a later one has its usual effect.
 
-    Outside of the main thread, where signals cannot be received, it is always false.
+    Outside the main thread, which alone receives signals, the function always returns false.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
     received: list[float] = []
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    previous = {number: signal.getsignal(number) for number in SIGNALS}
 
-    def note(number: int, _: FrameType | None) -> None:
+    def handler(number: int, _: FrameType | None) -> None:
         received.append(time.monotonic())
         if received[-1] - received[0] > ECHO:
-            signal.signal(number, before[signal.Signals(number)])
+            signal.signal(number, previous[signal.Signals(number)])
             signal.raise_signal(number)
 
     for number in SIGNALS:
-        signal.signal(number, note)
+        signal.signal(number, handler)
     try:
         yield lambda: bool(received)
     finally:
         for number in SIGNALS:
-            signal.signal(number, before[number])
+            signal.signal(number, previous[number])

@@ -1,4 +1,4 @@
-"""What a training writes down: tables as CSV, and the same curves and pictures for TensorBoard."""
+"""The log of a training: tables in CSV, and the same curves with figures for TensorBoard."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from nephi.errors import DataError
 
 
 class CsvTable:
-    """Rows appended to a CSV file, each on the disk before anything later is.
+    """Rows appended to a CSV file, each of which is on the disk before anything later is written.
 
-    `keep` is the length in bytes of what a run that is resumed had written when its state was saved: rows after it are
-    cut off, since they come again. Raises `DataError` when the file is shorter than that.
+    `keep` is the length in bytes of the file when the state of a resumed run was saved: later rows are cut off, since
+    the run writes them again. Raises `DataError` when the file is shorter than that.
     """
 
     def __init__(self, path: Path, keep: int) -> None:
-        found = path.stat().st_size if path.exists() else 0
-        if found < keep:
+        length = path.stat().st_size if path.exists() else 0
+        if length < keep:
             raise DataError(
-                f"{path}: expected the {keep} bytes it had when the state was saved, found {found}; "
-                "put it back, or start anew with --overwrite"
+                f"{path}: expected the {keep} bytes it had when the state was saved, got {length}; "
+                "restore it, or start a new run with --overwrite"
             )
         self._file = path.open("ab")
         self._file.truncate(keep)
         self._columns = path.read_text(encoding="utf-8").partition("\n")[0].split(",") if keep else []
 
     def add(self, row: Mapping[str, float]) -> None:
-        """Append a row; the first one names the columns, and what a later one lacks stays empty."""
+        """Append a row; the first one names the columns, missing values of later ones stay empty."""
         if not self._columns:
             self._columns = list(row)
             self._file.write((",".join(self._columns) + "\n").encode())
@@ -39,7 +39,7 @@ class CsvTable:
         self._file.flush()
 
     def length(self) -> int:
-        """Return the bytes that are safely on the disk."""
+        """Return the number of bytes that are on the disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
         return os.fstat(self._file.fileno()).st_size
@@ -50,31 +50,31 @@ class CsvTable:
 
 
 class TrainingLog:
-    """`log.csv` (training), `validation.csv`, and a folder `tensorboard`, of one run that has done `step` steps."""
+    """`log.csv` (training), `validation.csv`, and the folder `tensorboard` of a run at step `step`."""
 
     TABLES = ("log", "validation")
 
-    def __init__(self, folder: Path, kept: Mapping[str, int], step: int) -> None:
+    def __init__(self, folder: Path, lengths: Mapping[str, int], step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._tables = {name: CsvTable(folder / f"{name}.csv", kept.get(name, 0)) for name in self.TABLES}
-        # What was told of steps that come again is not shown twice.
+        self._tables = {name: CsvTable(folder / f"{name}.csv", lengths.get(name, 0)) for name in self.TABLES}
+        # Steps that a resumed run repeats are shown once.
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
 
     def add(self, table: str, row: Mapping[str, float]) -> None:
-        """Append a row, which has a column `step`, to a table, and its numbers to the curves."""
+        """Append a row with a column `step` to a table, and its values to the curves."""
         self._tables[table].add(row)
         group = "train" if table == "log" else table
         for name, value in row.items():
             if name not in ("step", "seconds"):
                 self._board.add_scalar(f"{group}/{name}", value, int(row["step"]))
 
-    def picture(self, name: str, pixels: Tensor, step: int) -> None:
-        """Show an image `(3, height, width)`, values from 0 to 1."""
+    def add_picture(self, name: str, pixels: Tensor, step: int) -> None:
+        """Add an image `(3, height, width)`, values from 0 to 1."""
         self._board.add_image(name, pixels.numpy(), step)
 
     def lengths(self) -> dict[str, int]:
-        """Return the bytes of each table that are safely on the disk."""
+        """Return the number of bytes of each table that are on the disk."""
         self._board.flush()
         return {name: table.length() for name, table in self._tables.items()}
 

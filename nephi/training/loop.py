@@ -1,4 +1,4 @@
-"""The loop over steps: log, validation, checkpoints."""
+"""The loop over the steps of a training, with log, validation and checkpoints."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from nephi.errors import NephiError
 from nephi.models import StoredModel, input_grid, write_model
 from nephi.optimize import Progress, ProgressCallback
 from nephi.training.checkpoint import Counters, save_state
-from nephi.training.distributed import raise_together
+from nephi.training.distributed import any_process, raise_in_all
 from nephi.training.folder import RunFolder
 from nephi.training.log import TrainingLog
-from nephi.training.pairs import PlacedBatch, Places, TrainingPairs, loader
+from nephi.training.pairs import BatchKeys, KeyedBatch, TrainingPairs, batch_loader
 from nephi.training.pictures import panels
 from nephi.training.settings import TrainSettings
 from nephi.training.step import Stepper
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Training:
-    """A training under way: `run` tells which one it is, `about` goes into its models."""
+    """A training: `run` identifies it, `about` is stored in its models."""
 
     fabric: Fabric
     settings: TrainSettings
@@ -42,52 +42,46 @@ class Training:
     run: dict[str, Any]
     about: dict[str, Any]
 
-    def go(self, log: TrainingLog | None, stopping: Callable[[], bool], progress: ProgressCallback) -> bool:
-        """Train from where the counters are to the end; return False when `stopping` has become true before it.
+    def train(self, log: TrainingLog | None, interrupted: Callable[[], bool], progress: ProgressCallback) -> bool:
+        """Train from the current counters to the last step; return False when `interrupted` was true before it.
 
-        `log` is given in the first process, which also writes the files.
+        The first process has a `log` and writes the files.
         """
-        loop = self.settings.optimization
-        if not self.counters.begun:
+        settings, counters = self.settings.optimization, self.counters
+        if not counters.started:
             self._validate(log)
-            self.counters.begun = True
-            self._checkpoint(log)
+            counters.started = True
+            self._save(log)
         batches = self._batches()
-        while self.counters.step < loop.steps:
-            since = time.monotonic()
-            row = self.stepper.step(self.counters.step, batches, self.pairs)
-            self.counters.step += 1
-            self.counters.seconds += time.monotonic() - since
-            self._note(row, log)
-            progress(Progress("train", self.counters.step, loop.steps, row["loss"]))
-            if self._due(loop.validation_interval):
+        while counters.step < settings.steps:
+            start = time.monotonic()
+            row = self.stepper.step(counters.step, batches, self.pairs)
+            counters.step += 1
+            counters.seconds += time.monotonic() - start
+            self._log_row(row, log)
+            progress(Progress("train", counters.step, settings.steps, row["loss"]))
+            if self._is_due(settings.validation_interval):
                 self._validate(log)
-            stop = self._anywhere(stopping())
-            if self._due(loop.checkpoint_interval) or stop:
-                self._checkpoint(log)
+            stop = any_process(self.fabric, interrupted())
+            if self._is_due(settings.checkpoint_interval) or stop:
+                self._save(log)
             if stop:
                 break
-        return self.counters.step == loop.steps
+        return counters.step == settings.steps
 
-    def _batches(self) -> Iterator[PlacedBatch | NephiError]:
-        places = Places(self.settings, self.counters.step, self.fabric.global_rank, self.fabric.world_size)
-        return iter(loader(self.pairs, places))
+    def _batches(self) -> Iterator[KeyedBatch | NephiError]:
+        keys = BatchKeys(self.settings, self.counters.step, self.fabric.global_rank, self.fabric.world_size)
+        return iter(batch_loader(self.pairs, keys))
 
-    def _due(self, interval: int) -> bool:
+    def _is_due(self, interval: int) -> bool:
         return self.counters.step % interval == 0 or self.counters.step == self.settings.optimization.steps
 
-    def _anywhere(self, here: bool) -> bool:
-        flag = torch.tensor(float(here), dtype=torch.float32, device=self.fabric.device)
-        found = self.fabric.all_reduce(flag, reduce_op="mean")
-        assert isinstance(found, Tensor)
-        return bool(found > 0)
-
-    def _note(self, row: dict[str, float], log: TrainingLog | None) -> None:
-        """Take a step's row in, and write down the means since the last one where one is due; the rate is the last."""
+    def _log_row(self, row: dict[str, float], log: TrainingLog | None) -> None:
+        """Add a step's row to the sums, and write their means where a row of the log is due; the rate is the last."""
         counters = self.counters
         counters.sums = {name: counters.sums.get(name, 0.0) + value for name, value in row.items()}
         counters.summed += 1
-        if not self._due(self.settings.optimization.log_interval):
+        if not self._is_due(self.settings.optimization.log_interval):
             return
         means = {name: value / counters.summed for name, value in counters.sums.items()} | {"rate": row["rate"]}
         if log is not None:
@@ -95,55 +89,58 @@ class Training:
         counters.sums, counters.summed = {}, 0
 
     def _validate(self, log: TrainingLog | None) -> None:
-        """Measure the pairs of the split `val`, shared out over the processes, and keep the best model."""
+        """Measure the pairs of the split `val`, distributed over the processes, and keep the best model."""
         counters = self.counters
-        chosen = chosen_pairs(self.index, self.settings.optimization.validation_pairs)
-        if not chosen:
+        pairs = chosen_pairs(self.index, self.settings.optimization.validation_pairs)
+        if not pairs:
             return
-        processes = self.fabric.world_size
-        rows = torch.full((-(-len(chosen) // processes), len(row_of({}))), torch.nan, dtype=torch.float64)
-        problem = None
-        try:
-            for k, found in enumerate(self._validated(chosen[self.fabric.global_rank :: processes], log)):
-                rows[k] = row_of(found.measures)
-        except NephiError as error:
-            problem = error
-        raise_together(self.fabric, problem)
-        gathered = self.fabric.all_gather(rows.to(self.fabric.device))
-        assert isinstance(gathered, Tensor)
-        # In the order of the pairs, whoever measured them: sums are rounded.
-        table = gathered.reshape(processes, *rows.shape).transpose(0, 1).reshape(-1, rows.shape[1])[: len(chosen)]
-        measures = mean_measures(table.cpu())
+        measures = mean_measures(self._measure(pairs, log))
         if log is not None:
             log.add("validation", {"step": counters.step, **measures})
-        _, reached = score(measures)
-        if counters.best is None or reached > counters.best:
-            counters.best, counters.best_step = reached, counters.step
+        _, value = score(measures)
+        if counters.best is None or value > counters.best:
+            counters.best, counters.best_step = value, counters.step
             if log is not None:
-                write_model(self._stored(measures), self.folder.best)
+                write_model(self._stored_model(measures), self.folder.best)
+
+    def _measure(self, pairs: Sequence[DatasetPair], log: TrainingLog | None) -> Tensor:
+        """Return the rows of all pairs `(P, len(MEASURES))`, in their order, in every process."""
+        processes = self.fabric.world_size
+        rows = torch.full((-(-len(pairs) // processes), len(row_of({}))), torch.nan, dtype=torch.float64)
+        error = None
+        try:
+            for k, validated in enumerate(self._validated(pairs[self.fabric.global_rank :: processes], log)):
+                rows[k] = row_of(validated.measures)
+        except NephiError as caught:
+            error = caught
+        raise_in_all(self.fabric, error)
+        gathered = self.fabric.all_gather(rows.to(self.fabric.device))
+        assert isinstance(gathered, Tensor)
+        # In the order of the pairs, whatever the number of processes: the rounding of sums depends on it.
+        return gathered.reshape(processes, *rows.shape).transpose(0, 1).reshape(-1, rows.shape[1])[: len(pairs)].cpu()
 
     def _validated(self, pairs: Sequence[DatasetPair], log: TrainingLog | None) -> Iterator[ValidatedPair]:
-        """Measure pair after pair, and draw the first ones."""
+        """Yield the measures of each pair, and draw the first ones."""
         grid = input_grid(self.settings.input)
         self.stepper.model.eval()
         for k, pair in enumerate(pairs):
-            found = validate_pair(self.stepper.model, pair, self.pairs.seen, self.fabric.device)
+            validated = validate_pair(self.stepper.model, pair, self.pairs.inputs, self.fabric.device)
             if log is not None and k < self.settings.optimization.pictures:
-                log.picture(f"validation/{found.name}", panels(found, grid), self.counters.step)
-            yield found
+                log.add_picture(f"validation/{validated.name}", panels(validated, grid), self.counters.step)
+            yield validated
         self.stepper.model.train()
 
-    def _checkpoint(self, log: TrainingLog | None) -> None:
-        """Write the model, then the state: whoever finds a finished state finds its model."""
+    def _save(self, log: TrainingLog | None) -> None:
+        """Write the model, then the state, so that every complete state has its model."""
         if log is not None:
             self.counters.log_bytes = log.lengths()
-            write_model(self._stored({}), self.folder.last)
+            write_model(self._stored_model({}), self.folder.last)
             scaler = self.fabric.strategy.precision.state_dict()
             optimizer = self.stepper.optimizer
             save_state(self.folder.state, self.counters, self.run, scaler, self.stepper.model, optimizer)
         self.fabric.barrier()
 
-    def _stored(self, measures: dict[str, float]) -> StoredModel:
+    def _stored_model(self, measures: dict[str, float]) -> StoredModel:
         settings = self.settings
         about = {**self.about, "step": self.counters.step}
         if measures:

@@ -1,4 +1,4 @@
-"""The pairs of a training, step by step."""
+"""The pairs of a training, batch by batch."""
 
 from __future__ import annotations
 
@@ -14,131 +14,127 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from nephi.datasets import DatasetIndex, DatasetPair
 from nephi.errors import NephiError
 from nephi.models import ModelInput, input_grid
-from nephi.training.augment import View, augmented
+from nephi.training.augmentation import TrainingImage, augment
 from nephi.training.cache import ModelInputCache
 from nephi.training.objective import PairBatch
-from nephi.training.seeding import generator_of
+from nephi.training.seeding import SampleKey, generator_of
 from nephi.training.settings import TrainSettings
 from nephi.transforms import AffineTransform
 
 
-class Place(NamedTuple):
-    """Where a pair is drawn: the step, counted from 0, and the position among the step's pairs in all processes."""
+class KeyedBatch:
+    """A batch of pairs, and the keys of its samples.
 
-    step: int
-    position: int
-
-
-class PlacedBatch:
-    """Pairs that go through a network together, and where they were drawn.
-
-    No dataclass or tuple on purpose: mixed precision rounds the tensors it finds in these, and images are compared in
-    full.
+    Neither a dataclass nor a tuple: mixed precision rounds the tensors in these, and images are compared in full
+    precision.
     """
 
-    def __init__(self, pairs: PairBatch, places: Sequence[Place], seed: int) -> None:
+    def __init__(self, pairs: PairBatch, keys: Sequence[SampleKey], seed: int) -> None:
         self.pairs = pairs
-        self.places = tuple(places)
+        self.keys = tuple(keys)
         self.seed = seed
 
     def generators(self) -> list[torch.Generator]:
-        """Return a generator for the points of each pair's loss."""
-        return [generator_of("points", self.seed, *place) for place in self.places]
+        """Return a generator for the random points of each pair's loss."""
+        return [generator_of("points", self.seed, *key) for key in self.keys]
 
-    def to(self, device: torch.device) -> PlacedBatch:
+    def to(self, device: torch.device) -> KeyedBatch:
         """Return the batch with its tensors on `device`."""
-        return PlacedBatch(self.pairs.to(device), self.places, self.seed)
+        return KeyedBatch(self.pairs.to(device), self.keys, self.seed)
 
 
-class Drawn(NamedTuple):
-    """A pair that was drawn: where, its number in the split, and its images, augmented."""
+class TrainingSample(NamedTuple):
+    """A pair of augmented images, its key, and the pair's number in the split."""
 
-    place: Place
-    number: int
-    fixed: View
-    moving: View
+    key: SampleKey
+    pair_id: int
+    fixed: TrainingImage
+    moving: TrainingImage
 
 
-class TrainingPairs(Dataset[Drawn | NephiError]):
-    """The pairs of the split `train`, any of which may be drawn at a place, their images augmented."""
+class TrainingPairs(Dataset[TrainingSample | NephiError]):
+    """The pairs of the split `train`, sampled at random by key, their images augmented."""
 
-    def __init__(self, index: DatasetIndex, settings: TrainSettings, seen: ModelInputCache) -> None:
+    def __init__(self, index: DatasetIndex, settings: TrainSettings, inputs: ModelInputCache) -> None:
         self.settings = settings
-        self.seen = seen
+        self.inputs = inputs
         self.grid = input_grid(settings.input)
         self.pairs = index.pairs("train")
 
-    def number(self, place: Place) -> int:
-        """Return the number of the pair that is drawn at a place, each as likely."""
-        generator = generator_of("pair", self.settings.optimization.seed, *place)
+    def pair_id(self, key: SampleKey) -> int:
+        """Return the number of the pair of a sample; all pairs have the same probability."""
+        generator = generator_of("pair", self.settings.optimization.seed, *key)
         return int(torch.randint(len(self.pairs), (1,), generator=generator))
 
-    def drawn(self, place: Place) -> DatasetPair:
-        """Return the pair that is drawn at a place."""
-        return self.pairs[self.number(place)]
+    def pair(self, key: SampleKey) -> DatasetPair:
+        """Return the pair of a sample."""
+        return self.pairs[self.pair_id(key)]
 
-    def __getitem__(self, place: Place) -> Drawn | NephiError:
-        """Return the pair drawn there, or what is wrong with it: raised, it would come as a page."""
-        number = self.number(place)
-        generator, both = (
-            generator_of(purpose, self.settings.optimization.seed, *place) for purpose in ("augment", "augment both")
+    def __getitem__(self, key: SampleKey) -> TrainingSample | NephiError:
+        """Return the sample of a key, or its error: returned, as DataLoader would wrap it in a traceback."""
+        pair_id = self.pair_id(key)
+        generator, shared_generator = (
+            generator_of(purpose, self.settings.optimization.seed, *key) for purpose in ("augment", "augment both")
         )
         try:
-            views = self._views(self.pairs[number], generator)
+            images = self._images(self.pairs[pair_id], generator)
         except NephiError as error:
             return error
-        return Drawn(place, number, *augmented(*views, self.grid, self.settings.augmentation, generator, both))
+        augmented = augment(*images, self.grid, self.settings.augmentation, generator, shared_generator)
+        return TrainingSample(key, pair_id, *augmented)
 
-    def _views(self, pair: DatasetPair, generator: torch.Generator) -> tuple[View, View]:
-        sides = [self.seen[id] for id in (pair.fixed, pair.moving)]
+    def _images(self, pair: DatasetPair, generator: torch.Generator) -> tuple[TrainingImage, TrainingImage]:
+        inputs = [self.inputs[id] for id in (pair.fixed, pair.moving)]
         points: list[Tensor | None] = [None, None]
         count = self.settings.objective.landmarks and self.settings.objective.landmark_points
         if count:
-            points = list(self._landmarks(pair, sides, count, generator))
-        beyond = float(self.settings.input.outside_mask == "bright")
-        first, second = (View(s.values, s.mask, p, beyond) for s, p in zip(sides, points, strict=True))
-        return first, second
+            points = list(self._landmarks(pair, inputs, count, generator))
+        outside = float(self.settings.input.outside_mask == "bright")
+        fixed, moving = (TrainingImage(i.values, i.mask, p, outside) for i, p in zip(inputs, points, strict=True))
+        return fixed, moving
 
     def _landmarks(
-        self, pair: DatasetPair, sides: Sequence[ModelInput], count: int, generator: torch.Generator
+        self, pair: DatasetPair, inputs: Sequence[ModelInput], count: int, generator: torch.Generator
     ) -> Iterator[Tensor]:
-        """Give `count` random ones of a pair's landmarks in either image, NaN where it has none."""
+        """Yield `count` random landmarks of a pair in either image, mm of the model's box; NaN for a pair without."""
         if pair.landmarks is None:
-            yield from (torch.full((count, self.grid.dimension), torch.nan, dtype=torch.float32) for _ in sides)
+            yield from (torch.full((count, self.grid.dimension), torch.nan, dtype=torch.float32) for _ in inputs)
             return
-        known = self.seen.landmarks(pair.landmarks)
-        chosen = torch.randint(len(known.fixed.coordinates), (count,), generator=generator)
-        for points, side in zip((known.fixed, known.moving), sides, strict=True):
-            yield AffineTransform(side.to_world).inverse()(points.coordinates[chosen].double()).float()
+        landmarks = self.inputs.landmarks(pair.landmarks)
+        chosen = torch.randint(len(landmarks.fixed.coordinates), (count,), generator=generator)
+        for points, model_input in zip((landmarks.fixed, landmarks.moving), inputs, strict=True):
+            to_box = AffineTransform(model_input.to_world).inverse()
+            yield to_box(points.coordinates[chosen].double()).float()
 
 
-class Places(Sampler[list[Place]]):
-    """The places of one process: of each step from `first` on, `accumulate` batches one after the other."""
+class BatchKeys(Sampler[list[SampleKey]]):
+    """The keys of one process: of each step from `first` on, `accumulate` batches one after the other."""
 
     def __init__(self, settings: TrainSettings, first: int, process: int, processes: int) -> None:
-        self.loop = settings.optimization
+        self.settings = settings.optimization
         self.first = first
         self.process = process
         self.processes = processes
 
-    def __iter__(self) -> Iterator[list[Place]]:
-        """Give the places of batch after batch."""
-        for step in range(self.first, self.loop.steps):
-            for part in range(self.loop.accumulate):
-                start = (part * self.processes + self.process) * self.loop.batch
-                yield [Place(step, start + k) for k in range(self.loop.batch)]
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        """Yield the keys of batch after batch."""
+        batch = self.settings.batch
+        for step in range(self.first, self.settings.steps):
+            for part in range(self.settings.accumulate):
+                start = (part * self.processes + self.process) * batch
+                yield [SampleKey(step, start + k) for k in range(batch)]
 
 
-def loader(pairs: TrainingPairs, places: Places) -> DataLoader[PlacedBatch | NephiError]:
-    """Return what reads batch after batch, in worker processes if there are any."""
-    loop = pairs.settings.optimization
+def batch_loader(pairs: TrainingPairs, keys: BatchKeys) -> DataLoader[KeyedBatch | NephiError]:
+    """Return a loader of batches, with worker processes if the settings have any."""
+    settings = pairs.settings.optimization
     return DataLoader(
-        pairs,  # type: ignore[arg-type] # what comes out is made by `collate_fn`
-        batch_sampler=places,
-        num_workers=loop.workers,
-        collate_fn=_Collate(loop.seed),
-        worker_init_fn=_BeginWorker(),
-        generator=torch.Generator(),  # not torch's own, of which others may draw
+        pairs,  # type: ignore[arg-type] # `collate_fn` determines the type of the batches
+        batch_sampler=keys,
+        num_workers=settings.workers,
+        collate_fn=_Collate(settings.seed),
+        worker_init_fn=_InitWorker(),
+        generator=torch.Generator(),  # not torch's global one, which other code may use
     )
 
 
@@ -146,30 +142,30 @@ class _Collate:
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def __call__(self, items: list[Drawn | NephiError]) -> PlacedBatch | NephiError:
-        good: list[Drawn] = []
+    def __call__(self, items: list[TrainingSample | NephiError]) -> KeyedBatch | NephiError:
+        samples: list[TrainingSample] = []
         for item in items:
             if isinstance(item, NephiError):
                 return item
-            good.append(item)
-        sides = [item.fixed for item in good], [item.moving for item in good]
-        fixed, moving = (torch.stack([view.values for view in views]) for views in sides)
-        masks = [_stacked([view.mask for view in views]) for views in sides]
-        landmarks = [_stacked([view.landmarks for view in views]) for views in sides]
-        pair_ids = torch.tensor([item.number for item in good], dtype=torch.int64)
+            samples.append(item)
+        sides = [sample.fixed for sample in samples], [sample.moving for sample in samples]
+        fixed, moving = (torch.stack([image.values for image in images]) for images in sides)
+        masks = [_stack([image.mask for image in images]) for images in sides]
+        landmarks = [_stack([image.landmarks for image in images]) for images in sides]
+        pair_ids = torch.tensor([sample.pair_id for sample in samples], dtype=torch.int64)
         pairs = PairBatch(fixed, moving, masks[0], masks[1], landmarks[0], landmarks[1], pair_ids)
-        return PlacedBatch(pairs, [item.place for item in good], self.seed)
+        return KeyedBatch(pairs, [sample.key for sample in samples], self.seed)
 
 
-def _stacked(parts: Sequence[Tensor | None]) -> Tensor | None:
-    found = [part for part in parts if part is not None]
-    return torch.stack(found) if found else None  # all have one, or none has
+def _stack(parts: Sequence[Tensor | None]) -> Tensor | None:
+    tensors = [part for part in parts if part is not None]
+    return torch.stack(tensors) if tensors else None  # all samples have one, or none has
 
 
-class _BeginWorker:
-    """A key that interrupts reaches every process; the training's decides when its workers end.
+class _InitWorker:
+    """Makes workers ignore interrupts, which a terminal sends to every process; the training ends its workers.
 
-    torch's workers notice the end of their parent only when it outlives their start.
+    Workers of torch notice the end of their parent only if it ends after they have started.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Maps of points drawn at random: affine ones, axes exchanged, bumps."""
+"""Random maps of points: affine maps, permuted and mirrored axes, smooth displacements."""
 
 from __future__ import annotations
 
@@ -13,37 +13,40 @@ from nephi.transforms import DisplacementField
 
 
 class RandomMap(NamedTuple):
-    """A map of points: `matrix @ (x + sum of bumps at x) + shift`, about the middle of the grid, in mm."""
+    """A map of points, mm: `matrix @ (x + sum of displacements at x) + shift`, about the centre of the grid."""
 
     matrix: Tensor
     shift: Tensor
-    bumps: tuple[DisplacementField, ...]
+    displacements: tuple[DisplacementField, ...]
 
     @property
-    def still(self) -> bool:
-        """Whether every point stays where it is."""
-        straight = torch.equal(self.matrix, torch.eye(len(self.matrix), dtype=self.matrix.dtype))
-        return not self.bumps and straight and not bool(self.shift.any())
+    def is_identity(self) -> bool:
+        """Whether no point moves."""
+        identity = torch.eye(len(self.matrix), dtype=self.matrix.dtype)
+        return not self.displacements and torch.equal(self.matrix, identity) and not bool(self.shift.any())
 
 
 def random_map(grid: Grid, settings: WarpSettings, generator: torch.Generator) -> RandomMap:
-    """Draw an affine map and bumps as large as `settings` say; as many numbers are drawn whatever they leave out."""
-    matrix, shift = _affine(grid.dimension, settings, generator)
-    bumps = _bumps(grid, settings, generator)
-    return RandomMap(matrix, shift, (bumps,) if settings.elastic else ())
+    """Draw an affine map and a smooth displacement of the sizes in `settings`.
+
+    The number of random values does not depend on the settings.
+    """
+    matrix, shift = _random_affine(grid.dimension, settings, generator)
+    displacement = _random_displacement(grid, settings, generator)
+    return RandomMap(matrix, shift, (displacement,) if settings.elastic else ())
 
 
-def joined(own: RandomMap, shared: RandomMap, turned: Tensor) -> RandomMap:
-    """Return what takes points through `turned`, an image's own map, then the one that both images share.
+def compose_maps(own: RandomMap, shared: RandomMap, axes: Tensor) -> RandomMap:
+    """Return the composition of the matrix `axes`, an image's own map, and the map that both images share.
 
-    Bumps of both are added where the points are at first, so that one lookup does for all of it.
+    The displacements of both maps are added at the original points, so that an image is interpolated once.
     """
     shift = shared.matrix @ own.shift + shared.shift
-    return RandomMap(shared.matrix @ own.matrix @ turned, shift, own.bumps + shared.bumps)
+    return RandomMap(shared.matrix @ own.matrix @ axes, shift, own.displacements + shared.displacements)
 
 
-def random_turn(dimension: int, settings: AugmentationSettings, generator: torch.Generator) -> Tensor:
-    """Return a matrix that exchanges axes and turns them over."""
+def random_axes(dimension: int, settings: AugmentationSettings, generator: torch.Generator) -> Tensor:
+    """Draw a matrix that permutes axes and mirrors them."""
     order = torch.randperm(dimension, generator=generator)
     signs = torch.randint(2, (dimension,), generator=generator) * 2 - 1
     matrix = torch.eye(dimension, dtype=torch.float64)
@@ -57,8 +60,8 @@ def uniform(count: int, generator: torch.Generator) -> Tensor:
     return 2 * torch.rand(count, generator=generator, dtype=torch.float64) - 1
 
 
-def _affine(dimension: int, settings: WarpSettings, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return rotation, shear and scale as one matrix, and a shift in mm."""
+def _random_affine(dimension: int, settings: WarpSettings, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw rotation, shear and scale as one matrix, and a shift in mm."""
     d = dimension
     above = torch.triu_indices(d, d, 1)
     axis = torch.randn(len(above[0]), generator=generator, dtype=torch.float64)
@@ -67,18 +70,18 @@ def _affine(dimension: int, settings: WarpSettings, generator: torch.Generator) 
     slopes = settings.shear * uniform(len(axis), generator)
     scales = (settings.scale * uniform(d, generator)).exp()
     shift = settings.shift * uniform(d, generator)
-    turning = torch.zeros(d, d, dtype=torch.float64)
-    turning[above[0], above[1]] = angle * axis
+    rotation = torch.zeros(d, d, dtype=torch.float64)
+    rotation[above[0], above[1]] = angle * axis
     shear = torch.eye(d, dtype=torch.float64)
     shear[above[0], above[1]] = slopes
-    return torch.linalg.matrix_exp(turning - turning.T) @ shear @ scales.diag(), shift
+    return torch.linalg.matrix_exp(rotation - rotation.T) @ shear @ scales.diag(), shift
 
 
-def _bumps(grid: Grid, settings: WarpSettings, generator: torch.Generator) -> DisplacementField:
-    """Return a random displacement, linear between nodes about `elastic_spacing` apart."""
+def _random_displacement(grid: Grid, settings: WarpSettings, generator: torch.Generator) -> DisplacementField:
+    """Draw a displacement that is linear between nodes about `elastic_spacing` apart."""
     extent = (torch.tensor(grid.shape, dtype=torch.int64) - 1) * grid.spacing
     shape = tuple(max(2, int(float(length) / settings.elastic_spacing) + 1) for length in extent)
     scale = [(n - 1) / (m - 1) for n, m in zip(grid.shape, shape, strict=True)]
     coarse = Grid(shape, grid.affine @ torch.diag(torch.tensor([*scale, 1.0], dtype=torch.float64)))
-    heights = torch.randn(*shape, grid.dimension, generator=generator, dtype=torch.float32)
-    return DisplacementField(settings.elastic * heights, coarse)
+    normal = torch.randn(*shape, grid.dimension, generator=generator, dtype=torch.float32)
+    return DisplacementField(settings.elastic * normal, coarse)

@@ -1,4 +1,4 @@
-"""Adam's step size over a training."""
+"""The learning rate over a training."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from nephi.training.settings import OptimizationSettings
 
 
 def learning_rate(step: int, settings: OptimizationSettings) -> float:
-    """Return the step size of a step, counted from 0: it warms up linearly, then falls along a cosine if `decay`."""
-    warm = round(settings.warmup * settings.steps)
-    if step < warm:
-        return settings.rate * (step + 1) / warm
+    """Return Adam's step size at a step, from 0: a linear warm-up, then a cosine down to 0 if `decay` is set."""
+    warmup_steps = round(settings.warmup * settings.steps)
+    if step < warmup_steps:
+        return settings.rate * (step + 1) / warmup_steps
     if not settings.decay:
         return settings.rate
-    done = (step - warm) / (settings.steps - warm)
-    return settings.rate * 0.5 * (1 + math.cos(math.pi * done))
+    fraction = (step - warmup_steps) / (settings.steps - warmup_steps)
+    return settings.rate * 0.5 * (1 + math.cos(math.pi * fraction))

@@ -1,0 +1,113 @@
+"""Random changes of the images of a pair."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nephi.geometry import Grid
+from nephi.training.random_maps import RandomMap, compose_maps, random_axes, random_map, uniform
+from nephi.training.settings import AugmentationSettings
+from nephi.transforms import DisplacementField
+
+ITERATIONS = 20  # slopes of the displacements are well below 1, so that the error shrinks in each
+
+
+class TrainingImage(NamedTuple):
+    """One image of a pair in the model's box: `values` and `mask` `(1, *shape)`, and its landmarks `(N, D)`, mm.
+
+    `outside` is the value outside the box.
+    """
+
+    values: Tensor
+    mask: Tensor | None = None
+    landmarks: Tensor | None = None
+    outside: float = 0.0
+
+
+def augment(
+    fixed: TrainingImage,
+    moving: TrainingImage,
+    grid: Grid,
+    settings: AugmentationSettings,
+    generator: torch.Generator,
+    shared_generator: torch.Generator,
+) -> tuple[TrainingImage, TrainingImage]:
+    """Return both images of a pair on `grid`, values from 0 to 1, changed at random as `settings` specify.
+
+    Masks and landmarks are mapped with their images. The map that both images share is drawn from `shared_generator`.
+    """
+    axes = random_axes(grid.dimension, settings, generator)
+    shared = random_map(grid, settings.both, shared_generator)
+    images = []
+    for image in (fixed, moving):
+        own = random_map(grid, settings, generator)
+        image = _warp(image, grid, compose_maps(own, shared, axes))
+        image = image._replace(values=_augment_intensities(image.values, settings, generator))
+        images.append(image._replace(values=_add_noise(image.values, settings, generator)))
+    return images[0], images[1]
+
+
+def _warp(image: TrainingImage, grid: Grid, warp: RandomMap) -> TrainingImage:
+    """Return the image interpolated at the points to which `warp` maps the voxel centres of `grid`."""
+    if warp.is_identity:
+        return image
+    centre = grid.centre_world()
+    offset = centre + warp.shift - warp.matrix @ centre
+    points = _grid_sample_points(grid, warp, offset)
+    channels = [image.values - image.outside, *([] if image.mask is None else [image.mask.float()])]
+    warped = nn.functional.grid_sample(torch.cat(channels)[None], points, align_corners=True)[0]  # 0 outside
+    mask, landmarks = image.mask, image.landmarks
+    if mask is not None:
+        mask = (warped[1:] > 0.5).to(mask.dtype)
+    if landmarks is not None:
+        before_affine = torch.linalg.solve(warp.matrix, (landmarks.double() - offset).T).T.to(landmarks)
+        landmarks = _invert_displacements(warp.displacements, before_affine)
+    return TrainingImage(warped[:1] + image.outside, mask, landmarks, image.outside)
+
+
+def _grid_sample_points(grid: Grid, warp: RandomMap, offset: Tensor) -> Tensor:
+    """Return the mapped voxel centres in the convention of `grid_sample`: `(1, *shape, D)`, in [-1, 1], last axis first."""
+    d = grid.dimension
+    world_map = torch.eye(d + 1, dtype=torch.float64)
+    world_map[:d, :d], world_map[:d, d] = warp.matrix, offset
+    voxel_to_cube = torch.zeros(d + 1, d + 1, dtype=torch.float64)
+    voxel_to_cube[:d, :d] = torch.diag(2 / (torch.tensor(grid.shape, dtype=torch.float64) - 1)).flip(0)
+    voxel_to_cube[:d, d], voxel_to_cube[d, d] = -1, 1
+    world_to_cube = voxel_to_cube @ grid.inverse_affine @ world_map
+    theta = (world_to_cube @ grid.affine @ torch.linalg.inv(voxel_to_cube))[None, :d].float()
+    points = nn.functional.affine_grid(theta, [1, 1, *grid.shape], align_corners=True)
+    mode = "bilinear" if d == 2 else "trilinear"
+    for field in warp.displacements:
+        nodes = (field.displacement.double() @ world_to_cube[:d, :d].T).float().movedim(-1, 0)[None]
+        displacement = nn.functional.interpolate(nodes, size=grid.shape, mode=mode, align_corners=True)
+        points = points + displacement.movedim(1, -1)
+    return points
+
+
+def _invert_displacements(displacements: tuple[DisplacementField, ...], points: Tensor) -> Tensor:
+    """Return x such that `x + sum of displacements at x` are `points`, by fixed-point iteration; NaN stays NaN."""
+    solution = points
+    for _ in range(ITERATIONS if displacements else 0):
+        finite = solution.nan_to_num(0.0)
+        total = sum((field(finite) - finite for field in displacements), start=torch.zeros_like(points))
+        solution = points - total
+    return solution
+
+
+def _augment_intensities(image: Tensor, settings: AugmentationSettings, generator: torch.Generator) -> Tensor:
+    gamma, contrast, brightness = uniform(3, generator).tolist()
+    if not (settings.gamma or settings.contrast or settings.brightness):
+        return image
+    corrected = image ** math.exp(settings.gamma * gamma)
+    return ((1 + settings.contrast * contrast) * corrected + settings.brightness * brightness).clamp(0, 1)
+
+
+def _add_noise(image: Tensor, settings: AugmentationSettings, generator: torch.Generator) -> Tensor:
+    if not settings.noise:
+        return image
+    spread = settings.noise * float(torch.rand(1, generator=generator, dtype=torch.float32))
+    return (image + spread * torch.randn(image.shape, generator=generator, dtype=torch.float32)).clamp(0, 1)
