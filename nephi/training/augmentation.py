@@ -70,7 +70,7 @@ def _warp(image: TrainingImage, grid: Grid, warp: RandomMap) -> TrainingImage:
 
 
 def _grid_sample_points(grid: Grid, warp: RandomMap, offset: Tensor) -> Tensor:
-    """Return the mapped voxel centres in the convention of `grid_sample`: `(1, *shape, D)`, in [-1, 1], last axis first."""
+    """Return the mapped voxel centres as `grid_sample` expects them: `(1, *shape, D)`, in [-1, 1], last axis first."""
     d = grid.dimension
     world_map = torch.eye(d + 1, dtype=torch.float64)
     world_map[:d, :d], world_map[:d, d] = warp.matrix, offset

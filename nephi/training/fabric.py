@@ -46,7 +46,7 @@ def make_fabric(settings: OptimizationSettings, device: str, devices: int) -> Fa
     else:
         local_processes, nodes = devices, 1
     if chosen.type == "cuda" and local_processes > torch.cuda.device_count():
-        raise UsageError(f"devices: expected at most {torch.cuda.device_count()}, the GPUs found, got {local_processes}")
+        raise UsageError(f"devices: expected at most {torch.cuda.device_count()} (GPUs), got {local_processes}")
     if chosen.index is not None and local_processes * nodes > 1:
         raise UsageError(f"device: expected cuda for several processes, each with its own GPU, got {chosen}")
     precision: Any = "32-true" if settings.precision == "32" else settings.precision

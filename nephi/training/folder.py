@@ -44,11 +44,11 @@ class RunFolder:
             raise DataError(f"{self.path}: expected a folder for the run, got a file")
         if resume:
             if not self.config.is_file():
-                raise DataError(f"{self.path}: expected a run to resume, with a config.toml, got none; leave --resume out")
+                raise DataError(f"{self.path}: expected a run with a config.toml, got none; leave --resume out")
             return
         if self.path.is_dir() and any(self.path.iterdir()) and not overwrite:
             raise DataError(
-                f"{self.path}: the folder is not empty; --resume continues its run, --overwrite deletes it and starts a new one"
+                f"{self.path}: the folder is not empty; --resume continues its run, --overwrite starts a new one"
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True)

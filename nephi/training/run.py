@@ -46,7 +46,7 @@ RECORDED = ("augmentation", "optimization")  # tables of the settings that a mod
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a training ended: `steps` done of those `planned`, and the step of the `best` validation, if there was one.
+    """Result of a training: `steps` done of those `planned`, and the step of the `best` validation, if there was one.
 
     `last` and `best` are model files; `best` is None without a split `val`.
     """
@@ -76,40 +76,40 @@ def train(
     devices: int = 1,
     progress: ProgressCallback = ignore_progress,
 ) -> TrainingResult:
-    """Train on the split `train` of a data set, from the start or from a `model`, and write the run to a folder.
+    """Train a model on the split `train` of a data set, from random weights or those of `model`, and write the run.
 
-    The folder gets `last.safetensors` and `best.safetensors` (models: of the last checkpoint, and of the best
-    validation), `state.safetensors` (what resuming needs), `log.csv`, `validation.csv`, `tensorboard/`, `config.toml`.
-    With `resume` a run goes on from its last checkpoint; on a CPU the result is, bit for bit, that of a run that was
-    never interrupted. SIGINT and SIGTERM save the state and end the training before its last step.
+    The folder `output` then contains the models `last.safetensors` (of the last checkpoint) and `best.safetensors` (of
+    the best validation), `state.safetensors` (from which the run is resumed), `log.csv`, `validation.csv`,
+    `tensorboard/` and `config.toml`. With `resume` a run continues from its last checkpoint; on a CPU the result equals
+    that of an uninterrupted run bit for bit. SIGINT and SIGTERM save the state and end the training.
 
-    `device` is auto, cpu or cuda[:N], and `devices` so many processes are started on this machine; under torchrun, on
-    one machine or several, there are as many as it has started.
+    `device` is auto, cpu or cuda[:N]; `devices` processes are started on this machine. Under torchrun, on one machine
+    or several, the number of processes is that of torchrun.
 
-    Raises `UsageError` and `DataError` in one line, before anything is trained, for settings that do not go together,
-    an index that names missing files or has no pairs, a folder that holds something else, a run that was started with
+    Raises `UsageError` and `DataError` in one line, before the first step, for settings that contradict each other or
+    the model, an index that names missing files or has no pairs, a folder with other files, a run that was started with
     other settings; later for images that cannot be read, and for a loss that is not finite.
     """
     require_extra()
     if resume and overwrite:
-        raise UsageError("resume, overwrite: a run is resumed or overwritten, not both")
+        raise UsageError("resume, overwrite: expected at most one of them, got both")
     if model is not None:
         check_model(settings, model)
     index = checked_index(settings)
     settings = with_training_pairs(settings, index)
     check_objective(settings)
     check_landmark_files(settings, index)
-    trained = _initial_model(settings, model)  # before anything is written: settings may be impossible to build
+    trained = _initial_model(settings, model)  # before anything is written, for settings that cannot be built
     check_augmentation(settings, trained)
     fabric = make_fabric(settings.optimization, device, devices)
     fabric.launch()
     folder = RunFolder(Path(output))
     with cpu_threads(settings.optimization.threads):
         run = run_identity(settings, index, model, fabric.world_size)
-        saved = _begun(fabric, folder, settings, run, resume=resume, overwrite=overwrite)
-        training = _assembled(fabric, settings, folder, index, trained, run, saved)
+        saved = _prepare_folder(fabric, folder, settings, run, resume=resume, overwrite=overwrite)
+        training = _assemble(fabric, settings, folder, index, trained, run, saved)
         if training.counters.step < settings.optimization.steps:
-            _go(training, progress)
+            _train(training, progress)
     counters = training.counters
     best = None if counters.best is None else folder.best
     return TrainingResult(
@@ -117,10 +117,10 @@ def train(
     )
 
 
-def _begun(
+def _prepare_folder(
     fabric: Fabric, folder: RunFolder, settings: TrainSettings, run: dict[str, Any], *, resume: bool, overwrite: bool
 ) -> SavedState | None:
-    """Prepare the folder in the first process, and return in all of them the state that is resumed."""
+    """Prepare the folder in the first process, and return the state that is resumed in all processes."""
     problem: NephiError | None = None
     if fabric.is_global_zero:
         try:
@@ -136,7 +136,7 @@ def _begun(
     return read_state(folder.state) if resume and folder.state.exists() else None
 
 
-def _assembled(
+def _assemble(
     fabric: Fabric,
     settings: TrainSettings,
     folder: RunFolder,
@@ -151,9 +151,9 @@ def _assembled(
         restore(saved, model, stepper.optimizer)
         fabric.strategy.precision.load_state_dict(saved.scaler)
         counters = saved.counters
-    # Each worker keeps images of its own; without any, the training process does.
-    room = settings.optimization.cache * 1e6 / (settings.optimization.workers + 1)
-    pairs = TrainingPairs(index, settings, ModelInputCache(index, settings.input, room))
+    # Each worker has a cache; without workers, the training process has one.
+    cache_bytes = settings.optimization.cache * 1e6 / (settings.optimization.workers + 1)
+    pairs = TrainingPairs(index, settings, ModelInputCache(index, settings.input, cache_bytes))
     about = {
         "versions": versions(),
         "data": index.name,
@@ -169,18 +169,18 @@ def _initial_model(settings: TrainSettings, start: StoredModel | None) -> Regist
     generator = generator_of("weights", settings.optimization.seed)
     model = build_model(settings.model, input_grid(settings.input), generator)
     if start is not None:
-        of_pairs = start.model.pair_parameters()  # of the pairs of another data set
-        tensors = {name: tensor for name, tensor in model_tensors(start.model).items() if name not in of_pairs}
+        omitted = start.model.pair_parameters()  # of the pairs of another data set
+        tensors = {name: tensor for name, tensor in model_tensors(start.model).items() if name not in omitted}
         model.load_state_dict(tensors, strict=False)  # the rest is predicted, or belongs to single pairs
     return model.train()
 
 
-def _go(training: Training, progress: ProgressCallback) -> None:
+def _train(training: Training, progress: ProgressCallback) -> None:
     counters = training.counters
     with ExitStack() as stack:
-        stopping = stack.enter_context(interruption())
+        interrupted = stack.enter_context(interruption())
         log = None
         if training.fabric.is_global_zero:
             log = TrainingLog(training.folder.path, counters.log_bytes, counters.step)
             stack.callback(log.close)
-        training.go(log, stopping, progress)
+        training.train(log, interrupted, progress)

@@ -79,7 +79,7 @@ def test_invalid_model_is_rejected(folder: Path, call: Call) -> None:
 
 
 def test_missing_extra_is_named(folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nephi.training.fabric.NEEDED", ("fabric_that_is_not_there",))
+    monkeypatch.setattr("nephi.training.fabric.REQUIRED", ("fabric_that_is_not_there",))
     outcome = call("train", folder / "c.toml", "-o", folder / "run")
     assert outcome.code == 2 and outcome.err.endswith("which are not installed: pip install nephi[train]\n")
 

@@ -28,6 +28,7 @@ class TranslationModel(RegistrationModel[TranslationSettings]):
 
     Settings = TranslationSettings
     default_objective = TrainingObjectiveSettings(points=200, gradicon=0.0, codes=0.0)
+    predicts_inverse = True
 
     def __init__(self, settings: TranslationSettings, grid: Grid, generator: torch.Generator) -> None:
         super().__init__(settings, grid, generator)

@@ -93,17 +93,17 @@ def test_masks_that_are_missing(settings: TrainSettings, refuse: Refuse) -> None
 
 
 def test_settings_that_do_not_go_together(settings: TrainSettings, refuse: Refuse) -> None:
-    refuse(settings, UsageError, "resumed or overwritten, not both", resume=True, overwrite=True)
+    refuse(settings, UsageError, "expected at most one of them, got both", resume=True, overwrite=True)
     refuse(with_loop(settings, precision="16-mixed"), UsageError, '"16-mixed" needs a GPU', device="cpu")
     refuse(settings, UsageError, "device: expected auto, cpu, cuda or cuda:N, got 'tpu'", device="tpu")
-    refuse(settings, DataError, "expected a run to resume, found no config.toml", resume=True)
+    refuse(settings, DataError, "expected a run with a config.toml, got none", resume=True)
     refuse(replace(settings, data=replace(settings.data, index="")), UsageError, "data.index: expected the path")
 
 
 def test_without_the_extra_it_says_what_to_install(
     settings: TrainSettings, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extra, "NEEDED", ("lightning_fabric", "tensorboard_that_is_not_there"))
+    monkeypatch.setattr(extra, "REQUIRED", ("lightning_fabric", "tensorboard_that_is_not_there"))
     refuse(settings, UsageError, r"tensorboard_that_is_not_there, which are not installed: pip install nephi\[train\]")
 
 
@@ -120,7 +120,7 @@ def test_an_image_that_is_damaged(spoilt: TrainSettings, copy: Path, tmp_path: P
 def test_a_folder_that_is_in_use(settings: TrainSettings, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("years")
-    with pytest.raises(DataError, match="the folder is not empty; --resume goes on with its run, --overwrite starts"):
+    with pytest.raises(DataError, match="the folder is not empty; --resume continues its run, --overwrite starts"):
         nephi.train(settings, tmp_path / "run")
     assert nephi.train(with_loop(settings, steps=1), tmp_path / "run", overwrite=True).finished
     assert (tmp_path / "run" / "thesis.txt").read_text() == "years"
@@ -154,7 +154,7 @@ def test_a_run_is_resumed_as_it_was_started(spoilt: TrainSettings, copy: Path, t
     nephi.datasets.write_dataset_index(index, copy)
     assert nephi.train(with_loop(settings, workers=1, cache=0), run, resume=True).finished
     (run / "state.safetensors").write_bytes(before[run / "state.safetensors"][:-9])
-    with pytest.raises(DataError, match=r"state\.safetensors: not a training's state, or cut short .*; start anew"):
+    with pytest.raises(DataError, match=r"state\.safetensors: not a training's state, or cut short .*; start a new"):
         nephi.train(settings, run, resume=True)
 
 

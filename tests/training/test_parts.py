@@ -12,13 +12,13 @@ import nephi
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
 from nephi.training import AugmentationSettings, OptimizationSettings, TrainSettings, WarpSettings
-from nephi.training.augment import View, augmented
+from nephi.training.augmentation import TrainingImage, augment
 from nephi.training.cache import ModelInputCache
 from nephi.training.checks import check_identity
 from nephi.training.log import CsvTable
-from nephi.training.pairs import Place, Places, TrainingPairs
+from nephi.training.pairs import BatchKeys, TrainingPairs
 from nephi.training.schedule import learning_rate
-from nephi.training.seeding import generator_of
+from nephi.training.seeding import SampleKey, generator_of
 from nephi.training.settings_file import result_settings
 
 from .conftest import with_loop
@@ -37,8 +37,10 @@ STRONG = AugmentationSettings(
 )
 
 
-def changed(fixed: View, moving: View, grid: Grid, settings: AugmentationSettings, seed: int) -> tuple[View, View]:
-    return augmented(fixed, moving, grid, settings, *(generator_of(each, seed) for each in ("augment", "both")))
+def augmented(
+    fixed: TrainingImage, moving: TrainingImage, grid: Grid, settings: AugmentationSettings, seed: int
+) -> tuple[TrainingImage, TrainingImage]:
+    return augment(fixed, moving, grid, settings, *(generator_of(each, seed) for each in ("augment", "both")))
 
 
 def test_the_step_size_warms_up_and_falls() -> None:
@@ -51,57 +53,57 @@ def test_the_step_size_warms_up_and_falls() -> None:
     assert learning_rate(0, replace(loop, warmup=0.0)) == 1e-3
 
 
-def test_draws_depend_on_place_and_purpose() -> None:
+def test_random_numbers_depend_on_key_and_purpose() -> None:
     keys = [("pair", 0, 0, 0), ("points", 0, 0, 0), ("pair", 1, 0, 0), ("pair", 0, 1, 0), ("pair", 0, 0, 1)]
     numbers = [float(torch.rand(1, generator=generator_of(*key))) for key in keys]
     assert len(set(numbers)) == len(keys)
     assert numbers == [float(torch.rand(1, generator=generator_of(*key))) for key in keys]
 
 
-def test_a_step_holds_the_same_places_however_it_is_shared_out(settings: TrainSettings) -> None:
-    def places(batch: int, accumulate: int, processes: int) -> list[set[Place]]:
+def test_a_step_has_the_same_keys_however_it_is_distributed(settings: TrainSettings) -> None:
+    def keys_of_steps(batch: int, accumulate: int, processes: int) -> list[set[SampleKey]]:
         loop = with_loop(settings, batch=batch, accumulate=accumulate, steps=7)
-        found: dict[int, list[Place]] = {}
+        keys: dict[int, list[SampleKey]] = {}
         for process in range(processes):
-            for batch_places in Places(loop, 5, process, processes):
-                for place in batch_places:
-                    found.setdefault(place.step, []).append(place)
-        assert all(len(each) == len(set(each)) for each in found.values())
-        return [set(found[step]) for step in sorted(found)]
+            for batch_keys in BatchKeys(loop, 5, process, processes):
+                for key in batch_keys:
+                    keys.setdefault(key.step, []).append(key)
+        assert all(len(each) == len(set(each)) for each in keys.values())
+        return [set(keys[step]) for step in sorted(keys)]
 
-    assert places(8, 1, 1) == places(2, 4, 1) == places(2, 1, 4) == places(2, 2, 2)
-    assert len(places(8, 1, 1)) == 2
+    assert keys_of_steps(8, 1, 1) == keys_of_steps(2, 4, 1) == keys_of_steps(2, 1, 4) == keys_of_steps(2, 2, 2)
+    assert len(keys_of_steps(8, 1, 1)) == 2
 
 
-def test_every_pair_is_drawn(shapes: Path, settings: TrainSettings) -> None:
+def test_every_pair_is_sampled(shapes: Path, settings: TrainSettings) -> None:
     index = nephi.datasets.read_dataset_index(shapes)
     pairs = TrainingPairs(index, settings, ModelInputCache(index, settings.input, 0))
-    drawn = [pairs.drawn(Place(step, 0)) for step in range(200)]
-    assert set(drawn) == set(index.pairs("train"))
+    sampled = [pairs.pair(SampleKey(step, 0)) for step in range(200)]
+    assert set(sampled) == set(index.pairs("train"))
 
 
 @pytest.mark.parametrize("d", [2, 3])
 def test_augmentation(d: int) -> None:
     shape = (12, 10, 8)[:d]
     grid = Grid.from_spacing(shape, (1.0, 2.0, 3.0)[:d])
-    images = [View(torch.rand(1, *shape, generator=generator_of("test", k))) for k in range(2)]
-    same = changed(*images, grid, AugmentationSettings(), 0)
+    images = [TrainingImage(torch.rand(1, *shape, generator=generator_of("test", k))) for k in range(2)]
+    same = augmented(*images, grid, AugmentationSettings(), 0)
     assert all(torch.equal(a.values, b.values) for a, b in zip(images, same, strict=True))
-    first, again, other = (changed(*images, grid, STRONG, seed) for seed in (0, 0, 1))
+    first, again, other = (augmented(*images, grid, STRONG, seed) for seed in (0, 0, 1))
     assert all(torch.equal(a.values, b.values) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0].values, other[0].values)
     for image, *_ in first:
         assert image.shape == (1, *shape) and float(image.min()) >= 0 and float(image.max()) <= 1
 
 
-def test_axes_are_turned_of_both_images_alike() -> None:
-    """With voxels as long along each axis nothing is interpolated, and nothing is lost."""
+def test_both_images_have_the_same_axes_permuted_and_mirrored() -> None:
+    """With isotropic voxels nothing is interpolated, and no value is lost."""
     grid = Grid.from_spacing((9, 9, 9), (2.0, 2.0, 2.0))
     image = torch.rand(1, 9, 9, 9, generator=generator_of("test", 0))
     seen = set()
     for seed in range(40):
-        (one, *_), (other, *_) = changed(
-            View(image), View(image + 1), grid, AugmentationSettings(flip=True, permute=True), seed
+        (one, *_), (other, *_) = augmented(
+            TrainingImage(image), TrainingImage(image + 1), grid, AugmentationSettings(flip=True, permute=True), seed
         )
         torch.testing.assert_close(one + 1, other, atol=1e-5, rtol=0)
         torch.testing.assert_close(one.flatten().sort()[0], image.flatten().sort()[0], atol=1e-4, rtol=0)
@@ -109,54 +111,57 @@ def test_axes_are_turned_of_both_images_alike() -> None:
     assert len(seen) > 15
 
 
-def test_either_image_has_an_affine_map_of_its_own() -> None:
+def test_each_image_has_its_own_affine_map() -> None:
     grid = Grid.from_spacing((41, 41), (1.0, 1.0))
     distance = (grid.voxel_centres() - grid.centre_world()).norm(dim=-1)
     image = (distance < 10).float()[None]
-    view = View(image)
+    original = TrainingImage(image)
     shifted = AugmentationSettings(shift=5.0)
-    (first, *_), (second, *_) = changed(view, view, grid, shifted, 3)
+    (first, *_), (second, *_) = augmented(original, original, grid, shifted, 3)
     assert not torch.allclose(first, second)
     for each in (first, second):
         assert float(each.sum()) == pytest.approx(float(image.sum()), rel=0.02)  # moved, not cut
-    sizes = [float(changed(view, view, grid, AugmentationSettings(scale=0.5), k)[0].values.sum()) for k in range(30)]
+    sizes = [
+        float(augmented(original, original, grid, AugmentationSettings(scale=0.5), k)[0].values.sum())
+        for k in range(30)
+    ]
     assert min(sizes) < 0.7 * float(image.sum()) and max(sizes) > 1.3 * float(image.sum())
 
 
 @pytest.mark.parametrize("d", [2, 3])
-def test_masks_and_landmarks_go_with_their_image(d: int) -> None:
-    """A bright ball around each landmark is still there after it; what comes in from outside is bright if asked."""
+def test_masks_and_landmarks_are_mapped_with_their_image(d: int) -> None:
+    """A bright ball around each landmark stays around it; the value outside the box is `outside`."""
     grid = Grid.from_spacing((48,) * d, (1.0,) * d)
     landmark = grid.centre_world() + torch.tensor([8.0, -5.0, 3.0][:d])
     ball = ((grid.voxel_centres() - landmark).norm(dim=-1) < 4)[None]
-    view = View(ball.float(), ball.to(torch.uint8), landmark[None].float(), beyond=1.0)
+    original = TrainingImage(ball.float(), ball.to(torch.uint8), landmark[None].float(), outside=1.0)
     strong = AugmentationSettings(
         flip=True, permute=True, rotation=30, scale=0.2, shear=0.2, shift=3, elastic=1.5, elastic_spacing=16.0,
         both=WarpSettings(rotation=20, scale=0.1, shear=0.1, shift=2, elastic=1.0, elastic_spacing=12.0),
     )  # fmt: skip
     corners: list[float] = []
     for seed in range(5):
-        for values, mask, landmarks, _ in changed(view, view, grid, strong, seed):
+        for values, mask, landmarks, _ in augmented(original, original, grid, strong, seed):
             voxel = grid.world_to_voxel_points(landmarks[0].double()).round().long().tolist()
             assert mask[(0, *voxel)] == 1 and values[(0, *voxel)] > 0.9
             assert float(landmarks[0].double().dist(grid.centre_world())) > 3
             inner = grid.voxel_centres()[mask[0] > 0].double().mean(dim=0)
             torch.testing.assert_close(inner, landmarks[0].double(), atol=0.5, rtol=0)
             corners.append(float(values[(0,) * (d + 1)]))
-    assert min(corners) < 1e-6 and max(corners) > 1 - 1e-6  # seen from the image, and from beyond it
+    assert min(corners) < 1e-6 and max(corners) > 1 - 1e-6  # inside the original image, and outside
 
 
-def test_a_map_of_both_images_leaves_them_alike() -> None:
-    """Other anatomy, no other motion; a map of their own moves them apart."""
+def test_a_shared_map_keeps_equal_images_equal() -> None:
+    """It changes the anatomy, not the motion; maps of their own make them differ."""
     grid = Grid.from_spacing((40, 32), (1.0, 1.5))
     image = torch.rand(1, 5, 4, generator=torch.Generator().manual_seed(0))
-    view = View(torch.nn.functional.interpolate(image[None], size=grid.shape, mode="bilinear")[0])
+    original = TrainingImage(torch.nn.functional.interpolate(image[None], size=grid.shape, mode="bilinear")[0])
     shared = WarpSettings(rotation=20, scale=0.2, shear=0.1, shift=3, elastic=2.0, elastic_spacing=20.0)
     for own in (0.0, 2.0):
         settings = AugmentationSettings(both=shared, shift=own)
-        fixed, moving = changed(view, view, grid, settings, 1)
+        fixed, moving = augmented(original, original, grid, settings, 1)
         assert torch.equal(fixed.values, moving.values) == (own == 0)
-        assert not torch.allclose(fixed.values, view.values, atol=0.05)
+        assert not torch.allclose(fixed.values, original.values, atol=0.05)
 
 
 def test_the_cache_is_bounded(shapes: Path, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +193,7 @@ def test_a_table_is_cut_back_to_what_it_had(tmp_path: Path) -> None:
     table.add({"step": 3})
     table.close()
     assert path.read_text() == "step,loss\n1,0.5\n2,0.25\n3,\n"
-    with pytest.raises(DataError, match="expected the 100 bytes it had when the state was saved, found 26"):
+    with pytest.raises(DataError, match="expected the 100 bytes it had when the state was saved, got 26"):
         CsvTable(path, 100)
 
 

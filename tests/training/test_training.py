@@ -22,7 +22,7 @@ from nephi.models import AutoDecoderSettings, UNetSettings, read_model, write_mo
 from nephi.training import AugmentationSettings, TrainSettings, WarpSettings
 from nephi.training.log import TrainingLog
 from nephi.training.objective import PairBatch
-from nephi.training.pairs import PlacedBatch
+from nephi.training.pairs import KeyedBatch
 from nephi.training.schedule import learning_rate
 from nephi.training.step import Terms
 
@@ -225,10 +225,10 @@ def test_a_finished_run_stays_as_it_is(settings: TrainSettings, uninterrupted: P
     assert {path: path.read_bytes() for path in uninterrupted.iterdir() if path.is_file()} == before
 
 
-def broken(before: Callable[[Terms, PlacedBatch], dict[str, Tensor]], step: int, position: int) -> Callable[..., Any]:
+def broken(before: Callable[[Terms, KeyedBatch], dict[str, Tensor]], step: int, position: int) -> Callable[..., Any]:
     """Make the loss NaN where one pair is among the batch."""
 
-    def forward(self: Terms, batch: PlacedBatch) -> dict[str, Tensor]:
+    def forward(self: Terms, batch: KeyedBatch) -> dict[str, Tensor]:
         terms = before(self, batch)
         factor = torch.nan if (step, position) in batch.places else 1.0
         return {name: term * factor for name, term in terms.items()}
@@ -241,14 +241,15 @@ def test_a_loss_that_is_no_number_stops_it(
 ) -> None:
     settings = with_loop(settings, accumulate=2)
     monkeypatch.setattr(Terms, "forward", broken(Terms.forward, 7, 3))
-    with pytest.raises(DataError, match=r"step 8: expected a finite loss, found nan, with the pairs") as caught:
+    with pytest.raises(DataError, match=r"step 8: expected a finite loss, got nan, with the pairs") as caught:
         nephi.train(settings, tmp_path / "run")
     from nephi.training.cache import ModelInputCache
-    from nephi.training.pairs import Place, TrainingPairs
+    from nephi.training.pairs import TrainingPairs
+    from nephi.training.seeding import SampleKey
 
     index = nephi.datasets.read_dataset_index(settings.data.index)
     pairs = TrainingPairs(index, settings, ModelInputCache(index, settings.input, 0))
-    named = [pairs.drawn(Place(7, k)) for k in (2, 3)]  # those it was computed with: the second batch of two
+    named = [pairs.pair(SampleKey(7, k)) for k in (2, 3)]  # those it was computed with: the second batch of two
     assert f"with the pairs {', '.join(f'{p.fixed}--{p.moving}' for p in named)}; the last" in str(caught.value)
     assert read_model(tmp_path / "run" / "last.safetensors").about["step"] == 6
     monkeypatch.undo()
@@ -320,10 +321,10 @@ def test_points_are_drawn_in_masks(settings: TrainSettings, tmp_path: Path, monk
         assert bool(batch.fixed[batch.fixed_mask > 0].mean() > batch.fixed[batch.fixed_mask == 0].mean())
 
 
-def kept(before: Callable[[Terms, PlacedBatch], dict[str, Tensor]], seen: list[PairBatch]) -> Callable[..., Any]:
+def kept(before: Callable[[Terms, KeyedBatch], dict[str, Tensor]], seen: list[PairBatch]) -> Callable[..., Any]:
     """Keep what goes in."""
 
-    def forward(self: Terms, batch: PlacedBatch) -> dict[str, Tensor]:
+    def forward(self: Terms, batch: KeyedBatch) -> dict[str, Tensor]:
         seen.append(batch.pairs)
         return before(self, batch)
 
