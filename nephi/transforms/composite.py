@@ -35,9 +35,14 @@ class Composite(Transform):
 
     @property
     def cells(self) -> Grid | None:
-        """Those of the first transform if all others are affine, else None."""
-        first, *others = self.transforms
-        return first.cells if all(as_affine(other) is not None for other in others) else None
+        """The cells of the only transform that is not affine, mapped back by the affine maps before it; else None."""
+        others = [index for index, member in enumerate(self.transforms) if as_affine(member) is None]
+        cells = self.transforms[others[0]].cells if len(others) == 1 else None
+        if cells is None or others == [0]:
+            return cells
+        before = as_affine(Composite(self.transforms[: others[0]]))
+        assert before is not None
+        return cells.transformed(before.inverse().matrix)
 
     @property
     def is_iterative(self) -> bool:

@@ -61,12 +61,18 @@ def test_the_smallest_sufficient_number_of_steps(reference: Grid, waves) -> None
     assert close.grid.shape == tuple(2 * (n - 1) + 1 for n in reference.shape)
 
 
-def test_only_the_first_transform_of_a_composite_has_planes(bent: DisplacementField) -> None:
+def test_the_planes_of_a_composite_are_those_of_its_only_nonlinear_transform(bent: DisplacementField) -> None:
     d = bent.dimension
-    turn = AffineTransform(torch.eye(d + 1, dtype=torch.float64))
-    assert Composite([bent, turn, turn]).cells is bent.grid
-    assert Composite([bent, bent]).cells is None and Composite([turn, bent]).cells is None
-    assert turn.cells is None and invert(bent).cells is None
+    matrix = torch.eye(d + 1, dtype=torch.float64)
+    matrix[:-1] += 0.1 * torch.rand(d, d + 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    affine = AffineTransform(matrix)
+    assert Composite([bent, affine, affine]).cells is bent.grid
+    assert Composite([bent, bent]).cells is None
+    assert affine.cells is None and invert(bent).cells is None
+    cells = Composite([affine, Composite([affine, bent]), affine]).cells
+    assert cells is not None
+    nodes = affine(affine(cells.voxel_centres().double()))
+    torch.testing.assert_close(nodes.float(), bent.grid.voxel_centres(), rtol=0, atol=1e-3)
 
 
 def test_an_error_states_the_smallest_deviation(reference: Grid, waves) -> None:
