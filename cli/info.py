@@ -90,19 +90,20 @@ def _describe_refinement(refinement: object) -> str:
 def _describe_model(file: Path) -> tuple[str, Rows]:
     import nephi
 
-    model = nephi.read_model(file)
-    frame = model.input
+    stored = nephi.read_model(file)
+    settings = stored.input
     rows = [
-        ("kind", model.settings.kind),
-        ("parameters", str(sum(p.numel() for p in model.model.parameters() if p.requires_grad))),
-        ("model", nephi.inference.model_digest(model)),
-        ("input", f"{by(frame.shape)} voxels of {by(frame.spacing)} mm, world axes"),
-        ("window", " to ".join(f"{value:g}" for value in frame.window) or "percentiles of each image"),
-        ("mask", f"{frame.mask}, outside {frame.outside_mask}"),
-        ("centre", f"of the {frame.centre}"),
+        ("kind", stored.settings.kind),
+        ("parameters", str(sum(p.numel() for p in stored.model.parameters() if p.requires_grad))),
+        ("model", nephi.inference.model_digest(stored)),
+        ("input", f"{by(settings.shape)} voxels of {by(settings.spacing)} mm, world axes"),
+        ("window", " to ".join(f"{value:g}" for value in settings.window) or "percentiles of each image"),
+        ("mask", f"{settings.mask}, outside {settings.outside_mask}"),
+        ("centre", f"of the {settings.centre}"),
     ]
-    rows += [(str(name), str(value)) for name, value in model.about.items() if isinstance(value, str | int | float)]
-    return f"{file}: {frame.dimension}-D model ({file.stat().st_size / 1e3:.0f} kB)", rows + _version_rows(model.about)
+    rows += [(str(name), str(value)) for name, value in stored.about.items() if isinstance(value, str | int | float)]
+    title = f"{file}: {settings.dimension}-D model ({file.stat().st_size / 1e3:.0f} kB)"
+    return title, rows + _version_rows(stored.about)
 
 
 def _describe_image(file: Path) -> tuple[str, Rows]:
