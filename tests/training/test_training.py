@@ -230,7 +230,7 @@ def broken(before: Callable[[Terms, KeyedBatch], dict[str, Tensor]], step: int, 
 
     def forward(self: Terms, batch: KeyedBatch) -> dict[str, Tensor]:
         terms = before(self, batch)
-        factor = torch.nan if (step, position) in batch.places else 1.0
+        factor = torch.nan if (step, position) in batch.keys else 1.0
         return {name: term * factor for name, term in terms.items()}
 
     return forward
