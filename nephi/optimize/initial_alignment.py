@@ -30,9 +30,8 @@ def initial_alignment(pair: Pair, initial: str | Transform) -> AffineTransform:
     if not isinstance(initial, str):
         return _require_affine(pair, initial)
     if initial not in INITIALS:
-        raise UsageError(
-            f"unknown initial alignment {initial!r}: expected one of {', '.join(INITIALS)}, or a transform"
-        )
+        known = ", ".join(INITIALS)
+        raise UsageError(f"initial: expected one of {known}, or an affine transform, got {initial!r}")
     if initial == "none":
         return AffineTransform.identity(pair.fixed.dimension)
     if initial == "centers":
@@ -49,7 +48,7 @@ def initial_alignment(pair: Pair, initial: str | Transform) -> AffineTransform:
 def _require_affine(pair: Pair, transform: Transform) -> AffineTransform:
     affine = as_affine(transform)
     if affine is None:
-        raise UsageError("the initial transform must be affine (or a composition of affine ones), found a deformation")
+        raise UsageError("initial: expected an affine transform, or a composition of affine ones, got a deformation")
     if affine.dimension != pair.fixed.dimension:
         expected = f"{pair.fixed.dimension}-D transform, the dimension of the images"
         raise UsageError(f"initial: expected a {expected}, got {affine.dimension}-D")

@@ -78,16 +78,16 @@ def plan(
     Raises the same errors, except those that only the fit can detect.
     """
     device_name = str(choose_device(device))
-    pair, chosen = prepare_pair(fixed, moving, fixed_mask, moving_mask, settings or preset_settings(preset))
-    start = initial_alignment(pair, choose_initial(pair, chosen.affine.initial) if initial is None else initial)
+    pair, settings = prepare_pair(fixed, moving, fixed_mask, moving_mask, settings or preset_settings(preset))
+    start = initial_alignment(pair, choose_initial(pair, settings.affine.initial) if initial is None else initial)
     require_overlap(pair, start, torch.Generator().manual_seed(seed))
     images = plan_images(pair)
-    if chosen.transform != "deformable":
-        return Plan(device_name, *images, chosen, (), 0, (), estimate_memory_mb(pair, (), 0))
-    size = field_size(chosen.field, pair.fixed.grid)
-    levels = tuple(plan_level(pair, level, chosen.objective.radius) for level in chosen.levels)
+    if settings.transform != "deformable":
+        return Plan(device_name, *images, settings, (), 0, (), estimate_memory_mb(pair, (), 0))
+    size = field_size(settings.field, pair.fixed.grid)
+    levels = tuple(plan_level(pair, level, settings.objective.radius) for level in settings.levels)
     memory_mb = estimate_memory_mb(pair, levels, size.parameters)
-    return Plan(device_name, *images, chosen, size.lattices, size.parameters, levels, memory_mb)
+    return Plan(device_name, *images, settings, size.lattices, size.parameters, levels, memory_mb)
 
 
 def plan_images(pair: Pair) -> tuple[PlannedImage, PlannedImage]:

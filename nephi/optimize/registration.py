@@ -51,28 +51,28 @@ def register(
     Raises `DataError` for images that cannot be registered, `UsageError` for an unknown preset, device or initial
     alignment.
     """
-    chosen = settings or preset_settings(preset)
+    settings = settings or preset_settings(preset)
     torch_device = choose_device(device)
     usage = Usage()
-    with collected_warnings() as issued, cpu_threads(chosen.threads):
+    with collected_warnings() as issued, cpu_threads(settings.threads):
         with usage.stage("prepare"):
-            pair, chosen = prepare_pair(fixed, moving, fixed_mask, moving_mask, chosen)
+            pair, settings = prepare_pair(fixed, moving, fixed_mask, moving_mask, settings)
         generator = torch.Generator().manual_seed(seed)
-        affine_steps, field_steps = _count_steps(chosen)
+        affine_steps, field_steps = _count_steps(settings)
         total = affine_steps + field_steps
         with usage.stage("affine"):
-            pair, start, affine = _align_globally(pair, chosen, initial, torch_device, generator, progress, total)
+            pair, start, affine = _align_globally(pair, settings, initial, torch_device, generator, progress, total)
         fields, history = None, []
-        if chosen.transform == "deformable":
+        if settings.transform == "deformable":
             with usage.stage("fit"):
-                fields = build_fields(chosen.field, pair.fixed.grid, generator).to(torch_device)
+                fields = build_fields(settings.field, pair.fixed.grid, generator).to(torch_device)
                 aligned = pair.with_moving_transformed(affine.inverse().matrix).to(torch_device)
-                history = fit_fields(aligned, fields, chosen, generator, progress, affine_steps, total)
+                history = fit_fields(aligned, fields, settings, generator, progress, affine_steps, total)
                 fields = fields.cpu().requires_grad_(False)
-        stored = _stored_transform(pair, affine, fields, chosen, seed, torch_device)
-        check_result(pair, start, stored, chosen.affine.smoothing[-1], not isinstance(initial, Transform), seed)
+        stored = _stored_transform(pair, affine, fields, settings, seed, torch_device)
+        check_result(pair, start, stored, settings.affine.smoothing[-1], not isinstance(initial, Transform), seed)
     return Registration(
-        stored, pair, chosen, seed, history, usage, peak_gpu_memory_mb(torch_device), pair_warnings(pair, issued)
+        stored, pair, settings, seed, history, usage, peak_gpu_memory_mb(torch_device), pair_warnings(pair, issued)
     )
 
 

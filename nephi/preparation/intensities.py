@@ -112,7 +112,8 @@ def _hounsfield_problem(sample: IntensitySample, settings: ImageSettings) -> str
     first, last = torch.quantile(values, torch.tensor([0.001, 0.999], dtype=torch.float64)).tolist()
     found = f"found values {_range(first, last)}"
     if last - first < LEAST_SPREAD * (high - low):
-        return f"{found}, {_percent((last - first) / (high - low))} of it: they seem to be scaled; {HOUNSFIELD_ADVICE}"
+        spread = _percent((last - first) / (high - low))
+        return f"{found}, {spread} of the window: they seem to be scaled; {HOUNSFIELD_ADVICE}"
     image = sample.all[sample.all > sample.all.min()]  # without the padding of scanners, such as -2048
     if _fraction(image < AIR_OR_LUNG) > LEAST_AIR:
         return ""

@@ -76,7 +76,7 @@ def _suggest_remedy(mask: Image, image: Image, other: Image) -> str:
 
 
 def has_no_header(grid: Grid) -> bool:
-    """Return whether a grid is what tools use without a header: axis-aligned, starting at 0 or centred on it."""
+    """Return whether a grid is the default of tools without a header: axis-aligned, starting at 0 or centred on 0."""
     directions = grid.direction.abs()
     axis_aligned = bool(torch.allclose(directions, torch.eye(grid.dimension, dtype=torch.float64), rtol=0, atol=1e-6))
     voxel = float(grid.spacing.max())

@@ -8,7 +8,7 @@ from nephi.errors import DataError, PlausibilityWarning, warn
 from nephi.images import Image, find_lungs
 from nephi.preparation.mask_placement import require_placement
 
-RIM = 3  # voxels around a mask, which patches inside it still cover
+RIM = 3  # voxels around a mask that are compared as well, because patches extend beyond it
 LEAST_VOXELS = 8  # of a mask; an affine map in 3-D already needs four points
 FEW_VOXELS = 100  # of a mask; fewer hardly determine a deformation
 SMALL = 0.05  # fraction of the image's voxels; in a tiny image, few voxels may be enough

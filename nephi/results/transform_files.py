@@ -19,8 +19,8 @@ def read_transform(path: str | Path, convention: FieldConvention | None = None) 
 
     `.nephi`; fields of ITK, ANTs, greedy, elastix, Slicer, SPM and NiftyReg (`.nii`, `.nii.gz`, `.hdr`, `.img`, `.mha`,
     `.mhd`, `.nrrd`, `.nhdr`); affine maps, fields, B-splines and chains of these of ITK (`.h5`, `.tfm`, `.txt`, `.mat`,
-    `.xfm`); elastix' `TransformParameters.*.txt`; FreeSurfer's `.lta`. `convention` states what
-    some files leave open: the kind of vectors of a field, or the tool of a matrix in text (FLIRT, greedy, NiftyReg).
+    `.xfm`); elastix' `TransformParameters.*.txt`; FreeSurfer's `.lta`. `convention` states what some files leave open:
+    the kind of vectors of a field, or the tool of a matrix in text (FLIRT, greedy, NiftyReg).
 
     Raises `DataError` naming the file if it is missing, damaged, or not a transform.
     """

@@ -108,9 +108,9 @@ def test_rules_yield_every_ordered_pair_once(rule: str) -> None:
     pairs = DatasetIndex("x", 2, images, {"train": DatasetSplit(tuple("abc"), rule)}).pairs("train")
     same = rule == "within-subjects"
     expected = {(a.id, b.id) for a in images[:-1] for b in images[:-1] if a != b and (a.subject == b.subject) == same}
-    found = [(pair.fixed, pair.moving) for pair in pairs]
-    assert len(pairs) == len(found) == len(expected)
-    assert set(found) == expected
+    ids = [(pair.fixed, pair.moving) for pair in pairs]
+    assert len(pairs) == len(ids) == len(expected)
+    assert set(ids) == expected
     assert pairs[-1] == list(pairs)[-1] and pairs[1:3] == list(pairs)[1:3]
     with pytest.raises(IndexError):
         pairs[len(pairs)]

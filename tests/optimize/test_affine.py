@@ -33,14 +33,14 @@ def about(centre: Tensor, linear: Tensor, shift: Tensor) -> AffineTransform:
     return AffineTransform(matrix)
 
 
-def error_of(found: AffineTransform, true: AffineTransform) -> float:
+def error_of(fitted: AffineTransform, true: AffineTransform) -> float:
     """Largest distance in mm between both maps at RADIUS from the origin."""
     angle = torch.linspace(0, 6.28, 50).double()
     if true.dimension == 2:
         points = torch.stack([angle.cos(), angle.sin()], dim=1)
     else:
         points = torch.nn.functional.normalize(torch.stack([angle.cos(), angle.sin(), (3 * angle).cos()], dim=1), dim=1)
-    return float((found(RADIUS * points) - true(RADIUS * points)).norm(dim=-1).max())
+    return float((fitted(RADIUS * points) - true(RADIUS * points)).norm(dim=-1).max())
 
 
 def transformed_image(image: Image, true: AffineTransform) -> Image:
@@ -88,9 +88,9 @@ def test_known_map_is_recovered(kind: str, dimension: int, shapes: PhantomPair, 
     pair = make_pair(fixed, transformed_image(fixed, true), None, None, ImageSettings())
     start = initial_alignment(pair, "none")
     generator = torch.Generator().manual_seed(0)
-    found = fit_affine(pair, start, SETTINGS, kind, generator, ignore_progress, 100)
+    fitted = fit_affine(pair, start, SETTINGS, kind, generator, ignore_progress, 100)
     assert error_of(start, true) > 8
-    assert error_of(found, true) < (0.3 if dimension == 2 else 0.5)  # voxels are 1.6 mm, and 4 to 5 mm
+    assert error_of(fitted, true) < (0.3 if dimension == 2 else 0.5)  # voxels are 1.6 mm, and 4 to 5 mm
 
 
 @pytest.mark.parametrize("dimension", [2, 3])
@@ -101,9 +101,9 @@ def test_fit_refines_an_initial_alignment_with_rotation(dimension: int, shapes: 
     start = about(torch.zeros(dimension).double(), linear, torch.full((dimension,), 40.0).double())
     true = AffineTransform(start.matrix @ known("affine", dimension).matrix)
     pair = make_pair(fixed, transformed_image(fixed, true), None, None, ImageSettings())
-    found = fit_affine(pair, start, SETTINGS, "affine", torch.Generator().manual_seed(0), ignore_progress, 100)
+    fitted = fit_affine(pair, start, SETTINGS, "affine", torch.Generator().manual_seed(0), ignore_progress, 100)
     assert error_of(start, true) > 8
-    assert error_of(found, true) < (0.3 if dimension == 2 else 0.5)
+    assert error_of(fitted, true) < (0.3 if dimension == 2 else 0.5)
 
 
 @pytest.mark.parametrize("dimension", [2, 3])
@@ -112,8 +112,10 @@ def test_rigid_fit_is_rigid(dimension: int, shapes: PhantomPair, blobs: Image) -
     fixed = shapes.moving if dimension == 2 else blobs
     pair = make_pair(fixed, transformed_image(fixed, known("affine", dimension)), None, None, ImageSettings())
     settings = replace(SETTINGS, steps=20)
-    found = fit_affine(pair, initial_alignment(pair, "none"), settings, "rigid", torch.Generator(), ignore_progress, 20)
-    linear = found.matrix[:-1, :-1]
+    fitted = fit_affine(
+        pair, initial_alignment(pair, "none"), settings, "rigid", torch.Generator(), ignore_progress, 20
+    )
+    linear = fitted.matrix[:-1, :-1]
     torch.testing.assert_close(linear @ linear.T, torch.eye(dimension).double(), rtol=0, atol=1e-6)
     assert torch.linalg.det(linear) > 0
 
@@ -128,8 +130,8 @@ def test_affine_fit_never_adds_a_reflection(dimension: int, shapes: PhantomPair,
         placed = moving.with_grid(moving.grid.transformed(start.matrix))
         pair = make_pair(fixed, placed, None, None, ImageSettings())
         settings = replace(SETTINGS, steps=300, rate=3e-2)
-        found = fit_affine(pair, start, settings, "affine", torch.Generator().manual_seed(0), ignore_progress, 300)
-        relative = torch.linalg.solve(start.matrix, found.matrix)[:-1, :-1]
+        fitted = fit_affine(pair, start, settings, "affine", torch.Generator().manual_seed(0), ignore_progress, 300)
+        relative = torch.linalg.solve(start.matrix, fitted.matrix)[:-1, :-1]
         assert torch.linalg.det(relative) > 0
         assert float(torch.linalg.svdvals(relative)[-1]) > 1 / STRETCH - 1e-4
 
@@ -138,8 +140,8 @@ def test_fit_starts_from_the_initial_alignment(shapes: PhantomPair) -> None:
     true = known("affine", 2)
     pair = make_pair(shapes.moving, transformed_image(shapes.moving, true), None, None, ImageSettings())
     settings = replace(SETTINGS, steps=3, rate=1e-9)
-    found = fit_affine(pair, true, settings, "affine", torch.Generator(), ignore_progress, 3)
-    assert error_of(found, true) < 1e-4
+    fitted = fit_affine(pair, true, settings, "affine", torch.Generator(), ignore_progress, 3)
+    assert error_of(fitted, true) < 1e-4
 
 
 def test_fit_is_reproducible_and_reports_progress(shapes: PhantomPair) -> None:
@@ -195,7 +197,7 @@ def test_none_is_the_identity(far_pair: Pair) -> None:
 
 
 def test_unknown_initial_alignment_lists_the_known_ones(far_pair: Pair) -> None:
-    with pytest.raises(UsageError, match=r"'middle': expected one of moments, centers, none"):
+    with pytest.raises(UsageError, match=r"initial: expected one of moments, centers, none, .* got 'middle'"):
         initial_alignment(far_pair, "middle")
 
 
@@ -239,7 +241,7 @@ def test_deformation_as_initial_alignment_is_refused(shapes: PhantomPair, brief:
     grid = shapes.fixed.grid
     field = DisplacementField(torch.zeros(*grid.shape, 2), grid)
     for initial in (field, Composite([known("rigid", 2), field])):
-        with pytest.raises(UsageError, match="must be affine"):
+        with pytest.raises(UsageError, match="initial: expected an affine transform"):
             register(shapes.fixed, shapes.moving, settings=brief, initial=initial)
 
 

@@ -32,6 +32,6 @@ def test_labels_overlap_without_folds(result: Registration, folder: Path) -> Non
 
 def test_fitting_grid_keeps_the_tolerance(result: Registration, tmp_path: Path, folder: Path) -> None:
     grid = read_image(folder / "fixed.nii.gz").grid
-    found = fitting_grid(result.transform, grid, 0.05)
-    assert found.deviation <= 0.05 and found.grid.size < 2 * grid.size
-    assert distance_in_simpleitk(result.transform, found.grid, grid, tmp_path / "warp.mha") < 0.06
+    fitting = fitting_grid(result.transform, grid, 0.05)
+    assert fitting.deviation <= 0.05 and fitting.grid.size < 2 * grid.size
+    assert distance_in_simpleitk(result.transform, fitting.grid, grid, tmp_path / "warp.mha") < 0.06

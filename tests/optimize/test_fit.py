@@ -1,4 +1,4 @@
-"""The fit of the fields: every similarity, encoding, decoder and regulariser on a 2-D phantom with a known motion."""
+"""Fit of neural fields: every similarity, encoding, decoder and penalty, on a 2-D phantom with a known motion."""
 
 from collections.abc import Callable
 
@@ -22,12 +22,12 @@ def mean_error(result: Registration, shapes: PhantomPair) -> float:
     return landmark_errors(result.transform, shapes.landmarks).summary()["mean"]
 
 
-def test_the_phantom_is_what_the_bounds_are_made_for(fitted: Registration, shapes: PhantomPair) -> None:
+def test_phantom_has_the_errors_that_the_bounds_assume(fitted: Registration, shapes: PhantomPair) -> None:
     assert landmark_errors(lambda x: x, shapes.landmarks).summary()["mean"] == pytest.approx(BEFORE, abs=0.05)
     assert landmark_errors(fitted.stored.affine, shapes.landmarks).summary()["mean"] == pytest.approx(AFFINE, abs=0.3)
 
 
-def test_the_fit_is_accurate_smooth_and_consistent(fitted: Registration, shapes: PhantomPair) -> None:
+def test_fit_is_accurate_smooth_and_consistent(fitted: Registration, shapes: PhantomPair) -> None:
     measures = evaluate(
         fitted.transform,
         landmarks=shapes.landmarks,
@@ -41,20 +41,22 @@ def test_the_fit_is_accurate_smooth_and_consistent(fitted: Registration, shapes:
     assert measures["inverse_consistency_mm"] < 1e-3 < measures["trained_inverse_mm"] < 0.3
 
 
-def test_the_inverse_undoes_the_true_motion(fitted: Registration, shapes: PhantomPair) -> None:
-    back = fitted.inverse(shapes.landmarks.moving.coordinates)
-    assert float((back - shapes.landmarks.fixed.coordinates).norm(dim=-1).mean()) < 0.5
+def test_inverse_undoes_the_true_motion(fitted: Registration, shapes: PhantomPair) -> None:
+    mapped = fitted.inverse(shapes.landmarks.moving.coordinates)
+    assert float((mapped - shapes.landmarks.fixed.coordinates).norm(dim=-1).mean()) < 0.5
 
 
-def test_the_history_has_a_row_for_each_step(fitted: Registration, quick: Settings) -> None:
+def test_history_has_one_row_per_step(fitted: Registration, quick: Settings) -> None:
     assert 90 <= len(fitted.history) <= 120  # a level may end early
     assert set(fitted.history[0]) == {"level", "loss", "similarity", "gradicon", "icon"}
     for row in fitted.history:
         assert row["loss"] == pytest.approx(sum(v for k, v in row.items() if k not in ("level", "loss")), rel=1e-4)
     numbers = [row["level"] for row in fitted.history]
     assert numbers == sorted(numbers) and set(numbers) == {0, 1}
-    assert fitted.history[0]["icon"] == 0  # grows from 0
-    level = torch.tensor([row["similarity"] for row in fitted.history[:50]])  # levels do not compare
+    assert fitted.history[0]["icon"] == 0  # its weight increases from 0
+    level = torch.tensor(
+        [row["similarity"] for row in fitted.history[:50]]
+    )  # losses of different levels are not comparable
     assert level[-10:].mean() < 0.97 * level[:10].mean()
 
 
@@ -64,8 +66,8 @@ def test_without_an_inverse_field(shapes: PhantomPair, quick: Settings, changed:
     assert result.stored.steps[0].pair.inverse_field is None
     assert mean_error(result, shapes) < 1.0
     points = shapes.landmarks.fixed.coordinates
-    gap = result.inverse(result.transform(points)) - points  # nothing to start from
-    assert float(gap.norm(dim=-1).max()) < 0.01
+    error = result.inverse(result.transform(points)) - points  # without an initial guess
+    assert float(error.norm(dim=-1).max()) < 0.01
 
 
 @pytest.mark.parametrize("name", sorted(SIMILARITIES))
@@ -78,11 +80,11 @@ def test_every_similarity_lowers_the_error(name: str, shapes: PhantomPair, quick
     assert evaluate(result.transform, mask=shapes.fixed_mask).regularity.folding_percent == 0
 
 
-def test_a_contrast_that_rises_and_falls(shapes: PhantomPair, quick: Settings, changed: Change) -> None:
-    """Signed correlation loses its way; told the other image's contrast at each level, it does not."""
+def test_non_monotonic_contrast(shapes: PhantomPair, quick: Settings, changed: Change) -> None:
+    """Signed correlation fails, except if the intensities are matched at each level."""
     data = shapes.moving.data.float()
-    share = (data - data.min()) / (data.max() - data.min())
-    moving = shapes.moving.with_data((1000 * (0.5 + 0.4 * torch.cos(5 * share))).to(torch.int16))
+    unit = (data - data.min()) / (data.max() - data.min())
+    moving = shapes.moving.with_data((1000 * (0.5 + 0.4 * torch.cos(5 * unit))).to(torch.int16))
     plain = changed(with_similarity(quick, "pooled"), affine={"similarity": "nmi"})
     matched = changed(plain, optimization={"match_intensities": True})
     errors = [mean_error(register(shapes.fixed, moving, settings=s), shapes) for s in (plain, matched)]
@@ -116,7 +118,7 @@ def test_every_encoding_fits_with_every_decoder(
 @pytest.mark.parametrize(
     ("name", "weight"), [("gradicon", 60.0), ("diffusion", 3.0), ("volume", 3.0), ("bending", 300.0)]
 )
-def test_a_heavy_regulariser_smooths(
+def test_large_penalty_weights_smooth_the_map(
     name: str, weight: float, fitted: Registration, shapes: PhantomPair, quick: Settings, changed: Change
 ) -> None:
     settings = changed(quick, objective={"gradicon": 0.4, name: weight}, optimization={"plateau": 0.0})
@@ -132,22 +134,22 @@ def test_a_heavy_regulariser_smooths(
     assert spread[0] < 0.8 * spread[1]
 
 
-def test_the_regulariser_keeps_the_map_from_folding(shapes: PhantomPair, quick: Settings, changed: Change) -> None:
-    """A step size far too large folds the map; the folding penalty and gradient inverse consistency do not let it."""
-    wild = changed(
+def test_penalties_prevent_folding(shapes: PhantomPair, quick: Settings, changed: Change) -> None:
+    """A much too large step size folds the map, except with the folding penalty and gradient inverse consistency."""
+    unstable = changed(
         quick,
         objective={"similarity": "mse", "radius": 0},
         optimization={"rate": 0.1, "plateau": 0.0},
         field={"spacings": (24.0, 12.0, 6.0)},
     )
-    loose = changed(wild, objective={"gradicon": 0.0, "icon": 0.0})
-    firm = changed(wild, objective={"gradicon": 2.0, "folding": 50.0})
+    without = changed(unstable, objective={"gradicon": 0.0, "icon": 0.0})
+    penalized = changed(unstable, objective={"gradicon": 2.0, "folding": 50.0})
     smallest = [
         evaluate(
             register(shapes.fixed, shapes.moving, settings=s, fixed_mask=shapes.fixed_mask).transform,
             mask=shapes.fixed_mask,
         ).regularity.smallest
-        for s in (loose, firm)
+        for s in (without, penalized)
     ]
     assert smallest[0] < 0
     assert smallest[1] > 0.05
@@ -162,11 +164,15 @@ def test_latent_codes_are_shared_and_penalised(shapes: PhantomPair, brief: Setti
     assert result.history[-1]["codes"] > 0
 
 
-def test_a_share_of_the_voxels_bounds_the_points(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
-    """NePhi's rule: 2 % of the voxels, at most `patches`. Fewer points give another fit; a larger bound does not."""
+def test_number_of_points_is_limited_by_a_fraction_of_the_voxels(
+    shapes: PhantomPair, brief: Settings, changed: Change
+) -> None:
+    """As in NePhi: 2 % of the voxels, at most `points`. Fewer points change the fit, a larger maximum does not."""
     few, same, more = (
-        register(shapes.fixed, shapes.moving, settings=changed(brief, objective={"fraction": share, "points": patches}))
-        for share, patches in ((0.01, 5000), (0.01, 9000), (0.02, 9000))
+        register(
+            shapes.fixed, shapes.moving, settings=changed(brief, objective={"fraction": fraction, "points": points})
+        )
+        for fraction, points in ((0.01, 5000), (0.01, 9000), (0.02, 9000))
     )
     assert few.history == same.history != more.history
 
@@ -178,17 +184,17 @@ def test_a_share_of_the_voxels_bounds_the_points(shapes: PhantomPair, brief: Set
         1e30,
     ],
 )
-def test_a_fit_that_diverges_says_so(rate: float, shapes: PhantomPair, brief: Settings, changed: Change) -> None:
+def test_divergence_is_an_error(rate: float, shapes: PhantomPair, brief: Settings, changed: Change) -> None:
     settings = changed(brief, optimization={"rate": rate})
     with pytest.raises(DataError, match=r"diverged.*optimization\.rate"):
         register(shapes.fixed, shapes.moving, settings=settings)
 
 
-def test_progress_counts_up_through_both_stages(shapes: PhantomPair, quick: Settings) -> None:
-    told: list[Progress] = []
-    register(shapes.fixed, shapes.moving, settings=quick, progress=told.append)
-    assert [p.step for p in told] == sorted({p.step for p in told})
-    assert {p.total for p in told} == {60 + 120}
-    assert told[-1].step <= told[-1].total
-    stages = [p.stage for p in told]
+def test_progress_increases_through_both_stages(shapes: PhantomPair, quick: Settings) -> None:
+    reports: list[Progress] = []
+    register(shapes.fixed, shapes.moving, settings=quick, progress=reports.append)
+    assert [p.step for p in reports] == sorted({p.step for p in reports})
+    assert {p.total for p in reports} == {60 + 120}
+    assert reports[-1].step <= reports[-1].total
+    stages = [p.stage for p in reports]
     assert stages == sorted(stages) and set(stages) == {"affine", "deformable"}

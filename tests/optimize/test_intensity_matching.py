@@ -70,15 +70,17 @@ def curved(image: Image) -> Image:
 def test_curve_is_applied_to_the_image_that_predicts_the_other(swapped: bool, head: Image) -> None:
     images = (curved(head), head) if swapped else (head, curved(head))
     pair, fields = aligned(*images)
-    found = match_intensities(pair, fields, 0.0, torch.Generator().manual_seed(0))
-    kept, mapped = (found.fixed_levels, found.moving_levels) if swapped else (found.moving_levels, found.fixed_levels)
+    matched = match_intensities(pair, fields, 0.0, torch.Generator().manual_seed(0))
+    kept, mapped = (
+        (matched.fixed_levels, matched.moving_levels) if swapped else (matched.moving_levels, matched.fixed_levels)
+    )
     assert kept is (pair.fixed_levels if swapped else pair.moving_levels)
     low, high = kept.window
     expected = ((curved(head).data - low) / (high - low)).clamp(0, 1)
     error = (mapped.image.data / mapped.window[1] - expected).abs()
     assert float(error[12:-4, 12:-4].mean()) < 0.03 and float(error.max()) < 0.2
     assert bool((mapped.image.data[head.data == 0] == 0).all())
-    assert found.fixed is pair.fixed and found.moving is pair.moving
+    assert matched.fixed is pair.fixed and matched.moving is pair.moving
 
 
 def test_noise_outside_the_mask_stays_background(head: Image) -> None:
@@ -88,8 +90,8 @@ def test_noise_outside_the_mask_stays_background(head: Image) -> None:
     noisy, inverted = (head.with_data(torch.where(outside, noise, data)) for data in (head.data, 1.1 - head.data))
     pair = make_pair(noisy, inverted, *(head.with_data((~outside).to(torch.uint8)) for _ in range(2)), SETTINGS)
     _, fields = aligned(head, curved(head))
-    found = match_intensities(pair, fields, 0.0, torch.Generator().manual_seed(0))
-    levels = found.fixed_levels if found.fixed_levels is not pair.fixed_levels else found.moving_levels
+    matched = match_intensities(pair, fields, 0.0, torch.Generator().manual_seed(0))
+    levels = matched.fixed_levels if matched.fixed_levels is not pair.fixed_levels else matched.moving_levels
     assert levels.window[0] == 0 and float(levels.image.data[outside].float().mean()) < 0.05 * levels.window[1]
 
 
@@ -104,5 +106,5 @@ def test_images_without_overlap_are_unchanged(head: Image) -> None:
 def test_without_masks_all_points_are_used(head: Image) -> None:
     pair, fields = aligned(head, curved(head))
     unmasked = replace(pair, fixed_mask=None, moving_mask=None)
-    found = match_intensities(unmasked, fields, 1.0, torch.Generator().manual_seed(0))
-    assert found.fixed_levels is not unmasked.fixed_levels and found.moving_levels is unmasked.moving_levels
+    matched = match_intensities(unmasked, fields, 1.0, torch.Generator().manual_seed(0))
+    assert matched.fixed_levels is not unmasked.fixed_levels and matched.moving_levels is unmasked.moving_levels

@@ -94,9 +94,9 @@ def test_exported_field_between_voxels(result: Registration, output: Path, folde
 
 def test_fitting_grid_keeps_the_tolerance(result: Registration, tmp_path: Path, folder: Path) -> None:
     grid = read_image(folder / "fixed.mha").grid
-    found = fitting_grid(result.transform, grid, 0.05)
-    assert found.deviation <= 0.05 and found.grid.size < grid.size / 2
-    assert distance_in_simpleitk(result.transform, found.grid, grid, tmp_path / "warp.mha") < 0.06
+    fitting = fitting_grid(result.transform, grid, 0.05)
+    assert fitting.deviation <= 0.05 and fitting.grid.size < grid.size / 2
+    assert distance_in_simpleitk(result.transform, fitting.grid, grid, tmp_path / "warp.mha") < 0.06
 
 
 def test_inverse_warp_maps_moving_landmarks_to_fixed_ones(output: Path, folder: Path) -> None:

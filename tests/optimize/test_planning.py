@@ -21,16 +21,16 @@ Change = Callable[..., Settings]
 
 def test_plan_agrees_with_the_registration(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
     settings = changed(brief, length_unit=0.0)
-    found = plan(shapes.fixed, shapes.moving, settings=settings, fixed_mask=shapes.fixed_mask)
-    done = register(shapes.fixed, shapes.moving, settings=settings, fixed_mask=shapes.fixed_mask)
-    assert found.settings == done.settings and found.settings.length_unit == 1
-    assert (found.fixed.window, found.moving.window) == (done.pair.fixed_window, done.pair.moving_window)
-    assert found.fixed.mask_voxels == int((shapes.fixed_mask.data > 0).sum()) and found.moving.mask_voxels is None
-    pair = done.stored.steps[0].pair
-    assert found.parameters == sum(p.numel() for p in pair.parameters())
+    planned = plan(shapes.fixed, shapes.moving, settings=settings, fixed_mask=shapes.fixed_mask)
+    result = register(shapes.fixed, shapes.moving, settings=settings, fixed_mask=shapes.fixed_mask)
+    assert planned.settings == result.settings and planned.settings.length_unit == 1
+    assert (planned.fixed.window, planned.moving.window) == (result.pair.fixed_window, result.pair.moving_window)
+    assert planned.fixed.mask_voxels == int((shapes.fixed_mask.data > 0).sum()) and planned.moving.mask_voxels is None
+    pair = result.stored.steps[0].pair
+    assert planned.parameters == sum(p.numel() for p in pair.parameters())
     cells = pair.forward_field.encoding.cells_by_level
-    assert [list(lattice) for lattice in found.lattices] == (cells + 1).tolist()
-    assert [level.settings for level in found.levels] == list(done.settings.levels)
+    assert [list(lattice) for lattice in planned.lattices] == (cells + 1).tolist()
+    assert [level.settings for level in planned.levels] == list(result.settings.levels)
 
 
 @pytest.mark.parametrize("limit", [10**9, 1000])
@@ -39,26 +39,26 @@ def test_levels_have_the_shapes_of_the_sampled_images(limit: int, monkeypatch: p
     monkeypatch.setattr("nephi.images.pyramid.LARGE", limit)
     pair = lung_phantom(seed=1, motion=15.0, shape=(40, 33, 36))
     for name in ("lung-ct", "brain-mri", "generic"):
-        found = plan(pair.fixed, pair.moving, preset=name)
-        expected = make_pair(pair.fixed, pair.moving, None, None, found.settings.image, found.settings.detail)
-        for level in found.levels:
+        planned = plan(pair.fixed, pair.moving, preset=name)
+        expected = make_pair(pair.fixed, pair.moving, None, None, planned.settings.image, planned.settings.detail)
+        for level in planned.levels:
             for pyramid, shape in (
                 (expected.fixed_levels, level.fixed_shape),
                 (expected.moving_levels, level.moving_shape),
             ):
-                spacing = level.settings.spacing if found.settings.objective.radius else 0.0
+                spacing = level.settings.spacing if planned.settings.objective.radius else 0.0
                 assert isinstance(pyramid, Pyramid)
                 assert tuple(pyramid.sampler(level.settings.smoothing, spacing).image.data.shape) == shape
 
 
 def test_plan_without_deformation(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
-    found = plan(shapes.fixed, shapes.moving, settings=changed(brief, transform="rigid"))
-    assert (found.levels, found.lattices, found.parameters) == ((), (), 0)
+    planned = plan(shapes.fixed, shapes.moving, settings=changed(brief, transform="rigid"))
+    assert (planned.levels, planned.lattices, planned.parameters) == ((), (), 0)
 
 
 def test_other_fields_have_no_lattices(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
-    found = plan(shapes.fixed, shapes.moving, settings=changed(brief, field={"encoding": "fourier"}))
-    assert found.lattices == () and found.parameters > 1000
+    planned = plan(shapes.fixed, shapes.moving, settings=changed(brief, field={"encoding": "fourier"}))
+    assert planned.lattices == () and planned.parameters > 1000
 
 
 def test_invalid_images_are_refused(shapes: PhantomPair) -> None:

@@ -1,4 +1,4 @@
-"""Taking folds out of fitted fields."""
+"""Removal of folds from fitted fields."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def image() -> Image:
 
 
 def bent(image: Image, amount: float) -> NeuralField:
-    """A field of random features: the larger they are, the more it bends."""
+    """A field of random latent features; larger `amount`s bend it more."""
     generator = torch.Generator().manual_seed(0)
     field = build_fields(FieldSettings(spacings=(20.0, 6.0), channels=4, hidden=8), image.grid, generator).forward_field
     with torch.no_grad():
@@ -44,11 +44,11 @@ def test_no_voxel_of_the_mask_folds_afterwards(masked: bool, image: Image) -> No
     assert int((before[inside] <= 0).sum()) > 0
     assert float(determinants(field, image)[inside].min()) > 0
     with torch.no_grad():
-        moved = (field(image.grid.voxel_centres()) - values).norm(dim=-1)
-    assert float(moved.median()) < 0.2 and float(moved.max()) < 2, "what does not fold stays where it was"
+        change = (field(image.grid.voxel_centres()) - values).norm(dim=-1)
+    assert float(change.median()) < 0.2 and float(change.max()) < 2, "voxels without folds hardly move"
 
 
-def test_a_field_without_folds_is_left_alone(image: Image) -> None:
+def test_field_without_folds_is_unchanged(image: Image) -> None:
     field = bent(image, 0.05)
     before = [parameter.clone() for parameter in field.parameters()]
     assert float(determinants(field, image).min()) > 0.3
@@ -56,8 +56,8 @@ def test_a_field_without_folds_is_left_alone(image: Image) -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, field.parameters(), strict=True))
 
 
-def test_a_mask_on_another_grid_serves(image: Image) -> None:
-    """Lungs are found on a grid of their own."""
+def test_mask_may_have_another_grid(image: Image) -> None:
+    """Segmented lungs have a grid of their own."""
     field = bent(image, 0.36)
     coarse = torch.tensor([[4.0, 0.0, 1.5], [0.0, 3.0, 1.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
     mask = Image(torch.ones(10, 12, dtype=torch.uint8), Grid((10, 12), coarse))
@@ -65,7 +65,7 @@ def test_a_mask_on_another_grid_serves(image: Image) -> None:
     assert float(determinants(field, image).min()) > 0
 
 
-def test_a_field_in_which_every_step_moves_everything_is_left_alone(image: Image) -> None:
+def test_field_without_local_features_is_unchanged(image: Image) -> None:
     settings = FieldSettings(encoding="fourier", decoder="siren", layers=2, hidden=16)
     field = build_fields(settings, image.grid, torch.Generator().manual_seed(0)).forward_field
     with torch.no_grad():
@@ -78,12 +78,12 @@ def test_a_field_in_which_every_step_moves_everything_is_left_alone(image: Image
     assert all(torch.equal(a, b) for a, b in zip(before, field.parameters(), strict=True))
 
 
-def test_every_other_voxel_of_a_huge_image_is_looked_at(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_voxels_at_regular_intervals_of_a_huge_image_are_checked(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "AT_RISK", 100.0)
     monkeypatch.setattr(Grid, "slabs", lambda grid: [(0, 7), (7, 22), (22, 36)])
     for most, every in ((10**6, 1), (360, 2), (160, 3)):
         monkeypatch.setattr(module, "MAX_VOXELS", most)
         expected = image.grid.voxel_centres()[::every, ::every].reshape(-1, 2)
-        found = module._voxels_at_risk(bent(image, 0.05), image, image.with_data(image.data + 1))
-        assert {tuple(p) for p in found.tolist()} == {tuple(p) for p in expected.tolist()}
-        assert len(found) == len(expected)
+        centres = module._voxels_at_risk(bent(image, 0.05), image, image.with_data(image.data + 1))
+        assert {tuple(p) for p in centres.tolist()} == {tuple(p) for p in expected.tolist()}
+        assert len(centres) == len(expected)

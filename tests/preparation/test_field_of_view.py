@@ -53,10 +53,10 @@ def test_part_of_an_image_is_registered_from_its_header(small: str, shapes: Phan
 
 def test_explicit_initial_alignment_is_kept(shapes: PhantomPair, brief: Settings) -> None:
     small = cropped(shapes.moving, "m.nii")
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as issued:
         warnings.simplefilter("always")
         register(shapes.fixed, small, settings=brief, initial="moments")
-    assert not any("lies inside it according to the headers" in str(w.message) for w in caught)
+    assert not any("lies inside it according to the headers" in str(w.message) for w in issued)
     pair = pair_of(shapes.fixed, small)
     assert choose_initial(pair, "centers") == "centers"
     distant = pair_of(

@@ -38,11 +38,11 @@ def ct() -> PhantomPair:
 
 
 def messages(image: Image, mask: Image | None, settings: ImageSettings) -> list[str]:
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as issued:
         warnings.simplefilter("always")
         check_intensities(image, mask, settings)
-    assert all(w.category is PlausibilityWarning for w in caught)
-    return [str(w.message) for w in caught]
+    assert all(w.category is PlausibilityWarning for w in issued)
+    return [str(w.message) for w in issued]
 
 
 @pytest.mark.parametrize("masked", [True, False])
@@ -59,9 +59,9 @@ def test_hounsfield_units_cause_no_warning(name: str, masked: bool, ct: PhantomP
 @pytest.mark.parametrize("scale", SCALES)
 def test_other_units_cause_a_warning(scale: str, name: str, masked: bool, ct: PhantomPair) -> None:
     image = replace(ct.fixed, data=SCALES[scale](ct.fixed.data.float()), name="ct.nii")
-    found = messages(image, ct.fixed_mask if masked else None, preset(name).image)
-    assert len(found) == 1 and found[0].startswith("ct.nii: expected a CT in Hounsfield units")
-    assert ("HU + 1024" in found[0]) == (scale == "HU + 1024")
+    texts = messages(image, ct.fixed_mask if masked else None, preset(name).image)
+    assert len(texts) == 1 and texts[0].startswith("ct.nii: expected a CT in Hounsfield units")
+    assert ("HU + 1024" in texts[0]) == (scale == "HU + 1024")
 
 
 @pytest.mark.parametrize("padding", [0, -1024])
@@ -70,8 +70,8 @@ def test_suggested_window_for_shifted_units_is_the_preset_shifted(padding: int, 
     data = ct.fixed.data.float() + 1024
     data[:3] = padding
     image, settings = ct.fixed.with_data(data), preset("ct").image
-    (found,) = messages(image, None, settings)
-    low, high, outside = map(float, re.findall(r"--window (\S+) (\S+) --outside (\S+)", found)[0])
+    (text,) = messages(image, None, settings)
+    low, high, outside = map(float, re.findall(r"--window (\S+) (\S+) --outside (\S+)", text)[0])
     assert (low, high, outside) == (24, 1624, 0)
     assert messages(image, None, replace(settings, window=(low, high), outside=outside)) == []
 
@@ -123,6 +123,6 @@ def test_images_of_two_values_cause_a_warning_only_if_one_is_outside_the_window(
     data[10:20, 5:10] = 7
     mask = Image((data > 0).to(torch.uint8), grid)
     for window in ((0.0, 7.0), (0.0, 50.0), (1.0, 5.0)):
-        for given in (None, mask):
-            found = messages(Image(data, grid), given, ImageSettings(window=window))
-            assert len(found) == (window == (1.0, 5.0))
+        for given_mask in (None, mask):
+            texts = messages(Image(data, grid), given_mask, ImageSettings(window=window))
+            assert len(texts) == (window == (1.0, 5.0))

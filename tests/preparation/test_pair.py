@@ -37,13 +37,13 @@ def with_voxel(image: Image, value: float, name: str) -> Image:
 
 
 def other_grids(grid: Grid) -> dict[str, Grid]:
-    moved, spaced = grid.affine.clone(), grid.affine.clone()
-    moved[0, -1] += 0.5
+    shifted, spaced = grid.affine.clone(), grid.affine.clone()
+    shifted[0, -1] += 0.5
     spaced[:-1, 0] *= 1.01
     flipped = grid.affine.clone()
     flipped[:-1, 0] *= -1
     return {
-        "moved": Grid(grid.shape, moved),
+        "shifted": Grid(grid.shape, shifted),
         "spaced": Grid(grid.shape, spaced),
         "flipped": Grid(grid.shape, flipped),
         "smaller": Grid((grid.shape[0] - 1, *grid.shape[1:]), grid.affine),
@@ -76,9 +76,9 @@ def test_constant_images_are_refused(image: Image) -> None:
         make_pair(image, flat, None, None, NO_MASK)
 
 
-@pytest.mark.parametrize("how", ["moved", "spaced", "flipped", "smaller", "permuted"])
-def test_masks_on_other_grids_are_refused(image: Image, how: str) -> None:
-    grid = other_grids(image.grid)[how]
+@pytest.mark.parametrize("change", ["shifted", "spaced", "flipped", "smaller", "permuted"])
+def test_masks_on_other_grids_are_refused(image: Image, change: str) -> None:
+    grid = other_grids(image.grid)[change]
     mask = Image(torch.ones(grid.shape, dtype=torch.uint8), grid, name="mask.nii")
     for masks in ((mask, None), (None, mask)):
         with pytest.raises(DataError, match=r"mask\.nii: expected a mask on the grid of a\.nii .*nephi apply"):
@@ -86,7 +86,7 @@ def test_masks_on_other_grids_are_refused(image: Image, how: str) -> None:
 
 
 def test_exchanged_masks_are_recognized(image: Image) -> None:
-    other = replace(image, grid=other_grids(image.grid)["moved"], name="b.nii")
+    other = replace(image, grid=other_grids(image.grid)["shifted"], name="b.nii")
     masks = [Image(torch.ones(i.grid.shape, dtype=torch.uint8), i.grid, name="mask.nii") for i in (other, image)]
     with pytest.raises(DataError, match=r"mask\.nii: .*it has the grid of b\.nii: were the two masks exchanged"):
         make_pair(image, other, *masks, NO_MASK)

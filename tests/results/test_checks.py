@@ -35,11 +35,11 @@ def linear(*rows: list[float]) -> AffineTransform:
 
 
 def messages(run: Callable[[], object]) -> list[str]:
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as issued:
         warnings.simplefilter("always")
         run()
-    assert all(w.category is PlausibilityWarning for w in caught)
-    return [str(w.message) for w in caught]
+    assert all(w.category is PlausibilityWarning for w in issued)
+    return [str(w.message) for w in issued]
 
 
 def inverted(image: Image) -> Image:
@@ -57,8 +57,8 @@ def test_affine_parts_relative_to_the_initial_alignment(angle: float) -> None:
         (linear([1.0, 0.0], [0.0, 0.3]), ["1.00, 0.30"]),
         (linear([2.5, 0.0], [0.0, 1.0]), ["2.50, 1.00"]),
     ):
-        found = messages(lambda added=added: check_affine(start, AffineTransform(start.matrix @ added.matrix)))
-        assert [text in message for text, message in zip(expected, found, strict=True)] == [True] * len(expected)
+        texts = messages(lambda added=added: check_affine(start, AffineTransform(start.matrix @ added.matrix)))
+        assert [text in message for text, message in zip(expected, texts, strict=True)] == [True] * len(expected)
 
 
 def test_folding_inside_the_mask_and_in_the_whole_grid(shapes: PhantomPair) -> None:
@@ -72,9 +72,9 @@ def test_folding_inside_the_mask_and_in_the_whole_grid(shapes: PhantomPair) -> N
         for mask in (shapes.fixed_mask, None):
             pair = make_pair(shapes.fixed, shapes.fixed, mask, None, ImageSettings())
             transform = DisplacementField(displacement, grid)
-            found = messages(lambda pair=pair, phi=transform: check_folding(pair, phi, torch.Generator()))
+            texts = messages(lambda pair=pair, phi=transform: check_folding(pair, phi, torch.Generator()))
             region = "of the grid of fixed phantom" if mask is None else f"inside {mask.name}"
-            assert [region in text and "folding" in text for text in found] == [True] * folds
+            assert [region in text and "folding" in text for text in texts] == [True] * folds
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -134,11 +134,11 @@ def test_mapping_bright_structures_to_dark_ones_causes_a_warning(background: boo
     wrong = DisplacementField(shift, grid)
     identity = AffineTransform.identity(2)
     generator = torch.Generator()
-    found = messages(lambda: check_agreement(pair, {"at the start": identity}, wrong, 1.0, generator))
+    texts = messages(lambda: check_agreement(pair, {"at the start": identity}, wrong, 1.0, generator))
     assert (
-        len(found) == 1
-        and "bright structures are mapped to dark ones" in found[0]
-        and "try --preset multimodal" in found[0]
+        len(texts) == 1
+        and "bright structures are mapped to dark ones" in texts[0]
+        and "try --preset multimodal" in texts[0]
     )
     assert messages(lambda: check_agreement(pair, {"at the start": identity}, identity, 1.0, generator)) == []
 
@@ -161,17 +161,17 @@ def test_inverted_contrast_in_3d(name: str) -> None:
     grid = Grid((40, 36, 30), affine)
     fixed = Image(blobs(grid, 0), grid, name="fixed.nii")
     moving = Image(200 - blobs(grid.transformed(linear([1, 0.05, 0], [0, 0.95, 0], [0, 0, 1]).matrix), 0), grid)
-    found = register(fixed, moving, settings=replace(preset(name), transform="affine"))
-    assert torch.linalg.det(found.stored.affine.matrix[:-1, :-1]) > 0
-    assert any("expected a higher agreement" in text and "multimodal" in text for text in found.warnings)
+    result = register(fixed, moving, settings=replace(preset(name), transform="affine"))
+    assert torch.linalg.det(result.stored.affine.matrix[:-1, :-1]) > 0
+    assert any("expected a higher agreement" in text and "multimodal" in text for text in result.warnings)
 
 
 def test_unrelated_noise_causes_a_warning(quick: Settings, changed: Change) -> None:
     generator = torch.Generator().manual_seed(0)
     grid = Grid.from_spacing((48, 48, 48), (2.0, 2.0, 2.0))
     images = [Image(torch.randn(grid.shape, generator=generator), grid, name=f"{i}.nii") for i in range(2)]
-    found = register(*images, settings=changed(quick, transform="affine"))
-    assert any("0.nii and 1.nii: expected related images" in text for text in found.warnings)
+    result = register(*images, settings=changed(quick, transform="affine"))
+    assert any("0.nii and 1.nii: expected related images" in text for text in result.warnings)
 
 
 def test_lower_agreement_than_by_the_headers_causes_a_warning(

@@ -137,8 +137,11 @@ def test_folding_in_the_report_equals_that_of_the_file(
 ) -> None:
     folding = StreamingFoldingStatistics(shapes.fixed.grid, shapes.fixed_mask)
     folding.add(read_displacement(saved / "warp.nii.gz").displacement, last=True)
-    for found, name in ((folding.inside_mask.result(), "inside_mask"), (folding.whole_grid.result(), "whole_grid")):
-        assert report[name] == pytest.approx(vars(found), abs=2e-3)
+    for statistics, name in (
+        (folding.inside_mask.result(), "inside_mask"),
+        (folding.whole_grid.result(), "whole_grid"),
+    ):
+        assert report[name] == pytest.approx(vars(statistics), abs=2e-3)
     assert report["whole_grid"]["points"] == shapes.fixed.grid.size
 
 
