@@ -49,7 +49,8 @@ from .registration_options import RESULTS, Preset, RefineOptions, Results, model
 @click.option(
     "--similarity",
     metavar="NAME",
-    help="mse, ncc, lncc, lncc2 or pooled; mind or nmi for different modalities; or a sum: 'lncc2 + 10 mse'.",
+    help="Similarity measure: mse, ncc, lncc, lncc2 or pooled; mind or nmi for different modalities; or a sum such as "
+    "'lncc2 + 10 mse'.",
 )
 @model_option
 @refine_options
