@@ -151,7 +151,7 @@ def _objective_defaults(objective: TrainingObjectiveSettings) -> str:
 def _section(title: str, kind: type, fields: Any, value: Any) -> str:
     rows = [f"| `{field.name}` | {_type(field.type)} | {_toml(getattr(value, field.name))} |" for field in fields]
     table = "\n".join(["| setting | type | default |", "|---|---|---|", *rows])
-    return f"### {title}\n\n{_prose(kind, {field.name for field in fields})}\n\n{table}"
+    return f"### {title}\n\n{_prose(kind, {field.name for field in dataclasses.fields(kind)})}\n\n{table}"
 
 
 def _prose(kind: type, names: set[str]) -> str:
