@@ -6,6 +6,7 @@ from nephi.objective.objective import (
     LandmarkPoints,
     SamplePoints,
     add_gradient,
+    fitted_maps,
     landmark_distance,
     loss_terms,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "LandmarkPoints",
     "SamplePoints",
     "add_gradient",
+    "fitted_maps",
     "fused_objective",
     "landmark_distance",
     "loss_terms",

@@ -84,6 +84,11 @@ def landmark_distance(maps: MapPair, landmarks: LandmarkPoints) -> Tensor:
     return torch.stack(distances).mean()
 
 
+def fitted_maps(fields: FieldPair | ComposedFieldPair) -> MapPair:
+    """Return the fields of a fit, or their compositions, as the maps of B = 1 pairs."""
+    return fields.maps() if isinstance(fields, ComposedFieldPair) else single_maps(fields)
+
+
 def add_gradient(
     fields: FieldPair | ComposedFieldPair,
     images: ComparedImages,
@@ -92,8 +97,7 @@ def add_gradient(
     progress: float,
 ) -> dict[str, Tensor]:
     """Add the gradient of the loss to the `.grad` of the fields' parameters; return the terms, as `loss_terms`."""
-    maps = fields.maps() if isinstance(fields, ComposedFieldPair) else single_maps(fields)
-    terms = loss_terms(maps, images, points, settings, progress)
+    terms = loss_terms(fitted_maps(fields), images, points, settings, progress)
     with fields.gradients_in_place():
         torch.stack(list(terms.values())).sum().backward()
     return {name: term.detach() for name, term in terms.items()}

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.fields import ComposedFieldPair, FieldPair, single_maps
-from nephi.objective import ComparedImages, SamplePoints, add_gradient, fused_objective
+from nephi.fields import ComposedFieldPair, FieldPair
+from nephi.objective import ComparedImages, SamplePoints, add_gradient, fitted_maps, fused_objective
 from nephi.optimize.adam import Adam
 from nephi.optimize.intensity_matching import match_intensities
 from nephi.optimize.remove_folds import remove_folds
@@ -39,8 +39,7 @@ def fit_fields(
     `DataError` when the loss is not finite.
     """
     objective = settings.objective
-    penalties = (fields.maps() if isinstance(fields, ComposedFieldPair) else single_maps(fields)).penalties
-    check_weights(objective, fields.inverse_field is not None, penalties, "these fields")
+    check_weights(objective, fields.inverse_field is not None, fitted_maps(fields).penalties, "these fields")
     schedule = Schedule(settings)
     optimizer = Adam(fields.parameters(), settings.optimization.rate)
     fused = fused_objective(fields, objective)
@@ -54,10 +53,9 @@ def fit_fields(
         images = _compared_images(level_pair, level, objective)
         for points in _sample_points(pair, objective, level.steps, generator):
             fraction, optimizer.rate = schedule.next_step()
-            terms: Mapping[str, Tensor | float]
             try:
                 if fused is not None and fused.supports(images, points):
-                    terms = fused.add_gradient(images, points, fraction)
+                    terms: Mapping[str, Tensor | float] = fused.add_gradient(images, points, fraction)
                 else:
                     terms = add_gradient(fields, images, points, objective, fraction)
             except IndexError:  # interpolation at NaN indexes no voxel
@@ -75,12 +73,16 @@ def fit_fields(
     for parameter in fields.parameters():
         _require_finite(parameter)
     if objective.folding:
-        remove_folds(fields.forward_field, pair.fixed, pair.fixed_mask, generator)
-        if fields.inverse_field is not None:
-            remove_folds(fields.inverse_field, pair.moving, pair.moving_mask, generator)
+        _remove_folds(fields, pair, generator)
     fields.round_tables()
     names = ["level", "loss", *names]
     return [dict(zip(names, [n, *row.tolist()], strict=True)) for n, row in zip(numbers, rows, strict=True)]
+
+
+def _remove_folds(fields: FieldPair | ComposedFieldPair, pair: Pair, generator: torch.Generator) -> None:
+    remove_folds(fields.forward_field, pair.fixed, pair.fixed_mask, generator)
+    if fields.inverse_field is not None:
+        remove_folds(fields.inverse_field, pair.moving, pair.moving_mask, generator)
 
 
 def _loss_and_terms(terms: Mapping[str, Tensor | float]) -> Tensor:
