@@ -1,4 +1,4 @@
-"""Draw deformations decoded from latents between two predictions, and count their folds.
+"""Draw deformations decoded from interpolated latent values of two predictions, and count their folds.
 
     python benchmarks/learned_codes.py [--model MODEL] [-o FIGURE.png]
 
