@@ -1,13 +1,12 @@
 """Networks that predict a deformation, and the file they are stored in."""
 
-from nephi.models.auto_decoder import AutoDecoder, AutoDecoderSettings
+from nephi.models.auto_decoder import AutoDecoder, AutoDecoderSettings, LatentTable
 from nephi.models.base import ModelSettings, ModelSize, PairNetwork, RegistrationModel
 from nephi.models.composition import Steps, downsampled
 from nephi.models.displacement_unet import DisplacementUNet, UNetSettings
 from nephi.models.encoder import EncoderSettings, Lattice, PairEncoder
 from nephi.models.file import StoredModel, load_tensors, model_bytes, model_tensors, read_model, write_model
 from nephi.models.input import InputSettings, ModelInput, input_grid, to_model_input, world_transform
-from nephi.models.latent_table import LatentTable
 from nephi.models.nephi import NephiModel, NephiSettings
 from nephi.models.registry import MODELS, build_model, model_class, model_settings, model_table
 

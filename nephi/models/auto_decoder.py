@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nephi.errors import UsageError
-from nephi.fields import FieldSettings, build_fields, field_size
+from nephi.fields import FieldSettings, LatentBatch, build_fields, field_size
 from nephi.geometry import Grid
 from nephi.models.base import ModelSettings, ModelSize, RegistrationModel
 from nephi.models.composition import Steps, downsampled
-from nephi.models.latent_table import LatentTable
+from nephi.models.encoder import Lattice
 from nephi.models.nephi import FieldNetwork, check_steps, latent_lattices, latent_names
 from nephi.settings import TrainingObjectiveSettings
 from nephi.transforms import MapPair
+
+SPREAD = 1e-2  # standard deviation of fresh values, as in a fit
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class AutoDecoder(RegistrationModel[AutoDecoderSettings]):
         return prediction
 
     def predicted_parameters(self) -> frozenset[str]:
-        """Return the names of the fields' own latent values, which those of the tables replace."""
+        """Return the names of the latent values in the fields, which those of the tables replace."""
         return latent_names(self)
 
     def pair_parameters(self) -> frozenset[str]:
@@ -94,3 +98,35 @@ class AutoDecoder(RegistrationModel[AutoDecoderSettings]):
             sum(step.parameters for step in steps),
             tuple(lattice for step in steps for lattice in step.all_lattices),
         )
+
+
+class LatentTable(nn.Module):
+    """The latent values of each of `pairs` pairs, trained together with the decoders that the pairs share.
+
+    After DeepSDF (Park et al., CVPR 2019), as in NePhi's optimisation over a set of pairs (Tian et al., ECCV 2024). A
+    pair that is not in the table gets the mean of all pairs: the starting point for a refinement of its own values.
+    """
+
+    def __init__(
+        self, pairs: int, global_codes: int, lattices: Sequence[Sequence[Lattice]], generator: torch.Generator
+    ) -> None:
+        super().__init__()
+
+        def random_values(*shape: int) -> nn.Parameter:
+            return nn.Parameter(SPREAD * torch.randn(pairs, *shape, generator=generator, dtype=torch.float32))
+
+        rows = [sum(math.prod(lattice.shape) for lattice in levels) for levels in lattices]
+        self.global_codes = random_values(global_codes)
+        self.tables = nn.ParameterList(
+            random_values(count, levels[0].channels) for count, levels in zip(rows, lattices, strict=True)
+        )
+
+    def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> LatentBatch:
+        """Return the values of the pairs with the numbers `pair_ids` `(B,)`, or B times the mean over all pairs."""
+
+        def values_of(table: Tensor) -> Tensor:
+            if pair_ids is None:
+                return table.mean(dim=0, keepdim=True).expand(len(fixed), *table.shape[1:])
+            return table.index_select(0, pair_ids)
+
+        return LatentBatch(values_of(self.global_codes), [values_of(table) for table in self.tables])

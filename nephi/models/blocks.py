@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 SLOPE = 0.2  # of LeakyReLU, as in NePhi
 GROUP = 8  # channels that are normalised together: statistics of one pair, so that a batch of 1 works
-BYTES_PER_FEATURE = 30  # measured: values, normalised and activated, and the same on the way back up
+BYTES_PER_FEATURE = 30  # measured: values, normalised and activated, and the same on the upward path
 
 
 class Convolution3d(nn.Conv3d):

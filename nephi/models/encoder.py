@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from nephi.errors import UsageError
 from nephi.fields import LatentBatch
 from nephi.models.blocks import BYTES_PER_FEATURE, SLOPE, block, block_parameters, convolution, halved, initialise
-from nephi.models.forces import forces
+
+FLAT = 1e-4  # squared slope, per voxel, below which noise would decide the direction
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class EncoderSettings:
     """A stack of convolutions, each of which halves the resolution, and a stack back up to the finest lattice.
 
     filters: channels at each resolution, the first at half of the images'.
-    finest: index, from 0, of the finest resolution on the way back up, which also serves the lattices finer than it; at
+    finest: index, from 0, of the finest resolution on the upward path, which also serves the lattices finer than it; at
         0 most of the work is spent there.
     pooled: cells along each axis to which the coarsest feature map is averaged for the global code.
     features: width of the layer between these and the code.
@@ -58,7 +59,7 @@ class Lattice:
 class PairEncoder(nn.Module):
     """Predict the latent values of a pair from images on a grid of `shape`.
 
-    After NePhi's encoder (Tian et al., ECCV 2024), with the way back up of a U-Net, so that local latent values have a
+    After NePhi's encoder (Tian et al., ECCV 2024), with the upward path of a U-Net, so that local latent values have a
     global receptive field. The global code is computed from the coarsest feature map, averaged over a few cells that
     keep the positions of structures; the values of a lattice from the coarsest map with as many cells as the lattice
     has nodes, resampled to its nodes, in the order of `LatentGrids` (last axis fastest).
@@ -151,6 +152,19 @@ def encoder_size(
     return parameters, BYTES_PER_FEATURE * features
 
 
+def forces(fixed: Tensor, moving: Tensor) -> Tensor:
+    """Return the demons' forces `(B, D, *shape)` of images `(B, 1, *shape)`, in voxels along each axis, at most 1 long.
+
+    To first order `fixed(x) = moving(x + u)` determines the component of u along the gradient g of the images' mean:
+    `u = (fixed - moving) g / (|g|^2 + (fixed - moving)^2 / 4 + FLAT)`. The symmetric force of Vercauteren
+    et al. (NeuroImage 2009), after Thirion (Medical Image Analysis 1998). Axes have two voxels or more.
+    """
+    difference = fixed - moving
+    slopes = torch.gradient((fixed + moving) / 2, dim=list(range(2, fixed.ndim)))
+    slope = torch.cat(slopes, dim=1)
+    return difference * slope / (slope.square().sum(dim=1, keepdim=True) + difference.square() / 4 + FLAT)
+
+
 def _input_channels(settings: EncoderSettings, dimension: int) -> int:
     return 2 + dimension if settings.forces else 2
 
@@ -164,7 +178,7 @@ def _level_of(
 
 
 def _up_levels(settings: EncoderSettings, level_of: dict[Lattice, int]) -> list[int]:
-    """Return the resolutions on the way back up, from the coarsest to the finest that a lattice needs."""
+    """Return the resolutions on the upward path, from the coarsest to the finest that a lattice needs."""
     last = len(settings.filters) - 1
     return list(reversed(range(min(level_of.values(), default=last), last)))
 

@@ -93,9 +93,9 @@ def load_tensors(model: RegistrationModel[Any], tensors: dict[str, Tensor]) -> N
     """
     expected = {name: (t.shape, t.dtype) for name, t in model_tensors(model).items()}
     given = {name: (t.shape, t.dtype) for name, t in tensors.items()}
-    odd = sorted(name for name in given.keys() | expected.keys() if given.get(name) != expected.get(name))
-    if odd:
-        raise DataError(f"its tensors do not fit its settings, {len(odd)} of them, the first is {odd[0]}")
+    differing = sorted(name for name in given.keys() | expected.keys() if given.get(name) != expected.get(name))
+    if differing:
+        raise DataError(f"its tensors do not fit its settings, {len(differing)} of them, the first is {differing[0]}")
     model.load_state_dict(tensors, strict=False)  # without what is predicted; the others were compared
 
 

@@ -44,8 +44,8 @@ def augment(
     shared = random_map(grid, settings.both, shared_generator)
     images = []
     for image in (fixed, moving):
-        own = random_map(grid, settings, generator)
-        image = _warp(image, grid, compose_maps(own, shared, axes))
+        image_map = random_map(grid, settings, generator)
+        image = _warp(image, grid, compose_maps(image_map, shared, axes))
         image = image._replace(values=_augment_intensities(image.values, settings, generator))
         images.append(image._replace(values=_add_noise(image.values, settings, generator)))
     return images[0], images[1]

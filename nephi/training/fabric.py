@@ -1,4 +1,4 @@
-"""The packages of the extra `train`, imported when a training begins."""
+"""Lightning Fabric: devices, precision, and several processes, of which none waits for another that has failed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nephi.errors import UsageError
+from nephi.errors import DataError, NephiError, UsageError
 from nephi.runtime import choose_device
 from nephi.training.settings import OptimizationSettings
 
@@ -57,3 +57,22 @@ def make_fabric(settings: OptimizationSettings, device: str, devices: int) -> Fa
         strategy="ddp" if local_processes * nodes > 1 else "auto",
         precision=precision,
     )
+
+
+def raise_in_all(fabric: Fabric, error: NephiError | None) -> None:
+    """Raise `error` if there is one, and `DataError` in the other processes if any process has one."""
+    if error is None and fabric.world_size == 1:
+        return
+    failed = any_process(fabric, error is not None)
+    if error is not None:
+        raise error
+    if failed:
+        raise DataError("stopped, as another rank failed; see its error")
+
+
+def any_process(fabric: Fabric, flag: bool) -> bool:
+    """Return whether `flag` is true in any process."""
+    value = torch.tensor(float(flag), dtype=torch.float32, device=fabric.device)
+    mean = fabric.all_reduce(value, reduce_op="mean")
+    assert isinstance(mean, torch.Tensor)
+    return bool(mean > 0)

@@ -15,7 +15,7 @@ from nephi.errors import NephiError
 from nephi.models import StoredModel, input_grid, write_model
 from nephi.optimize import Progress, ProgressCallback
 from nephi.training.checkpoint import Counters, save_state
-from nephi.training.distributed import any_process, raise_in_all
+from nephi.training.fabric import any_process, raise_in_all
 from nephi.training.folder import RunFolder
 from nephi.training.log import TrainingLog
 from nephi.training.pairs import BatchKeys, KeyedBatch, TrainingPairs, batch_loader

@@ -36,13 +36,13 @@ def random_map(grid: Grid, settings: WarpSettings, generator: torch.Generator) -
     return RandomMap(matrix, shift, (displacement,) if settings.elastic else ())
 
 
-def compose_maps(own: RandomMap, shared: RandomMap, axes: Tensor) -> RandomMap:
-    """Return the composition of the matrix `axes`, an image's own map, and the map that both images share.
+def compose_maps(image_map: RandomMap, shared: RandomMap, axes: Tensor) -> RandomMap:
+    """Return the composition of the matrix `axes`, `image_map` of a single image, and the map that both images share.
 
     The displacements of both maps are added at the original points, so that an image is interpolated once.
     """
-    shift = shared.matrix @ own.shift + shared.shift
-    return RandomMap(shared.matrix @ own.matrix @ axes, shift, own.displacements + shared.displacements)
+    shift = shared.matrix @ image_map.shift + shared.shift
+    return RandomMap(shared.matrix @ image_map.matrix @ axes, shift, image_map.displacements + shared.displacements)
 
 
 def random_axes(dimension: int, settings: AugmentationSettings, generator: torch.Generator) -> Tensor:

@@ -115,5 +115,5 @@ def _tables_of(model: StoredModel, table: Any) -> dict[str, Any]:
     settings: ModelSettings = model.settings.with_pairs(0)  # the pairs are those of the new data set
     kind = table.get("kind", settings.kind) if isinstance(table, Mapping) else settings.kind
     architecture = model_table(settings) if kind == settings.kind else {}
-    known = {"input": asdict(model.input), "model": architecture, "objective": asdict(model.objective)}
-    return plain_table(known)
+    tables = {"input": asdict(model.input), "model": architecture, "objective": asdict(model.objective)}
+    return plain_table(tables)

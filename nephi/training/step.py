@@ -1,4 +1,4 @@
-"""One step of a training."""
+"""One step of a training, and its learning rate."""
 
 from __future__ import annotations
 
@@ -13,15 +13,25 @@ from torch.optim import Adam
 from nephi.errors import DataError, NephiError
 from nephi.models import RegistrationModel
 from nephi.settings import TrainingObjectiveSettings
-from nephi.training.distributed import raise_in_all
+from nephi.training.fabric import raise_in_all
 from nephi.training.objective import training_terms
 from nephi.training.pairs import KeyedBatch, TrainingPairs
-from nephi.training.schedule import learning_rate
 from nephi.training.seeding import SampleKey
 from nephi.training.settings import OptimizationSettings
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+
+def learning_rate(step: int, settings: OptimizationSettings) -> float:
+    """Return Adam's step size at a step, from 0: a linear warm-up, then a cosine down to 0 if `decay` is set."""
+    warmup_steps = round(settings.warmup * settings.steps)
+    if step < warmup_steps:
+        return settings.rate * (step + 1) / warmup_steps
+    if not settings.decay:
+        return settings.rate
+    fraction = (step - warmup_steps) / (settings.steps - warmup_steps)
+    return settings.rate * 0.5 * (1 + math.cos(math.pi * fraction))
 
 
 class Terms(nn.Module):

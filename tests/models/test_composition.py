@@ -5,15 +5,12 @@ from torch import Tensor
 
 from nephi.fields import FieldSettings
 from nephi.geometry import Grid, interpolate_batch
-from nephi.models import (
-    EncoderSettings,
-    NephiModel,
-    NephiSettings,
-    Steps,
-)
+from nephi.models import DisplacementUNet, EncoderSettings, NephiModel, NephiSettings, Steps, UNetSettings, downsampled
 from nephi.models.composition import averaged
 from nephi.models.nephi import FieldNetwork
 from nephi.transforms import ComposedMaps
+
+from .translation import TranslationModel, TranslationSettings
 
 ENCODER = EncoderSettings(filters=(4, 8, 8), features=16)
 Images = tuple[Tensor, Tensor]
@@ -101,3 +98,20 @@ def test_each_axis_is_averaged_over_its_downsampling() -> None:
     image = torch.rand(2, 1, *fine.shape, generator=torch.Generator().manual_seed(0))
     box = torch.nn.functional.avg_pool3d(image, (3, 1, 5), 1, (1, 0, 2), count_include_pad=False)
     torch.testing.assert_close(averaged(image, coarse, fine), box)
+
+
+def test_any_networks_are_steps(grid: Grid, images: Images) -> None:
+    """A translation from coarse images, then a U-Net; the composition has an inverse if both steps have one."""
+    first = TranslationModel(TranslationSettings(), downsampled(grid, 2), generator())
+    second = DisplacementUNet(UNetSettings((4, 8)), grid, generator())
+    with torch.no_grad():
+        first.head.bias.copy_(torch.arange(1.0, 1.0 + grid.dimension))
+        second.last.bias.fill_(0.3)
+    prediction = Steps(grid, [first, second])(*images)
+    points = grid.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
+    displacement = first.head.bias + second.axes @ torch.full((grid.dimension,), 0.3)
+    torch.testing.assert_close(prediction.forward(points), points + displacement, rtol=0, atol=1e-3)
+    assert prediction.inverse is None
+    both = Steps(grid, [first, TranslationModel(TranslationSettings(), grid, generator())])(*images)
+    assert both.inverse is not None
+    torch.testing.assert_close(both.inverse(both.forward(points)), points, rtol=0, atol=1e-3)

@@ -1,4 +1,4 @@
-"""Model files: what goes in comes out, equal models are equal bytes, damage is told in one line."""
+"""Model files: round trips, equal bytes of equal models, one line for each kind of damage, files of version 1."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -49,23 +49,23 @@ def stored(name: str, dimension: int) -> StoredModel:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_what_goes_in_comes_out(name: str, dimension: int, tmp_path: Path) -> None:
+def test_a_model_is_read_as_it_was_written(name: str, dimension: int, tmp_path: Path) -> None:
     model = stored(name, dimension)
     write_model(model, tmp_path / "m.safetensors")
-    found = read_model(tmp_path / "m.safetensors")
-    assert (found.settings, found.input, found.objective) == (model.settings, model.input, model.objective)
-    assert found.about == {"seed": 4} and not found.model.training
+    read = read_model(tmp_path / "m.safetensors")
+    assert (read.settings, read.input, read.objective) == (model.settings, model.input, model.objective)
+    assert read.about == {"seed": 4} and not read.model.training
     images = [torch.rand(2, 1, *model.input.shape) for _ in range(2)]
     points = 10 * torch.rand(2, 5, dimension)
-    assert torch.equal(found.model(*images).forward(points), model.model(*images).forward(points))
+    assert torch.equal(read.model(*images).forward(points), model.model(*images).forward(points))
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_equal_models_are_equal_bytes(name: str) -> None:
+def test_equal_models_have_equal_bytes(name: str) -> None:
     assert model_bytes(stored(name, 2)) == model_bytes(stored(name, 2))
 
 
-def test_what_is_predicted_is_not_stored() -> None:
+def test_predicted_values_are_not_stored() -> None:
     names = model_tensors(stored("nephi", 2).model)
     assert [n for n in names if "table" in n or "codes" in n] == []
     assert [n for n in names if "decoder" in n] and [n for n in names if "encoder" in n]
@@ -78,7 +78,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def change(path: Path, **entries: object) -> None:
-    """Write the file anew with other entries in its header."""
+    """Replace entries in the header of the file."""
     from safetensors import safe_open
 
     with safe_open(str(path), framework="pt") as handle:
@@ -88,7 +88,7 @@ def change(path: Path, **entries: object) -> None:
     path.write_bytes(save(tensors, metadata={"nephi": json.dumps({**header, **entries})}))
 
 
-def test_a_missing_file_and_one_that_is_no_model(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_file_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.safetensors: no such file; expected a model, as nephi train"):
         read_model(tmp_path / "none.safetensors")
     (tmp_path / "text").write_text("hello")
@@ -99,7 +99,7 @@ def test_a_missing_file_and_one_that_is_no_model(tmp_path: Path) -> None:
         read_model(tmp_path / "other")
 
 
-def test_a_file_that_is_cut_short(path: Path) -> None:
+def test_a_truncated_file(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(DataError, match="not a model, or cut short"):
         read_model(path)
@@ -120,14 +120,14 @@ def test_a_file_that_is_cut_short(path: Path) -> None:
         ({"about": 3}, "damaged model: TypeError"),
     ],
 )
-def test_a_header_that_is_wrong(path: Path, entries: dict[str, object], message: str) -> None:
+def test_a_header_with_errors(path: Path, entries: dict[str, object], message: str) -> None:
     change(path, **entries)
     with pytest.raises(DataError, match=message) as caught:
         read_model(path)
     assert "\n" not in str(caught.value)
 
 
-def test_numbers_that_are_none(tmp_path: Path) -> None:
+def test_values_that_are_not_finite(tmp_path: Path) -> None:
     model = stored("unet", 2)
     with torch.no_grad():
         next(model.model.parameters()).fill_(torch.nan)
@@ -175,12 +175,12 @@ def test_files_of_version_1_are_read(name: str, tmp_path: Path) -> None:
     """Weights that its objective ignored become 0; the rest has the same values under other names."""
     model = stored(name, 2)
     (tmp_path / "m.safetensors").write_bytes(version_1(model))
-    found = read_model(tmp_path / "m.safetensors")
-    assert (found.settings, found.input, found.about) == (model.settings, model.input, model.about)
-    assert (found.objective.variance_floor, found.objective.background_points) == (0.2, 64)
+    read = read_model(tmp_path / "m.safetensors")
+    assert (read.settings, read.input, read.about) == (model.settings, model.input, model.about)
+    assert (read.objective.variance_floor, read.objective.background_points) == (0.2, 64)
     ignored = ("gradicon", "codes") if name == "unet" else ("diffusion",)
-    weights = {each: getattr(found.objective, each) for each in ("gradicon", "codes", "diffusion")}
+    weights = {each: getattr(read.objective, each) for each in ("gradicon", "codes", "diffusion")}
     assert weights == {"gradicon": 0.3, "codes": 0.01, "diffusion": 0.1, **dict.fromkeys(ignored, 0.0)}
     images = [torch.rand(2, 1, *model.input.shape) for _ in range(2)]
     points = 10 * torch.rand(2, 5, 2)
-    assert torch.equal(found.model(*images).forward(points), model.model(*images).forward(points))
+    assert torch.equal(read.model(*images).forward(points), model.model(*images).forward(points))

@@ -17,9 +17,9 @@ from nephi.training.cache import ModelInputCache
 from nephi.training.checks import check_identity
 from nephi.training.log import CsvTable
 from nephi.training.pairs import BatchKeys, TrainingPairs
-from nephi.training.schedule import learning_rate
 from nephi.training.seeding import SampleKey, generator_of
 from nephi.training.settings_file import result_settings
+from nephi.training.step import learning_rate
 
 from .conftest import with_loop
 

@@ -23,8 +23,7 @@ from nephi.training import AugmentationSettings, TrainSettings, WarpSettings
 from nephi.training.log import TrainingLog
 from nephi.training.objective import PairBatch
 from nephi.training.pairs import KeyedBatch
-from nephi.training.schedule import learning_rate
-from nephi.training.step import Terms
+from nephi.training.step import Terms, learning_rate
 
 from .conftest import FIELD, rows, with_loop
 

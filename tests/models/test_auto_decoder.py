@@ -1,4 +1,4 @@
-"""The auto-decoder: latent values of its own for each pair, no encoder."""
+"""The auto-decoder: trained latent values for each pair instead of an encoder."""
 
 from dataclasses import replace
 
@@ -38,8 +38,8 @@ def trained(model: AutoDecoder, images: tuple[torch.Tensor, torch.Tensor], steps
     return losses
 
 
-def test_each_pair_gets_its_own(settings: AutoDecoderSettings, grid: Grid) -> None:
-    """Blobs moved in different directions: their values fit all of them, and know which pair is meant."""
+def test_each_pair_has_its_own_values(settings: AutoDecoderSettings, grid: Grid) -> None:
+    """Blobs moved in different directions: each pair gets its own motion, by its number."""
     points, middle = grid.voxel_centres().float(), grid.centre_world().float()
     size = float(grid.spacing.mean() * min(grid.shape))
     shifts = [torch.zeros(grid.dimension) for _ in range(3)]
@@ -51,8 +51,8 @@ def test_each_pair_gets_its_own(settings: AutoDecoderSettings, grid: Grid) -> No
     model = AutoDecoder(settings, grid, generator())
     losses = trained(model, (fixed, moving), 60)
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
-    there = model(fixed, moving, torch.tensor([2, 1, 0])).forward(middle.expand(3, 1, -1)).detach() - middle
-    assert float(there[0, 0, 1]) < -0.05 * size and float(there[1, 0, 0]) > 0.05 * size
+    displacement = model(fixed, moving, torch.tensor([2, 1, 0])).forward(middle.expand(3, 1, -1)).detach() - middle
+    assert float(displacement[0, 0, 1]) < -0.05 * size and float(displacement[1, 0, 0]) > 0.05 * size
 
 
 def test_an_unknown_pair_gets_the_mean(
@@ -61,14 +61,13 @@ def test_an_unknown_pair_gets_the_mean(
     model = AutoDecoder(settings, grid, generator())
     trained(model, images, 3)
     points = grid.voxel_centres().float().reshape(1, -1, grid.dimension)[:, ::9].expand(3, -1, -1)
-    known = model(*images, torch.arange(3)).forward(points)
-    unknown = model(*images).forward(points)
+    trained_pairs = model(*images, torch.arange(3)).forward(points)
+    other_pairs = model(*images).forward(points)
     # The rows of one product may round in different ways: some 2^-24 of 60 mm each.
-    torch.testing.assert_close(unknown[0], unknown[1], rtol=0, atol=1e-4)
-    assert not torch.allclose(known[0], known[1])
-    books = [step.encoder for step in model.network.steps]
-    for book in books:
-        assert torch.equal(book(*images).global_codes[0], book.global_codes.mean(dim=0))
+    torch.testing.assert_close(other_pairs[0], other_pairs[1], rtol=0, atol=1e-4)
+    assert not torch.allclose(trained_pairs[0], trained_pairs[1])
+    for table in (step.encoder for step in model.network.steps):
+        assert torch.equal(table(*images).global_codes[0], table.global_codes.mean(dim=0))
 
 
 def test_only_the_pairs_of_a_batch_get_gradients(

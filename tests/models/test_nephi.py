@@ -1,4 +1,4 @@
-"""The networks that predict: shapes, starts, gradients, and independence of the pairs of a batch."""
+"""NePhi and its encoder: shapes, the identity at the start, gradients, independence of the pairs of a batch."""
 
 import math
 from dataclasses import replace
@@ -24,7 +24,7 @@ from nephi.models import (
 from nephi.models.nephi import FieldNetwork
 
 ENCODER = EncoderSettings(filters=(4, 8, 8), features=16)
-FORCED = replace(ENCODER, forces=True)
+WITH_FORCES = replace(ENCODER, forces=True)
 Images = tuple[Tensor, Tensor]
 
 
@@ -41,11 +41,11 @@ def untrained(settings: FieldSettings, grid: Grid, encoder: EncoderSettings = EN
 
 def network(settings: FieldSettings, grid: Grid, encoder: EncoderSettings = ENCODER) -> FieldNetwork:
     """Return a network whose last layers are away from zero, as if it were trained."""
-    found = untrained(settings, grid, encoder)
+    model = untrained(settings, grid, encoder)
     with torch.no_grad():
-        for field in (found.fields.forward_field, found.fields.inverse_field):
+        for field in (model.fields.forward_field, model.fields.inverse_field):
             field.decoder.last.weight.copy_(0.05 * torch.randn(field.decoder.last.weight.shape, generator=generator()))
-    return found
+    return model
 
 
 KINDS = {
@@ -62,7 +62,7 @@ def settings(request: pytest.FixtureRequest, field_settings: FieldSettings) -> F
     return replace(field_settings, **request.param)
 
 
-@pytest.fixture(params=[ENCODER, FORCED], ids=["images", "forces"])
+@pytest.fixture(params=[ENCODER, WITH_FORCES], ids=["images", "forces"])
 def encoder(request: pytest.FixtureRequest) -> EncoderSettings:
     return request.param
 
@@ -70,37 +70,37 @@ def encoder(request: pytest.FixtureRequest) -> EncoderSettings:
 def test_latent_values_of_any_kind(
     settings: FieldSettings, encoder: EncoderSettings, grid: Grid, images: Images
 ) -> None:
-    found = untrained(settings, grid, encoder)
-    latent = found.encoder(*images)
+    model = untrained(settings, grid, encoder)
+    latent = model.encoder(*images)
     assert latent.global_codes.shape == (3, settings.global_codes)
-    assert [table.shape[1:] for table in latent.tables] == [g.table.shape for g in latent_grids(found.fields)]
+    assert [table.shape[1:] for table in latent.tables] == [g.table.shape for g in latent_grids(model.fields)]
 
 
-def test_fields_of_their_own_for_one_pair(settings: FieldSettings, grid: Grid, images: Images) -> None:
-    """What is predicted for a batch, and for a pair to keep, are the same; nothing of the network is shared."""
-    found = network(settings, grid)
+def test_fields_of_a_single_pair_are_copies(settings: FieldSettings, grid: Grid, images: Images) -> None:
+    """They equal the prediction for a batch, and share no parameter with the network."""
+    model = network(settings, grid)
     points = grid.voxel_centres().float().reshape(-1, grid.dimension)[::7]
-    phi, psi, _ = found(*images)
-    single = found(*(image[1:2] for image in images)).forward
+    phi, psi, _ = model(*images)
+    single = model(*(image[1:2] for image in images)).forward
     assert isinstance(single, FieldMaps)
     pair = single.field_pair(0)
-    every = points.expand(3, -1, -1)
-    torch.testing.assert_close(pair.forward_field(points), phi(every)[1])
-    torch.testing.assert_close(pair.inverse_field(points), psi(every)[1])
+    batch_points = points.expand(3, -1, -1)
+    torch.testing.assert_close(pair.forward_field(points), phi(batch_points)[1])
+    torch.testing.assert_close(pair.inverse_field(points), psi(batch_points)[1])
     with torch.no_grad():
         for parameter in pair.parameters():
             parameter.add_(1.0)
-    assert torch.equal(found(*images).forward(every), phi(every))
+    assert torch.equal(model(*images).forward(batch_points), phi(batch_points))
 
 
-def test_an_encoder_with_forces_looks_at_them(field_settings: FieldSettings, grid: Grid, images: Images) -> None:
-    """Without their weights it says something else, of two images; of one image twice there are no forces."""
-    found = network(field_settings, grid, FORCED)
+def test_an_encoder_with_forces_uses_them(field_settings: FieldSettings, grid: Grid, images: Images) -> None:
+    """Without their weights the codes of two images differ; two equal images have no forces."""
+    model = network(field_settings, grid, WITH_FORCES)
     same = images[0], images[0]
-    before = [found.encoder(*pair).global_codes.detach() for pair in (images, same)]
+    before = [model.encoder(*pair).global_codes.detach() for pair in (images, same)]
     with torch.no_grad():
-        found.encoder.down[0][0].weight[:, 2:] = 0
-    after = [found.encoder(*pair).global_codes.detach() for pair in (images, same)]
+        model.encoder.down[0][0].weight[:, 2:] = 0
+    after = [model.encoder(*pair).global_codes.detach() for pair in (images, same)]
     assert float((after[0] - before[0]).abs().max()) > 1e-3
     torch.testing.assert_close(after[1], before[1])
 
@@ -113,45 +113,45 @@ def test_starts_as_the_identity(settings: FieldSettings, grid: Grid, images: Ima
     assert torch.equal(unet.displacement(*images), torch.zeros(3, grid.dimension, *grid.shape))
 
 
-def test_pairs_of_a_batch_do_not_meet(
+def test_pairs_of_a_batch_are_independent(
     field_settings: FieldSettings, encoder: EncoderSettings, grid: Grid, images: Images
 ) -> None:
-    """And so a batch of one works."""
-    found = network(field_settings, grid, encoder)
+    """A batch of one works as well."""
+    model = network(field_settings, grid, encoder)
     points = grid.voxel_centres().float().reshape(1, -1, grid.dimension)[:, ::7].expand(3, -1, -1)
-    together = found(*images).forward(points)
-    assert float((together[0] - together[1]).detach().abs().max()) > 1e-4
+    batch = model(*images).forward(points)
+    assert float((batch[0] - batch[1]).detach().abs().max()) > 1e-4
     for k in range(3):
-        alone = found(images[0][k : k + 1], images[1][k : k + 1]).forward(points[k : k + 1])
-        torch.testing.assert_close(alone[0], together[k])
+        single = model(images[0][k : k + 1], images[1][k : k + 1]).forward(points[k : k + 1])
+        torch.testing.assert_close(single[0], batch[k])
 
 
 def test_the_direction_matters(field_settings: FieldSettings, grid: Grid, images: Images) -> None:
-    found = network(field_settings, grid)
+    model = network(field_settings, grid)
     points = grid.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
-    assert not torch.allclose(found(*images).forward(points), found(*images[::-1]).forward(points))
+    assert not torch.allclose(model(*images).forward(points), model(*images[::-1]).forward(points))
 
 
 def test_gradients_reach_every_parameter_but_the_predicted_ones(
     settings: FieldSettings, encoder: EncoderSettings, grid: Grid, images: Images
 ) -> None:
-    found = network(settings, grid, encoder)
+    model = network(settings, grid, encoder)
     points = grid.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
-    sum((phi(points) ** 2).sum() for phi in found(*images)[:2]).backward()
-    for name, parameter in found.named_parameters():
+    sum((phi(points) ** 2).sum() for phi in model(*images)[:2]).backward()
+    for name, parameter in model.named_parameters():
         expected = "codes" not in name and not name.endswith("table")
         assert (parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)) == expected, name
 
 
 def test_equal_seeds_give_equal_networks(field_settings: FieldSettings, grid: Grid) -> None:
-    """Whatever torch's own generator has been used for."""
-    for make in (
+    """They do not depend on torch's global generator."""
+    for build in (
         lambda: untrained(field_settings, grid),
         lambda: DisplacementUNet(UNetSettings((4, 8)), grid, generator()),
     ):
-        one = make().state_dict()
+        one = build().state_dict()
         torch.rand(7)
-        other = make().state_dict()
+        other = build().state_dict()
         assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -168,8 +168,8 @@ def test_images_of_any_shape_give_values_on_the_lattices(dimension: int) -> None
         assert [t.shape for t in latent.tables] == [(1, sum(rows), 3), (1, rows[0], 2)]
 
 
-def test_values_lie_where_the_image_is(dimension: int) -> None:
-    """A change in one corner of the image changes the values there; without coarser maps those far away stay."""
+def test_values_depend_on_the_image_nearby(dimension: int) -> None:
+    """A change in one corner of the image changes the values nearby; only coarser maps change those far away."""
     shape = (64, 48, 32)[:dimension]
     lattice = (32, 24, 16)[:dimension]
     image = torch.rand(1, 1, *shape, generator=generator())
@@ -179,25 +179,25 @@ def test_values_lie_where_the_image_is(dimension: int) -> None:
         encoder = PairEncoder(EncoderSettings(filters), shape, 0, [[Lattice(lattice, 2)]], generator())
         for part in encoder.modules():
             if isinstance(part, torch.nn.GroupNorm):
-                part.forward = lambda x: x  # type: ignore[method-assign] # it looks at the whole image
+                part.forward = lambda x: x  # type: ignore[method-assign] # its statistics are those of the whole image
         tables = [encoder(one, image).tables[0] for one in (changed, image)]
         change = (tables[0] - tables[1]).abs().sum(dim=-1).reshape(lattice)
         assert change[(0,) * dimension] > 0
         assert bool((change[(slice(12, None),) * dimension] > 0).any()) == reaches_all
 
 
-def test_the_global_code_tells_where_things_are(dimension: int) -> None:
-    """A mean over the whole map would not: two places far from the border look alike to convolutions."""
+def test_the_global_code_depends_on_positions(dimension: int) -> None:
+    """A mean over the whole map would not: convolutions are equal at two positions far from the border."""
     encoder = PairEncoder(ENCODER, (64,) * dimension, 4, [], generator())
     codes = []
-    for place in (16, 40):
+    for start in (16, 40):
         image = torch.zeros(1, 1, *(64,) * dimension)
-        image[(0, 0, *(slice(place, place + 8),) * dimension)] = 1
+        image[(0, 0, *(slice(start, start + 8),) * dimension)] = 1
         codes.append(encoder(image, image).global_codes)
     assert float((codes[0] - codes[1]).detach().abs().max()) > 0.01
 
 
-def test_what_cannot_be_is_refused(field_settings: FieldSettings, grid: Grid) -> None:
+def test_settings_that_cannot_be_built_are_refused(field_settings: FieldSettings, grid: Grid) -> None:
     with pytest.raises(UsageError, match="field: expected global_codes, local_codes or dense grids"):
         NephiSettings(field=replace(field_settings, global_codes=0, local_codes=0))
     with pytest.raises(UsageError, match=r"field\.inverse: expected true"):
@@ -223,7 +223,7 @@ def test_what_cannot_be_is_refused(field_settings: FieldSettings, grid: Grid) ->
 
 
 def test_any_number_of_filters(dimension: int) -> None:
-    """Groups that are normalised together have as many channels each."""
+    """Groups that are normalised together have the same number of channels."""
     image = torch.rand(1, 1, *(16,) * dimension)
     for filters in ((20, 50), (12, 28), (7, 9)):
         encoder = PairEncoder(EncoderSettings(filters), (16,) * dimension, 3, [], generator())
