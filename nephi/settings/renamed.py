@@ -25,8 +25,7 @@ FIT_NAMES: Mapping[str, str] = {
     },
 }
 """Earlier names of a registration's settings, dotted, and those that replace them."""
-
-FIT_TABLES: Mapping[str, str] = {
+EXPLANATIONS: Mapping[str, str] = {
     "fit": "objective and optimization",
     "regularity": "objective",
     **{
@@ -34,6 +33,7 @@ FIT_TABLES: Mapping[str, str] = {
         for name in BOTH_ORDERS
     },
 }
+"""Earlier names that need more than the new one in an error: whole tables, and weights with another meaning."""
 
 
 def require_current_names(table: Mapping[str, Any], renamed: Mapping[str, str], source: str) -> None:
@@ -48,7 +48,7 @@ def require_current_names(table: Mapping[str, Any], renamed: Mapping[str, str], 
 
 def require_current_fit_names(table: Mapping[str, Any], source: str) -> None:
     """Raise `UsageError` for an earlier name in the table of a registration's settings."""
-    require_current_names(table, {**FIT_NAMES, **FIT_TABLES}, source)
+    require_current_names(table, {**FIT_NAMES, **EXPLANATIONS}, source)
 
 
 def with_current_names(table: Mapping[str, Any]) -> dict[str, Any]:

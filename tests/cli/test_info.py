@@ -32,6 +32,12 @@ def test_its_settings(succeed: Call, flat_result: Path, tmp_path: Path) -> None:
     assert nephi.settings.settings_toml(settings) == printed
 
 
+def test_the_settings_of_a_file_of_version_1_have_their_current_names(succeed: Call) -> None:
+    path = Path(__file__).parents[1] / "fields" / "version1.nephi"
+    printed = succeed("info", path, "--settings").out
+    assert "[optimization]\nrate = 0.01\n" in printed and "[fit]" not in printed
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
