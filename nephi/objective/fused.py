@@ -52,17 +52,17 @@ def fused_objective(pair: FieldPair | ComposedFieldPair, settings: ObjectiveSett
     """
     if isinstance(pair, ComposedFieldPair) or not has_fused_terms(settings):
         return None
-    both = (pair.forward_field, pair.inverse_field)
-    forward, inverse = (None if field is None else field.compiled.arrays(field) for field in both)
+    pair_fields = (pair.forward_field, pair.inverse_field)
+    forward, inverse = (None if field is None else field.compiled.arrays(field) for field in pair_fields)
     return None if forward is None or inverse is None else FusedObjective((forward, inverse), settings)
 
 
 def has_fused_terms(settings: ObjectiveSettings) -> bool:
     """Return whether the kernels compute every term that has a weight: those in `FUSED_WEIGHTS`, of patches."""
     supported = (*FUSED_WEIGHTS, *SAMPLING_SETTINGS)
-    others = [field.name for field in fields(settings) if field.name not in supported]
+    remaining = [field.name for field in fields(settings) if field.name not in supported]
     measures = similarity_factors(settings.similarity).keys()
-    return settings.radius > 0 and measures <= set(MEASURES) and not any(getattr(settings, name) for name in others)
+    return settings.radius > 0 and measures <= set(MEASURES) and not any(getattr(settings, name) for name in remaining)
 
 
 class FusedObjective:
@@ -79,8 +79,8 @@ class FusedObjective:
     def supports(self, images: ComparedImages, points: SamplePoints) -> bool:
         """Return whether the kernels interpolate these images at these points."""
         samplers = (*images.fixed, *images.moving)
-        few = len(images.offsets) <= MOST_SAMPLES and len(samplers) == 2
-        return few and all(can_interpolate(sampler.image.data, points.fixed) for sampler in samplers)
+        is_small_pair = len(images.offsets) <= MOST_SAMPLES and len(samplers) == 2
+        return is_small_pair and all(can_interpolate(sampler.image.data, points.fixed) for sampler in samplers)
 
     @torch.no_grad()
     def add_gradient(self, images: ComparedImages, points: SamplePoints, progress: float) -> dict[str, float]:
@@ -131,9 +131,9 @@ class FusedObjective:
         displacement, other_jacobians = field_values(other, mapped, jacobian=True)
         assert other_jacobians is not None
         weights = settings.gradicon, progress * settings.icon, settings.folding, settings.diffusion
-        halves = tuple(0.5 * weight for weight in weights)
+        half_weights = tuple(0.5 * weight for weight in weights)
         composed = mapped + displacement
-        penalties = round_trip(points, composed, jacobians, other_jacobians, halves, FOLDING_FLOOR)
+        penalties = round_trip(points, composed, jacobians, other_jacobians, half_weights, FOLDING_FLOOR)
         by_composed = penalties.by_back
         by_mapped = _add_gradient(other, mapped, by_composed, penalties.by_second, of_points=True)
         assert by_mapped is not None

@@ -63,8 +63,8 @@ def loss_terms(
     directions = [forward]
     if maps.inverse is not None:
         backward = _MappedPoints(maps.inverse, points.moving, points.background, settings)
-        other = backward.dissimilarity(images.moving, images.fixed, images.offsets)
-        terms["similarity"] = 0.5 * (terms["similarity"] + other)
+        dissimilarity = backward.dissimilarity(images.moving, images.fixed, images.offsets)
+        terms["similarity"] = 0.5 * (terms["similarity"] + dissimilarity)
         directions.append(backward)
         terms |= _consistency(forward, backward, settings, progress)
     terms |= _regularization(directions, settings)
@@ -179,6 +179,6 @@ def _regularization(directions: Sequence[_MappedPoints], settings: ObjectiveSett
 
 def _distance(maps: Maps, source: Tensor, target: Tensor) -> Tensor:
     """Return the mean over the pairs of the mean distance of their mapped landmarks."""
-    known = source.isfinite().all(dim=-1, keepdim=True)
-    mapped = maps(torch.where(known, source, 0.0))
-    return torch.where(known, mapped - target, 0.0).norm(dim=-1).mean()
+    is_known = source.isfinite().all(dim=-1, keepdim=True)
+    mapped = maps(torch.where(is_known, source, 0.0))
+    return torch.where(is_known, mapped - target, 0.0).norm(dim=-1).mean()
