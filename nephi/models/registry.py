@@ -63,6 +63,5 @@ def _require_own_keys(kind: str, values: Mapping[str, Any], path: str) -> None:
     for key in values:
         others = [name for name, keys in keys_of.items() if key in keys]
         if others and kind not in others:
-            raise UsageError(
-                f'{path}{key}: expected no such key for kind = "{kind}", it is one of {" and ".join(others)}'
-            )
+            known = ", ".join(path + name for name in sorted(keys_of[kind]))
+            raise UsageError(f'{path}{key}: a key of kind = "{others[0]}", got kind = "{kind}"; known are {known}')

@@ -23,7 +23,7 @@ RENAMED = {
     "train": "optimization",
     "model.system": "model.kind",
     "model.thinning": "model.downsampling",
-    "model.unet": "model.filters",
+    "model.unet": 'model.filters, of kind = "unet"',
     "objective.contrast": "objective.variance_floor",
     "objective.regular_points": "objective.background_points",
 }

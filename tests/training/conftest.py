@@ -19,8 +19,8 @@ from nephi.training import AugmentationSettings, DataSettings, OptimizationSetti
 
 SIZE = 24
 FIELD = FieldSettings(spacings=(12.0, 6.0), channels=2, hidden=8)
-AUGMENT = AugmentationSettings(flip=True, permute=True, rotation=10.0, scale=0.1, shift=1.0, gamma=0.2, noise=0.02)
-LOOP = OptimizationSettings(
+AUGMENTATION = AugmentationSettings(flip=True, permute=True, rotation=10.0, scale=0.1, shift=1.0, gamma=0.2, noise=0.02)
+OPTIMIZATION = OptimizationSettings(
     steps=12,
     batch=2,
     rate=1e-3,
@@ -36,7 +36,7 @@ LOOP = OptimizationSettings(
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four subjects to train on, three to validate with, labels of all, landmarks of two pairs."""
+    """Write four subjects for training and three for validation, labels of all, landmarks of two pairs."""
     folder = tmp_path_factory.mktemp("shapes")
     for name in ("images", "labels", "landmarks"):
         (folder / name).mkdir()
@@ -70,8 +70,8 @@ def settings(shapes: Path) -> TrainSettings:
         InputSettings((SIZE, SIZE), (1.0, 1.0), window=(0.0, 1.0)),
         NephiSettings(field=FIELD, encoder=EncoderSettings((4, 8), features=8)),
         TrainingObjectiveSettings(points=100, background_points=10),
-        AUGMENT,
-        LOOP,
+        AUGMENTATION,
+        OPTIMIZATION,
     )
 
 
@@ -80,6 +80,6 @@ def with_loop(settings: TrainSettings, **changes: Any) -> TrainSettings:
 
 
 def rows(path: Path) -> list[dict[str, float]]:
-    """The rows of a CSV table; columns that are empty are left out."""
+    """Return the rows of a CSV table without its empty cells."""
     with path.open() as file:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]

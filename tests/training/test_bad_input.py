@@ -1,4 +1,4 @@
-"""What cannot be trained is told in one line, before anything is trained or written."""
+"""Errors in settings and data: one line, before anything is trained or written."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ Refuse = Callable[..., None]
 
 @pytest.fixture
 def copy(settings: TrainSettings, tmp_path: Path) -> Path:
-    """A copy of the data set, to spoil."""
+    """Return a copy of the data set that a test may damage."""
     shutil.copytree(settings.data.index, tmp_path / "data")
     return tmp_path / "data"
 
 
 @pytest.fixture
-def spoilt(settings: TrainSettings, copy: Path) -> TrainSettings:
+def on_copy(settings: TrainSettings, copy: Path) -> TrainSettings:
     return replace(settings, data=replace(settings.data, index=str(copy)))
 
 
 @pytest.fixture
 def refuse(tmp_path: Path) -> Refuse:
-    """Check that a training is refused in one line that says so, and leaves nothing behind."""
+    """Return a check that a training raises an error with a message in one line, and writes nothing."""
 
     def check(settings: TrainSettings, kind: type[NephiError], message: str, **options: Any) -> None:
         with pytest.raises(kind, match=message) as caught:
@@ -58,41 +58,41 @@ def test_weights_that_the_model_cannot_use(settings: TrainSettings, refuse: Refu
     refuse(replace(unet, objective=objective), UsageError, "^objective.codes: expected 0 .* without latent values")
 
 
-def test_missing_files(spoilt: TrainSettings, copy: Path, refuse: Refuse) -> None:
+def test_missing_files(on_copy: TrainSettings, copy: Path, refuse: Refuse) -> None:
     (copy / "images" / "s2.nii.gz").unlink()
-    refuse(spoilt, DataError, r"images\[2\].image: no file images/s2.nii.gz in the folder of the index")
+    refuse(on_copy, DataError, r"images\[2\].image: no file images/s2.nii.gz in the folder of the index")
     (copy / "dataset.json").unlink()
-    refuse(spoilt, DataError, "no such file; expected a data set's index")
+    refuse(on_copy, DataError, "no such file; expected a data set's index")
 
 
 @pytest.mark.parametrize("folder", ["images", "labels"])
-def test_an_image_of_another_dimension(spoilt: TrainSettings, copy: Path, refuse: Refuse, folder: str) -> None:
+def test_an_image_of_another_dimension(on_copy: TrainSettings, copy: Path, refuse: Refuse, folder: str) -> None:
     grid = nephi.Grid.from_spacing((4, 4, 4), (1.0, 1.0, 1.0))
     nephi.write_image(nephi.Image(torch.rand(4, 4, 4), grid), copy / folder / "s5.nii.gz")
-    refuse(spoilt, DataError, f"{folder}/s5.nii.gz: expected a 2-D image, as in the index, got a 3-D one")
+    refuse(on_copy, DataError, f"{folder}/s5.nii.gz: expected a 2-D image, as in the index, got a 3-D one")
 
 
-def test_splits_with_nothing_in_them(spoilt: TrainSettings, copy: Path, refuse: Refuse) -> None:
+def test_missing_and_empty_splits(on_copy: TrainSettings, copy: Path, refuse: Refuse) -> None:
     index = nephi.datasets.read_dataset_index(copy)
     nephi.datasets.write_dataset_index(replace(index, splits={"val": index.splits["val"]}), copy)
-    refuse(spoilt, DataError, "expected a split train, got val; add one")
+    refuse(on_copy, DataError, "expected a split train, got val; add one")
     table = json.loads((copy / "dataset.json").read_text())
     table["splits"]["val"]["pairs"] = []
     (copy / "dataset.json").write_text(json.dumps(table))
-    refuse(spoilt, DataError, r"splits\.val: expected at least one pair, found none")
+    refuse(on_copy, DataError, r"splits\.val: expected at least one pair, found none")
 
 
-def test_a_frame_of_another_dimension(settings: TrainSettings, refuse: Refuse) -> None:
+def test_an_input_of_another_dimension(settings: TrainSettings, refuse: Refuse) -> None:
     settings = replace(settings, input=InputSettings((8, 8, 8), (1.0, 1.0, 1.0)))
     refuse(settings, UsageError, "input.shape: expected 2 numbers, as the data set 'shapes' is 2-D, got")
 
 
-def test_masks_that_are_missing(settings: TrainSettings, refuse: Refuse) -> None:
+def test_missing_masks(settings: TrainSettings, refuse: Refuse) -> None:
     settings = replace(settings, input=replace(settings.input, mask="given"))
     refuse(settings, DataError, "the image 's0' has no mask, for input.mask")
 
 
-def test_settings_that_do_not_go_together(settings: TrainSettings, refuse: Refuse) -> None:
+def test_settings_that_contradict_each_other(settings: TrainSettings, refuse: Refuse) -> None:
     refuse(settings, UsageError, "expected at most one of them, got both", resume=True, overwrite=True)
     refuse(with_loop(settings, precision="16-mixed"), UsageError, '"16-mixed" needs a GPU', device="cpu")
     refuse(settings, UsageError, "device: expected auto, cpu, cuda or cuda:N, got 'tpu'", device="tpu")
@@ -100,24 +100,22 @@ def test_settings_that_do_not_go_together(settings: TrainSettings, refuse: Refus
     refuse(replace(settings, data=replace(settings.data, index="")), UsageError, "data.index: expected the path")
 
 
-def test_without_the_extra_it_says_what_to_install(
-    settings: TrainSettings, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_packages_are_named(settings: TrainSettings, refuse: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extra, "REQUIRED", ("lightning_fabric", "tensorboard_that_is_not_there"))
     refuse(settings, UsageError, r"tensorboard_that_is_not_there, which are not installed: pip install nephi\[train\]")
 
 
-def test_an_image_that_is_damaged(spoilt: TrainSettings, copy: Path, tmp_path: Path) -> None:
-    """It is found when it is read, and named without the traces of the process that read it."""
+def test_a_damaged_image(on_copy: TrainSettings, copy: Path, tmp_path: Path) -> None:
+    """It is named when it is read, without a traceback of the worker that reads it."""
     path = copy / "images" / "s1.nii.gz"
     path.write_bytes(path.read_bytes()[:-20])
     for workers in (0, 1):
         with pytest.raises(DataError, match=r"s1\.nii\.gz: ") as caught:
-            nephi.train(with_loop(spoilt, workers=workers, steps=40), tmp_path / "run", overwrite=True)
+            nephi.train(with_loop(on_copy, workers=workers, steps=40), tmp_path / "run", overwrite=True)
         assert "\n" not in str(caught.value)
 
 
-def test_a_folder_that_is_in_use(settings: TrainSettings, tmp_path: Path) -> None:
+def test_a_folder_with_other_files(settings: TrainSettings, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("years")
     with pytest.raises(DataError, match="the folder is not empty; --resume continues its run, --overwrite starts"):
@@ -126,8 +124,8 @@ def test_a_folder_that_is_in_use(settings: TrainSettings, tmp_path: Path) -> Non
     assert (tmp_path / "run" / "thesis.txt").read_text() == "years"
 
 
-def test_a_run_is_resumed_as_it_was_started(spoilt: TrainSettings, copy: Path, tmp_path: Path) -> None:
-    settings = with_loop(spoilt, steps=2)
+def test_a_run_is_resumed_with_equal_settings_and_data_only(on_copy: TrainSettings, copy: Path, tmp_path: Path) -> None:
+    settings = with_loop(on_copy, steps=2)
     run = tmp_path / "run"
     nephi.train(settings, run)
     before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
@@ -158,7 +156,7 @@ def test_a_run_is_resumed_as_it_was_started(spoilt: TrainSettings, copy: Path, t
         nephi.train(settings, run, resume=True)
 
 
-def test_landmarks_of_another_dimension(spoilt: TrainSettings, copy: Path, refuse: Refuse) -> None:
+def test_landmarks_of_another_dimension(on_copy: TrainSettings, copy: Path, refuse: Refuse) -> None:
     table = json.loads((copy / "dataset.json").read_text())
     (copy / "p.csv").write_text("id,fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z\na,1,2,3,4,5,6\n")
     subjects = table["splits"]["train"]["subjects"][:2]
@@ -167,5 +165,5 @@ def test_landmarks_of_another_dimension(spoilt: TrainSettings, copy: Path, refus
         "pairs": [{"fixed": subjects[0], "moving": subjects[1], "landmarks": "p.csv"}],
     }
     (copy / "dataset.json").write_text(json.dumps(table))
-    asked = replace(spoilt, objective=replace(spoilt.objective, landmarks=1.0))
-    refuse(asked, DataError, "expected 2-D points, as in the index, got 3-D")
+    with_landmarks = replace(on_copy, objective=replace(on_copy.objective, landmarks=1.0))
+    refuse(with_landmarks, DataError, "expected 2-D points, as in the index, got 3-D")

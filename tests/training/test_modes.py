@@ -1,4 +1,4 @@
-"""A training does not depend on what the calling program has set torch to."""
+"""A training does not depend on the gradient mode and default dtype of the calling program."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def usual(settings: TrainSettings, tmp_path_factory: pytest.TempPathFactory) -> 
     ],
     ids=["no_grad", "inference_mode", "float64", "bfloat16"],
 )
-def test_the_same_model_whatever_is_set(settings: TrainSettings, usual: bytes, mode, tmp_path: Path) -> None:
+def test_the_model_does_not_depend_on_the_mode(settings: TrainSettings, usual: bytes, mode, tmp_path: Path) -> None:
     with mode():
         nephi.train(with_loop(settings, steps=4), tmp_path / "run", device="cpu")
     assert (tmp_path / "run" / "last.safetensors").read_bytes() == usual

@@ -1,4 +1,4 @@
-"""What a training is made of, without Fabric: step sizes, draws, augmentation, cache, tables."""
+"""Parts of a training without Fabric: learning rate, random generators, augmentation, cache, tables."""
 
 import copy
 from dataclasses import replace
@@ -180,14 +180,14 @@ def test_the_cache_is_bounded(shapes: Path, settings: TrainSettings, monkeypatch
     assert torch.equal(none["s0"].values, seen["s0"].values)
 
 
-def test_a_table_is_cut_back_to_what_it_had(tmp_path: Path) -> None:
+def test_a_table_is_truncated_to_its_saved_length(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     table = CsvTable(path, 0)
     table.add({"step": 1, "loss": 0.5})
     kept = table.length()
     table.add({"step": 2, "loss": 0.25})
     table.close()
-    path.write_bytes(path.read_bytes()[:-3])  # killed while it wrote
+    path.write_bytes(path.read_bytes()[:-3])  # killed during a write
     table = CsvTable(path, kept)
     table.add({"step": 2, "loss": 0.25})
     table.add({"step": 3})
@@ -210,12 +210,12 @@ def test_a_table_is_cut_back_to_what_it_had(tmp_path: Path) -> None:
         ("augmentation", {"both": WarpSettings(elastic=7.0), "elastic": 7.0}, r"n\.elastic: expected fractions of"),
     ],
 )
-def test_settings_that_cannot_be(settings: TrainSettings, table: str, change: dict[str, object], message: str) -> None:
+def test_settings_out_of_range(settings: TrainSettings, table: str, change: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         replace(getattr(settings, table), **change)
 
 
-def test_a_run_from_before_a_setting_existed_is_resumed() -> None:
+def test_a_run_is_resumed_after_a_setting_was_added() -> None:
     settings = TrainSettings(augmentation=AugmentationSettings(scale=0.1))
     run = {"settings": result_settings(settings), "data": "", "start": "", "processes": 1}
     saved = copy.deepcopy(run)

@@ -1,4 +1,4 @@
-"""Trainings as programs: killed, interrupted, and in two processes at once."""
+"""Trainings in separate processes: killed, interrupted, and two at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def configured(settings: TrainSettings, folder: Path) -> list[str]:
-    """Write a configuration; the arguments that train with it to `run`."""
+    """Write a configuration, and return the arguments that train with it to `run`."""
     (folder / "c.toml").write_text(nephi.training.train_settings_toml(settings))
     return ["-m", "nephi.cli", "train", str(folder / "c.toml"), "-o", str(folder / "run"), "--device", "cpu"]
 
@@ -44,10 +44,10 @@ def test_killed_and_interrupted_as_a_program(settings: TrainSettings, tmp_path: 
             time.sleep(0.005)
         time.sleep(0.1)
         process.send_signal(number)
-        said, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=60)
         assert process.returncode == code, errors
         assert errors == ""
-        assert ("Interrupted: checkpoint written; continue with --resume" in said) == (code == 130)
+        assert ("Interrupted: checkpoint written; continue with --resume" in output) == (code == 130)
     assert nephi.train(settings, tmp_path / "run", resume=True).finished
     nephi.train(settings, tmp_path / "whole")
     for name in ("last", "best"):
@@ -57,7 +57,7 @@ def test_killed_and_interrupted_as_a_program(settings: TrainSettings, tmp_path: 
     assert [row["step"] for row in rows(log)] == list(range(1, 81))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="gloo is tried where training is done")
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo is tested on the platforms of trainings")
 def test_two_processes_are_a_batch_of_twice_the_size(settings: TrainSettings, tmp_path: Path) -> None:
     settings = with_loop(settings, steps=6, batch=2, accumulate=2)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -65,7 +65,7 @@ def test_two_processes_are_a_batch_of_twice_the_size(settings: TrainSettings, tm
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Trained") == 1
-    assert "distributed_backend" not in done.stderr and "FutureWarning" not in done.stderr  # the chatter of others
+    assert "distributed_backend" not in done.stderr and "FutureWarning" not in done.stderr  # messages of other packages
     nephi.train(with_loop(settings, batch=4), tmp_path / "one")
     for name in ("log.csv", "validation.csv"):
         pairs = zip(rows(tmp_path / "run" / name), rows(tmp_path / "one" / name), strict=True)
@@ -75,9 +75,9 @@ def test_two_processes_are_a_batch_of_twice_the_size(settings: TrainSettings, tm
         nephi.train(settings, tmp_path / "run", resume=True)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="gloo is tried where training is done")
-def test_what_one_process_finds_wrong_stops_both(settings: TrainSettings, tmp_path: Path) -> None:
-    """A line each; none waits for the other."""
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo is tested on the platforms of trainings")
+def test_an_error_in_one_process_ends_both(settings: TrainSettings, tmp_path: Path) -> None:
+    """Each prints one line; none waits for the other."""
     shutil.copytree(settings.data.index, tmp_path / "data")
     path = tmp_path / "data" / "images" / "s1.nii.gz"
     path.write_bytes(path.read_bytes()[:-20])
@@ -85,6 +85,6 @@ def test_what_one_process_finds_wrong_stops_both(settings: TrainSettings, tmp_pa
     command = [sys.executable, *configured(settings, tmp_path), "--devices", "2"]
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
     assert done.returncode != 0
-    told = [line for line in done.stderr.splitlines() if line.startswith("nephi: error: ")]
-    assert any("s1.nii.gz: " in line for line in told)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("nephi: error: ")]
+    assert any("s1.nii.gz: " in line for line in errors)
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""Whole trainings, a second each: what they write, that they learn, go on exactly, and stop when something is wrong."""
+"""Whole trainings of a second: files, learning, exact continuation after interruptions, errors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def models(run: Path) -> list[bytes]:
 
 
 def log(run: Path) -> list[dict[str, float]]:
-    """The log without the seconds."""
+    """Return the rows of the log without the seconds."""
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows(run / "log.csv")]
 
 
@@ -49,7 +49,7 @@ def uninterrupted(settings: TrainSettings, tmp_path_factory: pytest.TempPathFact
     return run
 
 
-def test_what_a_run_writes(settings: TrainSettings, uninterrupted: Path) -> None:
+def test_files_of_a_run(settings: TrainSettings, uninterrupted: Path) -> None:
     assert nephi.training.read_train_settings(uninterrupted / "config.toml") == settings
     lines = log(uninterrupted)
     assert [row["step"] for row in lines] == list(range(1, 13))
@@ -67,7 +67,7 @@ def test_what_a_run_writes(settings: TrainSettings, uninterrupted: Path) -> None
     assert best["validation"]["dice"] == pytest.approx(max(row["dice"] for row in validated))
 
 
-def test_tensorboard_shows_curves_and_pictures(uninterrupted: Path) -> None:
+def test_tensorboard_has_curves_and_figures(uninterrupted: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     board = EventAccumulator(str(uninterrupted / "tensorboard")).Reload()
@@ -78,7 +78,7 @@ def test_tensorboard_shows_curves_and_pictures(uninterrupted: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["nephi", "unet"])
-def test_it_learns(settings: TrainSettings, tmp_path: Path, kind: str) -> None:
+def test_the_similarity_improves(settings: TrainSettings, tmp_path: Path, kind: str) -> None:
     settings = with_loop(settings, steps=60, rate=5e-3, batch=4, validation_interval=60, checkpoint_interval=60)
     if kind == "unet":
         objective = replace(settings.objective, gradicon=0.0, codes=0.0, diffusion=0.1)
@@ -90,17 +90,17 @@ def test_it_learns(settings: TrainSettings, tmp_path: Path, kind: str) -> None:
     assert last < 0.9 * first
 
 
-def test_the_step_size_acts(settings: TrainSettings, tmp_path: Path) -> None:
-    """Adam's first step moves each weight by the step size, whatever the gradient."""
+def test_the_step_size_is_used(settings: TrainSettings, tmp_path: Path) -> None:
+    """Adam's first step changes each weight by the step size, for any gradient."""
     weights = []
-    for rate in (0.01, 1e-12):  # the second is as good as no step
+    for rate in (0.01, 1e-12):  # the second changes nothing
         found = nephi.train(with_loop(settings, steps=1, rate=rate, clip=0.0), tmp_path / f"{rate}")
         weights.append(torch.cat([p.detach().flatten() for p in read_model(found.last).model.parameters()]))
     assert float((weights[0] - weights[1]).abs().max()) == pytest.approx(0.01, rel=1e-3)
 
 
-def test_no_more_is_kept_than_asked(settings: TrainSettings, tmp_path: Path) -> None:
-    """Without labels and landmarks a model is chosen by similarity; without a split `val`, none is."""
+def test_the_best_model_without_labels_or_validation(settings: TrainSettings, tmp_path: Path) -> None:
+    """Without labels and landmarks the similarity ranks models; without a split `val` there is no best one."""
     index = nephi.datasets.read_dataset_index(settings.data.index)
     images = tuple(replace(image, labels=None) for image in index.images)
     folder = tmp_path / "data"
@@ -120,7 +120,7 @@ def test_no_more_is_kept_than_asked(settings: TrainSettings, tmp_path: Path) -> 
     assert not (tmp_path / "other" / "best.safetensors").exists()
 
 
-def test_accumulating_is_a_larger_batch(settings: TrainSettings, tmp_path: Path) -> None:
+def test_accumulated_batches_equal_a_larger_one(settings: TrainSettings, tmp_path: Path) -> None:
     found = []
     for name, batch, accumulate in (("whole", 4, 1), ("parts", 1, 4)):
         nephi.train(with_loop(settings, batch=batch, accumulate=accumulate, steps=6), tmp_path / name)
@@ -129,7 +129,7 @@ def test_accumulating_is_a_larger_batch(settings: TrainSettings, tmp_path: Path)
         assert other == pytest.approx(one, rel=1e-4, abs=1e-7)
 
 
-def test_workers_change_nothing(settings: TrainSettings, uninterrupted: Path, tmp_path: Path) -> None:
+def test_workers_do_not_change_the_model(settings: TrainSettings, uninterrupted: Path, tmp_path: Path) -> None:
     nephi.train(with_loop(settings, workers=2, cache=0), tmp_path / "run")
     assert models(tmp_path / "run") == models(uninterrupted)
 
@@ -141,21 +141,21 @@ def train_in_a_group(settings: TrainSettings, run: Path, resume: bool) -> None:
 
 
 def logged(run: Path) -> int:
-    """Return how many steps the log of a run tells of."""
+    """Return the number of steps in the log of a run."""
     path = run / "log.csv"
     return path.read_text().count("\n") - 1 if path.exists() else 0
 
 
 @needs_fork
 @pytest.mark.parametrize("workers", [0, 1])
-def test_killed_at_any_moment_it_goes_on_bit_for_bit(
+def test_a_killed_run_continues_bit_for_bit(
     settings: TrainSettings, uninterrupted: Path, tmp_path: Path, workers: int
 ) -> None:
     run = tmp_path / "run"
     settings = with_loop(settings, workers=workers)
     context = multiprocessing.get_context("fork")
     kills = 0
-    for steps in (1, 4, 6, 8, 3, 10):  # of 12; fewer than are done already: killed while it starts
+    for steps in (1, 4, 6, 8, 3, 10):  # of 12; counts that are reached already kill it while it starts
         process = context.Process(target=train_in_a_group, args=(settings, run, run.exists()))
         process.start()
         while process.is_alive() and not ((run / "config.toml").exists() and logged(run) >= steps):
@@ -175,10 +175,10 @@ def test_killed_at_any_moment_it_goes_on_bit_for_bit(
 def test_killed_between_two_files(
     settings: TrainSettings, uninterrupted: Path, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever was written last, model, state and log come out the same."""
+    """Model, state and log are the same, whichever file was written last."""
     run, left = tmp_path / "run", {"best": 1, "last": 2, "state": 2, "log": 8}[moment]
 
-    def dying(before: Callable[..., Any], named: str) -> Callable[..., Any]:
+    def failing(before: Callable[..., Any], named: str) -> Callable[..., Any]:
         def act(*arguments: Any, **others: Any) -> Any:
             nonlocal left
             if any(named == (each.stem if isinstance(each, Path) else each) for each in arguments):
@@ -192,8 +192,8 @@ def test_killed_between_two_files(
     with monkeypatch.context() as patched:
         for name in ("write_model", "save_state"):
             module = "nephi.training.loop"
-            patched.setattr(f"{module}.{name}", dying(getattr(__import__(module, fromlist=[name]), name), moment))
-        patched.setattr(TrainingLog, "add", dying(TrainingLog.add, moment))
+            patched.setattr(f"{module}.{name}", failing(getattr(__import__(module, fromlist=[name]), name), moment))
+        patched.setattr(TrainingLog, "add", failing(TrainingLog.add, moment))
         with pytest.raises(RuntimeError, match="power cut"):
             nephi.train(settings, run)
     nephi.train(settings, run, resume=True)
@@ -218,14 +218,14 @@ def test_signals_save_the_state(
     assert models(tmp_path / "run") == models(uninterrupted) and log(tmp_path / "run") == log(uninterrupted)
 
 
-def test_a_finished_run_stays_as_it_is(settings: TrainSettings, uninterrupted: Path) -> None:
+def test_resuming_a_finished_run_changes_nothing(settings: TrainSettings, uninterrupted: Path) -> None:
     before = {path: path.read_bytes() for path in uninterrupted.iterdir() if path.is_file()}
     assert nephi.train(settings, uninterrupted, resume=True).finished
     assert {path: path.read_bytes() for path in uninterrupted.iterdir() if path.is_file()} == before
 
 
-def broken(before: Callable[[Terms, KeyedBatch], dict[str, Tensor]], step: int, position: int) -> Callable[..., Any]:
-    """Make the loss NaN where one pair is among the batch."""
+def with_nan(before: Callable[[Terms, KeyedBatch], dict[str, Tensor]], step: int, position: int) -> Callable[..., Any]:
+    """Return a forward pass whose loss is NaN for batches with one sample."""
 
     def forward(self: Terms, batch: KeyedBatch) -> dict[str, Tensor]:
         terms = before(self, batch)
@@ -235,11 +235,11 @@ def broken(before: Callable[[Terms, KeyedBatch], dict[str, Tensor]], step: int, 
     return forward
 
 
-def test_a_loss_that_is_no_number_stops_it(
+def test_a_loss_that_is_not_finite_is_an_error(
     settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = with_loop(settings, accumulate=2)
-    monkeypatch.setattr(Terms, "forward", broken(Terms.forward, 7, 3))
+    monkeypatch.setattr(Terms, "forward", with_nan(Terms.forward, 7, 3))
     with pytest.raises(DataError, match=r"step 8: expected a finite loss, got nan, with the pairs") as caught:
         nephi.train(settings, tmp_path / "run")
     from nephi.training.cache import ModelInputCache
@@ -248,14 +248,14 @@ def test_a_loss_that_is_no_number_stops_it(
 
     index = nephi.datasets.read_dataset_index(settings.data.index)
     pairs = TrainingPairs(index, settings, ModelInputCache(index, settings.input, 0))
-    named = [pairs.pair(SampleKey(7, k)) for k in (2, 3)]  # those it was computed with: the second batch of two
+    named = [pairs.pair(SampleKey(7, k)) for k in (2, 3)]  # the pairs of the second batch of two
     assert f"with the pairs {', '.join(f'{p.fixed}--{p.moving}' for p in named)}; the last" in str(caught.value)
     assert read_model(tmp_path / "run" / "last.safetensors").about["step"] == 6
     monkeypatch.undo()
     assert nephi.train(settings, tmp_path / "run", resume=True).finished
 
 
-def test_finetuning_goes_on_from_a_model(settings: TrainSettings, uninterrupted: Path, tmp_path: Path) -> None:
+def test_fine_tuning_starts_from_a_model(settings: TrainSettings, uninterrupted: Path, tmp_path: Path) -> None:
     path = uninterrupted / "last.safetensors"
     before = path.read_bytes()
     model = read_model(path)
@@ -272,8 +272,8 @@ def test_finetuning_goes_on_from_a_model(settings: TrainSettings, uninterrupted:
         nephi.train(settings, tmp_path / "other", model=other, resume=True)
 
 
-def test_mixed_precision_is_for_networks_alone(settings: TrainSettings, tmp_path: Path) -> None:
-    """The loss of positions and intensities is that of full precision, up to what the encoder rounds."""
+def test_mixed_precision_does_not_affect_the_loss(settings: TrainSettings, tmp_path: Path) -> None:
+    """Positions and intensities have full precision; the loss differs by the rounding of the encoder alone."""
     found = []
     for precision in ("32", "bf16-mixed"):
         changed = with_loop(settings, precision=precision, steps=4)
@@ -308,9 +308,9 @@ def test_an_auto_decoder_is_resumed_exactly(settings: TrainSettings, tmp_path: P
         nephi.train(replace(settings, model=replace(decoder, pairs=3)), tmp_path / "other")
 
 
-def test_points_are_drawn_in_masks(settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_points_lie_in_masks(settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[PairBatch] = []
-    monkeypatch.setattr(Terms, "forward", kept(Terms.forward, seen))
+    monkeypatch.setattr(Terms, "forward", recorded(Terms.forward, seen))
     frame = replace(settings.input, mask="foreground", outside_mask="dark", centre="mask")
     settings = with_loop(replace(settings, input=frame), steps=2)
     assert nephi.train(settings, tmp_path / "run").finished
@@ -320,8 +320,8 @@ def test_points_are_drawn_in_masks(settings: TrainSettings, tmp_path: Path, monk
         assert bool(batch.fixed[batch.fixed_mask > 0].mean() > batch.fixed[batch.fixed_mask == 0].mean())
 
 
-def kept(before: Callable[[Terms, KeyedBatch], dict[str, Tensor]], seen: list[PairBatch]) -> Callable[..., Any]:
-    """Keep what goes in."""
+def recorded(before: Callable[[Terms, KeyedBatch], dict[str, Tensor]], seen: list[PairBatch]) -> Callable[..., Any]:
+    """Return a forward pass that appends its batches to a list."""
 
     def forward(self: Terms, batch: KeyedBatch) -> dict[str, Tensor]:
         seen.append(batch.pairs)
@@ -330,8 +330,8 @@ def kept(before: Callable[[Terms, KeyedBatch], dict[str, Tensor]], seen: list[Pa
     return forward
 
 
-def test_an_auto_decoder_goes_on_with_other_pairs(settings: TrainSettings, shapes: Path, tmp_path: Path) -> None:
-    """Its decoders stay, the values of pairs are those of the new data set's."""
+def test_an_auto_decoder_is_fine_tuned_on_other_pairs(settings: TrainSettings, shapes: Path, tmp_path: Path) -> None:
+    """Its decoders are kept; the latent values are those of the new data set's pairs."""
     decoder = AutoDecoderSettings(field=FIELD)
     settings = with_loop(replace(settings, model=decoder, augmentation=AugmentationSettings()), steps=2)
     model = read_model(nephi.train(settings, tmp_path / "run").last)
