@@ -156,7 +156,7 @@ def _corners(
     for axis, coordinate in enumerate(points_voxel.unbind(-1)):
         last = data.shape[axis] - 1
         clamped = coordinate.clamp(0, last)
-        base = clamped.floor().clamp(max=max(last - 1, 0))
+        base = clamped.floor().clamp(max=max(last - 1, 0)).nan_to_num(0.0)  # at NaN any cell: its fraction stays NaN
         fractions.append(clamped - base)
         inside.append(clamped == coordinate)
         step = base.to(integer) * strides[axis]

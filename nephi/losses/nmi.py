@@ -50,7 +50,7 @@ def _windows(samples: Tensor, bins: int) -> Tensor:
     them.
     """
     positions = samples.clamp(0, 1) * (bins - 3)
-    first = positions.detach().floor().clamp_max(bins - 4)
+    first = positions.detach().floor().clamp_max(bins - 4).nan_to_num(0.0)  # any bin: the weights of NaN are NaN
     t = positions - first
     s = 1 - t
     t_squared, s_squared = t * t, s * s

@@ -53,13 +53,11 @@ def fit_fields(
         images = _compared_images(level_pair, level, objective)
         for points in _sample_points(pair, objective, level.steps, generator):
             fraction, optimizer.rate = schedule.next_step()
-            try:
-                if fused is not None and fused.supports(images, points):
-                    terms: Mapping[str, Tensor | float] = fused.add_gradient(images, points, fraction)
-                else:
-                    terms = add_gradient(fields, images, points, objective, fraction)
-            except IndexError:  # interpolation at NaN indexes no voxel
-                raise _divergence() from None
+            terms: Mapping[str, Tensor | float]
+            if fused is not None and fused.supports(images, points):
+                terms = fused.add_gradient(images, points, fraction)
+            else:
+                terms = add_gradient(fields, images, points, objective, fraction)
             names, row = list(terms), _loss_and_terms(terms)
             if row.device.type == "cpu" or schedule.is_check():  # on a GPU reading the loss waits for the device
                 _require_finite(row)
@@ -127,8 +125,4 @@ def _point_count(pair: Pair, objective: FitObjectiveSettings) -> int:
 
 def _require_finite(values: Tensor) -> None:
     if not bool(torch.isfinite(values).all()):
-        raise _divergence()
-
-
-def _divergence() -> DataError:
-    return DataError("the fit diverged: the loss is not finite; lower optimization.rate in the settings")
+        raise DataError("the fit diverged: the loss is not finite; lower optimization.rate in the settings")

@@ -59,6 +59,16 @@ def test_types_of_voxels(dimension, dtype) -> None:
     torch.testing.assert_close(interpolate(data, points), by_scipy(data, points))
 
 
+def test_values_at_nan_are_nan(dimension) -> None:
+    data, points = voxels(dimension, (2,)), points_around(dimension, 4)
+    points[1, 0] = torch.nan
+    value, gradient = interpolate_with_gradient(data, points)
+    assert value[1].isnan().all() and gradient[1].isnan().any()
+    values = [value, interpolate(data, points), interpolate(data, points.float()), interpolate(data[..., 0], points)]
+    for each in values:
+        assert each[1].isnan().all() and each[[0, 2, 3]].isfinite().all()
+
+
 @with_channels
 def test_memory_order_does_not_matter(dimension, channels) -> None:
     data, points = voxels(dimension, channels), points_around(dimension)

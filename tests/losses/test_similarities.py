@@ -180,3 +180,11 @@ def test_result_is_on_the_device_of_the_images(loss) -> None:
 def test_wrong_shapes_are_refused(loss, fixed, moving, weights, message) -> None:
     with pytest.raises(UsageError, match=message):
         loss(fixed, moving, weights)
+
+
+@every_similarity
+def test_nan_gives_nan(loss) -> None:
+    """A fit or training that diverges notices it by its loss."""
+    fixed, moving = patches(3)
+    moving[2] = torch.nan
+    assert loss(fixed, moving).isnan() and loss(fixed.float(), moving.float()).isnan()
