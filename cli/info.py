@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 POINT_SUFFIXES = (".csv", ".json", ".fcsv", ".pts")
 AFFINE_SUFFIXES = (".tfm", ".txt", ".mat", ".xfm", ".h5", ".hdf5", ".lta")
+ABOUT_LABELS = {"start": "fine-tuned from"}  # rows of `nephi info` for keys of a model file
 HEADER_BYTES = 1000  # enough for the header of a table of points
 
 
@@ -92,16 +93,21 @@ def _describe_model(file: Path) -> tuple[str, Rows]:
 
     stored = nephi.read_model(file)
     settings = stored.input
+    outside = "" if settings.mask == "none" else f", voxels outside {settings.outside_mask}"
     rows = [
         ("kind", stored.settings.kind),
         ("parameters", str(sum(p.numel() for p in stored.model.parameters() if p.requires_grad))),
-        ("model", nephi.inference.model_digest(stored)),
+        ("SHA-256", f"{nephi.inference.model_digest(stored)}..."),
         ("input", f"{by(settings.shape)} voxels of {by(settings.spacing)} mm, world axes"),
         ("window", " to ".join(f"{value:g}" for value in settings.window) or "percentiles of each image"),
-        ("mask", f"{settings.mask}, outside {settings.outside_mask}"),
+        ("mask", f"{settings.mask}{outside}"),
         ("centre", f"of the {settings.centre}"),
     ]
-    rows += [(str(name), str(value)) for name, value in stored.about.items() if isinstance(value, str | int | float)]
+    rows += [
+        (ABOUT_LABELS.get(name, str(name)), str(value))
+        for name, value in stored.about.items()
+        if isinstance(value, str | int | float) and value != ""
+    ]
     title = f"{file}: {settings.dimension}-D model ({file.stat().st_size / 1e3:.0f} kB)"
     return title, rows + _version_rows(stored.about)
 

@@ -38,7 +38,10 @@ SUMMARY = "summary.csv"
 @click.option("--split", metavar="NAME", help="Split of the data set: train, val or test.  [default: test]")
 @refine_options
 @click.option(
-    "--preset", type=Preset(), metavar="NAME", help="Settings of the refinement; default: those of the model."
+    "--preset",
+    type=Preset(),
+    metavar="NAME",
+    help="Settings of the refinement; default: generic, with window and mask of the model.",
 )
 @config_option
 @seed_option("Seed of the random sample points of the refinement.")

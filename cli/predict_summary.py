@@ -24,7 +24,7 @@ MEASURES = {
     "tre_mm": "TRE",
     "dice_before": "Dice before",
     "dice": "Dice",
-    "folding_percent": "J <= 0",
+    "folding_percent": "det J <= 0",
     "inverse_consistency_mm": "inverse consistency",
     "seconds": "seconds per pair",
     "cpu_seconds": "CPU seconds per pair",

@@ -97,7 +97,7 @@ def print_plan(plan: Plan, initial: str, results: str) -> None:
     rows.append(("initial alignment", initial))
     if kind != "none":
         widths = ", ".join(f"{sigma:.3g}" for sigma in settings.affine.smoothing)
-        rows.append((kind, f"{settings.affine.steps} steps at each smoothing of {widths} mm"))
+        rows.append((kind, f"{settings.affine.steps} steps per stage, smoothed by {widths} mm"))
     if plan.parameters:
         lattices = f", latent grids {', '.join(map(by, plan.lattices))}" if plan.lattices else ""
         rows.append(("fields", f"{plan.parameters} parameters{lattices}"))
@@ -121,8 +121,8 @@ def print_registration(report: Mapping[str, Any], folder: Path, implausible: boo
     for region, key in (("inside the mask", "inside_mask"), ("whole grid", "whole_grid")):
         if (regularity := report.get(key)) is not None:
             folding, smallest = regularity["folding_percent"], regularity["smallest"]
-            rows.append((f"J <= 0, {region}", f"{folding:.4f} %   smallest J {smallest:.3f}"))
-            rows.append((f"SD log J, {region}", f"{regularity['sd_log_jacobian']:.3f}"))
+            rows.append((f"det J <= 0, {region}", f"{folding:.4f} %   smallest det J {smallest:.3f}"))
+            rows.append((f"SD log det J, {region}", f"{regularity['sd_log_jacobian']:.3f}"))
     if (error := report.get("inverse_consistency_mm")) is not None:
         rows.append(("inverse consistency", f"{error:.4f} mm"))
     if (error := report.get("trained_inverse_mm")) is not None:
@@ -159,9 +159,9 @@ def print_evaluation(measures: Mapping[str, Any], verbose: bool) -> None:
         rows.append(("Dice before, mean", f"{dice['before']:.4f}"))
         rows.append(("Dice mean", f"{dice['mean']:.4f}"))
     if regularity := measures.get("regularity"):
-        rows.append(("J <= 0", f"{regularity['folding_percent']:.4f} % of {regularity['points']} voxels"))
-        rows.append(("smallest J", f"{regularity['smallest']:.4f}"))
-        rows.append(("SD log J", f"{regularity['sd_log_jacobian']:.4f}"))
+        rows.append(("det J <= 0", f"{regularity['folding_percent']:.4f} % of {regularity['points']} voxels"))
+        rows.append(("smallest det J", f"{regularity['smallest']:.4f}"))
+        rows.append(("SD log det J", f"{regularity['sd_log_jacobian']:.4f}"))
     for name, key in (
         ("inverse consistency", "inverse_consistency_mm"),
         ("inverse consistency, unrefined inverse", "trained_inverse_mm"),

@@ -118,7 +118,7 @@ def refine_options(command: Command) -> Command:
     with_parameters = click.option(
         "--refine-parameters",
         type=click.Choice(REFINED),
-        help="Parameters to refine: the predicted latent codes only, or the decoder weights as well.  [default: all]",
+        help="Parameters to refine: the predicted latent values only, or the decoder weights as well.  [default: all]",
     )
     with_old_name = click.option(
         "--refine-what", hidden=True, expose_value=False, callback=_reject_old_name, help="Now --refine-parameters."

@@ -14,11 +14,11 @@ DECODERS = ("silu", "siren", "gated-sine")
 
 @dataclass(frozen=True)
 class FieldSettings:
-    """Architecture of a pair of neural fields; any encoding goes with any decoder, in 2-D and 3-D.
+    """Architecture of a pair of neural fields; any encoding can be combined with any decoder, in 2-D and 3-D.
 
     encoding: feature grids, which are interpolated: `dense`, `nested` or `hash`; `fourier` features; or `coordinates`,
         the position itself. The planes of `nested` grids are those of the finest grid or midway between them, so that
-        one lattice contains all planes (`Transform.cells`); halve the spacings from grid to grid, or divide them once
+        one grid contains all planes (`Transform.cells`); halve the spacings from grid to grid, or divide them once
         by 1.5.
     spacings: largest distance between the nodes of each feature grid, mm, coarse to fine.
     channels, table_size: channels of each feature grid; largest number of rows of a hash grid.
@@ -27,7 +27,7 @@ class FieldSettings:
     decoder: `silu`, `siren` or `gated-sine`, with `layers` hidden layers of `hidden` units.
     omegas: frequencies of the first and of the deeper sine layers.
     global_codes, local_codes: channels of the latent codes, which phi and its inverse share; local codes are
-        interpolated from a lattice with a spacing of `code_spacing` mm.
+        interpolated from a grid with a spacing of `code_spacing` mm.
     amplitude: displacement for a decoder output of 1, in mm along the world axes (`amplitude_unit = "mm"`) or in edges
         of the domain along its axes (`"edge"`).
     inverse: whether a second field is fitted as the inverse.
@@ -71,7 +71,10 @@ class FieldSettings:
             if count < 1:
                 raise UsageError(f"field.{name}: expected at least 1, got {count}")
         if self.global_codes < 0 or self.local_codes < 0:
-            raise UsageError("field.global_codes and field.local_codes: expected 0 or more")
+            raise UsageError(
+                "field.global_codes and field.local_codes: expected 0 or more, got "
+                f"{self.global_codes} and {self.local_codes}"
+            )
         if not self.spacings or min(*self.spacings, self.code_spacing) <= 0:
             raise UsageError(
                 f"field.spacings and field.code_spacing: expected millimetres above 0, got {self.spacings}"

@@ -30,7 +30,7 @@ class Plane:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Voxel lattice of an image in 2-D or 3-D.
+    """Voxel grid of an image in 2-D or 3-D.
 
     `affine` is the homogeneous `(D + 1, D + 1)` float64 matrix from voxel coordinates (the centre of the first voxel is
     0) to world coordinates (mm, RAS). Any axis order, obliquity, anisotropy and handedness are allowed.
@@ -168,7 +168,7 @@ class Grid:
         return Grid(tuple(count + 1 for count in cells), self.affine * scale, self.plane)
 
     def covering(self, other: Grid) -> Grid:
-        """Return this grid, cropped or extended by whole steps to the smallest with all voxel centres of `other`."""
+        """Return this grid, cropped or extended by whole voxels to the smallest that contains the voxels of `other`."""
         corners = self.world_to_voxel_points(other.corners_world())
         low, high = (corners.amin(dim=0) + ROUNDING).floor(), (corners.amax(dim=0) - ROUNDING).ceil()
         high = high.maximum(low)

@@ -57,11 +57,11 @@ def predict(
 ) -> Registration:
     """Register the moving image to the fixed one by the prediction of a trained `model`.
 
-    One forward pass without affine search and optimisation; only the centres of the images or of their masks, or their
-    fields of view, are aligned, as the model's input requires. `refinement` continues with steps of the ordinary fit,
-    on a copy: the model never changes. Its objective, levels and intensities follow `settings` or a `preset`; without
-    either `generic`, with the window and the mask of the model's input. A prediction that is not a single pair of
-    neural fields is refined, with all parameters, as one new pair of fields of the settings.
+    One forward pass without affine alignment and optimisation; only the centres of the images or of their masks, or
+    their fields of view, are aligned, as the model's input requires. `refinement` continues with steps of the ordinary
+    fit, on a copy: the model never changes. Its objective, levels and intensities are those of `settings` or a
+    `preset`; by default `generic` with the window and the mask of the model's input. A prediction that is not a single
+    pair of neural fields is refined, with all parameters, as one new pair of fields of the settings.
 
     Images, masks and result are those of `register`, except that masks may lie on grids of their own. Raises
     `DataError` for unsuitable images and files that are no model; `UsageError` for an unknown preset or device, for

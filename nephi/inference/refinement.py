@@ -35,10 +35,11 @@ SINES = 5e-4  # the largest step size at which sine networks converge; ten times
 
 @dataclass(frozen=True)
 class Refinement:
-    """`steps` of the ordinary fit after a prediction, of `parameters` `all`, or of the predicted latent `codes` alone.
+    """Steps of instance optimisation after a prediction.
 
-    Codes are the values that a network predicts for a pair (latent codes and the tables of dense grids); the decoders
-    stay fixed. `all` refines predictions of any model: see `refines_single_field`.
+    steps: number of steps of the ordinary fit; 0 keeps the prediction.
+    parameters: `codes`: only the latent values that a model predicts for a pair (latent codes and feature grids), with
+        fixed decoders; `all`: the decoders as well, for predictions of any model (see `refines_single_field`).
     """
 
     steps: int = 0
@@ -62,7 +63,7 @@ def check_refinement(model: nn.Module, settings: FieldSettings, dimension: int, 
     if not refinement.steps or predicted_fields(model):
         return
     if refinement.parameters == "codes":
-        raise UsageError('refine_parameters: expected "all" for a model that predicts no latent codes, got "codes"')
+        raise UsageError('refine_parameters: expected "all" for a model that predicts no latent values, got "codes"')
     if not can_start_from_maps(settings, dimension):
         raise UsageError(
             "refine: expected settings whose field can represent a predicted deformation (dense grids, a silu decoder "
@@ -166,4 +167,6 @@ def _member(step: Step) -> FieldPair | AffineTransform:
 
 
 def _not_fields(other: str) -> UsageError:
-    return UsageError(f"refine_parameters: expected all, and dense fields in the settings, for a prediction of {other}")
+    return UsageError(
+        f'refine_parameters: expected "all", and settings with dense grids, to refine a prediction of {other}'
+    )

@@ -116,11 +116,11 @@ def check_steps(downsampling: Sequence[int], field: FieldSettings) -> None:
     if not downsampling or min(downsampling) < 1:
         raise UsageError(f"model.downsampling: expected a positive integer for each step, got {tuple(downsampling)}")
     if field.encoding == "hash":
-        raise UsageError("field.encoding: a model cannot predict hash grids; choose dense ones")
+        raise UsageError('field.encoding: expected "dense", as a model cannot predict hash grids, got "hash"')
     if not field.inverse:
-        raise UsageError("field.inverse: expected true, for a model predicts both directions")
+        raise UsageError("field.inverse: expected true, as a model predicts both directions, got false")
     if not (field.global_codes or field.local_codes or field.encoding in ("dense", "nested")):
-        raise UsageError("field: expected global_codes, local_codes or dense grids, whose values a model predicts")
+        raise UsageError("field: expected global_codes, local_codes or dense grids, which a model predicts, got none")
 
 
 def latent_lattices(settings: FieldSettings, size: FieldSize) -> list[list[Lattice]]:

@@ -23,8 +23,8 @@ class ObjectiveSettings:
 
     similarity: a name in `nephi.losses.SIMILARITIES` or a weighted sum such as `lncc2 + 10 mse`; the mean over both
         directions.
-    variance_floor: standard deviation, of intensities in the window, at which a patch counts half in `lncc` and
-        `lncc2`.
+    variance_floor: `lncc` and `lncc2` give less weight to patches of low contrast; a patch whose standard deviation,
+        of intensities in the window, has this value counts half.
     points: random points for the similarity in each direction, inside the masks where images have one, new at each
         step.
     radius: 0 compares single points, with a global similarity. 1 or more compares patches of `(2 radius + 1)^D` samples
@@ -139,4 +139,4 @@ def check_weights(settings: ObjectiveSettings, has_inverse: bool, penalties: Col
     missing += [(weight, "latent values") for weight in PENALTY_WEIGHTS if weight not in penalties]
     for weight, part in missing:
         if value := getattr(settings, weight):
-            raise UsageError(f"objective.{weight}: expected 0 for {name}, without {part}, got {value}")
+            raise UsageError(f"objective.{weight}: expected 0 for {name} (no {part}), got {value}")

@@ -155,6 +155,6 @@ class Settings:
         require_one_of("transform", self.transform, ("rigid", "affine", "deformable"))
         require_at_least("settings", 0, threads=self.threads, length_unit=self.length_unit)
         if not self.levels:
-            raise UsageError("levels: expected at least one")
+            raise UsageError("levels: expected at least one, got none")
         name = f"field.encoding = {self.field.encoding!r} and field.inverse = {str(self.field.inverse).lower()}"
         check_weights(self.objective, self.field.inverse, ("codes",) if self.field.has_latent_values else (), name)

@@ -23,7 +23,7 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class WarpSettings:
-    """A random map of an image's points; 0 leaves them where they are.
+    """A random map of an image's points; 0 for the identity.
 
     rotation, scale, shear, shift: an affine map, each number uniform between minus and plus this value; degrees,
         natural logarithm, slope, mm.
@@ -44,8 +44,8 @@ class WarpSettings:
         self._require_below_one("shear")
         if not 0 < self.elastic_spacing < math.inf or self.steepness > STEEPEST:
             raise UsageError(
-                f"{self.table}.elastic: expected at most {STEEPEST} of elastic_spacing, beyond which images fold, got "
-                f"{self.elastic:g} and {self.elastic_spacing:g}"
+                f"{self.table}.elastic: expected at most {STEEPEST} elastic_spacing, beyond which images fold, got "
+                f"elastic {self.elastic:g} and elastic_spacing {self.elastic_spacing:g}"
             )
 
     @property
@@ -75,7 +75,7 @@ class AugmentationSettings(WarpSettings):
         this value; degrees, natural logarithm, slope, mm.
     elastic: standard deviation in mm of a displacement of an image's own, at nodes `elastic_spacing` mm apart and
         linear between them.
-    flip, permute: mirror axes, and exchange axes, of both images of a pair alike.
+    flip, permute: mirror axes, and exchange axes, in the same way for both images of a pair.
     gamma, contrast, brightness: `c * v ** g + b` of each image, in intensities from 0 to 1: the natural logarithm of g
         is uniform up to gamma, c up to contrast away from 1, b up to brightness away from 0.
     noise: Gaussian noise of a standard deviation up to this value, in intensities from 0 to 1.
@@ -97,9 +97,9 @@ class AugmentationSettings(WarpSettings):
         self._require_below_one("contrast")
         if math.hypot(self.steepness, self.both.steepness) > STEEPEST:
             raise UsageError(
-                f"{self.table}.elastic: expected fractions of elastic_spacing, of this table and of {self.both.table}, "
-                f"whose squares add up to at most {STEEPEST} squared, beyond which images fold; got "
-                f"{self.steepness:g} and {self.both.steepness:g}"
+                f"{self.table}.elastic: expected a^2 + b^2 of at most {STEEPEST}^2, beyond which images fold, where "
+                f"a is elastic / elastic_spacing of this table and b that of {self.both.table}; got "
+                f"a = {self.steepness:g} and b = {self.both.steepness:g}"
             )
 
     def moving_parts(self) -> list[str]:

@@ -18,7 +18,7 @@ from nephi.transforms.transform import Transform, any_real_points
 class Composite(Transform):
     """Apply `transforms` to the points in the given order: the **first** of the list acts first.
 
-    (So does ANTs' command line; SimpleITK's `CompositeTransform` lists them the other way round.)
+    ANTs' command line has the same order, SimpleITK's `CompositeTransform` the reverse one.
     Raises `DataError` for an empty list or transforms of different dimension.
     """
 
@@ -46,7 +46,7 @@ class Composite(Transform):
 
     @property
     def is_iterative(self) -> bool:
-        """Whether the last transform is: a guess of the composition's values is a guess of its values."""
+        """Whether the last transform, which returns the values of the composition, is iterative."""
         return self.transforms[-1].is_iterative
 
     def solve_from(self, points: Tensor, guess: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ def warn_beyond_fields(transform: Transform, points: Tensor, name: str) -> None:
 
 
 def _flattened(transform: Transform) -> Iterator[Transform]:
-    """Yield the transforms of a composite, and of composites in it, the one that acts first first."""
+    """Yield the transforms of a composite, and of composites in it, in the order in which they are applied."""
     if not isinstance(transform, Composite):
         yield transform
         return

@@ -11,7 +11,7 @@ from nephi.transforms.transform import Transform, any_real_points
 
 
 class DisplacementField(Transform):
-    """`phi(x) = x + u(x)`, u interpolated linearly on a grid and 0 outside it (as ITK has it).
+    """`phi(x) = x + u(x)`, u interpolated linearly on a grid and 0 outside it, as in ITK.
 
     `displacement` has shape `(*grid.shape, D)`, world mm, RAS components.
     Raises `DataError` when the shape does not fit the grid or a value is not finite.

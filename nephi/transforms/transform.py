@@ -29,20 +29,20 @@ class Transform(abc.ABC):
 
     @property
     def cells(self) -> Grid | None:
-        """The lattice between whose planes the transform is smooth; None where there is no such lattice.
+        """The grid between whose planes the transform is smooth; None for transforms without such a grid.
 
-        The error of linear interpolation from nodes on all of these planes falls with the square of their distance,
-        from other nodes only with the distance itself.
+        The error of linear interpolation decreases with the square of the node spacing if nodes lie on all of these
+        planes, otherwise only in proportion to the spacing.
         """
         return None
 
     @property
     def is_iterative(self) -> bool:
-        """Whether values are computed by an iteration, which `solve_from` can start close to its end."""
+        """Whether values are computed iteratively, so that `solve_from` uses its initial guess."""
         return False
 
     def solve_from(self, points: Tensor, guess: Tensor) -> Tensor:
-        """Return the values at points `(..., D)`, in mm; an iteration starts from `guess`, of the same shape."""
+        """Return the values at points `(..., D)`, in mm; an iterative transform starts at `guess` `(..., D)`."""
         return self(points)
 
     @abc.abstractmethod

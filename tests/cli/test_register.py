@@ -86,7 +86,7 @@ def test_prints_the_measures(succeed: Call, flat: Path, tmp_path: Path) -> None:
     masks = ["--fixed-mask", flat / "fixed_mask.nii.gz", "--moving-mask", flat / "moving_mask.nii.gz"]
     options = [*pair_options(flat), *masks, "--config", flat / "brief.toml"]
     printed = succeed("register", *options, "-o", tmp_path / "a").out
-    for expected in ("J <= 0, inside the mask", "whole grid", "inverse consistency", "CPU s", str(tmp_path / "a")):
+    for expected in ("det J <= 0, inside the mask", "whole grid", "inverse consistency", "CPU s", str(tmp_path / "a")):
         assert expected in printed
     assert "[objective]" not in printed
     printed = succeed("register", *options, "-o", tmp_path / "b", "-v").out

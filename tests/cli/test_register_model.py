@@ -92,7 +92,7 @@ def test_incompatible_options(call: Call, flat: Path, solid: Path, models: Path,
         (
             ["--model", models / "unet-2.safetensors", "--refine", 3, "--refine-parameters", "codes"],
             2,
-            'refine_parameters: expected "all" for a model that predicts no latent codes',
+            'refine_parameters: expected "all" for a model that predicts no latent values',
         ),
         (["--model", models / "dense-3.safetensors"], 3, "expected a 3-D image, as in input.shape, found 2-D"),
         (["--model", tmp_path / "none"], 3, "none: no such file; expected a model"),

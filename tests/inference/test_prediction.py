@@ -300,7 +300,9 @@ def test_invalid_arguments_are_refused(tmp_path: Path) -> None:
         Refinement(-1)
     with pytest.raises(UsageError, match="refine_parameters: expected one of codes, all, got 'some'"):
         Refinement(3, "some")
-    with pytest.raises(UsageError, match='refine_parameters: expected "all" for a model that predicts no latent codes'):
+    with pytest.raises(
+        UsageError, match='refine_parameters: expected "all" for a model that predicts no latent values'
+    ):
         predict(fixed, moving, model=model("unet", 2), refinement=Refinement(3, "codes"))
     with pytest.raises(UsageError, match=r"refine: expected settings whose field can represent .*got coordinates with"):
         predict(fixed, moving, model=model("unet", 2), preset="idir", refinement=Refinement(3))

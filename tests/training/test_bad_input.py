@@ -53,9 +53,9 @@ def refuse(tmp_path: Path) -> Refuse:
 
 def test_weights_that_the_model_cannot_use(settings: TrainSettings, refuse: Refuse) -> None:
     unet = replace(settings, model=UNetSettings((4, 4)))
-    refuse(unet, UsageError, "^objective.gradicon: expected 0 for model.kind = 'unet', without inverse map, got 0.3$")
+    refuse(unet, UsageError, r"^objective.gradicon: expected 0 for model.kind = 'unet' \(no inverse map\), got 0.3$")
     objective = replace(settings.objective, gradicon=0.0)
-    refuse(replace(unet, objective=objective), UsageError, "^objective.codes: expected 0 .* without latent values")
+    refuse(replace(unet, objective=objective), UsageError, "^objective.codes: expected 0 .*no latent values")
 
 
 def test_missing_files(on_copy: TrainSettings, copy: Path, refuse: Refuse) -> None:

@@ -59,7 +59,10 @@ def test_the_index_is_relative_to_the_file(tmp_path: Path) -> None:
             "[model]\nkind = 'unet'\nwidth = 3\n",
             r"c.toml: model\.width: unknown setting; expected one of model\.filters",
         ),
-        ("[model.field]\nencoding = 'hash'\n", r"c.toml: field\.encoding: a model cannot predict hash grids"),
+        (
+            "[model.field]\nencoding = 'hash'\n",
+            r'c.toml: field\.encoding: expected "dense"',
+        ),
         ("[objective]\ncontrast = 1\n", "c.toml: objective.contrast: is now objective.variance_floor"),
         ("[objective]\nregular_points = 1\n", "c.toml: objective.regular_points: is now objective.background_points"),
         ("model = 3\n", r"c.toml: model: expected a table, got 3"),
