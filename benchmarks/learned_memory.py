@@ -3,8 +3,8 @@
     python benchmarks/learned_memory.py [--sizes 96 128 160 192] [--device cuda] [-o FOLDER]
 
 Every number is a separate process with one thread. `nephi`: an encoder predicts feature grids, and the loss is sampled
-off the grid. `U-Net`: a network predicts the displacement of every voxel, and the loss is evaluated at all of them;
-its refinement is training on one pair. The images are random, since the memory does not depend on their content. The
+off the grid. `U-Net`: a network predicts the displacement of every voxel, and is trained with the same loss; its
+refinement is training on one pair. The images are random, since the memory does not depend on their content. The
 number is the resident memory of the process, or with `--device cuda` (sizes up to 512) the GPU memory allocated by
 torch. Writes `learned_memory.md` and `learned_memory.json`, for a GPU `learned_memory_cuda.*`.
 """
@@ -16,6 +16,7 @@ import json
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,6 @@ def _training_step(system: str, size: int, device: str) -> None:
     import torch
 
     from nephi.models import build_model, input_grid
-    from nephi.settings import TrainingObjectiveSettings
     from nephi.training.objective import PairBatch, training_terms
 
     generator = torch.Generator().manual_seed(0)
@@ -66,7 +66,8 @@ def _training_step(system: str, size: int, device: str) -> None:
     adam = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], 1e-4)
     batch = PairBatch(*(torch.rand(1, 1, size, size, size, generator=generator) for _ in range(2)))
     batch = batch.to(torch.device(device))
-    objective = TrainingObjectiveSettings(similarity="ncc + lncc2", points=500, radius=1, background_points=500)
+    sampling = {"similarity": "ncc + lncc2", "points": 500, "radius": 1, "background_points": 500}
+    objective = replace(network.default_objective, **sampling)
     for _ in range(2):  # Adam's moments exist from the second step on
         adam.zero_grad()
         maps = network(batch.fixed, batch.moving)
