@@ -83,7 +83,7 @@ def _describe_refinement(refinement: object) -> str:
     match refinement:
         case {"steps": 0}:
             return "no"
-        case {"steps": steps, "parameters": parameters}:
+        case {"steps": steps, "parameters": parameters} | {"steps": steps, "what": parameters}:  # the earlier name
             return f"{steps} steps, {parameters}"
     return "unknown"
 
@@ -102,6 +102,7 @@ def _describe_model(file: Path) -> tuple[str, Rows]:
         ("window", " to ".join(f"{value:g}" for value in settings.window) or "percentiles of each image"),
         ("mask", f"{settings.mask}{outside}"),
         ("centre", f"of the {settings.centre}"),
+        ("extent", "of the input, in mm" if settings.extent == "fixed" else "of the image, scaled to the input"),
     ]
     rows += [
         (ABOUT_LABELS.get(name, str(name)), str(value))

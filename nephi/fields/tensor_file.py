@@ -80,7 +80,9 @@ class TensorFile:
         if header.get("version") not in self.versions:
             versions = " and ".join(map(str, self.versions))
             kind = f"{self.called} of version {header.get('version')}"
-            raise DataError(f"{path}: {kind}, this nephi reads {versions}; update nephi")
+            earlier = header.get("version") in range(1, min(self.versions))
+            advice = self._suffix if earlier else "; update nephi"
+            raise DataError(f"{path}: {kind}, this nephi reads {versions}{advice}")
         for name, tensor in tensors.items():
             if tensor.dtype not in DTYPES:
                 raise self.damaged(path, DataError(f"{name} is of type {tensor.dtype}, which no {self.called} holds"))

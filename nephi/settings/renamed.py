@@ -68,9 +68,12 @@ def with_current_names(table: Mapping[str, Any]) -> dict[str, Any]:
 def _without_unused_weights(table: dict[str, Any]) -> dict[str, Any]:
     """Return the table with weights of 0 for terms that earlier versions left out without an error."""
     field = table.get("field")
-    if not isinstance(field, Mapping) or field.get("inverse", True):
+    if not isinstance(field, Mapping):
         return table
-    return {**table, "objective": {**table.get("objective", {}), **dict.fromkeys(BOTH_ORDERS, 0.0)}}
+    unused = () if field.get("inverse", True) else BOTH_ORDERS
+    if not (field.get("global_codes", 0) or field.get("local_codes", 0)):
+        unused = (*unused, "codes")  # once a weight of codes alone, now of the values of dense grids as well
+    return {**table, "objective": {**table.get("objective", {}), **dict.fromkeys(unused, 0.0)}} if unused else table
 
 
 def _dotted_names(table: Mapping[str, Any]) -> list[str]:

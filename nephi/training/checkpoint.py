@@ -14,7 +14,7 @@ from nephi.fields import TensorFile
 from nephi.io import replacing, write_durably
 from nephi.models import RegistrationModel, load_tensors, model_tensors
 
-FILE = TensorFile("nephi-training", (1,), "training's state", "nephi train", "start a new run")
+FILE = TensorFile("nephi-training", (2,), "training's state", "nephi train", "start a new run")
 MODEL, OPTIMIZER = "model.", "optimizer."
 
 

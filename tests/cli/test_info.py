@@ -137,5 +137,9 @@ def test_metadata_of_any_type(call: Call, flat_result: Path, tmp_path: Path) -> 
         assert (outcome.code, outcome.err) == (0, "")
         assert "96 x 96" in outcome.out
     assert "[bold]x[/bold]" not in outcome.out
+    for key in ("parameters", "what"):  # "what" in files of earlier versions
+        about = {"model": "1234", "refinement": {"steps": 6, key: "all"}}
+        (tmp_path / "refined.nephi").write_bytes(nephi_bytes(replace(stored, about=about)))
+        assert "6 steps, all" in call("info", tmp_path / "refined.nephi").out
     outcome = call("info", path, "--settings")
     assert outcome.code == 3 and str(path) in outcome.err and "liver" in outcome.err

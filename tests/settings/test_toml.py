@@ -163,6 +163,9 @@ def test_stored_tables_with_earlier_names_are_converted() -> None:
     assert found.field.hidden == 16 and len(found.levels) == 1
     one_way = settings_from_table({**stored, "field": {"inverse": False}}, "stored")
     assert one_way.objective.gradicon == one_way.objective.icon == 0
+    weighted = {**stored, "regularity": {"codes": 0.1}}  # without codes it was ignored, for dense grids as well
+    for field, weight in (({"hidden": 16}, 0), ({"encoding": "coordinates"}, 0), ({"global_codes": 4}, 0.1)):
+        assert settings_from_table({**weighted, "field": field}, "stored").objective.codes == weight
     with pytest.raises(UsageError, match="stored: fit: unknown setting"):
         settings_from_table({"fit": {"nothing": 3}}, "stored")
 

@@ -15,7 +15,7 @@ import torch
 import nephi
 from nephi.errors import DataError, NephiError, UsageError
 from nephi.models import InputSettings, UNetSettings
-from nephi.training import TrainSettings
+from nephi.training import TrainSettings, checkpoint
 from nephi.training import fabric as extra
 
 from .conftest import with_loop
@@ -151,6 +151,10 @@ def test_a_run_is_resumed_with_equal_settings_and_data_only(on_copy: TrainSettin
     refuse(settings, UsageError, "data.index: the run was started with another data set")
     nephi.datasets.write_dataset_index(index, copy)
     assert nephi.train(with_loop(settings, workers=1, cache=0), run, resume=True).finished
+    header, tensors = checkpoint.FILE.read(run / "state.safetensors")
+    (run / "state.safetensors").write_bytes(checkpoint.FILE.to_bytes(header | {"version": 1}, tensors))
+    with pytest.raises(DataError, match="state of version 1, this nephi reads 2; start a new run"):
+        nephi.train(settings, run, resume=True)
     (run / "state.safetensors").write_bytes(before[run / "state.safetensors"][:-9])
     with pytest.raises(DataError, match=r"state\.safetensors: not a training's state, or cut short .*; start a new"):
         nephi.train(settings, run, resume=True)
