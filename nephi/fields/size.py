@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from nephi.errors import UsageError
 from nephi.fields.build import encoding_lattices
 from nephi.fields.domain import Domain
 from nephi.fields.settings import FieldSettings
 from nephi.geometry import Grid
+
+LARGEST = 2**31  # nodes of a lattice
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,16 @@ class FieldSize:
 
 
 def field_size(settings: FieldSettings, grid: Grid) -> FieldSize:
-    """Compute the sizes of the fields of `settings` over the box of `grid`."""
+    """Compute the sizes of the fields of `settings` over the box of `grid`.
+
+    Raises `UsageError` for lattices of more than 2^31 nodes.
+    """
     domain, fields = Domain(grid), 2 if settings.inverse else 1
+    nodes = math.prod(domain.lattice(min(*settings.spacings, settings.code_spacing)))
+    if nodes > LARGEST:
+        raise UsageError(
+            f"field.spacings, field.code_spacing: expected at most {LARGEST} nodes over the box, got {nodes}"
+        )
     lattices = tuple(encoding_lattices(settings, domain))
     rows = sum(_table_rows(settings, lattice) for lattice in lattices)
     code_lattice = domain.lattice(settings.code_spacing) if settings.local_codes else ()

@@ -102,6 +102,13 @@ def test_starts_as_the_identity(settings: ModelSettings, grid: Grid, images: Ima
             torch.testing.assert_close(maps.value_and_jacobian(points)[0], points, rtol=0, atol=1e-4)
 
 
+def test_predictions_are_as_the_model_declares(settings: ModelSettings, grid: Grid, images: Images) -> None:
+    model = build(settings, grid)
+    prediction = model(*images)
+    assert (prediction.inverse is not None) == model.predicts_inverse
+    assert set(prediction.penalties) == set(model.penalties)
+
+
 def test_pairs_of_a_batch_are_independent(settings: ModelSettings, grid: Grid, images: Images) -> None:
     model, points, ids = build(settings, grid, 0.05), points_of(grid, 3), torch.arange(3)
     batch = model(*images, ids).forward(points)
@@ -136,6 +143,15 @@ def test_sizes_are_known_before_the_model_is_built(settings: ModelSettings, grid
     predicted = {id(p) for n, p in model.named_parameters(remove_duplicate=False) if n in model.predicted_parameters()}
     assert {id(p) for p in model.parameters()} == predicted | {id(p) for p in trained}
     assert size.parameters <= sum(t.numel() for t in model_tensors(model).values())
+
+
+def test_lattices_that_are_too_large_are_refused_before_they_are_built(grid: Grid) -> None:
+    for encoding in ("dense", "nested"):
+        settings = NephiSettings(field=replace(DENSE, encoding=encoding, spacings=(20.0, 1e-6)))
+        with pytest.raises(
+            UsageError, match=r"field\.spacings, field\.code_spacing: expected at most 2147483648 nodes"
+        ):
+            model_class(settings).size(settings, grid)
 
 
 def test_settings_are_read_from_their_table(settings: ModelSettings) -> None:
