@@ -23,21 +23,21 @@ from nephi.inference import blend
 HERE = Path(__file__).parent
 WORK = HERE / "work" / "learned"
 PAIRS = ((4, 11), (2, 9))  # indices in the test split, one row each
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 STEP = 6  # pixels between the lines of the deformation grid
 
 
 def draw(model: nephi.models.StoredModel, index: nephi.datasets.DatasetIndex, path: Path) -> float:
     """Draw a row for each two pairs, the moving image of the first warped; return the percentage of folds."""
-    figure, axes = plt.subplots(len(PAIRS), len(SHARES), figsize=(11, 4.6))
+    figure, axes = plt.subplots(len(PAIRS), len(FRACTIONS), figsize=(11, 4.6))
     pairs, folds = index.pairs("test"), []
     for row, numbers in zip(axes, PAIRS, strict=True):
         images = [_images(index, pairs[number]) for number in numbers]
         ends = [nephi.predict(*two, model=model, device="cpu").stored for two in images]
         fixed, moving = images[0]
         centres = fixed.grid.voxel_centres().float()
-        for axis, share in zip(row, SHARES, strict=True):
-            between = blend(*ends, share)
+        for axis, fraction in zip(row, FRACTIONS, strict=True):
+            between = blend(*ends, fraction)
             transform = between.transform
             with torch.no_grad():
                 folds.append(nephi.metrics.regularity(transform, fixed.grid).folding_percent)
@@ -46,7 +46,7 @@ def draw(model: nephi.models.StoredModel, index: nephi.datasets.DatasetIndex, pa
             axis.imshow(warped.data.T, cmap="gray", origin="lower", alpha=0.55)
             _lines(axis, back)
             axis.set_axis_off()
-            axis.set_title(f"{share:g}", fontsize=9)
+            axis.set_title(f"{fraction:g}", fontsize=9)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=80)
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=HERE.parent / "docs" / "concepts" / "codes.png")
     chosen = parser.parse_args()
     folds = draw(nephi.read_model(chosen.model), nephi.datasets.read_dataset_index(WORK / "solid"), chosen.output)
-    print(f"{folds:.4f} % of the pixels fold, over all {len(PAIRS) * len(SHARES)} deformations")
+    print(f"{folds:.4f} % of the pixels fold, over all {len(PAIRS) * len(FRACTIONS)} deformations")
 
 
 if __name__ == "__main__":

@@ -124,10 +124,10 @@ def verdicts(rows: list[dict[str, Any]]) -> list[str]:
     scratch = unseen["from scratch"]
     for steps in REFINE:
         rows_of_method = unseen[f"refined, {steps} steps"]
-        share = _mean(rows_of_method, "core_cpu_s") / _mean(scratch, "core_cpu_s")
+        time_ratio = _mean(rows_of_method, "core_cpu_s") / _mean(scratch, "core_cpu_s")
         lines.append(
             f"- phantoms, refined by {steps} steps: {_mean(rows_of_method, 'tre_mean_mm'):.3f} mm, from scratch "
-            f"{_mean(scratch, 'tre_mean_mm'):.3f} mm, in {share:.2f} of the CPU time "
+            f"{_mean(scratch, 'tre_mean_mm'):.3f} mm, in {time_ratio:.2f} of the CPU time "
             "(target: as accurate, in a third of the CPU time)"
         )
     for name, rows_of_method in by_method.items():

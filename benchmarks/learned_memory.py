@@ -120,8 +120,8 @@ def page(about: dict[str, Any], peaks: dict[str, dict[int, float | None]]) -> st
         cells = ["failed" if row[size] is None else f"{row[size]:.0f}" for size in sizes]
         lines.append(f"| {task} | {' | '.join(cells)} |")
     for phase in ("train", "refine"):
-        shares = [_times(peaks, phase, size) for size in sizes]
-        lines.append(f"| U-Net relative to nephi, {phase}, without imports | {' | '.join(shares)} |")
+        ratios = [_times(peaks, phase, size) for size in sizes]
+        lines.append(f"| U-Net relative to nephi, {phase}, without imports | {' | '.join(ratios)} |")
     return "\n".join(lines) + "\n"
 
 

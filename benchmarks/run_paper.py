@@ -26,19 +26,19 @@ class Enough(Exception):
 
 def pace(images: list[nephi.Image], masks: dict[str, nephi.Image | None], settings: nephi.Settings) -> float:
     """Return the seconds per step, from the first two progress reports of the deformable fit."""
-    seen: list[tuple[int, float]] = []
+    times: list[tuple[int, float]] = []
 
     def watch(progress: nephi.optimize.Progress) -> None:
         if progress.stage == "deformable":
-            seen.append((progress.step, time.perf_counter()))
-        if len(seen) == 2:
+            times.append((progress.step, time.perf_counter()))
+        if len(times) == 2:
             raise Enough
 
     try:
         nephi.register(*images, settings=settings, progress=watch, device="cpu", **masks)
     except Enough:
-        (first, begun), (second, ended) = seen
-        return (ended - begun) / (second - first)
+        (first, first_time), (second, second_time) = times
+        return (second_time - first_time) / (second - first)
     return 0.0  # so few steps that none is omitted
 
 
@@ -57,10 +57,10 @@ def main() -> None:
     images = [args.fixed, args.moving]
     masks = {"fixed_mask": args.fixed_mask, "moving_mask": args.moving_mask}
     per_step = pace(images, masks, settings)
-    left = start + (1 - RESERVE) * args.seconds - time.perf_counter()
+    remaining = start + (1 - RESERVE) * args.seconds - time.perf_counter()
     *levels, last = settings.levels
     planned = sum(level.steps for level in settings.levels)
-    max_steps = int(left / per_step) if per_step else planned
+    max_steps = int(remaining / per_step) if per_step else planned
     cut = replace(last, steps=max(1, last.steps - max(0, planned - max_steps)))
     settings = replace(settings, levels=(*levels, cut))
     result = nephi.register(*images, settings=settings, device="cpu", **masks)

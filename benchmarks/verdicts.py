@@ -12,7 +12,7 @@ Row = dict[str, Any]
 RESAMPLES = 2000
 COMPARABLE = 1.1  # times of other tools are compared if their error is at most this multiple of that of nephi
 LIMIT_GAP_MM = 0.02  # from the most accurate other tool
-LIMIT_SHARE = 0.25  # of the CPU time of another tool
+LIMIT_TIME_RATIO = 0.25  # of the CPU time of another tool
 LIMIT_DICE, LIMIT_DICE_GAP = 0.67, 0.02  # same contrast; difference between the two contrasts
 LIMIT_FAST, LIMIT_FAST_S = 1.15, 6.0  # times the error of the most accurate other tool; affine + fit
 LIMIT_ABOVE_MB = 150.0  # the imports, for small and 2-D pairs
@@ -94,9 +94,9 @@ def _time(pair: str, nephi_row: Row, valid_rows: dict[str, Row], peers: list[Row
         return f"- not known: {names} has at most {COMPARABLE:g} times the error of nephi, measured on another machine"
     else:
         return f"- met: no other tool has an error of at most {COMPARABLE:g} times that of nephi"
-    share = nephi_row["cpu_s"] / peer["cpu_s"]
-    is_met = share <= LIMIT_SHARE and (pair != "lung_ct" or _error(nephi_row) <= _error(peer))
-    line = f"- {met(is_met)}: {share:.2f} of the CPU time of {words}"
+    time_ratio = nephi_row["cpu_s"] / peer["cpu_s"]
+    is_met = time_ratio <= LIMIT_TIME_RATIO and (pair != "lung_ct" or _error(nephi_row) <= _error(peer))
+    line = f"- {met(is_met)}: {time_ratio:.2f} of the CPU time of {words}"
     if alone := valid_rows.get(f"nephi {FIELD_ALONE}"):
         line += f"; {alone['cpu_s'] / peer['cpu_s']:.2f} where nephi writes the displacement field only"
     return line

@@ -68,8 +68,8 @@ def _compose(
     import ants
 
     flags = [inverse and name.endswith(".mat") for name in files]
-    made = ants.apply_transforms(target, source, files, whichtoinvert=flags, compose=str(prefix))
-    shutil.copy(made, out)
+    composed_path = ants.apply_transforms(target, source, files, whichtoinvert=flags, compose=str(prefix))
+    shutil.copy(composed_path, out)
 
 
 def _centre(image: ants.ANTsImage) -> np.ndarray:

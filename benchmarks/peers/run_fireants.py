@@ -49,12 +49,12 @@ def displacement(warp: GreedyRegistration, fixed: BatchedImages, moving: Batched
     The writer of FireANTs does the same in 3-D, but fails in 2-D.
     """
     dimension = fixed.dims
-    there = warp.get_warped_coordinates(fixed, moving)[0].double()  # -1 to 1 in the moving image; x first
+    coordinates = warp.get_warped_coordinates(fixed, moving)[0].double()  # -1 to 1 in the moving image; x first
     to_mm = moving.get_torch2phy()[0].double()
-    points = there @ to_mm[:dimension, :dimension].T + to_mm[:dimension, -1]
+    points = coordinates @ to_mm[:dimension, :dimension].T + to_mm[:dimension, -1]
     grid = fixed.images[0].itk_image
-    here = sitk.PhysicalPointSource(sitk.sitkVectorFloat64, *_geometry(grid))
-    field = sitk.GetImageFromArray(points.numpy() - sitk.GetArrayFromImage(here), isVector=True)
+    voxel_positions = sitk.PhysicalPointSource(sitk.sitkVectorFloat64, *_geometry(grid))
+    field = sitk.GetImageFromArray(points.numpy() - sitk.GetArrayFromImage(voxel_positions), isVector=True)
     field.CopyInformation(grid)
     return field
 

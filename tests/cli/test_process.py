@@ -65,16 +65,16 @@ def test_progress_bar_on_a_terminal(coloured: bool, flat: Path, tmp_path: Path) 
     environment = {**plain, "TERM": "xterm", **({} if coloured else {"NO_COLOR": "1"})}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=follower, env=environment)
     os.close(follower)
-    drawn = b""
+    output = b""
     try:
         while block := os.read(leader, 4096):
-            drawn += block
+            output += block
     except OSError:  # Linux raises it when the other end is closed
         pass
     os.close(leader)
     printed, _ = process.communicate()
     assert process.returncode == 0
-    assert b"deformable" in drawn and b"loss" in drawn
+    assert b"deformable" in output and b"loss" in output
     assert b"Registered" in printed and b"\x1b" not in printed
-    attributes = {int(a) for sequence in re.findall(rb"\x1b\[([\d;]+)m", drawn) for a in sequence.split(b";")}
+    attributes = {int(a) for sequence in re.findall(rb"\x1b\[([\d;]+)m", output) for a in sequence.split(b";")}
     assert any(30 <= a <= 49 or 90 <= a <= 107 for a in attributes) == coloured

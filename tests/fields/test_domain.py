@@ -18,17 +18,17 @@ def test_corners_are_those_of_the_unit_cube(grid) -> None:
 def test_unit_is_the_fraction_along_each_axis(grid, points_in) -> None:
     points = points_in(grid, 50)
     unit, inside = Domain(grid).double().unit(points)
-    share = grid.world_to_voxel_points(points) / (torch.tensor(grid.shape) - 1)
-    torch.testing.assert_close(unit, share, rtol=0, atol=1e-5)
+    fraction = grid.world_to_voxel_points(points) / (torch.tensor(grid.shape) - 1)
+    torch.testing.assert_close(unit, fraction, rtol=0, atol=1e-5)
     assert inside.all()
 
 
 def test_points_outside_are_clamped_to_the_faces(grid, points_in) -> None:
     points = points_in(grid, 50, margin=2.0)
     unit, inside = Domain(grid).double().unit(points)
-    share = grid.world_to_voxel_points(points) / (torch.tensor(grid.shape) - 1)
-    torch.testing.assert_close(unit, share.clamp(0, 1), rtol=0, atol=1e-5)
-    assert torch.equal(inside, (share > 0) & (share < 1)) and not inside.all()
+    fraction = grid.world_to_voxel_points(points) / (torch.tensor(grid.shape) - 1)
+    torch.testing.assert_close(unit, fraction.clamp(0, 1), rtol=0, atol=1e-5)
+    assert torch.equal(inside, (fraction > 0) & (fraction < 1)) and not inside.all()
 
 
 def test_to_world_turns_cube_edges_into_millimetres(grid) -> None:

@@ -38,8 +38,8 @@ def test_an_affine_map_is_kept(grid: Grid, unit: str) -> None:
     affine = AffineTransform(matrix)
     settings = replace(SETTINGS, amplitude_unit=unit, amplitude=0.2 if unit == "edge" else 3.0)
     fields = fields_from_maps(settings, grid, affine, affine.inverse(), generator())
-    shares = torch.rand(200, d, generator=generator(), dtype=torch.float64)
-    points = grid.voxel_to_world_points(shares * (torch.tensor(grid.shape) - 1)).float()
+    fractions = torch.rand(200, d, generator=generator(), dtype=torch.float64)
+    points = grid.voxel_to_world_points(fractions * (torch.tensor(grid.shape) - 1)).float()
     for field, known in ((fields.forward_field, affine), (fields.inverse_field, affine.inverse())):
         torch.testing.assert_close(field(points), known(points), rtol=0, atol=2e-3)
         jacobian = field.value_and_jacobian(points)[1]

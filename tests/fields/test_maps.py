@@ -38,19 +38,19 @@ def fields(
     return trained_pair(small_settings(**request.param, amplitude=2.0), grid)
 
 
-def drawn(*shape: int, seed: int = 0) -> Tensor:
+def random_values(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def values_of(fields: FieldPair, dtype: torch.dtype = torch.float64) -> LatentBatch:
     codes = 0 if fields.codes is None else len(fields.codes.global_code)
-    tables = [drawn(PAIRS, *g.table.shape, seed=2 + k).to(dtype) for k, g in enumerate(latent_grids(fields))]
-    return LatentBatch(drawn(PAIRS, codes, seed=1).to(dtype), tables)
+    tables = [random_values(PAIRS, *g.table.shape, seed=2 + k).to(dtype) for k, g in enumerate(latent_grids(fields))]
+    return LatentBatch(random_values(PAIRS, codes, seed=1).to(dtype), tables)
 
 
 def points() -> Tensor:
     """Some lie outside the field's box."""
-    return 5 * drawn(PAIRS, 11, 3, seed=3) + torch.tensor([2.0, 10.0, 9.0])
+    return 5 * random_values(PAIRS, 11, 3, seed=3) + torch.tensor([2.0, 10.0, 9.0])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -58,10 +58,10 @@ def test_as_one_pair_after_the_other(fields: FieldPair, dtype: torch.dtype) -> N
     """In single precision the kernel computes the fields that it supports."""
     fields = fields.to(dtype)
     latent = values_of(fields, dtype)
-    together = field_maps(fields, latent)
+    maps = field_maps(fields, latent)
     for k in range(PAIRS):
         own = fields_with_latent(fields, latent.one(k))
-        for batch, field in zip(together[:2], (own.forward_field, own.inverse_field), strict=True):
+        for batch, field in zip(maps[:2], (own.forward_field, own.inverse_field), strict=True):
             at = points().to(dtype)
             value, jacobian = batch.value_and_jacobian(at)
             torch.testing.assert_close(batch(at), value)
@@ -75,12 +75,12 @@ def test_gradients_reach_latent_values_points_and_network(fields: FieldPair) -> 
     latent = values_of(fields)
     where = points()[:, :4]
 
-    def together(everywhere: Tensor, at: Tensor, *tables: Tensor) -> tuple[Tensor, Tensor]:
-        return field_maps(fields, LatentBatch(everywhere, tables))[0].value_and_jacobian(at)
+    def maps_at(global_codes: Tensor, points: Tensor, *tables: Tensor) -> tuple[Tensor, Tensor]:
+        return field_maps(fields, LatentBatch(global_codes, tables))[0].value_and_jacobian(points)
 
     given = [tensor.requires_grad_() for tensor in (latent.global_codes, where, *latent.tables)]
-    assert torch.autograd.gradcheck(together, given, fast_mode=True)
-    torch.stack([part.sum() for part in together(*given)]).sum().backward()
+    assert torch.autograd.gradcheck(maps_at, given, fast_mode=True)
+    torch.stack([part.sum() for part in maps_at(*given)]).sum().backward()
     assert fields.forward_field.decoder.last.weight.grad is not None
 
 

@@ -186,8 +186,8 @@ def test_cells_are_those_between_whose_planes_it_is_smooth(grid, small_settings,
     """A displacement field on them comes closer with the square of the distance of its nodes."""
     field = trained_pair(small_settings(encoding="nested", spacings=spacings), grid).forward_field.double()
     assert field.cells is not None
-    shares = torch.rand(20_000, grid.dimension, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    points = grid.voxel_to_world_points(shares * (torch.tensor(grid.shape) - 1))
+    fractions = torch.rand(20_000, grid.dimension, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    points = grid.voxel_to_world_points(fractions * (torch.tensor(grid.shape) - 1))
     on, off = (
         [interpolation_error(field, field.cells.divided([m * n - odd for n in cells]), points) for m in (2, 8)]
         for cells in [[n - 1 for n in field.cells.shape]]

@@ -126,9 +126,9 @@ def test_a_file_of_version_1_is_unchanged(tmp_path) -> None:
     path = Path(__file__).with_name("version1.nephi")
     stored = read_nephi(path)
     points = torch.tensor([[-28.0, 45.0], [-25.5, 40.25], [0.0, 0.0]], dtype=torch.float64)
-    there = [[-22.180817834536235, 41.091886043548584], [-20.266782967249554, 36.559956789016724]]
+    mapped = [[-22.180817834536235, 41.091886043548584], [-20.266782967249554, 36.559956789016724]]
     back = [[-34.24512585004171, 49.049312591552734], [-30.587112530072528, 43.396470069885254]]
-    for transform, expected in ((stored.transform, there), (stored.inverse, back)):
+    for transform, expected in ((stored.transform, mapped), (stored.inverse, back)):
         torch.testing.assert_close(transform(points)[:2], torch.tensor(expected).double(), rtol=0, atol=2e-6)
     again = tmp_path / "again.nephi"
     again.write_bytes(nephi_bytes(stored))
@@ -156,11 +156,11 @@ def long(make_stored, grids) -> StoredTransform:
     fields = [make_stored(grid, amplitude=0.15, spacings=(s,)).steps[0] for s in (6.0, 3.0)]
     shift = torch.eye(4, dtype=torch.float64)
     shift[:-1, -1] = torch.tensor([20.0, -3.0, 7.5])
-    there = grid.transformed(shift)
-    moved = [FieldStep(step.pair.translated(there)) for step in fields]
+    moved_grid = grid.transformed(shift)
+    moved = [FieldStep(step.pair.translated(moved_grid)) for step in fields]
     draws = torch.rand(*grid.shape, 3, generator=torch.Generator().manual_seed(2))
-    last = DisplacementStep(ContinuedDisplacement(0.3 * draws, there))
-    return StoredTransform(AffineTransform(shift), grid, there, (*moved, last), {"fit": {}}, {"seed": 1})
+    last = DisplacementStep(ContinuedDisplacement(0.3 * draws, moved_grid))
+    return StoredTransform(AffineTransform(shift), grid, moved_grid, (*moved, last), {"fit": {}}, {"seed": 1})
 
 
 def test_steps_with_grids_of_their_own(long, points_in, tmp_path) -> None:
@@ -182,10 +182,10 @@ def test_steps_with_grids_of_their_own(long, points_in, tmp_path) -> None:
 
 
 def test_translated_fields(long, make_stored, grids, points_in) -> None:
-    here = make_stored(grids[3], amplitude=0.15, spacings=(6.0,)).steps[0].pair
-    there, points = long.steps[0].pair, points_in(grids[3], 40, margin=2.0)
+    pair = make_stored(grids[3], amplitude=0.15, spacings=(6.0,)).steps[0].pair
+    long_pair, points = long.steps[0].pair, points_in(grids[3], 40, margin=2.0)
     shift = long.affine.matrix[:-1, -1]
-    for a, b in ((here.forward_field, there.forward_field), (here.inverse_field, there.inverse_field)):
+    for a, b in ((pair.forward_field, long_pair.forward_field), (pair.inverse_field, long_pair.inverse_field)):
         torch.testing.assert_close(b(points + shift), a(points) + shift, rtol=0, atol=1e-4)
 
 
@@ -240,10 +240,10 @@ def test_missing_file(tmp_path) -> None:
         read_nephi(tmp_path)
 
 
-@pytest.mark.parametrize("share", [0, 0.001, 0.02, 0.3, 0.9, 0.9999])
-def test_file_cut_short(path, share) -> None:
+@pytest.mark.parametrize("fraction", [0, 0.001, 0.02, 0.3, 0.9, 0.9999])
+def test_file_cut_short(path, fraction) -> None:
     data = path.read_bytes()
-    path.write_bytes(data[: int(share * len(data))])
+    path.write_bytes(data[: int(fraction * len(data))])
     with pytest.raises(DataError, match=r"pair\.nephi: not a \.nephi transform, or cut short"):
         read_nephi(path)
 

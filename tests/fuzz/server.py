@@ -72,8 +72,8 @@ def _send(out: int, **answer: Any) -> None:
 
 def _read_files(readers: Readers, out: int) -> None:
     warnings.simplefilter("ignore", nephi.DataWarning)
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (taken + SPACE, taken + SPACE))
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + SPACE, used + SPACE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _send(out, pid=os.getpid())
     while request := _line():

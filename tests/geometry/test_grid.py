@@ -142,8 +142,8 @@ def test_transformed_maps_every_voxel(grid) -> None:
     matrix = torch.eye(grid.dimension + 1, dtype=torch.float64)
     matrix[:-1] += 0.3 * torch.randn(matrix[:-1].shape, generator=torch.Generator().manual_seed(0))
     x = random_points(0, grid)
-    there = grid.voxel_to_world_points(x) @ matrix[:-1, :-1].T + matrix[:-1, -1]
-    torch.testing.assert_close(grid.transformed(matrix).voxel_to_world_points(x), there)
+    expected = grid.voxel_to_world_points(x) @ matrix[:-1, :-1].T + matrix[:-1, -1]
+    torch.testing.assert_close(grid.transformed(matrix).voxel_to_world_points(x), expected)
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ def voxels(dimension: int, channels: tuple[int, ...] = (), dtype: torch.dtype = 
 def points_around(dimension: int, count: int = 60, margin: float = 2.0) -> torch.Tensor:
     """Points in the array and up to `margin` voxels around it, none on a border between cells."""
     generator = torch.Generator().manual_seed(7)
-    shares = torch.rand(count, dimension, generator=generator, dtype=torch.float64)
-    points = shares * (torch.tensor(SHAPES[dimension]) - 1 + 2 * margin) - margin
+    fractions = torch.rand(count, dimension, generator=generator, dtype=torch.float64)
+    points = fractions * (torch.tensor(SHAPES[dimension]) - 1 + 2 * margin) - margin
     return points.floor() + (points - points.floor()).clamp(0.05, 0.95)
 
 
@@ -195,8 +195,8 @@ def test_large_labels_in_float64() -> None:
 def test_a_batch_is_interpolated_image_by_image(grid: Grid, channels: int) -> None:
     generator = torch.Generator().manual_seed(3)
     images = torch.rand(2, channels, *grid.shape, generator=generator, dtype=torch.float64)
-    shares = torch.rand(2, 20, grid.dimension, generator=generator, dtype=torch.float64)
-    points = grid.voxel_to_world_points(shares * (torch.tensor(grid.shape) + 1) - 1)
+    fractions = torch.rand(2, 20, grid.dimension, generator=generator, dtype=torch.float64)
+    points = grid.voxel_to_world_points(fractions * (torch.tensor(grid.shape) + 1) - 1)
     values = interpolate_batch(images, grid, points)
     for k in range(2):
         expected = by_scipy(images[k].movedim(0, -1), grid.world_to_voxel_points(points[k]))

@@ -106,7 +106,7 @@ def test_rows_of_one_table_are_pairs_for_any_ids() -> None:
 def test_many_ids_take_linear_time() -> None:
     names = tuple(map(str, range(30_000)))
     points = torch.zeros(len(names), 3, dtype=torch.float64)
-    begun = time.process_time()
+    start = time.process_time()
     with pytest.warns(DataWarning, match="another order"):
         PointPairs(Points(points, names), Points(points, names[::-1]))
-    assert time.process_time() - begun < 5
+    assert time.process_time() - start < 5

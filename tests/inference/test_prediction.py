@@ -25,8 +25,8 @@ FIELDS = [name for name in ARCHITECTURES if name != "unet"]
 
 
 def probes(grid: Grid, count: int = 200) -> Tensor:
-    shares = torch.rand(count, grid.dimension, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    return grid.voxel_to_world_points(shares * (torch.tensor(grid.shape) - 1))
+    fractions = torch.rand(count, grid.dimension, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return grid.voxel_to_world_points(fractions * (torch.tensor(grid.shape) - 1))
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -42,14 +42,14 @@ def test_the_prediction_is_the_models_between_the_centres(name: str, dimension: 
     # Tables are stored in half precision.
     torch.testing.assert_close(result.transform(points), expected, rtol=0, atol=3e-3)
     assert float((expected - points - centres[1] + centres[0]).norm(dim=-1).detach().mean()) > 0.5
-    there = result.transform(points)
-    assert float((result.inverse(there) - points).norm(dim=-1).max()) < 2e-3
+    mapped = result.transform(points)
+    assert float((result.inverse(mapped) - points).norm(dim=-1).max()) < 2e-3
     back = result.stored.trained_inverse
     if inverse is None:
         assert back is None
     else:
-        expected = inverse((there - centres[1])[None].float())[0].double() + centres[0]
-        torch.testing.assert_close(back(there), expected, rtol=0, atol=3e-3)
+        expected = inverse((mapped - centres[1])[None].float())[0].double() + centres[0]
+        torch.testing.assert_close(back(mapped), expected, rtol=0, atol=3e-3)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -182,8 +182,10 @@ def test_refinement_improves_and_never_changes_the_model(name: str, parameters: 
         fixed, moving, model=stored, settings=settings, refinement=Refinement(40, parameters), device="cpu"
     )
     assert len(refined.history) == 40 and "fit" in refined.usage.stages
-    begun, ended = (sum(row["similarity"] for row in rows) for rows in (refined.history[:8], refined.history[-8:]))
-    assert ended < 0.9 * begun
+    loss_at_start, loss_at_end = (
+        sum(row["similarity"] for row in rows) for rows in (refined.history[:8], refined.history[-8:])
+    )
+    assert loss_at_end < 0.9 * loss_at_start
     assert not torch.equal(refined.transform(points), before.transform(points))
     first = [step.pair for step in before.stored.steps]
     joined = name == "steps" and parameters == "all"

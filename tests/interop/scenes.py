@@ -101,8 +101,8 @@ class Scene:
         return self.grid.voxel_centres().double().reshape(-1, self.dimension)[::37]
 
     def points_between(self) -> Tensor:
-        shares = torch.rand(60, self.dimension, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-        return self.grid.voxel_to_world_points(1 + shares * (torch.tensor(self.grid.shape) - 3))
+        fractions = torch.rand(60, self.dimension, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+        return self.grid.voxel_to_world_points(1 + fractions * (torch.tensor(self.grid.shape) - 3))
 
 
 def to_lps(points: Tensor) -> Tensor:

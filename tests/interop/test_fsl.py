@@ -77,9 +77,9 @@ def test_fields_of_fslpy(scene_3d: Scene) -> None:
         header=fixed.header,
     )
     path = scene_3d.folder / "theirs.nii.gz"
-    made = toFnirt(field)
-    assert made.deformationType == "relative"
-    made.save(str(path))
+    fnirt_field = toFnirt(field)
+    assert fnirt_field.deformationType == "relative"
+    fnirt_field.save(str(path))
     with pytest.raises(nephi.DataError, match=r"theirs\.nii\.gz: .*--transform-format"):
         nephi.read_transform(path)
     ours = nephi.read_transform(path, nephi.io.FieldConvention("fsl"))

@@ -74,16 +74,16 @@ def test_never_two_volumes_in_memory(tmp_path: Path, grid_3d: Grid) -> None:
     write_series(tmp_path / "a.nii.gz", volumes(grid_3d), COUNT)
     alive: list[weakref.ref[torch.Tensor]] = []
 
-    def passing() -> Iterator[Image]:
+    def volumes_with_cleanup() -> Iterator[Image]:
         for volume in read_series(tmp_path / "a.nii.gz"):
             result = volume.with_data(volume.data + 1)
             del volume
-            assert sum(r() is not None for r in alive) <= 1  # the one just written, until it is let go
+            assert sum(r() is not None for r in alive) <= 1  # the volume just written, until its reference is deleted
             alive.append(weakref.ref(result.data))
             yield result
             del result
 
-    write_series(tmp_path / "b.nii.gz", passing(), COUNT)
+    write_series(tmp_path / "b.nii.gz", volumes_with_cleanup(), COUNT)
     assert len(alive) == COUNT
     assert [int(v.data[0, 0, 0]) for v in read_series(tmp_path / "b.nii.gz")] == [1, 1001, 2001, 3001]
 

@@ -19,7 +19,7 @@ def settings_of(steps: list[int], **optimization: object) -> Settings:
 def walk(settings: Settings, losses: Tensor) -> tuple[list[float], list[float], list[int]]:
     """Run a schedule with loss `losses[i]` at step i; return fraction and rate of each step, and steps per level."""
     schedule = Schedule(settings)
-    fractions, rates, taken, rows = [], [], [], []
+    fractions, rates, counts, rows = [], [], [], []
     for level in range(len(settings.levels)):
         count = 0
         for _ in range(settings.levels[level].steps):
@@ -30,8 +30,8 @@ def walk(settings: Settings, losses: Tensor) -> tuple[list[float], list[float], 
             count += 1
             if not schedule.advance(level, rows):
                 break
-        taken.append(count)
-    return fractions, rates, taken
+        counts.append(count)
+    return fractions, rates, counts
 
 
 FALLING = 0.99 ** torch.arange(2000)
@@ -39,8 +39,8 @@ FLAT = torch.ones(2000)
 
 
 def test_all_steps_are_taken_while_the_loss_decreases() -> None:
-    fractions, _, taken = walk(settings_of([100, 60, 140]), FALLING)
-    assert taken == [100, 60, 140]
+    fractions, _, counts = walk(settings_of([100, 60, 140]), FALLING)
+    assert counts == [100, 60, 140]
     torch.testing.assert_close(torch.tensor(fractions), torch.arange(300) / 300)
 
 
@@ -67,35 +67,35 @@ def test_rates_are_positive_and_at_most_the_setting(warmup: float) -> None:
 
 
 def test_plateau_ends_a_level_early() -> None:
-    fractions, _, taken = walk(settings_of([100, 100, 150]), FLAT)
+    fractions, _, counts = walk(settings_of([100, 100, 150]), FLAT)
     # Two windows of a fifth of the level's steps (at least CHECK_INTERVAL) are compared.
-    assert taken[0] == taken[1] == 2 * CHECK_INTERVAL
+    assert counts[0] == counts[1] == 2 * CHECK_INTERVAL
     # The last level skips to its final third instead, because the small steps refine the result.
-    assert taken[2] == 60 + 50
+    assert counts[2] == 60 + 50
     assert fractions[2 * CHECK_INTERVAL] == 100 / 350  # skipped steps count as taken
     assert fractions[-50] == 300 / 350
 
 
 def test_increasing_loss_is_a_plateau() -> None:
-    _, _, taken = walk(settings_of([100, 100]), torch.arange(1.0, 2001.0))
-    assert taken[0] == 2 * CHECK_INTERVAL
+    _, _, counts = walk(settings_of([100, 100]), torch.arange(1.0, 2001.0))
+    assert counts[0] == 2 * CHECK_INTERVAL
 
 
 def test_plateau_0_never_ends_early() -> None:
-    _, _, taken = walk(settings_of([100, 100], plateau=0.0), FLAT)
-    assert taken == [100, 100]
+    _, _, counts = walk(settings_of([100, 100], plateau=0.0), FLAT)
+    assert counts == [100, 100]
 
 
 def test_losses_of_two_levels_are_not_compared() -> None:
     """With other smoothing, an increase between levels is not a plateau, and a decrease not progress."""
     losses = torch.cat([0.9 ** torch.arange(100), 100 * 0.9 ** torch.arange(100)])
-    _, _, taken = walk(settings_of([100, 100]), losses)
-    assert taken == [100, 100]
+    _, _, counts = walk(settings_of([100, 100]), losses)
+    assert counts == [100, 100]
 
 
 def test_short_levels_do_not_end_early() -> None:
-    _, _, taken = walk(settings_of([5, 1, 8]), FLAT)
-    assert taken == [5, 1, 8]
+    _, _, counts = walk(settings_of([5, 1, 8]), FLAT)
+    assert counts == [5, 1, 8]
 
 
 def test_loss_is_checked_at_regular_steps() -> None:

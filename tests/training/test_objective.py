@@ -118,8 +118,8 @@ def test_points_lie_in_the_masks(grid: Grid, batch: PairBatch) -> None:
     assert points.background.shape == (3, 10, grid.dimension)
     assert bool((first[0] <= 3.5).all()) and bool(((first[1] >= 4.5) & (first[1] <= 6.5)).all())
     assert float(first[2].max() - first[2].min()) > 12
-    everywhere = sample_points(batch, grid, SETTINGS, generators())
-    assert float(grid.world_to_voxel_points(everywhere.moving.double())[0, :, 0].max()) > 12
+    points = sample_points(batch, grid, SETTINGS, generators())
+    assert float(grid.world_to_voxel_points(points.moving.double())[0, :, 0].max()) > 12
 
 
 def test_masks_and_patches_count_in_the_similarity_of_every_model(grid: Grid, batch: PairBatch) -> None:

@@ -16,8 +16,8 @@ def random_field(grid: Grid, dtype: torch.dtype = torch.float64) -> Displacement
 def points_around(grid: Grid, count: int = 80, margin: float = 1.5) -> torch.Tensor:
     """World points in the grid and up to `margin` voxels around it, none on a border between cells."""
     generator = torch.Generator().manual_seed(2)
-    shares = torch.rand(count, grid.dimension, generator=generator, dtype=torch.float64)
-    voxel = shares * (torch.tensor(grid.shape) - 1 + 2 * margin) - margin
+    fractions = torch.rand(count, grid.dimension, generator=generator, dtype=torch.float64)
+    voxel = fractions * (torch.tensor(grid.shape) - 1 + 2 * margin) - margin
     return grid.voxel_to_world_points(voxel.floor() + (voxel - voxel.floor()).clamp(0.05, 0.45))
 
 

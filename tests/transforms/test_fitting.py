@@ -27,8 +27,8 @@ def bent(reference: Grid) -> DisplacementField:
 
 
 def between(grid: Grid) -> torch.Tensor:
-    shares = torch.rand(20_000, grid.dimension, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    return grid.voxel_to_world_points(shares * (torch.tensor(grid.shape) - 1))
+    fractions = torch.rand(20_000, grid.dimension, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return grid.voxel_to_world_points(fractions * (torch.tensor(grid.shape) - 1))
 
 
 def test_the_deviation_of_a_smooth_transform_falls_with_the_square(reference: Grid, waves) -> None:

@@ -82,9 +82,9 @@ def test_good_guess_saves_steps(dimension, points, waves) -> None:
 
 def test_points_of_the_caller_are_not_changed(dimension, points, waves) -> None:
     """Even if the guess returns its argument itself."""
-    asked = points.clone()
-    solved = NumericalInverse(waves(dimension, 0.5), guess=lambda x: x)(asked)
-    assert torch.equal(asked, points)
+    argument = points.clone()
+    solved = NumericalInverse(waves(dimension, 0.5), guess=lambda x: x)(argument)
+    assert torch.equal(argument, points)
     assert (waves(dimension, 0.5)(solved) - points).norm(dim=-1).max() < 1e-3
 
 
@@ -130,8 +130,8 @@ def test_a_field_that_folds_at_every_voxel_gives_finite_values(grid) -> None:
 def test_points_outside_the_range_do_not_affect_others(dimension, points, waves) -> None:
     folded, smooth = points[:5] + 1e6, points[5:]
     inverse = NumericalInverse(waves(dimension, 0.9), iterations=8)
-    together = inverse(torch.cat([folded, smooth]))
-    torch.testing.assert_close(together[5:], inverse(smooth))
+    inverted = inverse(torch.cat([folded, smooth]))
+    torch.testing.assert_close(inverted[5:], inverse(smooth))
 
 
 def test_invert_each_kind(dimension, matrix, points, waves) -> None:

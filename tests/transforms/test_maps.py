@@ -46,8 +46,8 @@ kinds = pytest.mark.parametrize("make", [affine_maps, displacement_maps, compose
 def points_within_cells(grid: Grid, margin: float = 0.0) -> Tensor:
     """World points `(PAIRS, 30, D)`, none close to a face of a cell, where linear interpolation has a kink."""
     generator = torch.Generator().manual_seed(7)
-    shares = torch.rand(PAIRS, 30, grid.dimension, generator=generator, dtype=torch.float64)
-    voxels = shares * (torch.tensor(grid.shape) - 1 + 2 * margin) - margin
+    fractions = torch.rand(PAIRS, 30, grid.dimension, generator=generator, dtype=torch.float64)
+    voxels = fractions * (torch.tensor(grid.shape) - 1 + 2 * margin) - margin
     return grid.voxel_to_world_points(voxels.floor() + (voxels - voxels.floor()).clamp(0.05, 0.95))
 
 

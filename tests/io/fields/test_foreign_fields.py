@@ -112,8 +112,8 @@ def test_undefined_voxels_get_the_nearest_displacement(tmp_path: Path, grid_3d: 
     vectors = moved(centres)
     vectors[:2, :, :] = float("nan")
     path = save(tmp_path / "y.nii", grid_3d, vectors, "Mapping")
-    share = 2 / grid_3d.shape[0]
-    with pytest.warns(DataWarning, match=rf"y\.nii: {share:.2%} of the voxels have no vector \(NaN\)"):
+    fraction = 2 / grid_3d.shape[0]
+    with pytest.warns(DataWarning, match=rf"y\.nii: {fraction:.2%} of the voxels have no vector \(NaN\)"):
         read = read_foreign_transform(path)
     torch.testing.assert_close(read(centres[2:]), moved(centres[2:]), rtol=0, atol=1e-4)
     assert isinstance(read, DisplacementField)

@@ -52,7 +52,7 @@ def test_a_missing_folder_appears_with_all_files(tmp_path: Path) -> None:
 
 def test_old_and_new_files_are_never_mixed(tmp_path: Path) -> None:
     write(tmp_path / "before", {**OLD, "mine": "mine"})
-    seen = set()
+    seals = set()
     for folder, code in kill_at_each_step(tmp_path, signal.SIGKILL).items():
         assert code in (-signal.SIGKILL, 0)
         found = contents(folder)
@@ -61,8 +61,8 @@ def test_old_and_new_files_are_never_mixed(tmp_path: Path) -> None:
         recover_interrupted(folder)
         assert contents(folder) in (OLD, NEW)
         assert sorted(p.name for p in folder.iterdir()) == sorted([*contents(folder), "mine"])
-        seen.add(contents(folder)["seal"])
-    assert seen == {"old", "new"}
+        seals.add(contents(folder)["seal"])
+    assert seals == {"old", "new"}
 
 
 def test_links_are_written_through_whenever_killed(tmp_path: Path) -> None:

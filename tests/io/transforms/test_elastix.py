@@ -185,9 +185,9 @@ def test_a_number_as_initial_transform(tmp_path: Path) -> None:
     itself = write(tmp_path, translation("-4 0 0", "0"), "other.0.txt")
     with pytest.raises(DataError, match=r"other\.0\.txt: .*found a cycle through"):
         read_foreign_transform(itself)
-    gone = write(tmp_path, translation("-4 0 0", "7"), "other.1.txt")
+    path = write(tmp_path, translation("-4 0 0", "7"), "other.1.txt")
     with pytest.raises(DataError, match=r"other\.1\.txt: its initial transform other\.7\.txt is missing"):
-        read_foreign_transform(gone)
+        read_foreign_transform(path)
 
 
 @pytest.mark.parametrize("name", ["a.tfm", "/results/of/then/a.tfm"])
