@@ -15,6 +15,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from nephi import DataWarning, NephiError
+from nephi.errors import is_out_of_memory
 
 from .apply import apply
 from .demo import demo
@@ -143,7 +144,9 @@ def main(arguments: list[str] | None = None) -> None:
         code = error.exit_code
     except BrokenPipeError:
         code = 1
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         echo_line("nephi: error: not enough memory for these images and settings", err=True)
         code = 3
     except OSError as error:

@@ -8,6 +8,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nephi.errors import is_out_of_memory
+
 from .point_options import read_landmarks
 from .predict_summary import failed_row, finished_row, pair_cells, row_of_report
 from .supervision import Journal, Row
@@ -57,11 +59,11 @@ class Job:
             return failed_row(case, str(error))
         except OSError as error:
             return failed_row(case, f"{error.filename or 'system'}: {error.strerror or error}")
-        except MemoryError:
-            return failed_row(case, "not enough memory")
         except nephi.NephiError:  # wrong usage, for all pairs
             raise
         except Exception as error:  # a bug of nephi or of a library: it costs only this pair, too
+            if is_out_of_memory(error):
+                return failed_row(case, "not enough memory")
             return failed_row(case, f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:500]}")
 
     def existing_row(self, case: PairFiles, folder: Path) -> Row | None:

@@ -41,6 +41,15 @@ class PlausibilityError(NephiError):
     exit_code = 4
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory could not be allocated: `MemoryError`, or the `RuntimeError` that torch raises instead."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # of a GPU
+        return True
+    return isinstance(error, RuntimeError) and any(
+        text in str(error) for text in ("can't allocate memory", "not enough memory", "std::bad_alloc")
+    )
+
+
 class DataWarning(UserWarning):
     """Data that is contradictory or incomplete, and how it is interpreted; or an implausible input or result.
 

@@ -3,8 +3,9 @@
 import threading
 
 import pytest
+import torch
 
-from nephi.errors import DataError, DataWarning, PlausibilityWarning, collected_warnings, warn
+from nephi.errors import DataError, DataWarning, PlausibilityWarning, collected_warnings, is_out_of_memory, warn
 
 
 def test_warning_is_a_python_warning_at_the_line_of_the_caller() -> None:
@@ -62,3 +63,11 @@ def test_blocks_collect_one_category() -> None:
     assert (everything, implausible) == (["a header", "a fold"], ["a fold"])
     with pytest.warns(PlausibilityWarning, match="a fold"):
         warn("a fold", PlausibilityWarning)
+
+
+def test_errors_of_allocation_are_those_of_python_and_torch() -> None:
+    assert is_out_of_memory(MemoryError()) and is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("shapes differ")) and not is_out_of_memory(ValueError())

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
+from nephi.errors import UsageError
 from nephi.fields.decoders import Decoder, GatedSineDecoder, SiluDecoder, SirenDecoder
 from nephi.fields.domain import Domain
 from nephi.fields.encodings import Coordinates, Encoding, FourierFeatures
 from nephi.fields.grids import HashGrids, LatentCodes, LatentGrids
 from nephi.fields.neural_field import FieldPair, NeuralField
-from nephi.fields.settings import FieldSettings
+from nephi.fields.settings import GRID_ENCODINGS, FieldSettings
 from nephi.geometry import Grid
 
+LARGEST_SIZE = 2**30  # values of the latent grids of one field: 4 GiB
 SPREAD = 1e-2  # standard deviation of initial latent features
 
 
@@ -23,6 +27,7 @@ def build_fields(settings: FieldSettings, grid: Grid, generator: torch.Generator
     codes = None
     if settings.global_codes or settings.local_codes:
         lattice = domain.lattice(settings.code_spacing)
+        _require_few("code_spacing", settings.local_codes * math.prod(lattice), domain)
         codes = LatentCodes(settings.global_codes, settings.local_codes, lattice, SPREAD, generator)
 
     def field() -> NeuralField:
@@ -34,10 +39,27 @@ def build_fields(settings: FieldSettings, grid: Grid, generator: torch.Generator
 
 
 def encoding_lattices(settings: FieldSettings, domain: Domain) -> list[tuple[int, ...]]:
-    """Return the nodes of a field's latent grids, one for each of the `spacings`; none for a field without grids."""
-    if settings.encoding == "nested":
-        return domain.nested_lattices(settings.spacings)
-    return [domain.lattice(spacing) for spacing in settings.spacings if settings.encoding in ("dense", "hash")]
+    """Return the nodes of a field's latent grids, one for each of the `spacings`; none for a field without grids.
+
+    Raises `UsageError` for spacings that are too small for the domain.
+    """
+    if settings.encoding not in GRID_ENCODINGS:
+        return []
+    lattices = [domain.lattice(spacing) for spacing in settings.spacings]
+    if settings.encoding == "hash":
+        _require_few("spacings", max(max(shape) for shape in lattices) ** 2, domain)  # their product fits in int64
+        return lattices
+    _require_few("spacings", settings.channels * sum(math.prod(shape) for shape in lattices), domain)
+    return domain.nested_lattices(settings.spacings) if settings.encoding == "nested" else lattices
+
+
+def _require_few(name: str, count: int, domain: Domain) -> None:
+    if count > LARGEST_SIZE:
+        lengths = " x ".join(f"{length:g}" for length in domain.lengths)
+        raise UsageError(
+            f"field.{name}: expected larger spacings for a box of {lengths} mm: at most {LARGEST_SIZE} values of one "
+            f"field, got {count:.3g}"
+        )
 
 
 def _encoding(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from nephi.errors import UsageError
@@ -10,6 +9,10 @@ from nephi.errors import UsageError
 GRID_ENCODINGS = ("dense", "nested", "hash")
 ENCODINGS = (*GRID_ENCODINGS, "fourier", "coordinates")
 DECODERS = ("silu", "siren", "gated-sine")
+# Beyond these, fields do not fit into memory, or their numbers into float32.
+LARGEST_COUNTS = {"channels": 4096, "table_size": 2**28, "frequencies": 2**16, "hidden": 2**14, "layers": 256}
+LARGEST_CODES = 2**20
+SMALLEST, LARGEST = 1e-9, 1e9
 
 
 @dataclass(frozen=True)
@@ -68,24 +71,18 @@ class FieldSettings:
             "layers": self.layers,
         }
         for name, count in counts.items():
-            if count < 1:
-                raise UsageError(f"field.{name}: expected at least 1, got {count}")
-        if self.global_codes < 0 or self.local_codes < 0:
-            raise UsageError(
-                "field.global_codes and field.local_codes: expected 0 or more, got "
-                f"{self.global_codes} and {self.local_codes}"
-            )
-        if not self.spacings or min(*self.spacings, self.code_spacing) <= 0:
-            raise UsageError(
-                f"field.spacings and field.code_spacing: expected millimetres above 0, got {self.spacings}"
-            )
-        numbers = (*self.spacings, self.code_spacing, self.sigma, *self.omegas, self.amplitude)
-        if not all(map(math.isfinite, numbers)):
-            raise UsageError(f"field: expected finite numbers, got {', '.join(f'{n:g}' for n in numbers)}")
-        if min(self.omegas) <= 0:
-            raise UsageError(f"field.omegas: expected frequencies above 0, got {self.omegas}")
-        if self.amplitude <= 0 or self.amplitude_unit not in ("mm", "edge"):
-            raise UsageError(
-                "field.amplitude, field.amplitude_unit: expected a number above 0 and mm or edge, got "
-                f"{self.amplitude} {self.amplitude_unit!r}"
-            )
+            if not 1 <= count <= LARGEST_COUNTS[name]:
+                raise UsageError(f"field.{name}: expected 1 to {LARGEST_COUNTS[name]}, got {count}")
+        for name in ("global_codes", "local_codes"):
+            if not 0 <= getattr(self, name) <= LARGEST_CODES:
+                raise UsageError(f"field.{name}: expected 0 to {LARGEST_CODES}, got {getattr(self, name)}")
+        if not self.spacings:
+            raise UsageError("field.spacings: expected at least one length in mm, got none")
+        numbers = {"spacings": self.spacings, "omegas": self.omegas}
+        single = {name: (getattr(self, name),) for name in ("code_spacing", "sigma", "amplitude")}
+        for name, values in {**numbers, **single}.items():
+            for value in values:
+                if not SMALLEST <= value <= LARGEST:
+                    raise UsageError(f"field.{name}: expected {SMALLEST:g} to {LARGEST:g}, got {value}")
+        if self.amplitude_unit not in ("mm", "edge"):
+            raise UsageError(f"field.amplitude_unit: expected mm or edge, got {self.amplitude_unit!r}")

@@ -18,7 +18,7 @@ from nephi.fields.steps import AffineStep, DisplacementStep, FieldStep, Step
 from nephi.fields.stored import StoredTransform
 from nephi.fields.tensor_file import UNFIT, TensorFile
 from nephi.geometry import Grid, Plane, require_cpu_by_default
-from nephi.tables import from_table
+from nephi.tables import from_table, short_repr
 from nephi.transforms import AffineTransform, ContinuedDisplacement
 
 # Version 1: at most one pair of fields, over the fixed grid, as after a fit; version 2: any steps, each with its grid.
@@ -180,4 +180,7 @@ def _grid(table: dict[str, Any]) -> Grid:
     if "plane" in table:
         height, step = table["plane"]
         plane = Plane(float(height), None if step is None else float(step))
-    return Grid(tuple(table["shape"]), torch.tensor(table["affine"], dtype=torch.float64), plane)
+    shape = table["shape"]
+    if not all(type(n) is int for n in shape):
+        raise DataError(f"expected a grid's shape of whole numbers, found {short_repr(shape)}")
+    return Grid(tuple(shape), torch.tensor(table["affine"], dtype=torch.float64), plane)

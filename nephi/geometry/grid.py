@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from nephi.errors import DataError, UsageError
 from nephi.geometry.gradient_mode import full_precision, recordable
 
 ROUNDING = 1e-4  # voxels
+LARGEST_SIZE = 2**40  # voxels: more than an image in memory or a file has
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Grid:
         d = len(self.shape)
         if d not in (2, 3) or min(self.shape) < 1:
             raise DataError(f"expected a grid of 2 or 3 axes of at least one voxel, got shape {self.shape}")
+        if self.size > LARGEST_SIZE:
+            raise DataError(f"expected a grid of at most 2^40 voxels, got shape {self.shape}")
         if self.affine.shape != (d + 1, d + 1):
             raise DataError(f"expected a {d + 1}x{d + 1} affine for a {d}-D grid, got {tuple(self.affine.shape)}")
         if not bool(torch.isfinite(self.affine).all()):
@@ -84,7 +88,7 @@ class Grid:
     @property
     def size(self) -> int:
         """Number of voxels."""
-        return int(torch.tensor(self.shape, dtype=torch.int64).prod())
+        return math.prod(self.shape)
 
     @property
     def origin(self) -> Tensor:

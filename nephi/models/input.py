@@ -15,12 +15,15 @@ from nephi.images import Image, ImageSampler, smoothed
 from nephi.metrics import inside_mask
 from nephi.preparation import find_mask, intensity_window
 from nephi.settings import ImageSettings
+from nephi.settings.validation import LARGEST, SMALLEST
+from nephi.tables import short_repr
 from nephi.transforms import AffineTransform
 
 MASKS = ("none", "given", "lungs", "foreground")
 OUTSIDES = ("shown", "dark", "bright")
 CENTRES = ("image", "mask")
 EXTENTS = ("fixed", "image")
+LARGEST_SIZE = 2**31  # voxels
 FWHM = (8 * math.log(2)) ** 0.5  # full width at half maximum of a Gaussian, in standard deviations
 
 
@@ -52,11 +55,17 @@ class InputSettings:
 
     def __post_init__(self) -> None:
         if len(self.shape) not in (2, 3) or min(self.shape) < 2:
-            raise UsageError(f"input.shape: expected 2 or 3 numbers of voxels of at least 2, got {self.shape}")
-        if len(self.spacing) != len(self.shape) or not all(0 < s < math.inf for s in self.spacing):
-            raise UsageError(f"input.spacing: expected {len(self.shape)} lengths in mm above 0, got {self.spacing}")
-        if self.window and (len(self.window) != 2 or not -math.inf < self.window[0] < self.window[1] < math.inf):
-            raise UsageError(f"input.window: expected two numbers, low below high, got {self.window}")
+            raise UsageError(
+                f"input.shape: expected 2 or 3 numbers of voxels of at least 2, got {short_repr(self.shape)}"
+            )
+        if math.prod(self.shape) > LARGEST_SIZE:
+            raise UsageError(f"input.shape: expected at most {LARGEST_SIZE} voxels, got {short_repr(self.shape)}")
+        if len(self.spacing) != len(self.shape) or not all(SMALLEST <= s <= LARGEST for s in self.spacing):
+            raise UsageError(
+                f"input.spacing: expected {len(self.shape)} lengths in mm above 0, got {short_repr(self.spacing)}"
+            )
+        if self.window and (len(self.window) != 2 or not -LARGEST <= self.window[0] < self.window[1] <= LARGEST):
+            raise UsageError(f"input.window: expected two numbers, low below high, got {short_repr(self.window)}")
         if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
             raise UsageError(f"input.percentiles: expected 0 <= low < high <= 100, got {self.percentiles}")
         allowed = {"mask": MASKS, "outside_mask": OUTSIDES, "centre": CENTRES, "extent": EXTENTS}

@@ -15,12 +15,13 @@ from nephi.models.base import ModelSettings, RegistrationModel
 from nephi.models.displacement_unet import DisplacementUNet
 from nephi.models.nephi import NephiModel
 from nephi.settings import plain_table
-from nephi.tables import from_table
+from nephi.tables import from_table, short_repr
 
 MODELS: dict[str, type[RegistrationModel[Any]]] = {
     model.Settings.kind: model for model in (NephiModel, AutoDecoder, DisplacementUNet)
 }
 """The models by the value of `model.kind`; a new model is added here."""
+LARGEST_SIZE = 2**32  # parameters: 16 GiB, four times as much in a training
 DEFAULT_KIND = NephiModel.Settings.kind
 
 
@@ -32,8 +33,11 @@ def model_class(settings: ModelSettings) -> type[RegistrationModel[Any]]:
 def build_model(settings: ModelSettings, grid: Grid, generator: torch.Generator) -> RegistrationModel[Any]:
     """Return an untrained model for images on `grid`, which predicts the identity.
 
-    Raises `UsageError` for settings of an auto-decoder without a number of pairs.
+    Raises `UsageError` for settings of an auto-decoder without a number of pairs, and of a model that is too large.
     """
+    size = model_class(settings).size(settings, grid)
+    if size.parameters > LARGEST_SIZE:
+        raise UsageError(f"model: expected settings for at most {LARGEST_SIZE} parameters, got {size.parameters:.3g}")
     return model_class(settings)(settings, grid, generator)
 
 
@@ -47,7 +51,7 @@ def model_settings(table: Mapping[str, Any], path: str = "model.") -> ModelSetti
         return from_table(ModelSettings, table, path)  # raises the usual error
     kind = table.get("kind", DEFAULT_KIND)
     if not isinstance(kind, str) or kind not in MODELS:
-        raise UsageError(f"{path}kind: expected one of {', '.join(MODELS)}, got {kind!r}")
+        raise UsageError(f"{path}kind: expected one of {', '.join(MODELS)}, got {short_repr(kind)}")
     values = {name: value for name, value in table.items() if name != "kind"}
     _require_own_keys(kind, values, path)
     return from_table(MODELS[kind].Settings, values, path)

@@ -32,7 +32,7 @@ class Schedule:
         settings, total = self.settings, self.ends[-1]
         fraction = self.position / total
         if fraction < settings.warmup:
-            return fraction, settings.rate * (fraction + 1 / total) / settings.warmup
+            return fraction, min(settings.rate, settings.rate * (fraction + 1 / total) / settings.warmup)
         if not settings.decay:
             return fraction, settings.rate
         decayed = (fraction - settings.warmup) / (1 - settings.warmup)

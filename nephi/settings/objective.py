@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from nephi.errors import UsageError
 from nephi.losses import LOCAL, similarity_factors
-from nephi.settings.validation import require_above, require_at_least
+from nephi.settings.validation import MOST_POINTS, require_above, require_at_least
 
+LARGEST_RADIUS = 10  # patches of 9261 samples in 3-D
 REGULARIZATION_WEIGHTS = ("gradicon", "icon", "folding", "diffusion", "volume", "bending")
 """The weights of terms that are computed at the regularization points."""
 INVERSE_WEIGHTS = ("gradicon", "icon")
@@ -71,10 +72,11 @@ class ObjectiveSettings:
         if names & {*LOCAL} and self.radius < 1:
             raise UsageError(f"objective.radius: similarity {self.similarity} needs a radius of at least 1, got 0")
         weights = {name: getattr(self, name) for name in (*REGULARIZATION_WEIGHTS, *PENALTY_WEIGHTS)}
-        require_at_least("objective", 0, radius=self.radius, **weights)
+        require_at_least("objective", 0, high=LARGEST_RADIUS, radius=self.radius)
+        require_at_least("objective", 0, **weights)
         counts = {name: getattr(self, name) for name in ("regularization_points", "background_points")}
-        require_at_least("objective", 0, **counts)
-        require_at_least("objective", 1, points=self.points)
+        require_at_least("objective", 0, high=MOST_POINTS, **counts)
+        require_at_least("objective", 1, high=MOST_POINTS, points=self.points)
         require_above("objective", 0.0, variance_floor=self.variance_floor, bending_step=self.bending_step)
         used = [name for name in REGULARIZATION_WEIGHTS if weights[name]]
         if used and not any(counts.values()):
@@ -125,7 +127,7 @@ class TrainingObjectiveSettings(ObjectiveSettings):
         super().__post_init__()
         require_at_least("objective", 2, points=self.points)
         require_at_least("objective", 0, landmarks=self.landmarks)
-        require_at_least("objective", 1, landmark_points=self.landmark_points)
+        require_at_least("objective", 1, high=MOST_POINTS, landmark_points=self.landmark_points)
         require_above("objective", 0.0, spacing=self.spacing)
 
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from nephi.errors import UsageError
 from nephi.fields import FieldSettings
 from nephi.settings.objective import FitObjectiveSettings, check_weights
-from nephi.settings.validation import require_above, require_at_least, require_one_of
+from nephi.settings.validation import (
+    LARGEST,
+    MOST_POINTS,
+    MOST_STEPS,
+    MOST_THREADS,
+    SMALLEST,
+    require_above,
+    require_at_least,
+    require_one_of,
+)
+from nephi.tables import short_repr
 
 INITIALS = ("moments", "centers", "none")
 KINDS = ("none", "rigid", "affine")
@@ -35,15 +44,15 @@ class ImageSettings:
     mask: str = "none"
 
     def __post_init__(self) -> None:
-        if self.window and (len(self.window) != 2 or not -math.inf < self.window[0] < self.window[1] < math.inf):
-            raise UsageError(f"image.window: expected two numbers, low below high, got {self.window}")
+        if self.window and (len(self.window) != 2 or not -LARGEST <= self.window[0] < self.window[1] <= LARGEST):
+            raise UsageError(f"image.window: expected two numbers, low below high, got {short_repr(self.window)}")
         if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
             raise UsageError(f"image.percentiles: expected 0 <= low < high <= 100, got {self.percentiles}")
         if self.units not in ("", "HU"):
             raise UsageError(f"image.units: expected HU, or an empty text for any, got {self.units!r}")
         require_one_of("image.mask", self.mask, ("lungs", "foreground", "none"))
-        if not math.isfinite(self.outside):
-            raise UsageError(f"image.outside: expected a finite number, got {self.outside}")
+        if not abs(self.outside) <= LARGEST:
+            raise UsageError(f"image.outside: expected a finite number of at most {LARGEST:g}, got {self.outside}")
 
 
 @dataclass(frozen=True)
@@ -74,10 +83,11 @@ class AffineSettings:
         require_one_of("affine.kind", self.kind, KINDS)
         require_one_of("affine.initial", self.initial, INITIALS)
         require_one_of("affine.similarity", self.similarity, ("mse", "ncc", "nmi"))  # the others compare patches
-        require_at_least("affine", 1, steps=self.steps, points=self.points, rotations=self.rotations)
+        require_at_least("affine", 1, high=MOST_STEPS, steps=self.steps)
+        require_at_least("affine", 1, high=MOST_POINTS, points=self.points, rotations=self.rotations)
         require_above("affine", 0.0, rate=self.rate)
-        if not self.smoothing or not all(0 < s < math.inf for s in self.smoothing):
-            raise UsageError(f"affine.smoothing: expected millimetres above 0, got {self.smoothing}")
+        if not self.smoothing or not all(SMALLEST <= s <= LARGEST for s in self.smoothing):
+            raise UsageError(f"affine.smoothing: expected millimetres above 0, got {short_repr(self.smoothing)}")
         if not 0 <= self.reach <= 180:
             raise UsageError(f"affine.reach: expected 0 to 180 degrees, got {self.reach}")
 
@@ -96,7 +106,7 @@ class LevelSettings:
 
     def __post_init__(self) -> None:
         require_at_least("levels", 0, smoothing=self.smoothing)
-        require_at_least("levels", 1, steps=self.steps)
+        require_at_least("levels", 1, high=MOST_STEPS, steps=self.steps)
         require_above("levels", 0.0, spacing=self.spacing)
 
 
@@ -118,7 +128,7 @@ class FitOptimizationSettings:
     match_intensities: bool = False
 
     def __post_init__(self) -> None:
-        require_at_least("optimization", 0, warmup=self.warmup, plateau=self.plateau)
+        require_at_least("optimization", 0, high=1, warmup=self.warmup, plateau=self.plateau)
         require_above("optimization", 0.0, rate=self.rate)
 
 
@@ -153,7 +163,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         require_one_of("transform", self.transform, ("rigid", "affine", "deformable"))
-        require_at_least("settings", 0, threads=self.threads, length_unit=self.length_unit)
+        require_at_least("settings", 0, high=MOST_THREADS, threads=self.threads)
+        require_at_least("settings", SMALLEST if self.length_unit else 0, length_unit=self.length_unit)
         if not self.levels:
             raise UsageError("levels: expected at least one, got none")
         name = f"field.encoding = {self.field.encoding!r} and field.inverse = {str(self.field.inverse).lower()}"

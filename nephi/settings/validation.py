@@ -6,6 +6,12 @@ import math
 
 from nephi.errors import UsageError
 
+LARGEST = 1e15  # its square is finite in float32
+SMALLEST = 1e-15  # of numbers above 0: one over its square is finite in float32
+MOST_STEPS = 10**9
+MOST_POINTS = 10**6  # of one step: patches around more of them do not fit into memory
+MOST_THREADS = 1024
+
 
 def require_one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Raise `UsageError` naming the setting unless `value` is one of `choices`."""
@@ -13,15 +19,23 @@ def require_one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise UsageError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
 
 
-def require_at_least(table: str, low: float, **values: float) -> None:
-    """Raise `UsageError` naming the first of a table's `values` that is not finite or below `low`."""
+def require_at_least(table: str, low: float, *, high: float = LARGEST, **values: float) -> None:
+    """Raise `UsageError` naming the first of a table's `values` outside `low` to `high`."""
     for name, value in values.items():
-        if not (math.isfinite(value) and value >= low):
+        if not value >= low:
             raise UsageError(f"{table}.{name}: expected {low} or more, got {value}")
+        _require_at_most(f"{table}.{name}", high, value)
 
 
-def require_above(table: str, low: float, **values: float) -> None:
-    """Raise `UsageError` naming the first of a table's `values` that is not finite or not above `low`."""
+def require_above(table: str, low: float, *, high: float = LARGEST, **values: float) -> None:
+    """Raise `UsageError` naming the first of a table's `values` that is not above `low`, or above `high`."""
     for name, value in values.items():
-        if not (math.isfinite(value) and value > low):
+        if not value >= low + SMALLEST:
             raise UsageError(f"{table}.{name}: expected more than {low}, got {value}")
+        _require_at_most(f"{table}.{name}", high, value)
+
+
+def _require_at_most(name: str, high: float, value: float) -> None:
+    if not value <= high:
+        expected = "a finite number" if math.isinf(value) else f"at most {high:g}"
+        raise UsageError(f"{name}: expected {expected}, got {value}")

@@ -9,8 +9,10 @@ from typing import ClassVar
 from nephi.errors import UsageError
 from nephi.models import InputSettings, ModelSettings, NephiModel, NephiSettings
 from nephi.settings import TrainingObjectiveSettings
+from nephi.settings.validation import MOST_STEPS, MOST_THREADS, require_above, require_at_least
 
 PRECISIONS = ("32", "bf16-mixed", "16-mixed")
+LARGEST_BATCH = 2**16
 STEEPEST = 0.15  # standard deviation of a random displacement, relative to the distance of its nodes
 
 
@@ -42,7 +44,8 @@ class WarpSettings:
     def __post_init__(self) -> None:
         self._require_finite("rotation", "scale", "shear", "shift", "elastic")
         self._require_below_one("shear")
-        if not 0 < self.elastic_spacing < math.inf or self.steepness > STEEPEST:
+        require_above(self.table, 0, elastic_spacing=self.elastic_spacing)
+        if self.steepness > STEEPEST:
             raise UsageError(
                 f"{self.table}.elastic: expected at most {STEEPEST} elastic_spacing, beyond which images fold, got "
                 f"elastic {self.elastic:g} and elastic_spacing {self.elastic_spacing:g}"
@@ -54,9 +57,7 @@ class WarpSettings:
         return self.elastic / self.elastic_spacing
 
     def _require_finite(self, *names: str) -> None:
-        for name in names:
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UsageError(f"{self.table}.{name}: expected 0 or more, got {getattr(self, name)}")
+        require_at_least(self.table, 0, **{name: getattr(self, name) for name in names})
 
     def _require_below_one(self, name: str) -> None:
         if getattr(self, name) >= 1:
@@ -148,15 +149,14 @@ class OptimizationSettings:
     pictures: int = 2
 
     def __post_init__(self) -> None:
-        counts = ("steps", "batch", "accumulate", "log_interval", "validation_interval", "checkpoint_interval")
+        counts = ("steps", "accumulate", "log_interval", "validation_interval", "checkpoint_interval")
         for name in (*counts, "validation_pairs"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"optimization.{name}: expected 1 or more, got {getattr(self, name)}")
-        for name in ("seed", "threads", "workers", "cache", "pictures", "clip"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UsageError(f"optimization.{name}: expected 0 or more, got {getattr(self, name)}")
-        if not 0 < self.rate < math.inf:
-            raise UsageError(f"optimization.rate: expected more than 0, got {self.rate}")
+            require_at_least("optimization", 1, high=MOST_STEPS, **{name: getattr(self, name)})
+        require_at_least("optimization", 1, high=LARGEST_BATCH, batch=self.batch)
+        require_at_least("optimization", 0, high=MOST_THREADS, threads=self.threads, workers=self.workers)
+        for name in ("seed", "cache", "pictures", "clip"):
+            require_at_least("optimization", 0, high=2.0**53, **{name: getattr(self, name)})
+        require_above("optimization", 0, rate=self.rate)
         if not 0 <= self.warmup <= 1:
             raise UsageError(f"optimization.warmup: expected a fraction of the steps from 0 to 1, got {self.warmup}")
         if self.precision not in PRECISIONS:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from nephi.errors import UsageError
 from nephi.fields import DECODERS, ENCODINGS, build_fields
 from nephi.fields.decoders import GatedSineDecoder, SiluDecoder, SirenDecoder
 from nephi.fields.encodings import Coordinates, FourierFeatures
@@ -42,6 +43,13 @@ def test_both_networks_are_drawn_anew(grid, small_settings) -> None:
     state = build(small_settings(), grid).state_dict()
     first = "decoder.hidden.0.weight"
     assert not torch.equal(state[f"forward_field.{first}"], state[f"inverse_field.{first}"])
+
+
+@pytest.mark.parametrize("encoding", ["dense", "nested", "hash"])
+def test_spacings_too_small_for_the_box(grid, small_settings, encoding) -> None:
+    for change in ({"spacings": (1e-8,)}, {"local_codes": 2, "code_spacing": 1e-8}):
+        with pytest.raises(UsageError, match=r"^field\..*spacings?: expected larger spacings for a box of .* mm"):
+            build(small_settings(encoding=encoding, **change), grid)
 
 
 def test_without_inverse(grid, small_settings) -> None:

@@ -201,6 +201,11 @@ def test_damaged_steps_are_named(long, tmp_path) -> None:
         (put("inverse_steps", [{"kind": "affine"}]), "KeyError 'matrix'"),
         (put("inverse_steps", [{"kind": "spline"}]), "KeyError 'grid'"),
         (put("inverse_steps", 3), "TypeError"),
+        (
+            lambda header, tensors: header["fixed_grid"].update(shape=[1e300] * len(header["fixed_grid"]["shape"])),
+            "whole",
+        ),
+        (lambda header, tensors: header["fixed_grid"].update(shape=[2**21] * 3), r"voxels|affine"),
     ):
         path = tmp_path / "long.nephi"
         path.write_bytes(nephi_bytes(long))
@@ -302,7 +307,7 @@ def test_pickle_is_refused_and_does_not_run(tmp_path, write) -> None:
 def test_settings_larger_than_the_tensors_are_refused_before_allocation(path, monkeypatch, change) -> None:
     monkeypatch.setattr(storage, "build_fields", lambda *args: pytest.fail("fields were built"))
     edit(path, lambda header, tensors: header["field"].update(change))
-    with pytest.raises(DataError, match=r"smaller than its settings require|OverflowError|below 2\^53"):
+    with pytest.raises(DataError, match=r"smaller than its settings require|below 2\^53|field\.[a-z_]+: expected"):
         read_nephi(path)
 
 
@@ -342,7 +347,7 @@ def put(key: str, value: Any) -> Change:
         (put("fixed_grid", None), "TypeError"),
         (put("fixed_grid", {"shape": [3, 3, 3]}), "KeyError 'affine'"),
         (put("fixed_grid", {"shape": [3, 3], "affine": [[1, 0, 0], [0, 0, 0], [0, 0, 1]]}), "singular"),
-        (put("moving_grid", {"shape": [1e400, 3], "affine": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}), "OverflowError"),
+        (put("moving_grid", {"shape": [1e400, 3], "affine": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}), "whole numbers"),
         (put("settings", 5), "TypeError"),
         (lambda header, tensors: header.pop("about"), "KeyError 'about'"),
         (lambda header, tensors: tensors.pop("affine"), "KeyError 'affine'"),

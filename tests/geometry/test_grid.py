@@ -192,3 +192,9 @@ def test_covering_is_the_smallest_grid_over_the_other(grid) -> None:
         corners = covering.world_to_voxel_points(other.corners_world())
         spare = torch.tensor(covering.shape) - 1 - corners.amax(dim=0)
         assert (corners > -1e-3).all() and (corners.amin(dim=0) < 1).all() and ((spare > -1e-3) & (spare < 1)).all()
+
+
+def test_more_voxels_than_any_image() -> None:
+    for shape in ((10**9, 10**9, 10**9), (2**32, 2**32)):  # the products overflow int64
+        with pytest.raises(DataError, match=r"expected a grid of at most 2\^40 voxels, got shape"):
+            Grid.from_spacing(shape, (1.0,) * len(shape))

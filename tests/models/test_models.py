@@ -165,6 +165,21 @@ def test_keys_of_another_model_are_refused() -> None:
         model_settings({"kind": "affine"})
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        UNetSettings((10**9, 10**9)),
+        NephiSettings(encoder=EncoderSettings((10**9,))),
+        NephiSettings(field=replace(DENSE, global_codes=8), encoder=EncoderSettings(features=10**12)),
+        AutoDecoderSettings(pairs=10**12),
+    ],
+)
+def test_a_model_too_large_is_refused_before_it_is_built(settings: ModelSettings) -> None:
+    grid = Grid.from_spacing((24, 20, 18), (3.0, 3.0, 3.0))
+    with pytest.raises(UsageError, match=r"^model: expected settings for at most 4294967296 parameters, got"):
+        build_model(settings, grid, torch.Generator())
+
+
 def test_nothing_outside_a_model_depends_on_its_kind() -> None:
     """No comparison with a kind, and no `isinstance` of a model, in the sources except in the models' own files."""
     folder = Path(nephi.__file__).parent

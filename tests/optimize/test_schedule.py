@@ -34,6 +34,12 @@ def walk(settings: Settings, losses: Tensor) -> tuple[list[float], list[float], 
     return fractions, rates, counts
 
 
+def test_warmup_shorter_than_a_step() -> None:
+    """The first of ten steps is longer than a warm-up of 5 %, and has the step size of the settings."""
+    _, rates, _ = walk(settings_of([10], rate=0.01, warmup=0.05, decay=False, plateau=0.0), FALLING)
+    assert max(rates) == 0.01 and rates[0] == 0.01
+
+
 FALLING = 0.99 ** torch.arange(2000)
 FLAT = torch.ones(2000)
 

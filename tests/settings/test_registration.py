@@ -66,6 +66,27 @@ WRONG = [
     (Settings, {"length_unit": -1.0}, "length_unit"),
     (Settings, {"levels": ()}, "levels"),
 ]
+TOO_LARGE = [
+    (ImageSettings, {"window": (1e-300, 1e300)}, "image.window"),
+    (ImageSettings, {"outside": 1e300}, "image.outside"),
+    (AffineSettings, {"rotations": 10**12}, "affine.rotations"),
+    (AffineSettings, {"points": 10**12}, "affine.points"),
+    (AffineSettings, {"steps": 10**12}, "affine.steps"),
+    (AffineSettings, {"rate": 1e300}, "affine.rate"),
+    (AffineSettings, {"smoothing": (1e300,)}, "affine.smoothing"),
+    (LevelSettings, {"steps": 10**12}, "levels.steps"),
+    (LevelSettings, {"spacing": 1e-300}, "levels.spacing"),
+    (FitObjectiveSettings, {"variance_floor": 1e300}, "objective.variance_floor"),
+    (FitObjectiveSettings, {"points": 10**12}, "objective.points"),
+    (FitObjectiveSettings, {"background_points": 10**12}, "objective.background_points"),
+    (FitObjectiveSettings, {"radius": 1000}, "objective.radius"),
+    (FitObjectiveSettings, {"gradicon": 1e300}, "objective.gradicon"),
+    (FitOptimizationSettings, {"warmup": 1.5}, "optimization.warmup"),
+    (Settings, {"threads": 10**9}, "settings.threads"),
+    (Settings, {"length_unit": 1e300}, "settings.length_unit"),
+    (Settings, {"length_unit": 1e-300}, "settings.length_unit"),
+]
+"""Numbers that would overflow, or fill the memory, in the middle of a fit."""
 WRONG_TOGETHER = [
     (ImageSettings, {"window": (-math.inf, math.inf)}, "image.window"),
     (AffineSettings, {"smoothing": (math.nan,)}, "affine.smoothing"),
@@ -74,7 +95,7 @@ WRONG_TOGETHER = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "values", "named"), WRONG)
+@pytest.mark.parametrize(("kind", "values", "named"), WRONG + TOO_LARGE)
 def test_refuses(kind: Callable[..., Any], values: dict[str, Any], named: str) -> None:
     with pytest.raises(UsageError, match=named) as error:
         kind(**values)
