@@ -23,7 +23,7 @@ def read_dataset_index(path: str | Path) -> DatasetIndex:
 
     All files that it names must exist; none is opened.
 
-    Raises `DataError` in one line that names file and entry, what was expected, what was found, and how to correct it.
+    Raises `DataError` that names file and entry, what was expected, what was found, and how to correct it.
     """
     path = _index_path(path)
     table = _read_table(path)

@@ -57,7 +57,7 @@ class TensorFile:
     def read(self, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Read the header and the tensors, on the CPU.
 
-        Raises `DataError` in one line for a file that is missing, cut short, of another kind, of an unknown version,
+        Raises `DataError` for a file that is missing, cut short, of another kind, of an unknown version,
         or with a wrong checksum. Files of earlier versions have no checksum.
         """
         from safetensors import safe_open

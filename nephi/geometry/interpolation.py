@@ -99,7 +99,7 @@ def interpolate_majority(data: Tensor, points_voxel: Tensor) -> Tensor:
 
 
 def _same(labels: Tensor, gaps: Tensor | None, corner: int) -> Tensor:
-    """Return at which corners `(2^D, ...)` the label is that of one of them; `gaps` says where it is NaN."""
+    """Return at which corners `(2^D, ...)` the label is that of one of them; `gaps` is true where it is NaN."""
     same = labels == labels[corner]
     return same if gaps is None else same | (gaps & gaps[corner])
 

@@ -20,8 +20,8 @@ class Evaluation:
     """Measures of one transform; those that were not computed are None.
 
     landmarks: errors in mm. dice: per label, after and before. regularity: of the transform's own Jacobian.
-    inverse_consistency: mean of `|inverse(phi(x)) - x|`, mm; trained_inverse: the same for the fitted inverse, before
-    its refinement; exported_inverse_consistency: the same for the two exported displacement fields, at points
+    inverse_consistency: mean of `|inverse(phi(x)) - x|`, mm; trained_inverse: the same for the unrefined
+    inverse; exported_inverse_consistency: the same for the two exported displacement fields, at points
     that phi maps into the grid of the inverse field.
     """
 

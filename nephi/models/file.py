@@ -62,7 +62,7 @@ def write_model(stored: StoredModel, path: str | Path) -> None:
 def read_model(path: str | Path) -> StoredModel:
     """Read a model file; the model is on the CPU, in evaluation mode.
 
-    Raises `DataError` in one line when the file is missing, cut short, not a model, of an unknown version or kind, or
+    Raises `DataError` when the file is missing, cut short, not a model, of an unknown version or kind, or
     when its tensors do not fit its settings.
     """
     header, tensors = FILE.read(Path(path))

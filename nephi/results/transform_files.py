@@ -40,7 +40,7 @@ def read_inverse(path: str | Path, convention: FieldConvention | None = None) ->
 
 
 def read_trained_inverse(path: str | Path) -> Transform | None:
-    """Return the fitted inverse of a `.nephi` file, without refinement; None for other files or if none was fitted."""
+    """Return the unrefined inverse of a `.nephi` file, fitted or predicted; None for files without one."""
     return read_nephi(path).trained_inverse if _is_nephi(path) else None
 
 

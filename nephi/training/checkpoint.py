@@ -67,7 +67,7 @@ def save_state(
 
 
 def read_state(path: Path) -> SavedState:
-    """Read a state. Raises `DataError` in one line when it is missing, damaged, or of another version."""
+    """Read a state. Raises `DataError` when it is missing, damaged, or of another version."""
     header, tensors = FILE.read(path)
     try:
         counters = Counters(**header["counters"])

@@ -19,7 +19,7 @@ from nephi.training.settings_file import difference, result_settings, train_sett
 def checked_index(settings: TrainSettings) -> DatasetIndex:
     """Read the index of a training's data, and the headers of the images in its splits `train` and `val`.
 
-    Raises `DataError` or `UsageError` in one line for an index that names missing files, has no split `train`, is of
+    Raises `DataError` or `UsageError` for an index that names missing files, has no split `train`, is of
     another dimension than the model's input, or names an image of another dimension or without the required mask.
     """
     if not settings.data.index:

@@ -86,7 +86,7 @@ def train(
     `device` is auto, cpu or cuda[:N]; `devices` processes are started on this machine. Under torchrun, on one machine
     or several, the number of processes is that of torchrun.
 
-    Raises `UsageError` and `DataError` in one line, before the first step, for settings that contradict each other or
+    Raises `UsageError` and `DataError` before the first step for settings that contradict each other or
     the model, an index that names missing files or has no pairs, a folder with other files, a run that was started with
     other settings; later for images that cannot be read, and for a loss that is not finite.
     """

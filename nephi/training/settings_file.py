@@ -35,7 +35,7 @@ def read_train_settings(path: str | Path, model: StoredModel | None = None) -> T
 
     The defaults of `[objective]` are those of the chosen model. With a `model` to fine-tune, its input, architecture
     and objective replace the defaults. The path of the index is relative to the file. Raises `UsageError` naming the
-    file for a missing or malformed one, an unknown key, the name of a key of an earlier version, a value of the wrong
+    file for a missing or malformed one, an unknown key, an earlier name of a key, a value of the wrong
     type.
     """
     table = toml_table(path)

@@ -1,4 +1,4 @@
-"""The lattice on which a displacement field approximates a transform everywhere, not at voxel centres only."""
+"""The grid on which a displacement field approximates a transform between its nodes as well."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_NODES = 64  # for each voxel of the reference; larger files are impractical
 
 @dataclass(frozen=True, eq=False)
 class FittingGrid:
-    """A lattice for a displacement field, and the deviation of the field from its transform between the nodes.
+    """A grid for a displacement field, and the deviation of the field from its transform between the nodes.
 
     `deviation` is the largest distance measured at `POINTS` random points, mm. `steps` is the number of steps that each
     cell of the transform (or voxel of the reference) was divided into along each axis.
@@ -34,14 +34,14 @@ class FittingGrid:
 
 @torch.no_grad()
 def fitting_grid(transform: Transform, reference: Grid, tolerance: float) -> FittingGrid:
-    """Return the coarsest lattice found on which a displacement field stays within `tolerance` mm of a transform.
+    """Return the coarsest grid found on which a displacement field stays within `tolerance` mm of a transform.
 
-    Fields are interpolated linearly. The lattice covers all voxel centres of `reference`; its planes are those at which
+    Fields are interpolated linearly. The grid covers all voxel centres of `reference`; its planes are those at which
     the transform is not smooth (`Transform.cells`) and others at equal distances between them, up to 8 steps a cell;
     for a transform without such planes, those of the reference and others between them. The deviation is measured, not
     proved: the largest at 200,000 random points between the reference's outermost voxel centres, the same each time.
 
-    Raises `UsageError` unless `tolerance` is above 0, `DataError` for another dimension, or when no lattice of up to 8
+    Raises `UsageError` unless `tolerance` is above 0, `DataError` for another dimension, or when no grid of up to 8
     steps a cell, and up to 64 nodes for each voxel of the reference, suffices.
     """
     if not 0 < tolerance < math.inf:

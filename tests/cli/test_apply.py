@@ -116,7 +116,7 @@ def test_mask_is_resampled_as_the_error_advises(call: Call, solid: Path, tmp_pat
 
 
 def test_inverse_warps_the_fixed_image(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
-    """The fitted inverse of a .nephi, the numerical inverse of a warp and the exported inverse warp agree."""
+    """The inverse of a .nephi file, the numerical inverse of a warp and the exported inverse warp agree."""
     outs = []
     for number, transform in enumerate(
         (

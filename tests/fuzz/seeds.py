@@ -225,7 +225,7 @@ def _affines(folder: Path) -> Written:
 
 
 def _drop_times(path: Path) -> None:
-    """Write an HDF5 file anew, without the times at which its parts were written: the same bytes in every run."""
+    """Write an HDF5 file again, without the times at which its parts were written: the same bytes in every run."""
     parts: dict[str, h5py.Dataset] = {}
     with h5py.File(path) as old, h5py.File(path.with_suffix(".new"), "w") as new:
         old.visititems(lambda name, part: parts.update({name: part} if isinstance(part, h5py.Dataset) else {}))

@@ -119,7 +119,7 @@ def test_a_displacement_field_transform(tmp_path: Path, grid: Grid) -> None:
 
 
 def test_chains_keep_their_order(tmp_path: Path, grid: Grid) -> None:
-    """`[affine, warp]` in SimpleITK: the warp acts first. The other order goes elsewhere."""
+    """`[affine, warp]` in SimpleITK: the warp is applied first. The other order gives other points."""
     affine = LINEAR[f"Affine {grid.dimension}-D"]()
     warp = field_transform(grid, tmp_path)
     for name, members in (("aw", [affine, warp]), ("wa", [warp, affine])):

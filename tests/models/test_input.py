@@ -91,7 +91,7 @@ def test_the_box_is_centred_on_the_origin(dimension: int) -> None:
 
 
 def test_detail_below_a_voxel_is_smoothed_away(dimension: int) -> None:
-    """Stripes of one voxel would come out as stripes of any width."""
+    """Without smoothing, stripes of one voxel would be resampled to stripes of any width."""
     grid = Grid.from_spacing((90, 80, 70)[:dimension], [0.5] * dimension)
     stripes = torch.arange(90).reshape(-1, *(1,) * (dimension - 1)) % 2
     values = to_model_input(Image(stripes.expand(grid.shape).to(torch.uint8), grid), None, SETTINGS[dimension]).values

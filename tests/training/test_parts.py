@@ -207,7 +207,7 @@ def test_a_table_is_truncated_to_its_saved_length(tmp_path: Path) -> None:
         ("optimization", {"precision": "8"}, r"n\.precision: expected one of 32, bf16-mixed, 16-mixed, got '8'"),
         ("augmentation", {"noise": -0.1}, "augmentation.noise: expected 0 or more, got -0.1"),
         ("augmentation", {"shear": 1.0}, "augmentation.shear: expected a number below 1, got 1.0"),
-        ("augmentation", {"both": WarpSettings(elastic=7.0), "elastic": 7.0}, r"n\.elastic: expected a\^2 + b\^2"),
+        ("augmentation", {"both": WarpSettings(elastic=7.0), "elastic": 7.0}, r"n\.elastic: expected a\^2 \+ b\^2"),
     ],
 )
 def test_settings_out_of_range(settings: TrainSettings, table: str, change: dict[str, object], message: str) -> None:

@@ -40,7 +40,7 @@ def test_dtype_is_kept(dimension, matrix, points, dtype) -> None:
 
 
 def test_tiny_units_are_not_singular() -> None:
-    """A map to metres, say."""
+    """For example a map to metres."""
     transform = AffineTransform(torch.diag(torch.tensor([1e-6, 1e-6, 1e-6, 1.0])))
     assert transform.inverse()(torch.ones(3)).tolist() == pytest.approx([1e6] * 3)
 
