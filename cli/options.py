@@ -39,7 +39,7 @@ def frame_option(command: Command) -> Command:
         type=click.Choice(["lps", "ras"]),
         default="lps",
         show_default=True,
-        help="Coordinate system of the points (mm): LPS (ITK, ANTs, DICOM) or RAS (NIfTI, 3-D Slicer's display).",
+        help="Frame of the coordinates (mm): LPS (ITK, ANTs, DICOM) or RAS (NIfTI, 3-D Slicer's display).",
     )(command)
 
 

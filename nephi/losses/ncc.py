@@ -49,9 +49,9 @@ def lncc(fixed: Tensor, moving: Tensor, weights: Tensor | None = None, *, epsilo
     `fixed` and `moving` are `(P, K)`: P patches of K >= 2 samples at matching points. `weights` is `(P,)`,
     non-negative and constant to autograd, or None for equal weights. `epsilon` is positive.
 
-    The result is a scalar in [0, 2]. Flat patches correlate by 0, so does everything if all weights are zero;
-    even equal patches stay above a loss of 0 by the effect of epsilon. Raises `UsageError` when shapes do not
-    match or K < 2.
+    The result is a scalar in [0, 2]. The correlation of flat patches is 0, as is that of all patches if all
+    weights are zero; equal patches have a loss above 0 because of epsilon. Raises `UsageError` when shapes do
+    not match or K < 2.
     """
     check_patches(fixed, moving, weights, least_samples=2)
     covariance, denominator = _patch_moments(fixed, moving, epsilon)
@@ -69,9 +69,9 @@ def lncc_squared(
     `fixed` and `moving` are `(P, K)`: P patches of K >= 2 samples at matching points. `weights` is `(P,)`,
     non-negative and constant to autograd, or None for equal weights. `epsilon` is positive.
 
-    The result is a scalar in [0, 1]. Flat patches correlate by 0, so does everything if all weights are zero;
-    even equal patches stay above a loss of 0 by the effect of epsilon. Raises `UsageError` when shapes do not
-    match or K < 2.
+    The result is a scalar in [0, 1]. The correlation of flat patches is 0, as is that of all patches if all
+    weights are zero; equal patches have a loss above 0 because of epsilon. Raises `UsageError` when shapes do
+    not match or K < 2.
     """
     check_patches(fixed, moving, weights, least_samples=2)
     covariance, denominator = _patch_moments(fixed, moving, epsilon)
@@ -84,8 +84,9 @@ def lncc_pooled(
     """Return `1 - sum_p cov_p / sqrt(sum_p var_p(f) sum_p var_p(m) + epsilon)`: one correlation of centred patches.
 
     Between `ncc`, which ignores one offset and one scale for the whole image, and `lncc`, which ignores both for each
-    patch: offsets are local, the scale is common. So patches count by their contrast, and noise, which has as much of
-    it everywhere, counts for little: on noisy phantoms in 2-D the error of a fit is two thirds of that with `lncc`.
+    patch: offsets are local, the scale is common. Patches are weighted by their variance, so that noise, which has the
+    same variance in all patches, has little weight: on noisy phantoms in 2-D the error of a fit is two thirds of that
+    with `lncc`.
 
     `fixed` and `moving` are `(P, K)`: P patches of K >= 2 samples at matching points. `weights` is `(P,)`,
     non-negative and constant to autograd, or None for equal weights. `epsilon` is positive.

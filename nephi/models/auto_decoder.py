@@ -27,8 +27,8 @@ SPREAD = 1e-2  # standard deviation of fresh values, as in a fit
 class AutoDecoderSettings(ModelSettings):
     """Architecture of an auto-decoder.
 
-    downsampling: one step for each number, as in `NephiSettings`; without an encoder they differ in nothing but their
-        latent values.
+    downsampling: one step for each number, as in `NephiSettings`; without an encoder the steps differ in their latent
+        values only.
     pairs: training pairs, for each of which latent values are kept; 0 until the training counts them.
     field: the fields of each step, as in `NephiSettings`.
     """

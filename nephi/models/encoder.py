@@ -19,15 +19,15 @@ FLAT = 1e-4  # squared slope, per voxel, below which noise would decide the dire
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """A stack of convolutions, each of which halves the resolution, and a stack back up to the finest lattice.
+    """A contracting path of convolutions, each of which halves the resolution, and an expanding path.
 
     filters: channels at each resolution, the first at half of the images'.
-    finest: index, from 0, of the finest resolution on the upward path, which also serves the lattices finer than it; at
-        0 most of the work is spent there.
+    finest: index in `filters`, from 0, of the finest resolution of the expanding path; latent grids of finer spacing
+        are predicted from it as well. At 0 this resolution takes most of the computing time.
     pooled: cells along each axis to which the coarsest feature map is averaged for the global code.
-    features: width of the layer between these and the code.
-    forces: the first convolution also gets the demons' forces of the two images, the motion that single voxels
-        suggest: training converges sooner.
+    features: width of the hidden layer between these averages and the global code.
+    forces: the demons' forces of the two images, the motion that each voxel alone suggests, are further input
+        channels, with which training converges sooner.
     """
 
     filters: tuple[int, ...] = (8, 16, 32, 64, 128, 256)

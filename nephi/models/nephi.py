@@ -31,7 +31,8 @@ from nephi.transforms import MapPair
 class NephiSettings(ModelSettings):
     """Architecture of NePhi.
 
-    downsampling: one step for each number n: it gets images of every n-th voxel along each axis, the first step first.
+    downsampling: one number n for each composed deformation (step), the first one first; the encoder of a step receives
+        every n-th voxel of the images along each axis.
     field: the fields of each step; an inverse, and at least one of global codes, local codes and dense grids.
     encoder: the network that predicts their latent values.
     """

@@ -107,7 +107,7 @@ class TrainingObjectiveSettings(ObjectiveSettings):
 
     spacing: mm between the samples of a patch.
     landmarks: weight of the mean distance, in mm, between known corresponding points, for pairs that have some.
-    landmark_points: random ones of a pair's landmarks that are used at each step.
+    landmark_points: number of a pair's landmarks, chosen at random, that are used at each step.
     """
 
     similarity: str = "ncc"

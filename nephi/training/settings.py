@@ -114,12 +114,12 @@ class AugmentationSettings(WarpSettings):
 class OptimizationSettings:
     """How the weights are trained: `steps` steps of Adam (Kingma and Ba, 2015).
 
-    seed: of the initial weights and of all random numbers: for each pair a function of seed, step and its position in
-        the step, so that results do not depend on how a step is distributed.
-    batch: pairs that one process holds at a time.
-    accumulate: number of batches, in each process, of one step.
+    seed: seed of the initial weights and of all random numbers. Those of a pair depend on seed, step and position in
+        the step only, not on the number of processes.
+    batch: pairs in a batch of one process.
+    accumulate: batches whose gradients each process averages for one step.
     rate: step size, reached after a `warmup` fraction of the steps and lowered to 0 along a cosine if `decay`.
-    clip: largest norm of the gradient, 0 for any.
+    clip: largest norm of the gradient; 0 does not clip it.
     precision: `32`, or `bf16-mixed` and (on a GPU) `16-mixed`.
     threads: CPU threads of each process, 0 for all.
     workers: further processes that read and augment images, for each process.
@@ -127,7 +127,7 @@ class OptimizationSettings:
     log_interval, validation_interval, checkpoint_interval: steps between rows of the log, between validations, between
         checkpoints to resume from.
     validation_pairs: largest number of pairs of the split `val` that are validated, evenly spaced.
-    pictures: number of these pairs that are drawn.
+    pictures: number of these pairs of which figures are written.
     """
 
     seed: int = 0

@@ -16,7 +16,7 @@ from nephi.transforms.transform import Transform, any_real_points
 
 
 class Composite(Transform):
-    """Apply `transforms` to the points in the given order: the **first** of the list acts first.
+    """Apply `transforms` to the points in the given order, the **first** of the list first.
 
     ANTs' command line has the same order, SimpleITK's `CompositeTransform` the reverse one.
     Raises `DataError` for an empty list or transforms of different dimension.

@@ -271,7 +271,7 @@ def test_dense_fields_are_refined_by_kernels(monkeypatch: pytest.MonkeyPatch) ->
         return found
 
     monkeypatch.setattr(fit, "fused_objective", watched)
-    monkeypatch.setattr(fit, "add_gradient", lambda *_: pytest.fail("autograd was asked"))
+    monkeypatch.setattr(fit, "add_gradient", lambda *_: pytest.fail("autograd was used"))
     images = pair(3)
     for parameters in ("codes", "all"):
         predict(*images, model=model("dense", 3), refinement=Refinement(4, parameters), device="cpu")
