@@ -52,8 +52,8 @@ def parse_json(text: str) -> Any:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise DataError(f"expected JSON, found an error in {where} ({error.msg}); is the file complete?") from None
+        position = f"line {error.lineno}, column {error.colno}"
+        raise DataError(f"expected JSON, found an error in {position} ({error.msg}); is the file complete?") from None
     except RecursionError:
         raise _depth_error() from None
     except ValueError:  # Python's limit on digits

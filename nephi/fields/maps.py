@@ -47,8 +47,8 @@ def mean_magnitude(latents: Sequence[Tensor]) -> Tensor:
 def latent_grids(fields: FieldPair) -> list[LatentGrids]:
     """Return the lattices of latent values: that of the shared codes, then those of both fields."""
     grids = [] if fields.codes is None or fields.codes.local is None else [fields.codes.local]
-    both = [field for field in (fields.forward_field, fields.inverse_field) if field is not None]
-    return grids + [field.encoding for field in both if isinstance(field.encoding, LatentGrids)]
+    members = [field for field in (fields.forward_field, fields.inverse_field) if field is not None]
+    return grids + [field.encoding for field in members if isinstance(field.encoding, LatentGrids)]
 
 
 def latent_parameters(fields: FieldPair) -> list[nn.Parameter]:

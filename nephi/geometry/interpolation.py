@@ -100,8 +100,8 @@ def interpolate_majority(data: Tensor, points_voxel: Tensor) -> Tensor:
 
 def _same(labels: Tensor, gaps: Tensor | None, corner: int) -> Tensor:
     """Return at which corners `(2^D, ...)` the label is that of one of them; `gaps` is true where it is NaN."""
-    same = labels == labels[corner]
-    return same if gaps is None else same | (gaps & gaps[corner])
+    matches = labels == labels[corner]
+    return matches if gaps is None else matches | (gaps & gaps[corner])
 
 
 class _Interpolation(torch.autograd.Function):

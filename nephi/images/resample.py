@@ -128,8 +128,8 @@ def _result_type(image: Image, outside: float) -> torch.dtype:
 
 def _limits(stored: str, dtype: torch.dtype) -> tuple[float, float]:
     """Return the smallest and the largest double that both integer types can represent."""
-    own = torch.iinfo(dtype)
-    limits = np.iinfo(stored) if np.dtype(stored).kind in "iu" else own
-    low, high = float(max(own.min, limits.min)), min(own.max, limits.max)
+    dtype_limits = torch.iinfo(dtype)
+    limits = np.iinfo(stored) if np.dtype(stored).kind in "iu" else dtype_limits
+    low, high = float(max(dtype_limits.min, limits.min)), min(dtype_limits.max, limits.max)
     # 2^63 - 1 is not a double, and its rounded value 2^63 would overflow.
     return low, float(high) if int(float(high)) <= high else math.nextafter(float(high), 0)

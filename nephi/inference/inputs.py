@@ -59,10 +59,10 @@ def prediction_inputs(
 ) -> PredictionInputs:
     """Read and check images and masks, fixed and moving, and resample them to the model's inputs.
 
-    A mask may lie on a grid of its own, as in a data set: the model's input is made from the mask as it is; all other
-    steps use it on its image's grid, by nearest neighbour.
+    A mask may lie on a grid of its own, as in a data set: the model's input is resampled from the mask itself; all
+    other steps use it on its image's grid, by nearest neighbour.
 
-    Raises `DataError` for files that cannot be read, and for images that suit neither each other nor the model.
+    Raises `DataError` for files that cannot be read, and for images that do not match each other or the model.
     """
     fixed, moving = map(as_image, images)
     fixed_mask, moving_mask = (None if mask is None else as_image(mask) for mask in masks)

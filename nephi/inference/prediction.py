@@ -67,7 +67,7 @@ def predict(
     `DataError` for unsuitable images and files that are no model; `UsageError` for an unknown preset or device, for
     settings of an affine registration, and for a refinement that the model or the settings do not allow.
     """
-    stored, where = load_model(model), choose_device(device)
+    stored, torch_device = load_model(model), choose_device(device)
     chosen, usage = prediction_settings(stored, preset, settings), Usage()
     check_refinement(stored.model, chosen.field, stored.input.dimension, refinement)
     generator = torch.Generator().manual_seed(seed)
@@ -75,7 +75,7 @@ def predict(
         with usage.stage("prepare"):
             inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen)
         with usage.stage("predict"):
-            result = _predict(stored, inputs, where)
+            result = _predict(stored, inputs, torch_device)
         single = refines_single_field(chosen.field, result.affine.dimension, refinement, is_single_field(result))
         used = inputs.settings if single else _with_field_of(inputs.settings, result)
         history: list[dict[str, float]] = []
@@ -84,11 +84,11 @@ def predict(
             with usage.stage("fit"):
                 if single:
                     result = as_single_field(result, inputs.pair.fixed.grid, used.field, generator)
-                history = refine(result, inputs.pair, refinement.parameters, used, where, generator, progress)
+                history = refine(result, inputs.pair, refinement.parameters, used, torch_device, generator, progress)
         about = {
             "versions": versions(),
             "seed": seed,
-            "device": where.type,
+            "device": torch_device.type,
             "threads": torch.get_num_threads(),
             "model": model_digest(stored),
             "refinement": vars(refinement),
@@ -97,7 +97,7 @@ def predict(
         result = replace(result, settings=settings_table(used), about=about)
         check_folding(inputs.pair, result.transform, torch.Generator().manual_seed(seed))
     notes = pair_warnings(inputs.pair, texts)
-    return Registration(result, inputs.pair, used, seed, history, usage, peak_gpu_memory_mb(where), notes)
+    return Registration(result, inputs.pair, used, seed, history, usage, peak_gpu_memory_mb(torch_device), notes)
 
 
 def plan_prediction(
@@ -116,7 +116,7 @@ def plan_prediction(
 
     Arguments and errors are those of `predict`.
     """
-    stored, where = load_model(model), choose_device(device)
+    stored, torch_device = load_model(model), choose_device(device)
     chosen = prediction_settings(stored, preset, settings)
     check_refinement(stored.model, chosen.field, stored.input.dimension, refinement)
     inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen)
@@ -135,7 +135,7 @@ def plan_prediction(
     levels = tuple(plan_level(pair, level, used.objective.radius) for level in refined_levels)
     memory = estimate_memory_mb(pair, levels, parameters)
     memory = None if memory is None else memory + size.activation_bytes / 1e6
-    return Plan(str(where), *plan_images(pair), used, lattices, parameters, levels, memory)
+    return Plan(str(torch_device), *plan_images(pair), used, lattices, parameters, levels, memory)
 
 
 def model_digest(model: StoredModel) -> str:

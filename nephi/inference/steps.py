@@ -73,8 +73,12 @@ def _steps_with_inverses(forward: Sequence[Maps], inverse: Sequence[Maps]) -> li
 def _step_with_inverse(forward: Maps, inverse: Maps) -> Step | None:
     """Return the step of two maps that are each other's inverses; None for other maps."""
     if isinstance(forward, FieldMaps) and isinstance(inverse, FieldMaps):
-        same = forward.fields is inverse.fields and forward.latent is inverse.latent
-        if same and forward.field is forward.fields.forward_field and inverse.field is forward.fields.inverse_field:
+        shares_latents = forward.fields is inverse.fields and forward.latent is inverse.latent
+        if (
+            shares_latents
+            and forward.field is forward.fields.forward_field
+            and inverse.field is forward.fields.inverse_field
+        ):
             return _field_step(forward, both=True)
     if isinstance(forward, AffineMaps) and isinstance(inverse, AffineMaps):
         one, other = forward.one(0), inverse.one(0)

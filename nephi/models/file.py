@@ -92,11 +92,11 @@ def load_tensors(model: RegistrationModel[Any], tensors: dict[str, Tensor]) -> N
     Raises `DataError` naming the first tensor that is missing, unknown, or of another shape or type.
     """
     expected = {name: (t.shape, t.dtype) for name, t in model_tensors(model).items()}
-    given = {name: (t.shape, t.dtype) for name, t in tensors.items()}
-    differing = sorted(name for name in given.keys() | expected.keys() if given.get(name) != expected.get(name))
+    stored = {name: (t.shape, t.dtype) for name, t in tensors.items()}
+    differing = sorted(name for name in stored.keys() | expected.keys() if stored.get(name) != expected.get(name))
     if differing:
         raise DataError(f"its tensors do not fit its settings, {len(differing)} of them, the first is {differing[0]}")
-    model.load_state_dict(tensors, strict=False)  # without what is predicted; the others were compared
+    model.load_state_dict(tensors, strict=False)  # predicted tensors are not stored; the others were compared
 
 
 def _model(

@@ -16,11 +16,11 @@ def current_header(header: Mapping[str, Any]) -> dict[str, Any]:
     """Return the header of version 2: the table of one model, new names, weights of 0 for terms that were ignored."""
     model, objective = header["model"], header["objective"]
     kind = model["system"]
-    own = model["unet"] if kind == "unet" else {key: model[key] for key in KEYS[kind]}
+    kind_settings = model["unet"] if kind == "unet" else {key: model[key] for key in KEYS[kind]}
     steps = {} if kind == "unet" else {"downsampling": model["thinning"]}
     renamed = {OBJECTIVE.get(name, name): value for name, value in objective.items()}
     return {
-        "model": {"kind": kind, **steps, **own},
+        "model": {"kind": kind, **steps, **kind_settings},
         "input": header["frame"],
         "objective": {**renamed, **dict.fromkeys(UNUSED[kind], 0.0)},
         "about": header["about"],

@@ -82,8 +82,8 @@ def merged_tables(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str,
     """Return `base` with the values of `over` in it, table by table, key by key."""
     result = dict(base)
     for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        result[key] = merged_tables(base[key], value) if both else value
+        are_tables = isinstance(value, dict) and isinstance(base.get(key), dict)
+        result[key] = merged_tables(base[key], value) if are_tables else value
     return result
 
 

@@ -70,8 +70,8 @@ def check_augmentation(settings: TrainSettings, model: RegistrationModel[Any]) -
     moving_parts = settings.augmentation.moving_parts()
     if moving_parts and model.pair_parameters():
         raise UsageError(
-            f"augmentation.{moving_parts[0]}: expected none, as model.kind = {settings.model.kind!r} keeps parameters "
-            "for each pair as it is; leave it out"
+            f"augmentation.{moving_parts[0]}: expected none, as model.kind = {settings.model.kind!r} has parameters of "
+            "each pair without augmentation; leave it out"
         )
 
 
@@ -98,13 +98,13 @@ def check_landmark_files(settings: TrainSettings, index: DatasetIndex) -> None:
 
 def check_model(settings: TrainSettings, model: StoredModel) -> None:
     """Raise `UsageError` naming the first setting of input or architecture that differs from a model to fine-tune."""
-    given = plain_table({"input": asdict(settings.input), "model": model_table(settings.model.with_pairs(0))})
+    configured = plain_table({"input": asdict(settings.input), "model": model_table(settings.model.with_pairs(0))})
     stored = plain_table({"input": asdict(model.input), "model": model_table(model.settings.with_pairs(0))})
-    name = difference(given, stored)
+    name = difference(configured, stored)
     if name is not None:
         raise UsageError(
-            f"{name}: the model has {value_at(stored, name)}, the configuration {value_at(given, name)}; leave it out, "
-            "or train a new model"
+            f"{name}: the model has {value_at(stored, name)}, the configuration {value_at(configured, name)}; "
+            "leave it out, or train a new model"
         )
 
 

@@ -65,9 +65,9 @@ def _insert_means(values: Tensor, axis: int) -> Tensor:
     shape = list(values.shape)
     shape[axis] = 2 * count - 1
     result = values.new_empty(shape)
-    at = [slice(None)] * values.ndim
-    at[axis] = slice(0, None, 2)
-    result[tuple(at)] = values
-    at[axis] = slice(1, None, 2)
-    result[tuple(at)] = torch.lerp(values.narrow(axis, 0, count - 1), values.narrow(axis, 1, count - 1), 0.5)
+    slices = [slice(None)] * values.ndim
+    slices[axis] = slice(0, None, 2)
+    result[tuple(slices)] = values
+    slices[axis] = slice(1, None, 2)
+    result[tuple(slices)] = torch.lerp(values.narrow(axis, 0, count - 1), values.narrow(axis, 1, count - 1), 0.5)
     return result

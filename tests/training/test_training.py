@@ -288,7 +288,7 @@ def test_an_auto_decoder_is_resumed_exactly(settings: TrainSettings, tmp_path: P
     decoder = AutoDecoderSettings(pairs=count, field=FIELD)
     with pytest.raises(
         UsageError,
-        match=r"augmentation\.flip: expected none, as model\.kind = 'auto-decoder' keeps parameters for each pair",
+        match=r"augmentation\.flip: expected none, as model\.kind = 'auto-decoder' has parameters of each pair",
     ):
         nephi.train(replace(settings, model=decoder, augmentation=AugmentationSettings(flip=True)), tmp_path / "other")
     with pytest.raises(UsageError, match=r"augmentation\.both\.scale: expected none"):

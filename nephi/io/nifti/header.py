@@ -84,8 +84,8 @@ def _pair_contents(path: Path) -> tuple[Content, Content]:
     require_file(path)
     stem = path.name[: -len(suffix_of(path))]
     is_header = suffix_of(path).startswith(".hdr")
-    other = ".img" if is_header else ".hdr"
-    names = [stem + suffix for lower in (other, other + ".gz") for suffix in (lower, lower.upper())]
+    partner_suffix = ".img" if is_header else ".hdr"
+    names = [stem + suffix for lower in (partner_suffix, partner_suffix + ".gz") for suffix in (lower, lower.upper())]
     partner = next((path.with_name(name) for name in names if os.path.exists(path.with_name(name))), None)
     if partner is None:
         missing = "voxels" if is_header else "header"
