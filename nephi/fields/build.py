@@ -26,8 +26,7 @@ def build_fields(settings: FieldSettings, grid: Grid, generator: torch.Generator
     lattices = encoding_lattices(settings, domain)
     codes = None
     if settings.global_codes or settings.local_codes:
-        lattice = domain.lattice(settings.code_spacing)
-        _require_few("code_spacing", settings.local_codes * math.prod(lattice), domain)
+        lattice = local_code_lattice(settings, domain)
         codes = LatentCodes(settings.global_codes, settings.local_codes, lattice, SPREAD, generator)
 
     def field() -> NeuralField:
@@ -51,6 +50,18 @@ def encoding_lattices(settings: FieldSettings, domain: Domain) -> list[tuple[int
         return lattices
     _require_few("spacings", settings.channels * sum(math.prod(shape) for shape in lattices), domain)
     return domain.nested_lattices(settings.spacings) if settings.encoding == "nested" else lattices
+
+
+def local_code_lattice(settings: FieldSettings, domain: Domain) -> tuple[int, ...]:
+    """Return the nodes of the local codes, empty without local codes.
+
+    Raises `UsageError` for a spacing that is too small for the domain.
+    """
+    if not settings.local_codes:
+        return ()
+    lattice = domain.lattice(settings.code_spacing)
+    _require_few("code_spacing", settings.local_codes * math.prod(lattice), domain)
+    return lattice
 
 
 def _require_few(name: str, count: int, domain: Domain) -> None:

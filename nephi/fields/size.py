@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from nephi.errors import UsageError
-from nephi.fields.build import encoding_lattices
+from nephi.fields.build import encoding_lattices, local_code_lattice
 from nephi.fields.domain import Domain
 from nephi.fields.settings import FieldSettings
 from nephi.geometry import Grid
-
-LARGEST = 2**31  # nodes of a lattice
 
 
 @dataclass(frozen=True)
@@ -42,17 +39,12 @@ class FieldSize:
 def field_size(settings: FieldSettings, grid: Grid) -> FieldSize:
     """Compute the sizes of the fields of `settings` over the box of `grid`.
 
-    Raises `UsageError` for lattices of more than 2^31 nodes.
+    Raises `UsageError` for spacings that are too small for the grid.
     """
     domain, fields = Domain(grid), 2 if settings.inverse else 1
-    nodes = math.prod(domain.lattice(min(*settings.spacings, settings.code_spacing)))
-    if nodes > LARGEST:
-        raise UsageError(
-            f"field.spacings, field.code_spacing: expected at most {LARGEST} nodes over the box, got {nodes}"
-        )
     lattices = tuple(encoding_lattices(settings, domain))
     rows = sum(_table_rows(settings, lattice) for lattice in lattices)
-    code_lattice = domain.lattice(settings.code_spacing) if settings.local_codes else ()
+    code_lattice = local_code_lattice(settings, domain)
     latent = settings.global_codes + settings.local_codes * math.prod(code_lattice) + fields * rows * settings.channels
     return FieldSize(lattices, code_lattice, latent, fields * _decoder_parameters(settings, grid.dimension))
 

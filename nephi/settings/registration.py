@@ -167,5 +167,7 @@ class Settings:
         require_at_least("settings", SMALLEST if self.length_unit else 0, length_unit=self.length_unit)
         if not self.levels:
             raise UsageError("levels: expected at least one, got none")
+        if self.transform != "deformable":
+            return
         name = f"field.encoding = {self.field.encoding!r} and field.inverse = {str(self.field.inverse).lower()}"
         check_weights(self.objective, self.field.inverse, ("codes",) if self.field.has_latent_values else (), name)

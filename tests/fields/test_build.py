@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from nephi.errors import UsageError
-from nephi.fields import DECODERS, ENCODINGS, build_fields
+from nephi.fields import DECODERS, ENCODINGS, build_fields, field_size
 from nephi.fields.decoders import GatedSineDecoder, SiluDecoder, SirenDecoder
 from nephi.fields.encodings import Coordinates, FourierFeatures
 from nephi.fields.grids import HashGrids, LatentGrids
@@ -76,3 +76,13 @@ def test_nodes_are_no_farther_apart_than_the_spacings(grid, small_settings) -> N
     for spacing, shape in zip(small_settings().spacings, encoding.shapes, strict=True):
         lengths = grid.spacing * (torch.tensor(grid.shape) - 1)
         assert (lengths / (torch.tensor(shape) - 1) <= spacing).all()
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("codes", [{}, {"global_codes": 2, "local_codes": 3, "code_spacing": 4.0}])
+def test_the_size_is_known_before_anything_is_built(grid, small_settings, encoding, codes) -> None:
+    """Spacings that the encoding does not use, however small, are no reason to refuse it."""
+    unused = {} if codes else {"code_spacing": 1e-9}
+    unused |= {"spacings": (8.0, 1e-9)} if encoding in ("fourier", "coordinates") else {}
+    settings = small_settings(encoding=encoding, **codes, **unused)
+    assert field_size(settings, grid).parameters == sum(p.numel() for p in build(settings, grid).parameters())

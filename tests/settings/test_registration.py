@@ -161,6 +161,7 @@ def test_weights_that_the_fields_cannot_use_are_refused_by_name() -> None:
     settings = Settings()
     with pytest.raises(UsageError, match=r"objective\.gradicon: expected 0 for .*inverse = false \(no inverse"):
         replace(settings, field=replace(settings.field, inverse=False))
+    assert not replace(settings, field=replace(settings.field, inverse=False), transform="rigid").field.inverse
     one_way = replace(settings.objective, gradicon=0.0, icon=0.0)
     assert not replace(settings, field=replace(settings.field, inverse=False), objective=one_way).field.inverse
     with pytest.raises(UsageError, match=r"objective\.icon: .*inverse"):

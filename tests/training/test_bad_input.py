@@ -15,8 +15,7 @@ import torch
 import nephi
 from nephi.errors import DataError, NephiError, UsageError
 from nephi.models import InputSettings, UNetSettings
-from nephi.training import TrainSettings, checkpoint
-from nephi.training import fabric as extra
+from nephi.training import TrainSettings, checkpoint, fabric
 
 from .conftest import with_loop
 
@@ -101,7 +100,7 @@ def test_settings_that_contradict_each_other(settings: TrainSettings, refuse: Re
 
 
 def test_missing_packages_are_named(settings: TrainSettings, refuse: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extra, "REQUIRED", ("lightning_fabric", "tensorboard_that_is_not_there"))
+    monkeypatch.setattr(fabric, "REQUIRED", ("lightning_fabric", "tensorboard_that_is_not_there"))
     refuse(settings, UsageError, r"tensorboard_that_is_not_there, which are not installed: pip install nephi\[train\]")
 
 
