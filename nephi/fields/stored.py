@@ -19,9 +19,9 @@ INVERSE_TOLERANCE = 0.5e-3  # mm between y and phi(inverse(y)): 0.001 less the r
 class StoredTransform:
     """The content of a `.nephi` file.
 
-    `affine` maps fixed to moving points. The `steps` act before it, in the fixed image's world, the **first** one
-    first: one after a fit (none after an affine registration), any number after a prediction. `inverse_steps` are a
-    predicted inverse that is not composed of the inverses of the steps: they act after the inverse of `affine`.
+    `affine` maps fixed to moving points. The `steps` are applied before it, in the fixed image's world, the **first**
+    one first: one after a fit (none after an affine registration), any number after a prediction. `inverse_steps` are a
+    predicted inverse that is not composed of the inverses of the steps; it is applied after the inverse of `affine`.
     `settings` are the registration's settings as plain tables, `about` versions and seed.
     """
 

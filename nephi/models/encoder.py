@@ -21,7 +21,7 @@ FLAT = 1e-4  # squared slope, per voxel, below which noise would decide the dire
 class EncoderSettings:
     """A contracting path of convolutions, each of which halves the resolution, and an expanding path.
 
-    filters: channels at each resolution, the first at half of the images'.
+    filters: channels at each resolution, the first at half the resolution of the images.
     finest: index in `filters`, from 0, of the finest resolution of the expanding path; latent grids of finer spacing
         are predicted from it as well. At 0 this resolution takes most of the computing time.
     pooled: cells along each axis to which the coarsest feature map is averaged for the global code.

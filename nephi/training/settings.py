@@ -29,7 +29,8 @@ class WarpSettings:
 
     rotation, scale, shear, shift: an affine map, each number uniform between minus and plus this value; degrees,
         natural logarithm, slope, mm.
-    elastic: standard deviation in mm of a displacement at nodes `elastic_spacing` mm apart, linear between them.
+    elastic: standard deviation in mm of a displacement at nodes `elastic_spacing` mm apart, interpolated
+        linearly between them.
     """
 
     table: ClassVar[str] = "augmentation.both"

@@ -77,7 +77,7 @@ class Differentiable(Protocol):
 
 
 def composed(members: Sequence[Differentiable], points: Tensor) -> Tensor:
-    """Return the values of the composition of `members` at points `(..., D)`, mm; the **first** member acts first."""
+    """Return the values of the composition of `members` at points, mm; the **first** member is applied first."""
     for member in members:
         points = member(points)
     return points
