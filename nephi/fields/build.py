@@ -17,6 +17,7 @@ from nephi.fields.settings import GRID_ENCODINGS, FieldSettings
 from nephi.geometry import Grid
 
 LARGEST_SIZE = 2**30  # values of the latent grids of one field: 4 GiB
+MOST_NODES, MOST_NESTED = 2**16, 2**12  # along an axis; nested lattices take a search over their nodes
 SPREAD = 1e-2  # standard deviation of initial latent features
 
 
@@ -45,31 +46,32 @@ def encoding_lattices(settings: FieldSettings, domain: Domain) -> list[tuple[int
     if settings.encoding not in GRID_ENCODINGS:
         return []
     lattices = [domain.lattice(spacing) for spacing in settings.spacings]
-    if settings.encoding == "hash":
-        _require_few("spacings", max(max(shape) for shape in lattices) ** 2, domain)  # their product fits in int64
-        return lattices
-    _require_few("spacings", settings.channels * sum(math.prod(shape) for shape in lattices), domain)
+    most = settings.table_size if settings.encoding == "hash" else math.inf
+    values = sum(min(math.prod(shape), most) for shape in lattices)
+    longest = MOST_NESTED if settings.encoding == "nested" else MOST_NODES
+    _require_few("spacings", lattices, values * settings.channels, longest)
     return domain.nested_lattices(settings.spacings) if settings.encoding == "nested" else lattices
 
 
 def local_code_lattice(settings: FieldSettings, domain: Domain) -> tuple[int, ...]:
-    """Return the nodes of the local codes, empty without local codes.
+    """Return the nodes of the local codes; none for fields without local codes.
 
     Raises `UsageError` for a spacing that is too small for the domain.
     """
     if not settings.local_codes:
         return ()
     lattice = domain.lattice(settings.code_spacing)
-    _require_few("code_spacing", settings.local_codes * math.prod(lattice), domain)
+    _require_few("code_spacing", [lattice], math.prod(lattice) * settings.local_codes, MOST_NODES)
     return lattice
 
 
-def _require_few(name: str, count: int, domain: Domain) -> None:
-    if count > LARGEST_SIZE:
-        lengths = " x ".join(f"{length:g}" for length in domain.lengths)
+def _require_few(name: str, lattices: list[tuple[int, ...]], values: float, longest: int) -> None:
+    """Raise `UsageError` for more values than `LARGEST_SIZE`, or more nodes along an axis than `longest`."""
+    nodes = max(max(lattice) for lattice in lattices)
+    if values > LARGEST_SIZE or nodes > longest:
         raise UsageError(
-            f"field.{name}: expected larger spacings for a box of {lengths} mm: at most {LARGEST_SIZE} values of one "
-            f"field, got {count:.3g}"
+            f"field.{name}: expected larger spacings for this box: at most {longest} nodes along an axis and "
+            f"{LARGEST_SIZE} values, got {nodes:.3g} and {values:.3g}"
         )
 
 

@@ -11,6 +11,7 @@ ENCODINGS = (*GRID_ENCODINGS, "fourier", "coordinates")
 DECODERS = ("silu", "siren", "gated-sine")
 # Beyond these, fields do not fit into memory, or their numbers into float32.
 LARGEST_COUNTS = {"channels": 4096, "table_size": 2**28, "frequencies": 2**16, "hidden": 2**14, "layers": 256}
+MOST_GRIDS = 64
 LARGEST_CODES = 2**20
 SMALLEST, LARGEST = 1e-9, 1e9
 
@@ -76,8 +77,8 @@ class FieldSettings:
         for name in ("global_codes", "local_codes"):
             if not 0 <= getattr(self, name) <= LARGEST_CODES:
                 raise UsageError(f"field.{name}: expected 0 to {LARGEST_CODES}, got {getattr(self, name)}")
-        if not self.spacings:
-            raise UsageError("field.spacings: expected at least one length in mm, got none")
+        if not 1 <= len(self.spacings) <= MOST_GRIDS:
+            raise UsageError(f"field.spacings: expected 1 to {MOST_GRIDS} lengths in mm, got {len(self.spacings)}")
         numbers = {"spacings": self.spacings, "omegas": self.omegas}
         single = {name: (getattr(self, name),) for name in ("code_spacing", "sigma", "amplitude")}
         for name, values in {**numbers, **single}.items():

@@ -7,6 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from nephi.errors import UsageError
+from nephi.tables import short_repr
+
+MOST_RESOLUTIONS = 16  # from 2^16 voxels along an axis to one
 SLOPE = 0.2  # of LeakyReLU, as in NePhi
 GROUP = 8  # channels that are normalised together: statistics of one pair, so that a batch of 1 works
 BYTES_PER_FEATURE = 30  # measured: values, normalised and activated, and the same on the upward path
@@ -48,6 +52,19 @@ def block(dimension: int, before: int, after: int, stride: int) -> nn.Sequential
 def block_parameters(dimension: int, before: int, after: int) -> int:
     """Compute the number of parameters of `block`."""
     return (3**dimension * before + 1) * after + 2 * after
+
+
+def check_filters(name: str, filters: Sequence[int], shapes: Sequence[Sequence[int]]) -> None:
+    """Raise `UsageError` for a feature map of one channel and one voxel, which cannot be normalised.
+
+    `shapes` are those of the feature maps of `filters` channels, `name` is that of the setting.
+    """
+    for count, shape in zip(filters, shapes, strict=True):
+        if count == 1 and max(shape) == 1:
+            raise UsageError(
+                f"{name}: expected fewer resolutions, or 2 channels or more where one voxel is left, got "
+                f"{short_repr(tuple(filters))}"
+            )
 
 
 def halved(shape: Sequence[int], times: int) -> tuple[int, ...]:

@@ -13,8 +13,18 @@ from torch import Tensor, nn
 from nephi.errors import UsageError
 from nephi.geometry import Grid
 from nephi.models.base import ModelSettings, ModelSize, RegistrationModel
-from nephi.models.blocks import BYTES_PER_FEATURE, block, block_parameters, convolution, halved, initialise
+from nephi.models.blocks import (
+    BYTES_PER_FEATURE,
+    MOST_RESOLUTIONS,
+    block,
+    block_parameters,
+    check_filters,
+    convolution,
+    halved,
+    initialise,
+)
 from nephi.settings import TrainingObjectiveSettings
+from nephi.tables import short_repr
 from nephi.transforms import DisplacementMaps, MapPair
 
 
@@ -27,8 +37,11 @@ class UNetSettings(ModelSettings):
     filters: tuple[int, ...] = (16, 32, 32, 64, 64)
 
     def __post_init__(self) -> None:
-        if len(self.filters) < 2 or min(self.filters) < 1:
-            raise UsageError(f"model.filters: expected at least two positive integers, got {self.filters}")
+        if not 2 <= len(self.filters) <= MOST_RESOLUTIONS or min(self.filters) < 1:
+            raise UsageError(
+                f"model.filters: expected at least two positive integers, at most {MOST_RESOLUTIONS}, got "
+                f"{short_repr(self.filters)}"
+            )
 
 
 class DisplacementUNet(RegistrationModel[UNetSettings]):
@@ -46,6 +59,7 @@ class DisplacementUNet(RegistrationModel[UNetSettings]):
     def __init__(self, settings: UNetSettings, grid: Grid, generator: torch.Generator) -> None:
         super().__init__(settings, grid, generator)
         d, filters = grid.dimension, settings.filters
+        check_filters("model.filters", filters, [halved(grid.shape, level) for level in range(len(filters))])
         self.first = block(d, 2, filters[0], stride=1)
         self.down = nn.ModuleList(block(d, fine, coarse, stride=2) for fine, coarse in pairwise(filters))
         self.up = nn.ModuleList(block(d, coarse + fine, fine, stride=1) for coarse, fine in pairwise(filters[::-1]))

@@ -12,7 +12,18 @@ from torch import Tensor, nn
 
 from nephi.errors import UsageError
 from nephi.fields import LatentBatch
-from nephi.models.blocks import BYTES_PER_FEATURE, SLOPE, block, block_parameters, convolution, halved, initialise
+from nephi.models.blocks import (
+    BYTES_PER_FEATURE,
+    MOST_RESOLUTIONS,
+    SLOPE,
+    block,
+    block_parameters,
+    check_filters,
+    convolution,
+    halved,
+    initialise,
+)
+from nephi.tables import short_repr
 
 FLAT = 1e-4  # squared slope, per voxel, below which noise would decide the direction
 
@@ -37,8 +48,11 @@ class EncoderSettings:
     forces: bool = False
 
     def __post_init__(self) -> None:
-        if not self.filters or min(self.filters) < 1:
-            raise UsageError(f"encoder.filters: expected at least one positive integer, got {self.filters}")
+        if not 1 <= len(self.filters) <= MOST_RESOLUTIONS or min(self.filters) < 1:
+            raise UsageError(
+                f"encoder.filters: expected at least one positive integer, at most {MOST_RESOLUTIONS}, got "
+                f"{short_repr(self.filters)}"
+            )
         for name in ("pooled", "features"):
             if getattr(self, name) < 1:
                 raise UsageError(f"encoder.{name}: expected a positive integer, got {getattr(self, name)}")
@@ -77,6 +91,7 @@ class PairEncoder(nn.Module):
         self.settings = settings
         self.lattices = tuple(tuple(levels) for levels in lattices)
         d, filters = len(shape), settings.filters
+        check_filters("encoder.filters", filters, [halved(shape, level + 1) for level in range(len(filters))])
         self.mode = "bilinear" if d == 2 else "trilinear"
         self.level_of = _level_of(settings, shape, lattices)
         channels = [_input_channels(settings, d), *filters]

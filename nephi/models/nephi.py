@@ -24,7 +24,10 @@ from nephi.models.base import ModelSettings, ModelSize, PairNetwork, Registratio
 from nephi.models.composition import Steps, downsampled
 from nephi.models.encoder import EncoderSettings, Lattice, PairEncoder, encoder_size
 from nephi.settings import TrainingObjectiveSettings
+from nephi.tables import short_repr
 from nephi.transforms import MapPair
+
+MOST_STEPS = 16  # each is a network of its own
 
 
 @dataclass(frozen=True)
@@ -114,8 +117,11 @@ class FieldNetwork(PairNetwork):
 
 def check_steps(downsampling: Sequence[int], field: FieldSettings) -> None:
     """Raise `UsageError` for steps, or fields without latent values or an inverse, that a model cannot predict."""
-    if not downsampling or min(downsampling) < 1:
-        raise UsageError(f"model.downsampling: expected a positive integer for each step, got {tuple(downsampling)}")
+    if not 1 <= len(downsampling) <= MOST_STEPS or min(downsampling) < 1:
+        raise UsageError(
+            f"model.downsampling: expected a positive integer for each step, at most {MOST_STEPS} of them, got "
+            f"{short_repr(tuple(downsampling))}"
+        )
     if field.encoding == "hash":
         raise UsageError('field.encoding: expected "dense", as a model cannot predict hash grids, got "hash"')
     if not field.inverse:

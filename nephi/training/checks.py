@@ -66,7 +66,17 @@ def with_training_pairs(settings: TrainSettings, index: DatasetIndex) -> TrainSe
 
 
 def check_augmentation(settings: TrainSettings, model: RegistrationModel[Any]) -> None:
-    """Raise `UsageError` for augmentation that moves the images of a model with parameters for single pairs."""
+    """Raise `UsageError` for augmentation that moves the images of a model with parameters for single pairs.
+
+    Also for an elastic displacement with far more nodes than the model's input has voxels.
+    """
+    finest = min(settings.input.spacing) / 8
+    for warp in (settings.augmentation, settings.augmentation.both):
+        if warp.elastic_spacing < finest:
+            raise UsageError(
+                f"{warp.table}.elastic_spacing: expected {finest:g} or more, an eighth of a voxel of input.spacing, "
+                f"got {warp.elastic_spacing}"
+            )
     moving_parts = settings.augmentation.moving_parts()
     if moving_parts and model.pair_parameters():
         raise UsageError(

@@ -12,6 +12,7 @@ from nephi.settings import TrainingObjectiveSettings
 from nephi.settings.validation import MOST_STEPS, MOST_THREADS, require_above, require_at_least
 
 PRECISIONS = ("32", "bf16-mixed", "16-mixed")
+LARGEST_LOGARITHM = 10  # its exponential, 22026, is finite, and beyond any image
 LARGEST_BATCH = 2**16
 STEEPEST = 0.15  # standard deviation of a random displacement, relative to the distance of its nodes
 
@@ -43,7 +44,8 @@ class WarpSettings:
     elastic_spacing: float = 60.0
 
     def __post_init__(self) -> None:
-        self._require_finite("rotation", "scale", "shear", "shift", "elastic")
+        self._require_finite("rotation", "shear", "shift", "elastic")
+        require_at_least(self.table, 0, high=LARGEST_LOGARITHM, scale=self.scale)
         self._require_below_one("shear")
         require_above(self.table, 0, elastic_spacing=self.elastic_spacing)
         if self.steepness > STEEPEST:
@@ -95,7 +97,8 @@ class AugmentationSettings(WarpSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require_finite("gamma", "contrast", "brightness", "noise")
+        self._require_finite("contrast", "brightness", "noise")
+        require_at_least(self.table, 0, high=LARGEST_LOGARITHM, gamma=self.gamma)
         self._require_below_one("contrast")
         if math.hypot(self.steepness, self.both.steepness) > STEEPEST:
             raise UsageError(

@@ -209,16 +209,21 @@ def test_settings_that_cannot_be_built_are_refused(field_settings: FieldSettings
     with pytest.raises(UsageError, match=r"model\.pairs: expected the number of training pairs, got -1"):
         AutoDecoderSettings(pairs=-1)
     with pytest.raises(
-        UsageError, match=r"model\.downsampling: expected a positive integer for each step, got \(2, 0\)"
+        UsageError,
+        match=r"model\.downsampling: expected a positive integer for each step, at most 16 of them, got \(2, 0\)",
     ):
         NephiSettings((2, 0))
-    with pytest.raises(UsageError, match=r"encoder\.filters: expected at least one positive integer, got \(0,\)"):
+    with pytest.raises(
+        UsageError, match=r"encoder\.filters: expected at least one positive integer, at most 16, got \(0,\)"
+    ):
         replace(ENCODER, filters=(0,))
     with pytest.raises(UsageError, match=r"encoder\.pooled: expected a positive integer, got 0"):
         replace(ENCODER, pooled=0)
     with pytest.raises(UsageError, match=r"encoder.finest: expected 0 to 2, .* got 3"):
         replace(ENCODER, finest=3)
-    with pytest.raises(UsageError, match=r"model\.filters: expected at least two positive integers, got \(4,\)"):
+    with pytest.raises(
+        UsageError, match=r"model\.filters: expected at least two positive integers, at most 16, got \(4,\)"
+    ):
         UNetSettings((4,))
 
 

@@ -170,3 +170,17 @@ def test_landmarks_of_another_dimension(on_copy: TrainSettings, copy: Path, refu
     (copy / "dataset.json").write_text(json.dumps(table))
     with_landmarks = replace(on_copy, objective=replace(on_copy.objective, landmarks=1.0))
     refuse(with_landmarks, DataError, "expected 2-D points, as in the index, got 3-D")
+
+
+def test_augmentation_too_large_to_compute(settings: TrainSettings, refuse: Refuse) -> None:
+    fine = replace(settings, augmentation=replace(settings.augmentation, elastic_spacing=1e-6))
+    refuse(fine, UsageError, r"^augmentation\.elastic_spacing: expected 0\.125 or more, an eighth of a voxel")
+    for name in ("gamma", "scale"):
+        with pytest.raises(UsageError, match=rf"^augmentation\.{name}: expected at most 10, got 1000\.0"):
+            replace(settings.augmentation, **{name: 1000.0})
+
+
+def test_a_step_of_more_pairs_or_threads_than_a_machine_has(settings: TrainSettings) -> None:
+    for name in ("batch", "threads", "workers", "steps", "rate"):
+        with pytest.raises(UsageError, match=rf"^optimization\.{name}: expected at most"):
+            with_loop(settings, **{name: 10**16})
