@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from nephi.errors import DataError
 from nephi.fields import TensorFile
 from nephi.io import replacing, write_durably
 from nephi.models import RegistrationModel, load_tensors, model_tensors
+from nephi.tables import short_repr
 
 FILE = TensorFile("nephi-training", (2,), "training's state", "nephi train", "start a new run")
 MODEL, OPTIMIZER = "model.", "optimizer."
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of torch.optim.Adam
 
 
 @dataclass
@@ -71,8 +74,9 @@ def read_state(path: Path) -> SavedState:
     header, tensors = FILE.read(path)
     try:
         counters = Counters(**header["counters"])
+        _check_counters(counters)
         return SavedState(counters, dict(header["run"]), dict(header["scaler"]), tensors)
-    except (LookupError, TypeError, ValueError) as error:
+    except (DataError, LookupError, TypeError, ValueError) as error:
         raise FILE.damaged(path, error) from None
 
 
@@ -81,11 +85,43 @@ def restore(saved: SavedState, model: RegistrationModel[Any], optimizer: Optimiz
     weights = {name.removeprefix(MODEL): t for name, t in saved.tensors.items() if name.startswith(MODEL)}
     try:
         load_tensors(model, weights)
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        moments = _moments(saved.tensors, parameters)
+        if saved.counters.step and not moments:
+            raise DataError("it holds no moments of the optimizer")
     except DataError as error:
         raise DataError(f"state.safetensors: {error}; start a new run") from None
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in saved.tensors.items():
-        if name.startswith(OPTIMIZER):
-            number, key = name.removeprefix(OPTIMIZER).split(".")
-            moments.setdefault(int(number), {})[key] = tensor
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _moments(tensors: Mapping[str, Tensor], parameters: Sequence[Tensor]) -> dict[int, dict[str, Tensor]]:
+    """Return Adam's moments by the number of their parameter; raise `DataError` for those that do not fit it."""
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if not name.startswith(OPTIMIZER):
+            continue
+        number, _, key = name.removeprefix(OPTIMIZER).partition(".")
+        if not (number.isdecimal() and int(number) < len(parameters) and key in MOMENTS):
+            raise DataError(f"{name[:80]} belongs to no parameter of the model")
+        shape = () if key == "step" else tuple(parameters[int(number)].shape)
+        if tuple(tensor.shape) != shape:
+            raise DataError(f"{name} has the shape {tuple(tensor.shape)}, its parameter {shape}")
+        moments.setdefault(int(number), {})[key] = tensor
+    for index, values in moments.items():
+        if len(values) < len(MOMENTS):
+            raise DataError(f"{OPTIMIZER}{index} has only {', '.join(values)}")
+    return moments
+
+
+def _check_counters(counters: Counters) -> None:
+    """Raise `DataError` naming the first counter of another type than a training writes, or below 0."""
+    for name in ("step", "best_step", "summed", "seconds"):
+        value = getattr(counters, name)
+        if not isinstance(value, int | float) or not 0 <= value < 2**53 or (name != "seconds" and value != int(value)):
+            raise DataError(f"counters.{name} is {short_repr(value)}")
+    if counters.best is not None and not isinstance(counters.best, int | float):
+        raise DataError(f"counters.best is {short_repr(counters.best)}")
+    for name in ("sums", "log_bytes"):
+        values = getattr(counters, name)
+        if not isinstance(values, dict) or not all(isinstance(value, int | float) for value in values.values()):
+            raise DataError(f"counters.{name} is {short_repr(values)}")

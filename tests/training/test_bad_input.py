@@ -184,3 +184,35 @@ def test_a_step_of_more_pairs_or_threads_than_a_machine_has(settings: TrainSetti
     for name in ("batch", "threads", "workers", "steps", "rate"):
         with pytest.raises(UsageError, match=rf"^optimization\.{name}: expected at most"):
             with_loop(settings, **{name: 10**16})
+
+
+def test_an_edited_state_is_refused(settings: TrainSettings, tmp_path: Path) -> None:
+    settings, run = with_loop(settings, steps=2), tmp_path / "run"
+    nephi.train(settings, run)
+    header, tensors = checkpoint.FILE.read(run / "state.safetensors")
+    moment = next(name for name in tensors if name.endswith(".exp_avg"))
+
+    def refuse(message: str, counters: dict[str, Any], changed: dict[str, torch.Tensor | None]) -> None:
+        edited = {**header, "counters": {**header["counters"], **counters}}
+        kept = {name: tensor for name, tensor in {**tensors, **changed}.items() if tensor is not None}
+        data = checkpoint.FILE.to_bytes({k: v for k, v in edited.items() if k not in ("format", "version")}, kept)
+        (run / "state.safetensors").write_bytes(data)
+        with pytest.raises(DataError, match=rf"state\.safetensors: .*{message}.*; start a new run$") as caught:
+            nephi.train(settings, run, resume=True)
+        assert "\n" not in str(caught.value)
+
+    for name, value in (
+        ("step", -5),
+        ("step", "x"),
+        ("step", None),
+        ("best", "x"),
+        ("sums", 3),
+        ("log_bytes", {"a": []}),
+    ):
+        refuse(rf"counters\.{name} is ", {name: value}, {})
+    one = torch.zeros(1, dtype=torch.float32)
+    for name in ("optimizer.x.y", "optimizer.1.2.3", "optimizer.999.exp_avg"):
+        refuse("belongs to no parameter of the model", {}, {name: one})
+    refuse(r"has the shape \(7,\)", {}, {moment: torch.zeros(7, dtype=torch.float32)})
+    refuse("has only step, exp_avg_sq|has only exp_avg_sq, step", {}, {moment: None})
+    refuse("no moments of the optimizer", {}, {name: None for name in tensors if name.startswith("optimizer.")})
