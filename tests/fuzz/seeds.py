@@ -305,5 +305,6 @@ def _tensors(folder: Path) -> Written:
     field_file = Path(__file__).parents[1] / "fields" / "version1.nephi"
     (_new(folder, "field nephi") / "t.nephi").write_bytes(field_file.read_bytes())
     yield "field nephi", "transform", "t.nephi"
-    nephi.models.write_model(model("unet", 2), _new(folder, "model") / "m.safetensors")
-    yield "model", "model", "m.safetensors"
+    for kind in ("unet", "dense", "auto"):
+        nephi.models.write_model(model(kind, 2), _new(folder, f"model {kind}") / "m.safetensors")
+        yield f"model {kind}", "model", "m.safetensors"
