@@ -180,5 +180,5 @@ def test_weights_without_their_map_or_penalty_are_refused_by_name() -> None:
     settings = replace(SETTINGS, codes=0.5)
     check_weights(settings, True, ("codes",), "this model")
     for has_inverse, penalties, name in ((False, ("codes",), "gradicon"), (True, (), "codes")):
-        with pytest.raises(UsageError, match=rf"^objective\.{name}: expected 0 for this model, without "):
+        with pytest.raises(UsageError, match=rf"^objective\.{name}: expected 0 for this model \(no .*\), got "):
             check_weights(settings, has_inverse, penalties, "this model")

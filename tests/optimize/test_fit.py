@@ -177,13 +177,7 @@ def test_number_of_points_is_limited_by_a_fraction_of_the_voxels(
     assert few.history == same.history != more.history
 
 
-@pytest.mark.parametrize(
-    "rate",
-    [
-        1e5,
-        1e30,
-    ],
-)
+@pytest.mark.parametrize("rate", [1e5, 1e15])
 def test_divergence_is_an_error(rate: float, shapes: PhantomPair, brief: Settings, changed: Change) -> None:
     settings = changed(brief, optimization={"rate": rate})
     with pytest.raises(DataError, match=r"diverged.*optimization\.rate"):
