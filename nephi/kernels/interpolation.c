@@ -107,7 +107,7 @@ INLINE void interpolate_points(const Volume *v, const int D, int64_t count, cons
 }
 
 /* Values (N) and, unless NULL, gradients (N, D) by voxel coordinates, at voxel points (N, D). */
-EXPORT void nephi_lookup(const Volume *v, int64_t count, const float *points, float *values, float *gradients) {
+EXPORT void nephi_interpolate(const Volume *v, int64_t count, const float *points, float *values, float *gradients) {
     if (v->dimension == 3) interpolate_points(v, 3, count, points, values, gradients);
     else interpolate_points(v, 2, count, points, values, gradients);
 }
@@ -194,7 +194,7 @@ INLINE void interpolate_patches(const Volume *v, const Patches *p, const int D, 
 
 /* Values (P, K) and, unless NULL, gradients (P, D, K) by voxel coordinates, and 1 or 0 for centres inside or outside of
  * the image (P). Returns 1 when memory is exhausted. */
-EXPORT int nephi_patches(const Volume *v, const Patches *p, int64_t count, const float *centres,
+EXPORT int nephi_interpolate_patches(const Volume *v, const Patches *p, int64_t count, const float *centres,
                                      const float *matrices, float *values, float *gradients, float *inside) {
     Scratch scratch;
     if (!allocate(p, (int)v->dimension, &scratch)) return 1;
@@ -229,7 +229,7 @@ INLINE void patches_backward(const Patches *p, const int D, int64_t count, const
 }
 
 /* Gradients with respect to centres (P, D) and, unless NULL, matrices (P, D, D), from those with respect to the values
- * and the gradients that nephi_patches computed. */
+ * and the gradients that nephi_interpolate_patches computed. */
 EXPORT void nephi_patches_gradient(const Patches *p, int64_t dimension, int64_t count, const float *gradients,
                                    const float *by_values, float *by_centres, float *by_matrices) {
     if (dimension == 3) patches_backward(p, 3, count, gradients, by_values, by_centres, by_matrices);

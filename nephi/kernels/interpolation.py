@@ -75,7 +75,7 @@ def interpolate(
     points_address, point_bytes = address(points, "points_voxel", shape), 4 * data.ndim
 
     def interpolate_range(start: int, stop: int) -> None:
-        native.nephi_lookup(
+        native.nephi_interpolate(
             ctypes.byref(volume),
             stop - start,
             points_address + point_bytes * start,
@@ -110,7 +110,7 @@ def interpolate_patches(
     values, values_address = allocate(centres, (count, frame.samples))
     gradients, gradients_address = allocate(centres, (count, dimension, frame.samples)) if gradient else (None, None)
     inside, inside_address = allocate(centres, (count,))
-    if native.nephi_patches(
+    if native.nephi_interpolate_patches(
         ctypes.byref(_volume_to_interpolate(data, window)),
         ctypes.byref(frame.structure),
         count,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-INTERFACE = 2  # the same as in common.h
+INTERFACE = 3  # the same as in common.h
 POINTS_PER_THREAD = 16_384  # with fewer points, starting a thread takes longer than the work
 # Libraries the CPU supports, fastest first, keyed by `get_cpu_capability()`; setup.py builds them.
 LIBRARIES = {
@@ -43,13 +43,13 @@ def load(name: str) -> ctypes.CDLL | None:
         native.nephi_field_gradient.argtypes = [address, address, count, address, address, address, address]
         native.nephi_invert.argtypes = [address, count, address, address, address, ctypes.c_float, count]
         native.nephi_adam.argtypes = [address, count, address, address, address, address]
-        native.nephi_lookup.argtypes = [address, count, address, address, address]
-        native.nephi_patches.argtypes = [address, address, count, address, address, address, address, address]
+        native.nephi_interpolate.argtypes = [address, count, address, address, address]
+        native.nephi_interpolate_patches.argtypes = [address, address, count, *[address] * 5]
         native.nephi_patches_gradient.argtypes = [address, count, count, address, address, address, address]
         native.nephi_round_trip.argtypes = [address, address, address, address, address]
         native.nephi_similarity.argtypes = [address, address, address, address, address, address]
         native.nephi_smooth.argtypes = [address, address, address]
-        native.nephi_survey.argtypes = [address, address]
+        native.nephi_foreground_profiles.argtypes = [address, address]
         return native if native.nephi_interface() == INTERFACE else None
     except (OSError, AttributeError):  # built for another machine, or for another version of nephi
         return None

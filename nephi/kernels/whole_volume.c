@@ -134,7 +134,7 @@ INLINE int64_t count_row(const Volume *v, int64_t start, int32_t *columns) {
 /* Add the number of voxels above 0 in every slice to `counts`, which starts with zeros: slices of the slowest axis,
  * then of the middle, then of the fastest. Columns of a slice are summed in 32 bits. Returns 1 when memory is
  * exhausted. */
-EXPORT int nephi_survey(const Volume *v, int64_t *counts) {
+EXPORT int nephi_foreground_profiles(const Volume *v, int64_t *counts) {
     int64_t *slow = counts, *middle = slow + v->shape[0], *fast = middle + v->shape[1];
     int32_t *columns = malloc(sizeof(int32_t) * (size_t)v->shape[2]);
     if (!columns) return 1;

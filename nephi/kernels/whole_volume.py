@@ -73,7 +73,7 @@ def foreground_profiles(data: Tensor) -> list[Tensor]:
     order = memory_order(data)
     source = volume_in_order(data, None, order)
     counts = torch.zeros(sum(source.shape), dtype=torch.int64, device="cpu")
-    if native.nephi_survey(ctypes.byref(source), address(counts, "counts", (len(counts),), torch.int64)):
+    if native.nephi_foreground_profiles(ctypes.byref(source), address(counts, "counts", (len(counts),), torch.int64)):
         raise MemoryError("not enough memory to count the foreground voxels of a volume")
     slow, middle, fast = counts.split(list(source.shape))
     profiles = [slow, middle, fast] if data.ndim == 3 else [slow, fast]
