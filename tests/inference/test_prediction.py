@@ -343,3 +343,14 @@ def test_convolutions_of_a_prediction_are_those_of_training() -> None:
         found = stored.model(*images).forward(points)
     assert expected.requires_grad and not found.requires_grad
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["dense", "unet"])
+def test_a_prediction_that_overflows_is_refused(name: str) -> None:
+    """Finite weights can be too large for float32 in the network."""
+    stored = model(name, 2)
+    with torch.no_grad():
+        for parameter in stored.model.parameters():
+            parameter.fill_(3e38)
+    with pytest.raises(DataError, match=r"^fixed and moving: .* NaN or infinite values; train the model again$"):
+        predict(*pair(2), model=stored)
