@@ -103,7 +103,7 @@ def evaluate(
         moving_labels=read_image(moving_labels),
         mask=read_image(mask),
         inverse=read_one(transform, True, field_convention),
-        trained_inverse=None if is_inverse else nephi.results.read_trained_inverse(file),
+        unrefined_inverse=None if is_inverse else nephi.results.read_unrefined_inverse(file),
         exported=None if is_inverse else nephi.results.read_exported_fields(file),
     ).table()
     if not quiet:

@@ -125,7 +125,7 @@ def print_registration(report: Mapping[str, Any], folder: Path, implausible: boo
             rows.append((f"SD log det J, {region}", f"{regularity['sd_log_jacobian']:.3f}"))
     if (error := report.get("inverse_consistency_mm")) is not None:
         rows.append(("inverse consistency", f"{error:.4f} mm"))
-    if (error := report.get("trained_inverse_mm")) is not None:
+    if (error := report.get("unrefined_inverse_mm")) is not None:
         rows.append(("inverse consistency, unrefined inverse", f"{error:.3f} mm"))
     if tre := report.get("tre_mm"):
         rows.append(("TRE, mean", f"{tre['mean']:.3f} mm ({tre['before']:.3f} before)"))
@@ -164,7 +164,7 @@ def print_evaluation(measures: Mapping[str, Any], verbose: bool) -> None:
         rows.append(("SD log det J", f"{regularity['sd_log_jacobian']:.4f}"))
     for name, key in (
         ("inverse consistency", "inverse_consistency_mm"),
-        ("inverse consistency, unrefined inverse", "trained_inverse_mm"),
+        ("inverse consistency, unrefined inverse", "unrefined_inverse_mm"),
         ("inverse consistency, exported fields", "exported_inverse_consistency_mm"),
     ):
         if (error := measures.get(key)) is not None:

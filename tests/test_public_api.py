@@ -90,7 +90,7 @@ ROOMS = {
     "optimize": {"Plan", "Progress"},
     "phantoms": {"PhantomPair", "lung_phantom", "shapes_phantom"},
     "report": {"page_html"},
-    "results": {"OUTPUTS", "read_trained_inverse"},
+    "results": {"OUTPUTS", "read_unrefined_inverse"},
     "runtime": {"device_summary", "versions"},
     "settings": {"settings_from_table", "settings_toml", "with_similarity"},
     "training": {"TrainSettings", "TrainingResult", "read_train_settings", "train_settings_toml"},

@@ -1,4 +1,4 @@
-"""The inverse of a neural field: its trained inverse, refined by an iteration."""
+"""The inverse of a neural field: its unrefined inverse, refined by an iteration."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class PolishedInverse(NumericalInverse):
     @full_precision()
     @torch.no_grad()
     def solve_from(self, points: Tensor, guess: Tensor) -> Tensor:
-        """Return the same, starting from `guess` instead of the trained inverse."""
+        """Return the same, starting from `guess` instead of the unrefined inverse."""
         target = points.reshape(-1, self.dimension)
         start = (guess - points).reshape(-1, self.dimension)
         return self._iterate(target, start.to(self.field.amplitude.dtype)).reshape(points.shape)

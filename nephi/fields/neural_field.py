@@ -125,7 +125,7 @@ def _blocks(points: Tensor) -> Sequence[Tensor]:
 
 
 class FieldPair(nn.Module):
-    """phi and its trained inverse on one domain, each with its own network, sharing the latent codes.
+    """phi and its unrefined inverse on one domain, each with its own network, sharing the latent codes.
 
     `forward_field` maps fixed points to points of the moving image *after* the global (affine) alignment;
     `inverse_field`, if there is one, maps them back. `settings` are the architecture of both.

@@ -41,7 +41,7 @@ class FieldStep:
         return self.pair.forward_field
 
     @property
-    def trained_inverse(self) -> Transform | None:
+    def unrefined_inverse(self) -> Transform | None:
         """The inverse as it was fitted or predicted; None where there is none."""
         return self.pair.inverse_field
 
@@ -79,7 +79,7 @@ class DisplacementStep:
         return self.field
 
     @property
-    def trained_inverse(self) -> None:
+    def unrefined_inverse(self) -> None:
         """None: a predicted inverse displacement is one of `StoredTransform.inverse_steps`."""
         return None
 
@@ -114,7 +114,7 @@ class AffineStep:
         return self.affine
 
     @property
-    def trained_inverse(self) -> Transform:
+    def unrefined_inverse(self) -> Transform:
         """The exact inverse."""
         return self.affine.inverse()
 

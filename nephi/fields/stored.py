@@ -42,7 +42,7 @@ class StoredTransform:
     def inverse(self) -> Transform:
         """The inverse: moving points to fixed points, which phi maps back to within 0.001 mm.
 
-        The iteration starts from the trained inverse, if there is one. No gradient flows through it, see
+        The iteration starts from the unrefined inverse, if there is one. No gradient flows through it, see
         `PolishedInverse`.
         """
         affine_inverse = self.affine.inverse()
@@ -57,11 +57,11 @@ class StoredTransform:
         return Composite([affine_inverse, NumericalInverse(forward, guess, tolerance)])
 
     @property
-    def trained_inverse(self) -> Transform | None:
+    def unrefined_inverse(self) -> Transform | None:
         """The inverse as it was fitted or predicted, moving points to fixed points; None where there is none."""
         if self.inverse_steps:
             return Composite([self.affine.inverse(), *(step.forward for step in self.inverse_steps)])
-        members = [inverse for step in reversed(self.steps) if (inverse := step.trained_inverse) is not None]
+        members = [inverse for step in reversed(self.steps) if (inverse := step.unrefined_inverse) is not None]
         if not members or len(members) < len(self.steps):
             return None
         return Composite([self.affine.inverse(), *members])

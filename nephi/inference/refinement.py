@@ -123,7 +123,7 @@ def as_single_field(
     inverse, or the one found by Newton's method where none is predicted. Raises `UsageError` as `fields_from_maps`.
     """
     deformation = replace(prediction, affine=AffineTransform.identity(grid.dimension))
-    inverse = deformation.trained_inverse or deformation.inverse
+    inverse = deformation.unrefined_inverse or deformation.inverse
     fields = fields_from_maps(settings, grid, deformation.transform, inverse, generator)
     return replace(prediction, steps=(FieldStep(fields),), inverse_steps=())
 

@@ -20,7 +20,7 @@ class Evaluation:
     """Measures of one transform; those that were not computed are None.
 
     landmarks: errors in mm. dice: per label, after and before. regularity: of the transform's own Jacobian.
-    inverse_consistency: mean of `|inverse(phi(x)) - x|`, mm; trained_inverse: the same for the unrefined
+    inverse_consistency: mean of `|inverse(phi(x)) - x|`, mm; unrefined_inverse: the same for the unrefined
     inverse; exported_inverse_consistency: the same for the two exported displacement fields, at points
     that phi maps into the grid of the inverse field.
     """
@@ -30,7 +30,7 @@ class Evaluation:
     dice_before: dict[int, float] | None = None
     regularity: Regularity | None = None
     inverse_consistency: float | None = None
-    trained_inverse: float | None = None
+    unrefined_inverse: float | None = None
     exported_inverse_consistency: float | None = None
 
     def table(self) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class Evaluation:
             result["dice"] = {"mean": mean_of(self.dice), "before": mean_of(self.dice_before or {}), "labels": by_label}
         if self.regularity:
             result["regularity"] = vars(self.regularity)
-        for name in ("inverse_consistency", "trained_inverse", "exported_inverse_consistency"):
+        for name in ("inverse_consistency", "unrefined_inverse", "exported_inverse_consistency"):
             if (value := getattr(self, name)) is not None:
                 result[f"{name}_mm"] = value
         return result
@@ -64,14 +64,14 @@ def evaluate(
     moving_labels: Image | None = None,
     mask: Image | None = None,
     inverse: Transform | None = None,
-    trained_inverse: Transform | None = None,
+    unrefined_inverse: Transform | None = None,
     exported: tuple[DisplacementField, DisplacementField] | None = None,
 ) -> Evaluation:
     """Compute the measures of `transform`, which maps fixed to moving points (world mm, RAS).
 
     Regularity and inverse consistency are evaluated at the voxel centres of `mask` (values above 0), else of the
     fixed labels, else of `grid`; without any of these they are left out. `inverse` maps moving to fixed points, as does
-    `trained_inverse`, the inverse before its refinement; `exported` is a displacement field and its inverse.
+    `unrefined_inverse`, the inverse before its refinement; `exported` is a displacement field and its inverse.
 
     Warns of landmarks outside of `grid` (else of the fixed labels) or of `moving_grid` (else of the moving labels), and
     of landmarks that fit clearly better with their axes reversed or their columns exchanged.
@@ -85,7 +85,7 @@ def evaluate(
         "mask": mask,
         "grid": grid,
         "inverse": inverse,
-        "trained inverse": trained_inverse,
+        "unrefined inverse": unrefined_inverse,
     }
     dimensions = {name: item.dimension for name, item in inputs.items() if item is not None}
     if landmarks is not None:
@@ -116,7 +116,7 @@ def evaluate(
         dice_before=before,
         regularity=regularity(transform, evaluated, mask) if evaluated else None,
         inverse_consistency=inverse_error(inverse),
-        trained_inverse=inverse_error(trained_inverse),
+        unrefined_inverse=inverse_error(unrefined_inverse),
         exported_inverse_consistency=(
             inverse_consistency_error(*exported, evaluated, mask, domain=exported[1].grid)
             if evaluated and exported

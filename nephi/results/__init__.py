@@ -9,8 +9,8 @@ from nephi.results.transform_files import (
     outside_value,
     read_exported_fields,
     read_inverse,
-    read_trained_inverse,
     read_transform,
+    read_unrefined_inverse,
     transform_grid,
 )
 
@@ -24,8 +24,8 @@ __all__ = [
     "outside_value",
     "read_exported_fields",
     "read_inverse",
-    "read_trained_inverse",
     "read_transform",
+    "read_unrefined_inverse",
     "require_exportable",
     "save_registration",
     "transform_grid",

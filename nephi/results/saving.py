@@ -145,7 +145,7 @@ def _write_forward(registration: RegistrationResult, warp: Path | None, warped: 
     folding, stride = StreamingFoldingStatistics(grid, mask), math.ceil(grid.size / INVERSE_POINTS)
     inverses = {
         "inverse_consistency_mm": registration.inverse,
-        "trained_inverse_mm": registration.stored.trained_inverse,
+        "unrefined_inverse_mm": registration.stored.unrefined_inverse,
     }
     errors = {name: StreamingInverseError(inverse, stride) for name, inverse in inverses.items() if inverse is not None}
     with ExitStack() as stack, torch.no_grad():

@@ -32,16 +32,16 @@ def read_transform(path: str | Path, convention: FieldConvention | None = None) 
 def read_inverse(path: str | Path, convention: FieldConvention | None = None) -> Transform:
     """Read a transform as `read_transform`, and return its inverse (moving to fixed points, world mm, RAS).
 
-    Exact for affine maps, to 0.001 mm for others: by Newton's method, from the trained inverse of a `.nephi` file.
+    Exact for affine maps, to 0.001 mm for others: by Newton's method, from the unrefined inverse of a `.nephi` file.
     """
     if _is_nephi(path):
         return read_nephi(path).inverse
     return invert(read_foreign_transform(path, convention))
 
 
-def read_trained_inverse(path: str | Path) -> Transform | None:
+def read_unrefined_inverse(path: str | Path) -> Transform | None:
     """Return the unrefined inverse of a `.nephi` file, fitted or predicted; None for files without one."""
-    return read_nephi(path).trained_inverse if _is_nephi(path) else None
+    return read_nephi(path).unrefined_inverse if _is_nephi(path) else None
 
 
 def read_exported_fields(path: str | Path) -> tuple[DisplacementField, DisplacementField] | None:

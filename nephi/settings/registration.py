@@ -163,8 +163,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         require_one_of("transform", self.transform, ("rigid", "affine", "deformable"))
-        require_at_least("settings", 0, high=MOST_THREADS, threads=self.threads)
-        require_at_least("settings", SMALLEST if self.length_unit else 0, length_unit=self.length_unit)
+        require_at_least("", 0, high=MOST_THREADS, threads=self.threads)
+        require_at_least("", SMALLEST if self.length_unit else 0, length_unit=self.length_unit)
         if not self.levels:
             raise UsageError("levels: expected at least one, got none")
         if self.transform != "deformable":

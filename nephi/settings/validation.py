@@ -13,6 +13,11 @@ MOST_POINTS = 10**6  # of one step: patches around more of them do not fit into 
 MOST_THREADS = 1024
 
 
+def key_of(table: str, name: str) -> str:
+    """Return the dotted name of a setting; that of a file's top level has no table."""
+    return f"{table}.{name}" if table else name
+
+
 def require_one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Raise `UsageError` naming the setting unless `value` is one of `choices`."""
     if value not in choices:
@@ -23,16 +28,16 @@ def require_at_least(table: str, low: float, *, high: float = LARGEST, **values:
     """Raise `UsageError` naming the first of a table's `values` outside `low` to `high`."""
     for name, value in values.items():
         if not value >= low:
-            raise UsageError(f"{table}.{name}: expected {low} or more, got {value}")
-        _require_at_most(f"{table}.{name}", high, value)
+            raise UsageError(f"{key_of(table, name)}: expected {low} or more, got {value}")
+        _require_at_most(key_of(table, name), high, value)
 
 
 def require_above(table: str, low: float, *, high: float = LARGEST, **values: float) -> None:
     """Raise `UsageError` naming the first of a table's `values` that is not above `low`, or above `high`."""
     for name, value in values.items():
         if not value >= low + SMALLEST:
-            raise UsageError(f"{table}.{name}: expected more than {low}, got {value}")
-        _require_at_most(f"{table}.{name}", high, value)
+            raise UsageError(f"{key_of(table, name)}: expected more than {low}, got {value}")
+        _require_at_most(key_of(table, name), high, value)
 
 
 def _require_at_most(name: str, high: float, value: float) -> None:

@@ -16,7 +16,7 @@ from nephi.transforms.transform import Transform, any_real_points
 class NumericalInverse(Transform):
     """Solve `phi(x) = y` for x at each point y by a damped Newton iteration.
 
-    The start is `guess(y)` (for instance a trained inverse field) or y itself. A step is halved while it increases
+    The start is `guess(y)` (for instance a unrefined inverse field) or y itself. A step is halved while it increases
     the residual of its point; where the Jacobian is close to singular the plain residual is the step. The iteration
     stops when every residual is below `tolerance` mm, or after `iterations`: points outside the range of phi, or in
     folds, keep the best position found.

@@ -1,4 +1,4 @@
-"""The polished inverse: accurate wherever the field is invertible, with and without kernels and trained inverse."""
+"""The polished inverse: accurate wherever the field is invertible, with and without kernels and unrefined inverse."""
 
 from collections.abc import Callable
 

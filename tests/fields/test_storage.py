@@ -117,7 +117,7 @@ def test_transform_is_the_field_and_then_the_affine(stored, points_in) -> None:
     points = points_in(stored.fixed_grid)
     assert torch.equal(stored.transform(points), stored.affine(stored.steps[0].pair.forward_field(points)))
     assert torch.equal(
-        stored.trained_inverse(points), stored.steps[0].pair.inverse_field(stored.affine.inverse()(points))
+        stored.unrefined_inverse(points), stored.steps[0].pair.inverse_field(stored.affine.inverse()(points))
     )
 
 
@@ -174,11 +174,11 @@ def test_steps_with_grids_of_their_own(long, points_in, tmp_path) -> None:
         expected = step.forward(expected)
     assert torch.equal(long.transform(points), long.affine(expected))
     assert float((long.transform(long.inverse(points)) - points).norm(dim=-1).max()) < 1e-3
-    assert back.trained_inverse is None  # the displacement has none
+    assert back.unrefined_inverse is None  # the displacement has none
     fields = replace(long, steps=long.steps[:2])
-    assert fields.trained_inverse is not None
+    assert fields.unrefined_inverse is not None
     first, second = (step.pair.inverse_field for step in fields.steps)
-    assert torch.equal(fields.trained_inverse(points), first(second(fields.affine.inverse()(points))))
+    assert torch.equal(fields.unrefined_inverse(points), first(second(fields.affine.inverse()(points))))
 
 
 def test_translated_fields(long, make_stored, grids, points_in) -> None:
@@ -214,9 +214,9 @@ def test_damaged_steps_are_named(long, tmp_path) -> None:
             read_nephi(path)
 
 
-def test_untrained_inverse_is_solved(grids, make_stored, points_in) -> None:
+def test_ununrefined_inverse_is_solved(grids, make_stored, points_in) -> None:
     stored = make_stored(grids[3], inverse=False, amplitude=0.2)
-    assert stored.trained_inverse is None
+    assert stored.unrefined_inverse is None
     points = points_in(grids[3])
     torch.testing.assert_close(stored.transform(stored.inverse(points)), points, rtol=0, atol=1e-3)
 

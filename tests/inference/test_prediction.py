@@ -44,7 +44,7 @@ def test_the_prediction_is_the_models_between_the_centres(name: str, dimension: 
     assert float((expected - points - centres[1] + centres[0]).norm(dim=-1).detach().mean()) > 0.5
     mapped = result.transform(points)
     assert float((result.inverse(mapped) - points).norm(dim=-1).max()) < 2e-3
-    back = result.stored.trained_inverse
+    back = result.stored.unrefined_inverse
     if inverse is None:
         assert back is None
     else:
@@ -220,8 +220,8 @@ def test_other_predictions_are_refined_as_one_field(name: str, extent: str) -> N
     refined = predict(fixed, moving, model=stored, settings=settings, refinement=Refinement(1), device="cpu")
     moved = float((before - points).norm(dim=-1).max())
     assert float((refined.transform(points) - before).norm(dim=-1).max()) < 0.1 * moved
-    assert refined.stored.steps[0].grid.same_as(fixed.grid) and refined.stored.trained_inverse is not None
-    back = refined.stored.trained_inverse(refined.transform(points))
+    assert refined.stored.steps[0].grid.same_as(fixed.grid) and refined.stored.unrefined_inverse is not None
+    back = refined.stored.unrefined_inverse(refined.transform(points))
     assert float((back - points).norm(dim=-1).max()) < 0.1 * moved
     further = predict(fixed, moving, model=stored, refinement=Refinement(40), device="cpu")
     first, last = (sum(row["similarity"] for row in rows) for rows in (further.history[:8], further.history[-8:]))
@@ -243,9 +243,9 @@ def test_the_field_of_view_is_scaled_to_the_box(name: str, dimension: int) -> No
     torch.testing.assert_close(corners, moving.grid.corners_world(), rtol=0, atol=2.0)
     displaced = result.transform(points)
     assert float((result.inverse(displaced) - points).norm(dim=-1).max()) < 2e-3
-    if maps.inverse is not None and result.stored.trained_inverse is not None:
+    if maps.inverse is not None and result.stored.unrefined_inverse is not None:
         back = world_transform(lambda x: maps.inverse(x[None])[0].detach(), *inputs[::-1])(displaced)
-        torch.testing.assert_close(result.stored.trained_inverse(displaced), back, rtol=0, atol=3e-3)
+        torch.testing.assert_close(result.stored.unrefined_inverse(displaced), back, rtol=0, atol=3e-3)
 
 
 def test_codes_are_refined_between_affine_steps() -> None:

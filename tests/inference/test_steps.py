@@ -41,7 +41,7 @@ def rand(*shape: int, seed: int = 0) -> Tensor:
 
 
 def fields(dimension: int, seed: int = 0) -> MapPair:
-    """Neural fields with latent values of one pair; phi and the trained inverse differ from the identity."""
+    """Neural fields with latent values of one pair; phi and the unrefined inverse differ from the identity."""
     generator = torch.Generator().manual_seed(seed)
     pair: FieldPair = build_fields(DENSE, box(dimension), generator)
     with torch.no_grad():
@@ -119,9 +119,9 @@ def test_steps_are_the_prediction_between_the_worlds(name: str, scaled: bool, di
     transform = stored(prediction, fixed, moving, dimension)
     assert_equal_maps(transform.transform, prediction.forward, fixed, moving, dimension)
     if prediction.inverse is None:
-        assert transform.trained_inverse is None
-    elif transform.trained_inverse is not None:
-        assert_equal_maps(transform.trained_inverse, prediction.inverse, moving, fixed, dimension)
+        assert transform.unrefined_inverse is None
+    elif transform.unrefined_inverse is not None:
+        assert_equal_maps(transform.unrefined_inverse, prediction.inverse, moving, fixed, dimension)
     else:
         assert not transform.steps  # affine: its inverse is exact
         assert_equal_maps(transform.inverse, prediction.inverse, moving, fixed, dimension)
@@ -133,8 +133,8 @@ def test_steps_are_the_prediction_between_the_worlds(name: str, scaled: bool, di
     read = read_nephi(path)
     assert torch.equal(read.transform(points), transform.transform(points))
     assert nephi_bytes(read) == path.read_bytes()
-    if transform.trained_inverse is not None and read.trained_inverse is not None:
-        assert torch.equal(read.trained_inverse(points), transform.trained_inverse(points))
+    if transform.unrefined_inverse is not None and read.unrefined_inverse is not None:
+        assert torch.equal(read.unrefined_inverse(points), transform.unrefined_inverse(points))
 
 
 def kinds(steps: tuple[object, ...]) -> list[type]:

@@ -96,7 +96,7 @@ def test_page_contains_the_measures(parsed: Page, page: Path, fitted: Registrati
     report = json.loads((page.parent / "report.json").read_text())
     errors = landmark_errors(fitted.transform, lungs.landmarks).summary()
     expected = [f"{errors['mean']:.2f} mm", f"{errors['before']:.2f} mm before", f"{errors['max']:.2f} mm"]
-    expected += [f"{report['inside_mask']['smallest']:.3f}", f"{report['trained_inverse_mm']:.3f} mm"]
+    expected += [f"{report['inside_mask']['smallest']:.3f}", f"{report['unrefined_inverse_mm']:.3f} mm"]
     expected += [f"{report['usage']['peak_memory_mb']:.0f} MB", COMMAND]
     expected += [f"{stage['cpu_s']:.2f}" for stage in report["usage"]["stages"].values()]
     expected += [*report["versions"].values(), "jinja2", "Radiological orientation"]

@@ -118,12 +118,12 @@ def test_report_agrees_with_evaluate(
         fitted.transform,
         mask=shapes.fixed_mask,
         inverse=fitted.inverse,
-        trained_inverse=fitted.stored.trained_inverse,
+        unrefined_inverse=fitted.stored.unrefined_inverse,
     )
     assert measures.regularity is not None
     rounding = 4 * 2**-24 * 80  # mm: four float32 operations on coordinates of 80 mm
     assert report["inverse_consistency_mm"] == pytest.approx(measures.inverse_consistency, rel=1e-4, abs=rounding)
-    assert report["trained_inverse_mm"] == pytest.approx(measures.trained_inverse, rel=1e-4, abs=rounding)
+    assert report["unrefined_inverse_mm"] == pytest.approx(measures.unrefined_inverse, rel=1e-4, abs=rounding)
     inside = report["inside_mask"]
     assert inside["points"] == measures.regularity.points == int((shapes.fixed_mask.data > 0).sum())
     assert inside["folding_percent"] == measures.regularity.folding_percent == 0
@@ -329,7 +329,7 @@ def test_affine_result_is_saved_like_a_deformable_one(
     assert report["inside_mask"] is None
     determinant = float(torch.linalg.det(result.stored.affine.matrix[:2, :2]))
     assert report["whole_grid"]["smallest"] == pytest.approx(determinant, abs=1e-3)
-    assert report["inverse_consistency_mm"] < 1e-3 and report["trained_inverse_mm"] is None
+    assert report["inverse_consistency_mm"] < 1e-3 and report["unrefined_inverse_mm"] is None
     warp = read_displacement(tmp_path / "warp.nii.gz")
     points = shapes.fixed.grid.voxel_centres()
     torch.testing.assert_close(warp(points), result.transform(points), rtol=0, atol=6e-4)

@@ -82,9 +82,9 @@ TOO_LARGE = [
     (FitObjectiveSettings, {"radius": 1000}, "objective.radius"),
     (FitObjectiveSettings, {"gradicon": 1e300}, "objective.gradicon"),
     (FitOptimizationSettings, {"warmup": 1.5}, "optimization.warmup"),
-    (Settings, {"threads": 10**9}, "settings.threads"),
-    (Settings, {"length_unit": 1e300}, "settings.length_unit"),
-    (Settings, {"length_unit": 1e-300}, "settings.length_unit"),
+    (Settings, {"threads": 10**9}, "threads"),
+    (Settings, {"length_unit": 1e300}, "length_unit"),
+    (Settings, {"length_unit": 1e-300}, "length_unit"),
 ]
 """Numbers that would overflow, or fill the memory, in the middle of a fit."""
 WRONG_TOGETHER = [
