@@ -78,6 +78,7 @@ class Steps(PairNetwork):
         nodes = nodes.reshape(1, -1, nodes.shape[-1]).expand(len(points), -1, -1)
         displacement = (before(nodes) - nodes).transpose(1, 2).reshape(len(points), -1, *coarse.shape)
         mode = "bilinear" if grid.dimension == 2 else "trilinear"
+        # Between two regular lattices torch's resizing takes a tenth of the time of interpolation at points.
         finer = nn.functional.interpolate(displacement, size=grid.shape, mode=mode, align_corners=True)
         return finer.flatten(2).transpose(1, 2)
 
