@@ -137,7 +137,7 @@ class Voxels:
 
     def __get__(self, image: Image | None, kind: Any = None) -> Tensor:
         if image is None:
-            raise AttributeError("data")  # tells dataclass that the field has no default
+            raise AttributeError("data")  # so that dataclass finds no default
         data: Tensor = image.__dict__["_data"]
         mapping = image.mapping
         if mapping is not None and mapping.contains(data):

@@ -15,7 +15,7 @@ from nephi.metrics import slab_inside
 
 FOLDED = 0.03  # a voxel folds if the determinant at its centre is lower: it may be less between it and the next
 AT_RISK = 0.3  # removing a fold elsewhere does not make voxels with a larger determinant fold
-TARGET = 0.1  # determinant to which folded voxels are brought
+TARGET = 0.1  # determinant that folded voxels are to reach
 MAX_VOXELS = 10_000_000  # in larger images the voxels at regular intervals are checked
 MAX_FOLDED = 4096  # voxels whose folds one round removes
 ROUNDS = 8  # of searching folds and taking steps against them

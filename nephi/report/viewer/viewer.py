@@ -17,8 +17,9 @@ class Viewer:
     """A web page that shows the results of `nephi register` in a folder, served to this machine only.
 
     It blends the fixed, moving and warped image, overlays the Jacobian determinant and the length of the displacement,
-    and shows the values at the crosshair. `fixed` and `moving` are the paths of images that are no longer where
-    report.json says; `landmarks` (world mm, RAS) are shown with their errors. `port` 0 selects a free port.
+    and shows the values at the crosshair. `fixed` and `moving` are the paths of images that have been moved
+    since report.json was written; `landmarks` (world mm, RAS) are shown with their errors. `port` 0 selects a free
+    port.
 
     The server listens on 127.0.0.1 from construction, and responds while `serve` runs; `close`, or the end of a `with`
     block, frees the port.
