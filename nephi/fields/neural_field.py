@@ -155,7 +155,7 @@ class FieldPair(nn.Module):
         return FieldPair(self.forward_field, None, replace(self.settings, inverse=False))
 
     def inverse_only(self) -> FieldPair:
-        """Return the inverse as the phi of a pair without an inverse. Raises `ValueError` where there is none."""
+        """Return the inverse field as the forward field of a new pair; raise `ValueError` without an inverse."""
         if self.inverse_field is None:
             raise ValueError("expected a pair of fields with an inverse")
         return FieldPair(self.inverse_field, None, replace(self.settings, inverse=False))

@@ -42,7 +42,7 @@ class FieldStep:
 
     @property
     def unrefined_inverse(self) -> Transform | None:
-        """The inverse as it was fitted or predicted; None where there is none."""
+        """The inverse as it was fitted or predicted; None without one."""
         return self.pair.inverse_field
 
     @property

@@ -58,7 +58,7 @@ class StoredTransform:
 
     @property
     def unrefined_inverse(self) -> Transform | None:
-        """The inverse as it was fitted or predicted, moving points to fixed points; None where there is none."""
+        """The inverse as it was fitted or predicted, moving points to fixed points; None without one."""
         if self.inverse_steps:
             return Composite([self.affine.inverse(), *(step.forward for step in self.inverse_steps)])
         members = [inverse for step in reversed(self.steps) if (inverse := step.unrefined_inverse) is not None]

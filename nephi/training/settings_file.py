@@ -103,7 +103,7 @@ def difference(one: Mapping[str, Any], other: Mapping[str, Any], path: str = "")
 
 
 def value_at(table: Mapping[str, Any], name: str) -> Any:
-    """Return the value at a dotted name; None where there is none."""
+    """Return the value at a dotted name; None without one."""
     value: Any = table
     for part in name.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None

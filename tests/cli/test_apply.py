@@ -99,7 +99,7 @@ def test_identity_resamples_onto_the_grid(succeed: Call, solid: Path, smooth: Pa
 
 
 def test_mask_is_resampled_as_the_error_advises(call: Call, solid: Path, tmp_path: Path) -> None:
-    mask, resampled = tmp_path / "my mask.nii.gz", tmp_path / "brought.nii.gz"
+    mask, resampled = tmp_path / "my mask.nii.gz", tmp_path / "resampled.nii.gz"
     grid = nephi.read_image(solid / "fixed.nii.gz").grid
     finer = nephi.Grid.from_spacing((90, 70, 80), tuple(0.6 * s for s in grid.spacing.tolist()), grid.origin.tolist())
     inside = (finer.voxel_centres() - finer.centre_world()).norm(dim=-1) < 80

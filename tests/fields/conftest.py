@@ -1,13 +1,16 @@
 """Small fields with every parameter away from zero, in float64, and derivatives by backward passes."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from nephi.fields import FieldPair, FieldSettings, build_fields
+from nephi.fields import FieldPair, FieldSettings, FieldStep, StoredTransform, build_fields, nephi_bytes
 from nephi.geometry import Grid
+from nephi.transforms import AffineTransform
 
 SMALL = {
     "spacings": (6.0, 2.5),
@@ -63,3 +66,31 @@ def derivatives() -> Callable[..., Tensor]:
         return torch.stack(rows, dim=-1).movedim(1, 0)
 
     return differentiate
+
+
+@pytest.fixture
+def make_stored(small_settings, trained_pair) -> Callable[..., StoredTransform]:
+    def make(grid: Grid, **changes: Any) -> StoredTransform:
+        field_settings = small_settings(**changes)
+        pair = trained_pair(field_settings, grid).requires_grad_(False)
+        pair.round_tables()
+        matrix = torch.eye(grid.dimension + 1, dtype=torch.float64)
+        matrix[0, 1], matrix[0, -1] = 0.1, 1 / 3
+        moving_grid = Grid(tuple(n + 1 for n in grid.shape), grid.affine)
+        tables = {"fit": {"steps": 300, "rate": 1e-3}, "name": "ü"}
+        steps = (FieldStep(pair),)
+        return StoredTransform(AffineTransform(matrix), grid, moving_grid, steps, tables, {"seed": 7})
+
+    return make
+
+
+@pytest.fixture
+def stored(make_stored, grids) -> StoredTransform:
+    return make_stored(grids[3], encoding="hash", global_codes=2, local_codes=3)
+
+
+@pytest.fixture
+def path(stored, tmp_path) -> Path:
+    file = tmp_path / "pair.nephi"
+    file.write_bytes(nephi_bytes(stored))
+    return file

@@ -1,26 +1,18 @@
-"""`.nephi` files: round trips, damaged and hostile files."""
+"""`.nephi` files: round trips, and the kinds of steps they hold."""
 
-import json
-import os
-import pickle
-import struct
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from safetensors import safe_open as open_file
-from safetensors.torch import load, save, save_file
 
 from nephi.errors import DataError
 from nephi.fields import DisplacementStep, FieldStep, StoredTransform, nephi_bytes, read_nephi, storage
 from nephi.geometry import Grid, Plane
 from nephi.transforms import AffineTransform, ContinuedDisplacement
+
+from .nephi_files import edit, put, spoil
 
 KINDS: dict[str, dict[str, Any]] = {
     "dense silu": {},
@@ -28,47 +20,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "fourier siren, edge": {"encoding": "fourier", "decoder": "siren", "amplitude_unit": "edge"},
     "coordinates, no inverse": {"encoding": "coordinates", "inverse": False, "local_codes": 1},
 }
-Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], None]
-
-
-@pytest.fixture
-def make_stored(small_settings, trained_pair) -> Callable[..., StoredTransform]:
-    def make(grid: Grid, **changes: Any) -> StoredTransform:
-        field_settings = small_settings(**changes)
-        pair = trained_pair(field_settings, grid).requires_grad_(False)
-        pair.round_tables()
-        matrix = torch.eye(grid.dimension + 1, dtype=torch.float64)
-        matrix[0, 1], matrix[0, -1] = 0.1, 1 / 3
-        moving_grid = Grid(tuple(n + 1 for n in grid.shape), grid.affine)
-        tables = {"fit": {"steps": 300, "rate": 1e-3}, "name": "ü"}
-        steps = (FieldStep(pair),)
-        return StoredTransform(AffineTransform(matrix), grid, moving_grid, steps, tables, {"seed": 7})
-
-    return make
-
-
-@pytest.fixture
-def stored(make_stored, grids) -> StoredTransform:
-    return make_stored(grids[3], encoding="hash", global_codes=2, local_codes=3)
-
-
-@pytest.fixture
-def path(stored, tmp_path) -> Path:
-    file = tmp_path / "pair.nephi"
-    file.write_bytes(nephi_bytes(stored))
-    return file
-
-
-def edit(path: Path, change: Change) -> Path:
-    """Write the file again after `change(header, tensors)`, without a checksum like older files."""
-    data = path.read_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["nephi"])
-    tensors = load(data)
-    del header["checksum"]
-    change(header, tensors)
-    path.write_bytes(save(tensors, metadata={"nephi": json.dumps(header, sort_keys=True)}))
-    return path
 
 
 def assert_same(one: StoredTransform, other: StoredTransform, points: torch.Tensor) -> None:
@@ -214,7 +165,7 @@ def test_damaged_steps_are_named(long, tmp_path) -> None:
             read_nephi(path)
 
 
-def test_ununrefined_inverse_is_solved(grids, make_stored, points_in) -> None:
+def test_an_inverse_that_was_not_fitted_is_solved(grids, make_stored, points_in) -> None:
     stored = make_stored(grids[3], inverse=False, amplitude=0.2)
     assert stored.unrefined_inverse is None
     points = points_in(grids[3])
@@ -238,79 +189,6 @@ def test_tables_are_stored_in_half_precision(path) -> None:
         )
 
 
-def test_missing_file(tmp_path) -> None:
-    with pytest.raises(DataError, match=r"none\.nephi: no such file"):
-        read_nephi(tmp_path / "none.nephi")
-    with pytest.raises(DataError, match="no such file"):
-        read_nephi(tmp_path)
-
-
-@pytest.mark.parametrize("fraction", [0, 0.001, 0.02, 0.3, 0.9, 0.9999])
-def test_file_cut_short(path, fraction) -> None:
-    data = path.read_bytes()
-    path.write_bytes(data[: int(fraction * len(data))])
-    with pytest.raises(DataError, match=r"pair\.nephi: not a \.nephi transform, or cut short"):
-        read_nephi(path)
-
-
-def test_longer_file(path) -> None:
-    path.write_bytes(path.read_bytes() + b"more")
-    with pytest.raises(DataError, match=r"not a \.nephi transform"):
-        read_nephi(path)
-
-
-def test_safetensors_of_others(tmp_path) -> None:
-    save_file({"weight": torch.zeros(3)}, tmp_path / "model.nephi", metadata={"format": "pt"})
-    with pytest.raises(DataError, match=r"a safetensors file, but not a \.nephi transform"):
-        read_nephi(tmp_path / "model.nephi")
-
-
-class Bomb:
-    """Write a file when unpickled."""
-
-    def __init__(self, trace: Path) -> None:
-        self.trace = trace
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.touch, (self.trace,))
-
-
-@pytest.mark.parametrize("write", [torch.save, lambda o, f: f.write_bytes(pickle.dumps(o))], ids=["torch", "pickle"])
-def test_pickle_is_refused_and_does_not_run(tmp_path, write) -> None:
-    write(Bomb(tmp_path / "ran"), tmp_path / "evil.nephi")
-    with pytest.raises(DataError, match=r"evil\.nephi: not a \.nephi transform"):
-        read_nephi(tmp_path / "evil.nephi")
-    assert not (tmp_path / "ran").exists()
-    if write is not torch.save:
-        pickle.loads((tmp_path / "evil.nephi").read_bytes())
-        assert (tmp_path / "ran").exists()  # it would have
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"encoding": "dense", "spacings": [0.01]},
-        {"encoding": "nested", "spacings": [0.01]},
-        {"encoding": "dense", "spacings": [1e-300]},
-        {"encoding": "hash", "spacings": [0.01], "table_size": 10**9},
-        {"channels": 10**9},
-        {"encoding": "fourier", "frequencies": 10**9},
-        {"hidden": 10**5},
-        {"hidden": 10**200},
-        {"layers": 10**9},
-        {"global_codes": 10**9},
-        {"local_codes": 10**9},
-        {"code_spacing": 0.01},
-    ],
-    ids=str,
-)
-def test_settings_larger_than_the_tensors_are_refused_before_allocation(path, monkeypatch, change) -> None:
-    monkeypatch.setattr(storage, "build_fields", lambda *args: pytest.fail("fields were built"))
-    edit(path, lambda header, tensors: header["field"].update(change))
-    with pytest.raises(DataError, match=r"smaller than its settings require|below 2\^53|field\.[a-z_]+: expected"):
-        read_nephi(path)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 1), (300, 2, 5)])
 def test_least_size_is_not_above_the_size(small_settings, trained_pair, kind, shape) -> None:
@@ -320,151 +198,3 @@ def test_least_size_is_not_above_the_size(small_settings, trained_pair, kind, sh
         changed = replace(field_settings, **change)
         numbers = sum(t.numel() for t in trained_pair(changed, grid).state_dict().values())
         assert storage._least_size(changed, grid) <= numbers
-
-
-TABLE = "pair.forward_field.encoding.table"
-
-
-def spoil(name: str, value: float) -> Change:
-    return lambda header, tensors: tensors[name].view(-1)[0].fill_(value)
-
-
-def put(key: str, value: Any) -> Change:
-    return lambda header, tensors: header.update({key: value})
-
-
-@pytest.mark.parametrize(
-    ("change", "complaint"),
-    [
-        (spoil(TABLE, float("nan")), f"{TABLE} holds NaN"),
-        (spoil("affine", float("inf")), "affine holds NaN"),
-        (put("version", 3), "version 3, this nephi reads 1 and 2; update nephi"),
-        (put("version", None), "version None"),
-        (put("format", "other"), "not a .nephi transform"),
-        (put("field", {"encoding": "magic"}), "field.encoding"),
-        (put("field", {"colour": 1}), "colour: unknown setting"),
-        (put("field", 3), "expected a table"),
-        (put("fixed_grid", None), "TypeError"),
-        (put("fixed_grid", {"shape": [3, 3, 3]}), "KeyError 'affine'"),
-        (put("fixed_grid", {"shape": [3, 3], "affine": [[1, 0, 0], [0, 0, 0], [0, 0, 1]]}), "singular"),
-        (put("moving_grid", {"shape": [1e400, 3], "affine": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}), "whole numbers"),
-        (put("settings", 5), "TypeError"),
-        (lambda header, tensors: header.pop("about"), "KeyError 'about'"),
-        (lambda header, tensors: tensors.pop("affine"), "KeyError 'affine'"),
-        (lambda header, tensors: tensors.update(affine=torch.tensor(1.0)), "3x3 or 4x4"),
-        (lambda header, tensors: tensors.update(affine=torch.eye(3)), "differ in dimension"),
-        (lambda header, tensors: tensors.pop(TABLE), "Missing key.*encoding.table"),
-        (lambda header, tensors: tensors.update({TABLE: tensors[TABLE][:-1].clone()}), "size mismatch.*encoding.table"),
-        (lambda header, tensors: tensors.update({"pair.more": torch.zeros(1)}), "Unexpected key.*more"),
-    ],
-)
-def test_damage_is_named(path, change, complaint) -> None:
-    edit(path, change)
-    with pytest.raises(DataError, match=rf"pair\.nephi: .*({complaint})"):
-        read_nephi(path)
-
-
-@given(st.integers(0, 10**9), st.integers(0, 255), st.booleans())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
-def test_a_changed_byte_is_refused_or_harmless(path, place, value, early) -> None:
-    data = bytearray(path.read_bytes())
-    (length,) = struct.unpack("<Q", data[:8])
-    data[place % (8 + length if early else len(data))] = value
-    changed = path.with_name("changed.nephi")
-    changed.write_bytes(data)
-    try:
-        read_nephi(changed)
-    except DataError as error:
-        assert "changed.nephi" in str(error)
-
-
-def test_deeply_nested_text(path) -> None:
-    nested = "[" * 100_000 + "]" * 100_000
-    path.write_bytes(save({"affine": torch.eye(4)}, metadata={"nephi": nested}))
-    with pytest.raises(DataError):
-        read_nephi(path)
-
-
-@pytest.mark.parametrize("kind", ["F8_E4M3", "F8_E5M2", "C64", "XYZ"])
-def test_unsupported_types_are_refused(path, kind) -> None:
-    """Half of them are unsupported by safetensors, the others by `torch.isfinite`."""
-    data = path.read_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    header = json.loads(data[8 : 8 + length])
-    start, stop = header["affine"]["data_offsets"]
-    header["affine"] |= {"dtype": kind, "shape": [(stop - start) // (8 if kind == "C64" else 1)]}
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
-    with pytest.raises(DataError, match=r"pair\.nephi: (damaged|not a) \.nephi transform"):
-        read_nephi(path)
-
-
-def test_a_transform_does_not_depend_on_its_file_after_reading(path) -> None:
-    """Tensors that stay mapped change with the file, and a file that is cut ends the process (SIGBUS)."""
-    whole = path.read_bytes()
-    read = read_nephi(path)
-    path.write_bytes(bytes(len(whole)))
-    assert nephi_bytes(read) == whole
-
-
-def test_a_flipped_bit_is_found(path) -> None:
-    """In the tensors, which safetensors does not check, and in the header."""
-    whole = path.read_bytes()
-    (length,) = struct.unpack("<Q", whole[:8])
-    places = [*range(8 + length, len(whole), 97), whole.index(b"fixed_grid") - 20, whole.index(b"shape")]
-    for place in places:
-        for bit in (0, 6):
-            damaged = bytearray(whole)
-            damaged[place] ^= 1 << bit
-            path.write_bytes(damaged)
-            with pytest.raises(DataError, match=r"pair\.nephi: (damaged|not a) \.nephi transform"):
-                read_nephi(path)
-    path.write_bytes(whole)
-    assert nephi_bytes(read_nephi(path)) == whole
-    edit(path, lambda header, tensors: None)
-    assert nephi_bytes(read_nephi(path)) == whole
-
-
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"seed": ' + "1" * 5000 + "}", '"' + "x" * 100, "[1]"])
-def test_a_hostile_header(path, text) -> None:
-    path.write_bytes(save(load(path.read_bytes()), metadata={"nephi": text}))
-    with pytest.raises(DataError, match=r"pair\.nephi: "):
-        read_nephi(path)
-
-
-@pytest.mark.parametrize("key", ["fixed_grid", "moving_grid", "field", "settings", "about"])
-@pytest.mark.parametrize("value", [None, 3, "x", [], [[]], {"shape": 5}, {"shape": [2, 2], "affine": "x"}], ids=repr)
-def test_any_value_in_the_header(path, key, value) -> None:
-    edit(path, lambda header, tensors: header.update({key: value}))
-    with suppress(DataError):
-        read_nephi(path)
-
-
-def test_names_that_are_not_utf8_or_too_long(path) -> None:
-    odd = path.with_name(os.fsdecode(b"\xff.nephi"))
-    path.rename(odd)
-    assert read_nephi(odd).fixed_grid is not None
-    with pytest.raises(DataError, match="no such file"):
-        read_nephi(path.with_name("n" * 300))
-
-
-def test_ordinary_names_need_no_descriptors_with_names(path, monkeypatch) -> None:
-    """`/dev/fd` is missing on Windows, and without /proc."""
-    opened = []
-    monkeypatch.setattr(
-        "safetensors.safe_open", lambda name, framework: opened.append(name) or open_file(name, framework)
-    )
-    read_nephi(path)
-    assert opened == [str(path)]
-
-
-@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.uint16])
-def test_types_without_arithmetic_are_refused(path, dtype) -> None:
-    tensors = load(path.read_bytes())
-    name = next(name for name, tensor in tensors.items() if tensor.dtype == torch.float32)
-    tensors[name] = tensors[name].to(dtype)
-    with open_file(str(path), framework="pt") as handle:
-        metadata = handle.metadata()
-    path.write_bytes(save(tensors, metadata=metadata))
-    with pytest.raises(DataError, match=rf"pair\.nephi: .*{name} is of type {dtype}"):
-        read_nephi(path)

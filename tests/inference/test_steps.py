@@ -67,7 +67,7 @@ def inverse_of(maps: AffineMaps) -> AffineMaps:
 
 
 def predictions(dimension: int) -> dict[str, MapPair]:
-    """Return predictions by what they are made of; the second word tells of which kind the inverse is."""
+    """Return predictions by the kinds of their maps: first phi, then the inverse."""
     field, other = fields(dimension), fields(dimension, seed=8)
     assert field.inverse is not None and other.inverse is not None
     one, two, rigid = displacement(dimension, 1), displacement(dimension, 2), affine(dimension)

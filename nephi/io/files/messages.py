@@ -28,7 +28,7 @@ MAX_MESSAGES = 5  # about one file
 
 
 def find_damage(lines: Iterable[str]) -> str | None:
-    """Return the first message that means a damaged file, in one line; None if there is none.
+    """Return the first message that means a damaged file, in one line; None without one.
 
     Messages that a library calls warnings count only if they are about lost voxels.
     """

@@ -111,6 +111,11 @@ def _itk_considers_equal(header: Any, sform: Matrix, qform: Matrix) -> bool:
     return used is not None and _corner_distance(header, used, sform) < _corner_distance(header, used, qform)
 
 
+def _matrix_without_position(header: Any) -> Matrix:
+    """Return the identity in LPS, scaled by the voxel sizes."""
+    return flip_matrix(3).numpy() @ np.diag([*voxel_sizes(header), 1.0])
+
+
 def _default_matrix(header: Any, path: Path) -> Matrix:
     """Return ITK's matrix of a header without a position: the identity in LPS, scaled by the voxel sizes."""
     warn(
@@ -118,7 +123,7 @@ def _default_matrix(header: Any, path: Path) -> Matrix:
         "point left, back and up, as in ITK and ANTs; nibabel and FSL use another position. If the position is known, "
         "write it into the header"
     )
-    return flip_matrix(3).numpy() @ np.diag([*voxel_sizes(header), 1.0])
+    return _matrix_without_position(header)
 
 
 def analyze_matrix(header: Any, path: Path) -> Matrix:
@@ -128,7 +133,7 @@ def analyze_matrix(header: Any, path: Path) -> Matrix:
         "the origin, and the axes point left, back and up, as in ITK and ANTs; the origin and .mat file of SPM are not "
         "used. Convert the image to NIfTI with the software that wrote it"
     )
-    return flip_matrix(3).numpy() @ np.diag([*voxel_sizes(header), 1.0])
+    return _matrix_without_position(header)
 
 
 def _unit_in_mm(header: Any, path: Path) -> float:
