@@ -41,11 +41,11 @@ def one(task: str, size: int, device: str) -> None:
 
 def _model(system: str) -> Any:
     from nephi.fields import FieldSettings
-    from nephi.models import EncoderSettings, NephiSettings, UNetSettings
+    from nephi.models import DisplacementUNetSettings, EncoderSettings, NephiSettings
 
     field = FieldSettings(spacings=(64.0, 32.0, 16.0, 8.0))
     encoder = EncoderSettings(filters=(8, 16, 32, 64, 128), finest=1)
-    return UNetSettings() if system == "U-Net" else NephiSettings(field=field, encoder=encoder)
+    return DisplacementUNetSettings() if system == "U-Net" else NephiSettings(field=field, encoder=encoder)
 
 
 def _frame(size: int) -> Any:

@@ -17,12 +17,12 @@ import nephi
 from nephi.fields import FieldSettings
 from nephi.models import (
     AutoDecoderSettings,
+    DisplacementUNetSettings,
     EncoderSettings,
     InputSettings,
     ModelSettings,
     NephiSettings,
     StoredModel,
-    UNetSettings,
     build_model,
     input_grid,
     write_model,
@@ -199,7 +199,7 @@ MODELS: dict[str, ModelSettings] = {
         encoder=EncoderSettings((4, 8), 1, 8, forces=True),
     ),
     "auto": AutoDecoderSettings(pairs=2, field=FieldSettings(spacings=(24.0, 12.0), hidden=8)),
-    "unet": UNetSettings((4, 8)),
+    "unet": DisplacementUNetSettings((4, 8)),
 }
 
 

@@ -23,7 +23,7 @@ RANGES = {"arange", "range"}  # of integers, unless a bound is a float
 LAYERS = {
     *("Linear", "Bilinear", "Embedding", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose2d", "ConvTranspose3d"),
     *("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "GroupNorm", "LayerNorm", "PReLU", "MultiheadAttention"),
-    *("Convolution3d", "convolution"),  # those of nephi.models.blocks
+    *("Convolution3d", "convolution"),  # those of nephi.models.networks.blocks
 }
 TYPELESS = {"Tensor", "set_default_dtype", "set_default_tensor_type", "get_default_dtype"}
 

@@ -34,9 +34,9 @@ class LatentBatch:
         """Return the mean |z| over all latent values of all pairs: the penalty `codes`."""
         return mean_magnitude([self.global_codes, *self.tables])
 
-    def one(self, pair: int) -> LatentBatch:
-        """Return the values of a single pair, as a batch of one."""
-        return LatentBatch(self.global_codes[pair : pair + 1], [table[pair : pair + 1] for table in self.tables])
+    def rows(self, pairs: slice) -> LatentBatch:
+        """Return the values of some of the pairs."""
+        return LatentBatch(self.global_codes[pairs], [table[pairs] for table in self.tables])
 
 
 def mean_magnitude(latents: Sequence[Tensor]) -> Tensor:
@@ -117,6 +117,11 @@ class FieldMaps(Maps):
         with torch.autocast(points.device.type, enabled=False):
             return self._value_and_jacobian(points)
 
+    def rows(self, pairs: slice) -> FieldMaps:
+        """Return the deformations of some of the pairs."""
+        table_of = {grids: table[pairs] for grids, table in self._table_of.items()}
+        return FieldMaps(self.fields, self.field, self.latent.rows(pairs), table_of)
+
     def one(self, pair: int) -> NeuralField:
         """Return the field of one pair with its own copy of the network."""
         pair_fields = self.field_pair(pair).cpu().requires_grad_(False)
@@ -125,7 +130,7 @@ class FieldMaps(Maps):
 
     def field_pair(self, pair: int) -> FieldPair:
         """Return both fields of one pair, phi and its inverse, with their own copies of the networks."""
-        return fields_with_latent(self.fields, self.latent.one(pair))
+        return fields_with_latent(self.fields, self.latent.rows(slice(pair, pair + 1)))
 
     def penalties(self) -> Penalties:
         """Return `codes`, the mean |z| over the latent values of all pairs."""

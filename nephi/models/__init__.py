@@ -2,12 +2,13 @@
 
 from nephi.models.auto_decoder import AutoDecoder, AutoDecoderSettings, LatentTable
 from nephi.models.base import ModelSettings, ModelSize, PairNetwork, RegistrationModel
-from nephi.models.composition import Steps, downsampled
-from nephi.models.displacement_unet import DisplacementUNet, UNetSettings
-from nephi.models.encoder import EncoderSettings, Lattice, PairEncoder
+from nephi.models.composition import Steps, Swapped, downsampled
+from nephi.models.displacement_unet import DisplacementUNet, DisplacementUNetSettings
 from nephi.models.file import StoredModel, load_tensors, model_bytes, model_tensors, read_model, write_model
 from nephi.models.input import InputSettings, ModelInput, input_grid, to_model_input, world_transform
 from nephi.models.nephi import NephiModel, NephiSettings
+from nephi.models.networks.encoder import EncoderSettings, Lattice, PairEncoder
+from nephi.models.networks.unet import UNet, UNetSettings
 from nephi.models.registry import MODELS, build_model, model_class, model_settings, model_table
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "AutoDecoder",
     "AutoDecoderSettings",
     "DisplacementUNet",
+    "DisplacementUNetSettings",
     "EncoderSettings",
     "InputSettings",
     "LatentTable",
@@ -29,6 +31,8 @@ __all__ = [
     "RegistrationModel",
     "Steps",
     "StoredModel",
+    "Swapped",
+    "UNet",
     "UNetSettings",
     "build_model",
     "downsampled",

@@ -15,8 +15,8 @@ from nephi.fields import FieldSettings, LatentBatch, build_fields, field_size
 from nephi.geometry import Grid
 from nephi.models.base import ModelSettings, ModelSize, RegistrationModel
 from nephi.models.composition import Steps, downsampled
-from nephi.models.encoder import Lattice
 from nephi.models.nephi import FieldNetwork, check_steps, latent_lattices, latent_names
+from nephi.models.networks.encoder import Lattice
 from nephi.settings import TrainingObjectiveSettings
 from nephi.transforms import MapPair
 

@@ -14,8 +14,8 @@ from nephi.fields import UNFIT, TensorFile
 from nephi.io import replacing, write_durably
 from nephi.models.base import ModelSettings, RegistrationModel
 from nephi.models.input import InputSettings, input_grid
+from nephi.models.older_files import current_header, current_names
 from nephi.models.registry import build_model, model_class, model_settings, model_table
-from nephi.models.version1 import current_header, current_names
 from nephi.settings import TrainingObjectiveSettings
 from nephi.tables import from_table
 
@@ -69,12 +69,12 @@ def read_model(path: str | Path) -> StoredModel:
     FILE.require_finite(Path(path), tensors)
     try:
         if header["version"] == 1:
-            header, tensors = current_header(header), current_names(tensors)
+            header = current_header(header)
         settings = model_settings(header["model"])
         input_settings = from_table(InputSettings, header["input"], "input.")
         objective = from_table(TrainingObjectiveSettings, header["objective"], "objective.")
         about = dict(header["about"])
-        model = _model(settings, input_settings, tensors)
+        model = _model(settings, input_settings, current_names(tensors))
     except UNFIT as error:
         raise FILE.damaged(path, error) from None
     return StoredModel(model, input_settings, objective, about)

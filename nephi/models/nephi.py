@@ -22,7 +22,7 @@ from nephi.fields import (
 from nephi.geometry import Grid
 from nephi.models.base import ModelSettings, ModelSize, PairNetwork, RegistrationModel
 from nephi.models.composition import Steps, downsampled
-from nephi.models.encoder import EncoderSettings, Lattice, PairEncoder, encoder_size
+from nephi.models.networks.encoder import EncoderSettings, Lattice, PairEncoder, encoder_size
 from nephi.settings import TrainingObjectiveSettings
 from nephi.tables import short_repr
 from nephi.transforms import MapPair

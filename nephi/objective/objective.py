@@ -11,7 +11,7 @@ from torch import Tensor
 from nephi import losses
 from nephi.fields import ComposedFieldPair, FieldPair, single_maps
 from nephi.images import ImageSampler
-from nephi.settings import INVERSE_WEIGHTS, PENALTY_WEIGHTS, REGULARIZATION_WEIGHTS, ObjectiveSettings
+from nephi.settings import INVERSE_WEIGHTS, PENALTIES, REGULARIZATION_WEIGHTS, ObjectiveSettings
 from nephi.transforms import MapPair, Maps
 
 
@@ -69,7 +69,7 @@ def loss_terms(
         terms |= _consistency(forward, backward, settings, progress)
     terms |= _regularization(directions, settings)
     return terms | {
-        name: weight * maps.penalties[name] for name in PENALTY_WEIGHTS if (weight := getattr(settings, name))
+        name: weight * maps.penalties[name] for name in PENALTIES if (weight := getattr(settings, name, 0.0))
     }
 
 

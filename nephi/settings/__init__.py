@@ -3,7 +3,7 @@
 from nephi.settings.changes import in_millimetres, with_similarity
 from nephi.settings.objective import (
     INVERSE_WEIGHTS,
-    PENALTY_WEIGHTS,
+    PENALTIES,
     REGULARIZATION_WEIGHTS,
     FitObjectiveSettings,
     ObjectiveSettings,
@@ -34,7 +34,7 @@ from nephi.settings.toml import (
 __all__ = [
     "INITIALS",
     "INVERSE_WEIGHTS",
-    "PENALTY_WEIGHTS",
+    "PENALTIES",
     "REGULARIZATION_WEIGHTS",
     "AffineSettings",
     "FitObjectiveSettings",

@@ -14,8 +14,8 @@ REGULARIZATION_WEIGHTS = ("gradicon", "icon", "folding", "diffusion", "volume", 
 """The weights of terms that are computed at the regularization points."""
 INVERSE_WEIGHTS = ("gradicon", "icon")
 """The weights of terms that compare a map with its inverse."""
-PENALTY_WEIGHTS = ("codes",)
-"""The weights of scalars that maps report, by the name of the penalty (`nephi.transforms.Maps.penalties`)."""
+PENALTIES = {"codes": "latent values", "velocity": "velocity field"}
+"""The scalars that maps report (`nephi.transforms.Maps.penalties`), by the names of their weights."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class ObjectiveSettings:
             raise UsageError(f"objective.radius: similarity mind needs patches of radius 2, got {self.radius}")
         if names & {*LOCAL} and self.radius < 1:
             raise UsageError(f"objective.radius: similarity {self.similarity} needs a radius of at least 1, got 0")
-        weights = {name: getattr(self, name) for name in (*REGULARIZATION_WEIGHTS, *PENALTY_WEIGHTS)}
+        weights = {name: getattr(self, name) for name in (*REGULARIZATION_WEIGHTS, "codes")}
         require_at_least("objective", 0, high=LARGEST_RADIUS, radius=self.radius)
         require_at_least("objective", 0, **weights)
         counts = {name: getattr(self, name) for name in ("regularization_points", "background_points")}
@@ -106,6 +106,8 @@ class TrainingObjectiveSettings(ObjectiveSettings):
     """The objective of a training; the defaults are NePhi's (Tian et al., ECCV 2024).
 
     spacing: mm between the samples of a patch.
+    velocity: weight of `|dv/dx|^2` (sum over matrix entries), the mean over the voxels of stationary velocity fields v,
+        for maps that integrate some.
     landmarks: weight of the mean distance, in mm, between known corresponding points, for pairs that have some.
     landmark_points: number of a pair's landmarks, chosen at random, that are used at each step.
     """
@@ -120,13 +122,14 @@ class TrainingObjectiveSettings(ObjectiveSettings):
     icon: float = 0.0
     codes: float = 0.01
     spacing: float = 4.0
+    velocity: float = 0.0
     landmarks: float = 0.0
     landmark_points: int = 200
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_at_least("objective", 2, points=self.points)
-        require_at_least("objective", 0, landmarks=self.landmarks)
+        require_at_least("objective", 0, velocity=self.velocity, landmarks=self.landmarks)
         require_at_least("objective", 1, high=MOST_POINTS, landmark_points=self.landmark_points)
         require_above("objective", 0.0, spacing=self.spacing)
 
@@ -138,7 +141,7 @@ def check_weights(settings: ObjectiveSettings, has_inverse: bool, penalties: Col
     `name` of the maps or the model completes "expected 0 for".
     """
     missing = [] if has_inverse else [(weight, "inverse map") for weight in INVERSE_WEIGHTS]
-    missing += [(weight, "latent values") for weight in PENALTY_WEIGHTS if weight not in penalties]
+    missing += [(weight, part) for weight, part in PENALTIES.items() if weight not in penalties]
     for weight, part in missing:
-        if value := getattr(settings, weight):
+        if value := getattr(settings, weight, 0.0):
             raise UsageError(f"objective.{weight}: expected 0 for {name} (no {part}), got {value}")

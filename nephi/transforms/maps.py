@@ -53,6 +53,10 @@ class Maps(abc.ABC):
         """Return the values, and `jacobian[b, n, i, j] = d phi_i / d x_j`, `(B, N, D)` and `(B, N, D, D)`."""
 
     @abc.abstractmethod
+    def rows(self, pairs: slice) -> Maps:
+        """Return the deformations of some of the pairs, as views: of one half of a batch, for example."""
+
+    @abc.abstractmethod
     def one(self, pair: int) -> Transform:
         """Return the deformation of one pair as a `Transform`, on the CPU and detached: to be stored or refined."""
 
@@ -93,6 +97,12 @@ class SingleMap(Maps):
         """Return the values and Jacobians `(1, N, D, D)`."""
         return self.transform.value_and_jacobian(points)
 
+    def rows(self, pairs: slice) -> SingleMap:
+        """Return the maps themselves: there is only one pair."""
+        if len(range(1)[pairs]) != 1:
+            raise IndexError(f"expected a slice that holds the only pair, got {pairs}")
+        return self
+
     def one(self, pair: int) -> Transform:
         """Return the transform itself."""
         return self.transform
@@ -119,6 +129,10 @@ class AffineMaps(Maps):
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return the values, and the matrices expanded to `(B, N, D, D)`."""
         return self(points), self.matrices.to(points).unsqueeze(1).expand(-1, points.shape[1], -1, -1)
+
+    def rows(self, pairs: slice) -> AffineMaps:
+        """Return the affine maps of some of the pairs."""
+        return AffineMaps(self.matrices[pairs], self.translations[pairs])
 
     def one(self, pair: int) -> AffineTransform:
         """Return the affine map of one pair."""
@@ -156,6 +170,10 @@ class DisplacementMaps(Maps):
         by_world = by_voxel @ self.grid.inverse_affine[:-1, :-1].to(points)
         return points + torch.stack([value for value, _ in pairs]), identity_like(points) + by_world
 
+    def rows(self, pairs: slice) -> DisplacementMaps:
+        """Return the displacements of some of the pairs."""
+        return DisplacementMaps(self.displacement[pairs], self.grid)
+
     def one(self, pair: int) -> ContinuedDisplacement:
         """Return the displacement field of one pair."""
         return ContinuedDisplacement(self._tables[pair].detach().float().cpu(), self.grid)
@@ -177,6 +195,10 @@ class ComposedMaps(Maps):
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return the values, and the product of the members' Jacobians."""
         return composed_with_jacobian(self.members, points)
+
+    def rows(self, pairs: slice) -> ComposedMaps:
+        """Return the compositions of some of the pairs."""
+        return ComposedMaps([member.rows(pairs) for member in self.members])
 
     def one(self, pair: int) -> Composite:
         """Return the composition of one pair's transforms."""

@@ -60,7 +60,7 @@ def test_as_one_pair_after_the_other(fields: FieldPair, dtype: torch.dtype) -> N
     latent = values_of(fields, dtype)
     maps = field_maps(fields, latent)
     for k in range(PAIRS):
-        own = fields_with_latent(fields, latent.one(k))
+        own = fields_with_latent(fields, latent.rows(slice(k, k + 1)))
         for batch, field in zip(maps[:2], (own.forward_field, own.inverse_field), strict=True):
             at = points().to(dtype)
             value, jacobian = batch.value_and_jacobian(at)
@@ -121,7 +121,7 @@ def test_one_pair_is_an_independent_field(fields: FieldPair) -> None:
 
 
 def test_a_fit_is_the_case_of_one_pair(fields: FieldPair) -> None:
-    latent = values_of(fields, torch.float32).one(0)
+    latent = values_of(fields, torch.float32).rows(slice(0, 1))
     batch, single = field_maps(fields, latent), single_maps(fields_with_latent(fields, latent))
     for one, other in zip(batch[:2], single[:2], strict=True):
         at = points()[:1].float()

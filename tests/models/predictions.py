@@ -11,12 +11,12 @@ from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.models import (
     AutoDecoderSettings,
+    DisplacementUNetSettings,
     EncoderSettings,
     InputSettings,
     ModelSettings,
     NephiSettings,
     StoredModel,
-    UNetSettings,
     build_model,
     input_grid,
 )
@@ -30,7 +30,7 @@ ARCHITECTURES: dict[str, ModelSettings] = {
     "coded": NephiSettings(field=replace(CODED, code_spacing=15.0), encoder=ENCODER),
     "steps": NephiSettings((2, 1), DENSE, replace(ENCODER, forces=True)),
     "auto": AutoDecoderSettings(pairs=2, field=DENSE),
-    "unet": UNetSettings((4, 4, 8)),
+    "unet": DisplacementUNetSettings((4, 4, 8)),
 }
 
 

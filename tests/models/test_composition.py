@@ -5,7 +5,15 @@ from torch import Tensor
 
 from nephi.fields import FieldSettings
 from nephi.geometry import Grid, interpolate_batch
-from nephi.models import DisplacementUNet, EncoderSettings, NephiModel, NephiSettings, Steps, UNetSettings, downsampled
+from nephi.models import (
+    DisplacementUNet,
+    DisplacementUNetSettings,
+    EncoderSettings,
+    NephiModel,
+    NephiSettings,
+    Steps,
+    downsampled,
+)
 from nephi.models.composition import averaged
 from nephi.models.nephi import FieldNetwork
 from nephi.transforms import ComposedMaps
@@ -103,13 +111,13 @@ def test_each_axis_is_averaged_over_its_downsampling() -> None:
 def test_any_networks_are_steps(grid: Grid, images: Images) -> None:
     """A translation from coarse images, then a U-Net; the composition has an inverse if both steps have one."""
     first = TranslationModel(TranslationSettings(), downsampled(grid, 2), generator())
-    second = DisplacementUNet(UNetSettings((4, 8)), grid, generator())
+    second = DisplacementUNet(DisplacementUNetSettings((4, 8)), grid, generator())
     with torch.no_grad():
         first.head.bias.copy_(torch.arange(1.0, 1.0 + grid.dimension))
-        second.last.bias.fill_(0.3)
+        second.network.last.bias.fill_(0.3)
     prediction = Steps(grid, [first, second])(*images)
     points = grid.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
-    displacement = first.head.bias + second.axes @ torch.full((grid.dimension,), 0.3)
+    displacement = first.head.bias + second.network.axes @ torch.full((grid.dimension,), 0.3)
     torch.testing.assert_close(prediction.forward(points), points + displacement, rtol=0, atol=1e-3)
     assert prediction.inverse is None
     both = Steps(grid, [first, TranslationModel(TranslationSettings(), grid, generator())])(*images)

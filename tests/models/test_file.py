@@ -12,12 +12,12 @@ from nephi.errors import DataError
 from nephi.fields import FieldSettings, TensorFile
 from nephi.models import (
     AutoDecoderSettings,
+    DisplacementUNetSettings,
     EncoderSettings,
     InputSettings,
     ModelSettings,
     NephiSettings,
     StoredModel,
-    UNetSettings,
     build_model,
     input_grid,
     model_bytes,
@@ -34,7 +34,7 @@ ARCHITECTURES: dict[str, ModelSettings] = {
     "forces": NephiSettings((2, 1), FIELD, replace(ENCODER, forces=True)),
     "fourier": NephiSettings(field=replace(FIELD, encoding="fourier", frequencies=4), encoder=ENCODER),
     "auto-decoder": AutoDecoderSettings(pairs=5, field=FIELD),
-    "unet": UNetSettings((4, 4)),
+    "unet": DisplacementUNetSettings((4, 4)),
 }
 INPUTS = {2: InputSettings((20, 14), (2.0, 3.0)), 3: InputSettings((12, 14, 10), (2.0, 3.0, 4.0))}
 
@@ -147,9 +147,8 @@ def version_1(model: StoredModel) -> bytes:
         table.pop(name, None)
     objective = asdict(ObjectiveSettingsOfVersion1())
     header = {"model": table, "frame": asdict(model.input), "objective": objective, "about": model.about}
-    prefix = "network." if kind == "unet" else ""
     tensors = {
-        prefix + n.replace(".global_code.", ".everywhere.").replace(".encoder.global_codes", ".encoder.everywhere"): t
+        n.replace(".global_code.", ".everywhere.").replace(".encoder.global_codes", ".encoder.everywhere"): t
         for n, t in model_tensors(model.model).items()
     }
     return TensorFile("nephi-model", (1,), "model", "nephi train").to_bytes(header, tensors)
@@ -184,3 +183,21 @@ def test_files_of_version_1_are_read(name: str, tmp_path: Path) -> None:
     images = [torch.rand(2, 1, *model.input.shape) for _ in range(2)]
     points = 10 * torch.rand(2, 5, 2)
     assert torch.equal(read.model(*images).forward(points), model.model(*images).forward(points))
+
+
+def test_displacement_unets_of_the_first_version_2_are_read(tmp_path: Path) -> None:
+    """Their tensors had no `network.` before their names, and the settings no `finest`."""
+    model = stored("unet", 2)
+    tensors = {n.removeprefix("network."): t for n, t in model_tensors(model.model).items()}
+    header = {
+        "model": {"kind": "unet", "filters": list(model.settings.filters)},
+        "input": asdict(model.input),
+        "objective": asdict(model.objective),
+        "about": model.about,
+    }
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(TensorFile("nephi-model", (2,), "model", "nephi train").to_bytes(header, tensors))
+    read = read_model(path)
+    assert read.settings == model.settings
+    for name, tensor in model_tensors(model.model).items():
+        assert torch.equal(model_tensors(read.model)[name], tensor)

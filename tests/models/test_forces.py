@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nephi.models.encoder import forces
+from nephi.models.networks.encoder import forces
 
 
 def ramp(*slopes: float) -> torch.Tensor:

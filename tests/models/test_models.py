@@ -19,11 +19,11 @@ from nephi.geometry import Grid
 from nephi.models import (
     MODELS,
     AutoDecoderSettings,
+    DisplacementUNetSettings,
     EncoderSettings,
     ModelSettings,
     NephiSettings,
     RegistrationModel,
-    UNetSettings,
     build_model,
     model_class,
     model_settings,
@@ -40,7 +40,7 @@ ENCODER = EncoderSettings((4, 8, 8), features=16)
 SMALL: dict[str, ModelSettings] = {
     "nephi": NephiSettings((2, 1), DENSE, ENCODER),
     "auto-decoder": AutoDecoderSettings((1,), 3, DENSE),
-    "unet": UNetSettings((4, 8, 8)),
+    "unet": DisplacementUNetSettings((4, 8, 8)),
     "translation": TranslationSettings(),
     "forces": NephiSettings(field=DENSE, encoder=replace(ENCODER, forces=True, finest=1)),
     "nested": NephiSettings(field=replace(DENSE, encoding="nested", layers=3), encoder=ENCODER),
@@ -166,7 +166,7 @@ def test_keys_of_another_model_are_refused() -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        UNetSettings((10**9, 10**9)),
+        DisplacementUNetSettings((10**9, 10**9)),
         NephiSettings(encoder=EncoderSettings((10**9,))),
         NephiSettings(field=replace(DENSE, global_codes=8), encoder=EncoderSettings(features=10**12)),
         AutoDecoderSettings(pairs=10**12),
@@ -182,7 +182,7 @@ def test_a_model_too_large_is_refused_before_it_is_built(settings: ModelSettings
     ("settings", "name"),
     [
         (NephiSettings(field=DENSE, encoder=EncoderSettings((4, 4, 4, 1))), "encoder"),
-        (UNetSettings((4, 4, 4, 4, 1)), "model"),
+        (DisplacementUNetSettings((4, 4, 4, 4, 1)), "model"),
     ],
 )
 def test_a_single_feature_cannot_be_normalised(settings: ModelSettings, name: str) -> None:
@@ -197,7 +197,7 @@ def test_a_single_feature_cannot_be_normalised(settings: ModelSettings, name: st
 
 
 def test_more_networks_than_anyone_trains() -> None:
-    for make in (UNetSettings, EncoderSettings, NephiSettings, AutoDecoderSettings):
+    for make in (DisplacementUNetSettings, EncoderSettings, NephiSettings, AutoDecoderSettings):
         with pytest.raises(UsageError, match=r"(filters|downsampling): expected .* at most 16"):
             make((1,) * 100)
 
@@ -206,7 +206,7 @@ def test_nothing_outside_a_model_depends_on_its_kind() -> None:
     """No comparison with a kind, and no `isinstance` of a model, in the sources except in the models' own files."""
     folder = Path(nephi.__file__).parent
     names = {model.__name__ for model in MODELS.values()} | {model.Settings.__name__ for model in MODELS.values()}
-    own = {f"models/{name}.py" for name in ("nephi", "auto_decoder", "displacement_unet", "version1")}
+    own = {f"models/{name}.py" for name in ("nephi", "auto_decoder", "displacement_unet", "older_files")}
     for path in sorted(folder.rglob("*.py")):
         if str(path.relative_to(folder)) in own:
             continue

@@ -13,12 +13,12 @@ from nephi.geometry import Grid
 from nephi.models import (
     AutoDecoderSettings,
     DisplacementUNet,
+    DisplacementUNetSettings,
     EncoderSettings,
     Lattice,
     NephiModel,
     NephiSettings,
     PairEncoder,
-    UNetSettings,
     build_model,
 )
 from nephi.models.nephi import FieldNetwork
@@ -109,8 +109,8 @@ def test_starts_as_the_identity(settings: FieldSettings, grid: Grid, images: Ima
     points = grid.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
     for phi in untrained(settings, grid)(*images)[:2]:
         assert torch.equal(phi(points), points)
-    unet = DisplacementUNet(UNetSettings((4, 8, 8)), grid, generator())
-    assert torch.equal(unet.displacement(*images), torch.zeros(3, grid.dimension, *grid.shape))
+    unet = DisplacementUNet(DisplacementUNetSettings((4, 8, 8)), grid, generator())
+    assert torch.equal(unet.network(*images), torch.zeros(3, grid.dimension, *grid.shape))
 
 
 def test_pairs_of_a_batch_are_independent(
@@ -147,7 +147,7 @@ def test_equal_seeds_give_equal_networks(field_settings: FieldSettings, grid: Gr
     """They do not depend on torch's global generator."""
     for build in (
         lambda: untrained(field_settings, grid),
-        lambda: DisplacementUNet(UNetSettings((4, 8)), grid, generator()),
+        lambda: DisplacementUNet(DisplacementUNetSettings((4, 8)), grid, generator()),
     ):
         one = build().state_dict()
         torch.rand(7)
@@ -224,7 +224,7 @@ def test_settings_that_cannot_be_built_are_refused(field_settings: FieldSettings
     with pytest.raises(
         UsageError, match=r"model\.filters: expected at least two positive integers, at most 16, got \(4,\)"
     ):
-        UNetSettings((4,))
+        DisplacementUNetSettings((4,))
 
 
 def test_any_number_of_filters(dimension: int) -> None:

@@ -14,7 +14,7 @@ import torch
 
 import nephi
 from nephi.errors import DataError, NephiError, UsageError
-from nephi.models import InputSettings, UNetSettings
+from nephi.models import DisplacementUNetSettings, InputSettings
 from nephi.training import TrainSettings, checkpoint, fabric
 
 from .conftest import with_loop
@@ -51,7 +51,7 @@ def refuse(tmp_path: Path) -> Refuse:
 
 
 def test_weights_that_the_model_cannot_use(settings: TrainSettings, refuse: Refuse) -> None:
-    unet = replace(settings, model=UNetSettings((4, 4)))
+    unet = replace(settings, model=DisplacementUNetSettings((4, 4)))
     refuse(unet, UsageError, r"^objective.gradicon: expected 0 for model.kind = 'unet' \(no inverse map\), got 0.3$")
     objective = replace(settings.objective, gradicon=0.0)
     refuse(replace(unet, objective=objective), UsageError, "^objective.codes: expected 0 .*no latent values")

@@ -8,7 +8,14 @@ from torch import Tensor
 
 from nephi.fields import FieldSettings
 from nephi.geometry import Grid
-from nephi.models import EncoderSettings, ModelSettings, NephiSettings, UNetSettings, build_model, model_class
+from nephi.models import (
+    DisplacementUNetSettings,
+    EncoderSettings,
+    ModelSettings,
+    NephiSettings,
+    build_model,
+    model_class,
+)
 from nephi.settings import TrainingObjectiveSettings
 from nephi.training.objective import PairBatch, sample_points, training_terms
 from nephi.transforms import AffineMaps, MapPair
@@ -16,7 +23,10 @@ from nephi.transforms import AffineMaps, MapPair
 FIELD = FieldSettings(
     encoding="coordinates", hidden=8, layers=2, global_codes=3, local_codes=4, amplitude=1.0, amplitude_unit="edge"
 )
-MODELS = (NephiSettings(field=FIELD, encoder=EncoderSettings((4, 8, 8), features=16)), UNetSettings((4, 8, 8)))
+MODELS = (
+    NephiSettings(field=FIELD, encoder=EncoderSettings((4, 8, 8), features=16)),
+    DisplacementUNetSettings((4, 8, 8)),
+)
 SETTINGS = TrainingObjectiveSettings(points=100, background_points=10)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 import nephi
 from nephi.errors import DataError, UsageError
-from nephi.models import AutoDecoderSettings, UNetSettings, read_model, write_model
+from nephi.models import AutoDecoderSettings, DisplacementUNetSettings, read_model, write_model
 from nephi.training import AugmentationSettings, TrainSettings, WarpSettings
 from nephi.training.log import TrainingLog
 from nephi.training.objective import PairBatch
@@ -82,7 +82,7 @@ def test_the_similarity_improves(settings: TrainSettings, tmp_path: Path, kind: 
     settings = with_loop(settings, steps=60, rate=5e-3, batch=4, validation_interval=60, checkpoint_interval=60)
     if kind == "unet":
         objective = replace(settings.objective, gradicon=0.0, codes=0.0, diffusion=0.1)
-        settings = replace(settings, model=UNetSettings((4, 4)), objective=objective)
+        settings = replace(settings, model=DisplacementUNetSettings((4, 4)), objective=objective)
     settings = replace(settings, augmentation=AugmentationSettings())
     nephi.train(settings, tmp_path / "run")
     lines = log(tmp_path / "run")

@@ -113,3 +113,12 @@ def test_one_transform_is_the_map_of_one_pair(grid: Grid) -> None:
     assert len(single) == 1 and single.one(0) is transform and isinstance(transform, AffineTransform)
     torch.testing.assert_close(single(points)[0], transform(points[0]))
     torch.testing.assert_close(single.value_and_jacobian(points)[1][0], transform.value_and_jacobian(points[0])[1])
+
+
+@kinds
+def test_rows_are_the_maps_of_some_pairs(make: Callable[[Grid], Maps], grid: Grid) -> None:
+    maps, points = make(grid), points_within_cells(grid)
+    part = maps.rows(slice(1, PAIRS))
+    assert len(part) == PAIRS - 1
+    for computed, expected in zip(part.value_and_jacobian(points[1:]), maps.value_and_jacobian(points), strict=True):
+        torch.testing.assert_close(computed, expected[1:])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nephi.errors import UsageError
 from nephi.fields import LatentBatch
-from nephi.models.blocks import (
+from nephi.models.networks.blocks import (
     BYTES_PER_FEATURE,
     MOST_RESOLUTIONS,
     SLOPE,

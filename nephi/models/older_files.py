@@ -1,4 +1,4 @@
-"""Model files of version 1: their header and tensors by the names of version 2."""
+"""Model files of earlier releases: the header of version 1, and tensors, by the names of today."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def current_header(header: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def current_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors by the names of version 2."""
+    """Return the tensors by the names of today; those that have them already keep them."""
     return {_current_name(name): tensor for name, tensor in tensors.items()}
 
 
 def _current_name(name: str) -> str:
-    if name.startswith(("network.first.", "network.down.", "network.up.", "network.last.")):
-        return name.removeprefix("network.")  # of the U-Net
+    if name.startswith(("first.", "down.", "up.", "last.")):
+        return f"network.{name}"  # of the U-Net
     if name.endswith(".encoder.everywhere"):
         return name.replace(".everywhere", ".global_codes")  # the table of an auto-decoder
     return name.replace(".encoder.everywhere.", ".encoder.global_code.")

@@ -1,4 +1,4 @@
-"""Networks composed of several: steps, each of which registers what the steps before it have left."""
+"""Steps: networks one after the other, each of which registers what the steps before it have left."""
 
 from __future__ import annotations
 
