@@ -59,7 +59,7 @@ def _training_step(system: str, size: int, device: str) -> None:
     import torch
 
     from nephi.models import build_model, input_grid
-    from nephi.training.objective import PairBatch, training_terms
+    from nephi.objective import PairBatch, training_terms
 
     generator = torch.Generator().manual_seed(0)
     network = build_model(_model(system), input_grid(_frame(size)), generator).to(device)

@@ -1,5 +1,6 @@
-"""What fits and trainings minimise: the reference, and the same by kernels."""
+"""What fits and trainings minimise: the reference, the same by kernels, and the form for batches of pairs."""
 
+from nephi.objective.batch import PairBatch, compared_images, sample_points, training_terms
 from nephi.objective.fused import FUSED_WEIGHTS, FusedObjective, fused_objective
 from nephi.objective.objective import (
     ComparedImages,
@@ -16,10 +17,14 @@ __all__ = [
     "ComparedImages",
     "FusedObjective",
     "LandmarkPoints",
+    "PairBatch",
     "SamplePoints",
     "add_gradient",
+    "compared_images",
     "fitted_maps",
     "fused_objective",
     "landmark_distance",
     "loss_terms",
+    "sample_points",
+    "training_terms",
 ]

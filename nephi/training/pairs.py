@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from nephi.datasets import DatasetIndex, DatasetPair
 from nephi.errors import NephiError
 from nephi.models import ModelInput, input_grid
+from nephi.objective import PairBatch
 from nephi.training.augmentation import TrainingImage, augment
 from nephi.training.cache import ModelInputCache
-from nephi.training.objective import PairBatch
 from nephi.training.seeding import SampleKey, generator_of
 from nephi.training.settings import TrainSettings
 from nephi.transforms import AffineTransform

@@ -12,9 +12,9 @@ from torch.optim import Adam
 
 from nephi.errors import DataError, NephiError
 from nephi.models import RegistrationModel
+from nephi.objective import training_terms
 from nephi.settings import TrainingObjectiveSettings
 from nephi.training.fabric import raise_in_all
-from nephi.training.objective import training_terms
 from nephi.training.pairs import KeyedBatch, TrainingPairs
 from nephi.training.seeding import SampleKey
 from nephi.training.settings import OptimizationSettings

@@ -8,8 +8,8 @@ import torch
 from nephi.fields import FieldSettings
 from nephi.geometry import Grid
 from nephi.models import AutoDecoder, AutoDecoderSettings
+from nephi.objective import PairBatch, training_terms
 from nephi.settings import TrainingObjectiveSettings
-from nephi.training.objective import PairBatch, training_terms
 
 
 def generator(seed: int = 2) -> torch.Generator:

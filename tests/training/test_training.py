@@ -19,9 +19,9 @@ from torch import Tensor
 import nephi
 from nephi.errors import DataError, UsageError
 from nephi.models import AutoDecoderSettings, DisplacementUNetSettings, read_model, write_model
+from nephi.objective import PairBatch
 from nephi.training import AugmentationSettings, TrainSettings, WarpSettings
 from nephi.training.log import TrainingLog
-from nephi.training.objective import PairBatch
 from nephi.training.pairs import KeyedBatch
 from nephi.training.step import Terms, learning_rate
 

@@ -16,8 +16,8 @@ from nephi.models import (
     build_model,
     model_class,
 )
+from nephi.objective import PairBatch, sample_points, training_terms
 from nephi.settings import TrainingObjectiveSettings
-from nephi.training.objective import PairBatch, sample_points, training_terms
 from nephi.transforms import AffineMaps, MapPair
 
 FIELD = FieldSettings(

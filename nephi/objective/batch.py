@@ -1,4 +1,4 @@
-"""The objective of a training: images, random points and landmarks of a batch for `nephi.objective.loss_terms`."""
+"""The objective of a training: images, random points and landmarks of a batch of pairs for `loss_terms`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nephi.geometry import Grid
 from nephi.images import Image, ImageSampler
-from nephi.objective import ComparedImages, LandmarkPoints, SamplePoints, landmark_distance, loss_terms
+from nephi.objective.objective import ComparedImages, LandmarkPoints, SamplePoints, landmark_distance, loss_terms
 from nephi.sampling import GridPoints, MaskPoints, PointSource, patch_offsets
 from nephi.settings import TrainingObjectiveSettings
 from nephi.transforms import MapPair
@@ -46,7 +46,7 @@ def training_terms(
 ) -> dict[str, Tensor]:
     """Return the weighted terms of the loss of predicted maps, means over the pairs; their sum is minimised.
 
-    The terms are those of `nephi.objective.loss_terms`, and `landmarks`. `generators` has one for each pair: its random
+    The terms are those of `loss_terms`, and `landmarks`. `generators` has one for each pair: its random
     points do not depend on the other pairs of the batch. Computed in single precision under mixed precision as well.
     """
     with torch.autocast(batch.fixed.device.type, enabled=False):
