@@ -17,6 +17,7 @@ from nephi.transforms.maps import (
     mean_penalties,
 )
 from nephi.transforms.transform import Transform, any_real_points
+from nephi.transforms.velocity import StationaryVelocity, VelocityMaps, mean_squared_gradient
 from nephi.transforms.voxels import displacement_slabs
 
 __all__ = [
@@ -34,7 +35,9 @@ __all__ = [
     "NumericalInverse",
     "Penalties",
     "SingleMap",
+    "StationaryVelocity",
     "Transform",
+    "VelocityMaps",
     "any_real_points",
     "as_affine",
     "composed",
@@ -43,5 +46,6 @@ __all__ = [
     "fitting_grid",
     "invert",
     "mean_penalties",
+    "mean_squared_gradient",
     "warn_beyond_fields",
 ]

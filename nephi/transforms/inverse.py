@@ -11,6 +11,7 @@ from nephi.transforms.affine import AffineTransform
 from nephi.transforms.composite import Composite
 from nephi.transforms.displacement import DisplacementField
 from nephi.transforms.transform import Transform, any_real_points
+from nephi.transforms.velocity import StationaryVelocity
 
 
 class NumericalInverse(Transform):
@@ -95,9 +96,12 @@ class NumericalInverse(Transform):
 
 
 def invert(transform: Transform) -> Transform:
-    """Return the inverse: exact for affine maps, the reversed chain for composites, else by Newton's method."""
+    """Return the inverse: exact for affine maps, the flow of the opposite velocity, the reversed chain for composites.
+
+    Any other inverse is computed by Newton's method.
+    """
     match transform:
-        case AffineTransform():
+        case AffineTransform() | StationaryVelocity():
             return transform.inverse()
         case Composite():
             return Composite([invert(t) for t in reversed(transform.transforms)])

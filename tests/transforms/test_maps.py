@@ -18,6 +18,7 @@ from nephi.transforms import (
     DisplacementMaps,
     Maps,
     SingleMap,
+    VelocityMaps,
 )
 
 PAIRS, STEP = 3, 1e-5
@@ -36,11 +37,15 @@ def displacement_maps(grid: Grid) -> DisplacementMaps:
     return DisplacementMaps(0.3 * random(PAIRS, grid.dimension, *grid.shape, seed=2), grid)
 
 
+def velocity_maps(grid: Grid) -> VelocityMaps:
+    return VelocityMaps(random(PAIRS, grid.dimension, *grid.shape, seed=3), grid)
+
+
 def composed_maps(grid: Grid) -> ComposedMaps:
     return ComposedMaps([affine_maps(grid), displacement_maps(grid)])
 
 
-kinds = pytest.mark.parametrize("make", [affine_maps, displacement_maps, composed_maps])
+kinds = pytest.mark.parametrize("make", [affine_maps, displacement_maps, velocity_maps, composed_maps])
 
 
 def points_within_cells(grid: Grid, margin: float = 0.0) -> Tensor:
@@ -63,7 +68,7 @@ def test_values_and_jacobians_of_each_pair(make: Callable[[Grid], Maps], grid: G
         torch.testing.assert_close(jacobian, jacobians[pair], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("make", [affine_maps, displacement_maps])
+@pytest.mark.parametrize("make", [affine_maps, displacement_maps, velocity_maps])
 def test_jacobians_are_those_of_central_differences(make: Callable[[Grid], Maps], grid: Grid) -> None:
     maps, points = make(grid), points_within_cells(grid)
     _, jacobians = maps.value_and_jacobian(points)
