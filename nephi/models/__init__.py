@@ -5,6 +5,8 @@ from nephi.models.base import ModelSettings, ModelSize, PairNetwork, Registratio
 from nephi.models.composition import Steps, Swapped, downsampled
 from nephi.models.displacement_unet import DisplacementUNet, DisplacementUNetSettings
 from nephi.models.file import StoredModel, load_tensors, model_bytes, model_tensors, read_model, write_model
+from nephi.models.gradicon import GradICON, GradICONSettings
+from nephi.models.icon import ICON, ICONSettings
 from nephi.models.input import InputSettings, ModelInput, input_grid, to_model_input, world_transform
 from nephi.models.nephi import NephiModel, NephiSettings
 from nephi.models.networks.encoder import EncoderSettings, Lattice, PairEncoder
@@ -12,12 +14,16 @@ from nephi.models.networks.unet import UNet, UNetSettings
 from nephi.models.registry import MODELS, build_model, model_class, model_settings, model_table
 
 __all__ = [
+    "ICON",
     "MODELS",
     "AutoDecoder",
     "AutoDecoderSettings",
     "DisplacementUNet",
     "DisplacementUNetSettings",
     "EncoderSettings",
+    "GradICON",
+    "GradICONSettings",
+    "ICONSettings",
     "InputSettings",
     "LatentTable",
     "Lattice",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nephi.geometry import Grid
-from nephi.models.base import ModelSettings, ModelSize, RegistrationModel
+from nephi.models.base import ModelSettings, ModelSize, PairNetwork, RegistrationModel
 from nephi.models.networks.unet import UNet, UNetSettings, every_voxel, unet_size
 from nephi.settings import TrainingObjectiveSettings
 from nephi.transforms import DisplacementMaps, MapPair
@@ -21,6 +21,25 @@ class DisplacementUNetSettings(UNetSettings, ModelSettings):
 
     kind: ClassVar[str] = "unet"
     table: ClassVar[str] = "model"
+
+
+class DisplacementNetwork(PairNetwork):
+    """`phi(x) = x + u(x)`, u interpolated linearly from the vectors of a U-Net; without an inverse."""
+
+    def __init__(self, settings: UNetSettings, grid: Grid, generator: torch.Generator) -> None:
+        super().__init__()
+        self.grid = grid
+        self.unet = UNet(settings, grid, generator)
+
+    def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
+        """Predict phi."""
+        return MapPair(DisplacementMaps(self.unet(fixed, moving), self.unet.lattice))
+
+    @classmethod
+    def size(cls, settings: UNetSettings, grid: Grid) -> ModelSize:
+        """Compute the sizes of the U-Net."""
+        parameters, activations = unet_size(settings, grid)
+        return ModelSize(parameters, activations, every_voxel(grid, settings.finest).size * grid.dimension)
 
 
 class DisplacementUNet(RegistrationModel[DisplacementUNetSettings]):
@@ -44,5 +63,4 @@ class DisplacementUNet(RegistrationModel[DisplacementUNetSettings]):
     @classmethod
     def size(cls, settings: DisplacementUNetSettings, grid: Grid) -> ModelSize:
         """Compute the sizes of the U-Net."""
-        parameters, activations = unet_size(settings, grid)
-        return ModelSize(parameters, activations, every_voxel(grid, settings.finest).size * grid.dimension)
+        return DisplacementNetwork.size(settings, grid)

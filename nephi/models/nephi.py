@@ -21,13 +21,10 @@ from nephi.fields import (
 )
 from nephi.geometry import Grid
 from nephi.models.base import ModelSettings, ModelSize, PairNetwork, RegistrationModel
-from nephi.models.composition import Steps, downsampled
+from nephi.models.composition import Steps, check_downsampling, downsampled
 from nephi.models.networks.encoder import EncoderSettings, Lattice, PairEncoder, encoder_size
 from nephi.settings import TrainingObjectiveSettings
-from nephi.tables import short_repr
 from nephi.transforms import MapPair
-
-MOST_STEPS = 16  # each is a network of its own
 
 
 @dataclass(frozen=True)
@@ -117,11 +114,7 @@ class FieldNetwork(PairNetwork):
 
 def check_steps(downsampling: Sequence[int], field: FieldSettings) -> None:
     """Raise `UsageError` for steps, or fields without latent values or an inverse, that a model cannot predict."""
-    if not 1 <= len(downsampling) <= MOST_STEPS or min(downsampling) < 1:
-        raise UsageError(
-            f"model.downsampling: expected a positive integer for each step, at most {MOST_STEPS} of them, got "
-            f"{short_repr(tuple(downsampling))}"
-        )
+    check_downsampling(downsampling)
     if field.encoding == "hash":
         raise UsageError('field.encoding: expected "dense", as a model cannot predict hash grids, got "hash"')
     if not field.inverse:

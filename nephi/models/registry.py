@@ -13,12 +13,14 @@ from nephi.geometry import Grid
 from nephi.models.auto_decoder import AutoDecoder
 from nephi.models.base import ModelSettings, RegistrationModel
 from nephi.models.displacement_unet import DisplacementUNet
+from nephi.models.gradicon import GradICON
+from nephi.models.icon import ICON
 from nephi.models.nephi import NephiModel
 from nephi.settings import plain_table
 from nephi.tables import from_table, short_repr
 
 MODELS: dict[str, type[RegistrationModel[Any]]] = {
-    model.Settings.kind: model for model in (NephiModel, AutoDecoder, DisplacementUNet)
+    model.Settings.kind: model for model in (NephiModel, AutoDecoder, DisplacementUNet, ICON, GradICON)
 }
 """The models by the value of `model.kind`; a new model is added here."""
 LARGEST_SIZE = 2**32  # parameters: 16 GiB, four times as much in a training

@@ -40,7 +40,7 @@ def model(name: str, dimension: int, **changes: object) -> StoredModel:
     settings = replace(InputSettings(shape, spacing), **changes)
     generator = torch.Generator().manual_seed(5)
     untrained = build_model(ARCHITECTURES[name], input_grid(settings), generator)
-    last = [p for n, p in untrained.named_parameters() if "decoder.last" in n or n.startswith("last")]
+    last = [p for n, p in untrained.named_parameters() if ".last." in n]
     with torch.no_grad():
         for parameter in last:
             spread = 0.05 if name == "unet" else 0.4

@@ -49,7 +49,10 @@ def test_the_index_is_relative_to_the_file(tmp_path: Path) -> None:
         ("[train]\nsteps = 3\n", "c.toml: train: is now optimization"),
         ("[model]\nsystem = 'unet'\n", r"c.toml: model\.system: is now model\.kind"),
         ("[model]\nthinning = [2, 1]\n", r"c.toml: model\.thinning: is now model\.downsampling"),
-        ("[model]\nkind = 'vit'\n", r"c.toml: model\.kind: expected one of nephi, auto-decoder, unet, got 'vit'"),
+        (
+            "[model]\nkind = 'vit'\n",
+            r"c.toml: model\.kind: expected one of nephi, .*, got 'vit'",
+        ),
         (
             "[model]\nfilters = [4, 8]\n",
             r'model\.filters: a key of kind = "unet", got kind = "nephi"; known are',

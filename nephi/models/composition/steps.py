@@ -7,9 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from nephi.errors import UsageError
 from nephi.geometry import Grid, interpolate_batch
 from nephi.models.base import PairNetwork
+from nephi.tables import short_repr
 from nephi.transforms import ComposedMaps, MapPair, Maps, mean_penalties
+
+MOST_STEPS = 16  # each is a network of its own
 
 
 class Steps(PairNetwork):
@@ -81,6 +85,15 @@ class Steps(PairNetwork):
         # Between two regular lattices torch's resizing takes a tenth of the time of interpolation at points.
         finer = nn.functional.interpolate(displacement, size=grid.shape, mode=mode, align_corners=True)
         return finer.flatten(2).transpose(1, 2)
+
+
+def check_downsampling(downsampling: Sequence[int]) -> None:
+    """Raise `UsageError` for a setting `model.downsampling` that is not a positive integer for each of a few steps."""
+    if not 1 <= len(downsampling) <= MOST_STEPS or min(downsampling) < 1:
+        raise UsageError(
+            f"model.downsampling: expected a positive integer for each step, at most {MOST_STEPS} of them, got "
+            f"{short_repr(tuple(downsampling))}"
+        )
 
 
 def downsampled(grid: Grid, factor: int) -> Grid:

@@ -34,7 +34,7 @@ class UNetSettings:
         1 half of it. At 0 this resolution takes most of the computing time.
     """
 
-    table: ClassVar[str] = "unet"
+    table: ClassVar[str] = "model.unet"
 
     filters: tuple[int, ...] = (16, 32, 32, 64, 64)
     finest: int = 0
