@@ -11,7 +11,7 @@ from torch import Tensor
 from nephi.geometry import Grid
 from nephi.images import Image, ImageSampler
 from nephi.objective.objective import ComparedImages, LandmarkPoints, SamplePoints, landmark_distance, loss_terms
-from nephi.sampling import GridPoints, MaskPoints, PointSource, patch_offsets
+from nephi.sampling import GridPoints, MaskPoints, PointSource, VoxelCentres, patch_offsets
 from nephi.settings import TrainingObjectiveSettings
 from nephi.transforms import MapPair
 
@@ -70,11 +70,15 @@ def sample_points(
     batch: PairBatch, grid: Grid, settings: TrainingObjectiveSettings, generators: Sequence[torch.Generator]
 ) -> SamplePoints:
     """Return random points in the masks of a batch (over the whole grid without masks) and background points."""
+    counts = settings.points, settings.points, settings.background_points
     samples = []
     for pair, generator in enumerate(generators):
-        sources = [_point_source(masks, pair, grid) for masks in (batch.fixed_mask, batch.moving_mask)]
-        centres = [source.draw(settings.points, generator) for source in sources]
-        samples.append((*centres, GridPoints(grid).draw(settings.background_points, generator)))
+        sources: list[PointSource] = [
+            _point_source(masks, pair, grid) for masks in (batch.fixed_mask, batch.moving_mask, None)
+        ]
+        if settings.sampling == "grid":
+            sources = [VoxelCentres(source, grid) for source in sources]
+        samples.append([source.draw(count, generator) for source, count in zip(sources, counts, strict=True)])
     return SamplePoints(*(torch.stack(points).to(batch.fixed) for points in zip(*samples, strict=True)))
 
 

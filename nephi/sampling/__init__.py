@@ -1,5 +1,5 @@
-"""Random sample points: of a whole grid or inside a mask."""
+"""Random sample points: of a whole grid or inside a mask, anywhere or at voxel centres."""
 
-from nephi.sampling.uniform import GridPoints, MaskPoints, PointSource, patch_offsets, point_source
+from nephi.sampling.uniform import GridPoints, MaskPoints, PointSource, VoxelCentres, patch_offsets, point_source
 
-__all__ = ["GridPoints", "MaskPoints", "PointSource", "patch_offsets", "point_source"]
+__all__ = ["GridPoints", "MaskPoints", "PointSource", "VoxelCentres", "patch_offsets", "point_source"]

@@ -1,4 +1,4 @@
-"""Uniformly random points, off the voxel grid."""
+"""Uniformly random points, off the voxel grid or only at voxel centres."""
 
 from __future__ import annotations
 
@@ -63,6 +63,20 @@ class MaskPoints:
             accepted.append(voxel)
             missing -= len(voxel)
         return self.mask.grid.voxel_to_world_points(torch.cat(accepted)).float()
+
+
+class VoxelCentres:
+    """Random voxel centres of `grid`: the points of another source, each moved to the centre of its voxel."""
+
+    def __init__(self, source: PointSource, grid: Grid) -> None:
+        self.source = source
+        self.grid = grid
+        self.last = torch.tensor(grid.shape, dtype=torch.float64) - 1
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Sample `(count, D)` float32 world points."""
+        voxel = self.grid.world_to_voxel_points(self.source.draw(count, generator).double()).round()
+        return self.grid.voxel_to_world_points(voxel.clamp(min=0).minimum(self.last)).float()
 
 
 def point_source(image: Image, mask: Image | None) -> PointSource:

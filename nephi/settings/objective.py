@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from nephi.errors import UsageError
 from nephi.losses import LOCAL, similarity_factors
-from nephi.settings.validation import MOST_POINTS, require_above, require_at_least
+from nephi.settings.validation import MOST_POINTS, require_above, require_at_least, require_one_of
 
+SAMPLINGS = ("random", "grid")
 LARGEST_RADIUS = 10  # patches of 9261 samples in 3-D
 REGULARIZATION_WEIGHTS = ("gradicon", "icon", "folding", "diffusion", "volume", "bending")
 """The weights of terms that are computed at the regularization points."""
@@ -105,6 +106,8 @@ class FitObjectiveSettings(ObjectiveSettings):
 class TrainingObjectiveSettings(ObjectiveSettings):
     """The objective of a training; the defaults are NePhi's (Tian et al., ECCV 2024).
 
+    sampling: where the points lie: `random`, anywhere between the voxel centres; or `grid`, only at voxel centres of
+        the model's input, where ICON's penalty does not keep maps regular (Greer et al., ICCV 2021).
     spacing: mm between the samples of a patch.
     velocity: weight of `|dv/dx|^2` (sum over matrix entries), the mean over the voxels of stationary velocity fields v,
         for maps that integrate some.
@@ -121,6 +124,7 @@ class TrainingObjectiveSettings(ObjectiveSettings):
     gradicon: float = 0.3
     icon: float = 0.0
     codes: float = 0.01
+    sampling: str = "random"
     spacing: float = 4.0
     velocity: float = 0.0
     landmarks: float = 0.0
@@ -128,6 +132,7 @@ class TrainingObjectiveSettings(ObjectiveSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_one_of("objective.sampling", self.sampling, SAMPLINGS)
         require_at_least("objective", 2, points=self.points)
         require_at_least("objective", 0, velocity=self.velocity, landmarks=self.landmarks)
         require_at_least("objective", 1, high=MOST_POINTS, landmark_points=self.landmark_points)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from nephi.errors import UsageError
 from nephi.fields import FieldSettings
 from nephi.geometry import Grid
 from nephi.models import (
@@ -130,6 +131,22 @@ def test_points_lie_in_the_masks(grid: Grid, batch: PairBatch) -> None:
     assert float(first[2].max() - first[2].min()) > 12
     points = sample_points(batch, grid, SETTINGS, generators())
     assert float(grid.world_to_voxel_points(points.moving.double())[0, :, 0].max()) > 12
+
+
+def test_points_lie_anywhere_or_at_voxel_centres(grid: Grid, batch: PairBatch) -> None:
+    """As many draws of the generators are used by both, so that trainings with either see the same pairs."""
+    states = []
+    for sampling in ("random", "grid"):
+        own = generators()
+        points = sample_points(batch, grid, replace(SETTINGS, sampling=sampling), own)
+        for each in (points.fixed, points.moving, points.background):
+            voxels = grid.world_to_voxel_points(each.double())
+            distance = (voxels - voxels.round()).abs().amax()
+            assert (distance < 1e-3) == (sampling == "grid")
+        states.append(torch.stack([generator.get_state() for generator in own]))
+    assert torch.equal(*states)
+    with pytest.raises(UsageError, match=r"^objective\.sampling: expected one of random, grid, got 'lattice'$"):
+        replace(SETTINGS, sampling="lattice")
 
 
 def test_masks_and_patches_count_in_the_similarity_of_every_model(grid: Grid, batch: PairBatch) -> None:

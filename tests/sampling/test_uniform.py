@@ -7,7 +7,7 @@ import torch
 from nephi.errors import DataError
 from nephi.geometry import Grid
 from nephi.images import Image
-from nephi.sampling import GridPoints, MaskPoints, patch_offsets
+from nephi.sampling import GridPoints, MaskPoints, VoxelCentres, patch_offsets
 
 DRAWS = 20_000
 
@@ -110,3 +110,17 @@ def test_last_axis_of_patch_offsets_varies_fastest(dimension, radius) -> None:
     offsets = patch_offsets(dimension, radius, 1.5)
     steps = [1.5 * i for i in range(-radius, radius + 1)]
     assert offsets.tolist() == [list(o) for o in itertools.product(steps, repeat=dimension)]
+
+
+def test_voxel_centres_are_drawn_uniformly(grid) -> None:
+    mask = random_mask(grid)
+    for source, inside in ((GridPoints(grid), torch.ones_like(mask.data) > 0), (MaskPoints(mask), mask.data > 0)):
+        voxel = drawn_voxels(VoxelCentres(source, grid), grid)
+        index = voxel.round().long()
+        torch.testing.assert_close(voxel, index.double(), atol=1e-4, rtol=0)
+        assert (inside[tuple(index.unbind(-1))]).float().mean() > 0.999  # float32 rounds a few to the next voxel
+        counts = torch.zeros(inside.shape, dtype=torch.float64)
+        counts.index_put_(tuple(index.unbind(-1)), torch.ones(DRAWS, dtype=torch.float64), accumulate=True)
+        cells = int(inside.sum())
+        chi_square = float(((counts[inside] - DRAWS / cells) ** 2 / (DRAWS / cells)).sum())
+        assert chi_square < cells - 1 + 5 * math.sqrt(2 * cells)
