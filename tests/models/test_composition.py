@@ -123,3 +123,9 @@ def test_any_networks_are_steps(grid: Grid, images: Images) -> None:
     both = Steps(grid, [first, TranslationModel(TranslationSettings(), grid, generator())])(*images)
     assert both.inverse is not None
     torch.testing.assert_close(both.inverse(both.forward(points)), points, rtol=0, atol=1e-3)
+
+
+def test_a_single_slice_stays_one() -> None:
+    """An axis of one voxel has nothing to downsample; one of two voxels keeps both ends."""
+    grid = downsampled(Grid.from_spacing((9, 2, 1), (1.0, 2.0, 3.0)), 4)
+    assert grid.shape == (3, 2, 1) and grid.spacing.tolist() == [4.0, 2.0, 3.0]
