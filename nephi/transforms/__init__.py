@@ -1,6 +1,7 @@
 """Deformations as functions from points to points, with their Jacobians."""
 
 from nephi.transforms.affine import AffineTransform
+from nephi.transforms.attention import AttentionMaps, CoordinateAttention
 from nephi.transforms.bspline import BSplineField
 from nephi.transforms.composite import Composite, as_affine, composed, composed_with_jacobian, warn_beyond_fields
 from nephi.transforms.displacement import ContinuedDisplacement, DisplacementField
@@ -23,10 +24,12 @@ from nephi.transforms.voxels import displacement_slabs
 __all__ = [
     "AffineMaps",
     "AffineTransform",
+    "AttentionMaps",
     "BSplineField",
     "ComposedMaps",
     "Composite",
     "ContinuedDisplacement",
+    "CoordinateAttention",
     "DisplacementField",
     "DisplacementMaps",
     "FittingGrid",

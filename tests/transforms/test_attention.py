@@ -1,0 +1,172 @@
+"""Coordinate attention: closed forms, derivatives, permutations, and its bounds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+import nephi.transforms.attention as module
+from nephi.errors import DataError
+from nephi.geometry import Grid
+from nephi.transforms import AttentionMaps, CoordinateAttention
+
+PAIRS, CHANNELS, STEP = 3, 5, 1e-5
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def key_grid(grid: Grid) -> Grid:
+    """Two voxels more on every side."""
+    affine = grid.affine.clone()
+    affine[:-1, -1] = grid.voxel_to_world_points(torch.full((grid.dimension,), -2.0, dtype=torch.float64))
+    return Grid(tuple(n + 4 for n in grid.shape), affine)
+
+
+def attention_maps(grid: Grid) -> AttentionMaps:
+    keys = key_grid(grid)
+    present = torch.rand(PAIRS, *keys.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64) < 0.6
+    low = 0.4 + torch.rand(PAIRS, grid.dimension, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    bounds = torch.stack([low, torch.tensor(grid.shape) - 1.0 - low.flip(0)], dim=1)
+    features, key_values = random(PAIRS, CHANNELS, *grid.shape), random(PAIRS, CHANNELS, *keys.shape, seed=1)
+    return AttentionMaps(features, grid, key_values, keys, present, bounds)
+
+
+def points_within_cells(grid: Grid, margin: float = 0.0) -> Tensor:
+    fractions = torch.rand(PAIRS, 25, grid.dimension, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    voxels = fractions * (torch.tensor(grid.shape) - 1 + 2 * margin) - margin
+    return grid.voxel_to_world_points(voxels.floor() + (voxels - voxels.floor()).clamp(0.05, 0.95))
+
+
+def softmax_mean(transform: CoordinateAttention, point: Tensor) -> Tensor:
+    """The formula for one voxel of the features, in a loop."""
+    index = tuple(transform.grid.world_to_voxel_points(point).round().long().tolist())
+    scores = [float(transform.features[index].double() @ key.double()) for key in transform.keys]
+    weights = torch.tensor(scores, dtype=torch.float64).exp()
+    return (weights.unsqueeze(-1) * transform.positions).sum(dim=0) / weights.sum()
+
+
+def test_values_are_means_of_positions_at_the_voxel_centres(grid: Grid) -> None:
+    parts = attention_maps(grid)
+    maps = AttentionMaps(parts.features, grid, parts.keys, parts.key_grid, parts.present)
+    centre = [n // 2 for n in grid.shape]
+    points = grid.voxel_to_world_points(torch.tensor([centre, [0] * grid.dimension], dtype=torch.float64))
+    values = maps(points.expand(PAIRS, -1, -1))
+    for pair in range(PAIRS):
+        transform = maps.one(pair)
+        assert len(transform.keys) == int(maps.present[pair].sum())
+        for point, value in zip(points, values[pair], strict=True):
+            torch.testing.assert_close(value, softmax_mean(transform, point), rtol=1e-6, atol=1e-5)
+
+
+def test_values_and_jacobians_of_each_pair(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    maps, points = attention_maps(grid), points_within_cells(grid, margin=2.5)
+    values, jacobians = maps.value_and_jacobian(points)
+    torch.testing.assert_close(maps(points), values)
+    for pair in range(PAIRS):
+        value, jacobian = maps.one(pair).value_and_jacobian(points[pair])
+        torch.testing.assert_close(value, values[pair], rtol=1e-5, atol=1e-4)  # stored in single precision
+        torch.testing.assert_close(jacobian, jacobians[pair], rtol=1e-4, atol=1e-4)
+    part = maps.rows(slice(1, PAIRS)).value_and_jacobian(points[1:])
+    torch.testing.assert_close(part, (values[1:], jacobians[1:]))
+    monkeypatch.setattr(module, "SCORES", 1)  # one point at a time
+    torch.testing.assert_close(maps.value_and_jacobian(points), (values, jacobians))
+    torch.testing.assert_close(maps(points), values)
+
+
+def test_jacobians_are_those_of_central_differences(grid: Grid) -> None:
+    """Inside, beyond one bound, and beyond several."""
+    maps, points = attention_maps(grid), points_within_cells(grid, margin=2.5)
+    _, jacobians = maps.value_and_jacobian(points)
+    assert not torch.allclose(jacobians, torch.eye(grid.dimension, dtype=torch.float64), atol=0.5)
+    for axis in range(grid.dimension):
+        step = torch.zeros(grid.dimension, dtype=torch.float64)
+        step[axis] = STEP
+        slope = (maps(points + step) - maps(points - step)) / (2 * STEP)
+        torch.testing.assert_close(jacobians[..., axis], slope, rtol=1e-6, atol=1e-6)
+
+
+def test_a_loss_on_jacobians_is_differentiable(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid.from_spacing((3, 2), (2.0, 3.0), (1.0, -1.0))
+    monkeypatch.setattr(module, "SCORES", 100)  # several blocks
+
+    def loss(features: Tensor, keys: Tensor, points: Tensor) -> Tensor:
+        values, jacobians = AttentionMaps(features, grid, keys, key_grid(grid)).value_and_jacobian(points)
+        return jacobians.square().sum() + values.square().mean()
+
+    points = grid.voxel_to_world_points(torch.tensor([[0.3, 0.6], [1.7, 0.2], [2.4, 0.5]], dtype=torch.float64))
+    keys = key_grid(grid)
+    inputs = 0.5 * random(2, 3, *grid.shape), 0.5 * random(2, 3, *keys.shape, seed=1), points.expand(2, -1, -1).clone()
+    assert torch.autograd.gradcheck(loss, [tensor.requires_grad_() for tensor in inputs])
+
+
+def test_permuting_keys_with_their_positions_changes_nothing(grid: Grid) -> None:
+    transform, points = attention_maps(grid).one(0), points_within_cells(grid)[0]
+    order = torch.randperm(len(transform.keys), generator=torch.Generator().manual_seed(0))
+    keys, positions = transform.keys[order], transform.positions[order]
+    permuted = CoordinateAttention(transform.features, grid, keys, positions, transform.bounds)
+    for computed, expected in zip(
+        permuted.value_and_jacobian(points), transform.value_and_jacobian(points), strict=True
+    ):
+        torch.testing.assert_close(computed, expected)
+
+
+def test_large_features_select_the_best_match(grid: Grid) -> None:
+    """f_B = f_A shifted by whole voxels: the map is that shift at the voxel centres."""
+    keys = key_grid(grid)
+    table = random(CHANNELS, *keys.shape)
+    table = table / table.norm(dim=0, keepdim=True)
+    offset = torch.tensor([3, 1, 2][: grid.dimension])
+    shifted = table
+    for axis, start in enumerate(offset.tolist()):
+        shifted = shifted.narrow(axis + 1, start, grid.shape[axis])
+    maps = AttentionMaps(1e6 * shifted[None], grid, table[None], keys)
+    points = grid.voxel_to_world_points(torch.cartesian_prod(*[torch.arange(n) for n in grid.shape]).double())
+    expected = points + grid.voxel_to_world_vectors((offset - 2).double())
+    torch.testing.assert_close(maps(points[None])[0], expected, rtol=0, atol=1e-6)
+
+
+def test_the_displacement_continues_beyond_the_bounds(grid: Grid) -> None:
+    maps, d = attention_maps(grid), grid.dimension
+    corner = grid.voxel_to_world_points(maps.bounds[:, :1])
+    beyond = grid.voxel_to_world_points(maps.bounds[:, :1] - 7.0)
+    moved, jacobian = maps.value_and_jacobian(torch.cat([corner, beyond], dim=1))
+    torch.testing.assert_close(moved[:, 1:] - beyond, moved[:, :1] - corner)
+    torch.testing.assert_close(jacobian[:, 1], torch.eye(d, dtype=torch.float64).expand(PAIRS, -1, -1))
+
+
+def test_a_pair_without_keys_is_a_mean_of_all_positions(grid: Grid) -> None:
+    keys = key_grid(grid)
+    none = torch.zeros(1, *keys.shape, dtype=torch.bool)
+    maps = AttentionMaps(torch.zeros(1, 2, *grid.shape), grid, torch.zeros(1, 2, *keys.shape), keys, none)
+    points = grid.centre_world().float().reshape(1, 1, -1)
+    torch.testing.assert_close(maps(points), points, rtol=0, atol=1e-4)
+    torch.testing.assert_close(maps.one(0)(points[0]), points[0], rtol=0, atol=1e-4)
+
+
+def test_the_same_map_in_another_world(grid: Grid) -> None:
+    transform, points = attention_maps(grid).one(0), points_within_cells(grid, margin=2.5)[0]
+    matrix = torch.eye(grid.dimension + 1, dtype=torch.float64)
+    matrix[:-1] += 0.4 * random(grid.dimension, grid.dimension + 1, seed=5)
+
+    def mapped(points: Tensor) -> Tensor:
+        return points @ matrix[:-1, :-1].T + matrix[:-1, -1]
+
+    torch.testing.assert_close(transform.conjugated(matrix)(mapped(points)), mapped(transform(points)))
+
+
+def test_parts_that_do_not_fit_are_refused(grid: Grid) -> None:
+    transform = attention_maps(grid).one(0)
+    features, keys, positions = transform.features, transform.keys, transform.positions
+    with pytest.raises(DataError, match=r"^features: expected shape .* on this grid, got"):
+        CoordinateAttention(features[1:], grid, keys, positions)
+    with pytest.raises(DataError, match=r"^keys: expected shape \('M', 5\), M at least 1, got \(0, 5\)"):
+        CoordinateAttention(features, grid, keys[:0], positions[:0])
+    with pytest.raises(DataError, match=r"^positions: expected shape"):
+        CoordinateAttention(features, grid, keys, positions[1:])
+    with pytest.raises(DataError, match=r"^keys: expected finite values"):
+        CoordinateAttention(features, grid, keys * torch.nan, positions)
+    with pytest.raises(DataError, match=r"^bounds: expected two points between"):
+        CoordinateAttention(features, grid, keys, positions, transform.bounds + 50)
