@@ -45,18 +45,39 @@ def training_options(command: Command) -> Command:
     return command
 
 
+def _print_presets(context: click.Context, _: click.Parameter, chosen: bool) -> None:
+    if not chosen or context.resilient_parsing:
+        return
+    import nephi
+
+    for name, title in nephi.training.training_presets().items():
+        echo(f"{name:16} {title}")
+    context.exit()
+
+
 @click.command(short_help="Train a model on a data set.")
-@click.argument("config", type=FILE, metavar="CONFIG.toml")
+@click.argument("config", type=FILE, metavar="[CONFIG.toml]", required=False)
+@click.option(
+    "--preset",
+    metavar="NAME",
+    help="Settings of a published method, which CONFIG.toml may override; see --list-presets.",
+)
+@click.option(
+    "--list-presets", is_flag=True, is_eager=True, expose_value=False, callback=_print_presets, help="List the presets."
+)
+@click.option("--data", type=FILE, metavar="INDEX", help="Index of the data set, or its folder; overrides CONFIG.toml.")
 @training_options
-def train(config: Path, **options: Any) -> None:
+def train(config: Path | None, preset: str | None, data: Path | None, **options: Any) -> None:
     """Train a model that predicts deformations, and write it to the folder RUN.
 
     \b
     nephi train shapes.toml -o runs/shapes
+    nephi train --preset gradicon --data shapes -o runs/shapes
     nephi train shapes.toml -o runs/shapes --resume
     torchrun --nproc-per-node 4 -m nephi.cli train shapes.toml -o runs/shapes
 
-    CONFIG.toml contains the settings of data set, model and training. Files in RUN:
+    CONFIG.toml contains the settings of data set, model and training; a line `preset = "NAME"` in it has the same
+    effect as --preset. Files in RUN:
 
     \b
     best.safetensors   model with the best validation score
@@ -69,8 +90,10 @@ def train(config: Path, **options: Any) -> None:
     """
     import nephi
 
-    _require_outside(options["output"], config)
-    _run(nephi.training.read_train_settings(config), None, **options)
+    if config is None and preset is None:
+        raise nephi.UsageError("CONFIG.toml, --preset: expected at least one of them, got none")
+    _require_outside(options["output"], *(path for path in (config, data) if path is not None))
+    _run(nephi.training.read_train_settings(config, preset=preset, data=data), None, **options)
 
 
 @click.command(short_help="Continue the training of a model on another data set.")

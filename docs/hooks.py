@@ -4,7 +4,8 @@
 |---|---|
 | `<!-- commands -->` | the help of every command |
 | `<!-- settings -->` | the tables of the settings of a registration |
-| `<!-- presets -->` | the files of the presets |
+| `<!-- presets -->` | the files of the presets of a registration |
+| `<!-- training presets -->` | the files of the presets of a training |
 | `<!-- training -->` | the tables of the settings of a training |
 | `<!-- api NAME, NAME ... -->` | the documentation of names of the public API |
 
@@ -27,14 +28,15 @@ import click
 
 import nephi
 from nephi.cli.main import cli
-from nephi.settings import LevelSettings, TrainingObjectiveSettings
+from nephi.settings import LevelSettings, PresetFiles, TrainingObjectiveSettings
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Return the page with its markers replaced."""
     markdown = markdown.replace("<!-- commands -->", commands())
     markdown = markdown.replace("<!-- settings -->", settings())
-    markdown = markdown.replace("<!-- presets -->", presets())
+    markdown = markdown.replace("<!-- presets -->", presets(PresetFiles("nephi.settings")))
+    markdown = markdown.replace("<!-- training presets -->", presets(PresetFiles("nephi.training")))
     markdown = markdown.replace("<!-- training -->", training(nephi.training.TrainSettings(), ""))
     return re.sub(r"<!-- api (.*?) -->", lambda match: api(match[1]), markdown, flags=re.DOTALL)
 
@@ -92,11 +94,9 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("[", "\\[").replace("<", "&lt;")
 
 
-def presets() -> str:
+def presets(files: PresetFiles) -> str:
     """Return the file of every preset, below its name."""
-    folder = resources.files("nephi.settings") / "presets"
-    texts = {name: (folder / f"{name}.toml").read_text(encoding="utf-8") for name in nephi.preset_names()}
-    return "\n\n".join(f"### `{name}`\n\n```toml\n{text.strip()}\n```" for name, text in texts.items())
+    return "\n\n".join(f"### `{name}`\n\n```toml\n{files.text(name).strip()}\n```" for name in files.names())
 
 
 def settings() -> str:

@@ -28,7 +28,7 @@ def installed_name(file: Path) -> str:
 def package_files() -> set[str]:
     files = [file for folder in ("nephi", "cli") for file in (ROOT / folder).rglob("*.py")]
     files += [ROOT / "nephi" / name for name in ("py.typed", "__init__.pyi")]
-    files += (ROOT / "nephi" / "settings" / "presets").glob("*.toml")
+    files += (ROOT / "nephi").glob("*/presets/*.toml")
     files += (ROOT / "nephi" / "report" / "templates").iterdir()
     files += STATIC.iterdir()  # including NiiVue if it was downloaded
     return {installed_name(file) for file in files}

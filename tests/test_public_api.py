@@ -93,7 +93,7 @@ ROOMS = {
     "results": {"OUTPUTS", "read_unrefined_inverse"},
     "runtime": {"device_summary", "versions"},
     "settings": {"settings_from_table", "settings_toml", "with_similarity"},
-    "training": {"TrainSettings", "TrainingResult", "read_train_settings", "train_settings_toml"},
+    "training": {"TrainSettings", "TrainingResult", "read_train_settings", "train_settings_toml", "training_presets"},
     "transforms": {"FittingGrid", "fitting_grid", "warn_beyond_fields"},
 }
 SURFACE = TOP_LEVEL | {f"{room}.{name}" for room, names in ROOMS.items() for name in names}

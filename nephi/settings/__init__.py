@@ -10,6 +10,7 @@ from nephi.settings.objective import (
     TrainingObjectiveSettings,
     check_weights,
 )
+from nephi.settings.preset_files import PresetFiles
 from nephi.settings.registration import (
     INITIALS,
     AffineSettings,
@@ -42,6 +43,7 @@ __all__ = [
     "ImageSettings",
     "LevelSettings",
     "ObjectiveSettings",
+    "PresetFiles",
     "Settings",
     "TrainingObjectiveSettings",
     "check_weights",

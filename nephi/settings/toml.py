@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from nephi.documents import read_toml
 from nephi.errors import DataError, UsageError
+from nephi.settings.preset_files import PresetFiles
 from nephi.settings.registration import Settings
 from nephi.settings.renamed import require_current_fit_names, with_current_names
 from nephi.tables import from_table
 
+PRESETS = PresetFiles("nephi.settings")
+
 
 def preset_names() -> tuple[str, ...]:
     """Return the names of the presets of nephi."""
-    folder = resources.files("nephi.settings") / "presets"
-    return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")))
+    return PRESETS.names()
 
 
 def preset(name: str) -> Settings:
     """Return the settings of a preset; raise `UsageError`, listing the known names, for an unknown one."""
-    return settings_from_table(_preset_table(name), f"preset {name}")
+    return settings_from_table(PRESETS.table(name), f"preset {name}")
 
 
 def read_settings(path: str | Path, base: str | Settings) -> Settings:
@@ -36,7 +36,7 @@ def read_settings(path: str | Path, base: str | Settings) -> Settings:
     table = toml_table(path)
     require_current_fit_names(table, str(path))
     base = table.pop("preset", base)
-    base_table = settings_table(base) if isinstance(base, Settings) else _preset_table(base)
+    base_table = settings_table(base) if isinstance(base, Settings) else PRESETS.table(base)
     return settings_from_table(merged_tables(base_table, table), str(path))
 
 
@@ -69,13 +69,6 @@ def settings_toml(settings: Settings) -> str:
     import tomli_w
 
     return tomli_w.dumps(settings_table(settings))
-
-
-def _preset_table(name: str) -> dict[str, Any]:
-    if name not in preset_names():
-        raise UsageError(f"preset: expected one of {', '.join(preset_names())}, got {name!r}")
-    text = (resources.files("nephi.settings") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)
 
 
 def merged_tables(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from nephi.training.settings import (
     TrainSettings,
     WarpSettings,
 )
-from nephi.training.settings_file import read_train_settings, train_settings_toml
+from nephi.training.settings_file import read_train_settings, train_settings_toml, training_presets
 
 __all__ = [
     "AugmentationSettings",
@@ -20,4 +20,5 @@ __all__ = [
     "read_train_settings",
     "train",
     "train_settings_toml",
+    "training_presets",
 ]

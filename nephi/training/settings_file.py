@@ -11,10 +11,12 @@ from typing import Any
 from nephi.documents import is_unicode
 from nephi.errors import UsageError
 from nephi.models import MODELS, ModelSettings, StoredModel, model_settings, model_table
-from nephi.settings import merged_tables, plain_table, require_current_names, toml_table
+from nephi.models.registry import DEFAULT_KIND
+from nephi.settings import PresetFiles, merged_tables, plain_table, require_current_names, toml_table
 from nephi.tables import from_table
 from nephi.training.settings import TrainSettings
 
+PRESETS = PresetFiles("nephi.training")
 # Settings that may differ when a run is resumed: they change where and how fast it is computed, not what.
 FREE = {"data": ("index",), "optimization": ("threads", "workers", "cache")}
 RENAMED = {
@@ -23,35 +25,66 @@ RENAMED = {
     "train": "optimization",
     "model.system": "model.kind",
     "model.thinning": "model.downsampling",
-    "model.unet": 'model.filters, of kind = "unet"',
     "objective.contrast": "objective.variance_floor",
     "objective.regular_points": "objective.background_points",
 }
 """Earlier names of tables and keys, dotted, and those that replace them."""
 
 
-def read_train_settings(path: str | Path, model: StoredModel | None = None) -> TrainSettings:
-    """Read the settings of a training from a TOML file; those it does not name keep their defaults.
+def training_presets() -> dict[str, str]:
+    """Return the titles of the presets of trainings, by their names."""
+    return {name: PRESETS.title(name) for name in PRESETS.names()}
 
-    The defaults of `[objective]` are those of the chosen model. With a `model` to fine-tune, its input, architecture
-    and objective replace the defaults. The path of the index is relative to the file. Raises `UsageError` naming the
-    file for a missing or malformed one, an unknown key, an earlier name of a key, a value of the wrong
-    type.
+
+def read_train_settings(
+    path: str | Path | None = None,
+    model: StoredModel | None = None,
+    *,
+    preset: str | None = None,
+    data: str | Path | None = None,
+) -> TrainSettings:
+    """Read the settings of a training from a TOML file, from a preset, or from a file whose keys override a preset.
+
+    The name of the preset is `preset`, or that in a line `preset = "NAME"` of the file, which comes first. Settings
+    that are in neither keep their defaults; those of `[objective]` are the defaults of the chosen model. With a `model`
+    to fine-tune, its input, architecture and objective replace the defaults. `data` is the path of the data set's
+    index; without it that of the file is used, relative to the file.
+
+    Raises `UsageError` naming the file for a missing or malformed one, an unknown key, an earlier name of a key, a
+    value of the wrong type; for an unknown preset, and without any path of an index.
     """
-    table = toml_table(path)
-    require_current_names(table, RENAMED, str(path))
+    base = {} if preset is None else PRESETS.table(preset)
+    table = {} if path is None else toml_table(path)
+    source = str(path) if path is not None else "settings" if preset is None else f"preset {preset}"
+    require_current_names(table, RENAMED, source)
     try:
+        if "preset" in table:
+            base = PRESETS.table(table.pop("preset"))
+        table = _over_preset(base, table)
+        if data is not None:
+            table["data"] = {"index": str(Path(data).absolute())}
         settings = train_settings(table, model)
     except UsageError as error:
-        raise UsageError(f"{path}: {error}") from None
+        raise UsageError(f"{source}: {error}") from None
     if not settings.data.index:
-        raise UsageError(f"{path}: data.index: expected the path of a data set's index, got none")
+        raise UsageError(f"{source}: data.index: expected the path of a data set's index, got none")
     if "\0" in settings.data.index:
-        raise UsageError(f"{path}: data.index: expected a path, got one with a null character")
-    index = (Path(path).parent / settings.data.index).resolve()
+        raise UsageError(f"{source}: data.index: expected a path, got one with a null character")
+    index = (Path(path or ".").parent / settings.data.index).resolve()
     if not is_unicode(str(index)):
-        raise UsageError(f"{path}: data.index: expected a path in UTF-8, which config.toml can hold; rename its folder")
+        raise UsageError(
+            f"{source}: data.index: expected a path in UTF-8, which config.toml can hold; rename its folder"
+        )
     return replace(settings, data=replace(settings.data, index=str(index)))
+
+
+def _over_preset(preset: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
+    """Return the tables of a preset with the values of `table`; its architecture only for the same kind of model."""
+    own = table.get("model", {})
+    kind = preset.get("model", {}).get("kind", DEFAULT_KIND)
+    if isinstance(own, Mapping) and own.get("kind", kind) != kind:
+        preset = {name: values for name, values in preset.items() if name != "model"}
+    return merged_tables(preset, table)
 
 
 def train_settings(table: Mapping[str, Any], model: StoredModel | None = None) -> TrainSettings:

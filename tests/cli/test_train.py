@@ -73,6 +73,22 @@ def test_errors_are_one_line(folder: Path, call: Call, config: str, code: int, m
     assert not (folder / "run").exists()
 
 
+def test_a_preset_needs_no_configuration(folder: Path, call: Call, succeed: Call) -> None:
+    listed = succeed("train", "--list-presets").out
+    assert all(f"{name} " in listed and title in listed for name, title in nephi.training.training_presets().items())
+    train = ("train", "-o", folder / "run")
+    outcome = call(*train)
+    assert outcome.code == 2 and "CONFIG.toml, --preset: expected at least one of them, got none" in outcome.err
+    outcome = call(*train, "--preset", "gradicon")
+    assert outcome.code == 2 and "preset gradicon: data.index: expected the path" in outcome.err
+    outcome = call(*train, "--preset", "syn", "--data", folder / "data")
+    assert outcome.code == 2 and "preset: expected one of" in outcome.err
+    assert call("train", "--preset", "unet", "--data", folder / "data", "-o", folder).code == 3
+    pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric: pip install nephi[train]")
+    outcome = call(*train, "--preset", "gradicon", "--data", folder / "data")  # images are 2-D, the input is not
+    assert outcome.code == 2 and "input.shape: expected 2 numbers" in outcome.err
+
+
 def test_invalid_model_is_rejected(folder: Path, call: Call) -> None:
     outcome = call("finetune", folder / "c.toml", folder / "c.toml", "-o", folder / "run")
     assert outcome.code == 3 and "c.toml: not a model, or cut short" in outcome.err
