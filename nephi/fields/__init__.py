@@ -18,7 +18,17 @@ from nephi.fields.maps import (
 from nephi.fields.neural_field import FieldPair, NeuralField
 from nephi.fields.settings import DECODERS, ENCODINGS, FieldSettings
 from nephi.fields.size import FieldSize, field_size
-from nephi.fields.steps import AffineStep, DisplacementStep, FieldStep, Step
+from nephi.fields.steps import (
+    STEPS,
+    AffineStep,
+    DisplacementStep,
+    FieldStep,
+    Step,
+    VelocityStep,
+    conjugate_steps,
+    merge_affine_steps,
+    step_of,
+)
 from nephi.fields.storage import nephi_bytes, read_nephi
 from nephi.fields.stored import StoredTransform
 from nephi.fields.tensor_file import UNFIT, TensorFile
@@ -26,6 +36,7 @@ from nephi.fields.tensor_file import UNFIT, TensorFile
 __all__ = [
     "DECODERS",
     "ENCODINGS",
+    "STEPS",
     "UNFIT",
     "AffineStep",
     "ComposedField",
@@ -44,10 +55,12 @@ __all__ = [
     "Step",
     "StoredTransform",
     "TensorFile",
+    "VelocityStep",
     "blend",
     "blend_fields",
     "build_fields",
     "can_start_from_maps",
+    "conjugate_steps",
     "encoding_lattices",
     "field_maps",
     "field_size",
@@ -55,7 +68,9 @@ __all__ = [
     "fields_with_latent",
     "latent_grids",
     "latent_parameters",
+    "merge_affine_steps",
     "nephi_bytes",
     "read_nephi",
     "single_maps",
+    "step_of",
 ]

@@ -33,7 +33,7 @@ def build_fields(settings: FieldSettings, grid: Grid, generator: torch.Generator
     def field() -> NeuralField:
         encoding = _encoding(settings, domain, lattices, generator)
         decoder = _decoder(settings, encoding.channels, codes.channels if codes else 0, grid.dimension, generator)
-        return NeuralField(domain, encoding, decoder, codes, _amplitude(settings, domain))
+        return NeuralField(domain, encoding, decoder, codes, _amplitude(settings, domain), settings)
 
     return FieldPair(field(), field() if settings.inverse else None, settings)
 

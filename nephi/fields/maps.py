@@ -38,6 +38,11 @@ class LatentBatch:
         """Return the values of some of the pairs."""
         return LatentBatch(self.global_codes[pairs], [table[pairs] for table in self.tables])
 
+    def equals(self, other: LatentBatch) -> bool:
+        """Return whether all values are the same."""
+        parts = zip((self.global_codes, *self.tables), (other.global_codes, *other.tables), strict=True)
+        return self is other or all(torch.equal(one, two) for one, two in parts)
+
 
 def mean_magnitude(latents: Sequence[Tensor]) -> Tensor:
     """Return the mean |z| over all values of several tensors, not all of them empty."""
@@ -127,6 +132,12 @@ class FieldMaps(Maps):
         pair_fields = self.field_pair(pair).cpu().requires_grad_(False)
         inverse = pair_fields.inverse_field
         return pair_fields.forward_field if self.field is self.fields.forward_field or inverse is None else inverse
+
+    def inverts(self, other: Maps) -> bool:
+        """Return whether `other` is the other field of the same pair, with the same latent values."""
+        if not isinstance(other, FieldMaps) or self.fields is not other.fields or self.field is other.field:
+            return False
+        return self.latent.equals(other.latent)
 
     def field_pair(self, pair: int) -> FieldPair:
         """Return both fields of one pair, phi and its inverse, with their own copies of the networks."""

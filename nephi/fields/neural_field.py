@@ -29,14 +29,22 @@ class NeuralField(nn.Module, Transform):
     `amplitude` is a `(D, D)` matrix in mm that turns the decoder's output into world millimetres (RAS). The
     codes z may be shared with another field. Values and Jacobians come in closed form, forward-mode, and a single
     backward pass differentiates both. Points `(..., D)` of any float type; the network computes in its own.
+    `settings` are the architecture, those of a `FieldPair`.
     """
 
     amplitude: Tensor
 
     def __init__(
-        self, domain: Domain, encoding: Encoding, decoder: Decoder, codes: LatentCodes | None, amplitude: Tensor
+        self,
+        domain: Domain,
+        encoding: Encoding,
+        decoder: Decoder,
+        codes: LatentCodes | None,
+        amplitude: Tensor,
+        settings: FieldSettings,
     ) -> None:
         super().__init__()
+        self.settings = settings
         self.domain = domain
         self.encoding = encoding
         self.decoder = decoder

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from nephi.errors import DataError, collected_warnings
-from nephi.fields import FieldStep, Step, StoredTransform, field_size
+from nephi.fields import FieldStep, StoredTransform, field_size
 from nephi.geometry import gradients_recorded
 from nephi.inference.inputs import PredictionInputs, load_model, prediction_inputs, prediction_settings
 from nephi.inference.refinement import (
@@ -166,17 +166,13 @@ def _predict(model: StoredModel, inputs: PredictionInputs, device: torch.device)
     names = f"{inputs.pair.fixed.name} and {inputs.pair.moving.name}"
     try:
         affine, steps, inverse_steps = predicted_steps(prediction, *inputs.model_inputs)
-    except DataError as error:  # displacements and affine maps check their values
+    except DataError as error:  # some transforms check their values
         raise DataError(f"{names}: {error}; train the model again") from None
-    if not all(_is_finite(step) for step in (*steps, *inverse_steps)):
-        raise DataError(f"{names}: the predicted fields hold NaN or infinite values; train the model again")
+    for step in (*steps, *inverse_steps):
+        if not step.is_finite():
+            raise DataError(f"{names}: the predicted {step.kind} holds NaN or infinite values; train the model again")
     grids = inputs.pair.fixed.grid, inputs.pair.moving.grid
     return StoredTransform(affine, *grids, steps, inverse_steps=inverse_steps)
-
-
-def _is_finite(step: Step) -> bool:
-    """Return whether all values of fields are finite; other steps check theirs."""
-    return not isinstance(step, FieldStep) or all(bool(torch.isfinite(p).all()) for p in step.pair.parameters())
 
 
 def _with_field_of(settings: Settings, prediction: StoredTransform) -> Settings:

@@ -60,6 +60,18 @@ class Maps(abc.ABC):
     def one(self, pair: int) -> Transform:
         """Return the deformation of one pair as a `Transform`, on the CPU and detached: to be stored or refined."""
 
+    def flattened(self) -> list[Maps]:
+        """Return the maps that are applied one after the other, the first one first: for most kinds itself alone."""
+        return [self]
+
+    def inverts(self, other: Maps) -> bool:
+        """Return whether these maps and `other` are stored together, as one kind of step with both directions.
+
+        They are where each follows from the other (an affine map and its inverse, the flows of a velocity and of its
+        negative) or where both are parts of one object (the two fields of a pair). Symmetric; no approximate inverse.
+        """
+        return False
+
     def penalties(self) -> Penalties:
         """Return scalars by name that an objective may weigh, besides the terms of values and Jacobians.
 
@@ -141,6 +153,18 @@ class AffineMaps(Maps):
         matrix[:-1, -1] = self.translations[pair].detach().cpu()
         return AffineTransform(matrix)
 
+    def inverts(self, other: Maps) -> bool:
+        """Return whether the products with the matrices of `other` are the identity to single precision."""
+        if not isinstance(other, AffineMaps) or len(other) != len(self):
+            return False
+        identity = torch.eye(self.matrices.shape[-1], dtype=torch.float64)
+        for pair in range(len(self)):
+            product = other.one(pair).matrix @ self.one(pair).matrix
+            shift = max(1.0, float(self.translations[pair].detach().abs().max()))
+            if (product[:-1, :-1] - identity).abs().max() > 1e-5 or product[:-1, -1].abs().max() > 1e-5 * shift:
+                return False
+        return True
+
 
 class DisplacementMaps(Maps):
     """`phi_b(x) = x + u_b(x)`, u interpolated linearly from `displacement` `(B, D, *shape)`, mm, on one grid.
@@ -203,6 +227,15 @@ class ComposedMaps(Maps):
     def one(self, pair: int) -> Composite:
         """Return the composition of one pair's transforms."""
         return Composite([member.one(pair) for member in self.members])
+
+    def flattened(self) -> list[Maps]:
+        """Return the members, and those of members that are compositions, in the order in which they are applied."""
+        return [member for part in self.members for member in part.flattened()]
+
+    def inverts(self, other: Maps) -> bool:
+        """Return whether `other` has as many members, which invert these in reverse order."""
+        members, others = self.flattened(), other.flattened()[::-1]
+        return len(members) == len(others) and all(one.inverts(two) for one, two in zip(members, others, strict=True))
 
     def penalties(self) -> Penalties:
         """Return the means over the members that have the penalty."""

@@ -92,6 +92,12 @@ class VelocityMaps(Maps):
         """Return the flow of one pair."""
         return StationaryVelocity(self.velocity[pair].detach().float().cpu().movedim(0, -1).contiguous(), self.grid)
 
+    def inverts(self, other: Maps) -> bool:
+        """Return whether `other` are the flows of the opposite velocities."""
+        if not isinstance(other, VelocityMaps) or not self.grid.same_as(other.grid):
+            return False
+        return torch.equal(self.velocity, -other.velocity)
+
     def penalties(self) -> Penalties:
         """Return `velocity`: the mean over voxels and pairs of `|dv/dx|^2` (`mean_squared_gradient`)."""
         return Penalties({"velocity": lambda: mean_squared_gradient(self.velocity, self.grid)})

@@ -16,7 +16,8 @@ from safetensors import safe_open as open_file
 from safetensors.torch import load, save, save_file
 
 from nephi.errors import DataError
-from nephi.fields import nephi_bytes, read_nephi, storage
+from nephi.fields import nephi_bytes, read_nephi
+from nephi.fields.steps import fields
 
 from .nephi_files import edit, put, spoil
 
@@ -88,7 +89,7 @@ def test_pickle_is_refused_and_does_not_run(tmp_path, write) -> None:
     ids=str,
 )
 def test_settings_larger_than_the_tensors_are_refused_before_allocation(path, monkeypatch, change) -> None:
-    monkeypatch.setattr(storage, "build_fields", lambda *args: pytest.fail("fields were built"))
+    monkeypatch.setattr(fields, "build_fields", lambda *args: pytest.fail("fields were built"))
     edit(path, lambda header, tensors: header["field"].update(change))
     with pytest.raises(DataError, match=r"smaller than its settings require|below 2\^53|field\.[a-z_]+: expected"):
         read_nephi(path)
@@ -102,7 +103,7 @@ TABLE = "pair.forward_field.encoding.table"
     [
         (spoil(TABLE, float("nan")), f"{TABLE} holds NaN"),
         (spoil("affine", float("inf")), "affine holds NaN"),
-        (put("version", 3), "version 3, this nephi reads 1 and 2; update nephi"),
+        (put("version", 4), "version 4, this nephi reads 1 and 2 and 3; update nephi"),
         (put("version", None), "version None"),
         (put("format", "other"), "not a .nephi transform"),
         (put("field", {"encoding": "magic"}), "field.encoding"),

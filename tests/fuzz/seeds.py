@@ -17,11 +17,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
 import nephi
-from nephi.fields import AffineStep, DisplacementStep, StoredTransform, nephi_bytes
+from nephi.fields import AffineStep, DisplacementStep, Step, StoredTransform, VelocityStep, nephi_bytes
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io import write_displacement, write_displacement_itk
-from nephi.transforms import AffineTransform, ContinuedDisplacement, DisplacementField
+from nephi.transforms import AffineTransform, ContinuedDisplacement, DisplacementField, StationaryVelocity
 from tests.conftest import _oblique
 from tests.io.dicom.dicom_writer import SERIES, ramp, write_enhanced, write_slices
 from tests.models.predictions import model
@@ -302,9 +302,19 @@ def _tensors(folder: Path) -> Written:
     )
     (_new(folder, "composed nephi") / "t.nephi").write_bytes(nephi_bytes(composed))
     yield "composed nephi", "transform", "t.nephi"
+    for step in _steps():
+        one = StoredTransform(AffineTransform.identity(3), _grid(), _grid(), (step,))
+        (_new(folder, f"{step.kind} nephi") / "t.nephi").write_bytes(nephi_bytes(one))
+        yield f"{step.kind} nephi", "transform", "t.nephi"
     field_file = Path(__file__).parents[1] / "fields" / "version1.nephi"
     (_new(folder, "field nephi") / "t.nephi").write_bytes(field_file.read_bytes())
     yield "field nephi", "transform", "t.nephi"
     for kind in ("unet", "dense", "auto"):
         nephi.models.write_model(model(kind, 2), _new(folder, f"model {kind}") / "m.safetensors")
         yield f"model {kind}", "model", "m.safetensors"
+
+
+def _steps() -> list[Step]:
+    """Return a step of each kind that files of versions 1 and 2 do not hold."""
+    velocity = torch.full((*_grid().shape, 3), 0.5, dtype=torch.float32)
+    return [VelocityStep(StationaryVelocity(velocity, _grid()))]
