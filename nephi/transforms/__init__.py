@@ -17,6 +17,8 @@ from nephi.transforms.maps import (
     SingleMap,
     mean_penalties,
 )
+from nephi.transforms.point_fits import affine_fit, halfway_affine_fit, nearest_rotation, rigid_fit, similarity_fit
+from nephi.transforms.spline import Spline, SplineMaps, spline_fit
 from nephi.transforms.transform import Transform, any_real_points
 from nephi.transforms.velocity import StationaryVelocity, VelocityMaps, mean_squared_gradient
 from nephi.transforms.voxels import displacement_slabs
@@ -38,17 +40,25 @@ __all__ = [
     "NumericalInverse",
     "Penalties",
     "SingleMap",
+    "Spline",
+    "SplineMaps",
     "StationaryVelocity",
     "Transform",
     "VelocityMaps",
+    "affine_fit",
     "any_real_points",
     "as_affine",
     "composed",
     "composed_with_jacobian",
     "displacement_slabs",
     "fitting_grid",
+    "halfway_affine_fit",
     "invert",
     "mean_penalties",
     "mean_squared_gradient",
+    "nearest_rotation",
+    "rigid_fit",
+    "similarity_fit",
+    "spline_fit",
     "warn_beyond_fields",
 ]

@@ -10,6 +10,7 @@ from nephi.geometry import determinant, full_precision, identity_like
 from nephi.transforms.affine import AffineTransform
 from nephi.transforms.composite import Composite
 from nephi.transforms.displacement import DisplacementField
+from nephi.transforms.point_fits import affine_fit
 from nephi.transforms.transform import Transform, any_real_points
 from nephi.transforms.velocity import StationaryVelocity
 
@@ -139,13 +140,7 @@ def _affine_part(field: DisplacementField) -> AffineTransform:
     )
     points = field.grid.voxel_to_world_points(index.reshape(-1, field.dimension).double())
     moved = points + field.displacement[thin].reshape(-1, field.dimension).double()
-    centre = points.mean(dim=0)
-    ones = torch.cat([points - centre, torch.ones(len(points), 1, dtype=torch.float64)], dim=1)
-    solution = torch.linalg.lstsq(ones, moved, driver="gelsd").solution
-    matrix = torch.eye(field.dimension + 1, dtype=torch.float64)
-    matrix[:-1, :-1] = solution[:-1].T
-    matrix[:-1, -1] = solution[-1] - matrix[:-1, :-1] @ centre
     try:
-        return AffineTransform(matrix)
+        return affine_fit(points[None], moved[None]).one(0)
     except DataError:  # a field that flattens space
         return AffineTransform.identity(field.dimension)

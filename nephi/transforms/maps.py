@@ -142,6 +142,11 @@ class AffineMaps(Maps):
         """Return the values, and the matrices expanded to `(B, N, D, D)`."""
         return self(points), self.matrices.to(points).unsqueeze(1).expand(-1, points.shape[1], -1, -1)
 
+    def inverse(self) -> AffineMaps:
+        """Return the exact inverses; NaN or infinite values where a matrix is singular."""
+        matrices = torch.linalg.inv_ex(self.matrices)[0]
+        return AffineMaps(matrices, -(matrices @ self.translations.to(matrices).unsqueeze(-1)).squeeze(-1))
+
     def rows(self, pairs: slice) -> AffineMaps:
         """Return the affine maps of some of the pairs."""
         return AffineMaps(self.matrices[pairs], self.translations[pairs])
