@@ -12,8 +12,8 @@ from torch import Tensor
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid, PointMap
 from nephi.images import Image, ImageSampler, smoothed
-from nephi.metrics import inside_mask
-from nephi.preparation import find_mask, intensity_window
+from nephi.metrics import inside_mask, slab_inside
+from nephi.preparation import find_mask, intensity_window, ranked_window
 from nephi.settings import ImageSettings
 from nephi.settings.validation import LARGEST, SMALLEST
 from nephi.tables import short_repr
@@ -23,6 +23,8 @@ MASKS = ("none", "given", "lungs", "foreground")
 OUTSIDES = ("shown", "dark", "bright")
 CENTRES = ("image", "mask")
 EXTENTS = ("fixed", "image")
+PERCENTILES_OF = ("foreground", "image")
+SMOOTHINGS = ("gaussian", "none")
 LARGEST_SIZE = 2**31  # voxels
 FWHM = (8 * math.log(2)) ** 0.5  # full width at half maximum of a Gaussian, in standard deviations
 
@@ -32,8 +34,9 @@ class InputSettings:
     """How images are resampled to the input of a model; stored with the model.
 
     shape, spacing: voxels of the model's box along each axis and their distance in mm; the axes are the world's (RAS).
-    window: `(low, high)` becomes (0, 1), values beyond are clamped; empty: computed for each image from `percentiles`
-        of its foreground (voxels above the minimum, inside the mask if there is one).
+    window: `(low, high)` becomes (0, 1), values beyond are clamped; empty: computed for each image from `percentiles`.
+    percentiles_of: `foreground`: percentiles of the voxels above the minimum, inside the mask if there is one; `image`:
+        of all voxels, as published models compute them (see `ranked_window`).
     mask: `none`; `given`: each image must come with a mask; `lungs` (segmented automatically) or `foreground` (voxels
         above the minimum) for images that come without a mask.
     outside_mask: voxels outside the mask are `shown`, or set to `dark` (0), like the background of a head, or `bright`
@@ -42,6 +45,9 @@ class InputSettings:
     extent: `fixed`: the box covers `shape * spacing` mm of the image's world; `image`: the image's field of view (the
         bounding box along the world's axes of all voxels) is scaled to the box, each axis by its own factor. Lengths in
         mm of the model are then those of its box.
+    smoothing: `gaussian`: images of smaller voxels than the model's are smoothed to the width of its voxels first;
+        `none`: window and mask are applied to the voxels of the image, which are then interpolated linearly, as
+        published models do it.
     """
 
     shape: tuple[int, ...] = (96, 96, 96)
@@ -52,6 +58,8 @@ class InputSettings:
     outside_mask: str = "shown"
     centre: str = "image"
     extent: str = "fixed"
+    percentiles_of: str = "foreground"
+    smoothing: str = "gaussian"
 
     def __post_init__(self) -> None:
         if len(self.shape) not in (2, 3) or min(self.shape) < 2:
@@ -69,6 +77,7 @@ class InputSettings:
         if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
             raise UsageError(f"input.percentiles: expected 0 <= low < high <= 100, got {self.percentiles}")
         allowed = {"mask": MASKS, "outside_mask": OUTSIDES, "centre": CENTRES, "extent": EXTENTS}
+        allowed |= {"percentiles_of": PERCENTILES_OF, "smoothing": SMOOTHINGS}
         for name, choices in allowed.items():
             if getattr(self, name) not in choices:
                 raise UsageError(f"input.{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
@@ -108,7 +117,7 @@ def to_model_input(image: Image, mask: Image | None, settings: InputSettings) ->
 
     `mask` (above 0 inside) lies in the image's world, on the image's grid or one of its own. Where the model's voxels
     are larger than the image's, the image is smoothed first by a Gaussian that accounts for the difference of their
-    widths (Cardoso et al., MICCAI 2015).
+    widths (Cardoso et al., MICCAI 2015), unless the settings are without smoothing.
 
     Raises `DataError` naming the image for one of another dimension, with NaN or without contrast, for a missing or
     empty mask, and when no lungs are found.
@@ -117,10 +126,11 @@ def to_model_input(image: Image, mask: Image | None, settings: InputSettings) ->
     image.require_finite()
     image.require_contrast()
     mask = input_mask(image, mask, settings)
-    window = intensity_window(image, mask, ImageSettings(window=settings.window, percentiles=settings.percentiles))
+    window = _intensity_window(image, mask, settings)
     to_world = _box_to_world(image, mask, settings)
     grid = input_grid(settings).transformed(to_world)
-    sampler = _sampler(image, grid, window)
+    smoothing = settings.smoothing == "gaussian"
+    sampler = _smoothed(image, grid, window) if smoothing else _unsmoothed(image, mask, grid, window, settings)
     values = torch.empty(1, *grid.shape, dtype=torch.float32)
     inside = None if mask is None else torch.empty(1, *grid.shape, dtype=torch.uint8)
     for start, stop in grid.slabs():
@@ -129,7 +139,9 @@ def to_model_input(image: Image, mask: Image | None, settings: InputSettings) ->
         values[0, ..., start:stop] = torch.where(in_image, sampler(points), 0.0)
         if mask is not None and inside is not None:
             inside[0, ..., start:stop] = inside_mask(mask, points)
-    return ModelInput(_fill_outside(values, inside, settings.outside_mask), inside, to_world)
+    if smoothing:  # else the mask was applied to the voxels
+        values = _fill_outside(values, inside, settings.outside_mask)
+    return ModelInput(values, inside, to_world)
 
 
 def world_transform(phi: PointMap, fixed: ModelInput, moving: ModelInput) -> PointMap:
@@ -169,6 +181,12 @@ def _require_dimension(image: Image, settings: InputSettings) -> None:
         )
 
 
+def _intensity_window(image: Image, mask: Image | None, settings: InputSettings) -> tuple[float, float]:
+    if not settings.window and settings.percentiles_of == "image":
+        return ranked_window(image, settings.percentiles)
+    return intensity_window(image, mask, ImageSettings(window=settings.window, percentiles=settings.percentiles))
+
+
 def _box_to_world(image: Image, mask: Image | None, settings: InputSettings) -> Tensor:
     """Return the affine matrix `(D + 1, D + 1)` from the model's box to the image's world."""
     matrix = torch.eye(settings.dimension + 1, dtype=torch.float64)
@@ -190,7 +208,20 @@ def _fill_outside(values: Tensor, inside: Tensor | None, outside: str) -> Tensor
     return torch.where(inside > 0, values, float(outside == "bright"))
 
 
-def _sampler(image: Image, grid: Grid, window: tuple[float, float]) -> ImageSampler:
+def _unsmoothed(
+    image: Image, mask: Image | None, grid: Grid, window: tuple[float, float], settings: InputSettings
+) -> ImageSampler:
+    """Return a sampler of the image for points of `grid`, its voxels windowed and masked before the interpolation."""
+    part, (low, high) = _crop_around(image, grid, torch.zeros(grid.dimension, dtype=torch.float64)), window
+    values = ((part.data.float() - low) / (high - low)).clamp(0, 1)
+    if mask is not None:
+        for start, stop in part.grid.slabs():
+            inside = slab_inside(mask, part.grid, start, stop)
+            values[..., start:stop] = _fill_outside(values[..., start:stop], inside, settings.outside_mask)
+    return ImageSampler(replace(part, data=values))
+
+
+def _smoothed(image: Image, grid: Grid, window: tuple[float, float]) -> ImageSampler:
     """Return a sampler of the image for points of `grid`, smoothed to the distance of its voxels."""
     # The distance along each of the image's axes over which an index of `grid` changes by 1.
     distances = 1 / grid.world_to_voxel_vectors(image.grid.direction.T).norm(dim=-1)

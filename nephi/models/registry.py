@@ -16,11 +16,13 @@ from nephi.models.displacement_unet import DisplacementUNet
 from nephi.models.gradicon import GradICON
 from nephi.models.icon import ICON
 from nephi.models.nephi import NephiModel
+from nephi.models.published.tall_unet_steps import PublishedTallUNet
 from nephi.settings import plain_table
 from nephi.tables import from_table, short_repr
 
 MODELS: dict[str, type[RegistrationModel[Any]]] = {
-    model.Settings.kind: model for model in (NephiModel, AutoDecoder, DisplacementUNet, ICON, GradICON)
+    model.Settings.kind: model
+    for model in (NephiModel, AutoDecoder, DisplacementUNet, ICON, GradICON, PublishedTallUNet)
 }
 """The models by the value of `model.kind`; a new model is added here."""
 LARGEST_SIZE = 2**32  # parameters: 16 GiB, four times as much in a training

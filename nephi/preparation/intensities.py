@@ -67,6 +67,25 @@ def intensity_window(image: Image, mask: Image | None, settings: ImageSettings) 
     return low, high
 
 
+def ranked_window(image: Image, percentiles: tuple[float, float]) -> Window:
+    """Return two values of the image: of N voxels in ascending order, number `percentile N / 100` rounded down.
+
+    Numbers start at 1, so that the percentiles 0 and 100 are minimum and maximum. Other than `intensity_window`, it
+    counts all voxels, background included, and does not interpolate; the window of uniGradICON for MR images.
+    Raises `DataError` naming the image if both values are equal.
+    """
+    unsorted = image.data.dtype in (torch.bool, torch.float16)  # types that torch does not select from
+    voxels = (image.data.float() if unsorted else image.data).flatten()
+    ranks = [min(max(1, int(percentile / 100 * voxels.numel())), voxels.numel()) for percentile in percentiles]
+    low, high = (float(voxels.kthvalue(rank).values) for rank in ranks)
+    if not low < high:
+        raise DataError(
+            f"{image.name}: expected different intensities at the percentiles {percentiles[0]:g} and "
+            f"{percentiles[1]:g} of all voxels, found {low:g} at both"
+        )
+    return low, high
+
+
 def check_intensities(image: Image, mask: Image | None, settings: ImageSettings) -> None:
     """Validate an image's intensities against window and units of the settings; `mask` is one given by the user.
 

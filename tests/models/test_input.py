@@ -11,6 +11,7 @@ from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.models import InputSettings, input_grid, to_model_input, world_transform
 from nephi.phantoms import lung_phantom
+from nephi.preparation import ranked_window
 from nephi.transforms import AffineTransform
 
 SETTINGS = {2: InputSettings((20, 14), (2.0, 3.0)), 3: InputSettings((20, 14, 10), (2.0, 3.0, 4.0))}
@@ -167,6 +168,32 @@ def test_unsuitable_images_are_refused(dimension: int) -> None:
         to_model_input(Image(torch.ones(grid.shape), grid, name="odd"), None, SETTINGS[dimension])
 
 
+def test_without_smoothing_windowed_and_masked_voxels_are_interpolated(dimension: int) -> None:
+    """As `torch.nn.functional.interpolate` resizes them: half-pixel centres, the border continued."""
+    generator = torch.Generator().manual_seed(0)
+    grid = Grid.from_spacing((31, 12, 9)[:dimension], (1.7, 2.3, 0.9)[:dimension], (12.0, -30.0, 7.0)[:dimension])
+    image = Image((400 * torch.randn(grid.shape, generator=generator)).to(torch.int16), grid)
+    mask = Image((torch.rand(grid.shape, generator=generator) > 0.4).to(torch.uint8), grid)
+    settings = replace(SETTINGS[dimension], extent="image", mask="given", outside_mask="dark", smoothing="none")
+    for chosen in (replace(settings, window=(-200.0, 300.0)), replace(settings, percentiles_of="image")):
+        low, high = chosen.window or ranked_window(image, chosen.percentiles)
+        voxels = (image.data.float().clamp(low, high) - low) / (high - low) * mask.data
+        mode = "bilinear" if dimension == 2 else "trilinear"
+        expected = torch.nn.functional.interpolate(voxels[None, None], chosen.shape, mode=mode, align_corners=False)
+        torch.testing.assert_close(to_model_input(image, mask, chosen).values, expected[0], rtol=0, atol=2e-5)
+
+
+def test_a_window_of_ranks_counts_all_voxels() -> None:
+    values = torch.tensor([[0.0] * 5, [0.0, 0.0, 0.0, 7.0, 9.0]])
+    image = Image(values, Grid.from_spacing((2, 5), (1.0, 1.0)), name="odd")
+    assert ranked_window(image, (0.0, 100.0)) == (0.0, 9.0)
+    assert ranked_window(image, (0.0, 99.0)) == (0.0, 7.0)  # the 9th of 10
+    assert ranked_window(image.with_data(values.half()), (80.0, 90.0)) == (0.0, 7.0)
+    assert ranked_window(image.with_data(values.to(torch.int16)), (0.0, 95.0)) == (0.0, 7.0)
+    with pytest.raises(DataError, match="odd: expected different intensities at the percentiles 0 and 50 of all"):
+        ranked_window(image, (0.0, 50.0))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -181,6 +208,8 @@ def test_unsuitable_images_are_refused(dimension: int) -> None:
             {"mask": "given", "centre": "mask", "extent": "image"},
             'input.centre: expected "image" for extent = "image", got "mask"',
         ),
+        ({"smoothing": "box"}, "input.smoothing: expected one of gaussian, none, got 'box'"),
+        ({"percentiles_of": "mask"}, "input.percentiles_of: expected one of foreground, image, got 'mask'"),
         ({"centre": "middle"}, "input.centre: expected one of"),
         (
             {"outside_mask": "dark"},

@@ -33,6 +33,7 @@ from nephi.models import (
     model_table,
     model_tensors,
 )
+from nephi.models.published.tall_unet_steps import TallUNetSettings
 
 from .translation import TranslationModel, TranslationSettings
 
@@ -46,6 +47,7 @@ SMALL: dict[str, ModelSettings] = {
     "unet": DisplacementUNetSettings((4, 8, 8)),
     "icon": ICONSettings(unet=UNetSettings((4, 8))),
     "gradicon": GradICONSettings((2, 1, 1), UNetSettings((4, 8))),
+    "tall-unet": TallUNetSettings((1, 0), (4, 8), (4, 4)),
     "translation": TranslationSettings(),
     "forces": NephiSettings(field=DENSE, encoder=replace(ENCODER, forces=True, finest=1)),
     "nested": NephiSettings(field=replace(DENSE, encoding="nested", layers=3), encoder=ENCODER),

@@ -1,0 +1,1 @@
+"""Published registration networks, exactly as their weights need them, and the import of weight files."""
