@@ -93,7 +93,8 @@ class Spline(Transform):
         shapes = [tuple(tensor.shape) for tensor in (centres, coefficients, matrix, translation)]
         if d not in (2, 3) or shapes != [(len(centres), d), (len(centres), d), (d, d), (d,)]:
             raise DataError(f"expected a spline of shapes (K, D), (K, D), (D, D), (D,), got {shapes}")
-        tensors = [recordable(tensor.double()) for tensor in (centres, coefficients, matrix, translation)]
+        # Contiguous, so that a spline read from a file gives the same values to the last bit.
+        tensors = [recordable(t.double().contiguous()) for t in (centres, coefficients, matrix, translation)]
         if not all(bool(tensor.isfinite().all()) for tensor in tensors) or not 0 < length < float("inf"):
             raise DataError(f"expected a spline of finite values and a length above 0, got length {length:g}")
         self.centres, self.coefficients, self.matrix, self.translation = tensors

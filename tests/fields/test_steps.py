@@ -17,6 +17,7 @@ from nephi.fields import (
     DisplacementStep,
     FieldSettings,
     FieldStep,
+    SplineStep,
     Step,
     VelocityStep,
     build_fields,
@@ -25,7 +26,14 @@ from nephi.fields import (
 )
 from nephi.fields.steps import pop_tensor, read_step, step_table
 from nephi.geometry import Grid
-from nephi.transforms import AffineTransform, Composite, ContinuedDisplacement, DisplacementField, StationaryVelocity
+from nephi.transforms import (
+    AffineTransform,
+    Composite,
+    ContinuedDisplacement,
+    DisplacementField,
+    StationaryVelocity,
+    spline_fit,
+)
 
 SHAPE, MATRIX = (7, 6, 8), [[3.0, 0.4, 0.2], [-0.5, 4.0, 0.3], [0.1, -0.2, 5.0]]
 
@@ -61,11 +69,19 @@ def fields(dimension: int) -> FieldStep:
     return FieldStep(pair.requires_grad_(False))
 
 
+def spline(dimension: int) -> SplineStep:
+    corners = box(dimension).corners_world()
+    points = torch.cat([corners, corners[:4].lerp(corners[:1], 0.4) + 1])
+    moving = points + 2 * torch.sin(points.flip(-1) / 9)
+    return SplineStep(spline_fit(points[None], moving[None], 0.1, 20.0).one(0))
+
+
 # One row for each kind.
 MADE: dict[str, Callable[[int], Step]] = {
     "fields": fields,
     "displacement": lambda d: DisplacementStep(ContinuedDisplacement(vectors(d, 1.0), box(d))),
     "affine": lambda d: AffineStep(affine(d)),
+    "spline": spline,
     "velocity": lambda d: VelocityStep(StationaryVelocity(vectors(d, 3.0), box(d))),
 }
 

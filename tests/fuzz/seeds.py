@@ -17,11 +17,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
 import nephi
-from nephi.fields import AffineStep, DisplacementStep, Step, StoredTransform, VelocityStep, nephi_bytes
+from nephi.fields import AffineStep, DisplacementStep, SplineStep, Step, StoredTransform, VelocityStep, nephi_bytes
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io import write_displacement, write_displacement_itk
-from nephi.transforms import AffineTransform, ContinuedDisplacement, DisplacementField, StationaryVelocity
+from nephi.transforms import AffineTransform, ContinuedDisplacement, DisplacementField, StationaryVelocity, spline_fit
 from tests.conftest import _oblique
 from tests.io.dicom.dicom_writer import SERIES, ramp, write_enhanced, write_slices
 from tests.models.predictions import model
@@ -317,4 +317,6 @@ def _tensors(folder: Path) -> Written:
 def _steps() -> list[Step]:
     """Return a step of each kind that files of versions 1 and 2 do not hold."""
     velocity = torch.full((*_grid().shape, 3), 0.5, dtype=torch.float32)
-    return [VelocityStep(StationaryVelocity(velocity, _grid()))]
+    centres = _grid().corners_world()
+    spline = spline_fit(centres[None], centres[None].square() / 20, 0.1, 5.0).one(0)
+    return [VelocityStep(StationaryVelocity(velocity, _grid())), SplineStep(spline)]

@@ -5,6 +5,7 @@ from nephi.fields.steps.displacement import DisplacementStep
 from nephi.fields.steps.fields import FieldStep
 from nephi.fields.steps.registry import STEPS, read_step, step_of, step_table
 from nephi.fields.steps.sequence import conjugate_steps, merge_affine_steps
+from nephi.fields.steps.spline import SplineStep
 from nephi.fields.steps.step import Step, pop_tensor
 from nephi.fields.steps.velocity import VelocityStep
 
@@ -13,6 +14,7 @@ __all__ = [
     "AffineStep",
     "DisplacementStep",
     "FieldStep",
+    "SplineStep",
     "Step",
     "VelocityStep",
     "conjugate_steps",

@@ -10,12 +10,15 @@ from nephi.errors import DataError
 from nephi.fields.steps.affine import AffineStep
 from nephi.fields.steps.displacement import DisplacementStep
 from nephi.fields.steps.fields import FieldStep
+from nephi.fields.steps.spline import SplineStep
 from nephi.fields.steps.step import Step
 from nephi.fields.steps.velocity import VelocityStep
 from nephi.tables import short_repr
 from nephi.transforms import Transform
 
-STEPS: dict[str, type[Step]] = {step.kind: step for step in (FieldStep, DisplacementStep, AffineStep, VelocityStep)}
+STEPS: dict[str, type[Step]] = {
+    step.kind: step for step in (FieldStep, DisplacementStep, AffineStep, VelocityStep, SplineStep)
+}
 """The kinds of steps by their name; a new kind is added here."""
 
 

@@ -94,17 +94,20 @@ class Step(abc.ABC):
         return all(bool(torch.isfinite(tensor).all()) for tensor in self.tensors().values())
 
 
-def pop_tensor(tensors: dict[str, Tensor], name: str, shape: tuple[int | None, ...]) -> Tensor:
-    """Remove and return a float32 tensor of a file; None in `shape` allows any size along that axis.
+def pop_tensor(
+    tensors: dict[str, Tensor], name: str, shape: tuple[int | None, ...], dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Remove and return a tensor of a file; None in `shape` allows any size along that axis.
 
     Raises `KeyError` for a missing tensor, `DataError` for one of another type or shape.
     """
     tensor = tensors.pop(name)
     fits = tensor.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, tensor.shape, strict=True))
-    if tensor.dtype != torch.float32 or not fits:
+    if tensor.dtype != dtype or not fits:
         expected = ", ".join("any" if n is None else str(n) for n in shape)
+        kind = str(dtype).removeprefix("torch.")
         raise DataError(
-            f"{name}: expected float32 values of shape ({expected}), found {tensor.dtype} of "
+            f"{name}: expected {kind} values of shape ({expected}), found {tensor.dtype} of "
             f"{short_repr(tuple(tensor.shape))}"
         )
     return tensor
