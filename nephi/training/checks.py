@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -34,12 +35,16 @@ def checked_index(settings: TrainSettings) -> DatasetIndex:
             f"input.shape: expected {index.dimension} numbers, as the data set {index.name!r} is {index.dimension}-D, "
             f"got {settings.input.shape}"
         )
-    _check_images(index, settings)
+    check_images(index, settings, ("train", "val"))
     return index
 
 
-def _check_images(index: DatasetIndex, settings: TrainSettings) -> None:
-    for split in ("train", "val"):
+def check_images(index: DatasetIndex, settings: TrainSettings, splits: Iterable[str]) -> None:
+    """Raise `DataError` naming an image in one of the splits that is of another dimension, or lacks a required mask.
+
+    Splits that the index does not have are left out.
+    """
+    for split in splits:
         for image in index.split_images(split) if split in index.splits else ():
             if settings.input.mask == "given" and image.mask is None:
                 raise DataError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nephi.datasets import DatasetIndex
 from nephi.errors import NephiError, UsageError
@@ -93,14 +93,7 @@ def train(
     require_extra()
     if resume and overwrite:
         raise UsageError("resume, overwrite: expected at most one of them, got both")
-    if model is not None:
-        check_model(settings, model)
-    index = checked_index(settings)
-    settings = with_training_pairs(settings, index)
-    check_objective(settings)
-    check_landmark_files(settings, index)
-    trained = _initial_model(settings, model)  # before anything is written, for settings that cannot be built
-    check_augmentation(settings, trained)
+    settings, index, trained = checked_training(settings, model)
     fabric = make_fabric(settings.optimization, device, devices)
     fabric.launch()
     folder = RunFolder(Path(output))
@@ -115,6 +108,30 @@ def train(
     return TrainingResult(
         folder.path, counters.step, settings.optimization.steps, folder.last, best, counters.best_step
     )
+
+
+class CheckedTraining(NamedTuple):
+    """The settings of a training that can start, with the number of pairs; its data, and its model before step 1."""
+
+    settings: TrainSettings
+    index: DatasetIndex
+    model: RegistrationModel[Any]
+
+
+def checked_training(settings: TrainSettings, start: StoredModel | None = None) -> CheckedTraining:
+    """Validate settings, data and model of a training, before anything is computed or written.
+
+    Arguments and errors are those of `train`.
+    """
+    if start is not None:
+        check_model(settings, start)
+    index = checked_index(settings)
+    settings = with_training_pairs(settings, index)
+    check_objective(settings)
+    check_landmark_files(settings, index)
+    model = _initial_model(settings, start)
+    check_augmentation(settings, model)
+    return CheckedTraining(settings, index, model)
 
 
 def _prepare_folder(

@@ -14,7 +14,7 @@ from nephi.models import MODELS, ModelSettings, StoredModel, model_settings, mod
 from nephi.models.registry import DEFAULT_KIND
 from nephi.settings import PresetFiles, merged_tables, plain_table, require_current_names, toml_table
 from nephi.tables import from_table
-from nephi.training.settings import TrainSettings
+from nephi.training.settings import DataSettings, TrainSettings
 
 PRESETS = PresetFiles("nephi.training")
 # Settings that may differ when a run is resumed: they change where and how fast it is computed, not what.
@@ -53,38 +53,48 @@ def read_train_settings(
     Raises `UsageError` naming the file for a missing or malformed one, an unknown key, an earlier name of a key, a
     value of the wrong type; for an unknown preset, and without any path of an index.
     """
-    base = {} if preset is None else PRESETS.table(preset)
+    if preset is not None:
+        PRESETS.table(preset)  # raises for an unknown name, which no file has given
     table = {} if path is None else toml_table(path)
     source = str(path) if path is not None else "settings" if preset is None else f"preset {preset}"
     require_current_names(table, RENAMED, source)
     try:
-        if "preset" in table:
-            base = PRESETS.table(table.pop("preset"))
-        table = _over_preset(base, table)
+        table = tables_over_preset({"preset": preset, **table} if preset is not None else table)
         if data is not None:
             table["data"] = {"index": str(Path(data).absolute())}
         settings = train_settings(table, model)
+        return replace(settings, data=located_index(settings.data, Path(path or ".")))
     except UsageError as error:
         raise UsageError(f"{source}: {error}") from None
-    if not settings.data.index:
-        raise UsageError(f"{source}: data.index: expected the path of a data set's index, got none")
-    if "\0" in settings.data.index:
-        raise UsageError(f"{source}: data.index: expected a path, got one with a null character")
-    index = (Path(path or ".").parent / settings.data.index).resolve()
+
+
+def located_index(data: DataSettings, path: Path) -> DataSettings:
+    """Return the settings with the index as an absolute path; that in the settings file `path` is relative to it.
+
+    Raises `UsageError` for a missing path, and for one that no TOML file can hold.
+    """
+    if not data.index:
+        raise UsageError("data.index: expected the path of a data set's index, got none")
+    if "\0" in data.index:
+        raise UsageError("data.index: expected a path, got one with a null character")
+    index = (path.parent / data.index).resolve()
     if not is_unicode(str(index)):
-        raise UsageError(
-            f"{source}: data.index: expected a path in UTF-8, which config.toml can hold; rename its folder"
-        )
-    return replace(settings, data=replace(settings.data, index=str(index)))
+        raise UsageError("data.index: expected a path in UTF-8, which config.toml can hold; rename its folder")
+    return replace(data, index=str(index))
 
 
-def _over_preset(preset: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
-    """Return the tables of a preset with the values of `table`; its architecture only for the same kind of model."""
-    own = table.get("model", {})
+def tables_over_preset(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tables of the preset that `table` names as its `preset`, if it does, with its own values in them.
+
+    The architecture of the preset is kept only for the same kind of model. Raises `UsageError` for an unknown name.
+    """
+    own = {name: values for name, values in table.items() if name != "preset"}
+    preset = PRESETS.table(table["preset"]) if "preset" in table else {}
+    architecture = own.get("model", {})
     kind = preset.get("model", {}).get("kind", DEFAULT_KIND)
-    if isinstance(own, Mapping) and own.get("kind", kind) != kind:
+    if isinstance(architecture, Mapping) and architecture.get("kind", kind) != kind:
         preset = {name: values for name, values in preset.items() if name != "model"}
-    return merged_tables(preset, table)
+    return merged_tables(preset, own)
 
 
 def train_settings(table: Mapping[str, Any], model: StoredModel | None = None) -> TrainSettings:
