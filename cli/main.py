@@ -18,6 +18,7 @@ from nephi import DataWarning, NephiError
 from nephi.errors import is_out_of_memory
 
 from .apply import apply
+from .compare_models import compare_models
 from .demo import demo
 from .evaluate import evaluate
 from .export import export
@@ -93,6 +94,7 @@ for command in (
     view,
     train,
     finetune,
+    compare_models,
     demo,
     completion,
 ):

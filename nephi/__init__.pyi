@@ -61,6 +61,7 @@ from .errors import DataWarning as DataWarning
 from .errors import PlausibilityWarning as PlausibilityWarning
 
 # Rooms: `nephi.io.read_series`, `nephi.phantoms.lung_phantom` ...
+from . import comparison as comparison
 from . import datasets as datasets
 from . import errors as errors
 from . import fields as fields

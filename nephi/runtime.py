@@ -94,12 +94,23 @@ class Usage:
 
 def peak_memory_mb() -> float | None:
     """Return the peak resident memory of the process in MB (10^6 bytes), None on systems that do not report it."""
+    if (peak := _linux_peak_kb()) is not None:
+        return peak * 1024 / 1e6
     try:
         import resource
     except ImportError:  # Windows
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def _linux_peak_kb() -> int | None:
+    """Return the peak of this program in kB as Linux reports it; that of `getrusage` includes the starting process."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith("VmHWM:")), None)
+    except OSError:
+        return None
 
 
 def peak_gpu_memory_mb(device: torch.device) -> float | None:

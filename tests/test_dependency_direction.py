@@ -35,7 +35,7 @@ LEVELS = (
     {"optimize"},
     {"models", "datasets"},
     {"training", "inference"},
-    {"pipelines"},
+    {"pipelines", "comparison"},
     {"api"},
     {"cli"},
 )

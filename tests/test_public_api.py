@@ -57,6 +57,18 @@ TOP_LEVEL = {
     "write_report",
 }
 ROOMS = {
+    "comparison": {
+        "BudgetSettings",
+        "ComparedModel",
+        "ComparisonPlan",
+        "ComparisonResult",
+        "ComparisonSettings",
+        "PlannedModel",
+        "ScoringSettings",
+        "compare_models",
+        "plan_comparison",
+        "read_comparison_settings",
+    },
     "datasets": {
         "DatasetImage",
         "DatasetIndex",

@@ -36,6 +36,10 @@ class ModelInputCache:
             self._bytes -= _size(self._kept.popitem(last=False)[1])
         return model_input
 
+    def holds(self, count: int) -> bool:
+        """Return whether `count` images of the mean size of those kept now fit into memory."""
+        return bool(self._kept) and self._bytes / len(self._kept) * count <= self.limit
+
     def landmarks(self, relative: str) -> PointPairs:
         """Return the landmarks of a file of the index, read once. Raises `DataError` for an unsuitable file."""
         if relative not in self._landmarks:
