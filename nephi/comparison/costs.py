@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.optim import Adam
 
+from nephi.datasets import read_dataset_index
+from nephi.models import ModelInput
 from nephi.runtime import choose_device, cpu_threads, peak_gpu_memory_mb, peak_memory_mb
 from nephi.training.cache import ModelInputCache
 from nephi.training.fabric import make_fabric
@@ -57,10 +59,11 @@ def measure_step_cost(settings: TrainSettings, device: str, minutes: float) -> S
     with cpu_threads(settings.optimization.threads):
         fabric = make_fabric(settings.optimization, device, 1)
         fabric.launch()
-        _load_libraries(fabric)
-        imported_mb = peak_memory_mb()
-        settings, index, model = checked_training(settings)
+        index = read_dataset_index(settings.data.index)
         inputs = ModelInputCache(index, settings.input, settings.optimization.cache * 1e6)
+        _load_libraries(fabric, inputs[index.split_images("train")[0].id])
+        imported_mb = peak_memory_mb()
+        settings, _, model = checked_training(settings)
         pairs = TrainingPairs(index, settings, inputs)
         stepper = Stepper(fabric, model, settings.objective, settings.optimization)
         start = _durations(stepper, pairs, 0, FIRST)
@@ -75,11 +78,11 @@ def measure_step_cost(settings: TrainSettings, device: str, minutes: float) -> S
     return StepCost(median(warm), max(0.0, sum(cold) - sum(warm)) / len(used) * images, peak_mb)
 
 
-def _load_libraries(fabric: Fabric) -> None:
-    """Train a single weight, so that all that torch loads on first use belongs to the imports."""
+def _load_libraries(fabric: Fabric, image: ModelInput) -> None:
+    """Train a single weight on an image, so that what torch loads on first use belongs to the imports."""
     linear = nn.Linear(1, 1, dtype=torch.float32)
     module, adam = fabric.setup(linear, Adam(linear.parameters()))
-    fabric.backward(module(torch.ones(1, 1, dtype=torch.float32, device=fabric.device)).sum())
+    fabric.backward(module(image.values.reshape(-1, 1)[:1].to(fabric.device)).sum())
     adam.step()
 
 

@@ -13,7 +13,7 @@ from nephi.settings import merged_tables, toml_table
 from nephi.settings.validation import MOST_STEPS, MOST_THREADS, require_at_least
 from nephi.tables import from_table, short_repr
 from nephi.training import TrainSettings
-from nephi.training.settings_file import located_index, train_settings
+from nephi.training.settings_file import located_index, tables_over_preset, train_settings
 
 COMMON = ("input", "objective", "augmentation", "optimization")  # tables of all models
 OWN = ("model", *COMMON)  # tables of a single model
@@ -153,7 +153,7 @@ def _compared_model(entry: Mapping[str, Any], number: int, common: Mapping[str, 
             raise UsageError(f"{unknown[0][:80]}: unknown key; expected one of {', '.join(known)}")
         own = {key: value for key, value in entry.items() if key != "name"}
         _require_no_budget(own)
-        settings = train_settings(merged_tables(common, own))
+        settings = train_settings(tables_over_preset(merged_tables(common, own)))
     except UsageError as error:
         raise UsageError(f"model {name}: {error}") from None
     return ComparedModel(name, replace(settings, data=located_index(settings.data, path)))

@@ -27,7 +27,7 @@ COLUMNS = {
     "equivariance_wu_mm": ("[W,U], mm", ".4f"),
     "parameters": ("parameters", ",d"),
     "training_step_mb": ("training step, MB", ".0f"),
-    "prediction_cpu_s": ("prediction, CPU s", ".3f"),
+    "prediction_cpu_s": ("prediction, CPU s", ".3g"),
     "steps": ("steps", "d"),
     "minutes": ("minutes", ".1f"),
 }
