@@ -15,7 +15,7 @@ from nephi.optimize import Progress, ProgressCallback
 
 # -P and the same path: modules are imported from the same places as in this process, not from the working folder.
 PROGRAM = "import sys; sys.path[:] = {path!r}; from nephi.comparison.worker import main; main()"
-OWN_GROUP = {"process_group": 0} if os.name == "posix" else {}
+OWN_GROUP = 0 if os.name == "posix" else None  # Ctrl-C reaches only this process, which ends the other one
 
 
 def run_task(task: str, log: Path, progress: ProgressCallback, threads: int, /, **arguments: Any) -> dict[str, Any]:
@@ -28,10 +28,17 @@ def run_task(task: str, log: Path, progress: ProgressCallback, threads: int, /, 
     """
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads or os.cpu_count() or 1)}
     command = [sys.executable, "-P", "-c", PROGRAM.format(path=sys.path)]
-    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "encoding": "utf-8"}
     with log.open("ab") as file:
-        # A process group of its own: Ctrl-C reaches only this process, which ends the other one.
-        process = subprocess.Popen(command, stderr=file, env=environment, **pipes, **OWN_GROUP)
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            env=environment,
+            text=True,
+            encoding="utf-8",
+            process_group=OWN_GROUP,
+        )
         try:
             outcome = _outcome(process, {"task": task, **arguments}, progress)
             process.wait()

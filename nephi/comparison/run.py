@@ -192,13 +192,13 @@ def _check_identity(name: str, folder: ComparisonFolder, identity: dict[str, Any
         return
     stored = files.read_plan()
     for part in identity:
+        name_of_setting = part
         before, now = stored.get(part), identity[part]
+        if isinstance(before, dict) and isinstance(now, dict) and (setting := difference(before, now)) is not None:
+            name_of_setting, before, now = setting, value_at(before, setting), value_at(now, setting)
         if before == now:
             continue
-        setting = difference(before, now) if isinstance(before, dict) and isinstance(now, dict) else None
-        if setting is not None:
-            before, now = value_at(before, setting), value_at(now, setting)
         raise UsageError(
-            f"model {name}: {setting or part}: {files.path} was computed with {before}, the configuration has {now}; "
+            f"model {name}: {name_of_setting}: {files.path} was computed with {before}, the configuration has {now}; "
             "change it back, delete that folder, or use --overwrite to delete all"
         )

@@ -114,7 +114,7 @@ class CheckedTraining(NamedTuple):
     """The settings of a training that can start, with the number of pairs; its data, and its model before step 1."""
 
     settings: TrainSettings
-    index: DatasetIndex
+    data: DatasetIndex
     model: RegistrationModel[Any]
 
 
