@@ -2,13 +2,15 @@
 
 from nephi.models.auto_decoder import AutoDecoder, AutoDecoderSettings, LatentTable
 from nephi.models.base import ModelSettings, ModelSize, PairNetwork, RegistrationModel
-from nephi.models.composition import Steps, Swapped, downsampled
+from nephi.models.composition import Antisymmetric, Consistent, Steps, Swapped, downsampled
+from nephi.models.constricon import ConstrICON, ConstrICONSettings
 from nephi.models.displacement_unet import DisplacementUNet, DisplacementUNetSettings
 from nephi.models.file import StoredModel, load_tensors, model_bytes, model_tensors, read_model, write_model
 from nephi.models.gradicon import GradICON, GradICONSettings
 from nephi.models.icon import ICON, ICONSettings
 from nephi.models.input import InputSettings, ModelInput, input_grid, to_model_input, world_transform
 from nephi.models.nephi import NephiModel, NephiSettings
+from nephi.models.networks.affine import AffineNetwork, AffineNetworkSettings
 from nephi.models.networks.encoder import EncoderSettings, Lattice, PairEncoder
 from nephi.models.networks.unet import UNet, UNetSettings
 from nephi.models.registry import MODELS, build_model, model_class, model_settings, model_table
@@ -16,8 +18,14 @@ from nephi.models.registry import MODELS, build_model, model_class, model_settin
 __all__ = [
     "ICON",
     "MODELS",
+    "AffineNetwork",
+    "AffineNetworkSettings",
+    "Antisymmetric",
     "AutoDecoder",
     "AutoDecoderSettings",
+    "Consistent",
+    "ConstrICON",
+    "ConstrICONSettings",
     "DisplacementUNet",
     "DisplacementUNetSettings",
     "EncoderSettings",

@@ -18,7 +18,9 @@ from nephi.fields import FieldSettings
 from nephi.geometry import Grid
 from nephi.models import (
     MODELS,
+    AffineNetworkSettings,
     AutoDecoderSettings,
+    ConstrICONSettings,
     DisplacementUNetSettings,
     EncoderSettings,
     GradICONSettings,
@@ -48,6 +50,10 @@ SMALL: dict[str, ModelSettings] = {
     "icon": ICONSettings(unet=UNetSettings((4, 8))),
     "gradicon": GradICONSettings((2, 1, 1), UNetSettings((4, 8))),
     "tall-unet": TallUNetSettings((1, 0), (4, 8), (4, 4)),
+    "constricon": ConstrICONSettings(
+        ("affine", "flow", "flow"), (2, 2, 1), UNetSettings((4, 8)), AffineNetworkSettings((4, 8), features=8)
+    ),
+    "rigid": ConstrICONSettings(("rigid",), affine=AffineNetworkSettings((4, 8), pooled=1, features=8)),
     "translation": TranslationSettings(),
     "forces": NephiSettings(field=DENSE, encoder=replace(ENCODER, forces=True, finest=1)),
     "nested": NephiSettings(field=replace(DENSE, encoding="nested", layers=3), encoder=ENCODER),

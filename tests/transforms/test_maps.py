@@ -38,7 +38,7 @@ def displacement_maps(grid: Grid) -> DisplacementMaps:
 
 
 def velocity_maps(grid: Grid) -> VelocityMaps:
-    return VelocityMaps(random(PAIRS, grid.dimension, *grid.shape, seed=3), grid)
+    return VelocityMaps(0.3 * random(PAIRS, grid.dimension, *grid.shape, seed=3), grid)
 
 
 def composed_maps(grid: Grid) -> ComposedMaps:

@@ -100,17 +100,17 @@ def test_runge_kutta_at_the_points_beats_squaring_on_the_grid() -> None:
 
 
 def test_the_inverse_is_consistent_for_rough_velocities(grid: Grid) -> None:
-    """Below 1e-4 voxel on random values, whose neighbours differ by about a cell."""
-    velocity = grid.voxel_to_world_vectors(0.5 * random(2, *grid.shape, grid.dimension)).movedim(-1, 1)
+    """Below 1e-4 voxel in the mean for noise, whose neighbours differ by several cells."""
+    velocity = grid.voxel_to_world_vectors(random(2, *grid.shape, grid.dimension)).movedim(-1, 1)
     maps = VelocityMaps(velocity, grid)
     points = torch.stack([inner_points(grid), inner_points(grid)])
     difference = grid.world_to_voxel_vectors(maps.inverse()(maps(points)) - points)
-    assert float((maps(points) - points).norm(dim=-1).max()) > 0.1
+    assert float((maps(points) - points).norm(dim=-1).max()) > 1
     assert float(difference.norm(dim=-1).mean()) < 1e-4 and float(difference.norm(dim=-1).max()) < 2e-3
 
 
 def test_each_pair_is_integrated_by_its_own_steps() -> None:
-    large, grid = waves(16, 13.0)
+    large, grid = waves(64, 13.0)
     both = torch.cat([0.1 * large, large])
     points = inner_points(grid).expand(2, -1, -1)
     for pair in range(2):
@@ -118,14 +118,18 @@ def test_each_pair_is_integrated_by_its_own_steps() -> None:
         torch.testing.assert_close(VelocityMaps(both, grid)(points)[pair], alone(points[:1])[0], rtol=0, atol=0)
     steps = [flow.steps for flow in VelocityMaps(torch.cat([both, 1e6 * large, math.nan * large]), grid)._flows]
     assert steps == [4, 12, MOST_STEPS, 4]
+    rough = 1.2 * random(1, 2, 16, 16).sign()  # neighbours differ by up to 2.4 sqrt(2) = 3.4 cells
+    assert [flow.steps for flow in VelocityMaps(rough, Grid.from_spacing((16, 16), (1.0, 1.0)))._flows] == [16]
 
 
-def test_gradients_for_points_and_velocity(grid_2d: Grid) -> None:
+def test_gradients_for_points_and_velocity() -> None:
+    grid = Grid.from_spacing((4, 3), (1.5, 0.8))
+
     def loss(velocity: Tensor, points: Tensor) -> Tensor:
-        values, jacobians = VelocityMaps(velocity, grid_2d).value_and_jacobian(points)
+        values, jacobians = VelocityMaps(velocity, grid).value_and_jacobian(points)
         return jacobians.square().sum() + values.square().mean()
 
-    inputs = random(2, 2, *grid_2d.shape), torch.stack([inner_points(grid_2d, 3)] * 2)
+    inputs = 0.3 * random(1, 2, *grid.shape), inner_points(grid, 2)[None]
     assert torch.autograd.gradcheck(loss, [tensor.requires_grad_() for tensor in inputs])
 
 

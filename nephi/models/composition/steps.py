@@ -37,7 +37,8 @@ class Steps(PairNetwork):
         penalties = []
         for number, step in enumerate(self.steps):
             assert isinstance(step, PairNetwork)
-            prediction: MapPair = step(*self._step_images(number, fixed, moving, ComposedMaps(forward)), pair_ids)
+            images = self.step_image(number, fixed, ()), self.step_image(number, moving, forward)
+            prediction: MapPair = step(*images, pair_ids)
             forward.insert(0, prediction.forward)
             if prediction.inverse is not None:
                 inverses.append(prediction.inverse)
@@ -50,13 +51,13 @@ class Steps(PairNetwork):
         """The grids of the steps, the first step first."""
         return [step.grid for step in self.steps if isinstance(step, PairNetwork)]
 
-    def _step_images(self, number: int, fixed: Tensor, moving: Tensor, before: ComposedMaps) -> tuple[Tensor, Tensor]:
-        """Return the images of a step: the fixed one, and the moving one warped by the maps `before`, on its grid."""
+    def step_image(self, number: int, image: Tensor, before: Sequence[Maps]) -> Tensor:
+        """Return one of the images of a step on its grid, warped by the maps of the steps before it, the last first."""
         grid = self.grids[number]
-        if not before.members:
-            return resampled(fixed, self.grid, grid), resampled(moving, self.grid, grid)
+        if not before:
+            return resampled(image, self.grid, grid)
         coarsest = min(self.grids[:number], key=lambda each: each.size)
-        return resampled(fixed, self.grid, grid), warped(moving, self.grid, grid, before, coarsest)
+        return warped(image, self.grid, grid, ComposedMaps(before), coarsest)
 
 
 def check_downsampling(downsampling: Sequence[int]) -> None:

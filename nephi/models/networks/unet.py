@@ -56,12 +56,13 @@ class UNet(nn.Module):
     """Predicts vectors `(B, D, *lattice.shape)`, world mm, from images `(B, 1, *shape)` on `grid`; at first all zero.
 
     The form of VoxelMorph (Balakrishnan et al., TMI 2019) with group normalisation, which does not mix pairs. `lattice`
-    holds the points of the vectors: `grid`, or every 2nd, 4th, ... voxel of it.
+    holds the points of the vectors: `grid`, or every 2nd, 4th, ... voxel of it. `bias` is that of the last layer;
+    differences of two predictions do not depend on it.
     """
 
     axes: Tensor
 
-    def __init__(self, settings: UNetSettings, grid: Grid, generator: torch.Generator) -> None:
+    def __init__(self, settings: UNetSettings, grid: Grid, generator: torch.Generator, bias: bool = True) -> None:
         super().__init__()
         d, filters, finest = grid.dimension, settings.filters, settings.finest
         shapes = [halved(grid.shape, level) for level in range(len(filters))]
@@ -72,7 +73,7 @@ class UNet(nn.Module):
         self.down = nn.ModuleList(block(d, fine, coarse, stride=2) for fine, coarse in pairwise(filters))
         up = pairwise(filters[: finest - 1 if finest else None : -1])
         self.up = nn.ModuleList(block(d, coarse + fine, fine, stride=1) for coarse, fine in up)
-        self.last = convolution(d)(filters[finest], d, 3, padding=1, dtype=torch.float32)
+        self.last = convolution(d)(filters[finest], d, 3, padding=1, bias=bias, dtype=torch.float32)
         self.mode = "bilinear" if d == 2 else "trilinear"
         self.register_buffer("axes", grid.affine[:-1, :-1].float(), persistent=False)  # of voxels, mm
         initialise(self, generator)
@@ -92,10 +93,10 @@ class UNet(nn.Module):
         return torch.einsum("ij,bj...->bi...", self.axes, self.last(features)).to(fixed.dtype)
 
 
-def unet_size(settings: UNetSettings, grid: Grid) -> tuple[int, int]:
+def unet_size(settings: UNetSettings, grid: Grid, bias: bool = True) -> tuple[int, int]:
     """Compute the number of parameters of a `UNet`, and the bytes that a prediction allocates in it."""
     d, filters, finest = grid.dimension, settings.filters, settings.finest
-    parameters = block_parameters(d, 2, filters[0]) + (3**d * filters[finest] + 1) * d
+    parameters = block_parameters(d, 2, filters[0]) + (3**d * filters[finest] + bias) * d
     for level, (fine, coarse) in enumerate(pairwise(filters)):
         parameters += block_parameters(d, fine, coarse)
         if level >= finest:
