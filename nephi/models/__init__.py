@@ -1,5 +1,6 @@
 """Networks that predict a deformation, and the file they are stored in."""
 
+from nephi.models.alignments import check_alignments, keypoint_maps, pair_weights
 from nephi.models.auto_decoder import AutoDecoder, AutoDecoderSettings, LatentTable
 from nephi.models.base import ModelSettings, ModelSize, PairNetwork, RegistrationModel
 from nephi.models.composition import Antisymmetric, Consistent, Steps, Swapped, downsampled
@@ -9,9 +10,11 @@ from nephi.models.file import StoredModel, load_tensors, model_bytes, model_tens
 from nephi.models.gradicon import GradICON, GradICONSettings
 from nephi.models.icon import ICON, ICONSettings
 from nephi.models.input import InputSettings, ModelInput, input_grid, to_model_input, world_transform
+from nephi.models.keymorph import KeyMorph, KeyMorphSettings
 from nephi.models.nephi import NephiModel, NephiSettings
 from nephi.models.networks.affine import AffineNetwork, AffineNetworkSettings
 from nephi.models.networks.encoder import EncoderSettings, Lattice, PairEncoder
+from nephi.models.networks.keypoints import KeypointNetwork, Keypoints, KeypointSettings
 from nephi.models.networks.unet import UNet, UNetSettings
 from nephi.models.registry import MODELS, build_model, model_class, model_settings, model_table
 
@@ -33,6 +36,11 @@ __all__ = [
     "GradICONSettings",
     "ICONSettings",
     "InputSettings",
+    "KeyMorph",
+    "KeyMorphSettings",
+    "KeypointNetwork",
+    "KeypointSettings",
+    "Keypoints",
     "LatentTable",
     "Lattice",
     "ModelInput",
@@ -49,14 +57,17 @@ __all__ = [
     "UNet",
     "UNetSettings",
     "build_model",
+    "check_alignments",
     "downsampled",
     "input_grid",
+    "keypoint_maps",
     "load_tensors",
     "model_bytes",
     "model_class",
     "model_settings",
     "model_table",
     "model_tensors",
+    "pair_weights",
     "read_model",
     "to_model_input",
     "world_transform",

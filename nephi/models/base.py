@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from nephi.errors import UsageError
 from nephi.geometry import Grid
+from nephi.models.networks.keypoints import Keypoints
 from nephi.settings import TrainingObjectiveSettings
 from nephi.transforms import MapPair
 
@@ -66,8 +69,9 @@ S = TypeVar("S", bound=ModelSettings)
 class RegistrationModel(PairNetwork, Generic[S]):
     """A trainable registration. A new model is one file with a subclass, and one line in `nephi.models.MODELS`.
 
-    A fresh model predicts the identity. The prediction of a pair does not depend on the other pairs of a batch, so
-    that batches can be shared out over processes. Parameters with `requires_grad` are trained.
+    A fresh model predicts the identity, unless `starts_as_identity` is false. The prediction of a pair does not depend
+    on the other pairs of a batch, so that batches can be shared out over processes. Parameters with `requires_grad` are
+    trained.
     """
 
     Settings: ClassVar[type[ModelSettings]]
@@ -78,6 +82,8 @@ class RegistrationModel(PairNetwork, Generic[S]):
     """Whether predictions have an inverse map."""
     penalties: ClassVar[tuple[str, ...]] = ()
     """The names of the penalties in predictions, as in `MapPair.penalties`."""
+    starts_as_identity: ClassVar[bool] = True
+    """Whether a fresh model predicts the identity; the docstring of a model that does not states why."""
 
     def __init__(self, settings: S, grid: Grid, generator: torch.Generator) -> None:
         """Build an untrained model for images on `grid`; all weights are drawn from `generator`."""
@@ -101,3 +107,14 @@ class RegistrationModel(PairNetwork, Generic[S]):
         values afresh.
         """
         return frozenset()
+
+    def keypoints(self, images: Tensor) -> Keypoints | None:
+        """Return the keypoints of images `(B, 1, *shape)` on `grid`, each image alone; None for models without any."""
+        return None
+
+    def alignments(self, fixed: Tensor, moving: Tensor, names: Sequence[str]) -> dict[str, MapPair]:
+        """Predict several maps of the same pairs at once, by their names in `nephi.models.check_alignments`.
+
+        Arguments are those of `forward`. Raises `UsageError` for an unknown name, and for models without keypoints.
+        """
+        raise UsageError(f'align: expected a model with keypoints, got kind = "{self.settings.kind}"')

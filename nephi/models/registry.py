@@ -16,6 +16,7 @@ from nephi.models.constricon import ConstrICON
 from nephi.models.displacement_unet import DisplacementUNet
 from nephi.models.gradicon import GradICON
 from nephi.models.icon import ICON
+from nephi.models.keymorph import KeyMorph
 from nephi.models.nephi import NephiModel
 from nephi.models.published.tall_unet_steps import PublishedTallUNet
 from nephi.settings import plain_table
@@ -23,7 +24,7 @@ from nephi.tables import from_table, short_repr
 
 MODELS: dict[str, type[RegistrationModel[Any]]] = {
     model.Settings.kind: model
-    for model in (NephiModel, AutoDecoder, DisplacementUNet, ICON, GradICON, ConstrICON, PublishedTallUNet)
+    for model in (NephiModel, AutoDecoder, DisplacementUNet, ICON, GradICON, ConstrICON, KeyMorph, PublishedTallUNet)
 }
 """The models by the value of `model.kind`; a new model is added here."""
 LARGEST_SIZE = 2**32  # parameters: 16 GiB, four times as much in a training
@@ -36,7 +37,7 @@ def model_class(settings: ModelSettings) -> type[RegistrationModel[Any]]:
 
 
 def build_model(settings: ModelSettings, grid: Grid, generator: torch.Generator) -> RegistrationModel[Any]:
-    """Return an untrained model for images on `grid`, which predicts the identity.
+    """Return an untrained model for images on `grid`, see `RegistrationModel`.
 
     Raises `UsageError` for settings of an auto-decoder without a number of pairs, and of a model that is too large.
     """
