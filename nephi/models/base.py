@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, Self, TypeVar
+from typing import ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,13 @@ class ModelSize:
     activation_bytes: int
     transform_parameters: int
     lattices: tuple[tuple[int, ...], ...] = ()
+
+
+class ModelOutputs(NamedTuple):
+    """What a model predicts besides phi: whether an inverse map, and the names of penalties."""
+
+    inverse: bool
+    penalties: tuple[str, ...]
 
 
 class PairNetwork(nn.Module, ABC):
@@ -95,6 +102,11 @@ class RegistrationModel(PairNetwork, Generic[S]):
     @abstractmethod
     def size(cls, settings: S, grid: Grid) -> ModelSize:
         """Compute the sizes of the model of `settings` for images on `grid`, without allocating anything."""
+
+    @classmethod
+    def outputs(cls, settings: S) -> ModelOutputs:
+        """Return what a model of `settings` predicts: the values of the class, unless the settings change them."""
+        return ModelOutputs(cls.predicts_inverse, cls.penalties)
 
     def predicted_parameters(self) -> frozenset[str]:
         """Return the names, in `state_dict()`, of values that `forward` predicts for each pair: they are not stored."""

@@ -14,7 +14,7 @@ from nephi.fields import UNFIT, TensorFile
 from nephi.io import replacing, write_durably
 from nephi.models.base import ModelSettings, RegistrationModel
 from nephi.models.input import InputSettings, input_grid
-from nephi.models.older_files import current_header, current_names
+from nephi.models.older_files import current_header, current_tensors
 from nephi.models.registry import build_model, model_class, model_settings, model_table
 from nephi.settings import TrainingObjectiveSettings
 from nephi.tables import from_table
@@ -74,7 +74,7 @@ def read_model(path: str | Path) -> StoredModel:
         input_settings = from_table(InputSettings, header["input"], "input.")
         objective = from_table(TrainingObjectiveSettings, header["objective"], "objective.")
         about = dict(header["about"])
-        model = _model(settings, input_settings, current_names(tensors))
+        model = _model(settings, input_settings, current_tensors(tensors, input_settings.shape))
     except UNFIT as error:
         raise FILE.damaged(path, error) from None
     return StoredModel(model, input_settings, objective, about)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 KEYS = {"nephi": ("field", "encoder"), "auto-decoder": ("pairs", "field")}
@@ -27,14 +28,24 @@ def current_header(header: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def current_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors by the names of today; those that have them already keep them."""
-    return {_current_name(name): tensor for name, tensor in tensors.items()}
+def current_tensors(tensors: Mapping[str, Tensor], shape: Sequence[int]) -> dict[str, Tensor]:
+    """Return the tensors by the names and with the meaning of today; those that have them already are kept.
+
+    `shape` is that of the model's input. The U-Net's last layer once predicted voxels, today tenths of the edges.
+    """
+    result = {_current_name(name): tensor for name, tensor in tensors.items()}
+    for name in ("weight", "bias"):
+        current = f"network.unet.last.{name}"
+        if current in result and current not in tensors:
+            tenths = 10 / torch.tensor([max(n - 1, 1) for n in shape], dtype=torch.float32)
+            result[current] = result[current] * tenths.reshape(-1, *[1] * (result[current].ndim - 1))
+    return result
 
 
 def _current_name(name: str) -> str:
-    if name.startswith(("first.", "down.", "up.", "last.")):
-        return f"network.{name}"  # of the U-Net
+    within = name.removeprefix("network.")
+    if within.startswith(("first.", "down.", "up.", "last.")):
+        return f"network.unet.{within}"
     if name.endswith(".encoder.everywhere"):
         return name.replace(".everywhere", ".global_codes")  # the table of an auto-decoder
     return name.replace(".encoder.everywhere.", ".encoder.global_code.")

@@ -92,8 +92,8 @@ def check_augmentation(settings: TrainSettings, model: RegistrationModel[Any]) -
 
 def check_objective(settings: TrainSettings) -> None:
     """Raise `UsageError` naming a weight of the objective that the model cannot use."""
-    model = model_class(settings.model)
-    check_weights(settings.objective, model.predicts_inverse, model.penalties, f"model.kind = {settings.model.kind!r}")
+    outputs = model_class(settings.model).outputs(settings.model)
+    check_weights(settings.objective, outputs.inverse, outputs.penalties, f"model.kind = {settings.model.kind!r}")
 
 
 def check_landmark_files(settings: TrainSettings, index: DatasetIndex) -> None:

@@ -114,10 +114,10 @@ def test_any_networks_are_steps(grid: Grid, images: Images) -> None:
     second = DisplacementUNet(DisplacementUNetSettings((4, 8)), grid, generator())
     with torch.no_grad():
         first.head.bias.copy_(torch.arange(1.0, 1.0 + grid.dimension))
-        second.network.last.bias.fill_(0.3)
+        second.network.unet.last.bias.fill_(0.3)
     prediction = Steps(grid, [first, second])(*images)
     points = grid.voxel_centres().float().reshape(1, -1, grid.dimension).expand(3, -1, -1)
-    displacement = first.head.bias + second.network.axes @ torch.full((grid.dimension,), 0.3)
+    displacement = first.head.bias + second.network.unet.axes @ torch.full((grid.dimension,), 0.3)
     torch.testing.assert_close(prediction.forward(points), points + displacement, rtol=0, atol=1e-3)
     assert prediction.inverse is None
     both = Steps(grid, [first, TranslationModel(TranslationSettings(), grid, generator())])(*images)

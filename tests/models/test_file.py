@@ -185,10 +185,14 @@ def test_files_of_version_1_are_read(name: str, tmp_path: Path) -> None:
     assert torch.equal(read.model(*images).forward(points), model.model(*images).forward(points))
 
 
-def test_displacement_unets_of_the_first_version_2_are_read(tmp_path: Path) -> None:
-    """Their tensors had no `network.` before their names, and the settings no `finest`."""
+@pytest.mark.parametrize("prefix", ["", "network."])
+def test_displacement_unets_of_earlier_files_are_read(prefix: str, tmp_path: Path) -> None:
+    """Their tensors had other names, their vectors were in voxels, and the first settings no `finest`."""
     model = stored("unet", 2)
-    tensors = {n.removeprefix("network."): t for n, t in model_tensors(model.model).items()}
+    tensors = {n.replace("network.unet.", prefix): t for n, t in model_tensors(model.model).items()}
+    tenths = (torch.tensor(model.input.shape) - 1) / 10
+    for name in (f"{prefix}last.weight", f"{prefix}last.bias"):
+        tensors[name] = tensors[name] * tenths.reshape(-1, *[1] * (tensors[name].ndim - 1))
     header = {
         "model": {"kind": "unet", "filters": list(model.settings.filters)},
         "input": asdict(model.input),
@@ -200,4 +204,4 @@ def test_displacement_unets_of_the_first_version_2_are_read(tmp_path: Path) -> N
     read = read_model(path)
     assert read.settings == model.settings
     for name, tensor in model_tensors(model.model).items():
-        assert torch.equal(model_tensors(read.model)[name], tensor)
+        torch.testing.assert_close(model_tensors(read.model)[name], tensor, rtol=1e-6, atol=0)

@@ -48,6 +48,8 @@ SMALL: dict[str, ModelSettings] = {
     "nephi": NephiSettings((2, 1), DENSE, ENCODER),
     "auto-decoder": AutoDecoderSettings((1,), 3, DENSE),
     "unet": DisplacementUNetSettings((4, 8, 8)),
+    "velocity": DisplacementUNetSettings((4, 8), 0, (6, 4), False, transform="velocity"),
+    "coarse": DisplacementUNetSettings((4, 8, 8), 1, (5,)),
     "icon": ICONSettings(unet=UNetSettings((4, 8))),
     "gradicon": GradICONSettings((2, 1, 1), UNetSettings((4, 8))),
     "tall-unet": TallUNetSettings((1, 0), (4, 8), (4, 4)),
@@ -123,8 +125,9 @@ def test_starts_as_the_identity(settings: ModelSettings, grid: Grid, images: Ima
 def test_predictions_are_as_the_model_declares(settings: ModelSettings, grid: Grid, images: Images) -> None:
     model = build(settings, grid)
     prediction = model(*images)
-    assert (prediction.inverse is not None) == model.predicts_inverse
-    assert set(prediction.penalties) == set(model.penalties)
+    outputs = model.outputs(settings)
+    assert (prediction.inverse is not None) == outputs.inverse
+    assert set(prediction.penalties) == set(outputs.penalties)
 
 
 def test_pairs_of_a_batch_are_independent(settings: ModelSettings, grid: Grid, images: Images) -> None:

@@ -110,7 +110,7 @@ def test_starts_as_the_identity(settings: FieldSettings, grid: Grid, images: Ima
     for phi in untrained(settings, grid)(*images)[:2]:
         assert torch.equal(phi(points), points)
     unet = DisplacementUNet(DisplacementUNetSettings((4, 8, 8)), grid, generator())
-    assert torch.equal(unet.network(*images), torch.zeros(3, grid.dimension, *grid.shape))
+    assert torch.equal(unet.network.unet(*images), torch.zeros(3, grid.dimension, *grid.shape))
 
 
 def test_pairs_of_a_batch_are_independent(

@@ -43,15 +43,17 @@ def convolution(dimension: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
     return nn.Conv2d if dimension == 2 else Convolution3d
 
 
-def block(dimension: int, before: int, after: int, stride: int) -> nn.Sequential:
-    """Return a convolution of width 3 from `before` to `after` channels, normalised, with its activation."""
-    layer = convolution(dimension)(before, after, 3, stride=stride, padding=1, dtype=torch.float32)
-    return nn.Sequential(layer, nn.GroupNorm(_groups(after), after, dtype=torch.float32), nn.LeakyReLU(SLOPE))
+def block(dimension: int, before: int, after: int, stride: int, normalized: bool = True) -> nn.Sequential:
+    """Return a convolution of width 3 from `before` to `after` channels, with normalisation and activation."""
+    layers: list[nn.Module] = [convolution(dimension)(before, after, 3, stride=stride, padding=1, dtype=torch.float32)]
+    if normalized:
+        layers.append(nn.GroupNorm(_groups(after), after, dtype=torch.float32))
+    return nn.Sequential(*layers, nn.LeakyReLU(SLOPE))
 
 
-def block_parameters(dimension: int, before: int, after: int) -> int:
+def block_parameters(dimension: int, before: int, after: int, normalized: bool = True) -> int:
     """Compute the number of parameters of `block`."""
-    return (3**dimension * before + 1) * after + 2 * after
+    return (3**dimension * before + 1) * after + (2 * after if normalized else 0)
 
 
 def check_filters(name: str, filters: Sequence[int], shapes: Sequence[Sequence[int]]) -> None:
