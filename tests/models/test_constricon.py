@@ -44,7 +44,7 @@ def step(kind: str, grid: Grid, seed: int = 0) -> Antisymmetric:
     generator = torch.Generator().manual_seed(seed)
     if kind == "flow":
         network: UNet | AffineNetwork = UNet(UNetSettings((4, 8, 8, 8), finest=2), grid, generator, bias=False)
-        spread = 0.3
+        spread = 0.2
     else:
         network = AffineNetwork(AffineNetworkSettings((4, 8), features=8), grid, generator)
         spread = 3.0

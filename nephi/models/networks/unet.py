@@ -72,8 +72,9 @@ class UNet(nn.Module):
 
     The network computes tenths of the edges of `grid`, from the first voxel centre to the last, as ICON's networks do
     (Greer et al., ICCV 2021): Adam's published step sizes then move points by the same part of the image at every
-    resolution. Vectors in voxels train more slowly already at 32 x 32 pixels, where a tenth of an edge is only 3 voxels:
-    hollow shapes correlate with 0.41 instead of 0.47 after 200 steps of size 1e-4, with 0.53 instead of 0.55 at 1e-3.
+    resolution. Vectors in voxels train more slowly already at 32 x 32 pixels, where a tenth of an edge is only three
+    of them: hollow shapes correlate with 0.41 instead of 0.47 after 200 steps of size 1e-4, with 0.53 instead of 0.55
+    at 1e-3.
     """
 
     axes: Tensor
