@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 POINT_SUFFIXES = (".csv", ".json", ".fcsv", ".pts")
 AFFINE_SUFFIXES = (".tfm", ".txt", ".mat", ".xfm", ".h5", ".hdf5", ".lta")
-ABOUT_LABELS = {"start": "fine-tuned from"}  # rows of `nephi info` for keys of a model file
+ABOUT_LABELS = {
+    "start": "fine-tuned from",
+    "imported_from": "imported from",
+    "weights_sha256": "SHA-256 of weights",
+}  # rows of `nephi info` for keys of a model file
 HEADER_BYTES = 1000  # enough for the header of a table of points
 
 

@@ -22,6 +22,7 @@ from .compare_models import compare_models
 from .demo import demo
 from .evaluate import evaluate
 from .export import export
+from .import_model import import_model
 from .info import info
 from .jacobian import jacobian
 from .points import points
@@ -95,6 +96,7 @@ for command in (
     train,
     finetune,
     compare_models,
+    import_model,
     demo,
     completion,
 ):

@@ -98,7 +98,7 @@ ROOMS = {
     },
     "losses": {"SIMILARITIES"},
     "metrics": {"Evaluation", "LandmarkErrors", "check_landmarks"},
-    "models": {"StoredModel", "write_model"},
+    "models": {"ImportOptions", "StoredModel", "import_published", "write_model"},
     "optimize": {"Plan", "Progress"},
     "phantoms": {"PhantomPair", "lung_phantom", "shapes_phantom"},
     "report": {"page_html"},

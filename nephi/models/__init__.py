@@ -16,11 +16,14 @@ from nephi.models.networks.affine import AffineNetwork, AffineNetworkSettings
 from nephi.models.networks.encoder import EncoderSettings, Lattice, PairEncoder
 from nephi.models.networks.keypoints import KeypointNetwork, Keypoints, KeypointSettings
 from nephi.models.networks.unet import UNet, UNetSettings
+from nephi.models.published.importing import SOURCES, ImportOptions, import_published
+from nephi.models.published.tall_unet_steps import PublishedTallUNet, TallUNetSettings
 from nephi.models.registry import MODELS, build_model, model_class, model_settings, model_table
 
 __all__ = [
     "ICON",
     "MODELS",
+    "SOURCES",
     "AffineNetwork",
     "AffineNetworkSettings",
     "Antisymmetric",
@@ -35,6 +38,7 @@ __all__ = [
     "GradICON",
     "GradICONSettings",
     "ICONSettings",
+    "ImportOptions",
     "InputSettings",
     "KeyMorph",
     "KeyMorphSettings",
@@ -50,15 +54,18 @@ __all__ = [
     "NephiSettings",
     "PairEncoder",
     "PairNetwork",
+    "PublishedTallUNet",
     "RegistrationModel",
     "Steps",
     "StoredModel",
     "Swapped",
+    "TallUNetSettings",
     "UNet",
     "UNetSettings",
     "build_model",
     "check_alignments",
     "downsampled",
+    "import_published",
     "input_grid",
     "keypoint_maps",
     "load_tensors",

@@ -37,6 +37,7 @@ class InputSettings:
     window: `(low, high)` becomes (0, 1), values beyond are clamped; empty: computed for each image from `percentiles`.
     percentiles_of: `foreground`: percentiles of the voxels above the minimum, inside the mask if there is one; `image`:
         of all voxels, as published models compute them (see `ranked_window`).
+    highest: value of the upper end of the window, above 0, at most 1.
     mask: `none`; `given`: each image must come with a mask; `lungs` (segmented automatically) or `foreground` (voxels
         above the minimum) for images that come without a mask.
     outside_mask: voxels outside the mask are `shown`, or set to `dark` (0), like the background of a head, or `bright`
@@ -59,6 +60,7 @@ class InputSettings:
     centre: str = "image"
     extent: str = "fixed"
     percentiles_of: str = "foreground"
+    highest: float = 1.0
     smoothing: str = "gaussian"
 
     def __post_init__(self) -> None:
@@ -76,6 +78,8 @@ class InputSettings:
             raise UsageError(f"input.window: expected two numbers, low below high, got {short_repr(self.window)}")
         if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
             raise UsageError(f"input.percentiles: expected 0 <= low < high <= 100, got {self.percentiles}")
+        if not 0.01 <= self.highest <= 1:
+            raise UsageError(f"input.highest: expected 0.01 to 1, got {self.highest}")
         allowed = {"mask": MASKS, "outside_mask": OUTSIDES, "centre": CENTRES, "extent": EXTENTS}
         allowed |= {"percentiles_of": PERCENTILES_OF, "smoothing": SMOOTHINGS}
         for name, choices in allowed.items():
@@ -182,9 +186,13 @@ def _require_dimension(image: Image, settings: InputSettings) -> None:
 
 
 def _intensity_window(image: Image, mask: Image | None, settings: InputSettings) -> tuple[float, float]:
+    """Return the intensities that become 0 and 1 in the model's input."""
     if not settings.window and settings.percentiles_of == "image":
-        return ranked_window(image, settings.percentiles)
-    return intensity_window(image, mask, ImageSettings(window=settings.window, percentiles=settings.percentiles))
+        low, high = ranked_window(image, settings.percentiles)
+    else:
+        images = ImageSettings(window=settings.window, percentiles=settings.percentiles)
+        low, high = intensity_window(image, mask, images)
+    return low, low + (high - low) / settings.highest
 
 
 def _box_to_world(image: Image, mask: Image | None, settings: InputSettings) -> Tensor:

@@ -21,7 +21,7 @@ COMMANDS = (
     "demo",
     "completion",
 )
-COMMANDS += ("train", "finetune")
+COMMANDS += ("train", "finetune", "import-model")
 
 
 def test_lists_the_commands(succeed: Call) -> None:

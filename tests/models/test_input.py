@@ -175,9 +175,10 @@ def test_without_smoothing_windowed_and_masked_voxels_are_interpolated(dimension
     image = Image((400 * torch.randn(grid.shape, generator=generator)).to(torch.int16), grid)
     mask = Image((torch.rand(grid.shape, generator=generator) > 0.4).to(torch.uint8), grid)
     settings = replace(SETTINGS[dimension], extent="image", mask="given", outside_mask="dark", smoothing="none")
-    for chosen in (replace(settings, window=(-200.0, 300.0)), replace(settings, percentiles_of="image")):
+    ranked = replace(settings, percentiles_of="image", percentiles=(0.0, 100.0), highest=0.9)
+    for chosen in (replace(settings, window=(-200.0, 300.0)), ranked):
         low, high = chosen.window or ranked_window(image, chosen.percentiles)
-        voxels = (image.data.float().clamp(low, high) - low) / (high - low) * mask.data
+        voxels = chosen.highest * (image.data.float().clamp(low, high) - low) / (high - low) * mask.data
         mode = "bilinear" if dimension == 2 else "trilinear"
         expected = torch.nn.functional.interpolate(voxels[None, None], chosen.shape, mode=mode, align_corners=False)
         torch.testing.assert_close(to_model_input(image, mask, chosen).values, expected[0], rtol=0, atol=2e-5)
@@ -208,6 +209,7 @@ def test_a_window_of_ranks_counts_all_voxels() -> None:
             {"mask": "given", "centre": "mask", "extent": "image"},
             'input.centre: expected "image" for extent = "image", got "mask"',
         ),
+        ({"highest": 0.0}, "input.highest: expected 0.01 to 1, got 0.0"),
         ({"smoothing": "box"}, "input.smoothing: expected one of gaussian, none, got 'box'"),
         ({"percentiles_of": "mask"}, "input.percentiles_of: expected one of foreground, image, got 'mask'"),
         ({"centre": "middle"}, "input.centre: expected one of"),
