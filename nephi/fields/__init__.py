@@ -21,6 +21,7 @@ from nephi.fields.size import FieldSize, field_size
 from nephi.fields.steps import (
     STEPS,
     AffineStep,
+    AttentionStep,
     DisplacementStep,
     FieldStep,
     SplineStep,
@@ -40,6 +41,7 @@ __all__ = [
     "STEPS",
     "UNFIT",
     "AffineStep",
+    "AttentionStep",
     "ComposedField",
     "ComposedFieldPair",
     "DisplacementStep",

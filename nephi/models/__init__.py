@@ -3,6 +3,7 @@
 from nephi.models.alignments import check_alignments, keypoint_maps, pair_weights
 from nephi.models.auto_decoder import AutoDecoder, AutoDecoderSettings, LatentTable
 from nephi.models.base import ModelSettings, ModelSize, PairNetwork, RegistrationModel
+from nephi.models.carl import CARL, CARLSettings
 from nephi.models.composition import Antisymmetric, Consistent, Steps, Swapped, downsampled
 from nephi.models.constricon import ConstrICON, ConstrICONSettings
 from nephi.models.displacement_unet import DisplacementUNet, DisplacementUNetSettings
@@ -14,6 +15,7 @@ from nephi.models.keymorph import KeyMorph, KeyMorphSettings
 from nephi.models.nephi import NephiModel, NephiSettings
 from nephi.models.networks.affine import AffineNetwork, AffineNetworkSettings
 from nephi.models.networks.encoder import EncoderSettings, Lattice, PairEncoder
+from nephi.models.networks.features import FeatureSettings
 from nephi.models.networks.keypoints import KeypointNetwork, Keypoints, KeypointSettings
 from nephi.models.networks.unet import UNet, UNetSettings
 from nephi.models.published.importing import SOURCES, ImportOptions, import_published
@@ -21,6 +23,7 @@ from nephi.models.published.tall_unet_steps import PublishedTallUNet, TallUNetSe
 from nephi.models.registry import MODELS, build_model, model_class, model_settings, model_table
 
 __all__ = [
+    "CARL",
     "ICON",
     "MODELS",
     "SOURCES",
@@ -29,12 +32,14 @@ __all__ = [
     "Antisymmetric",
     "AutoDecoder",
     "AutoDecoderSettings",
+    "CARLSettings",
     "Consistent",
     "ConstrICON",
     "ConstrICONSettings",
     "DisplacementUNet",
     "DisplacementUNetSettings",
     "EncoderSettings",
+    "FeatureSettings",
     "GradICON",
     "GradICONSettings",
     "ICONSettings",

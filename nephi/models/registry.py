@@ -12,6 +12,7 @@ from nephi.errors import UsageError
 from nephi.geometry import Grid
 from nephi.models.auto_decoder import AutoDecoder
 from nephi.models.base import ModelSettings, RegistrationModel
+from nephi.models.carl import CARL
 from nephi.models.constricon import ConstrICON
 from nephi.models.displacement_unet import DisplacementUNet
 from nephi.models.gradicon import GradICON
@@ -24,7 +25,17 @@ from nephi.tables import from_table, short_repr
 
 MODELS: dict[str, type[RegistrationModel[Any]]] = {
     model.Settings.kind: model
-    for model in (NephiModel, AutoDecoder, DisplacementUNet, ICON, GradICON, ConstrICON, KeyMorph, PublishedTallUNet)
+    for model in (
+        NephiModel,
+        AutoDecoder,
+        DisplacementUNet,
+        ICON,
+        GradICON,
+        ConstrICON,
+        CARL,
+        KeyMorph,
+        PublishedTallUNet,
+    )
 }
 """The models by the value of `model.kind`; a new model is added here."""
 LARGEST_SIZE = 2**32  # parameters: 16 GiB, four times as much in a training

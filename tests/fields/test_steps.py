@@ -14,6 +14,7 @@ from nephi.fields import (
     STEPS,
     UNFIT,
     AffineStep,
+    AttentionStep,
     DisplacementStep,
     FieldSettings,
     FieldStep,
@@ -30,6 +31,7 @@ from nephi.transforms import (
     AffineTransform,
     Composite,
     ContinuedDisplacement,
+    CoordinateAttention,
     DisplacementField,
     StationaryVelocity,
     spline_fit,
@@ -76,12 +78,23 @@ def spline(dimension: int) -> SplineStep:
     return SplineStep(spline_fit(points[None], moving[None], 0.1, 20.0).one(0))
 
 
+def attention(dimension: int) -> CoordinateAttention:
+    """Weights exp(-|v - w|^2 / 2) of keys at voxels w, for points at voxels v: the mean of displaced keys around v."""
+    voxels = torch.cartesian_prod(*[torch.arange(n, dtype=torch.float32) for n in SHAPE[:dimension]])
+    keys = torch.cat([voxels, -0.5 * voxels.square().sum(dim=-1, keepdim=True)], dim=-1)
+    features = torch.cat([voxels, torch.ones_like(voxels[:, :1])], dim=-1).reshape(*SHAPE[:dimension], -1)
+    positions = (box(dimension).voxel_centres() + vectors(dimension, 2.0)).reshape(-1, dimension).double()
+    last = torch.tensor(SHAPE[:dimension], dtype=torch.float64) - 1
+    return CoordinateAttention(features, box(dimension), keys, positions, torch.stack([0.2 * last, 0.9 * last]))
+
+
 # One row for each kind.
 MADE: dict[str, Callable[[int], Step]] = {
     "fields": fields,
     "displacement": lambda d: DisplacementStep(ContinuedDisplacement(vectors(d, 1.0), box(d))),
     "affine": lambda d: AffineStep(affine(d)),
     "spline": spline,
+    "attention": lambda d: AttentionStep(attention(d)),
     "velocity": lambda d: VelocityStep(StationaryVelocity(vectors(d, 3.0), box(d))),
 }
 

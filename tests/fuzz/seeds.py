@@ -17,11 +17,27 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
 import nephi
-from nephi.fields import AffineStep, DisplacementStep, SplineStep, Step, StoredTransform, VelocityStep, nephi_bytes
+from nephi.fields import (
+    AffineStep,
+    AttentionStep,
+    DisplacementStep,
+    SplineStep,
+    Step,
+    StoredTransform,
+    VelocityStep,
+    nephi_bytes,
+)
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io import write_displacement, write_displacement_itk
-from nephi.transforms import AffineTransform, ContinuedDisplacement, DisplacementField, StationaryVelocity, spline_fit
+from nephi.transforms import (
+    AffineTransform,
+    ContinuedDisplacement,
+    CoordinateAttention,
+    DisplacementField,
+    StationaryVelocity,
+    spline_fit,
+)
 from tests.conftest import _oblique
 from tests.io.dicom.dicom_writer import SERIES, ramp, write_enhanced, write_slices
 from tests.models.predictions import model
@@ -319,4 +335,6 @@ def _steps() -> list[Step]:
     velocity = torch.full((*_grid().shape, 3), 0.5, dtype=torch.float32)
     centres = _grid().corners_world()
     spline = spline_fit(centres[None], centres[None].square() / 20, 0.1, 5.0).one(0)
-    return [VelocityStep(StationaryVelocity(velocity, _grid())), SplineStep(spline)]
+    positions = _grid().voxel_centres().reshape(-1, 3)[:20].double()
+    attention = CoordinateAttention(velocity, _grid(), velocity.reshape(-1, 3)[:20].clone(), positions)
+    return [VelocityStep(StationaryVelocity(velocity, _grid())), SplineStep(spline), AttentionStep(attention)]

@@ -1,5 +1,8 @@
 """Steps: each network of a composition gets the images warped by the ones before."""
 
+from collections.abc import Callable
+
+import pytest
 import torch
 from torch import Tensor
 
@@ -14,7 +17,8 @@ from nephi.models import (
     Steps,
     downsampled,
 )
-from nephi.models.composition import averaged
+from nephi.models.composition import averaged, strided
+from nephi.models.composition.warping import resized
 from nephi.models.nephi import FieldNetwork
 from nephi.transforms import ComposedMaps
 
@@ -129,3 +133,26 @@ def test_a_single_slice_stays_one() -> None:
     """An axis of one voxel has nothing to downsample; one of two voxels keeps both ends."""
     grid = downsampled(Grid.from_spacing((9, 2, 1), (1.0, 2.0, 3.0)), 4)
     assert grid.shape == (3, 2, 1) and grid.spacing.tolist() == [4.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("lattice", [downsampled, strided])
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_values_between_lattices_are_interpolated_linearly(
+    grid: Grid, factor: int, lattice: Callable[[Grid, int], Grid]
+) -> None:
+    coarse = lattice(grid, factor)
+    values = torch.randn(2, 3, *coarse.shape, generator=generator(), dtype=torch.float64)
+    points = grid.voxel_to_world_points(torch.cartesian_prod(*[torch.arange(n) for n in grid.shape]).double())
+    expected = interpolate_batch(values, coarse, points.expand(2, -1, -1))
+    found = resized(values, coarse, grid)
+    torch.testing.assert_close(found.flatten(2).transpose(1, 2), expected)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_a_strided_lattice_covers_the_box_about_its_centre(grid: Grid, factor: int) -> None:
+    coarse = strided(grid, factor)
+    torch.testing.assert_close(coarse.centre_world(), grid.centre_world())
+    torch.testing.assert_close(coarse.affine[:-1, :-1], factor * grid.affine[:-1, :-1])
+    corners = grid.world_to_voxel_points(coarse.corners_world())
+    beyond = torch.stack([-corners.amin(dim=0), corners.amax(dim=0) - torch.tensor(grid.shape) + 1])
+    assert bool((beyond >= -1e-9).all()) and bool((beyond < factor / 2).all())

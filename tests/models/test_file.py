@@ -109,7 +109,7 @@ def test_a_truncated_file(path: Path) -> None:
     ("entries", "message"),
     [
         ({"version": 3}, "model of version 3, this nephi reads 1 and 2; update nephi"),
-        ({"model": {"kind": "carl"}}, "damaged model: model.kind: expected one of nephi, auto-decoder"),
+        ({"model": {"kind": "other"}}, "damaged model: model.kind: expected one of nephi, auto-decoder"),
         ({"model": {"kind": ["nephi"]}}, "damaged model: model.kind: expected one of nephi, auto-decoder"),
         ({"model": None}, "damaged model: model: expected a table"),
         ({"model": {"depth": 3}}, "damaged model: model.depth: unknown setting"),

@@ -1,6 +1,7 @@
 """The deformations of which a stored transform is composed, one file for each kind."""
 
 from nephi.fields.steps.affine import AffineStep
+from nephi.fields.steps.attention import AttentionStep
 from nephi.fields.steps.displacement import DisplacementStep
 from nephi.fields.steps.fields import FieldStep
 from nephi.fields.steps.registry import STEPS, read_step, step_of, step_table
@@ -12,6 +13,7 @@ from nephi.fields.steps.velocity import VelocityStep
 __all__ = [
     "STEPS",
     "AffineStep",
+    "AttentionStep",
     "DisplacementStep",
     "FieldStep",
     "SplineStep",

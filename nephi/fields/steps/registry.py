@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nephi.errors import DataError
 from nephi.fields.steps.affine import AffineStep
+from nephi.fields.steps.attention import AttentionStep
 from nephi.fields.steps.displacement import DisplacementStep
 from nephi.fields.steps.fields import FieldStep
 from nephi.fields.steps.spline import SplineStep
@@ -17,7 +18,7 @@ from nephi.tables import short_repr
 from nephi.transforms import Transform
 
 STEPS: dict[str, type[Step]] = {
-    step.kind: step for step in (FieldStep, DisplacementStep, AffineStep, VelocityStep, SplineStep)
+    step.kind: step for step in (FieldStep, DisplacementStep, AffineStep, VelocityStep, SplineStep, AttentionStep)
 }
 """The kinds of steps by their name; a new kind is added here."""
 

@@ -13,7 +13,7 @@ def resampled(images: Tensor, grid: Grid, target: Grid) -> Tensor:
     """Return images `(B, 1, *shape)` on `grid` at the voxels of `target`, averaged over about a voxel of it."""
     if target.same_as(grid):
         return images
-    return _interpolated(averaged(images, target, grid), grid, target, _centres(target, images))
+    return resized(averaged(images, target, grid), grid, target)
 
 
 def warped(images: Tensor, grid: Grid, target: Grid, maps: Maps, nodes: Grid) -> Tensor:
@@ -29,9 +29,7 @@ def warped(images: Tensor, grid: Grid, target: Grid, maps: Maps, nodes: Grid) ->
         return _interpolated(images, grid, target, maps(centres))
     points = _centres(nodes, images)
     displacement = (maps(points) - points).transpose(1, 2).reshape(len(images), -1, *nodes.shape)
-    mode = "bilinear" if grid.dimension == 2 else "trilinear"
-    # Between two regular lattices torch's resizing takes a tenth of the time of interpolation at points.
-    finer = nn.functional.interpolate(displacement, size=target.shape, mode=mode, align_corners=True)
+    finer = resized(displacement, nodes, target)
     return _interpolated(images, grid, target, centres + finer.flatten(2).transpose(1, 2))
 
 
@@ -49,6 +47,33 @@ def downsampled(grid: Grid, factor: int) -> Grid:
     shape = tuple(min(n, max(2, -(-n // factor))) for n in grid.shape)
     scale = [(n - 1) / (m - 1) if m > 1 else 1.0 for n, m in zip(grid.shape, shape, strict=True)]
     return Grid(shape, grid.affine @ torch.diag(torch.tensor([*scale, 1.0], dtype=torch.float64)))
+
+
+def strided(grid: Grid, factor: int) -> Grid:
+    """Return a grid of exactly every `factor`-th voxel along each axis, about the same centre, that covers the box.
+
+    Shifts by whole voxels of it are shifts by whole voxels of `grid`. Its outermost voxels may lie up to half a step
+    outside of the box.
+    """
+    shape = tuple(-(-(n - 1) // factor) + 1 for n in grid.shape)
+    matrix = torch.diag(torch.tensor([*[float(factor)] * grid.dimension, 1.0], dtype=torch.float64))
+    for axis, (fine, coarse) in enumerate(zip(grid.shape, shape, strict=True)):
+        matrix[axis, -1] = ((fine - 1) - factor * (coarse - 1)) / 2
+    return Grid(shape, grid.affine @ matrix)
+
+
+def resized(values: Tensor, source: Grid, target: Grid) -> Tensor:
+    """Return values `(B, C, *shape)` on `source` interpolated linearly at the voxels of `target`, which has its axes.
+
+    Beyond the source the border continues. As a product with a matrix for each axis, it takes a tenth of the time of
+    interpolation at points.
+    """
+    to_source = source.inverse_affine @ target.affine
+    for axis, (count, last) in enumerate(zip(target.shape, (n - 1 for n in source.shape), strict=True)):
+        position = to_source[axis, axis] * torch.arange(count, dtype=torch.float64) + to_source[axis, -1]
+        weights = (1 - (position.clamp(0, last)[:, None] - torch.arange(last + 1, dtype=torch.float64)).abs()).relu()
+        values = (values.movedim(axis + 2, -1) @ weights.T.to(values)).movedim(-1, axis + 2)
+    return values
 
 
 def averaged(images: Tensor, coarse: Grid, fine: Grid) -> Tensor:

@@ -1,0 +1,132 @@
+"""CARL: coordinate attention, which follows shifts of either image, and U-Nets for what it leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from nephi.geometry import Grid
+from nephi.models.base import ModelSettings, ModelSize, PairNetwork, RegistrationModel
+from nephi.models.composition import Steps, Swapped, check_downsampling, downsampled, strided
+from nephi.models.displacement_unet import DisplacementNetwork
+from nephi.models.networks.features import FeatureNetwork, FeatureSettings, features_size, near_foreground, padded
+from nephi.models.networks.unet import UNetSettings
+from nephi.settings import TrainingObjectiveSettings
+from nephi.transforms import AttentionMaps, MapPair
+
+
+@dataclass(frozen=True)
+class CARLSettings(ModelSettings):
+    """Architecture of CARL.
+
+    downsampling: one number n for each composed deformation (step); the first step, coordinate attention, receives
+        every n-th voxel of the images along each axis, the U-Net of each further step likewise.
+    features: the network whose features are compared by attention.
+    unet: the U-Net of each further step.
+    """
+
+    kind: ClassVar[str] = "carl"
+
+    downsampling: tuple[int, ...] = (4, 2, 1)
+    features: FeatureSettings = FeatureSettings()  # noqa: RUF009 (frozen: cannot be shared by mistake)
+    unet: UNetSettings = UNetSettings()  # noqa: RUF009
+
+    def __post_init__(self) -> None:
+        check_downsampling(self.downsampling)
+
+
+class CARL(RegistrationModel[CARLSettings]):
+    """CARL (Greer et al., CVPR 2025): `phi[A o W, B o U] = W^-1 o phi[A, B] o U` for shifts W, U of the two images.
+
+    As attention has this property and U-Nets follow shifts of both images together, so has their composition; exactly
+    for shifts by whole voxels of the attention while the U-Nets predict no displacement, approximately once they are
+    trained.
+
+    For the same reason an untrained model is not the identity: a map that follows the shift of one image cannot ignore
+    it. Random features match already, coarsely; a first phase of the training with the term `diffusion` instead of
+    `gradicon` makes the attention local.
+    """
+
+    Settings = CARLSettings
+    # CARL's losses are 2 sim + lambda mean_c |du|^2 for the first 1,500 steps, then GradICON's, both with lambda = 1.5,
+    # mean_c a mean over voxels and components. In terms of means over both directions and sums over components the
+    # weights are lambda / (2 D): 0.25 in 3-D and 0.375 in 2-D, see GradICON.
+    default_objective = TrainingObjectiveSettings(codes=0.0, gradicon=0.3, diffusion=0.03, background_points=512)
+    predicts_inverse = True
+    starts_as_identity = False
+
+    def __init__(self, settings: CARLSettings, grid: Grid, generator: torch.Generator) -> None:
+        super().__init__(settings, grid, generator)
+        first, *others = settings.downsampling
+        attention = AttentionNetwork(settings.features, strided(grid, first), generator)
+        unets = [DisplacementNetwork(settings.unet, downsampled(grid, n), generator) for n in others]
+        self.network = Swapped(Steps(grid, [attention, *unets]))
+
+    def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
+        """Predict phi and its approximate inverse."""
+        prediction: MapPair = self.network(fixed, moving, pair_ids)
+        return prediction
+
+    @classmethod
+    def size(cls, settings: CARLSettings, grid: Grid) -> ModelSize:
+        """Compute the sizes of the networks, in which both directions are predicted at once."""
+        first, *others = settings.downsampling
+        sizes = [AttentionNetwork.size(settings.features, strided(grid, first))]
+        sizes += [DisplacementNetwork.size(settings.unet, downsampled(grid, n)) for n in others]
+        return ModelSize(
+            sum(size.parameters for size in sizes),
+            2 * max(size.activation_bytes for size in sizes),
+            2 * sum(size.transform_parameters for size in sizes),
+        )
+
+
+class AttentionNetwork(PairNetwork):
+    """Coordinate attention: a point is mapped to the mean position of the moving image's matching features.
+
+    Features of both images are computed by one network on `grid` with `padding` further voxels on every side. Keys are
+    the features within `padding` voxels of the moving image's foreground. The map compares features within the box
+    around the same surroundings of the fixed image's foreground; beyond it the displacement continues. Foreground is
+    what is brighter than 1 % of the range of intensities; where one of the images has none, the map is a translation.
+    """
+
+    def __init__(
+        self, settings: FeatureSettings, grid: Grid, generator: torch.Generator, half_turns: bool = False
+    ) -> None:
+        super().__init__()
+        self.grid = grid
+        self.padding = settings.padding
+        self.padded_grid = padded(grid, settings.padding)
+        self.features = FeatureNetwork(settings, grid.dimension, generator, half_turns)
+
+    def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
+        """Predict phi."""
+        images = nn.functional.pad(torch.cat([fixed, moving]), [self.padding] * (2 * self.grid.dimension))
+        near = near_foreground(images, self.padding)
+        of_fixed, of_moving = self.features(images, near).chunk(2)
+        near_fixed, near_moving = near[:, 0].bool().chunk(2)
+        bounds = _compared_bounds(near_fixed, near_moving)
+        return MapPair(AttentionMaps(of_fixed, self.padded_grid, of_moving, self.padded_grid, near_moving, bounds))
+
+    @classmethod
+    def size(cls, settings: FeatureSettings, grid: Grid, half_turns: bool = False) -> ModelSize:
+        """Compute the sizes of the network, and of features, keys and positions of one pair."""
+        parameters, activations = features_size(settings, grid, half_turns)
+        values = 2 * settings.channels + grid.dimension
+        return ModelSize(parameters, activations, values * padded(grid, settings.padding).size)
+
+
+def _compared_bounds(near_fixed: Tensor, near_moving: Tensor) -> Tensor:
+    """Return lowest and highest voxel `(B, 2, D)` of the box around the first mask; its centre without foreground."""
+    bounds = []
+    for axis, count in enumerate(near_fixed.shape[1:]):
+        along = near_fixed.movedim(axis + 1, -1).flatten(1, -2).any(dim=1)
+        voxels = torch.arange(count, dtype=torch.float32, device=along.device)
+        low = torch.where(along, voxels, count - 1).amin(dim=1)
+        high = torch.where(along, voxels, 0).amax(dim=1)
+        centre = (low + high) / 2  # that of the grid, if no voxel is near
+        comparable = along.any(dim=1) & near_moving.flatten(1).any(dim=1)
+        bounds.append(torch.stack([torch.where(comparable, end, centre) for end in (low, high)], dim=-1))
+    return torch.stack(bounds, dim=-1)
