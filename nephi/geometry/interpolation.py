@@ -14,7 +14,7 @@ import operator
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from nephi.geometry.grid import Grid
@@ -66,6 +66,22 @@ def interpolate_batch(images: Tensor, grid: Grid, points: Tensor) -> Tensor:
         )
     tables = images.movedim(1, -1).contiguous()
     return torch.stack([interpolate(table, own) for table, own in zip(tables, voxels, strict=True)])
+
+
+def interpolate_tables(tables: Tensor, points_voxel: Tensor) -> Tensor:
+    """Return tables `(B, C, *shape)` at points `(B, N, D)` in voxels, each at its own: `(B, N, C)`.
+
+    The same as `interpolate` of each table to rounding, by torch's `grid_sample`: where gradients of the tables are
+    recorded it takes a tenth of the time. Differentiable once with respect to points and tables.
+    """
+    # grid_sample counts axes from the last, and from -1 to 1; an axis of one voxel has only the position 0.
+    last = torch.tensor([max(1, n - 1) for n in tables.shape[2:]], dtype=points_voxel.dtype, device=points_voxel.device)
+    positions = (points_voxel * (2 / last) - 1).flip(-1)
+    lookup = positions.reshape(len(tables), *[1] * (tables.ndim - 3), -1, tables.ndim - 2)
+    sampled = nn.functional.grid_sample(
+        tables.to(points_voxel.dtype), lookup, mode="bilinear", padding_mode="border", align_corners=True
+    )
+    return sampled.flatten(2).transpose(1, 2)
 
 
 def interpolate_nearest(data: Tensor, points_voxel: Tensor) -> Tensor:

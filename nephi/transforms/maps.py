@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nephi.geometry import Grid, identity_like, interpolate, interpolate_with_gradient
+from nephi.geometry import Grid, identity_like, interpolate_tables, interpolate_with_gradient
 from nephi.transforms.affine import AffineTransform
 from nephi.transforms.composite import Composite, composed, composed_with_jacobian
 from nephi.transforms.displacement import ContinuedDisplacement
@@ -188,8 +188,7 @@ class DisplacementMaps(Maps):
 
     def __call__(self, points: Tensor) -> Tensor:
         """Return the values `(B, N, D)`."""
-        voxels = self.grid.world_to_voxel_points(points)
-        return points + torch.stack([interpolate(u, part) for u, part in zip(self._tables, voxels, strict=True)])
+        return points + interpolate_tables(self.displacement, self.grid.world_to_voxel_points(points))
 
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return the values, and `I + du/dx`, `(B, N, D, D)`."""

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.geometry import Grid, identity_like, interpolate, interpolate_with_gradient, jacobian_product
+from nephi.geometry import (
+    Grid,
+    identity_like,
+    interpolate,
+    interpolate_tables,
+    interpolate_with_gradient,
+    jacobian_product,
+)
 from nephi.transforms.maps import Maps, Penalties
 from nephi.transforms.transform import Transform, any_real_points
 
@@ -69,13 +76,20 @@ class VelocityMaps(Maps):
         self.grid = grid
         # Each pair has its own number of steps: its map does not depend on the other pairs of the batch.
         self._flows = [_Flow(table, grid) for table in velocity.movedim(1, -1)]
+        self._cells = torch.stack([flow.cells for flow in self._flows]).movedim(-1, 1).contiguous()
 
     def __len__(self) -> int:
         return len(self.velocity)
 
     def __call__(self, points: Tensor) -> Tensor:
-        """Return the values `(B, N, D)`."""
-        return torch.stack([flow(own) for flow, own in zip(self._flows, points, strict=True)])
+        """Return the values `(B, N, D)`, for all pairs of as many steps at once."""
+        start, counts = self.grid.world_to_voxel_points(points), [flow.steps for flow in self._flows]
+        groups = [[pair for pair, count in enumerate(counts) if count == steps] for steps in dict.fromkeys(counts)]
+        if len(groups) == 1:
+            return points + self.grid.voxel_to_world_vectors(_displacement(self._cells, start, counts[0]))
+        parts = [_displacement(self._cells[group], start[group], counts[group[0]]) for group in groups]
+        order = torch.tensor([pair for group in groups for pair in group], dtype=torch.int64, device=points.device)
+        return points + self.grid.voxel_to_world_vectors(torch.cat(parts)[order.argsort()])
 
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return the values, and the Jacobians of the integration steps, `(B, N, D, D)`."""
@@ -116,6 +130,15 @@ def mean_squared_gradient(vectors: Tensor, grid: Grid) -> Tensor:
         differences.append(torch.diff(vectors, dim=axis, append=last))
     by_world = torch.stack(differences, dim=-1) @ grid.inverse_affine[:-1, :-1].to(vectors)
     return by_world.square().sum(dim=(1, -1)).mean()
+
+
+def _displacement(cells: Tensor, start: Tensor, steps: int) -> Tensor:
+    """Return the displacements `(B, N, D)` of voxel points `start` by the flows of `cells` `(B, D, *shape)`."""
+
+    def rate(state: Sequence[Tensor]) -> list[Tensor]:
+        return [interpolate_tables(cells, start + state[0])]
+
+    return _integrate(rate, [torch.zeros_like(start)], steps)[0]
 
 
 class _Flow:

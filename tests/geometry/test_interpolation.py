@@ -13,6 +13,7 @@ from nephi.geometry import (
     interpolate_batch,
     interpolate_majority,
     interpolate_nearest,
+    interpolate_tables,
     interpolate_with_gradient,
 )
 
@@ -208,3 +209,22 @@ def test_gradients_reach_data_and_points(dimension) -> None:
     inputs = data.requires_grad_(), points.requires_grad_()
     assert torch.autograd.gradcheck(interpolate, inputs)
     assert torch.autograd.gradcheck(interpolate_with_gradient, inputs)
+
+
+def test_tables_are_interpolated_as_each_alone(grid: Grid) -> None:
+    """Beyond the border and at its voxels, too; with gradients for points inside and for tables."""
+    generator = torch.Generator().manual_seed(0)
+    tables = torch.randn(2, 3, *grid.shape, generator=generator, dtype=torch.float64)
+    unit = torch.rand(2, 50, grid.dimension, generator=generator, dtype=torch.float64)
+    voxels = (1.6 * unit - 0.3) * (torch.tensor(grid.shape) - 1)
+    voxels[:, :8] = voxels[:, :8].round()
+    inputs = tables.requires_grad_(), voxels.requires_grad_()
+    expected = torch.stack([interpolate(table, own) for table, own in zip(tables.movedim(1, -1), voxels, strict=True)])
+    found = interpolate_tables(tables, voxels)
+    torch.testing.assert_close(found, expected)
+    slopes = [torch.autograd.grad(value.square().sum(), inputs) for value in (found, expected)]
+    torch.testing.assert_close(slopes[0][0], slopes[1][0])
+    torch.testing.assert_close(slopes[0][1][:, 8:], slopes[1][1][:, 8:])
+    flat = interpolate_tables(tables.detach()[..., :1], voxels.detach())
+    for table, own, value in zip(tables.detach()[..., :1].movedim(1, -1), voxels.detach(), flat, strict=True):
+        torch.testing.assert_close(value, interpolate(table, own))
