@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError, UsageError
+from nephi.models.base import RegistrationModel
 from nephi.models.input import InputSettings, input_grid
 from nephi.models.published.axes import array_shape
 from nephi.models.published.icon_names import published_name, published_settings, published_steps
-from nephi.models.published.tall_unet_steps import PublishedTallUNet
 from nephi.models.published.weights import WeightFile
 from nephi.models.registry import build_model
 
@@ -32,7 +32,7 @@ ANATOMIES = {
 }
 
 
-def gradicon_model(file: WeightFile, input_settings: InputSettings) -> PublishedTallUNet:
+def gradicon_model(file: WeightFile, input_settings: InputSettings) -> RegistrationModel[Any]:
     """Return GradICON's network with the weights of a file, for inputs of `input_settings`.
 
     Its steps are those that the names in the file describe: three in the first stage of a training, four with the last
@@ -43,7 +43,6 @@ def gradicon_model(file: WeightFile, input_settings: InputSettings) -> Published
     settings = published_settings(file.path, steps, file.tensors)
     _require_dimension(file, steps[0].prefix, input_settings)
     model = build_model(settings, input_grid(input_settings), torch.Generator().manual_seed(0))
-    assert isinstance(model, PublishedTallUNet)
     load_published(file, model, {ours: published_name(ours, steps) for ours in model.state_dict()})
     return model
 
