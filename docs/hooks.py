@@ -37,7 +37,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     markdown = markdown.replace("<!-- settings -->", settings())
     markdown = markdown.replace("<!-- presets -->", presets(PresetFiles("nephi.settings")))
     markdown = markdown.replace("<!-- training presets -->", presets(PresetFiles("nephi.training")))
-    markdown = markdown.replace("<!-- training -->", training(nephi.training.TrainSettings(), ""))
+    markdown = markdown.replace("<!-- training -->", training(nephi.training.TrainSettings(), "") + phases())
     return re.sub(r"<!-- api (.*?) -->", lambda match: api(match[1]), markdown, flags=re.DOTALL)
 
 
@@ -127,6 +127,12 @@ def training(settings: Any, path: str) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def phases() -> str:
+    """Return the section of the phases of a training."""
+    phase = nephi.training.PhaseSettings(1)
+    return "\n\n" + _section("`[[phases]]`", type(phase), dataclasses.fields(phase), phase)
+
+
 def _models() -> list[str]:
     """Return the sections of the table `[model]` of each kind of model; tables that several kinds have appear once."""
     parts = []
@@ -182,7 +188,13 @@ def _documentation(kind: type, names: set[str]) -> str:
 
 
 def _type(annotation: str) -> str:
-    known = {"str": "text", "int": "whole number", "float": "number", "bool": "`true` or `false`"}
+    known = {
+        "dict[str, Any]": "table",
+        "str": "text",
+        "int": "whole number",
+        "float": "number",
+        "bool": "`true` or `false`",
+    }
     if annotation in known:
         return known[annotation]
     return "two numbers" if annotation == "tuple[float, float]" else "list of numbers"

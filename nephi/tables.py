@@ -30,10 +30,18 @@ def from_table(kind: type[T], table: Any, path: str = "") -> T:
     if unknown:
         known = ", ".join(path + name for name in hints)
         raise UsageError(f"{path}{unknown[0][:80]}: unknown setting; expected one of {known}")
-    return kind(**{key: _convert(hints[key], value, f"{path}{key}") for key, value in table.items()})
+    return kind(**{key: convert(hints[key], value, f"{path}{key}") for key, value in table.items()})
 
 
-def _convert(kind: Any, value: Any, path: str) -> Any:
+def convert(kind: Any, value: Any, path: str) -> Any:
+    """Convert a plain value to `kind`: a dataclass, a tuple, a table of anything, or a plain type.
+
+    Raises `UsageError` naming `path`, as `from_table`.
+    """
+    if typing.get_origin(kind) is dict:
+        if not isinstance(value, Mapping):
+            raise UsageError(f"{path}: expected a table, got {short_repr(value)}")
+        return dict(value)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return from_table(kind, value, f"{path}.")
     if isinstance(kind, types.GenericAlias):  # tuple[X, ...] or tuple[X, X]
@@ -42,7 +50,7 @@ def _convert(kind: Any, value: Any, path: str) -> Any:
             raise UsageError(f"{path}: expected {_type_name(kind)}, got {short_repr(value)}")
         if len(value) > MAX_VALUES:
             raise UsageError(f"{path}: expected a list of at most {MAX_VALUES} values, got {len(value)}")
-        return tuple(_convert(inner[0], item, f"{path}[{i}]") for i, item in enumerate(value))
+        return tuple(convert(inner[0], item, f"{path}[{i}]") for i, item in enumerate(value))
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         try:
             return float(value)
@@ -62,4 +70,6 @@ def short_repr(value: Any) -> str:
 
 def _type_name(kind: Any) -> str:
     names = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
+    if any(dataclasses.is_dataclass(inner) for inner in typing.get_args(kind)):
+        return "a list of tables"
     return names.get(kind, f"a list ({kind})")

@@ -65,7 +65,7 @@ def measure_step_cost(settings: TrainSettings, device: str, minutes: float) -> S
         imported_mb = peak_memory_mb()
         settings, _, model = checked_training(settings)
         pairs = TrainingPairs(index, settings, inputs)
-        stepper = Stepper(fabric, model, settings.objective, settings.optimization)
+        stepper = Stepper(fabric, model, settings)
         start = _durations(stepper, pairs, 0, FIRST)
         count = min(MOST, max(FEWEST, round(min(LONGEST, 60 * FRACTION * minutes) / 2 / start[-1])))
         cold, warm = (_durations(stepper, pairs, FIRST, count) for _ in range(2))  # the second time from memory

@@ -34,6 +34,7 @@ class AutoDecoderSettings(ModelSettings):
     """
 
     kind: ClassVar[str] = "auto-decoder"
+    per_step: ClassVar[tuple[str, ...]] = ("downsampling",)
 
     downsampling: tuple[int, ...] = (1,)
     pairs: int = 0
@@ -78,6 +79,10 @@ class AutoDecoder(RegistrationModel[AutoDecoderSettings]):
         """Return phi and its inverse with the values of `pair_ids`, without them with the means over all pairs."""
         prediction: MapPair = self.network(fixed, moving, pair_ids)
         return prediction
+
+    def use_steps(self, count: int, frozen: int = 0) -> None:
+        """Use only the first composed steps."""
+        self.network.use_steps(count, frozen)
 
     def predicted_parameters(self) -> frozenset[str]:
         """Return the names of the latent values in the fields, which those of the tables replace."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import torch
@@ -22,6 +22,20 @@ class ModelSettings:
     """Architecture of a model; `kind` is the value of `model.kind` in a TOML file that selects it."""
 
     kind: ClassVar[str]
+    per_step: ClassVar[tuple[str, ...]] = ()
+    """The names of settings that are lists with one item for each composed step, the first step first."""
+
+    @property
+    def step_count(self) -> int:
+        """Number of composed steps; 1 for a model that is not composed of steps."""
+        return len(getattr(self, self.per_step[0])) if self.per_step else 1
+
+    def first_steps(self, count: int) -> Self:
+        """Return the settings of the model that consists of the first `count` steps of this one, or of all of them.
+
+        Its weights have the names and shapes that they have in this model.
+        """
+        return replace(self, **{name: getattr(self, name)[:count] for name in self.per_step})
 
     def with_pairs(self, count: int) -> Self:
         """Return the settings for a training on `count` pairs, 0 where their number is unknown.
@@ -68,6 +82,18 @@ class PairNetwork(nn.Module, ABC):
         `(B, N, D)`, world mm of `grid`. `pair_ids` `(B,)`, int64, are the pairs' numbers in the training split, None
         for pairs that are not of the training.
         """
+
+    def use_steps(self, count: int, frozen: int = 0) -> None:
+        """Use only the first `count` composed steps, all of them for 0, and train those after the first `frozen`.
+
+        Steps not in use are the identity, as all are in a fresh network. A model or combinator that contains composed
+        steps passes the call on to them. Raises `UsageError` for more steps than there are, and without any.
+        """
+        for name, value in (("network_steps", count), ("frozen_steps", frozen)):
+            if value:
+                raise UsageError(
+                    f"{name}: expected 0 for {type(self).__name__}, whose steps are trained all at once, got {value}"
+                )
 
 
 S = TypeVar("S", bound=ModelSettings)

@@ -27,6 +27,7 @@ class ICONSettings(ModelSettings):
     """
 
     kind: ClassVar[str] = "icon"
+    per_step: ClassVar[tuple[str, ...]] = ("downsampling",)
 
     downsampling: tuple[int, ...] = (1,)
     unet: UNetSettings = UNetSettings()  # noqa: RUF009 (frozen: cannot be shared by mistake)
@@ -59,6 +60,10 @@ class ICON(RegistrationModel[ICONSettings]):
         """Predict phi and its approximate inverse."""
         prediction: MapPair = self.network(fixed, moving, pair_ids)
         return prediction
+
+    def use_steps(self, count: int, frozen: int = 0) -> None:
+        """Use only the first composed steps."""
+        self.network.use_steps(count, frozen)
 
     @classmethod
     def size(cls, settings: ICONSettings, grid: Grid) -> ModelSize:

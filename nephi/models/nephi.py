@@ -38,6 +38,7 @@ class NephiSettings(ModelSettings):
     """
 
     kind: ClassVar[str] = "nephi"
+    per_step: ClassVar[tuple[str, ...]] = ("downsampling",)
 
     downsampling: tuple[int, ...] = (1,)
     field: FieldSettings = FieldSettings()  # noqa: RUF009 (frozen: cannot be shared by mistake)
@@ -70,6 +71,10 @@ class NephiModel(RegistrationModel[NephiSettings]):
         """Predict phi and its inverse, and the penalty `codes`."""
         prediction: MapPair = self.network(fixed, moving, pair_ids)
         return prediction
+
+    def use_steps(self, count: int, frozen: int = 0) -> None:
+        """Use only the first composed steps."""
+        self.network.use_steps(count, frozen)
 
     def predicted_parameters(self) -> frozenset[str]:
         """Return the names of the fields' latent values."""

@@ -138,6 +138,11 @@ class TrainingObjectiveSettings(ObjectiveSettings):
         require_at_least("objective", 1, high=MOST_POINTS, landmark_points=self.landmark_points)
         require_above("objective", 0.0, spacing=self.spacing)
 
+    def terms(self) -> list[str]:
+        """Return the names of the terms of the loss: the similarity, and the weights above 0."""
+        weights = (*REGULARIZATION_WEIGHTS, *PENALTIES, "landmarks")
+        return ["similarity", *(name for name in weights if getattr(self, name))]
+
 
 def check_weights(settings: ObjectiveSettings, has_inverse: bool, penalties: Collection[str], name: str) -> None:
     """Raise `UsageError` naming the first weight above 0 of a term that maps do not have.

@@ -1,5 +1,6 @@
 """Training a model on a data set."""
 
+from nephi.training.phases import PhaseSettings
 from nephi.training.run import TrainingResult, train
 from nephi.training.settings import (
     AugmentationSettings,
@@ -14,6 +15,7 @@ __all__ = [
     "AugmentationSettings",
     "DataSettings",
     "OptimizationSettings",
+    "PhaseSettings",
     "TrainSettings",
     "TrainingResult",
     "WarpSettings",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -91,15 +92,47 @@ def check_augmentation(settings: TrainSettings, model: RegistrationModel[Any]) -
 
 
 def check_objective(settings: TrainSettings) -> None:
-    """Raise `UsageError` naming a weight of the objective that the model cannot use."""
+    """Raise `UsageError` naming a weight of the objective, in any phase, that the model cannot use."""
     outputs = model_class(settings.model).outputs(settings.model)
-    check_weights(settings.objective, outputs.inverse, outputs.penalties, f"model.kind = {settings.model.kind!r}")
+    name = f"model.kind = {settings.model.kind!r}"
+    for number, objective in enumerate(settings.objectives):
+        with _in_phase(settings, number):
+            check_weights(objective, outputs.inverse, outputs.penalties, name)
+
+
+def check_phases(settings: TrainSettings, model: RegistrationModel[Any], start: StoredModel | None) -> None:
+    """Raise `UsageError` for composed steps that `model` does not have, or that a later phase leaves out again.
+
+    Steps that are left out have to be the identity, so that the stored model is the one that was validated: those that
+    `start`, the model to fine-tune, has trained are used from the first phase on.
+    """
+    needed = 0 if start is None else min(start.settings.step_count, settings.model.step_count)
+    before = "of the model to fine-tune"
+    for number, phase in enumerate(settings.phases):
+        with _in_phase(settings, number):
+            model.use_steps(phase.network_steps, phase.frozen_steps)
+            used = phase.network_steps or settings.model.step_count
+            if used < needed:
+                raise UsageError(f"network_steps: expected 0 or at least the {needed} steps {before}, got {used}")
+            needed, before = used, "of the phase before"
+    model.use_steps(0)
+
+
+@contextmanager
+def _in_phase(settings: TrainSettings, number: int) -> Iterator[None]:
+    """Put the name of a phase before errors; the steps after the last phase have none."""
+    try:
+        yield
+    except UsageError as error:
+        if number == len(settings.phases):
+            raise
+        raise UsageError(f"phases[{number}]: {error}") from None
 
 
 def check_landmark_files(settings: TrainSettings, index: DatasetIndex) -> None:
     """Raise `DataError` naming a file of landmarks that will be used and cannot be read, or is of another dimension."""
     splits = ["val"] if "val" in index.splits else []
-    splits += ["train"] if settings.objective.landmarks else []
+    splits += ["train"] if any(objective.landmarks for objective in settings.objectives) else []
     for pair in (pair for name in splits if not isinstance(index.split(name).pairs, str) for pair in index.pairs(name)):
         if pair.landmarks is None:
             continue
@@ -112,8 +145,12 @@ def check_landmark_files(settings: TrainSettings, index: DatasetIndex) -> None:
 
 
 def check_model(settings: TrainSettings, model: StoredModel) -> None:
-    """Raise `UsageError` naming the first setting of input or architecture that differs from a model to fine-tune."""
-    configured = plain_table({"input": asdict(settings.input), "model": model_table(settings.model.with_pairs(0))})
+    """Raise `UsageError` naming the first setting of input or architecture that differs from a model to fine-tune.
+
+    A model that has further composed steps after those of the model to fine-tune does not differ from it.
+    """
+    first_steps = settings.model.with_pairs(0).first_steps(model.settings.step_count)
+    configured = plain_table({"input": asdict(settings.input), "model": model_table(first_steps)})
     stored = plain_table({"input": asdict(model.input), "model": model_table(model.settings.with_pairs(0))})
     name = difference(configured, stored)
     if name is not None:

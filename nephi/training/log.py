@@ -29,8 +29,8 @@ class CsvTable:
         self._file.truncate(keep)
         self._columns = path.read_text(encoding="utf-8").partition("\n")[0].split(",") if keep else []
 
-    def add(self, row: Mapping[str, float]) -> None:
-        """Append a row; the first one names the columns, missing values of later ones stay empty."""
+    def add(self, row: Mapping[str, float | None]) -> None:
+        """Append a row; the first one names the columns, missing values and None stay empty."""
         if not self._columns:
             self._columns = list(row)
             self._file.write((",".join(self._columns) + "\n").encode())
@@ -61,13 +61,14 @@ class TrainingLog:
         # Steps that a resumed run repeats are shown once.
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
 
-    def add(self, table: str, row: Mapping[str, float]) -> None:
+    def add(self, table: str, row: Mapping[str, float | None]) -> None:
         """Append a row with a column `step` to a table, and its values to the curves."""
         self._tables[table].add(row)
-        group = "train" if table == "log" else table
+        group, step = "train" if table == "log" else table, row["step"]
+        assert step is not None
         for name, value in row.items():
-            if name not in ("step", "seconds"):
-                self._board.add_scalar(f"{group}/{name}", value, int(row["step"]))
+            if value is not None and name not in ("step", "seconds"):
+                self._board.add_scalar(f"{group}/{name}", value, int(step))
 
     def add_picture(self, name: str, pixels: Tensor, step: int) -> None:
         """Add an image `(3, height, width)`, values from 0 to 1."""

@@ -55,6 +55,8 @@ class Training:
         batches = self._batches()
         while counters.step < settings.steps:
             start = time.monotonic()
+            if (phase := self.settings.phase_number(counters.step)) != self.stepper.phase:
+                self.stepper.enter(phase)
             row = self.stepper.step(counters.step, batches, self.pairs)
             counters.step += 1
             counters.seconds += time.monotonic() - start
@@ -81,12 +83,22 @@ class Training:
         counters = self.counters
         counters.sums = {name: counters.sums.get(name, 0.0) + value for name, value in row.items()}
         counters.summed += 1
-        if not self._is_due(self.settings.optimization.log_interval):
+        phase = self.stepper.phase
+        # The mean of a row does not reach over the end of a phase, whose terms may differ from the next one's.
+        ends_phase = self.settings.phase_number(counters.step) != phase
+        if not (ends_phase or self._is_due(self.settings.optimization.log_interval)):
             return
         means = {name: value / counters.summed for name, value in counters.sums.items()} | {"rate": row["rate"]}
         if log is not None:
-            log.add("log", {"step": counters.step, **means, "seconds": counters.seconds})
+            names = ("rate", "loss", *self._terms(), "gradient")
+            columns: dict[str, float | None] = {"step": counters.step, "phase": phase + 1, **dict.fromkeys(names)}
+            log.add("log", columns | means | {"seconds": counters.seconds})
         counters.sums, counters.summed = {}, 0
+
+    def _terms(self) -> list[str]:
+        """Return the names of the terms of all phases: the columns of the log."""
+        names = [objective.terms() for objective in self.settings.objectives]
+        return list(dict.fromkeys(name for terms in names for name in terms))
 
     def _validate(self, log: TrainingLog | None) -> None:
         """Measure the pairs of the split `val`, distributed over the processes, and keep the best model."""

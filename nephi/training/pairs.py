@@ -77,16 +77,19 @@ class TrainingPairs(Dataset[TrainingSample | NephiError]):
             generator_of(purpose, self.settings.optimization.seed, *key) for purpose in ("augment", "augment both")
         )
         try:
-            images = self._images(self.pairs[pair_id], generator)
+            images = self._images(key, self.pairs[pair_id], generator)
         except NephiError as error:
             return error
         augmented = augment(*images, self.grid, self.settings.augmentation, generator, shared_generator)
         return TrainingSample(key, pair_id, *augmented)
 
-    def _images(self, pair: DatasetPair, generator: torch.Generator) -> tuple[TrainingImage, TrainingImage]:
+    def _images(
+        self, key: SampleKey, pair: DatasetPair, generator: torch.Generator
+    ) -> tuple[TrainingImage, TrainingImage]:
         inputs = [self.inputs[id] for id in (pair.fixed, pair.moving)]
         points: list[Tensor | None] = [None, None]
-        count = self.settings.objective.landmarks and self.settings.objective.landmark_points
+        objective = self.settings.objectives[self.settings.phase_number(key.step)]
+        count = objective.landmarks and objective.landmark_points
         if count:
             points = list(self._landmarks(pair, inputs, count, generator))
         outside = float(self.settings.input.outside_mask == "bright")

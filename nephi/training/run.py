@@ -22,6 +22,7 @@ from nephi.training.checks import (
     check_landmark_files,
     check_model,
     check_objective,
+    check_phases,
     checked_index,
     run_identity,
     with_training_pairs,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-RECORDED = ("augmentation", "optimization")  # tables of the settings that a model file keeps beside its own
+RECORDED = ("augmentation", "optimization", "phases")  # tables of the settings that a model file keeps beside its own
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ def checked_training(settings: TrainSettings, start: StoredModel | None = None) 
     check_objective(settings)
     check_landmark_files(settings, index)
     model = _initial_model(settings, start)
+    check_phases(settings, model, start)
     check_augmentation(settings, model)
     return CheckedTraining(settings, index, model)
 
@@ -162,7 +164,7 @@ def _assemble(
     run: dict[str, Any],
     saved: SavedState | None,
 ) -> Training:
-    stepper = Stepper(fabric, model, settings.objective, settings.optimization)
+    stepper = Stepper(fabric, model, settings)
     counters = Counters()
     if saved is not None:
         restore(saved, model, stepper.optimizer)
@@ -188,7 +190,8 @@ def _initial_model(settings: TrainSettings, start: StoredModel | None) -> Regist
     if start is not None:
         omitted = start.model.pair_parameters()  # of the pairs of another data set
         tensors = {name: tensor for name, tensor in model_tensors(start.model).items() if name not in omitted}
-        model.load_state_dict(tensors, strict=False)  # the rest is predicted, or belongs to single pairs
+        # The rest is predicted, or belongs to single pairs or to further composed steps.
+        model.load_state_dict(tensors, strict=False)
     return model.train()
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from typing import ClassVar
 
 from nephi.errors import UsageError
 from nephi.models import InputSettings, ModelSettings, NephiModel, NephiSettings
 from nephi.settings import TrainingObjectiveSettings
 from nephi.settings.validation import MOST_STEPS, MOST_THREADS, require_above, require_at_least
+from nephi.training.phases import PhaseSettings, phase_objectives
 
 PRECISIONS = ("32", "bf16-mixed", "16-mixed")
 LARGEST_LOGARITHM = 10  # its exponential, 22026, is finite, and beyond any image
@@ -171,7 +174,8 @@ class OptimizationSettings:
 class TrainSettings:
     """All settings of a training; tables and names are those of the TOML file.
 
-    `model` are the settings of one of `nephi.models.MODELS`, NePhi's unless others are given.
+    `model` are the settings of one of `nephi.models.MODELS`, NePhi's unless others are given. `phases` are the tables
+    `[[phases]]`, in their order.
     """
 
     data: DataSettings = DataSettings()
@@ -180,3 +184,21 @@ class TrainSettings:
     objective: TrainingObjectiveSettings = NephiModel.default_objective
     augmentation: AugmentationSettings = AugmentationSettings()
     optimization: OptimizationSettings = OptimizationSettings()
+    phases: tuple[PhaseSettings, ...] = ()
+
+    def __post_init__(self) -> None:
+        total = sum(phase.steps for phase in self.phases)
+        if total > self.optimization.steps:
+            raise UsageError(
+                f"phases: expected at most optimization.steps = {self.optimization.steps} steps in all, got {total}"
+            )
+        _ = self.objectives  # raises for those that are out of range
+
+    @cached_property
+    def objectives(self) -> tuple[TrainingObjectiveSettings, ...]:
+        """The objective of each phase, and that of the steps after the last phase."""
+        return phase_objectives(self.objective, self.phases)
+
+    def phase_number(self, step: int) -> int:
+        """Return the number of the phase of a step, both counted from 0: `len(phases)` after the last phase."""
+        return sum(step >= end for end in accumulate(phase.steps for phase in self.phases))

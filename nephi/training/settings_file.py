@@ -13,7 +13,7 @@ from nephi.errors import UsageError
 from nephi.models import MODELS, ModelSettings, StoredModel, model_settings, model_table
 from nephi.models.registry import DEFAULT_KIND
 from nephi.settings import PresetFiles, merged_tables, plain_table, require_current_names, toml_table
-from nephi.tables import from_table
+from nephi.tables import convert
 from nephi.training.settings import DataSettings, TrainSettings
 
 PRESETS = PresetFiles("nephi.training")
@@ -109,7 +109,7 @@ def train_settings(table: Mapping[str, Any], model: StoredModel | None = None) -
     defaults = plain_table(asdict(MODELS[architecture.kind].default_objective))
     objective = table.get("objective", {})
     tables = {**table, "objective": {**defaults, **objective} if isinstance(objective, Mapping) else objective}
-    parts = {name: from_table(hints[name], tables.get(name, {}), f"{name}.") for name in hints if name != "model"}
+    parts = {name: convert(hints[name], tables[name], name) for name in hints if name in tables and name != "model"}
     return TrainSettings(model=architecture, **parts)
 
 
@@ -127,10 +127,12 @@ def train_settings_table(settings: TrainSettings) -> dict[str, Any]:
 
 def result_settings(settings: TrainSettings) -> dict[str, Any]:
     """Return, as plain tables, the settings that a result depends on."""
-    return {
-        table: {name: value for name, value in values.items() if name not in FREE.get(table, ())}
-        for table, values in train_settings_table(settings).items()
+    tables = train_settings_table(settings)
+    kept = {
+        table: {name: value for name, value in tables[table].items() if name not in free}
+        for table, free in FREE.items()
     }
+    return {**tables, **kept}
 
 
 def difference(one: Mapping[str, Any], other: Mapping[str, Any], path: str = "") -> str | None:

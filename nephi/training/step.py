@@ -17,7 +17,7 @@ from nephi.settings import TrainingObjectiveSettings
 from nephi.training.fabric import raise_in_all
 from nephi.training.pairs import KeyedBatch, TrainingPairs
 from nephi.training.seeding import SampleKey
-from nephi.training.settings import OptimizationSettings
+from nephi.training.settings import OptimizationSettings, TrainSettings
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -50,21 +50,28 @@ class Terms(nn.Module):
 
 
 class Stepper:
-    """Steps of Adam on a model, in several processes at once, each with its own pairs."""
+    """Steps of Adam on a model, in several processes at once, each with its own pairs.
 
-    def __init__(
-        self,
-        fabric: Fabric,
-        model: RegistrationModel[Any],
-        objective: TrainingObjectiveSettings,
-        settings: OptimizationSettings,
-    ) -> None:
+    The optimizer holds the weights of all phases; those that a phase does not train have no gradient in it, and keep
+    their values and moments. `phase` is the number of the current phase.
+    """
+
+    def __init__(self, fabric: Fabric, model: RegistrationModel[Any], settings: TrainSettings) -> None:
         self.fabric = fabric
-        self.settings = settings
+        self.network_steps = [(phase.network_steps, phase.frozen_steps) for phase in settings.phases] + [(0, 0)]
+        self.objectives = settings.objectives
+        self.settings = settings.optimization
         self.model = model
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.optimizer = Adam(trained, lr=settings.rate)
-        self._terms, self._adam = fabric.setup(Terms(model, objective), self.optimizer)
+        self.optimizer = Adam(trained, lr=self.settings.rate)
+        self.enter(0)
+
+    def enter(self, phase: int) -> None:
+        """Use the objective, and use and train the composed steps, of a phase; `len(phases)` after the last one."""
+        self.phase = phase
+        self.model.use_steps(*self.network_steps[phase])
+        # Set up anew, since data-parallel training has to know which weights have gradients.
+        self._terms, self._adam = self.fabric.setup(Terms(self.model, self.objectives[phase]), self.optimizer)
 
     def step(self, number: int, batches: Iterator[KeyedBatch | NephiError], pairs: TrainingPairs) -> dict[str, float]:
         """Train one step, counted from 0; return its row of the log: rate, loss, its terms, norm of the gradient.

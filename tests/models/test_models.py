@@ -161,6 +161,31 @@ def test_gradients_reach_every_trained_parameter(settings: ModelSettings, grid: 
             assert parameter.grad is not None and bool((parameter.grad != 0).any()), name
 
 
+def test_the_first_steps_are_a_shorter_model(settings: ModelSettings, grid: Grid, images: Images) -> None:
+    """With its names and shapes of weights, and its predictions; models without composed steps refuse."""
+    model, points, ids = build(settings, grid, 0.05), points_of(grid, 3), torch.arange(3)
+    with pytest.raises(UsageError, match=r"^network_steps: expected 0 "):
+        model.use_steps(settings.step_count + 1)
+    if not settings.per_step:
+        with pytest.raises(UsageError, match=f"^frozen_steps: expected 0 for {type(model).__name__}, whose steps are"):
+            model.use_steps(0, 1)
+        return
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    model.use_steps(1)
+    used = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    shorter = build(settings.first_steps(1), grid)
+    assert used == {name for name, parameter in shorter.named_parameters() if parameter.requires_grad}
+    shorter.load_state_dict({name: model.state_dict()[name] for name in shorter.state_dict()})
+    found, expected = (each(*images, ids).forward(points) for each in (model, shorter))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    if settings.step_count > 1:
+        model.use_steps(0, 1)
+        assert {name for name, parameter in model.named_parameters() if parameter.requires_grad} == trained - used
+        assert not torch.allclose(model(*images, ids).forward(points), found, atol=1e-3)
+    model.use_steps(0)
+    assert {name for name, parameter in model.named_parameters() if parameter.requires_grad} == trained
+
+
 def test_sizes_are_known_before_the_model_is_built(settings: ModelSettings, grid: Grid, images: Images) -> None:
     model, size = build(settings, grid), model_class(settings).size(settings, grid)
     trained = [p for p in model.parameters() if p.requires_grad]

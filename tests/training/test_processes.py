@@ -15,7 +15,8 @@ from subprocess import PIPE
 import pytest
 
 import nephi
-from nephi.training import TrainSettings
+from nephi.models import NephiSettings
+from nephi.training import PhaseSettings, TrainSettings
 
 from .conftest import rows, with_loop
 
@@ -59,7 +60,10 @@ def test_killed_and_interrupted_as_a_program(settings: TrainSettings, tmp_path: 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo is tested on the platforms of trainings")
 def test_two_processes_are_a_batch_of_twice_the_size(settings: TrainSettings, tmp_path: Path) -> None:
-    settings = with_loop(settings, steps=6, batch=2, accumulate=2)
+    """Also where the second phase trains further weights."""
+    assert isinstance(settings.model, NephiSettings)
+    settings = replace(settings, model=replace(settings.model, downsampling=(2, 1)))
+    settings = replace(with_loop(settings, steps=6, batch=2, accumulate=2), phases=(PhaseSettings(3, network_steps=1),))
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     arguments = [*torchrun, *configured(settings, tmp_path)]
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=ENVIRONMENT, timeout=120)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from nephi.errors import UsageError
+from nephi.models.base import PairNetwork
 from nephi.models.composition.steps import Steps
 from nephi.transforms import ComposedMaps, MapPair, Maps, mean_penalties
 
@@ -42,6 +43,10 @@ class Consistent(Steps):
             inverse.insert(0, prediction.inverse)
             penalties.append(prediction.penalties)
         return MapPair(_chain(forward), _chain(inverse), mean_penalties(penalties))
+
+    def use_steps(self, count: int, frozen: int = 0) -> None:
+        """Raise `UsageError` unless all steps are used: without the last one, another would be applied twice."""
+        PairNetwork.use_steps(self, count, frozen)
 
 
 def _chain(maps: Sequence[Maps]) -> ComposedMaps:

@@ -29,13 +29,15 @@ class Steps(PairNetwork):
         super().__init__()
         self.grid = grid
         self.steps = nn.ModuleList(steps)
+        self.used = len(steps)
+        self._trainable = [[p for p in step.parameters() if p.requires_grad] for step in steps]
 
     def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
         """Predict phi and its inverse; each penalty is the mean over the steps that have it."""
         forward: list[Maps] = []
         inverses: list[Maps] = []
         penalties = []
-        for number, step in enumerate(self.steps):
+        for number, step in enumerate(self.steps[: self.used]):
             assert isinstance(step, PairNetwork)
             images = self.step_image(number, fixed, ()), self.step_image(number, moving, forward)
             prediction: MapPair = step(*images, pair_ids)
@@ -45,6 +47,22 @@ class Steps(PairNetwork):
             penalties.append(prediction.penalties)
         inverse = ComposedMaps(inverses) if len(inverses) == len(forward) else None
         return MapPair(ComposedMaps(forward), inverse, mean_penalties(penalties))
+
+    def use_steps(self, count: int, frozen: int = 0) -> None:
+        """Use only the first `count` steps, all of them for 0, and train those after the first `frozen`.
+
+        Raises `UsageError` for more steps than there are, and if none would be trained.
+        """
+        if not 0 <= count <= len(self.steps):
+            raise UsageError(f"network_steps: expected 0 to {len(self.steps)}, the steps of the model, got {count}")
+        used = count or len(self.steps)
+        if not 0 <= frozen < used:
+            raise UsageError(f"frozen_steps: expected 0 to {used - 1}, fewer than the steps in use, got {frozen}")
+        self.used = used
+        for parameter in (each for parameters in self._trainable for each in parameters):
+            parameter.requires_grad_(False)
+        for parameter in (each for parameters in self._trainable[frozen:used] for each in parameters):
+            parameter.requires_grad_(True)
 
     @property
     def grids(self) -> list[Grid]:

@@ -29,3 +29,7 @@ class Swapped(PairNetwork):
         prediction: MapPair = self.network(torch.cat([fixed, moving]), torch.cat([moving, fixed]), both_ids)
         maps, pairs = prediction.forward, len(fixed)
         return MapPair(maps.rows(slice(0, pairs)), maps.rows(slice(pairs, 2 * pairs)), prediction.penalties)
+
+    def use_steps(self, count: int, frozen: int = 0) -> None:
+        """Use only the first steps of the network."""
+        self.network.use_steps(count, frozen)
