@@ -34,6 +34,15 @@ class LatentBatch:
         """Return the mean |z| over all latent values of all pairs: the penalty `codes`."""
         return mean_magnitude([self.global_codes, *self.tables])
 
+    def norms(self) -> Tensor:
+        """Return the summed mean lengths of global codes and of the values of each table: the penalty `code_norms`."""
+        return mean_lengths([self.global_codes, *self.tables])
+
+    def penalties(self) -> Penalties:
+        """Return the penalties of the values, `codes` and `code_norms`; none if there are no values."""
+        has_values = any(part.numel() for part in (self.global_codes, *self.tables))
+        return Penalties({"codes": self.magnitude, "code_norms": self.norms} if has_values else {})
+
     def rows(self, pairs: slice) -> LatentBatch:
         """Return the values of some of the pairs."""
         return LatentBatch(self.global_codes[pairs], [table[pairs] for table in self.tables])
@@ -47,6 +56,15 @@ class LatentBatch:
 def mean_magnitude(latents: Sequence[Tensor]) -> Tensor:
     """Return the mean |z| over all values of several tensors, not all of them empty."""
     return torch.cat([part.reshape(-1) for part in latents]).abs().mean()
+
+
+def mean_lengths(latents: Sequence[Tensor]) -> Tensor:
+    """Return the sum over several tensors `(..., channels)` of the mean Euclidean length of their vectors.
+
+    The penalty of NePhi's published code (Tian et al., ECCV 2024): `mean |z_global|_2 + mean |z_local|_2`, the second
+    mean over the nodes of the grid. Tensors without channels are left out.
+    """
+    return torch.stack([part.norm(dim=-1).mean() for part in latents if part.numel()]).sum()
 
 
 def latent_grids(fields: FieldPair) -> list[LatentGrids]:
@@ -72,10 +90,10 @@ def field_maps(fields: FieldPair, latent: LatentBatch) -> MapPair:
 
 
 def single_maps(fields: FieldPair) -> MapPair:
-    """Return the fields of a fit as the maps of B = 1 pairs, with the penalty `codes` where they have latent values."""
+    """Return the fields of a fit as the maps of B = 1 pairs, with the penalties of their latent values."""
     latents = latent_parameters(fields)
-    has_latent_values = any(latent.numel() for latent in latents)
-    penalties = Penalties({"codes": partial(mean_magnitude, latents)} if has_latent_values else {})
+    functions = {"codes": partial(mean_magnitude, latents), "code_norms": partial(mean_lengths, latents)}
+    penalties = Penalties(functions if any(latent.numel() for latent in latents) else {})
     inverse = fields.inverse_field
     return MapPair(SingleMap(fields.forward_field), None if inverse is None else SingleMap(inverse), penalties)
 
@@ -144,9 +162,8 @@ class FieldMaps(Maps):
         return fields_with_latent(self.fields, self.latent.rows(slice(pair, pair + 1)))
 
     def penalties(self) -> Penalties:
-        """Return `codes`, the mean |z| over the latent values of all pairs."""
-        has_latent_values = any(part.numel() for part in (self.latent.global_codes, *self.latent.tables))
-        return Penalties({"codes": self.latent.magnitude} if has_latent_values else {})
+        """Return `codes` and `code_norms` of the latent values of all pairs."""
+        return self.latent.penalties()
 
     def _value(self, points: Tensor) -> Tensor:
         if self._arrays:

@@ -18,9 +18,8 @@ from nephi.models.composition import Steps, downsampled
 from nephi.models.nephi import FieldNetwork, check_steps, latent_lattices, latent_names
 from nephi.models.networks.encoder import Lattice
 from nephi.settings import TrainingObjectiveSettings
+from nephi.settings.validation import require_at_least
 from nephi.transforms import MapPair
-
-SPREAD = 1e-2  # standard deviation of fresh values, as in a fit
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,8 @@ class AutoDecoderSettings(ModelSettings):
         values only.
     pairs: training pairs, for each of which latent values are kept; 0 until the training counts them.
     field: the fields of each step, as in `NephiSettings`.
+    code_spread: standard deviation of the latent values before the training: that of a fit; 1 / sqrt(channels) in
+        NePhi's published code.
     """
 
     kind: ClassVar[str] = "auto-decoder"
@@ -39,11 +40,13 @@ class AutoDecoderSettings(ModelSettings):
     downsampling: tuple[int, ...] = (1,)
     pairs: int = 0
     field: FieldSettings = FieldSettings()  # noqa: RUF009 (frozen: cannot be shared by mistake)
+    code_spread: float = 0.01
 
     def __post_init__(self) -> None:
         check_steps(self.downsampling, self.field)
         if self.pairs < 0:
             raise UsageError(f"model.pairs: expected the number of training pairs, got {self.pairs}")
+        require_at_least("model", 0, code_spread=self.code_spread)
 
     def with_pairs(self, count: int) -> Self:
         """Return the settings for `count` pairs; raise `UsageError` for settings that name another number."""
@@ -60,7 +63,7 @@ class AutoDecoder(RegistrationModel[AutoDecoderSettings]):
     Settings = AutoDecoderSettings
     default_objective = TrainingObjectiveSettings()
     predicts_inverse = True
-    penalties = ("codes",)
+    penalties = ("codes", "code_norms")
 
     def __init__(self, settings: AutoDecoderSettings, grid: Grid, generator: torch.Generator) -> None:
         super().__init__(settings, grid, generator)
@@ -72,7 +75,7 @@ class AutoDecoder(RegistrationModel[AutoDecoderSettings]):
         settings = self.settings
         fields = build_fields(settings.field, grid, generator)
         lattices = latent_lattices(settings.field, field_size(settings.field, grid))
-        table = LatentTable(settings.pairs, settings.field.global_codes, lattices, generator)
+        table = LatentTable(settings, lattices, generator)
         return FieldNetwork(grid, fields, table)
 
     def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
@@ -106,22 +109,23 @@ class AutoDecoder(RegistrationModel[AutoDecoderSettings]):
 
 
 class LatentTable(nn.Module):
-    """The latent values of each of `pairs` pairs, trained together with the decoders that the pairs share.
+    """The latent values of each of the `settings.pairs` pairs, trained together with the decoders that the pairs share.
 
     After DeepSDF (Park et al., CVPR 2019), as in NePhi's optimisation over a set of pairs (Tian et al., ECCV 2024). A
     pair that is not in the table gets the mean of all pairs: the starting point for a refinement of its own values.
     """
 
     def __init__(
-        self, pairs: int, global_codes: int, lattices: Sequence[Sequence[Lattice]], generator: torch.Generator
+        self, settings: AutoDecoderSettings, lattices: Sequence[Sequence[Lattice]], generator: torch.Generator
     ) -> None:
         super().__init__()
 
         def random_values(*shape: int) -> nn.Parameter:
-            return nn.Parameter(SPREAD * torch.randn(pairs, *shape, generator=generator, dtype=torch.float32))
+            normal = torch.randn(settings.pairs, *shape, generator=generator, dtype=torch.float32)
+            return nn.Parameter(settings.code_spread * normal)
 
         rows = [sum(math.prod(lattice.shape) for lattice in levels) for levels in lattices]
-        self.global_codes = random_values(global_codes)
+        self.global_codes = random_values(settings.field.global_codes)
         self.tables = nn.ParameterList(
             random_values(count, levels[0].channels) for count, levels in zip(rows, lattices, strict=True)
         )

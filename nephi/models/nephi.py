@@ -54,7 +54,7 @@ class NephiModel(RegistrationModel[NephiSettings]):
     Settings = NephiSettings
     default_objective = TrainingObjectiveSettings()
     predicts_inverse = True
-    penalties = ("codes",)
+    penalties = ("codes", "code_norms")
 
     def __init__(self, settings: NephiSettings, grid: Grid, generator: torch.Generator) -> None:
         super().__init__(settings, grid, generator)
@@ -68,7 +68,7 @@ class NephiModel(RegistrationModel[NephiSettings]):
         return FieldNetwork(grid, fields, encoder)
 
     def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
-        """Predict phi and its inverse, and the penalty `codes`."""
+        """Predict phi and its inverse, and the penalties of the latent values."""
         prediction: MapPair = self.network(fixed, moving, pair_ids)
         return prediction
 
@@ -113,7 +113,7 @@ class FieldNetwork(PairNetwork):
             parameter.requires_grad_(False)  # replaced by what the encoder returns
 
     def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
-        """Predict phi and its inverse; the penalty `codes` is the mean |z| of the latent values."""
+        """Predict phi and its inverse, and the penalties of the latent values."""
         return field_maps(self.fields, self.encoder(fixed, moving, pair_ids))
 
 

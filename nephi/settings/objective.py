@@ -15,7 +15,7 @@ REGULARIZATION_WEIGHTS = ("gradicon", "icon", "folding", "diffusion", "volume", 
 """The weights of terms that are computed at the regularization points."""
 INVERSE_WEIGHTS = ("gradicon", "icon")
 """The weights of terms that compare a map with its inverse."""
-PENALTIES = {"codes": "latent values", "velocity": "velocity field"}
+PENALTIES = {"codes": "latent values", "code_norms": "latent values", "velocity": "velocity field"}
 """The scalars that maps report (`nephi.transforms.Maps.penalties`), by the names of their weights."""
 
 
@@ -109,6 +109,8 @@ class TrainingObjectiveSettings(ObjectiveSettings):
     sampling: where the points lie: `random`, anywhere between the voxel centres; or `grid`, only at voxel centres of
         the model's input, where ICON's penalty does not keep maps regular (Greer et al., ICCV 2021).
     spacing: mm between the samples of a patch.
+    code_norms: weight of the mean Euclidean length of the global codes, plus that of the local codes at the nodes of
+        their grid, for maps that have some: the penalty of NePhi's published code.
     velocity: weight of `|dv/dx|^2` (sum over matrix entries), the mean over the voxels of stationary velocity fields v,
         for maps that integrate some.
     landmarks: weight of the mean distance, in mm, between known corresponding points, for pairs that have some.
@@ -126,6 +128,7 @@ class TrainingObjectiveSettings(ObjectiveSettings):
     codes: float = 0.01
     sampling: str = "random"
     spacing: float = 4.0
+    code_norms: float = 0.0
     velocity: float = 0.0
     landmarks: float = 0.0
     landmark_points: int = 200
@@ -134,7 +137,7 @@ class TrainingObjectiveSettings(ObjectiveSettings):
         super().__post_init__()
         require_one_of("objective.sampling", self.sampling, SAMPLINGS)
         require_at_least("objective", 2, points=self.points)
-        require_at_least("objective", 0, velocity=self.velocity, landmarks=self.landmarks)
+        require_at_least("objective", 0, code_norms=self.code_norms, velocity=self.velocity, landmarks=self.landmarks)
         require_at_least("objective", 1, high=MOST_POINTS, landmark_points=self.landmark_points)
         require_above("objective", 0.0, spacing=self.spacing)
 

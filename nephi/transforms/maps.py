@@ -75,7 +75,8 @@ class Maps(abc.ABC):
     def penalties(self) -> Penalties:
         """Return scalars by name that an objective may weigh, besides the terms of values and Jacobians.
 
-        `codes`: the mean |z| over the latent values of all pairs, where a map has some.
+        `codes`: the mean |z| over the latent values of all pairs, where a map has some; `code_norms`: the summed mean
+        lengths of their codes.
         """
         return Penalties()
 

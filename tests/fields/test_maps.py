@@ -127,3 +127,11 @@ def test_a_fit_is_the_case_of_one_pair(fields: FieldPair) -> None:
         at = points()[:1].float()
         torch.testing.assert_close(one.value_and_jacobian(at), other.value_and_jacobian(at), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(batch.penalties["codes"], single.penalties["codes"])
+
+
+def test_the_penalties_of_latent_values() -> None:
+    """The mean |z|, and NePhi's sum of mean lengths: of the global codes, and of the local ones at their nodes."""
+    latent = LatentBatch(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), [torch.tensor([[[1.0], [3.0]], [[0.0], [2.0]]])])
+    penalties = latent.penalties()
+    assert {name: float(value) for name, value in penalties.items()} == {"codes": 13 / 8, "code_norms": 2.5 + 1.5}
+    assert not LatentBatch(torch.zeros(2, 0), []).penalties()

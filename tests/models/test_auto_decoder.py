@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from nephi.errors import UsageError
 from nephi.fields import FieldSettings
 from nephi.geometry import Grid
-from nephi.models import AutoDecoder, AutoDecoderSettings
+from nephi.models import AutoDecoder, AutoDecoderSettings, build_model
 from nephi.objective import PairBatch, training_terms
 from nephi.settings import TrainingObjectiveSettings
 
@@ -84,3 +85,14 @@ def test_only_the_pairs_of_a_batch_get_gradients(
     for parameter in model.network.steps[0].encoder.parameters():
         assert parameter.grad is not None and bool((parameter.grad[[0, 2]] == 0).all())
         assert parameter[0].numel() == 0 or bool((parameter.grad[1] != 0).any())
+
+
+def test_the_spread_of_fresh_codes(grid: Grid, field_settings: FieldSettings) -> None:
+    """NePhi's published code starts with 1 / sqrt(channels); a negative spread is none."""
+    for spread in (0.01, 0.5):
+        settings = AutoDecoderSettings((1,), 400, field_settings, code_spread=spread)
+        model = build_model(settings, grid, torch.Generator().manual_seed(0))
+        for name in model.pair_parameters():
+            assert float(model.state_dict()[name].std()) == pytest.approx(spread, rel=0.1)
+    with pytest.raises(UsageError, match=r"^model\.code_spread: expected 0 or more, got -1$"):
+        AutoDecoderSettings(code_spread=-1)
