@@ -153,9 +153,12 @@ class ComparisonFolder:
             raise DataError(f"{self.path}: cannot write the comparison: {error.strerror}") from None
 
     def write(self, plan: ComparisonPlan, rows: Sequence[Row]) -> None:
-        """Write table and learning curves."""
+        """Write the table."""
         write_text(self.json, comparison_json(plan, rows))
         write_text(self.table, comparison_markdown(plan, rows))
+
+    def draw(self, plan: ComparisonPlan) -> None:
+        """Draw the learning curves of the trainings so far; nothing without any validation."""
         runs = {model.name: self.model(model.name) for model in plan.models}
         figure = learning_curves(
             {name: TrainingCurve(files.run_rows("log"), files.run_rows("validation")) for name, files in runs.items()}

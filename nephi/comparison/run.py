@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from nephi.comparison.costs import StepCost
 from nephi.comparison.folder import ComparisonFolder, ModelFolder
+from nephi.comparison.identity import check_identity, model_identity
 from nephi.comparison.plan import ComparisonPlan, PlannedModel, plan_comparison, with_budget
 from nephi.comparison.process import run_task
 from nephi.comparison.settings import ComparisonSettings, scoring_table
-from nephi.errors import DataError, UsageError
+from nephi.errors import DataError
 from nephi.optimize import Progress, ProgressCallback, ignore_progress
 from nephi.runtime import versions
-from nephi.training.settings_file import difference, result_settings, train_settings_table, value_at
+from nephi.training.settings_file import train_settings_table
 
 Row = dict[str, Any]
-NOT_PLANNED = ("steps", "validation_interval")  # of [optimization], in the identity of a model
 
 
 @dataclass(frozen=True)
@@ -64,29 +64,22 @@ def compare_models(
     plan = plan_comparison(settings, device)
     folder = ComparisonFolder(Path(output))
     folder.check()
-    identities = {model.name: _identity(model, plan, device) for model in plan.models}
-    if not overwrite:
-        for model in plan.models:
-            _check_identity(model.name, folder, identities[model.name])
+    identities = {model.name: model_identity(model, plan.budget, device) for model in plan.models}
+    for model in plan.models if not overwrite else ():
+        check_identity(model.name, folder.model(model.name), identities[model.name])
     folder.prepare(overwrite)
     comparison = _Comparison(plan, folder, identities, device, progress)
-    rows: dict[str, Row] = {}
-    folder.write(plan, comparison.all_rows(rows))
     try:
-        for model in () if score_only else plan.models:
-            comparison.attempt(model, comparison.plan_steps, rows)
+        comparison.write()
+        for model in plan.models if not score_only else ():
+            comparison.attempt(model, comparison.plan_steps)
         for model in plan.models:
-            if "error" in rows.get(model.name, {}):
-                continue
-            comparison.attempt(model, comparison.rescore if score_only else comparison.train_and_score, rows)
-            written = comparison.all_rows(rows)
-            folder.write(plan, written)
-            if "error" not in rows.get(model.name, {}):
-                finished(next(row for row in written if row["name"] == model.name))
+            if comparison.attempt(model, comparison.rescore if score_only else comparison.train_and_score):
+                finished(comparison.write()[plan.models.index(model)])
     finally:
-        complete = comparison.all_rows(rows)
-        folder.write(plan, complete)
-    return ComparisonResult(complete, folder.table, folder.json, folder.curves)
+        rows = comparison.write()
+        folder.draw(plan)
+    return ComparisonResult(rows, folder.table, folder.json, folder.curves)
 
 
 @dataclass
@@ -96,13 +89,16 @@ class _Comparison:
     identities: dict[str, dict[str, Any]]
     device: str
     progress: ProgressCallback
+    errors: dict[str, str] = field(default_factory=dict)
 
-    def attempt(self, model: PlannedModel, task: Callable[[PlannedModel], None], rows: dict[str, Row]) -> None:
-        """Run a task of a model, and set its row to the error if it fails."""
-        try:
-            task(model)
-        except DataError as error:
-            rows[model.name] = {"error": str(error)}
+    def attempt(self, model: PlannedModel, task: Callable[[PlannedModel], None]) -> bool:
+        """Run a task of a model unless an earlier one failed, keep its error, and return whether it succeeded."""
+        if model.name not in self.errors:
+            try:
+                task(model)
+            except DataError as error:
+                self.errors[model.name] = str(error)
+        return model.name not in self.errors
 
     def plan_steps(self, model: PlannedModel) -> None:
         """Measure the first steps of a training, plan their number, and store both; only once."""
@@ -110,7 +106,8 @@ class _Comparison:
         if files.plan.exists():
             return
         files.path.mkdir(parents=True, exist_ok=True)
-        measured = self._run(model, "measure", settings=_table(model), device=self.device, minutes=self._minutes)
+        settings, minutes = train_settings_table(model.settings), self.plan.budget.minutes or 1.0
+        measured = self._run(model, "measure", settings=settings, device=self.device, minutes=minutes)
         cost = StepCost(**measured)
         steps = self.plan.budget.steps or cost.steps_in(self.plan.budget.minutes)
         files.write_plan({**self.identities[model.name], "steps": steps, "cost": measured, "versions": versions()})
@@ -128,6 +125,7 @@ class _Comparison:
             if not trained["finished"]:
                 raise DataError(f"interrupted after {trained['steps']} of {plan['steps']} steps; repeat the command")
             files.write_plan({**plan, "trained": True})
+            self.folder.draw(self.plan)
         if files.read_scores(self._scoring) is None:
             self._score(model, files)
 
@@ -151,54 +149,17 @@ class _Comparison:
         log = self.folder.model(model.name).log
         return run_task(task, log, report, self.plan.budget.threads, **arguments)
 
-    def all_rows(self, rows: dict[str, Row]) -> list[Row]:
-        """Return the row of every model, from its files, with its error if it failed."""
-        return [
-            {
-                "name": model.name,
-                "kind": model.kind,
-                "parameters": model.size.parameters,
-                **self.folder.model(model.name).row(self._scoring),
-                **rows.get(model.name, {}),
-            }
-            for model in self.plan.models
-        ]
+    def write(self) -> list[Row]:
+        """Write the table of what the files of the models hold, and return its rows."""
+        rows = [self._row(model) for model in self.plan.models]
+        self.folder.write(self.plan, rows)
+        return rows
+
+    def _row(self, model: PlannedModel) -> Row:
+        row: Row = {"name": model.name, "kind": model.kind, "parameters": model.size.parameters}
+        row |= self.folder.model(model.name).row(self._scoring)
+        return row if model.name not in self.errors else {**row, "error": self.errors[model.name]}
 
     @property
     def _scoring(self) -> dict[str, Any]:
         return scoring_table(self.plan.scoring)
-
-    @property
-    def _minutes(self) -> float:
-        return self.plan.budget.minutes or 1.0
-
-
-def _table(model: PlannedModel) -> dict[str, Any]:
-    return train_settings_table(model.settings)
-
-
-def _identity(model: PlannedModel, plan: ComparisonPlan, device: str) -> dict[str, Any]:
-    """Return, as plain tables, what must be the same for the results of a model to be kept."""
-    settings = result_settings(model.settings)
-    optimization = {name: value for name, value in settings["optimization"].items() if name not in NOT_PLANNED}
-    settings = {**settings, "optimization": optimization}
-    budget = {"minutes": plan.budget.minutes, "steps": plan.budget.steps, "threads": plan.budget.threads}
-    return {"settings": settings, "budget": budget, "device": device}
-
-
-def _check_identity(name: str, folder: ComparisonFolder, identity: dict[str, Any]) -> None:
-    files = folder.model(name)
-    if not files.plan.exists():
-        return
-    stored = files.read_plan()
-    for part in identity:
-        name_of_setting = part
-        before, now = stored.get(part), identity[part]
-        if isinstance(before, dict) and isinstance(now, dict) and (setting := difference(before, now)) is not None:
-            name_of_setting, before, now = setting, value_at(before, setting), value_at(now, setting)
-        if before == now:
-            continue
-        raise UsageError(
-            f"model {name}: {name_of_setting}: {files.path} was computed with {before}, the configuration has {now}; "
-            "change it back, delete that folder, or use --overwrite to delete all"
-        )

@@ -175,7 +175,7 @@ def run_identity(
 
 def check_identity(saved: dict[str, Any], run: dict[str, Any]) -> None:
     """Raise `UsageError` naming what differs between the run that is resumed and the arguments."""
-    settings = _with_defaults(saved.get("settings", {}))
+    settings = with_defaults(saved.get("settings", {}))
     name = difference(settings, run["settings"])
     if name is not None:
         before, now = value_at(settings, name), value_at(run["settings"], name)
@@ -198,7 +198,7 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _with_defaults(table: dict[str, Any]) -> dict[str, Any]:
+def with_defaults(table: dict[str, Any]) -> dict[str, Any]:
     """Return saved settings with the defaults of those that were added later."""
     try:
         return result_settings(train_settings(table))
