@@ -7,6 +7,7 @@
 | `<!-- presets -->` | the files of the presets of a registration |
 | `<!-- training presets -->` | the files of the presets of a training |
 | `<!-- training -->` | the tables of the settings of a training |
+| `<!-- comparison -->` | the tables of a comparison of models that a training does not have |
 | `<!-- api NAME, NAME ... -->` | the documentation of names of the public API |
 
 mkdocs-click is no substitute for the commands: it formats examples as running text, and shows click's marker for "no
@@ -22,6 +23,7 @@ import re
 from collections.abc import Mapping
 from importlib import resources
 from operator import attrgetter
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -38,6 +40,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     markdown = markdown.replace("<!-- presets -->", presets(PresetFiles("nephi.settings")))
     markdown = markdown.replace("<!-- training presets -->", presets(PresetFiles("nephi.training")))
     markdown = markdown.replace("<!-- training -->", training(nephi.training.TrainSettings(), "") + phases())
+    markdown = markdown.replace("<!-- comparison -->", comparison())
     return re.sub(r"<!-- api (.*?) -->", lambda match: api(match[1]), markdown, flags=re.DOTALL)
 
 
@@ -131,6 +134,16 @@ def phases() -> str:
     """Return the section of the phases of a training."""
     phase = nephi.training.PhaseSettings(1)
     return "\n\n" + _section("`[[phases]]`", type(phase), dataclasses.fields(phase), phase)
+
+
+def comparison() -> str:
+    """Return a section for the tables of budget and scoring of a comparison."""
+    parts = []
+    for name, kind in (("budget", nephi.comparison.BudgetSettings), ("scoring", nephi.comparison.ScoringSettings)):
+        fields = dataclasses.fields(kind)
+        defaults = SimpleNamespace(**{field.name: field.default for field in fields})  # not valid together
+        parts.append(_section(f"`[{name}]`", kind, fields, defaults))
+    return "\n\n".join(parts)
 
 
 def _models() -> list[str]:
