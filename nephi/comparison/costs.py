@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
@@ -36,9 +36,10 @@ FRACTION = 0.02  # of a budget in minutes, for the timed steps
 class StepCost:
     """The cost of a training step.
 
-    seconds: median duration of a step whose images are in memory. reading_seconds: duration of reading all images of
-    the training once; 0 where they do not fit into memory, `seconds` then include it. peak_mb: peak memory of the
-    process above that after the imports, or of the GPU; None on systems that do not report it.
+    seconds: duration of a step whose images are in memory, the mean over the phases of medians. reading_seconds:
+    duration of reading all images of the training once; 0 where they do not fit into memory, `seconds` then include it.
+    peak_mb: peak memory of the process above that after the imports, or of the GPU; None on systems that do not report
+    it.
     """
 
     seconds: float
@@ -51,10 +52,10 @@ class StepCost:
 
 
 def measure_step_cost(settings: TrainSettings, device: str, minutes: float) -> StepCost:
-    """Train a few steps, in a process that does nothing else, and return their cost; nothing is kept.
+    """Train the first steps of each phase, in a process that does nothing else, and return their mean cost.
 
-    The steps are those with which the training of these settings starts. They last at most about 2 % of `minutes`.
-    Raises as `nephi.train`.
+    The mean weighs the phases by their number of steps. All timed steps last at most about 2 % of `minutes`, and are
+    not kept. Raises as `nephi.train`.
     """
     with cpu_threads(settings.optimization.threads):
         fabric = make_fabric(settings.optimization, device, 1)
@@ -64,18 +65,43 @@ def measure_step_cost(settings: TrainSettings, device: str, minutes: float) -> S
         _load_libraries(fabric, inputs[index.split_images("train")[0].id])
         imported_mb = peak_memory_mb()
         settings, _, model = checked_training(settings)
-        pairs = TrainingPairs(index, settings, inputs)
-        stepper = Stepper(fabric, model, settings)
-        start = _durations(stepper, pairs, 0, FIRST)
-        count = min(MOST, max(FEWEST, round(min(LONGEST, 60 * FRACTION * minutes) / 2 / start[-1])))
-        cold, warm = (_durations(stepper, pairs, FIRST, count) for _ in range(2))  # the second time from memory
+        pairs, stepper = TrainingPairs(index, settings, inputs), Stepper(fabric, model, settings)
+        parts = [(phase, part) for phase, part in enumerate(phase_fractions(settings)) if part]
+        timed = min(LONGEST, 60 * FRACTION * minutes) / len(parts)
+        costs = [_phase_cost(stepper, pairs, phase, timed) for phase, _ in parts]
     peak_mb = peak_gpu_memory_mb(choose_device(device)) or _difference(peak_memory_mb(), imported_mb)
     images = len(index.split_images("train"))
-    if not inputs.holds(images):
-        return StepCost(median(cold), 0.0, peak_mb)
-    keys = [SampleKey(step, k) for step in range(FIRST, FIRST + count) for k in range(_pairs_of_step(settings))]
-    used = {id for pair in map(pairs.pair, keys) for id in (pair.fixed, pair.moving)}
-    return StepCost(median(warm), max(0.0, sum(cold) - sum(warm)) / len(used) * images, peak_mb)
+    fits = inputs.holds(images)
+    seconds = sum((cost.warm if fits else cost.cold) * part for cost, (_, part) in zip(costs, parts, strict=True))
+    return StepCost(seconds, images * costs[0].reading if fits else 0.0, peak_mb)
+
+
+def phase_fractions(settings: TrainSettings) -> list[float]:
+    """Return the fraction of the steps of each phase, and of those after the last phase."""
+    steps = [phase.steps for phase in settings.phases]
+    total = settings.optimization.steps
+    return [count / total for count in (*steps, total - sum(steps))]
+
+
+class _PhaseCost(NamedTuple):
+    """Seconds of a step while images are read and when they are in memory, and of reading one image."""
+
+    cold: float
+    warm: float
+    reading: float
+
+
+def _phase_cost(stepper: Stepper, pairs: TrainingPairs, phase: int, seconds: float) -> _PhaseCost:
+    """Train steps of a phase for about `seconds`, half of them with images that have not been read before."""
+    stepper.enter(phase)
+    begin = sum(part.steps for part in pairs.settings.phases[:phase])
+    start = _durations(stepper, pairs, begin, FIRST)
+    count = min(MOST, max(FEWEST, round(seconds / 2 / start[-1])))
+    cold, warm = (_durations(stepper, pairs, begin + FIRST, count) for _ in range(2))
+    size = pairs.settings.optimization.batch * pairs.settings.optimization.accumulate
+    keys = [SampleKey(begin + FIRST + step, position) for step in range(count) for position in range(size)]
+    images = {id for pair in map(pairs.pair, keys) for id in (pair.fixed, pair.moving)}
+    return _PhaseCost(median(cold), median(warm), max(0.0, sum(cold) - sum(warm)) / len(images))
 
 
 def _load_libraries(fabric: Fabric, image: ModelInput) -> None:
@@ -89,7 +115,7 @@ def _load_libraries(fabric: Fabric, image: ModelInput) -> None:
 def _durations(stepper: Stepper, pairs: TrainingPairs, first: int, count: int) -> list[float]:
     """Train `count` steps from the step `first` on, and return the duration of each, with that of its images, s."""
     optimization = replace(pairs.settings.optimization, steps=first + count)
-    keys = BatchKeys(replace(pairs.settings, optimization=optimization), first, 0, 1)
+    keys = BatchKeys(replace(pairs.settings, optimization=optimization, phases=()), first, 0, 1)
     batches = iter(batch_loader(pairs, keys))
     durations = []
     for number in range(first, first + count):
@@ -97,10 +123,6 @@ def _durations(stepper: Stepper, pairs: TrainingPairs, first: int, count: int) -
         stepper.step(number, batches, pairs)
         durations.append(time.perf_counter() - start)
     return durations
-
-
-def _pairs_of_step(settings: TrainSettings) -> int:
-    return settings.optimization.batch * settings.optimization.accumulate
 
 
 def _difference(peak_mb: float | None, before_mb: float | None) -> float | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
+from nephi.comparison.costs import phase_fractions
 from nephi.comparison.settings import BudgetSettings, ComparedModel, ComparisonSettings, ScoringSettings
 from nephi.datasets import DatasetIndex, DatasetPair, read_dataset_index
 from nephi.errors import DataError, NephiError, UsageError
@@ -117,9 +119,16 @@ def _planned_model(model: ComparedModel, budget: BudgetSettings, split: str) -> 
 
 
 def with_budget(settings: TrainSettings, budget: BudgetSettings, steps: int = 0) -> TrainSettings:
-    """Return settings with the threads of the budget, and with its number of steps, or `steps` planned ones."""
+    """Return settings with the threads of the budget, and with its number of steps, or `steps` planned ones.
+
+    Phases keep their fractions of the steps.
+    """
     count = budget.steps or steps
     changes: dict[str, Any] = {"threads": budget.threads, "workers": 0}
-    if count:
-        changes |= {"steps": count, "validation_interval": max(1, count // budget.validations)}
-    return replace(settings, optimization=replace(settings.optimization, **changes))
+    if not count:
+        return replace(settings, optimization=replace(settings.optimization, **changes))
+    changes |= {"steps": count, "validation_interval": max(1, count // budget.validations)}
+    ends = [round(count * fraction) for fraction in accumulate(phase_fractions(settings))]
+    lengths = [max(1, end - begin) for begin, end in zip([0, *ends], ends, strict=False)]
+    phases = tuple(replace(phase, steps=n) for phase, n in zip(settings.phases, lengths, strict=False))
+    return replace(settings, optimization=replace(settings.optimization, **changes), phases=phases)

@@ -16,7 +16,7 @@ from nephi.training import TrainSettings
 from nephi.training.settings_file import located_index, tables_over_preset, train_settings
 
 COMMON = ("input", "objective", "augmentation", "optimization")  # tables of all models
-OWN = ("model", *COMMON)  # tables of a single model
+OWN = ("model", *COMMON, "phases")  # tables of a single model
 BUDGETED = ("steps", "threads", "workers", "validation_interval")  # of [optimization]: [budget] determines them
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MOST_MODELS = 1000
@@ -160,9 +160,12 @@ def _compared_model(entry: Mapping[str, Any], number: int, common: Mapping[str, 
 
 
 def _require_no_budget(tables: Mapping[str, Any]) -> None:
-    """Raise `UsageError` for a setting of the optimization that the budget determines."""
+    """Raise `UsageError` for a setting of the optimization that the budget determines.
+
+    The steps of a model with phases are allowed: those of the phases are fractions of them.
+    """
     optimization = tables.get("optimization", {})
-    for name in BUDGETED:
+    for name in BUDGETED if "phases" not in tables else BUDGETED[1:]:
         if isinstance(optimization, Mapping) and name in optimization:
             raise UsageError(f"optimization.{name}: expected none, as [budget] determines it; remove it")
 

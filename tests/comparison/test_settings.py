@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from nephi.comparison import plan_comparison, read_comparison_settings
+from nephi.comparison.costs import phase_fractions
+from nephi.comparison.plan import with_budget
 from nephi.errors import NephiError, UsageError
 from nephi.training import read_train_settings
 
@@ -93,6 +95,18 @@ def test_unusable_models_and_data_are_named_by_the_plan(folder: Path, old: str, 
     with pytest.raises(NephiError) as caught:
         plan_comparison(read_comparison_settings(write(folder, CONFIG.replace(old, new))))
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_phases_keep_their_fractions_of_the_steps(folder: Path) -> None:
+    phases = "[[models.phases]]\nsteps = 50\n[[models.phases]]\nsteps = 25\n"
+    text = CONFIG.replace("rate = 2e-3", f"steps = 100\n{phases}").replace("steps = 6", "minutes = 1")
+    settings = read_comparison_settings(write(folder, text))
+    model = settings.models[1].settings
+    assert phase_fractions(model) == [0.5, 0.25, 0.25] and phase_fractions(settings.models[0].settings) == [1.0]
+    planned = with_budget(model, settings.budget, 7)
+    assert [phase.steps for phase in planned.phases] == [4, 1] and planned.optimization.steps == 7
+    assert with_budget(planned, settings.budget, 7) == planned
+    assert with_budget(model, settings.budget).phases == model.phases  # before the steps are planned
 
 
 def test_the_plan_has_budget_sizes_and_pairs(folder: Path) -> None:
