@@ -1,6 +1,7 @@
-"""Measures of a transform: landmark errors, overlap of labels, folding, inverse consistency."""
+"""Measures of a transform: landmark errors, overlap of labels, folding, inverse consistency, equivariance."""
 
 from nephi.metrics.consistency import inverse_consistency_error
+from nephi.metrics.equivariance import equivariance_error
 from nephi.metrics.evaluation import Evaluation, evaluate
 from nephi.metrics.landmarks import LandmarkErrors, check_landmark_errors, check_landmarks, landmark_errors
 from nephi.metrics.overlap import dice
@@ -25,6 +26,7 @@ __all__ = [
     "check_landmark_errors",
     "check_landmarks",
     "dice",
+    "equivariance_error",
     "evaluate",
     "inside_mask",
     "inverse_consistency_error",

@@ -4,7 +4,16 @@ from nephi.models.alignments import check_alignments, keypoint_maps, pair_weight
 from nephi.models.auto_decoder import AutoDecoder, AutoDecoderSettings, LatentTable
 from nephi.models.base import ModelSettings, ModelSize, PairNetwork, RegistrationModel
 from nephi.models.carl import CARL, CARLSettings
-from nephi.models.composition import Antisymmetric, Consistent, Steps, Swapped, downsampled
+from nephi.models.composition import (
+    Antisymmetric,
+    Augmented,
+    Consistent,
+    Steps,
+    Swapped,
+    downsampled,
+    random_rotations,
+    warp_images,
+)
 from nephi.models.constricon import ConstrICON, ConstrICONSettings
 from nephi.models.displacement_unet import DisplacementUNet, DisplacementUNetSettings
 from nephi.models.file import StoredModel, load_tensors, model_bytes, model_tensors, read_model, write_model
@@ -30,6 +39,7 @@ __all__ = [
     "AffineNetwork",
     "AffineNetworkSettings",
     "Antisymmetric",
+    "Augmented",
     "AutoDecoder",
     "AutoDecoderSettings",
     "CARLSettings",
@@ -80,8 +90,10 @@ __all__ = [
     "model_table",
     "model_tensors",
     "pair_weights",
+    "random_rotations",
     "read_model",
     "to_model_input",
+    "warp_images",
     "world_transform",
     "write_model",
 ]

@@ -146,6 +146,12 @@ class RegistrationModel(PairNetwork, Generic[S]):
         """
         return frozenset()
 
+    def use_generators(self, generators: Sequence[torch.Generator]) -> None:
+        """Take the random numbers of the following predictions in training mode from `generators`, one for each pair.
+
+        Models that predict without random numbers ignore them.
+        """
+
     def keypoints(self, images: Tensor) -> Keypoints | None:
         """Return the keypoints of images `(B, 1, *shape)` on `grid`, each image alone; None for models without any."""
         return None

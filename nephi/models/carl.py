@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from nephi.errors import UsageError
 from nephi.geometry import Grid
 from nephi.models.base import ModelSettings, ModelSize, PairNetwork, RegistrationModel
-from nephi.models.composition import Steps, Swapped, check_downsampling, downsampled, strided
+from nephi.models.composition import (
+    Augmented,
+    Steps,
+    Swapped,
+    check_downsampling,
+    downsampled,
+    random_rotations,
+    strided,
+)
 from nephi.models.displacement_unet import DisplacementNetwork
 from nephi.models.networks.features import FeatureNetwork, FeatureSettings, features_size, near_foreground, padded
 from nephi.models.networks.unet import UNetSettings
@@ -26,6 +37,8 @@ class CARLSettings(ModelSettings):
         every n-th voxel of the images along each axis, the U-Net of each further step likewise.
     features: the network whose features are compared by attention.
     unet: the U-Net of each further step.
+    rotations: above 0, features are averaged over the half-turns of the images, and each image is turned at random by
+        up to so many degrees inside of each prediction of a training, at most 180.
     """
 
     kind: ClassVar[str] = "carl"
@@ -33,9 +46,12 @@ class CARLSettings(ModelSettings):
     downsampling: tuple[int, ...] = (4, 2, 1)
     features: FeatureSettings = FeatureSettings()  # noqa: RUF009 (frozen: cannot be shared by mistake)
     unet: UNetSettings = UNetSettings()  # noqa: RUF009
+    rotations: float = 0.0
 
     def __post_init__(self) -> None:
         check_downsampling(self.downsampling)
+        if not 0 <= self.rotations <= 180:
+            raise UsageError(f"model.rotations: expected 0 to 180 degrees, got {self.rotations}")
 
 
 class CARL(RegistrationModel[CARLSettings]):
@@ -61,20 +77,26 @@ class CARL(RegistrationModel[CARLSettings]):
     def __init__(self, settings: CARLSettings, grid: Grid, generator: torch.Generator) -> None:
         super().__init__(settings, grid, generator)
         first, *others = settings.downsampling
-        attention = AttentionNetwork(settings.features, strided(grid, first), generator)
+        rotations = settings.rotations
+        attention = AttentionNetwork(settings.features, strided(grid, first), generator, half_turns=rotations > 0)
         unets = [DisplacementNetwork(settings.unet, downsampled(grid, n), generator) for n in others]
-        self.network = Swapped(Steps(grid, [attention, *unets]))
+        self.augmented = Augmented(Steps(grid, [attention, *unets]), partial(random_rotations, grid, rotations))
+        self.network = Swapped(self.augmented)
 
     def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
         """Predict phi and its approximate inverse."""
         prediction: MapPair = self.network(fixed, moving, pair_ids)
         return prediction
 
+    def use_generators(self, generators: Sequence[torch.Generator]) -> None:
+        """Take the random rotations of each pair from its generator."""
+        self.augmented.generators = tuple(generators) if self.settings.rotations else ()
+
     @classmethod
     def size(cls, settings: CARLSettings, grid: Grid) -> ModelSize:
         """Compute the sizes of the networks, in which both directions are predicted at once."""
         first, *others = settings.downsampling
-        sizes = [AttentionNetwork.size(settings.features, strided(grid, first))]
+        sizes = [AttentionNetwork.size(settings.features, strided(grid, first), settings.rotations > 0)]
         sizes += [DisplacementNetwork.size(settings.unet, downsampled(grid, n)) for n in others]
         return ModelSize(
             sum(size.parameters for size in sizes),

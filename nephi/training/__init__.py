@@ -1,5 +1,6 @@
 """Training a model on a data set."""
 
+from nephi.training.equivariance import equivariance_errors
 from nephi.training.phases import PhaseSettings
 from nephi.training.run import TrainingResult, train
 from nephi.training.settings import (
@@ -19,6 +20,7 @@ __all__ = [
     "TrainSettings",
     "TrainingResult",
     "WarpSettings",
+    "equivariance_errors",
     "read_train_settings",
     "train",
     "train_settings_toml",

@@ -34,9 +34,9 @@ class KeyedBatch:
         self.keys = tuple(keys)
         self.seed = seed
 
-    def generators(self) -> list[torch.Generator]:
-        """Return a generator for the random points of each pair's loss."""
-        return [generator_of("points", self.seed, *key) for key in self.keys]
+    def generators(self, purpose: str = "points") -> list[torch.Generator]:
+        """Return a generator for each pair: for the random points of its loss, or for another purpose."""
+        return [generator_of(purpose, self.seed, *key) for key in self.keys]
 
     def to(self, device: torch.device) -> KeyedBatch:
         """Return the batch with its tensors on `device`."""

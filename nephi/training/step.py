@@ -45,6 +45,7 @@ class Terms(nn.Module):
     def forward(self, batch: KeyedBatch) -> dict[str, Tensor]:
         """Return the weighted terms, means over the pairs."""
         pairs = batch.pairs
+        self.model.use_generators(batch.generators("model"))
         maps = self.model(pairs.fixed, pairs.moving, pairs.pair_ids)
         return training_terms(maps, pairs, self.model.grid, self.objective, batch.generators())
 

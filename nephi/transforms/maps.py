@@ -148,6 +148,10 @@ class AffineMaps(Maps):
         matrices = torch.linalg.inv_ex(self.matrices)[0]
         return AffineMaps(matrices, -(matrices @ self.translations.to(matrices).unsqueeze(-1)).squeeze(-1))
 
+    def to(self, points: Tensor) -> AffineMaps:
+        """Return the maps in the type and on the device of `points`."""
+        return AffineMaps(self.matrices.to(points), self.translations.to(points))
+
     def rows(self, pairs: slice) -> AffineMaps:
         """Return the affine maps of some of the pairs."""
         return AffineMaps(self.matrices[pairs], self.translations[pairs])

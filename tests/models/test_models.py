@@ -62,6 +62,7 @@ SMALL: dict[str, ModelSettings] = {
     "keymorph": KeyMorphSettings(6, (4, 8), align="affine"),
     "keymorph, spline": KeyMorphSettings(7, (4, 4, 8, 8, 8), align="tps:0.1", weighting="equal"),
     "carl": CARLSettings((2, 1), FeatureSettings(4, 2, 1, (1, 2)), UNetSettings((4, 8))),
+    "attention": CARLSettings((2,), FeatureSettings(4, 2, 1, (1,)), rotations=90.0),
     "translation": TranslationSettings(),
     "forces": NephiSettings(field=DENSE, encoder=replace(ENCODER, forces=True, finest=1)),
     "nested": NephiSettings(field=replace(DENSE, encoding="nested", layers=3), encoder=ENCODER),
