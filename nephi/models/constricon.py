@@ -28,15 +28,16 @@ class ConstrICONSettings(ModelSettings):
     steps: the kind of each composed deformation, the first one first: "shift", "rigid" (rotations in mm), "similarity",
         "affine" or "flow" (of a stationary velocity field). Each but the last is applied twice.
     downsampling: one number n for each step, or one for all; the network of a step receives every n-th voxel of the
-        images along each axis.
-    unet: the U-Net of each flow; its `finest` is the resolution of the velocity fields.
+        images along each axis. At 1, as published, the velocity fields have the resolution of the images, and a
+        training takes several times as long.
+    unet: the U-Net of each flow.
     affine: the network of each other step.
     """
 
     kind: ClassVar[str] = "constricon"
 
     steps: tuple[str, ...] = ("affine", "affine", FLOW, FLOW)
-    downsampling: tuple[int, ...] = (1,)
+    downsampling: tuple[int, ...] = (2,)
     unet: UNetSettings = UNetSettings()  # noqa: RUF009 (frozen: cannot be shared by mistake)
     affine: AffineNetworkSettings = AffineNetworkSettings()  # noqa: RUF009
 
