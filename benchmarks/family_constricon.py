@@ -1,6 +1,6 @@
 """Reproduce ConstrICON's figure of 3 x 3 networks: what makes maps inverse consistent, and what it costs in similarity.
 
-    python benchmarks/family_constricon.py [--steps 300] [--batch 32] [--seeds 2] [-o FOLDER]
+    python benchmarks/family_constricon.py [--steps 300] [--batch 16] [--seeds 2] [-o FOLDER]
 
 Networks N (a displacement), exp N (the flow of a velocity) and exp(N - N') (antisymmetric), each in one step, in two
 steps, and in two consistent steps (`nephi.models.composition`), register hollow shapes of 30 x 30 pixels. They are
@@ -174,7 +174,7 @@ def main() -> None:
     """Train and score the networks; results are written after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=300, help="optimization steps of a training")
-    parser.add_argument("--batch", type=int, default=32, help="pairs at each step")
+    parser.add_argument("--batch", type=int, default=16, help="pairs at each step")
     parser.add_argument("--seeds", type=int, default=2, help="trainings of each network")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("-o", "--output", type=Path, default=HERE / "results")
