@@ -87,6 +87,8 @@ def _describe_refinement(refinement: object) -> str:
     match refinement:
         case {"steps": 0}:
             return "no"
+        case {"steps": steps, "parameters": parameters, "rate": rate}:
+            return f"{steps} steps, {parameters}, learning rate {rate}"
         case {"steps": steps, "parameters": parameters} | {"steps": steps, "what": parameters}:  # the earlier name
             return f"{steps} steps, {parameters}"
     return "unknown"

@@ -42,7 +42,7 @@ class Job:
 
         return {
             "model": nephi.inference.model_digest(self.model),
-            "refinement": vars(self.refinement),
+            "refinement": self.refinement.table(),
             "settings_digest": nephi.inference.settings_digest(self.settings, self.refinement),
             "seed": self.seed,
         }

@@ -86,8 +86,9 @@ def choose_method(overrides: dict[str, Any], refine: RefineOptions) -> FitMethod
 
     path, initial = overrides["model"], overrides["initial"]
     if path is None:
-        if refine.is_set:
-            raise nephi.UsageError("--refine, --refine-parameters: require --model, whose prediction is refined")
+        if refine.names:
+            verb = "requires" if len(refine.names) == 1 else "require"
+            raise nephi.UsageError(f"{', '.join(refine.names)}: {verb} --model, whose prediction is refined")
         return FitMethod(resolve_settings(overrides, nephi.preset("generic")), initial, _read_initial(initial))
     for name in ("initial", "transform"):
         if overrides[name] is not None:

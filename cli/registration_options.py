@@ -37,7 +37,7 @@ FILES = {
     "page": "report.html",
 }
 RESULTS = tuple(FILES)
-REFINED = ("codes", "all")
+REFINED = ("codes", "all", "network")
 
 
 class Preset(click.ParamType):  # type: ignore[type-arg] # generic in recent versions of click only
@@ -76,15 +76,17 @@ class Results(click.ParamType):  # type: ignore[type-arg]
 
 @dataclass(frozen=True)
 class RefineOptions:
-    """Values of `--refine` and `--refine-parameters`, None where the user did not set them."""
+    """Values of `--refine`, `--refine-parameters` and `--refine-rate`, None where the user did not set them."""
 
     steps: int | None = None
     parameters: str | None = None
+    rate: float | None = None
 
     @property
-    def is_set(self) -> bool:
-        """Whether the user set one of the two."""
-        return self.steps is not None or self.parameters is not None
+    def names(self) -> list[str]:
+        """The options that the user set."""
+        values = {"--refine": self.steps, "--refine-parameters": self.parameters, "--refine-rate": self.rate}
+        return [name for name, value in values.items() if value is not None]
 
     def refinement(self) -> Refinement:
         """Return the options as `nephi.inference.Refinement`."""
@@ -92,7 +94,10 @@ class RefineOptions:
 
         if self.parameters is not None and not self.steps:
             raise nephi.UsageError("--refine-parameters: requires --refine N, the number of steps")
-        return nephi.inference.Refinement(self.steps or 0, self.parameters or "all")
+        if self.rate is not None and self.parameters != "network":
+            raise nephi.UsageError("--refine-rate: requires --refine-parameters network, whose step size it is")
+        rate = {} if self.rate is None else {"rate": self.rate}
+        return nephi.inference.Refinement(self.steps or 0, self.parameters or "all", **rate)
 
 
 def model_option(command: Command) -> Command:
@@ -103,11 +108,13 @@ def model_option(command: Command) -> Command:
 
 
 def refine_options(command: Command) -> Command:
-    """Add `--refine` and `--refine-parameters`, passed to the command as `refine`."""
+    """Add `--refine`, `--refine-parameters` and `--refine-rate`, passed to the command as `refine`."""
 
     @functools.wraps(command)
-    def wrapper(*arguments: Any, refine: int | None, refine_parameters: str | None, **options: Any) -> Any:
-        return command(*arguments, refine=RefineOptions(refine, refine_parameters), **options)
+    def wrapper(
+        *arguments: Any, refine: int | None, refine_parameters: str | None, refine_rate: float | None, **options: Any
+    ) -> Any:
+        return command(*arguments, refine=RefineOptions(refine, refine_parameters, refine_rate), **options)
 
     with_steps = click.option(
         "--refine",
@@ -118,12 +125,20 @@ def refine_options(command: Command) -> Command:
     with_parameters = click.option(
         "--refine-parameters",
         type=click.Choice(REFINED),
-        help="Parameters to refine: the predicted latent values only, or the decoder weights as well.  [default: all]",
+        help="Parameters to refine: the predicted latent values only (codes); the whole deformation of any model, as "
+        "neural fields (all); or all weights of a copy of the model, by its training objective (network).  "
+        "[default: all]",
+    )
+    with_rate = click.option(
+        "--refine-rate",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="R",
+        help="Learning rate of --refine-parameters network.  [default: 2e-05]",
     )
     with_old_name = click.option(
         "--refine-what", hidden=True, expose_value=False, callback=_reject_old_name, help="Now --refine-parameters."
     )
-    return with_steps(with_parameters(with_old_name(wrapper)))
+    return with_steps(with_parameters(with_rate(with_old_name(wrapper))))
 
 
 def _reject_old_name(context: click.Context, parameter: click.Parameter, value: str | None) -> None:

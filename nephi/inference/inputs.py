@@ -26,10 +26,11 @@ class PredictionInputs:
 
 
 def load_model(model: StoredModel | str | Path) -> StoredModel:
-    """Return a model, read if it is a file, whose parameters can be copied into fields that are fitted."""
+    """Return a model in evaluation mode, read if it is a file, whose parameters can be copied into fitted fields."""
     stored = model if isinstance(model, StoredModel) else read_model(model)
-    if any(parameter.is_inference() for parameter in stored.model.parameters()):  # built under inference_mode()
-        stored = replace(stored, model=copy.deepcopy(stored.model))
+    built_without_gradients = any(parameter.is_inference() for parameter in stored.model.parameters())
+    if built_without_gradients or stored.model.training:
+        stored = replace(stored, model=copy.deepcopy(stored.model).eval())
     return stored
 
 

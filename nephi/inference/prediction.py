@@ -7,6 +7,7 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,6 +15,7 @@ from nephi.errors import DataError, collected_warnings
 from nephi.fields import FieldStep, StoredTransform, field_size
 from nephi.geometry import gradients_recorded
 from nephi.inference.inputs import PredictionInputs, load_model, prediction_inputs, prediction_settings
+from nephi.inference.network_optimization import optimize_network
 from nephi.inference.refinement import (
     Refinement,
     as_single_field,
@@ -25,7 +27,7 @@ from nephi.inference.refinement import (
     refines_single_field,
 )
 from nephi.inference.steps import predicted_steps
-from nephi.models import ModelSize, StoredModel, model_bytes, model_class
+from nephi.models import ModelSize, RegistrationModel, StoredModel, model_bytes, model_class
 from nephi.optimize import (
     Plan,
     ProgressCallback,
@@ -59,9 +61,10 @@ def predict(
 
     One forward pass without affine alignment and optimisation; only the centres of the images or of their masks, or
     their fields of view, are aligned, as the model's input requires. `refinement` continues with steps of the ordinary
-    fit, on a copy: the model never changes. Its objective, levels and intensities are those of `settings` or a
-    `preset`; by default `generic` with the window and the mask of the model's input. A prediction that is not a single
-    pair of neural fields is refined, with all parameters, as one new pair of fields of the settings.
+    fit, whose objective, levels and intensities are those of `settings` or a `preset`; by default `generic` with the
+    window and the mask of the model's input. A prediction that is not a single pair of neural fields is refined, with
+    all parameters, as one new pair of fields of the settings, after the closest affine map. A refinement of the network
+    optimises the weights of a copy before the prediction. The model itself never changes.
 
     Images, masks and result are those of `register`, except that masks may lie on grids of their own. Raises
     `DataError` for unsuitable images and files that are no model; `UsageError` for an unknown preset or device, for
@@ -74,12 +77,17 @@ def predict(
     with collected_warnings() as texts, cpu_threads(chosen.threads):
         with usage.stage("prepare"):
             inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen)
+        network, history = stored.model, list[dict[str, float]]()
+        if refinement.optimizes_network:
+            with usage.stage("fit"):
+                network, history = optimize_network(
+                    stored, inputs.model_inputs, refinement.steps, refinement.rate, torch_device, generator, progress
+                )
         with usage.stage("predict"):
-            result = _predict(stored, inputs, torch_device)
+            result = _predict(network, inputs, torch_device)
         single = refines_single_field(chosen.field, result.affine.dimension, refinement, is_single_field(result))
         used = inputs.settings if single else _with_field_of(inputs.settings, result)
-        history: list[dict[str, float]] = []
-        if refinement.steps:
+        if refinement.fits_fields:
             used = refinement_schedule(used, refinement)
             with usage.stage("fit"):
                 if single:
@@ -91,7 +99,7 @@ def predict(
             "device": torch_device.type,
             "threads": torch.get_num_threads(),
             "model": model_digest(stored),
-            "refinement": vars(refinement),
+            "refinement": refinement.table(),
             "settings_digest": settings_digest(chosen, refinement),
         }
         result = replace(result, settings=settings_table(used), about=about)
@@ -129,12 +137,12 @@ def plan_prediction(
         lattices, parameters = refined.lattices, refined.parameters
     elif fields:
         used = replace(used, field=fields[0].settings)
-    if refinement.steps:
+    if refinement.fits_fields:
         used = refinement_schedule(used, refinement)
-    refined_levels = used.levels if refinement.steps else ()
+    refined_levels = used.levels if refinement.fits_fields else ()
     levels = tuple(plan_level(pair, level, used.objective.radius) for level in refined_levels)
     memory = estimate_memory_mb(pair, levels, parameters)
-    memory = None if memory is None else memory + size.activation_bytes / 1e6
+    memory = None if memory is None else memory + _network_mb(size, refinement)
     return Plan(str(torch_device), *plan_images(pair), used, lattices, parameters, levels, memory)
 
 
@@ -146,10 +154,10 @@ def model_digest(model: StoredModel) -> str:
 def settings_digest(settings: Settings, refinement: Refinement) -> str:
     """Return 16 digits that identify the settings on which the results of predictions depend.
 
-    The settings are those before they are adapted to a pair. Without a refinement only the settings of the images
-    count; there is no affine search, and the number of threads does not matter.
+    The settings are those before they are adapted to a pair. Without a refinement, and for one of the network, only
+    the settings of the images count; there is no affine search, and the number of threads does not matter.
     """
-    fit_tables = () if refinement.steps else ("field", "objective", "optimization", "levels")
+    fit_tables = () if refinement.fits_fields else ("field", "objective", "optimization", "levels")
     table = {
         name: value
         for name, value in settings_table(settings).items()
@@ -159,9 +167,9 @@ def settings_digest(settings: Settings, refinement: Refinement) -> str:
 
 
 @torch.no_grad()
-def _predict(model: StoredModel, inputs: PredictionInputs, device: torch.device) -> StoredTransform:
+def _predict(model: RegistrationModel[Any], inputs: PredictionInputs, device: torch.device) -> StoredTransform:
     """Return the prediction for a pair of images, computed on `device`."""
-    network = model.model if device.type == "cpu" else copy.deepcopy(model.model).to(device)
+    network = model if device.type == "cpu" else copy.deepcopy(model).to(device)
     prediction = network(*(each.values[None].to(device) for each in inputs.model_inputs))
     names = f"{inputs.pair.fixed.name} and {inputs.pair.moving.name}"
     try:
@@ -173,6 +181,14 @@ def _predict(model: StoredModel, inputs: PredictionInputs, device: torch.device)
             raise DataError(f"{names}: the predicted {step.kind} holds NaN or infinite values; train the model again")
     grids = inputs.pair.fixed.grid, inputs.pair.moving.grid
     return StoredTransform(affine, *grids, steps, inverse_steps=inverse_steps)
+
+
+def _network_mb(size: ModelSize, refinement: Refinement) -> float:
+    """Return the memory of a prediction beyond the weights, of an optimisation of the weights where there is one."""
+    if not refinement.optimizes_network:
+        return size.activation_bytes / 1e6
+    # The backward pass keeps the activations, as gradients for a while; a weight has a copy, a gradient, two moments.
+    return (2 * size.activation_bytes + 16 * size.parameters) / 1e6
 
 
 def _with_field_of(settings: Settings, prediction: StoredTransform) -> Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,9 +26,10 @@ from nephi.geometry import Grid
 from nephi.optimize import ProgressCallback, fit_fields
 from nephi.preparation import Pair
 from nephi.settings import Settings
-from nephi.transforms import AffineTransform
+from nephi.transforms import AffineTransform, Composite, closest_affine, composed_affine
 
-REFINED_PARAMETERS = ("codes", "all")
+REFINED_PARAMETERS = ("codes", "all", "network")
+NETWORK_RATE = 2e-5  # of the published instance optimisations
 TAIL = 2  # levels of the schedule that a refinement uses
 LARGEST = 2.0  # times the step size of the whole schedule
 SINES = 5e-4  # the largest step size at which sine networks converge; ten times as much makes them diverge
@@ -35,15 +37,19 @@ SINES = 5e-4  # the largest step size at which sine networks converge; ten times
 
 @dataclass(frozen=True)
 class Refinement:
-    """Steps of instance optimisation after a prediction.
+    """Steps of instance optimisation after, or for `network` before, the prediction.
 
-    steps: number of steps of the ordinary fit; 0 keeps the prediction.
-    parameters: `codes`: only the latent values that a model predicts for a pair (latent codes and feature grids), with
-        fixed decoders; `all`: the decoders as well, for predictions of any model (see `refines_single_field`).
+    steps: number of steps; 0 keeps the prediction.
+    parameters: `codes` and `all` continue with steps of the ordinary fit, by the objective of the settings; `codes`:
+        only the latent values that a model predicts for a pair (latent codes and feature grids), with fixed decoders;
+        `all`: the decoders as well, for predictions of any model (see `refines_single_field`). `network`: all weights
+        of a copy of the model, by the objective of its training on the model's inputs, before its prediction is used.
+    rate: step size of Adam for `network`.
     """
 
     steps: int = 0
     parameters: str = "all"
+    rate: float = NETWORK_RATE
 
     def __post_init__(self) -> None:
         if self.steps < 0:
@@ -52,6 +58,28 @@ class Refinement:
             raise UsageError(
                 f"refine_parameters: expected one of {', '.join(REFINED_PARAMETERS)}, got {self.parameters!r}"
             )
+        if not 0 < self.rate < math.inf:
+            raise UsageError(f"refine_rate: expected a finite number above 0, got {self.rate}")
+        if self.parameters != "network" and self.rate != NETWORK_RATE:
+            raise UsageError(
+                f'refine_rate: only for refine_parameters = "network", got {self.rate} for "{self.parameters}", whose '
+                "step size is optimization.rate of the settings"
+            )
+
+    @property
+    def fits_fields(self) -> bool:
+        """Whether steps of the ordinary fit follow the prediction."""
+        return self.steps > 0 and self.parameters != "network"
+
+    @property
+    def optimizes_network(self) -> bool:
+        """Whether weights of the model are optimised before the prediction."""
+        return self.steps > 0 and self.parameters == "network"
+
+    def table(self) -> dict[str, Any]:
+        """Return the refinement as reports and `.nephi` files hold it: `rate` for `network` only."""
+        rate = {"rate": self.rate} if self.parameters == "network" else {}
+        return {"steps": self.steps, "parameters": self.parameters, **rate}
 
 
 def check_refinement(model: nn.Module, settings: FieldSettings, dimension: int, refinement: Refinement) -> None:
@@ -60,7 +88,7 @@ def check_refinement(model: nn.Module, settings: FieldSettings, dimension: int, 
     A model that does not predict neural fields is refined with fields of `settings`, which must be able to represent
     its prediction.
     """
-    if not refinement.steps or predicted_fields(model):
+    if not refinement.fits_fields or predicted_fields(model):
         return
     if refinement.parameters == "codes":
         raise UsageError('refine_parameters: expected "all" for a model that predicts no latent values, got "codes"')
@@ -82,7 +110,7 @@ def refines_single_field(settings: FieldSettings, dimension: int, refinement: Re
     The predicted fields are fitted in place to refine codes, if the prediction itself is a `single` pair of fields, and
     if fields of `settings` cannot represent it. A fit of a single pair uses the kernels.
     """
-    replaces = refinement.steps > 0 and refinement.parameters == "all" and not single
+    replaces = refinement.fits_fields and refinement.parameters == "all" and not single
     return replaces and can_start_from_maps(settings, dimension)
 
 
@@ -117,15 +145,25 @@ def refinement_schedule(settings: Settings, refinement: Refinement) -> Settings:
 def as_single_field(
     prediction: StoredTransform, grid: Grid, settings: FieldSettings, generator: torch.Generator
 ) -> StoredTransform:
-    """Return a predicted transform as one new pair of fields over `grid`, followed by the same affine map.
+    """Return a predicted transform as one new pair of fields over `grid`, followed by an affine map.
 
-    The fields equal the prediction at their finest nodes, see `fields_from_maps`; their inverse equals the predicted
-    inverse, or the one found by Newton's method where none is predicted. Raises `UsageError` as `fields_from_maps`.
+    The affine map is the closest one to the prediction: as in a fit, fields hold only what differs from it, so that a
+    rotation by any angle costs them no accuracy and no penalty. The fields equal this rest at their finest nodes, see
+    `fields_from_maps`; their inverse equals the predicted inverse, or the one found by Newton's method where none is
+    predicted. Raises `UsageError` as `fields_from_maps`.
     """
     deformation = replace(prediction, affine=AffineTransform.identity(grid.dimension))
+    affine = closest_affine(deformation.transform, grid)
     inverse = deformation.unrefined_inverse or deformation.inverse
-    fields = fields_from_maps(settings, grid, deformation.transform, inverse, generator)
-    return replace(prediction, steps=(FieldStep(fields),), inverse_steps=())
+    fields = fields_from_maps(
+        settings,
+        grid,
+        Composite([deformation.transform, affine.inverse()]),
+        Composite([affine, inverse]),
+        generator,
+    )
+    whole = composed_affine(affine, prediction.affine)
+    return replace(prediction, affine=whole, steps=(FieldStep(fields),), inverse_steps=())
 
 
 def refine(

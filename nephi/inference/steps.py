@@ -8,7 +8,7 @@ import torch
 
 from nephi.fields import AffineStep, Step, conjugate_steps, merge_affine_steps, step_of
 from nephi.models import ModelInput
-from nephi.transforms import AffineTransform, Composite, MapPair, Maps, Transform, as_affine
+from nephi.transforms import AffineTransform, Composite, MapPair, Maps, Transform, composed_affine
 
 
 class PredictedSteps(NamedTuple):
@@ -32,7 +32,7 @@ def predicted_steps(prediction: MapPair, fixed: ModelInput, moving: ModelInput) 
     Raises `TypeError` for maps of which no kind of step exists.
     """
     to_world = AffineTransform(fixed.to_world)
-    alignment = _composed(to_world.inverse(), AffineTransform(moving.to_world))
+    alignment = composed_affine(to_world.inverse(), AffineTransform(moving.to_world))
     forward = prediction.forward.flattened()
     inverse = [] if prediction.inverse is None else prediction.inverse.flattened()
     inverse_steps: list[Step] = []
@@ -44,12 +44,12 @@ def predicted_steps(prediction: MapPair, fixed: ModelInput, moving: ModelInput) 
     *inner, last = merge_affine_steps(steps) or [AffineStep(AffineTransform.identity(to_world.dimension))]
     affine = alignment
     if isinstance(last, AffineStep):
-        affine = _composed(last.conjugated(to_world).affine, alignment)
+        affine = composed_affine(last.conjugated(to_world).affine, alignment)
     else:
         inner.append(last)
     if inverse_steps:
         # The stored inverse starts with that of `affine`, a predicted one with that of the alignment.
-        difference = _composed(affine, alignment.inverse())
+        difference = composed_affine(affine, alignment.inverse())
         inverse_steps = merge_affine_steps([AffineStep(difference), *conjugate_steps(inverse_steps, to_world)])
     return PredictedSteps(affine, tuple(conjugate_steps(inner, to_world)), tuple(inverse_steps))
 
@@ -64,10 +64,3 @@ def _flattened(transform: Transform) -> list[Transform]:
     if isinstance(transform, Composite):
         return [member for part in transform.transforms for member in _flattened(part)]
     return [transform]
-
-
-def _composed(*affines: AffineTransform) -> AffineTransform:
-    """Return the composition of affine maps, the **first** applied first."""
-    result = as_affine(Composite(affines))
-    assert result is not None
-    return result

@@ -3,7 +3,15 @@
 from nephi.transforms.affine import AffineTransform
 from nephi.transforms.attention import AttentionMaps, CoordinateAttention
 from nephi.transforms.bspline import BSplineField
-from nephi.transforms.composite import Composite, as_affine, composed, composed_with_jacobian, warn_beyond_fields
+from nephi.transforms.closest_affine import closest_affine
+from nephi.transforms.composite import (
+    Composite,
+    as_affine,
+    composed,
+    composed_affine,
+    composed_with_jacobian,
+    warn_beyond_fields,
+)
 from nephi.transforms.displacement import ContinuedDisplacement, DisplacementField
 from nephi.transforms.fitting import FittingGrid, fitting_grid
 from nephi.transforms.inverse import NumericalInverse, invert
@@ -48,7 +56,9 @@ __all__ = [
     "affine_fit",
     "any_real_points",
     "as_affine",
+    "closest_affine",
     "composed",
+    "composed_affine",
     "composed_with_jacobian",
     "displacement_slabs",
     "fitting_grid",

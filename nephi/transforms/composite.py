@@ -110,6 +110,13 @@ def as_affine(transform: Transform) -> AffineTransform | None:
     return AffineTransform(product)
 
 
+def composed_affine(*affines: AffineTransform) -> AffineTransform:
+    """Return the composition of affine maps, the **first** applied first, as one affine map."""
+    result = as_affine(Composite(affines))
+    assert result is not None
+    return result
+
+
 def warn_beyond_fields(transform: Transform, points: Tensor, name: str) -> None:
     """Warn when all world points `(N, D)`, mm, of the file `name` lie outside a displacement field of the transform.
 

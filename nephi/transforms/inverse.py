@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nephi.errors import DataError
 from nephi.geometry import determinant, full_precision, identity_like
 from nephi.transforms.affine import AffineTransform
+from nephi.transforms.closest_affine import closest_affine
 from nephi.transforms.composite import Composite
 from nephi.transforms.displacement import DisplacementField
-from nephi.transforms.point_fits import affine_fit
 from nephi.transforms.transform import Transform, any_real_points
 from nephi.transforms.velocity import StationaryVelocity
 
@@ -110,7 +109,7 @@ def invert(transform: Transform) -> Transform:
             return transform.transform
         case DisplacementField():
             # Outside its grid the field is the identity, which also solves phi(x) = y: start inside the grid.
-            return NumericalInverse(transform, guess=_affine_part(transform).inverse())
+            return NumericalInverse(transform, guess=closest_affine(transform, transform.grid).inverse())
         case _:
             return NumericalInverse(transform)
 
@@ -129,18 +128,3 @@ def _invert_matrices(jacobian: Tensor) -> Tensor:
     if bool(singular.any()):
         result[singular] = torch.linalg.pinv(jacobian[singular])
     return result
-
-
-def _affine_part(field: DisplacementField) -> AffineTransform:
-    """Return the affine map closest to the field (least squares over some thousand of its voxels)."""
-    steps = [max(1, n // 16) for n in field.grid.shape]
-    thin = tuple(slice(None, None, s) for s in steps)
-    index = torch.stack(
-        torch.meshgrid(*[torch.arange(n)[t] for n, t in zip(field.grid.shape, thin, strict=True)], indexing="ij"), -1
-    )
-    points = field.grid.voxel_to_world_points(index.reshape(-1, field.dimension).double())
-    moved = points + field.displacement[thin].reshape(-1, field.dimension).double()
-    try:
-        return affine_fit(points[None], moved[None]).one(0)
-    except DataError:  # a field that flattens space
-        return AffineTransform.identity(field.dimension)

@@ -85,7 +85,7 @@ def test_incompatible_options(call: Call, flat: Path, solid: Path, models: Path,
     shutil.copy(flat / "fixed.nii.gz", tmp_path / "model.nii.gz")
     dense = ["--model", models / "dense-2.safetensors"]
     for options, code, message in (
-        (["--refine", 3], 2, "--refine, --refine-parameters: require --model"),
+        (["--refine", 3], 2, "--refine: requires --model"),
         ([*dense, "--refine-parameters", "codes"], 2, "--refine-parameters: requires --refine N"),
         ([*dense, "--initial", "none"], 2, "--initial: not available with --model"),
         ([*dense, "--transform", "rigid"], 2, "--transform: not available with --model"),

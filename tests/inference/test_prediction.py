@@ -300,7 +300,7 @@ def test_invalid_arguments_are_refused(tmp_path: Path) -> None:
     fixed, moving = pair(2)
     with pytest.raises(UsageError, match="refine: expected 0 steps or more, got -1"):
         Refinement(-1)
-    with pytest.raises(UsageError, match="refine_parameters: expected one of codes, all, got 'some'"):
+    with pytest.raises(UsageError, match="refine_parameters: expected one of codes, all, network, got 'some'"):
         Refinement(3, "some")
     with pytest.raises(
         UsageError, match='refine_parameters: expected "all" for a model that predicts no latent values'

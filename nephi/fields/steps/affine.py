@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nephi.fields.steps.step import Step
-from nephi.transforms import AffineTransform, Composite, as_affine
+from nephi.transforms import AffineTransform, composed_affine
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +48,11 @@ class AffineStep(Step):
 
     def conjugated(self, to_world: AffineTransform) -> AffineStep:
         """Return the affine map in another world."""
-        return AffineStep(product(to_world.inverse(), self.affine, to_world))
+        return AffineStep(composed_affine(to_world.inverse(), self.affine, to_world))
 
     def after(self, other: AffineStep) -> AffineStep:
         """Return the map that applies `other` first."""
-        return AffineStep(product(other.affine, self.affine))
+        return AffineStep(composed_affine(other.affine, self.affine))
 
     def is_identity(self) -> bool:
         """Return whether the map is the identity to 1e-9, in its factors and in mm."""
@@ -72,10 +72,3 @@ class AffineStep(Step):
     def read(cls, table: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
         """Return the step of a file."""
         return cls(AffineTransform(tensors.pop("matrix")))
-
-
-def product(*affines: AffineTransform) -> AffineTransform:
-    """Return the composition of affine maps, the **first** applied first, without rounding in its last row."""
-    result = as_affine(Composite(affines))
-    assert result is not None
-    return result

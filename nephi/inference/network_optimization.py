@@ -1,0 +1,62 @@
+"""Instance optimisation of the weights of a network for one pair of images."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+
+from nephi.errors import DataError, UsageError
+from nephi.models import ModelInput, RegistrationModel, StoredModel
+from nephi.objective import PairBatch, training_terms
+from nephi.runtime import Progress, ProgressCallback
+
+
+def optimize_network(
+    model: StoredModel,
+    inputs: tuple[ModelInput, ModelInput],
+    steps: int,
+    rate: float,
+    device: torch.device,
+    generator: torch.Generator,
+    progress: ProgressCallback,
+) -> tuple[RegistrationModel[Any], list[dict[str, float]]]:
+    """Return a copy of a model, on `device`, whose weights are optimised for one pair, and the history of the loss.
+
+    As GradICON has it (Tian et al., CVPR 2023; 50 steps at 2e-5): Adam on all trained weights minimises the objective
+    with which the model was trained, at new random points in each step; layers that depend on the mode (batch
+    normalisation) stay in evaluation mode. `inputs` are the model's inputs, fixed and moving, with the masks in which
+    the points lie. A row of the history is a step: `level` (0), `loss` and its terms.
+
+    Raises `UsageError` for a model without trained weights, `DataError` when the loss is not finite.
+    """
+    network = copy.deepcopy(model.model).to(device).eval()
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad and parameter.numel()]
+    if not parameters:
+        raise UsageError('refine_parameters: expected a model with trained weights for "network", got one without any')
+    batch = _batch(inputs).to(device)
+    optimizer = torch.optim.Adam(parameters, rate)
+    history: list[dict[str, float]] = []
+    for step in range(1, steps + 1):
+        optimizer.zero_grad()
+        maps = network(batch.fixed, batch.moving)
+        terms = training_terms(maps, batch, network.grid, model.objective, [generator])
+        loss = torch.stack(list(terms.values())).sum()
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            advice = "train the model again" if step == 1 else "lower refine_rate"
+            raise DataError(f"refine: expected a finite loss in step {step}, got {value:g}; {advice}")
+        loss.backward()
+        optimizer.step()
+        history.append({"level": 0.0, "loss": value} | {name: float(term.detach()) for name, term in terms.items()})
+        progress(Progress("network", step, steps, value))
+    return network, history
+
+
+def _batch(inputs: tuple[ModelInput, ModelInput]) -> PairBatch:
+    """Return the model's inputs as a batch of one pair."""
+    fixed, moving = inputs
+    masks = [None if each.mask is None else each.mask[None] for each in inputs]
+    return PairBatch(fixed.values[None], moving.values[None], *masks)
