@@ -131,7 +131,7 @@ def refine_options(command: Command) -> Command:
     )
     with_rate = click.option(
         "--refine-rate",
-        type=click.FloatRange(min=0, min_open=True),
+        type=click.FloatRange(min=0, max=1, min_open=True),
         metavar="R",
         help="Learning rate of --refine-parameters network.  [default: 2e-05]",
     )

@@ -7,11 +7,13 @@ import math
 from typing import Any
 
 import torch
+from torch import nn
 
 from nephi.errors import DataError, UsageError
 from nephi.models import ModelInput, RegistrationModel, StoredModel
 from nephi.objective import PairBatch, training_terms
 from nephi.runtime import Progress, ProgressCallback
+from nephi.settings import check_weights
 
 
 def optimize_network(
@@ -30,14 +32,12 @@ def optimize_network(
     normalisation) stay in evaluation mode. `inputs` are the model's inputs, fixed and moving, with the masks in which
     the points lie. A row of the history is a step: `level` (0), `loss` and its terms.
 
-    Raises `UsageError` for a model without trained weights, `DataError` when the loss is not finite.
+    Raises `UsageError` as `check_network`, `DataError` when the loss is not finite.
     """
+    check_network(model)
     network = copy.deepcopy(model.model).to(device).eval()
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad and parameter.numel()]
-    if not parameters:
-        raise UsageError('refine_parameters: expected a model with trained weights for "network", got one without any')
     batch = _batch(inputs).to(device)
-    optimizer = torch.optim.Adam(parameters, rate)
+    optimizer = torch.optim.Adam(_trained(network), rate)
     history: list[dict[str, float]] = []
     for step in range(1, steps + 1):
         optimizer.zero_grad()
@@ -53,6 +53,19 @@ def optimize_network(
         history.append({"level": 0.0, "loss": value} | {name: float(term.detach()) for name, term in terms.items()})
         progress(Progress("network", step, steps, value))
     return network, history
+
+
+def check_network(model: StoredModel) -> None:
+    """Raise `UsageError` for a model without trained weights, or stored with weights of terms that it does not have."""
+    if not _trained(model.model):
+        raise UsageError('refine_parameters: expected a model with trained weights for "network", got one without any')
+    network = model.model
+    name = f"a refinement of the network of kind {model.settings.kind}"
+    check_weights(model.objective, network.predicts_inverse, network.penalties, name)
+
+
+def _trained(network: RegistrationModel[Any]) -> list[nn.Parameter]:
+    return [parameter for parameter in network.parameters() if parameter.requires_grad and parameter.numel()]
 
 
 def _batch(inputs: tuple[ModelInput, ModelInput]) -> PairBatch:

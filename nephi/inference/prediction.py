@@ -72,7 +72,7 @@ def predict(
     """
     stored, torch_device = load_model(model), choose_device(device)
     chosen, usage = prediction_settings(stored, preset, settings), Usage()
-    check_refinement(stored.model, chosen.field, stored.input.dimension, refinement)
+    check_refinement(stored, chosen.field, refinement)
     generator = torch.Generator().manual_seed(seed)
     with collected_warnings() as texts, cpu_threads(chosen.threads):
         with usage.stage("prepare"):
@@ -126,7 +126,7 @@ def plan_prediction(
     """
     stored, torch_device = load_model(model), choose_device(device)
     chosen = prediction_settings(stored, preset, settings)
-    check_refinement(stored.model, chosen.field, stored.input.dimension, refinement)
+    check_refinement(stored, chosen.field, refinement)
     inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen)
     pair, used, fields = inputs.pair, inputs.settings, predicted_fields(stored.model)
     size: ModelSize = model_class(stored.settings).size(stored.settings, stored.model.grid)

@@ -23,6 +23,8 @@ from nephi.fields import (
     latent_parameters,
 )
 from nephi.geometry import Grid
+from nephi.inference.network_optimization import check_network
+from nephi.models import StoredModel
 from nephi.optimize import ProgressCallback, fit_fields
 from nephi.preparation import Pair
 from nephi.settings import Settings
@@ -58,8 +60,8 @@ class Refinement:
             raise UsageError(
                 f"refine_parameters: expected one of {', '.join(REFINED_PARAMETERS)}, got {self.parameters!r}"
             )
-        if not 0 < self.rate < math.inf:
-            raise UsageError(f"refine_rate: expected a finite number above 0, got {self.rate}")
+        if not 0 < self.rate <= 1:
+            raise UsageError(f"refine_rate: expected a number above 0, at most 1, got {self.rate}")
         if self.parameters != "network" and self.rate != NETWORK_RATE:
             raise UsageError(
                 f'refine_rate: only for refine_parameters = "network", got {self.rate} for "{self.parameters}", whose '
@@ -82,17 +84,19 @@ class Refinement:
         return {"steps": self.steps, "parameters": self.parameters, **rate}
 
 
-def check_refinement(model: nn.Module, settings: FieldSettings, dimension: int, refinement: Refinement) -> None:
-    """Raise `UsageError` for a refinement of codes that `model` does not predict, or with fields of other settings.
+def check_refinement(model: StoredModel, settings: FieldSettings, refinement: Refinement) -> None:
+    """Raise `UsageError` for a refinement that `model` does not allow, or not with fields of `settings`.
 
-    A model that does not predict neural fields is refined with fields of `settings`, which must be able to represent
-    its prediction.
+    `codes` needs a model that predicts latent values; `all`, for a model that does not predict neural fields, settings
+    whose fields can represent its prediction; `network` trained weights, and an objective of terms that the model has.
     """
-    if not refinement.fits_fields or predicted_fields(model):
+    if refinement.optimizes_network:
+        check_network(model)
+    if not refinement.fits_fields or predicted_fields(model.model):
         return
     if refinement.parameters == "codes":
         raise UsageError('refine_parameters: expected "all" for a model that predicts no latent values, got "codes"')
-    if not can_start_from_maps(settings, dimension):
+    if not can_start_from_maps(settings, model.input.dimension):
         raise UsageError(
             "refine: expected settings whose field can represent a predicted deformation (dense grids, a silu decoder "
             f"of one layer, an inverse, no codes), got {settings.encoding} with {settings.decoder}; use another preset"

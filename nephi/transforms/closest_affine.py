@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from nephi.errors import DataError
 from nephi.geometry import Grid, PointMap
 from nephi.transforms.affine import AffineTransform
 
 VOXELS = 16  # along each axis, at most about twice as many
+FLAT = 1e-6  # determinant
 
 
 def closest_affine(transform: PointMap, grid: Grid) -> AffineTransform:
@@ -28,7 +28,7 @@ def closest_affine(transform: PointMap, grid: Grid) -> AffineTransform:
     matrix = torch.eye(d + 1, dtype=torch.float64)
     matrix[:-1, :-1] += solution[:-1].T
     matrix[:-1, -1] = solution[-1] - (matrix[:-1, :-1] @ centre - centre)
-    try:
-        return AffineTransform(matrix)
-    except DataError:
+    # `AffineTransform` allows any scale, but a deformation that maps volumes to a millionth of them flattens space.
+    if not float(torch.linalg.det(matrix[:-1, :-1]).abs()) > FLAT:
         return AffineTransform.identity(d)
+    return AffineTransform(matrix)

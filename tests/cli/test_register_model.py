@@ -70,6 +70,19 @@ def test_refinement_reduces_the_error(succeed: Call, flat: Path, models: Path, t
     assert errors[80, "all"] < 0.6 * errors[0, None]
 
 
+def test_refinement_of_the_network(succeed: Call, flat: Path, models: Path, tmp_path: Path) -> None:
+    path = models / "dense-2.safetensors"
+    before, options = path.read_bytes(), [*pair_options(flat), "--model", path, "--device", "cpu"]
+    refine = ["--refine", 3, "--refine-parameters", "network", "--refine-rate", 0.001]
+    assert "level 1" not in succeed("register", *options, *refine, "-o", tmp_path / "out", "--dry-run").out
+    succeed("register", *options, *refine, "-o", tmp_path / "out", "--save", "transform,report,page")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["refinement"] == {"steps": 3, "parameters": "network", "rate": 0.001}
+    assert set(report["history"]) == {"level", "loss", "similarity", "gradicon", "codes"}
+    printed = succeed("info", tmp_path / "out" / "transform.nephi").out
+    assert "3 steps, network, learning rate 0.001" in printed and path.read_bytes() == before
+
+
 def test_the_plan(succeed: Call, flat: Path, models: Path, tmp_path: Path) -> None:
     path = models / "dense-2.safetensors"
     options = [*pair_options(flat), "-o", tmp_path / "out", "--model", path, "--dry-run"]
@@ -87,6 +100,8 @@ def test_incompatible_options(call: Call, flat: Path, solid: Path, models: Path,
     for options, code, message in (
         (["--refine", 3], 2, "--refine: requires --model"),
         ([*dense, "--refine-parameters", "codes"], 2, "--refine-parameters: requires --refine N"),
+        (["--refine", 3, "--refine-rate", 0.1], 2, "--refine, --refine-rate: require --model"),
+        ([*dense, "--refine", 3, "--refine-rate", 0.1], 2, "--refine-rate: requires --refine-parameters network"),
         ([*dense, "--initial", "none"], 2, "--initial: not available with --model"),
         ([*dense, "--transform", "rigid"], 2, "--transform: not available with --model"),
         (

@@ -1,11 +1,18 @@
-"""The shortened schedule of a refinement."""
+"""The shortened schedule of a refinement, and predictions of any kind as fields."""
 
 from dataclasses import replace
 
 import pytest
+import torch
 
+from nephi.fields import AffineStep, DisplacementStep, Step, StoredTransform, VelocityStep
+from nephi.geometry import Grid
 from nephi.inference import Refinement, refinement_schedule
+from nephi.inference.refinement import as_single_field
 from nephi.settings import preset
+from nephi.transforms import AffineTransform, ContinuedDisplacement, StationaryVelocity
+
+from ..fields.test_steps import MADE
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 10, 100, 290, 1000])
@@ -41,3 +48,68 @@ def test_sine_networks_take_small_steps() -> None:
         == refinement_schedule(settings, Refinement(50)).optimization.rate
         > 1e-2
     )
+
+
+def turned(dimension: int, degrees: float) -> AffineTransform:
+    """A rotation in the plane of the first two axes, about a point away from the origin."""
+    angle = torch.tensor(degrees, dtype=torch.float64).deg2rad()
+    matrix = torch.eye(dimension + 1, dtype=torch.float64)
+    matrix[0, 0], matrix[0, 1], matrix[1, 0], matrix[1, 1] = angle.cos(), -angle.sin(), angle.sin(), angle.cos()
+    centre = torch.tensor([40.0, -70.0, 25.0], dtype=torch.float64)[:dimension]
+    matrix[:-1, -1] = centre - matrix[:-1, :-1] @ centre
+    return AffineTransform(matrix)
+
+
+def scene(dimension: int) -> tuple[Grid, list[Step]]:
+    """The grid of a fixed image, and a smooth deformation: a displacement, then a flow, on grids of their own boxes."""
+    first = (0.0, -110.0, -15.0)[:dimension]
+    grid = Grid.from_spacing((41, 37, 29)[:dimension], (2.0, 2.5, 3.0)[:dimension], first)
+    small = Grid.from_spacing((9, 8, 7)[:dimension], (6.0, 7.0, 8.0)[:dimension], [value + 12 for value in first])
+    points = small.voxel_centres()
+    vectors = 2 * torch.sin(points.flip(-1) / 20)
+    return grid, [
+        DisplacementStep(ContinuedDisplacement(vectors, small)),
+        VelocityStep(StationaryVelocity(-vectors, small)),
+    ]
+
+
+@pytest.mark.parametrize("degrees", [0.0, 90.0, 180.0])
+def test_affine_parts_stay_outside_of_the_fields(dimension: int, degrees: float) -> None:
+    """Rotations by any angle: at the end, as the root of a consistent chain, or within a step."""
+    grid, (displacement, flow) = scene(dimension)
+    root, whole = AffineStep(turned(dimension, degrees / 2)), turned(dimension, degrees)
+    settings = preset("generic").field
+    generator = torch.Generator().manual_seed(0)
+    points = grid.voxel_to_world_points(
+        torch.rand(200, dimension, generator=generator, dtype=torch.float64) * (torch.tensor(grid.shape) - 1)
+    )
+    identity = AffineTransform.identity(dimension)
+    chains: dict[str, StoredTransform] = {
+        "affine alone": StoredTransform(whole, grid, grid),
+        "affine last": StoredTransform(whole, grid, grid, (flow,)),
+        "consistent": StoredTransform(root.affine, grid, grid, (root, displacement)),
+        "no affine": StoredTransform(identity, grid, grid, (AffineStep(whole), displacement, flow)),
+    }
+    for name, chain in chains.items():
+        single = as_single_field(chain, grid, settings, generator)
+        assert [step.kind for step in single.steps] == ["fields"], name
+        fields = single.steps[0].forward(points)
+        assert float((fields - points).norm(dim=-1).max()) < 12, name  # what is not affine
+        # Linear interpolation between nodes; tables in half precision.
+        torch.testing.assert_close(single.transform(points), chain.transform(points), rtol=0, atol=0.3)
+        mapped = chain.transform(points)
+        torch.testing.assert_close(single.unrefined_inverse(mapped), points, rtol=0, atol=0.3)
+        assert float((single.affine.matrix - whole.matrix)[:-1, :-1].abs().max()) < 0.1, name
+
+
+@pytest.mark.parametrize("kind", ["fields", "displacement", "velocity", "affine", "spline", "attention"])
+def test_a_single_step_of_any_kind_becomes_fields(kind: str, dimension: int) -> None:
+    if kind not in MADE:
+        pytest.skip("no such kind of step")
+    step = MADE[kind](dimension)
+    grid = Grid.from_spacing((20, 18, 16)[:dimension], (2.0, 2.5, 3.0)[:dimension], (25.0, -25.0, 50.0)[:dimension])
+    chain = StoredTransform(turned(dimension, 90), grid, grid, (step,))
+    single = as_single_field(chain, grid, preset("generic").field, torch.Generator())
+    points = grid.voxel_centres().double().reshape(-1, dimension)[::7]
+    gap = (single.transform(points) - chain.transform(points)).norm(dim=-1)
+    assert float(gap.mean()) < 0.3
