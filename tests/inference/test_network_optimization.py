@@ -54,7 +54,7 @@ def test_the_objective_of_the_training_falls(name: str) -> None:
 def test_the_first_step_of_adam(dimension: int) -> None:
     """It changes each weight that has a gradient by the learning rate."""
     stored = unet(dimension)
-    before = {name: value.clone() for name, value in stored.model.named_parameters()}
+    before = {name: value.detach().clone() for name, value in stored.model.named_parameters()}
     network, _ = optimized(stored, 1, 1e-3)
     assert network is not stored.model and not network.training
     changes = torch.cat([(value.detach() - before[name]).reshape(-1) for name, value in network.named_parameters()])
