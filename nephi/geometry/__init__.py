@@ -5,6 +5,7 @@ from nephi.geometry.grid import Grid, Plane, require_cpu_by_default
 from nephi.geometry.interpolation import (
     interpolate,
     interpolate_batch,
+    interpolate_labels,
     interpolate_majority,
     interpolate_nearest,
     interpolate_tables,
@@ -28,6 +29,7 @@ __all__ = [
     "identity_like",
     "interpolate",
     "interpolate_batch",
+    "interpolate_labels",
     "interpolate_majority",
     "interpolate_nearest",
     "interpolate_tables",

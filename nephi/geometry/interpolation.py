@@ -114,6 +114,16 @@ def interpolate_majority(data: Tensor, points_voxel: Tensor) -> Tensor:
     return labels.gather(0, score.argmax(dim=0, keepdim=True)).squeeze(0)
 
 
+def interpolate_labels(data: Tensor, points_voxel: Tensor, labels: Tensor) -> Tensor:
+    """Return the multilinear interpolation `(..., L)` of the indicators `data == label` at points `(..., D)`.
+
+    `data` `(n_1, ..., n_D)` and `labels` `(L,)` are of one dtype. Differentiable with respect to the points. No
+    indicator is computed for the whole array.
+    """
+    corners, fractions, _ = _corners(data, points_voxel, data.dtype)
+    return multilinear((corners.unsqueeze(-1) == labels).to(points_voxel.dtype), fractions)
+
+
 def _same(labels: Tensor, gaps: Tensor | None, corner: int) -> Tensor:
     """Return at which corners `(2^D, ...)` the label is that of one of them; `gaps` is true where it is NaN."""
     matches = labels == labels[corner]

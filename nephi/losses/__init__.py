@@ -14,6 +14,7 @@ from nephi.losses.mse import mse
 from nephi.losses.ncc import GLOBAL_EPSILON, lncc, lncc_pooled, lncc_squared, ncc
 from nephi.losses.nmi import nmi
 from nephi.losses.similarities import LOCAL, SIMILARITIES, Similarity, local_epsilon, similarity, similarity_factors
+from nephi.losses.soft_dice import soft_dice
 
 __all__ = [
     "FOLDING_FLOOR",
@@ -38,5 +39,6 @@ __all__ = [
     "nmi",
     "similarity",
     "similarity_factors",
+    "soft_dice",
     "volume_change",
 ]

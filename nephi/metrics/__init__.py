@@ -4,7 +4,7 @@ from nephi.metrics.consistency import inverse_consistency_error
 from nephi.metrics.equivariance import equivariance_error
 from nephi.metrics.evaluation import Evaluation, evaluate
 from nephi.metrics.landmarks import LandmarkErrors, check_landmark_errors, check_landmarks, landmark_errors
-from nephi.metrics.overlap import dice
+from nephi.metrics.overlap import dice, label_numbers
 from nephi.metrics.regularity import (
     FoldingStatistics,
     Regularity,
@@ -32,6 +32,7 @@ __all__ = [
     "inverse_consistency_error",
     "is_folded",
     "jacobian_image",
+    "label_numbers",
     "landmark_errors",
     "regularity",
     "slab_inside",

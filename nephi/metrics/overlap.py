@@ -21,8 +21,8 @@ def dice(fixed_labels: Image, moving_labels: Image, transform: PointMap) -> dict
     neighbour; `transform` maps fixed to moving points. Raises `DataError` for voxels that are no labels (NaN,
     infinite, fractional, negative) and when the images share no label.
     """
-    fixed, source = _whole_numbers(fixed_labels), _whole_numbers(moving_labels)
     # `flatten` orders voxels by index, so that they correspond whatever memory order the files had.
+    fixed, source = label_numbers(fixed_labels).flatten(), label_numbers(moving_labels).flatten()
     warped = resample(moving_labels, fixed_labels.grid, transform, "nearest").data.round().long().flatten()
     values = None
     if max(fixed.max(), source.max()) > LARGEST_COUNTED:
@@ -41,8 +41,8 @@ def dice(fixed_labels: Image, moving_labels: Image, transform: PointMap) -> dict
     return dict(zip(labels if values is None else values[labels].tolist(), coefficients, strict=True))
 
 
-def _whole_numbers(labels: Image) -> Tensor:
-    """Return the labels as int64; raise `DataError` naming the image and the first voxel that is no label."""
+def label_numbers(labels: Image) -> Tensor:
+    """Return the labels as int64 `(*shape)`; raise `DataError` naming the image and the first voxel that is none."""
     data = labels.data
     rounded = data.round()
     if data.dtype.is_floating_point:
@@ -53,7 +53,7 @@ def _whole_numbers(labels: Image) -> Tensor:
         )
         _require_none(labels, fractional, "fractions", "are these intensities or probabilities? Give a label map")
     _require_none(labels, rounded < 0, "negative numbers", "give these labels other numbers")
-    return rounded.long().flatten()
+    return rounded.long()
 
 
 def _require_none(labels: Image, invalid: Tensor, kind: str, advice: str) -> None:

@@ -42,6 +42,7 @@ class CARLSettings(ModelSettings):
     """
 
     kind: ClassVar[str] = "carl"
+    per_step: ClassVar[tuple[str, ...]] = ("downsampling",)
 
     downsampling: tuple[int, ...] = (4, 2, 1)
     features: FeatureSettings = FeatureSettings()  # noqa: RUF009 (frozen: cannot be shared by mistake)
@@ -91,6 +92,10 @@ class CARL(RegistrationModel[CARLSettings]):
     def use_generators(self, generators: Sequence[torch.Generator]) -> None:
         """Take the random rotations of each pair from its generator."""
         self.augmented.generators = tuple(generators) if self.settings.rotations else ()
+
+    def use_steps(self, count: int, frozen: int = 0) -> None:
+        """Use only the first composed steps."""
+        self.network.use_steps(count, frozen)
 
     @classmethod
     def size(cls, settings: CARLSettings, grid: Grid) -> ModelSize:

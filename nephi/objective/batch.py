@@ -10,8 +10,9 @@ from torch import Tensor
 
 from nephi.geometry import Grid
 from nephi.images import Image, ImageSampler
+from nephi.objective.labels import ComparedLabels, choose_labels
 from nephi.objective.objective import ComparedImages, LandmarkPoints, SamplePoints, landmark_distance, loss_terms
-from nephi.sampling import GridPoints, MaskPoints, PointSource, VoxelCentres, patch_offsets
+from nephi.sampling import GridPoints, MaskPoints, PointSource, VoxelCentres, patch_offsets, window_offsets
 from nephi.settings import TrainingObjectiveSettings
 from nephi.transforms import MapPair
 
@@ -21,7 +22,8 @@ class PairBatch:
     """Images `(B, 1, *shape)` of B pairs on one grid, values from 0 to 1; their masks (above 0 inside), or None.
 
     Landmarks are `(B, N, D)`, world mm, or None; those of a pair without any are NaN. `pair_ids` `(B,)`, int64, are the
-    pairs' numbers in their split, by which an auto-decoder finds their latent values.
+    pairs' numbers in their split, by which an auto-decoder finds their latent values. Labels are whole numbers
+    `(B, 1, *shape)`, 0 outside all structures and for images without labels, or None.
     """
 
     fixed: Tensor
@@ -31,6 +33,8 @@ class PairBatch:
     fixed_landmarks: Tensor | None = None
     moving_landmarks: Tensor | None = None
     pair_ids: Tensor | None = None
+    fixed_labels: Tensor | None = None
+    moving_labels: Tensor | None = None
 
     def to(self, device: torch.device) -> PairBatch:
         """Return the batch on `device`."""
@@ -50,8 +54,9 @@ def training_terms(
     points do not depend on the other pairs of the batch. Computed in single precision under mixed precision as well.
     """
     with torch.autocast(batch.fixed.device.type, enabled=False):
-        images = compared_images(batch, grid, settings)
-        terms = loss_terms(maps, images, sample_points(batch, grid, settings, generators), settings)
+        images, points = compared_images(batch, grid, settings), sample_points(batch, grid, settings, generators)
+        labels = compared_labels(batch, points, grid, settings, generators) if settings.dice else None
+        terms = loss_terms(maps, images, points, settings, labels=labels)
         if settings.landmarks and batch.fixed_landmarks is not None and batch.moving_landmarks is not None:
             landmarks = LandmarkPoints(batch.fixed_landmarks, batch.moving_landmarks)
             terms["landmarks"] = settings.landmarks * landmark_distance(maps, landmarks)
@@ -79,7 +84,28 @@ def sample_points(
         if settings.sampling == "grid":
             sources = [VoxelCentres(source, grid) for source in sources]
         samples.append([source.draw(count, generator) for source, count in zip(sources, counts, strict=True)])
+        if settings.window:
+            shape = (settings.points, settings.window_samples, grid.dimension)
+            samples[-1].append(window_offsets(shape, settings.window, generator))
     return SamplePoints(*(torch.stack(points).to(batch.fixed) for points in zip(*samples, strict=True)))
+
+
+def compared_labels(
+    batch: PairBatch,
+    points: SamplePoints,
+    grid: Grid,
+    settings: TrainingObjectiveSettings,
+    generators: Sequence[torch.Generator],
+) -> ComparedLabels:
+    """Return the label maps of a batch, and for each pair the labels that are compared at this step."""
+    none = torch.zeros_like(batch.fixed, dtype=torch.int64)
+    fixed, moving = ((none if labels is None else labels)[:, 0] for labels in (batch.fixed_labels, batch.moving_labels))
+    rows = zip(fixed, moving, points.fixed, points.moving, generators, strict=True)
+    chosen = [
+        choose_labels(labels, others, (centres, partners), grid, settings.dice_labels, generator)
+        for labels, others, centres, partners, generator in rows
+    ]
+    return ComparedLabels(fixed, moving, chosen, grid)
 
 
 def _point_source(masks: Tensor | None, pair: int, grid: Grid) -> PointSource:

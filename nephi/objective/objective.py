@@ -11,6 +11,7 @@ from torch import Tensor
 from nephi import losses
 from nephi.fields import ComposedFieldPair, FieldPair, single_maps
 from nephi.images import ImageSampler
+from nephi.objective.labels import ComparedLabels, label_dissimilarity
 from nephi.settings import INVERSE_WEIGHTS, PENALTIES, REGULARIZATION_WEIGHTS, ObjectiveSettings
 from nephi.transforms import MapPair, Maps
 
@@ -29,12 +30,14 @@ class SamplePoints:
     """World points (mm) of one step, for each of B pairs.
 
     `fixed` and `moving` `(B, N, D)` are the centres of patches in either image, in its mask if it has one;
-    `background` `(B, M, D)` are further points for the regularization, over the whole grid.
+    `background` `(B, M, D)` are further points for the regularization, over the whole grid. `windows` `(B, N, K, D)`,
+    mm, are the offsets of the samples of a window from each centre, None for patches.
     """
 
     fixed: Tensor
     moving: Tensor
     background: Tensor
+    windows: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -51,26 +54,29 @@ def loss_terms(
     points: SamplePoints,
     settings: ObjectiveSettings,
     progress: float = 1.0,
+    labels: ComparedLabels | None = None,
 ) -> dict[str, Tensor]:
     """Return the weighted terms of the loss, means over the pairs; their sum is minimised.
 
-    `similarity` is the mean over both directions (the one that exists, without an inverse map). Each other term has
-    the name of its weight and is left out if that is 0; `ObjectiveSettings` defines them. `progress`, from 0 to 1,
-    scales `icon`. A patch whose centre is mapped outside the other image does not count.
+    `similarity`, and `dice` of `labels`, are means over both directions (the one that exists, without an inverse map).
+    Each other term has the name of its weight and is left out if that is 0; the settings define them. `progress`, from
+    0 to 1, scales `icon`. A patch whose centre is mapped outside the other image does not count.
     """
-    forward = _MappedPoints(maps.forward, points.fixed, points.background, settings)
-    terms = {"similarity": forward.dissimilarity(images.fixed, images.moving, images.offsets)}
-    directions = [forward]
+    directions = [_MappedPoints(maps.forward, points.fixed, points, settings)]
     if maps.inverse is not None:
-        backward = _MappedPoints(maps.inverse, points.moving, points.background, settings)
-        dissimilarity = backward.dissimilarity(images.moving, images.fixed, images.offsets)
-        terms["similarity"] = 0.5 * (terms["similarity"] + dissimilarity)
-        directions.append(backward)
-        terms |= _consistency(forward, backward, settings, progress)
+        directions.append(_MappedPoints(maps.inverse, points.moving, points, settings))
+    terms = {}
+    if weight := getattr(settings, "similarity_weight", 1.0):
+        terms["similarity"] = weight * _mean_dissimilarity(directions, images)
+    if len(directions) == 2:
+        terms |= _consistency(directions[0], directions[1], settings, progress)
     terms |= _regularization(directions, settings)
-    return terms | {
-        name: weight * maps.penalties[name] for name in PENALTIES if (weight := getattr(settings, name, 0.0))
-    }
+    terms |= {name: weight * maps.penalties[name] for name in PENALTIES if (weight := getattr(settings, name, 0.0))}
+    if labels is not None:
+        orders = zip(directions, (labels, labels.exchanged()), strict=False)
+        values = [label_dissimilarity(each.mapped, each.centres, order) for each, order in orders]
+        terms["dice"] = getattr(settings, "dice", 1.0) * torch.stack(values).mean()
+    return terms
 
 
 def landmark_distance(maps: MapPair, landmarks: LandmarkPoints) -> Tensor:
@@ -109,19 +115,21 @@ class _MappedPoints:
     The latter are the background points and the first `regularization_points` of the centres.
     """
 
-    def __init__(self, maps: Maps, centres: Tensor, background: Tensor, settings: ObjectiveSettings) -> None:
+    def __init__(self, maps: Maps, centres: Tensor, points: SamplePoints, settings: ObjectiveSettings) -> None:
         self.maps = maps
         self.settings = settings
         self.centres = centres
         self.patch_jacobians: Tensor | None = None
+        self.samples: Tensor | None = None if points.windows is None else centres.unsqueeze(2) + points.windows
+        background = points.background
         shared = min(settings.regularization_points, centres.shape[1])
         if settings.radius:
             # Patches need the Jacobians of all centres: the regularization reuses the first of them.
-            points = torch.cat([background, centres], dim=1)
+            every = torch.cat([background, centres], dim=1)
             first, count = background.shape[1], background.shape[1] + shared
-            values, jacobians = maps.value_and_jacobian(points)
+            values, jacobians = maps.value_and_jacobian(every)
             self.mapped, self.patch_jacobians = values[:, first:], jacobians[:, first:]
-            self.points, self.values, self.jacobians = points[:, :count], values[:, :count], jacobians[:, :count]
+            self.points, self.values, self.jacobians = every[:, :count], values[:, :count], jacobians[:, :count]
         else:
             self.mapped = maps(centres)
             self.points = torch.cat([background, centres[:, :shared]], dim=1)
@@ -131,14 +139,27 @@ class _MappedPoints:
     def dissimilarity(self, source: Sequence[ImageSampler], target: Sequence[ImageSampler], offsets: Tensor) -> Tensor:
         """Return the mean over the pairs: patches of the image of the centres against those they are mapped to."""
         loss = losses.similarity(self.settings.similarity, self.settings.variance_floor)
+        # Windows are too wide for the Jacobian at their centre: each of their samples is mapped.
+        samples = None if self.samples is None else self.maps(self.samples.flatten(1, 2)).view_as(self.samples)
         values = []
         for pair, (source_image, target_image) in enumerate(zip(source, target, strict=True)):
             mapped = self.mapped[pair]
             jacobians = None if self.patch_jacobians is None else self.patch_jacobians[pair]
             weights = target_image.contains(mapped.detach()).float()
-            source_patches = source_image.patches(self.centres[pair], offsets)
-            values.append(loss(source_patches, target_image.patches(mapped, offsets, jacobians), weights))
+            if self.samples is not None and samples is not None:
+                patches = source_image(self.samples[pair]), target_image(samples[pair])
+            else:
+                centres = self.centres[pair]
+                patches = source_image.patches(centres, offsets), target_image.patches(mapped, offsets, jacobians)
+            values.append(loss(*patches, weights))
         return torch.stack(values).mean()
+
+
+def _mean_dissimilarity(directions: Sequence[_MappedPoints], images: ComparedImages) -> Tensor:
+    """Return the mean over the directions; the second one, if there is one, maps moving to fixed points."""
+    orders = zip(directions, ((images.fixed, images.moving), (images.moving, images.fixed)), strict=False)
+    values = [direction.dissimilarity(*order, images.offsets) for direction, order in orders]
+    return values[0] if len(values) == 1 else 0.5 * (values[0] + values[1])
 
 
 def _consistency(

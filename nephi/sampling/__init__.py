@@ -1,5 +1,13 @@
 """Random sample points: of a whole grid or inside a mask, anywhere or at voxel centres."""
 
-from nephi.sampling.uniform import GridPoints, MaskPoints, PointSource, VoxelCentres, patch_offsets, point_source
+from nephi.sampling.uniform import (
+    GridPoints,
+    MaskPoints,
+    PointSource,
+    VoxelCentres,
+    patch_offsets,
+    point_source,
+    window_offsets,
+)
 
-__all__ = ["GridPoints", "MaskPoints", "PointSource", "VoxelCentres", "patch_offsets", "point_source"]
+__all__ = ["GridPoints", "MaskPoints", "PointSource", "VoxelCentres", "patch_offsets", "point_source", "window_offsets"]

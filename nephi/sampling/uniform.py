@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -82,6 +84,16 @@ class VoxelCentres:
 def point_source(image: Image, mask: Image | None) -> PointSource:
     """Return the points of the mask, or without one those of the whole grid."""
     return GridPoints(image.grid) if mask is None else MaskPoints(mask)
+
+
+def window_offsets(shape: Sequence[int], sigma: float, generator: torch.Generator) -> Tensor:
+    """Sample offsets `shape` of a Gaussian window of standard deviation `sigma`, cut at 2 `sigma` along each axis.
+
+    The mean of a function over the offsets estimates its Gaussian-weighted mean in the window.
+    """
+    tail = 0.5 * math.erfc(2 / math.sqrt(2))
+    quantiles = tail + (1 - 2 * tail) * torch.rand(*shape, generator=generator, dtype=torch.float64)
+    return (sigma * torch.special.ndtri(quantiles)).float()
 
 
 def patch_offsets(dimension: int, radius: int, spacing: float) -> Tensor:

@@ -62,6 +62,11 @@ class ObjectiveSettings:
     bending_step: float = 2.0
     codes: float = 0.0
 
+    @property
+    def has_patches(self) -> bool:
+        """Whether images are compared around each point, not only at it."""
+        return self.radius > 0
+
     def patch_radius(self, dimension: int) -> int:
         """Return the radius of patches in images of `dimension` axes."""
         return max(self.radius, 2) if dimension == 2 and self.radius else self.radius
@@ -70,7 +75,7 @@ class ObjectiveSettings:
         names = similarity_factors(self.similarity).keys()
         if "mind" in names and self.radius != 2:
             raise UsageError(f"objective.radius: similarity mind needs patches of radius 2, got {self.radius}")
-        if names & {*LOCAL} and self.radius < 1:
+        if names & {*LOCAL} and not self.has_patches:
             raise UsageError(f"objective.radius: similarity {self.similarity} needs a radius of at least 1, got 0")
         weights = {name: getattr(self, name) for name in (*REGULARIZATION_WEIGHTS, "codes")}
         require_at_least("objective", 0, high=LARGEST_RADIUS, radius=self.radius)
@@ -111,6 +116,12 @@ class TrainingObjectiveSettings(ObjectiveSettings):
     spacing: mm between the samples of a patch.
     code_norms: weight of the mean Euclidean length of the global codes, plus that of the local codes at the nodes of
         their grid, for maps that have some: the penalty of NePhi's published code.
+    window: standard deviation, mm, of Gaussian windows that take the place of patches, with `radius = 0`: around each
+        point `window_samples` samples, new at each step, from a Gaussian cut at twice this value along each axis. The
+        map is evaluated at every sample, so that windows may be wide: 5 voxels in ICON, GradICON, ConstrICON and CARL.
+    similarity_weight: weight of the similarity; 0 for images of different contrast that only their labels align.
+    dice: weight of the soft Dice loss of the labels of both images at the points of the similarity, for pairs whose
+        images both have labels; the mean over at most `dice_labels` labels, chosen at random at each step.
     velocity: weight of `|dv/dx|^2` (sum over matrix entries), the mean over the voxels of stationary velocity fields v,
         for maps that integrate some.
     landmarks: weight of the mean distance, in mm, between known corresponding points, for pairs that have some.
@@ -129,6 +140,11 @@ class TrainingObjectiveSettings(ObjectiveSettings):
     sampling: str = "random"
     spacing: float = 4.0
     code_norms: float = 0.0
+    window: float = 0.0
+    window_samples: int = 32
+    similarity_weight: float = 1.0
+    dice: float = 0.0
+    dice_labels: int = 14
     velocity: float = 0.0
     landmarks: float = 0.0
     landmark_points: int = 200
@@ -137,14 +153,48 @@ class TrainingObjectiveSettings(ObjectiveSettings):
         super().__post_init__()
         require_one_of("objective.sampling", self.sampling, SAMPLINGS)
         require_at_least("objective", 2, points=self.points)
-        require_at_least("objective", 0, code_norms=self.code_norms, velocity=self.velocity, landmarks=self.landmarks)
+        weights = ("code_norms", "velocity", "landmarks", "similarity_weight", "dice")
+        require_at_least("objective", 0, **{name: getattr(self, name) for name in weights})
+        require_at_least("objective", 1, high=MOST_POINTS, dice_labels=self.dice_labels)
+        if not self.terms():
+            raise UsageError(
+                f"objective.similarity_weight: expected more than 0, or another weight above 0, got "
+                f"{self.similarity_weight:g} and no other weight"
+            )
+        self._check_window()
         require_at_least("objective", 1, high=MOST_POINTS, landmark_points=self.landmark_points)
         require_above("objective", 0.0, spacing=self.spacing)
 
     def terms(self) -> list[str]:
         """Return the names of the terms of the loss: the similarity, and the weights above 0."""
-        weights = (*REGULARIZATION_WEIGHTS, *PENALTIES, "landmarks")
-        return ["similarity", *(name for name in weights if getattr(self, name))]
+        weights = (*REGULARIZATION_WEIGHTS, *PENALTIES, "dice", "landmarks")
+        return ["similarity"] * bool(self.similarity_weight) + [name for name in weights if getattr(self, name)]
+
+    def _check_window(self) -> None:
+        """Raise `UsageError` for windows with patches, or with a similarity that needs other patches or none."""
+        require_at_least("objective", 0, window=self.window)
+        require_at_least("objective", 2, high=MOST_POINTS, window_samples=self.window_samples)
+        if not self.window:
+            return
+        if self.radius:
+            raise UsageError(f"objective.radius: expected 0 with objective.window, got {self.radius}")
+        names = similarity_factors(self.similarity).keys()
+        if "mind" in names or not names & {*LOCAL}:
+            local = ", ".join(name for name in LOCAL if name != "mind")
+            raise UsageError(
+                f"objective.window: expected 0, or a similarity with one of {local} and without mind, got "
+                f"{self.window:g} and {self.similarity}"
+            )
+        if self.points * self.window_samples > MOST_POINTS:
+            raise UsageError(
+                f"objective.window_samples: expected at most {MOST_POINTS} samples of all points, got {self.points} "
+                f"points with {self.window_samples} samples"
+            )
+
+    @property
+    def has_patches(self) -> bool:
+        """Whether images are compared around each point: on patches or in windows."""
+        return self.radius > 0 or self.window != 0
 
 
 def check_weights(settings: ObjectiveSettings, has_inverse: bool, penalties: Collection[str], name: str) -> None:

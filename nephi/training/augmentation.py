@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nephi.geometry import Grid
+from nephi.geometry import Grid, interpolate_nearest
 from nephi.training.random_maps import RandomMap, compose_maps, random_axes, random_map, uniform
 from nephi.training.settings import AugmentationSettings
 from nephi.transforms import DisplacementField
@@ -17,15 +17,16 @@ ITERATIONS = 20  # slopes of the displacements are well below 1, so that the err
 
 
 class TrainingImage(NamedTuple):
-    """One image of a pair in the model's box: `values` and `mask` `(1, *shape)`, and its landmarks `(N, D)`, mm.
+    """One image of a pair in the model's box: `values`, `mask` and `labels` `(1, *shape)`, its landmarks `(N, D)`, mm.
 
-    `outside` is the value outside the box.
+    `outside` is the value outside the box, where there are no labels.
     """
 
     values: Tensor
     mask: Tensor | None = None
     landmarks: Tensor | None = None
     outside: float = 0.0
+    labels: Tensor | None = None
 
 
 def augment(
@@ -38,16 +39,17 @@ def augment(
 ) -> tuple[TrainingImage, TrainingImage]:
     """Return both images of a pair on `grid`, values from 0 to 1, changed at random as `settings` specify.
 
-    Masks and landmarks are mapped with their images. The map that both images share is drawn from `shared_generator`.
+    Masks, labels and landmarks are mapped with their images. The map that both images share is drawn from
+    `shared_generator`.
     """
     axes = random_axes(grid.dimension, settings, generator)
     shared = random_map(grid, settings.both, shared_generator)
     images = []
-    for image in (fixed, moving):
-        image_map = random_map(grid, settings, generator)
+    for image, own in ((fixed, settings.of_fixed()), (moving, settings)):
+        image_map = random_map(grid, own, generator)
         image = _warp(image, grid, compose_maps(image_map, shared, axes))
-        image = image._replace(values=_augment_intensities(image.values, settings, generator))
-        images.append(image._replace(values=_add_noise(image.values, settings, generator)))
+        image = image._replace(values=_augment_intensities(image.values, own, generator))
+        images.append(image._replace(values=_add_noise(image.values, own, generator)))
     return images[0], images[1]
 
 
@@ -60,13 +62,26 @@ def _warp(image: TrainingImage, grid: Grid, warp: RandomMap) -> TrainingImage:
     points = _grid_sample_points(grid, warp, offset)
     channels = [image.values - image.outside, *([] if image.mask is None else [image.mask.float()])]
     warped = nn.functional.grid_sample(torch.cat(channels)[None], points, align_corners=True)[0]  # 0 outside
-    mask, landmarks = image.mask, image.landmarks
+    mask, landmarks, labels = image.mask, image.landmarks, image.labels
     if mask is not None:
         mask = (warped[1:] > 0.5).to(mask.dtype)
     if landmarks is not None:
         before_affine = torch.linalg.solve(warp.matrix, (landmarks.double() - offset).T).T.to(landmarks)
         landmarks = _invert_displacements(warp.displacements, before_affine)
-    return TrainingImage(warped[:1] + image.outside, mask, landmarks, image.outside)
+    if labels is not None:
+        labels = _nearest_labels(labels, points)
+    return TrainingImage(warped[:1] + image.outside, mask, landmarks, image.outside, labels)
+
+
+def _nearest_labels(labels: Tensor, points: Tensor) -> Tensor:
+    """Return the labels `(1, *shape)` nearest to points as `grid_sample` expects them; 0 outside.
+
+    Exact whatever the number of a label. At random points the objective interpolates the result linearly.
+    """
+    sizes = torch.tensor(labels.shape[1:], dtype=torch.int64)
+    voxels = (points.flip(-1) + 1) / 2 * (sizes - 1)
+    inside = ((voxels >= -0.5) & (voxels <= sizes - 0.5)).all(dim=-1)
+    return torch.where(inside, interpolate_nearest(labels[0], voxels), 0)
 
 
 def _grid_sample_points(grid: Grid, warp: RandomMap, offset: Tensor) -> Tensor:

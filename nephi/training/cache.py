@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from torch import Tensor
+
 from nephi.datasets import DatasetIndex
 from nephi.geometry import PointPairs
+from nephi.images import resample
 from nephi.io import read_image, read_point_pairs
-from nephi.models import InputSettings, ModelInput, to_model_input
+from nephi.metrics import label_numbers
+from nephi.models import InputSettings, ModelInput, input_grid, to_model_input
 
 
 class ModelInputCache:
-    """The images of a data set by their ids, read and resampled to the model's box on first use.
+    """The images and labels of a data set by the images' ids, read and resampled to the model's box on first use.
 
-    The images used last are kept, as many as fit into `limit` bytes.
+    Those used last are kept, as many as fit into `limit` bytes.
     """
 
     def __init__(self, index: DatasetIndex, settings: InputSettings, limit: float) -> None:
@@ -21,6 +25,7 @@ class ModelInputCache:
         self.settings = settings
         self.limit = limit
         self._kept: OrderedDict[str, ModelInput] = OrderedDict()
+        self._labels: dict[str, Tensor] = {}  # of the images that are kept
         self._bytes = 0
         self._landmarks: dict[str, PointPairs] = {}
 
@@ -32,9 +37,33 @@ class ModelInputCache:
         model_input = self._read(id)
         self._kept[id] = model_input
         self._bytes += _size(model_input)
-        while self._bytes > self.limit and self._kept:
-            self._bytes -= _size(self._kept.popitem(last=False)[1])
+        self._forget()
         return model_input
+
+    def labels(self, id: str) -> Tensor | None:
+        """Return the labels of an image, int64 `(1, *shape)`, on the grid of its model input; None without any.
+
+        Nearest neighbour; 0 beyond the border. Raises `DataError` naming the file of unsuitable labels.
+        """
+        relative = self.index.image(id).labels
+        if relative is None or id in self._labels:
+            return self._labels.get(id)
+        image, model_input = read_image(self.index.path(relative)), self[id]
+        label_numbers(image)  # raises
+        grid = input_grid(self.settings).transformed(model_input.to_world)
+        labels = label_numbers(resample(image, grid, lambda points: points, "nearest"))[None]
+        if id in self._kept:
+            self._labels[id] = labels
+            self._bytes += labels.nbytes
+            self._forget()
+        return labels
+
+    def _forget(self) -> None:
+        """Remove the images that were used longest ago, with their labels, until the rest fits."""
+        while self._bytes > self.limit and self._kept:
+            id, model_input = self._kept.popitem(last=False)
+            labels = self._labels.pop(id, None)
+            self._bytes -= _size(model_input) + (0 if labels is None else labels.nbytes)
 
     def holds(self, count: int) -> bool:
         """Return whether `count` images of the mean size of those kept now fit into memory."""

@@ -129,6 +129,23 @@ def _in_phase(settings: TrainSettings, number: int) -> Iterator[None]:
         raise UsageError(f"phases[{number}]: {error}") from None
 
 
+def check_labels(settings: TrainSettings, index: DatasetIndex) -> None:
+    """Raise `UsageError` for a weight of labels, in any phase, where no pair has labels of both images."""
+    for number, objective in enumerate(settings.objectives):
+        with _in_phase(settings, number):
+            if objective.dice and not _has_labels(index):
+                raise UsageError(
+                    "objective.dice: expected 0, as no pair of the split train has labels of both images, got "
+                    f"{objective.dice:g}; name their files in {settings.data.index}"
+                )
+
+
+def _has_labels(index: DatasetIndex) -> bool:
+    """Return whether a training pair has labels of both images."""
+    labelled = {image.id for image in index.split_images("train") if image.labels is not None}
+    return bool(labelled) and any({pair.fixed, pair.moving} <= labelled for pair in index.pairs("train"))
+
+
 def check_landmark_files(settings: TrainSettings, index: DatasetIndex) -> None:
     """Raise `DataError` naming a file of landmarks that will be used and cannot be read, or is of another dimension."""
     splits = ["val"] if "val" in index.splits else []

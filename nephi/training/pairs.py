@@ -80,7 +80,8 @@ class TrainingPairs(Dataset[TrainingSample | NephiError]):
             images = self._images(key, self.pairs[pair_id], generator)
         except NephiError as error:
             return error
-        augmented = augment(*images, self.grid, self.settings.augmentation, generator, shared_generator)
+        augmentation = self.settings.augmentation.at(key.step / self.settings.optimization.steps)
+        augmented = augment(*images, self.grid, augmentation, generator, shared_generator)
         return TrainingSample(key, pair_id, *augmented)
 
     def _images(
@@ -92,9 +93,18 @@ class TrainingPairs(Dataset[TrainingSample | NephiError]):
         count = objective.landmarks and objective.landmark_points
         if count:
             points = list(self._landmarks(pair, inputs, count, generator))
+        labels = [self._labels(id) if objective.dice else None for id in (pair.fixed, pair.moving)]
         outside = float(self.settings.input.outside_mask == "bright")
-        fixed, moving = (TrainingImage(i.values, i.mask, p, outside) for i, p in zip(inputs, points, strict=True))
+        fixed, moving = (
+            TrainingImage(each.values, each.mask, own_points, outside, own_labels)
+            for each, own_points, own_labels in zip(inputs, points, labels, strict=True)
+        )
         return fixed, moving
+
+    def _labels(self, id: str) -> Tensor:
+        """Return the labels of an image, 0 everywhere for one without any."""
+        labels = self.inputs.labels(id)
+        return torch.zeros(1, *self.grid.shape, dtype=torch.int64) if labels is None else labels
 
     def _landmarks(
         self, pair: DatasetPair, inputs: Sequence[ModelInput], count: int, generator: torch.Generator
@@ -156,7 +166,8 @@ class _Collate:
         masks = [_stack([image.mask for image in images]) for images in sides]
         landmarks = [_stack([image.landmarks for image in images]) for images in sides]
         pair_ids = torch.tensor([sample.pair_id for sample in samples], dtype=torch.int64)
-        pairs = PairBatch(fixed, moving, masks[0], masks[1], landmarks[0], landmarks[1], pair_ids)
+        labels = [_stack([image.labels for image in images]) for images in sides]
+        pairs = PairBatch(fixed, moving, masks[0], masks[1], landmarks[0], landmarks[1], pair_ids, labels[0], labels[1])
         return KeyedBatch(pairs, [sample.key for sample in samples], self.seed)
 
 

@@ -19,6 +19,7 @@ from nephi.training.checkpoint import Counters, SavedState, read_state, restore
 from nephi.training.checks import (
     check_augmentation,
     check_identity,
+    check_labels,
     check_landmark_files,
     check_model,
     check_objective,
@@ -129,6 +130,7 @@ def checked_training(settings: TrainSettings, start: StoredModel | None = None) 
     index = checked_index(settings)
     settings = with_training_pairs(settings, index)
     check_objective(settings)
+    check_labels(settings, index)
     check_landmark_files(settings, index)
     model = _initial_model(settings, start)
     check_phases(settings, model, start)

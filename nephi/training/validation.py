@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,7 @@ MEASURES = (
     "ncc",
     "ncc_before",
     "folding_percent",
+    "log_jacobian_sd",
     "inverse_error_mm",
     "inverse_error_max_mm",
 )
@@ -66,9 +68,10 @@ def validate_pair(
 
     dice: mean over the labels that both images hold, on the grid of the model's box, by nearest neighbour;
     tre_mm: mean distance of landmarks; ncc: Pearson's correlation of the model inputs; folding_percent: voxel centres
-    of the box with `det J <= 0`, J in closed form; inverse_error_mm, inverse_error_max_mm: mean and maximum of
-    `|inverse(phi(x)) - x|` at the voxel centres. Names with `before` measure the initial alignment of the inputs.
-    Measures without labels, landmarks or a predicted inverse are left out.
+    of the box with `det J <= 0`, J in closed form; log_jacobian_sd: standard deviation of `log det J` over the others;
+    inverse_error_mm, inverse_error_max_mm: mean and maximum of `|inverse(phi(x)) - x|` at the voxel centres. Names with
+    `before` measure the initial alignment of the inputs. Measures without labels, landmarks or a predicted inverse are
+    left out.
 
     Raises `DataError` naming files that do not belong together.
     """
@@ -79,10 +82,12 @@ def validate_pair(
     warped = interpolate_batch(moving.values[None], grid, displaced[None]).reshape(fixed.values.shape)
     folding = FoldingStatistics()
     folding.add(determinants)
+    logarithms = determinants[determinants > 0].double().log()
     measures = {
         "ncc": 1 - float(ncc(fixed.values.flatten(1), warped.flatten(1))),
         "ncc_before": 1 - float(ncc(fixed.values.flatten(1), moving.values.flatten(1))),
         "folding_percent": folding.result().folding_percent,
+        "log_jacobian_sd": float(logarithms.std(correction=0)) if logarithms.numel() else math.nan,
     }
     transform = world_transform(_in_blocks(prediction.forward, device), fixed, moving)
     if prediction.inverse is not None:

@@ -11,6 +11,7 @@ from nephi.geometry import (
     Grid,
     interpolate,
     interpolate_batch,
+    interpolate_labels,
     interpolate_majority,
     interpolate_nearest,
     interpolate_tables,
@@ -228,3 +229,17 @@ def test_tables_are_interpolated_as_each_alone(grid: Grid) -> None:
     flat = interpolate_tables(tables.detach()[..., :1], voxels.detach())
     for table, own, value in zip(tables.detach()[..., :1].movedim(1, -1), voxels.detach(), flat, strict=True):
         torch.testing.assert_close(value, interpolate(table, own))
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_labels_are_interpolated_as_their_indicators(d: int) -> None:
+    """Also labels that no float32 holds; differentiable with respect to the points."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (5, 4, 3)[:d]
+    data = torch.randint(4, shape, generator=generator) + 2**40
+    labels = torch.tensor([2, 0, 9]) + 2**40
+    points = (7 * torch.rand(20, d, generator=generator, dtype=torch.float64) - 1).requires_grad_()
+    found = interpolate_labels(data, points, labels)
+    for label, column in zip(labels, found.T, strict=True):
+        torch.testing.assert_close(column, interpolate((data == label).double(), points))
+    assert torch.autograd.gradcheck(lambda x: interpolate_labels(data, x, labels), points)

@@ -1,6 +1,7 @@
 """The objective of a training: points, images and landmarks of a batch, and what a few steps achieve."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,8 @@ from nephi.models import (
     build_model,
     model_class,
 )
-from nephi.objective import PairBatch, sample_points, training_terms
+from nephi.objective import PairBatch, SamplePoints, compared_images, loss_terms, sample_points, training_terms
+from nephi.sampling import window_offsets
 from nephi.settings import TrainingObjectiveSettings
 from nephi.transforms import AffineMaps, MapPair
 
@@ -162,6 +164,99 @@ def test_masks_and_patches_count_in_the_similarity_of_every_model(grid: Grid, ba
     inside = training_terms(maps, pairs, grid, settings, generators())["similarity"]
     whole = training_terms(maps, replace(pairs, fixed_mask=None), grid, settings, generators())["similarity"]
     assert float(inside) < 0.01 < 0.3 < float(whole)
+
+
+@pytest.mark.parametrize("name", ["lncc", "lncc2"])
+def test_windows_agree_with_a_dense_gaussian_correlation(name: str) -> None:
+    """Against sums over all voxels in float64, for a translation by whole voxels; sampling leaves 0.01."""
+    box = Grid.from_spacing((40, 33), (1.5, 2.0))
+    centres = box.voxel_to_world_points(torch.cartesian_prod(*(torch.arange(12.0, 22.0, 3.0) for _ in range(2))))
+    x, y = box.voxel_centres().double().unbind(dim=-1)
+    fixed = (0.3 * x).sin() * (0.2 * y).cos() + 0.02 * x
+    shifted = fixed + 0.8 * (0.25 * x + 0.15 * y).cos()
+    moving = torch.zeros_like(fixed)
+    moving[2:] = shifted[:-2]  # phi moves by two voxels, 3 mm
+    sigma, epsilon = 5.0, 0.1**4
+    expected = []
+    for centre in centres.double():
+        offset = box.voxel_centres().double() - centre
+        weights = torch.exp(-offset.square().sum(dim=-1) / (2 * sigma**2)) * (offset.abs() <= 2 * sigma).all(dim=-1)
+        weights /= weights.sum()
+        f, m = (image - (weights * image).sum() for image in (fixed, shifted))
+        cov, product = (weights * f * m).sum(), (weights * f * f).sum() * (weights * m * m).sum() + epsilon
+        expected.append(cov / product.sqrt() if name == "lncc" else cov**2 / product)
+    settings = replace(SETTINGS, similarity=name, variance_floor=0.1, window=sigma, window_samples=3000, codes=0.0)
+    offsets = window_offsets((1, len(centres), 3000, 2), sigma, generators(1)[0])
+    points = SamplePoints(centres[None].float(), centres[None].float(), centres[None, :0].float(), offsets)
+    images = compared_images(PairBatch(*(i[None, None].float() for i in (fixed, moving))), box, settings)
+    terms = loss_terms(MapPair(translations(box, 3.0)), images, points, replace(settings, gradicon=0.0))
+    value = 1 - float(terms["similarity"])
+    assert value == pytest.approx(float(torch.stack(expected).mean()), abs=0.01)
+    assert 0.3 < value < 0.9
+
+
+def test_windows_are_drawn_around_every_point(grid: Grid, batch: PairBatch) -> None:
+    """New ones for each point and pair; all samples are mapped, so that nothing is linearised."""
+    settings = replace(SETTINGS, window=6.0, window_samples=5, similarity="lncc", codes=0.0)
+    windows = sample_points(batch, grid, settings, generators()).windows
+    assert windows is not None and windows.shape == (3, 100, 5, grid.dimension)
+    assert len(windows.reshape(-1, grid.dimension).unique(dim=0)) == 1500
+    assert sample_points(batch, grid, SETTINGS, generators()).windows is None
+    same = PairBatch(batch.fixed, batch.fixed)
+    maps = MapPair(translations(grid, 0.0, 0.0, 0.0), translations(grid, 0.0, 0.0, 0.0))
+    terms = training_terms(maps, same, grid, replace(settings, variance_floor=1e-4), generators())
+    assert terms["similarity"].item() == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"radius": 1}, r"objective\.radius: expected 0 with objective\.window, got 1"),
+        (
+            {"similarity": "ncc"},
+            r"objective\.window: expected 0, or a similarity with one of lncc, lncc2, pooled and w",
+        ),
+        ({"similarity": "lncc + mind"}, r"objective\.radius: similarity mind needs patches of radius 2, got 0"),
+        ({"window": -1.0}, r"objective\.window: expected 0 or more, got -1\.0"),
+        ({"window_samples": 1}, r"objective\.window_samples: expected 2 or more, got 1"),
+        (
+            {"window_samples": 10**5},
+            r"objective\.window_samples: expected at most 1000000 samples of all points, got 100",
+        ),
+        ({"window": 0.0}, r"objective\.radius: similarity lncc needs a radius of at least 1, got 0"),
+        ({"dice": -1.0}, r"objective\.dice: expected 0 or more"),
+        ({"dice_labels": 0}, r"objective\.dice_labels: expected 1 or more"),
+        (
+            {"similarity_weight": 0.0, "gradicon": 0.0, "codes": 0.0},
+            r"objective\.similarity_weight: expected more than 0, or another weight above 0, got 0 and no other weight",
+        ),
+    ],
+)
+def test_windows_and_labels_that_cannot_be_compared(change: dict[str, Any], message: str) -> None:
+    settings = replace(SETTINGS, window=6.0, similarity="lncc")
+    with pytest.raises(UsageError, match=f"^{message}"):
+        replace(settings, **change)
+
+
+def test_labels_are_compared_instead_of_intensities(grid: Grid, batch: PairBatch) -> None:
+    """The mean over both directions; pairs without labels in common count 0."""
+    labels = torch.zeros(3, 1, *grid.shape, dtype=torch.int64)
+    labels[:2, :, :6], labels[:2, :, 6:12] = 2, 9
+    other = labels.clone()
+    other[1] = 3  # other labels
+    labelled = replace(batch, fixed_labels=labels, moving_labels=other)
+    settings = replace(SETTINGS, similarity_weight=0.0, dice=2.0, gradicon=0.0, codes=0.0, points=400)
+    identity = MapPair(translations(grid, 0.0, 0.0, 0.0), translations(grid, 0.0, 0.0, 0.0))
+    terms = training_terms(identity, labelled, grid, settings, generators())
+    assert list(terms) == settings.terms() == ["dice"]
+    assert terms["dice"].item() == pytest.approx(0, abs=0.01)
+    far = MapPair(translations(grid, 1e4, 1e4, 1e4), translations(grid, 1e4, 1e4, 1e4))
+    assert training_terms(far, labelled, grid, settings, generators())["dice"].item() == pytest.approx(2 / 3, abs=0.01)
+    one_way = MapPair(far.forward)
+    assert training_terms(one_way, labelled, grid, settings, generators())["dice"].item() == pytest.approx(
+        2 / 3, abs=0.01
+    )
+    assert training_terms(far, batch, grid, settings, generators())["dice"].item() == 0
 
 
 def test_points_mapped_outside_do_not_count(grid: Grid, batch: PairBatch) -> None:

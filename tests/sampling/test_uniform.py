@@ -7,7 +7,7 @@ import torch
 from nephi.errors import DataError
 from nephi.geometry import Grid
 from nephi.images import Image
-from nephi.sampling import GridPoints, MaskPoints, VoxelCentres, patch_offsets
+from nephi.sampling import GridPoints, MaskPoints, VoxelCentres, patch_offsets, window_offsets
 
 DRAWS = 20_000
 
@@ -124,3 +124,14 @@ def test_voxel_centres_are_drawn_uniformly(grid) -> None:
         cells = int(inside.sum())
         chi_square = float(((counts[inside] - DRAWS / cells) ** 2 / (DRAWS / cells)).sum())
         assert chi_square < cells - 1 + 5 * math.sqrt(2 * cells)
+
+
+def test_window_offsets_are_those_of_a_gaussian_cut_at_two_deviations() -> None:
+    offsets = window_offsets((DRAWS, 4, 3), 5.0, seeded())
+    assert offsets.shape == (DRAWS, 4, 3) and offsets.dtype == torch.float32
+    assert float(offsets.abs().max()) <= 10.0
+    assert offsets.mean(dim=(0, 1)).abs().max() < 0.08
+    # Variance of a standard normal distribution cut at 2: 1 - 4 pdf(2) / (cdf(2) - cdf(-2)).
+    variance = 1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(2 / math.sqrt(2))
+    assert offsets.double().var(dim=(0, 1)).div(25).sub(variance).abs().max() < 0.01
+    assert torch.equal(offsets, window_offsets((DRAWS, 4, 3), 5.0, seeded()))

@@ -15,7 +15,7 @@ import torch
 import nephi
 from nephi.errors import DataError, NephiError, UsageError
 from nephi.models import DisplacementUNetSettings, InputSettings
-from nephi.training import TrainSettings, checkpoint, fabric
+from nephi.training import PhaseSettings, TrainSettings, checkpoint, fabric
 
 from .conftest import with_loop
 
@@ -55,6 +55,30 @@ def test_weights_that_the_model_cannot_use(settings: TrainSettings, refuse: Refu
     refuse(unet, UsageError, r"^objective.gradicon: expected 0 for model.kind = 'unet' \(no inverse map\), got 0.3$")
     objective = replace(settings.objective, gradicon=0.0)
     refuse(replace(unet, objective=objective), UsageError, "^objective.codes: expected 0 .*no latent values")
+
+
+def test_labels_that_the_data_set_does_not_have(on_copy: TrainSettings, copy: Path, refuse: Refuse) -> None:
+    """Also in a phase only; labels of a single image are not enough."""
+    index = nephi.datasets.read_dataset_index(copy)
+    images = tuple(replace(image, labels=image.labels if image.id == "s0" else None) for image in index.images)
+    nephi.datasets.write_dataset_index(replace(index, images=images), copy)
+    message = r"objective\.dice: expected 0, as no pair of the split train has labels of both images, got 1; name the"
+    refuse(replace(on_copy, objective=replace(on_copy.objective, dice=1.0)), UsageError, f"^{message}")
+    refuse(
+        replace(on_copy, phases=(PhaseSettings(1, objective={"dice": 1.0}),)), UsageError, rf"^phases\[0\]: {message}"
+    )
+
+
+def test_unsuitable_labels_are_named(on_copy: TrainSettings, copy: Path, tmp_path: Path) -> None:
+    image = nephi.read_image(copy / "images" / "s0.nii.gz")
+    for name in ("s0", "s1", "s2", "s3"):
+        nephi.write_image(image, copy / "labels" / f"{name}.nii.gz")
+    settings = replace(on_copy, objective=replace(on_copy.objective, dice=1.0))
+    with pytest.raises(
+        DataError, match=r"labels/s\d\.nii\.gz: expected whole numbers of 0 or more as labels"
+    ) as caught:
+        nephi.train(settings, tmp_path / "run")
+    assert "\n" not in str(caught.value)
 
 
 def test_missing_files(on_copy: TrainSettings, copy: Path, refuse: Refuse) -> None:

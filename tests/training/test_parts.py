@@ -17,6 +17,7 @@ from nephi.training.cache import ModelInputCache
 from nephi.training.checks import check_identity
 from nephi.training.log import CsvTable
 from nephi.training.pairs import BatchKeys, TrainingPairs
+from nephi.training.random_maps import random_map
 from nephi.training.seeding import SampleKey, generator_of
 from nephi.training.settings_file import result_settings
 from nephi.training.step import learning_rate
@@ -134,14 +135,18 @@ def test_masks_and_landmarks_are_mapped_with_their_image(d: int) -> None:
     grid = Grid.from_spacing((48,) * d, (1.0,) * d)
     landmark = grid.centre_world() + torch.tensor([8.0, -5.0, 3.0][:d])
     ball = ((grid.voxel_centres() - landmark).norm(dim=-1) < 4)[None]
-    original = TrainingImage(ball.float(), ball.to(torch.uint8), landmark[None].float(), outside=1.0)
+    labels = ball * 2**40 + (grid.voxel_centres()[..., 0] > 30) * 3
+    original = TrainingImage(ball.float(), ball.to(torch.uint8), landmark[None].float(), 1.0, labels)
     strong = AugmentationSettings(
         flip=True, permute=True, rotation=30, scale=0.2, shear=0.2, shift=3, elastic=1.5, elastic_spacing=16.0,
         both=WarpSettings(rotation=20, scale=0.1, shear=0.1, shift=2, elastic=1.0, elastic_spacing=12.0),
     )  # fmt: skip
     corners: list[float] = []
     for seed in range(5):
-        for values, mask, landmarks, _ in augmented(original, original, grid, strong, seed):
+        for values, mask, landmarks, _, moved in augmented(original, original, grid, strong, seed):
+            assert moved is not None and moved.dtype == torch.int64 and moved.shape == mask.shape
+            assert set(moved.unique().tolist()) <= {0, 3, 2**40, 2**40 + 3}
+            assert ((moved >= 2**40) == (mask > 0)).float().mean() > 0.99  # linear and nearest differ at the surface
             voxel = grid.world_to_voxel_points(landmarks[0].double()).round().long().tolist()
             assert mask[(0, *voxel)] == 1 and values[(0, *voxel)] > 0.9
             assert float(landmarks[0].double().dist(grid.centre_world())) > 3
@@ -162,6 +167,59 @@ def test_a_shared_map_keeps_equal_images_equal() -> None:
         fixed, moving = augmented(original, original, grid, settings, 1)
         assert torch.equal(fixed.values, moving.values) == (shift == 0)
         assert not torch.allclose(fixed.values, original.values, atol=0.05)
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_rotations_have_any_angle(d: int) -> None:
+    """About axes that are uniform on the sphere, by angles that are uniform."""
+    grid = Grid.from_spacing((8,) * d, (1.0,) * d)
+    settings, generator = WarpSettings(rotation=180.0), torch.Generator().manual_seed(0)
+    matrices = torch.stack([random_map(grid, settings, generator).matrix for _ in range(2000)])
+    identity = torch.eye(d, dtype=torch.float64).expand_as(matrices)
+    torch.testing.assert_close(matrices @ matrices.mT, identity)
+    torch.testing.assert_close(torch.linalg.det(matrices), torch.ones(2000, dtype=torch.float64))
+    angles = torch.acos(((matrices.diagonal(dim1=1, dim2=2).sum(dim=1) - (d - 2)) / 2).clamp(-1, 1)).rad2deg()
+    for quantile in (0.25, 0.5, 0.75):
+        assert float(angles.quantile(quantile)) == pytest.approx(180 * quantile, abs=8)
+    with pytest.raises(UsageError, match=r"^augmentation\.both\.rotation: expected at most 180, got 181"):
+        WarpSettings(rotation=181.0)
+
+
+def test_only_the_moving_image_is_changed_by_a_map_of_its_own() -> None:
+    """With the random numbers that it has where each image is changed; the shared map still changes both."""
+    grid = Grid.from_spacing((20, 16), (1.0, 1.0))
+    images = [TrainingImage(torch.rand(1, *grid.shape, generator=generator_of("test", k))) for k in range(2)]
+    each = replace(STRONG, flip=False, permute=False, noise=0.0, elastic=1.0, elastic_spacing=12.0)
+    moving = replace(each, images="moving")
+    expected, found = (augmented(*images, grid, settings, 0) for settings in (each, moving))
+    assert torch.equal(found[0].values, images[0].values) and torch.equal(found[1].values, expected[1].values)
+    both = replace(moving, both=WarpSettings(shift=2.0))
+    assert not torch.equal(augmented(*images, grid, both, 0)[0].values, images[0].values)
+    with pytest.raises(UsageError, match=r"^augmentation\.images: expected one of each, moving, got 'fixed'"):
+        replace(each, images="fixed")
+
+
+def test_maps_grow_over_the_first_steps() -> None:
+    settings = replace(STRONG, ramp=0.5, elastic=2.0, both=WarpSettings(shift=4.0, rotation=90.0))
+    start, middle = settings.at(0.0), settings.at(0.125)
+    assert start.moving_parts() == ["flip", "permute"]
+    assert (middle.rotation, middle.elastic, middle.both.rotation, middle.both.shift) == (7.5, 0.5, 22.5, 1.0)
+    assert (middle.gamma, middle.noise, middle.elastic_spacing) == (0.3, 0.1, 60.0)
+    assert settings.at(0.5) is settings and settings.at(1.0) is settings and STRONG.at(0.0) is STRONG
+    with pytest.raises(UsageError, match=r"^augmentation\.ramp: expected a fraction of the steps from 0 to 1, got 2"):
+        replace(settings, ramp=2.0)
+
+
+def test_labels_are_read_on_the_grid_of_the_model(shapes: Path, settings: TrainSettings) -> None:
+    index = nephi.datasets.read_dataset_index(shapes)
+    for limit in (0, 1e6):
+        cache = ModelInputCache(index, settings.input, limit)
+        labels = cache.labels("s0")
+        stored = nephi.read_image(index.path("labels/s0.nii.gz")).data
+        assert labels is not None and labels.dtype == torch.int64 and torch.equal(labels[0], stored.long())
+        assert (cache.labels("s0") is labels) == (limit > 0)
+    bare = replace(index, images=tuple(replace(image, labels=None) for image in index.images))
+    assert ModelInputCache(bare, settings.input, 1e6).labels("s0") is None
 
 
 def test_the_cache_is_bounded(shapes: Path, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:

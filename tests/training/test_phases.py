@@ -103,6 +103,24 @@ def test_the_log_has_the_terms_of_every_phase(whole: Path) -> None:
         assert row["loss"] == pytest.approx(sum(terms), rel=1e-6)
 
 
+def test_labels_are_compared_in_a_phase_only(settings: TrainSettings, tmp_path: Path) -> None:
+    """With one labelled pair among others, and maps that grow; the batch is larger than the number of pairs."""
+    index = nephi.datasets.read_dataset_index(settings.data.index)
+    kept = tuple(replace(i, labels=i.labels if i.id in ("s0", "s1", "s5", "s6") else None) for i in index.images)
+    subjects = ("s0", "s1", "s2")
+    train = nephi.datasets.DatasetSplit(subjects, "between-subjects")
+    for name in ("images", "labels"):
+        (tmp_path / name).symlink_to(Path(settings.data.index) / name)
+    nephi.datasets.write_dataset_index(replace(index, images=kept, splits={"train": train}), tmp_path)
+    phase = PhaseSettings(2, objective={"dice": 1.0, "similarity_weight": 0.0})
+    settings = replace(settings, augmentation=replace(settings.augmentation, ramp=0.5, rotation=180.0, images="moving"))
+    settings = replace(settings, data=replace(settings.data, index=str(tmp_path)), phases=(phase,))
+    nephi.train(with_loop(settings, steps=4, batch=8), tmp_path / "run")
+    found = rows(tmp_path / "run" / "log.csv")
+    assert ["dice" in row for row in found] == ["similarity" not in row for row in found] == [True] * 2 + [False] * 2
+    assert all(0 < row["dice"] < 0.5 for row in found[:2])
+
+
 def test_steps_not_in_use_yet_are_the_identity(stepwise: TrainSettings, tmp_path: Path) -> None:
     """The stored model, all of whose steps are used, is the one that was validated."""
     interrupted(stepwise, tmp_path / "run", 3)

@@ -111,7 +111,7 @@ def test_the_best_model_without_labels_or_validation(settings: TrainSettings, tm
     settings = with_loop(replace(settings, data=replace(settings.data, index=str(folder))), steps=2)
     found = nephi.train(settings, tmp_path / "run")
     assert found.finished and found.best == tmp_path / "run" / "best.safetensors"
-    measures = {"ncc", "ncc_before", "folding_percent", "inverse_error_mm", "inverse_error_max_mm"}
+    measures = {"ncc", "ncc_before", "folding_percent", "log_jacobian_sd", "inverse_error_mm", "inverse_error_max_mm"}
     assert set(rows(tmp_path / "run" / "validation.csv")[0]) == {"step", *measures}
     nephi.datasets.write_dataset_index(
         nephi.datasets.DatasetIndex("bare", 2, images, {"train": splits["train"]}), folder

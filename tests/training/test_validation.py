@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from nephi.phantoms import silhouettes
 from nephi.training.cache import ModelInputCache
 from nephi.training.pictures import panels
 from nephi.training.validation import ValidatedPair, chosen_pairs, mean_measures, row_of, score, validate_pair
-from nephi.transforms import AffineTransform, MapPair, SingleMap, Transform
+from nephi.transforms import AffineTransform, ContinuedDisplacement, MapPair, SingleMap, Transform
 
 SHIFT = 4.0  # mm along the first axis, from fixed to moving
 ROOM = (40, 30)
@@ -76,6 +77,19 @@ def test_the_true_deformation_has_no_error(inputs: ModelInputCache) -> None:
     assert measures["tre_mm"] == pytest.approx(0, abs=1e-3) and measures["tre_before_mm"] == pytest.approx(SHIFT)
     assert measures["ncc"] == pytest.approx(1, abs=1e-4) and measures["ncc_before"] < 0.95
     assert measures["folding_percent"] == 0
+
+
+def test_the_logarithm_of_the_determinant_varies_where_nothing_folds(inputs: ModelInputCache) -> None:
+    """20 rows of determinant 1, 10 of 2, 10 of -1."""
+    grid = input_grid(inputs.settings)
+    slopes = torch.tensor([0.0] * 20 + [1.0] * 10 + [-2.0] * 9, dtype=torch.float32)
+    displacement = torch.zeros(*ROOM, 2, dtype=torch.float32)
+    displacement[1:, :, 0] = 2 * slopes.cumsum(0)[:, None]
+    measures = validated(inputs, ContinuedDisplacement(displacement, grid)).measures
+    assert measures["folding_percent"] == 25
+    assert measures["log_jacobian_sd"] == pytest.approx(math.log(2) * math.sqrt(2) / 3, rel=1e-4)
+    assert validated(inputs, shift(SHIFT)).measures["log_jacobian_sd"] == 0
+    assert math.isnan(validated(inputs, scale(-1)).measures["log_jacobian_sd"])
 
 
 def test_a_mirror_folds_everywhere(inputs: ModelInputCache) -> None:
