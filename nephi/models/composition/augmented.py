@@ -45,3 +45,7 @@ class Augmented(PairNetwork):
         if inverse is not None:
             inverse = ComposedMaps([m.inverse(), inverse, r.inverse()])
         return MapPair(ComposedMaps([r, prediction.forward, m]), inverse, prediction.penalties)
+
+    def use_steps(self, count: int, frozen: int = 0) -> None:
+        """Use only the first steps of the network."""
+        self.network.use_steps(count, frozen)
