@@ -81,8 +81,7 @@ class CARL(RegistrationModel[CARLSettings]):
         rotations = settings.rotations
         attention = AttentionNetwork(settings.features, strided(grid, first), generator, half_turns=rotations > 0)
         unets = [DisplacementNetwork(settings.unet, downsampled(grid, n), generator) for n in others]
-        self.augmented = Augmented(Steps(grid, [attention, *unets]), partial(random_rotations, grid, rotations))
-        self.network = Swapped(self.augmented)
+        self.network = Swapped(Augmented(Steps(grid, [attention, *unets]), partial(random_rotations, grid, rotations)))
 
     def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
         """Predict phi and its approximate inverse."""
@@ -91,7 +90,9 @@ class CARL(RegistrationModel[CARLSettings]):
 
     def use_generators(self, generators: Sequence[torch.Generator]) -> None:
         """Take the random rotations of each pair from its generator."""
-        self.augmented.generators = tuple(generators) if self.settings.rotations else ()
+        augmented = self.network.network  # no attribute of its own: weights of two names cannot be stored
+        assert isinstance(augmented, Augmented)
+        augmented.generators = tuple(generators) if self.settings.rotations else ()
 
     def use_steps(self, count: int, frozen: int = 0) -> None:
         """Use only the first composed steps."""
