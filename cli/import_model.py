@@ -11,10 +11,11 @@ from .options import FILE, check_output, verbosity_options
 from .printing import by, echo_line
 
 # Listed again, because nephi itself would import torch; a test compares them.
-SOURCES = ("unigradicon", "multigradicon", "gradicon")
+SOURCES = ("unigradicon", "multigradicon", "gradicon", "brainmorph", "keymorph")
 MODALITIES = ("ct", "mri")
 ANATOMIES = ("lung", "knee", "brain")
 MASKS = ("none", "given", "lungs", "foreground")
+WEIGHTINGS = ("power", "equal")
 
 
 class Shape(click.ParamType):  # type: ignore[type-arg] # generic in recent versions of click only
@@ -44,6 +45,10 @@ class Shape(click.ParamType):  # type: ignore[type-arg] # generic in recent vers
 @click.option("--window", type=float, nargs=2, metavar="LOW HIGH", help="Intensities that become 0 and 1.")
 @click.option("--percentiles", type=float, nargs=2, metavar="LOW HIGH", help="The same as percentiles of all voxels.")
 @click.option("--mask", type=click.Choice(MASKS), help="Masks of images; voxels outside become 0.")
+@click.option(
+    "--align", metavar="MAP", help="rigid, affine or tps:0.1, ...; for brainmorph, keymorph.  [default: affine]"
+)
+@click.option("--weighting", type=click.Choice(WEIGHTINGS), help="Weights of keypoints; for brainmorph, keymorph.")
 @verbosity_options
 def import_model(source: str, weights: Path, output: Path, quiet: bool, verbose: bool, **options: Any) -> None:
     """Turn the published WEIGHTS of another project into a model for `nephi register --model` and `nephi finetune`.
@@ -51,9 +56,12 @@ def import_model(source: str, weights: Path, output: Path, quiet: bool, verbose:
     \b
     unigradicon, multigradicon  Step_2_final.trch, network_weights_final.trch
     gradicon                    lung_model_weights_step_2.trch and those of knees and brains
+    brainmorph                  foundation-numkey256-numlevels4.pth.tar
+    keymorph                    epoch2000_trained_model.pth.tar
 
     The model predicts what the published network predicts, in world coordinates, for images of any orientation and
-    spacing. Nothing in WEIGHTS is executed: files that need code to be read are refused.
+    spacing. Nothing in WEIGHTS is executed: files that need code to be read are refused. The default of --weighting is
+    power for brainmorph, as in its program, and equal for keymorph.
 
     \b
     nephi import-model unigradicon Step_2_final.trch -o unigradicon-ct.safetensors --modality ct

@@ -20,6 +20,7 @@ from nephi.transforms import (
     similarity_fit,
     spline_fit,
 )
+from nephi.transforms.spline import SOFTENING
 
 FITS: Mapping[str, Callable[[Tensor, Tensor, Tensor | None], AffineMaps]] = {
     "rigid": rigid_fit,
@@ -54,11 +55,19 @@ def smoothing_of(alignment: str) -> float:
     return value if math.isfinite(value) else math.nan
 
 
-def keypoint_maps(alignment: str, fixed: Keypoints, moving: Keypoints, weights: Tensor | None, grid: Grid) -> MapPair:
+def keypoint_maps(
+    alignment: str,
+    fixed: Keypoints,
+    moving: Keypoints,
+    weights: Tensor | None,
+    grid: Grid,
+    softening: float = SOFTENING,
+) -> MapPair:
     """Return the maps of an alignment from fixed to moving keypoints in the box of `grid`, and their inverses.
 
     `weights` are `(B, K)`, None for equal ones. The inverses of affine maps are exact. Those of splines are the splines
     of the other direction: an approximation, and the start of Newton's method, which solves for the true inverse.
+    `softening` is that of `spline_fit`.
 
     Raises `UsageError` for an unknown alignment.
     """
@@ -68,8 +77,8 @@ def keypoint_maps(alignment: str, fixed: Keypoints, moving: Keypoints, weights: 
         return MapPair(maps, maps.inverse())
     smoothing, length = smoothing_of(alignment), half_edge(grid)
     return MapPair(
-        spline_fit(fixed.points, moving.points, smoothing, length, weights),
-        spline_fit(moving.points, fixed.points, smoothing, length, weights),
+        spline_fit(fixed.points, moving.points, smoothing, length, weights, softening),
+        spline_fit(moving.points, fixed.points, smoothing, length, weights, softening),
     )
 
 

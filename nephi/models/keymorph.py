@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nephi.geometry import Grid
 from nephi.models.alignments import FITS, WEIGHTINGS, check_alignments, keypoint_maps, pair_weights
@@ -16,6 +16,7 @@ from nephi.models.networks.keypoints import KeypointNetwork, Keypoints, Keypoint
 from nephi.settings import TrainingObjectiveSettings
 from nephi.settings.validation import require_one_of
 from nephi.transforms import MapPair
+from nephi.transforms.spline import SOFTENING
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,9 @@ class KeyMorph(RegistrationModel[KeyMorphSettings]):
     default_objective = TrainingObjectiveSettings(similarity="mse", gradicon=0.0, codes=0.0)
     predicts_inverse = True
     starts_as_identity = False
+    network: nn.Module
+    softening: ClassVar[float] = SOFTENING
+    """Added to squared distances between the keypoints of splines, see `spline_fit`."""
 
     def __init__(self, settings: KeyMorphSettings, grid: Grid, generator: torch.Generator) -> None:
         super().__init__(settings, grid, generator)
@@ -77,7 +81,10 @@ class KeyMorph(RegistrationModel[KeyMorphSettings]):
         fixed_keypoints = Keypoints(points[:pairs], sums[:pairs])
         moving_keypoints = Keypoints(points[pairs:], sums[pairs:])
         weights = pair_weights(self.settings.weighting, fixed_keypoints, moving_keypoints)
-        return {name: keypoint_maps(name, fixed_keypoints, moving_keypoints, weights, self.grid) for name in names}
+        return {
+            name: keypoint_maps(name, fixed_keypoints, moving_keypoints, weights, self.grid, self.softening)
+            for name in names
+        }
 
     @classmethod
     def size(cls, settings: KeyMorphSettings, grid: Grid) -> ModelSize:

@@ -19,6 +19,7 @@ from nephi.models.gradicon import GradICON
 from nephi.models.icon import ICON
 from nephi.models.keymorph import KeyMorph
 from nephi.models.nephi import NephiModel
+from nephi.models.published.published_keymorph import PublishedKeyMorph
 from nephi.models.published.tall_unet_steps import PublishedTallUNet
 from nephi.settings import plain_table
 from nephi.tables import from_table, short_repr
@@ -35,6 +36,7 @@ MODELS: dict[str, type[RegistrationModel[Any]]] = {
         CARL,
         KeyMorph,
         PublishedTallUNet,
+        PublishedKeyMorph,
     )
 }
 """The models by the value of `model.kind`; a new model is added here."""

@@ -121,7 +121,12 @@ class Spline(Transform):
 
 
 def spline_fit(
-    fixed: Tensor, moving: Tensor, smoothing: Tensor | float, length: float, weights: Tensor | None = None
+    fixed: Tensor,
+    moving: Tensor,
+    smoothing: Tensor | float,
+    length: float,
+    weights: Tensor | None = None,
+    softening: float = SOFTENING,
 ) -> SplineMaps:
     """Fit thin-plate splines to corresponding points: `(B, K, D)`, mm, and weights `(B, K)`, 0 or more, of any scale.
 
@@ -130,7 +135,8 @@ def spline_fit(
     for each pair `(B,)`: 0 interpolates the points of weight above 0, large values give `affine_fit`. It belongs to
     coordinates in units of `length` mm; scaling all coordinates by c leaves the spline unchanged if lambda is scaled by
     c^2. The published values belong to half the edge of the box. What the points leave undetermined is as in
-    `affine_fit`, coincident points are averaged; gradients are finite always.
+    `affine_fit`, coincident points are averaged; gradients are finite always. `softening` is added to the squared
+    distances between keypoints, in units of `length`^2; KeyMorph adds 1e-6.
 
     Raises `UsageError` for tensors of other shapes, a `length` of 0 or less, or a smoothing below 0.
     """
@@ -141,17 +147,21 @@ def spline_fit(
     centres, origin = fixed.double(), fixed.double().mean(dim=1, keepdim=True)
     weights = centres.shape[1] * relative_weights(centres, weights)
     residuals = moving.double() - affine(centres)
-    coefficients, slopes, offset = _solve((centres - origin) / length, residuals, weights, smoothing.reshape(-1, 1))
+    coefficients, slopes, offset = _solve(
+        (centres - origin) / length, residuals, weights, smoothing.reshape(-1, 1), softening
+    )
     slopes = slopes.transpose(-1, -2) / length
     translations = affine.translations + offset - (origin @ slopes.transpose(-1, -2)).squeeze(1)
     return SplineMaps(centres, coefficients, affine.matrices + slopes, translations, length)
 
 
-def _solve(points: Tensor, values: Tensor, weights: Tensor, smoothing: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _solve(
+    points: Tensor, values: Tensor, weights: Tensor, smoothing: Tensor, softening: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return coefficients `(B, K, D)`, linear part `(B, D, D)` (row i for axis i) and constant `(B, D)` of a spline."""
     count, d = points.shape[1:]
     columns = weights[:, None]  # unknowns are c / w: points of weight 0 drop out without a division or a root
-    squares = (points[:, :, None] - points[:, None]).square().sum(dim=-1) + SOFTENING
+    squares = (points[:, :, None] - points[:, None]).square().sum(dim=-1) + softening
     kernels = 0.5 * squares * squares.log() * columns + torch.diag_embed((smoothing + RIDGE).expand(len(points), count))
     polynomial = torch.cat([torch.ones_like(points[..., :1]), points], dim=-1)
     # A tiny penalty keeps an affine part at 0 that the points leave undetermined.

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 import nephi
 from nephi.cli import import_model
 from nephi.models import SOURCES
+from nephi.models.alignments import WEIGHTINGS
 from nephi.models.input import MASKS
 from nephi.models.published.icon_weights import ANATOMIES, MODALITIES
 
@@ -30,6 +31,7 @@ def test_choices_are_those_of_the_library() -> None:
     assert tuple(MODALITIES) == import_model.MODALITIES
     assert tuple(ANATOMIES) == import_model.ANATOMIES
     assert import_model.MASKS == MASKS
+    assert import_model.WEIGHTINGS == WEIGHTINGS
 
 
 def test_published_weights_register_a_pair(weights: Path, tmp_path: Path, succeed: Call) -> None:
@@ -58,6 +60,7 @@ def test_published_weights_register_a_pair(weights: Path, tmp_path: Path, succee
         (("--modality", "ct"), 2, "input.shape: expected at least 5 voxels"),
         (("--shape", "20"), 2, "expected numbers of voxels such as 80x192x192, got '20'"),
         (("--shape", "20x-3"), 2, "expected numbers of voxels such as 80x192x192, got '20x-3'"),
+        (("--modality", "ct", "--align", "rigid"), 2, "align: expected none for this source, got 'rigid'"),
         ((), 2, "modality: expected one of ct, mri, got 'none'"),
         (("--modality", "ct", "--shape", "20x20x20"), 3, "expected weights of a 3-D network for shape (20, 20, 20)"),
     ],

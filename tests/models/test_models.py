@@ -38,6 +38,7 @@ from nephi.models import (
     model_table,
     model_tensors,
 )
+from nephi.models.published.published_keymorph import PublishedKeyMorphSettings
 from nephi.models.published.tall_unet_steps import TallUNetSettings
 
 from .translation import TranslationModel, TranslationSettings
@@ -63,6 +64,9 @@ SMALL: dict[str, ModelSettings] = {
     "keymorph, spline": KeyMorphSettings(7, (4, 4, 8, 8, 8), align="tps:0.1", weighting="equal"),
     "carl": CARLSettings((2, 1), FeatureSettings(4, 2, 1, (1, 2)), UNetSettings((4, 8))),
     "attention": CARLSettings((2,), FeatureSettings(4, 2, 1, (1,)), rotations=90.0),
+    "keymorph-published": PublishedKeyMorphSettings(6, (4, 8), backbone="conv", normalization="none"),
+    "keymorph, batch": PublishedKeyMorphSettings(6, (4, 8), align="rigid", normalization="batch"),
+    "keymorph, u-net": PublishedKeyMorphSettings(6, (8, 16), backbone="unet", normalization="group", left_out=1),
     "translation": TranslationSettings(),
     "forces": NephiSettings(field=DENSE, encoder=replace(ENCODER, forces=True, finest=1)),
     "nested": NephiSettings(field=replace(DENSE, encoding="nested", layers=3), encoder=ENCODER),

@@ -13,6 +13,7 @@ from nephi.models.base import RegistrationModel
 from nephi.models.input import InputSettings, input_grid
 from nephi.models.published.axes import array_shape
 from nephi.models.published.icon_names import published_name, published_settings, published_steps
+from nephi.models.published.loading import load_published
 from nephi.models.published.weights import WeightFile
 from nephi.models.registry import build_model
 
@@ -46,24 +47,6 @@ def gradicon_model(file: WeightFile, input_settings: InputSettings) -> Registrat
     model = build_model(settings, input_grid(input_settings), torch.Generator().manual_seed(0))
     load_published(file, model, {ours: published_name(ours, steps) for ours in model.state_dict()})
     return model
-
-
-def load_published(file: WeightFile, model: torch.nn.Module, names: dict[str, str]) -> None:
-    """Load the tensors of a file into a model whose tensors have the published `names`; use every one of them.
-
-    Raises `DataError` naming the first tensor that is missing, left over or of another shape.
-    """
-    count = f"{len(names)} tensors"
-    for ours, tensor in model.state_dict().items():
-        stored = file.tensors.get(names[ours])
-        if stored is None:
-            raise DataError(f"{file.path}: expected the {count} of this network, {names[ours]} is missing")
-        if stored.shape != tensor.shape:
-            shapes = f"{tuple(tensor.shape)}, found {tuple(stored.shape)}"
-            raise DataError(f"{file.path}: {names[ours]}: expected shape {shapes}; weights of another network")
-    if superfluous := [name for name in file.tensors if name not in set(names.values())]:
-        raise DataError(f"{file.path}: {superfluous[0]} is not one of the {count} of this network")
-    model.load_state_dict({ours: file.tensors[theirs] for ours, theirs in names.items()})
 
 
 def gradicon_input(shape: tuple[int, ...], intensities: InputSettings) -> InputSettings:

@@ -18,6 +18,7 @@ from nephi.models.published.icon_weights import (
     gradicon_input,
     gradicon_model,
 )
+from nephi.models.published.keymorph_weights import BRAINMORPH, KEYMORPH, keymorph_model
 from nephi.models.published.weights import WeightFile, read_weights
 from nephi.models.registry import model_class
 from nephi.runtime import versions
@@ -29,10 +30,12 @@ class ImportOptions:
 
     modality: `ct` or `mri`, the intensities of the images that are registered.
     anatomy: `lung`, `knee` or `brain`: which of GradICON's networks it is, its shape and intensities.
-    shape: voxels of the network's input in the published order (z, y, x).
+    shape: voxels of the network's input in the published order: (z, y, x), of KeyMorph (x, y, z).
     window: two intensities that become 0 and 1; values beyond are clamped.
     percentiles: two percentiles of all voxels that become 0 and 1.
     mask: as `InputSettings.mask`; voxels outside become 0.
+    align: the map that KeyMorph's keypoints predict, as `KeyMorphSettings.align`.
+    weighting: how its keypoints are weighted, as `KeyMorphSettings.weighting`.
     """
 
     modality: str = ""
@@ -41,6 +44,8 @@ class ImportOptions:
     window: tuple[float, ...] = ()
     percentiles: tuple[float, ...] = ()
     mask: str = ""
+    align: str = ""
+    weighting: str = ""
 
 
 Import = Callable[[WeightFile, ImportOptions], tuple[RegistrationModel[Any], InputSettings]]
@@ -63,7 +68,7 @@ def import_published(source: str, weights: str | Path, options: ImportOptions = 
 
 def _import_universal(file: WeightFile, options: ImportOptions) -> tuple[RegistrationModel[Any], InputSettings]:
     """Import uniGradICON or multiGradICON."""
-    _refuse(options, "anatomy")
+    _refuse(options, "anatomy", "align", "weighting")
     given = options.window or options.percentiles
     if options.modality not in MODALITIES and (options.modality or not given):
         raise UsageError(f"modality: expected one of {', '.join(MODALITIES)}, got {options.modality or 'none'!r}")
@@ -74,12 +79,36 @@ def _import_universal(file: WeightFile, options: ImportOptions) -> tuple[Registr
 
 def _import_gradicon(file: WeightFile, options: ImportOptions) -> tuple[RegistrationModel[Any], InputSettings]:
     """Import one of GradICON's networks."""
-    _refuse(options, "modality")
+    _refuse(options, "modality", "align", "weighting")
     if options.anatomy not in ANATOMIES and (options.anatomy or not options.shape):
         raise UsageError(f"anatomy: expected one of {', '.join(ANATOMIES)}, got {options.anatomy or 'none'!r}")
     shape, intensities = ANATOMIES[options.anatomy or "knee"]
     input_settings = _with_options(gradicon_input(options.shape or shape, intensities), options)
     return gradicon_model(file, input_settings), input_settings
+
+
+def _import_keymorph(file: WeightFile, options: ImportOptions) -> tuple[RegistrationModel[Any], InputSettings]:
+    """Import KeyMorph: images are scaled to a cube."""
+    shape = options.shape or KEYMORPH.shape
+    if len(shape) not in (2, 3) or min(shape) < 2:
+        raise UsageError(f"shape: expected 2 or 3 numbers of voxels of at least 2, got {shape}")
+    spacing = tuple((max(shape) - 1) / (n - 1) for n in shape)  # edges of a cube, whose coordinates are -1 to 1
+    return _import_keypoints(file, replace(KEYMORPH, shape=shape, spacing=spacing), options, "equal")
+
+
+def _import_brainmorph(file: WeightFile, options: ImportOptions) -> tuple[RegistrationModel[Any], InputSettings]:
+    """Import BrainMorph: images in a cube of 256 mm."""
+    _refuse(options, "shape")
+    return _import_keypoints(file, BRAINMORPH, options, "power")
+
+
+def _import_keypoints(
+    file: WeightFile, settings: InputSettings, options: ImportOptions, weighting: str
+) -> tuple[RegistrationModel[Any], InputSettings]:
+    _refuse(options, "modality", "anatomy")
+    input_settings = _with_options(settings, options)
+    model = keymorph_model(file, input_settings, options.align or "affine", options.weighting or weighting)
+    return model, input_settings
 
 
 def _refuse(options: ImportOptions, *names: str) -> None:
@@ -109,5 +138,7 @@ SOURCES: dict[str, Import] = {
     "unigradicon": _import_universal,
     "multigradicon": _import_universal,
     "gradicon": _import_gradicon,
+    "brainmorph": _import_brainmorph,
+    "keymorph": _import_keymorph,
 }
 """How the weights of each project are imported."""
