@@ -106,7 +106,8 @@ def finetune(model: Path, config: Path, **options: Any) -> None:
     \b
     nephi finetune runs/lungs/best.safetensors clinic.toml -o runs/clinic
 
-    CONFIG.toml has no tables for the input and architecture of the model, which are those of MODEL. All else is as for
+    CONFIG.toml has no tables for the input and architecture of the model, which are those of MODEL; only a longer list
+    of composed steps, such as model.downsampling, adds networks after those of MODEL. All else is as for
     `nephi train`.
     """
     import nephi

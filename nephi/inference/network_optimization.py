@@ -56,9 +56,17 @@ def optimize_network(
 
 
 def check_network(model: StoredModel) -> None:
-    """Raise `UsageError` for a model without trained weights, or stored with weights of terms that it does not have."""
+    """Raise `UsageError` for a model without trained weights, and for an objective that it cannot minimise for a pair.
+
+    That is one with weights of terms that it does not have, or without the similarity of the images.
+    """
     if not _trained(model.model):
         raise UsageError('refine_parameters: expected a model with trained weights for "network", got one without any')
+    if not model.objective.similarity_weight:
+        raise UsageError(
+            'refine_parameters: expected a model trained to compare images for "network", got one with '
+            "objective.similarity_weight = 0"
+        )
     network = model.model
     name = f"a refinement of the network of kind {model.settings.kind}"
     check_weights(model.objective, network.predicts_inverse, network.penalties, name)

@@ -40,6 +40,14 @@ def optimized(stored: StoredModel, steps: int, rate: float, seen: list[Progress]
     return optimize_network(stored, inputs(stored), steps, rate, CPU, torch.Generator().manual_seed(1), callback)
 
 
+def test_a_model_trained_on_labels_only_has_nothing_to_optimise() -> None:
+    stored = replace(model("unet", 2), objective=replace(OBJECTIVE, similarity_weight=0.0, dice=1.0))
+    with pytest.raises(
+        UsageError, match=r"^refine_parameters: expected a model trained to compare images for .*weight = 0$"
+    ):
+        optimized(stored, 1, 1e-3)
+
+
 @pytest.mark.parametrize("name", ["unet", "dense"])
 def test_the_objective_of_the_training_falls(name: str) -> None:
     stored = replace(model(name, 2), objective=OBJECTIVE)
