@@ -3,12 +3,14 @@
 from nephi.geometry.gradient_mode import full_precision, gradients_recorded, recordable
 from nephi.geometry.grid import Grid, Plane, require_cpu_by_default
 from nephi.geometry.interpolation import (
+    cell_differences,
     interpolate,
     interpolate_batch,
     interpolate_labels,
     interpolate_majority,
     interpolate_nearest,
     interpolate_tables,
+    interpolate_tables_with_gradient,
     interpolate_with_gradient,
     multilinear,
     multilinear_with_slopes,
@@ -22,6 +24,7 @@ __all__ = [
     "PointMap",
     "PointPairs",
     "Points",
+    "cell_differences",
     "determinant",
     "determinant_of_rows",
     "full_precision",
@@ -33,6 +36,7 @@ __all__ = [
     "interpolate_majority",
     "interpolate_nearest",
     "interpolate_tables",
+    "interpolate_tables_with_gradient",
     "interpolate_with_gradient",
     "jacobian_product",
     "multilinear",

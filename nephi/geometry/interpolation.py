@@ -84,6 +84,33 @@ def interpolate_tables(tables: Tensor, points_voxel: Tensor) -> Tensor:
     return sampled.flatten(2).transpose(1, 2)
 
 
+def cell_differences(tables: Tensor) -> list[Tensor]:
+    """Return the differences between neighbours in tables `(B, C, *shape)` along each axis, one fewer than voxels.
+
+    Along an axis of one voxel they are 0, as many as voxels.
+    """
+    axes = range(2, tables.ndim)
+    return [tables.diff(dim=k) if tables.shape[k] > 1 else torch.zeros_like(tables) for k in axes]
+
+
+def interpolate_tables_with_gradient(
+    tables: Tensor, differences: Sequence[Tensor], points_voxel: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return `interpolate_tables`, and the gradients `(B, N, C, D)` per voxel, as `interpolate_with_gradient`.
+
+    `differences` are the `cell_differences` of the tables. The slope along an axis is the difference across the cell,
+    interpolated along the other axes.
+    """
+    slopes = []
+    for axis, difference in enumerate(differences):
+        coordinate, last = points_voxel[..., axis].detach(), tables.shape[2 + axis] - 1
+        cell = coordinate.floor().clamp(0, max(0, last - 1))
+        inside = (coordinate >= 0) & (coordinate <= last)
+        snapped = torch.cat([points_voxel[..., :axis], cell.unsqueeze(-1), points_voxel[..., axis + 1 :]], dim=-1)
+        slopes.append(interpolate_tables(difference, snapped) * inside.unsqueeze(-1))
+    return interpolate_tables(tables, points_voxel), torch.stack(slopes, dim=-1)
+
+
 def interpolate_nearest(data: Tensor, points_voxel: Tensor) -> Tensor:
     """Return the value of the voxel nearest to each point `(..., D)`, in `data`'s own dtype."""
     d = points_voxel.shape[-1]

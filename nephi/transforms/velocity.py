@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,9 +14,11 @@ from torch import Tensor
 from nephi.errors import DataError
 from nephi.geometry import (
     Grid,
+    cell_differences,
     identity_like,
     interpolate,
     interpolate_tables,
+    interpolate_tables_with_gradient,
     interpolate_with_gradient,
     jacobian_product,
 )
@@ -46,7 +51,10 @@ class StationaryVelocity(Transform):
             raise DataError("the velocity field holds NaN or infinite values")
         self.velocity = velocity
         self.grid = grid
-        self._flow = _Flow(velocity, grid)
+        cells = grid.world_to_voxel_vectors(velocity).contiguous()  # a step reads all components of a voxel
+        table = cells.movedim(-1, 0)[None]
+        (steps,) = _step_counts(table, cell_differences(table))
+        self._flow = _Flow(grid, steps, partial(interpolate, cells), partial(interpolate_with_gradient, cells))
 
     @property
     def dimension(self) -> int:
@@ -74,27 +82,37 @@ class VelocityMaps(Maps):
     def __init__(self, velocity: Tensor, grid: Grid) -> None:
         self.velocity = velocity
         self.grid = grid
+        tables = grid.world_to_voxel_vectors(velocity.movedim(1, -1)).movedim(-1, 1).contiguous()
+        differences = cell_differences(tables)
         # Each pair has its own number of steps: its map does not depend on the other pairs of the batch.
-        self._flows = [_Flow(table, grid) for table in velocity.movedim(1, -1)]
-        self._cells = torch.stack([flow.cells for flow in self._flows]).movedim(-1, 1).contiguous()
+        counts = _step_counts(tables, differences)
+        self._groups = [
+            _Group([pair for pair, count in enumerate(counts) if count == steps], steps)
+            for steps in dict.fromkeys(counts)
+        ]
+        self._flows = [_batch_flow(grid, group, tables, differences) for group in self._groups]
 
     def __len__(self) -> int:
         return len(self.velocity)
 
     def __call__(self, points: Tensor) -> Tensor:
-        """Return the values `(B, N, D)`, for all pairs of as many steps at once."""
-        start, counts = self.grid.world_to_voxel_points(points), [flow.steps for flow in self._flows]
-        groups = [[pair for pair, count in enumerate(counts) if count == steps] for steps in dict.fromkeys(counts)]
-        if len(groups) == 1:
-            return points + self.grid.voxel_to_world_vectors(_displacement(self._cells, start, counts[0]))
-        parts = [_displacement(self._cells[group], start[group], counts[group[0]]) for group in groups]
-        order = torch.tensor([pair for group in groups for pair in group], dtype=torch.int64, device=points.device)
-        return points + self.grid.voxel_to_world_vectors(torch.cat(parts)[order.argsort()])
+        """Return the values `(B, N, D)`."""
+        return self._in_order(
+            [flow(points[group.pairs]) for group, flow in zip(self._groups, self._flows, strict=True)]
+        )
 
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return the values, and the Jacobians of the integration steps, `(B, N, D, D)`."""
-        pairs = [flow.value_and_jacobian(own) for flow, own in zip(self._flows, points, strict=True)]
-        return torch.stack([value for value, _ in pairs]), torch.stack([jacobian for _, jacobian in pairs])
+        parts = [
+            flow.value_and_jacobian(points[group.pairs]) for group, flow in zip(self._groups, self._flows, strict=True)
+        ]
+        return self._in_order([value for value, _ in parts]), self._in_order([jacobian for _, jacobian in parts])
+
+    def _in_order(self, parts: Sequence[Tensor]) -> Tensor:
+        """Return what was computed group by group, in the order of the pairs."""
+        pairs = [pair for group in self._groups for pair in group.pairs]
+        order = torch.tensor(pairs, dtype=torch.int64, device=parts[0].device).argsort()
+        return torch.cat(list(parts))[order]
 
     def inverse(self) -> VelocityMaps:
         """Return the flows of the opposite velocities: the inverses up to the error of the integration."""
@@ -132,29 +150,28 @@ def mean_squared_gradient(vectors: Tensor, grid: Grid) -> Tensor:
     return by_world.square().sum(dim=(1, -1)).mean()
 
 
-def _displacement(cells: Tensor, start: Tensor, steps: int) -> Tensor:
-    """Return the displacements `(B, N, D)` of voxel points `start` by the flows of `cells` `(B, D, *shape)`."""
+class _Group(NamedTuple):
+    """Pairs of a batch that are integrated in as many steps."""
 
-    def rate(state: Sequence[Tensor]) -> list[Tensor]:
-        return [interpolate_tables(cells, start + state[0])]
-
-    return _integrate(rate, [torch.zeros_like(start)], steps)[0]
+    pairs: list[int]
+    steps: int
 
 
+@dataclass(frozen=True)
 class _Flow:
-    """The flow of one velocity `(*shape, D)` to time 1, integrated in voxel coordinates."""
+    """The flow to time 1 of `velocity`, in voxels per time at voxel points; with its gradient, `Dv`, per voxel."""
 
-    def __init__(self, velocity: Tensor, grid: Grid) -> None:
-        self.grid = grid
-        self.cells = grid.world_to_voxel_vectors(velocity).contiguous()  # a step reads all components of a voxel
-        self.steps = _step_count(self.cells)
+    grid: Grid
+    steps: int
+    velocity: Callable[[Tensor], Tensor]
+    velocity_and_gradient: Callable[[Tensor], tuple[Tensor, Tensor]]
 
     def __call__(self, points: Tensor) -> Tensor:
         """Return the values at points `(..., D)`, mm."""
         start = self.grid.world_to_voxel_points(points)
 
         def rate(state: Sequence[Tensor]) -> list[Tensor]:
-            return [interpolate(self.cells, start + state[0])]
+            return [self.velocity(start + state[0])]
 
         (displacement,) = _integrate(rate, [torch.zeros_like(start)], self.steps)
         return points + self.grid.voxel_to_world_vectors(displacement)
@@ -167,7 +184,7 @@ class _Flow:
         start = self.grid.world_to_voxel_points(points)
 
         def rate(state: Sequence[Tensor]) -> list[Tensor]:
-            velocity, gradient = interpolate_with_gradient(self.cells, start + state[0])
+            velocity, gradient = self.velocity_and_gradient(start + state[0])
             return [velocity, gradient + gradient @ state[1]]  # Dv T for T = I + state[1]
 
         tangents = torch.zeros_like(start).unsqueeze(-1).expand(*start.shape, start.shape[-1])
@@ -177,19 +194,27 @@ class _Flow:
         return values, identity_like(points) + jacobian_product(to_world, change) @ to_voxel
 
 
+def _batch_flow(grid: Grid, group: _Group, tables: Tensor, differences: Sequence[Tensor]) -> _Flow:
+    """Return the flow of the pairs of a group, for points `(B, N, D)`."""
+    own, own_differences = tables[group.pairs], [difference[group.pairs] for difference in differences]
+    with_gradient = partial(interpolate_tables_with_gradient, own, own_differences)
+    return _Flow(grid, group.steps, partial(interpolate_tables, own), with_gradient)
+
+
 @torch.no_grad()
-def _step_count(velocity: Tensor) -> int:
-    """Return the number of integration steps for a velocity `(*shape, D)` in cells, the same for its negative."""
-    axes = [axis for axis in range(velocity.ndim - 1) if velocity.shape[axis] > 1]
-    differences = [_largest(torch.diff(velocity, dim=axis)) / DIFFERENCE for axis in axes]
-    extent = max([_largest(velocity) / CELLS, *differences])
-    if not math.isfinite(extent):
-        return STEPS
-    return min(MOST_STEPS, STEPS * max(1, math.ceil(extent)))
+def _step_counts(tables: Tensor, differences: Sequence[Tensor]) -> list[int]:
+    """Return the numbers of integration steps for velocities `(B, D, *shape)` in cells, the same for the negative.
+
+    `differences` are those between neighbours, `cell_differences(tables)`.
+    """
+    extents = [_largest(tables) / CELLS, *(_largest(difference) / DIFFERENCE for difference in differences)]
+    largest: list[float] = torch.stack(extents).amax(dim=0).tolist()
+    return [min(MOST_STEPS, STEPS * max(1, math.ceil(x))) if math.isfinite(x) else STEPS for x in largest]
 
 
-def _largest(vectors: Tensor) -> float:
-    return float(vectors.norm(dim=-1).max())
+def _largest(vectors: Tensor) -> Tensor:
+    """Return the largest length of vectors `(B, D, *shape)`, for each of B."""
+    return vectors.square().sum(dim=1).flatten(1).amax(dim=1).sqrt()
 
 
 def _integrate(

@@ -9,12 +9,14 @@ from scipy.ndimage import map_coordinates
 
 from nephi.geometry import (
     Grid,
+    cell_differences,
     interpolate,
     interpolate_batch,
     interpolate_labels,
     interpolate_majority,
     interpolate_nearest,
     interpolate_tables,
+    interpolate_tables_with_gradient,
     interpolate_with_gradient,
 )
 
@@ -213,22 +215,27 @@ def test_gradients_reach_data_and_points(dimension) -> None:
 
 
 def test_tables_are_interpolated_as_each_alone(grid: Grid) -> None:
-    """Beyond the border and at its voxels, too; with gradients for points inside and for tables."""
+    """Values and gradients per voxel, beyond the border too; derivatives for points and tables."""
     generator = torch.Generator().manual_seed(0)
     tables = torch.randn(2, 3, *grid.shape, generator=generator, dtype=torch.float64)
     unit = torch.rand(2, 50, grid.dimension, generator=generator, dtype=torch.float64)
-    voxels = (1.6 * unit - 0.3) * (torch.tensor(grid.shape) - 1)
-    voxels[:, :8] = voxels[:, :8].round()
-    inputs = tables.requires_grad_(), voxels.requires_grad_()
-    expected = torch.stack([interpolate(table, own) for table, own in zip(tables.movedim(1, -1), voxels, strict=True)])
-    found = interpolate_tables(tables, voxels)
-    torch.testing.assert_close(found, expected)
-    slopes = [torch.autograd.grad(value.square().sum(), inputs) for value in (found, expected)]
-    torch.testing.assert_close(slopes[0][0], slopes[1][0])
-    torch.testing.assert_close(slopes[0][1][:, 8:], slopes[1][1][:, 8:])
-    flat = interpolate_tables(tables.detach()[..., :1], voxels.detach())
-    for table, own, value in zip(tables.detach()[..., :1].movedim(1, -1), voxels.detach(), flat, strict=True):
-        torch.testing.assert_close(value, interpolate(table, own))
+    inputs = tables.requires_grad_(), ((1.6 * unit - 0.3) * (torch.tensor(grid.shape) - 1)).requires_grad_()
+    each = zip(tables.movedim(1, -1), inputs[1], strict=True)
+    expected = [torch.stack(parts) for parts in zip(*(interpolate_with_gradient(*both) for both in each), strict=True)]
+    found = interpolate_tables_with_gradient(tables, cell_differences(tables), inputs[1])
+    torch.testing.assert_close(interpolate_tables(*inputs), found[0])
+    for value, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(value, other)
+        slopes = [torch.autograd.grad(v.square().sum(), inputs, retain_graph=True) for v in (value, other)]
+        torch.testing.assert_close(*slopes)
+
+
+def test_tables_of_one_voxel_along_an_axis_and_points_on_voxels() -> None:
+    tables = torch.arange(12.0, dtype=torch.float64).reshape(1, 1, 4, 3, 1)
+    voxels = torch.cartesian_prod(*[torch.arange(n, dtype=torch.float64) for n in (4, 3, 1)])[None]
+    found = interpolate_tables_with_gradient(tables, cell_differences(tables), voxels)
+    torch.testing.assert_close(found[0].flatten(), tables.flatten())
+    torch.testing.assert_close(found[1][0, :, 0], torch.tensor([3.0, 1.0, 0.0], dtype=torch.float64).expand(12, 3))
 
 
 @pytest.mark.parametrize("d", [2, 3])
