@@ -60,7 +60,7 @@ def loss_terms(
 
     `similarity`, and `dice` of `labels`, are means over both directions (the one that exists, without an inverse map).
     Each other term has the name of its weight and is left out if that is 0; the settings define them. `progress`, from
-    0 to 1, scales `icon`. A patch whose centre is mapped outside the other image does not count.
+    0 to 1, scales `icon`. A patch whose centre is mapped outside the other image does not count, or as `outside` says.
     """
     directions = [_MappedPoints(maps.forward, points.fixed, points, settings)]
     if maps.inverse is not None:
@@ -145,13 +145,16 @@ class _MappedPoints:
         for pair, (source_image, target_image) in enumerate(zip(source, target, strict=True)):
             mapped = self.mapped[pair]
             jacobians = None if self.patch_jacobians is None else self.patch_jacobians[pair]
-            weights = target_image.contains(mapped.detach()).float()
+            inside = target_image.contains(mapped.detach()).float()
             if self.samples is not None and samples is not None:
-                patches = source_image(self.samples[pair]), target_image(samples[pair])
+                fixed, warped = source_image(self.samples[pair]), target_image(samples[pair])
             else:
-                centres = self.centres[pair]
-                patches = source_image.patches(centres, offsets), target_image.patches(mapped, offsets, jacobians)
-            values.append(loss(*patches, weights))
+                fixed = source_image.patches(self.centres[pair], offsets)
+                warped = target_image.patches(mapped, offsets, jacobians)
+            if getattr(self.settings, "outside", "ignored") == "dark":
+                values.append(loss(fixed, warped * inside.unsqueeze(1), None))
+            else:
+                values.append(loss(fixed, warped, inside))
         return torch.stack(values).mean()
 
 

@@ -9,6 +9,7 @@ from nephi.errors import UsageError
 from nephi.losses import LOCAL, similarity_factors
 from nephi.settings.validation import MOST_POINTS, require_above, require_at_least, require_one_of
 
+OUTSIDES = ("ignored", "dark")
 SAMPLINGS = ("random", "grid")
 LARGEST_RADIUS = 10  # patches of 9261 samples in 3-D
 REGULARIZATION_WEIGHTS = ("gradicon", "icon", "folding", "diffusion", "volume", "bending")
@@ -114,6 +115,8 @@ class TrainingObjectiveSettings(ObjectiveSettings):
     sampling: where the points lie: `random`, anywhere between the voxel centres; or `grid`, only at voxel centres of
         the model's input, where ICON's penalty does not keep maps regular (Greer et al., ICCV 2021).
     spacing: mm between the samples of a patch.
+    outside: how a point or patch counts in the similarity whose centre is mapped outside the other image: `ignored`, or
+        as `dark`, an image that is 0 there, which NePhi's published code compares with.
     code_norms: weight of the mean Euclidean length of the global codes, plus that of the local codes at the nodes of
         their grid, for maps that have some: the penalty of NePhi's published code.
     window: standard deviation, mm, of Gaussian windows that take the place of patches, with `radius = 0`: around each
@@ -139,6 +142,7 @@ class TrainingObjectiveSettings(ObjectiveSettings):
     codes: float = 0.01
     sampling: str = "random"
     spacing: float = 4.0
+    outside: str = "ignored"
     code_norms: float = 0.0
     window: float = 0.0
     window_samples: int = 32
@@ -152,6 +156,7 @@ class TrainingObjectiveSettings(ObjectiveSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_one_of("objective.sampling", self.sampling, SAMPLINGS)
+        require_one_of("objective.outside", self.outside, OUTSIDES)
         require_at_least("objective", 2, points=self.points)
         weights = ("code_norms", "velocity", "landmarks", "similarity_weight", "dice")
         require_at_least("objective", 0, **{name: getattr(self, name) for name in weights})

@@ -21,7 +21,8 @@ from nephi.settings import preset
 
 from ..models.predictions import ARCHITECTURES, grid_around, model, pair, picture
 
-FIELDS = [name for name in ARCHITECTURES if name != "unet"]
+TABLES = ("unet", "velocity", "gradicon")
+FIELDS = [name for name in ARCHITECTURES if name not in TABLES]
 
 
 def probes(grid: Grid, count: int = 200) -> Tensor:
@@ -64,7 +65,7 @@ def test_a_file_holds_the_prediction(name: str, tmp_path: Path) -> None:
     assert len(back.steps) == len(getattr(ARCHITECTURES[name], "downsampling", (1,))) and nephi_bytes(
         back
     ) == nephi_bytes(result.stored)
-    assert isinstance(back.steps[0], DisplacementStep) == (name == "unet")
+    assert isinstance(back.steps[0], DisplacementStep) == (name in ("unet", "gradicon"))
     assert report["model"] == back.about["model"] and len(report["model"]) == 16
     assert report["refinement"] == {"steps": 0, "parameters": "all"}
     assert report["inverse_consistency_mm"] < 1e-3
@@ -208,7 +209,7 @@ def test_refinement_improves_and_never_changes_the_model(name: str, parameters: 
 
 
 @pytest.mark.parametrize("extent", ["fixed", "image"])
-@pytest.mark.parametrize("name", ["steps", "unet"])
+@pytest.mark.parametrize("name", ["steps", "unet", "velocity", "gradicon"])
 def test_other_predictions_are_refined_as_one_field(name: str, extent: str) -> None:
     """The field equals the prediction at its finest nodes, and is linear between them; the model does not change."""
     stored, (fixed, moving) = model(name, 2, extent=extent), pair(2)

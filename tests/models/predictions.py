@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 
@@ -13,10 +13,12 @@ from nephi.models import (
     AutoDecoderSettings,
     DisplacementUNetSettings,
     EncoderSettings,
+    GradICONSettings,
     InputSettings,
     ModelSettings,
     NephiSettings,
     StoredModel,
+    UNetSettings,
     build_model,
     input_grid,
 )
@@ -31,6 +33,8 @@ ARCHITECTURES: dict[str, ModelSettings] = {
     "steps": NephiSettings((2, 1), DENSE, replace(ENCODER, forces=True)),
     "auto": AutoDecoderSettings(pairs=2, field=DENSE),
     "unet": DisplacementUNetSettings((4, 4, 8)),
+    "velocity": DisplacementUNetSettings((4, 4, 8), transform="velocity"),
+    "gradicon": GradICONSettings((2, 1), UNetSettings((4, 4, 8))),
 }
 
 
@@ -43,7 +47,7 @@ def model(name: str, dimension: int, **changes: object) -> StoredModel:
     last = [p for n, p in untrained.named_parameters() if ".last." in n]
     with torch.no_grad():
         for parameter in last:
-            spread = 0.05 if name == "unet" else 0.4
+            spread = 0.4 if "field" in asdict(ARCHITECTURES[name]) else 0.03
             parameter += spread * torch.randn(parameter.shape, generator=generator)
     return StoredModel(untrained, settings, TrainingObjectiveSettings(), {"seed": 5})
 

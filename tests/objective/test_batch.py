@@ -270,6 +270,23 @@ def test_points_mapped_outside_do_not_count(grid: Grid, batch: PairBatch) -> Non
     assert not bool(far.translations.grad.any())
 
 
+def test_points_mapped_outside_count_as_dark_if_asked(grid: Grid, batch: PairBatch) -> None:
+    """NePhi's images are 0 outside: half of the points leave a white image, whose mean square is then one half."""
+    white = torch.ones_like(batch.fixed)
+    half = float((grid.affine[:-1, 0].norm() * grid.shape[0]) / 2)
+    axis = grid.affine[:-1, 0].float() / grid.affine[:-1, 0].norm().float()
+    maps = MapPair(AffineMaps(torch.eye(grid.dimension).expand(3, -1, -1), (half * axis).expand(3, -1)))
+    pairs = PairBatch(white, white)
+    settings = replace(SETTINGS, gradicon=0.0, codes=0.0, similarity="mse", points=4000)
+    ignored, dark = (
+        training_terms(maps, pairs, grid, replace(settings, outside=outside), generators())["similarity"]
+        for outside in ("ignored", "dark")
+    )
+    assert float(ignored) == 0 and float(dark) == pytest.approx(0.5, abs=0.03)
+    with pytest.raises(UsageError, match=r"^objective\.outside: expected one of ignored, dark, got 'white'$"):
+        replace(SETTINGS, outside="white")
+
+
 def test_landmarks_count_by_their_distance(grid: Grid, batch: PairBatch) -> None:
     points = grid.centre_world().float() + torch.zeros(3, 4, grid.dimension)
     marked = replace(batch, fixed_landmarks=points, moving_landmarks=points)

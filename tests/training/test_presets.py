@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import nephi
 from nephi.errors import UsageError
 from nephi.models import DisplacementUNetSettings, GradICONSettings, build_model, input_grid
 from nephi.training import TrainSettings, read_train_settings, train_settings_toml, training_presets
@@ -75,3 +76,43 @@ def test_a_preset_fits_the_images_of_a_data_set(name: str, settings: TrainSettin
     chosen = replace(read_train_settings(preset=name, data=tmp_path), input=settings.input)
     model = chosen.model.with_pairs(3)
     build_model(model, input_grid(chosen.input), generator_of("weights", 0))
+
+
+SMALL = """preset = "{name}"
+[data]
+index = "{data}"
+[input]
+shape = [24, 24]
+spacing = [1.0, 1.0]
+window = [0.0, 1.0]
+[model.unet]
+filters = [4, 8]
+[objective]
+points = 50
+background_points = 20
+[optimization]
+steps = 3
+batch = 2
+workers = 0
+threads = 1
+validation_interval = 3
+"""
+
+
+def test_a_preset_trains_and_its_model_predicts(shapes: Path, tmp_path: Path) -> None:
+    """Its last step, which is added in a later phase, is the identity until then."""
+    pytest.importorskip("lightning_fabric", reason="training needs Lightning Fabric: pip install nephi[train]")
+    path, phase = tmp_path / "c.toml", "[[phases]]\nsteps = {steps}\nnetwork_steps = 3\n"
+    for steps in (3, 2):
+        path.write_text(SMALL.format(name="gradicon", data=shapes) + phase.format(steps=steps))
+        run = nephi.train(read_train_settings(path), tmp_path / f"run{steps}", device="cpu")
+        model = nephi.read_model(run.last).model
+        trained = {
+            int(name.partition("steps.")[2].partition(".")[0])
+            for name, tensor in model.state_dict().items()
+            if ".last." in name and bool(tensor.any())
+        }
+        assert trained == set(range(3 if steps == 3 else 4))
+    images = [nephi.read_image(shapes / "images" / f"s{k}.nii.gz") for k in (0, 1)]
+    result = nephi.predict(*images, model=run.last, device="cpu")
+    assert len(result.stored.steps) == 4 and result.stored.unrefined_inverse is not None
