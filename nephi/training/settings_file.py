@@ -17,6 +17,7 @@ from nephi.tables import convert
 from nephi.training.settings import DataSettings, TrainSettings
 
 PRESETS = PresetFiles("nephi.training")
+OF_A_MODEL = ("model", "objective", "phases")  # tables of a preset that suit its own kind of model only
 # Settings that may differ when a run is resumed: they change where and how fast it is computed, not what.
 FREE = {"data": ("index",), "optimization": ("threads", "workers", "cache")}
 RENAMED = {
@@ -86,14 +87,14 @@ def located_index(data: DataSettings, path: Path) -> DataSettings:
 def tables_over_preset(table: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tables of the preset that `table` names as its `preset`, if it does, with its own values in them.
 
-    The architecture of the preset is kept only for the same kind of model. Raises `UsageError` for an unknown name.
+    Tables that suit one kind of model are kept only for that kind. Raises `UsageError` for an unknown name.
     """
     own = {name: values for name, values in table.items() if name != "preset"}
     preset = PRESETS.table(table["preset"]) if "preset" in table else {}
     architecture = own.get("model", {})
     kind = preset.get("model", {}).get("kind", DEFAULT_KIND)
     if isinstance(architecture, Mapping) and architecture.get("kind", kind) != kind:
-        preset = {name: values for name, values in preset.items() if name != "model"}
+        preset = {name: values for name, values in preset.items() if name not in OF_A_MODEL}
     return merged_tables(preset, own)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import nephi
 from nephi.errors import UsageError
-from nephi.models import DisplacementUNetSettings, GradICONSettings, build_model, input_grid
+from nephi.models import DisplacementUNet, DisplacementUNetSettings, GradICONSettings, build_model, input_grid
 from nephi.training import TrainSettings, read_train_settings, train_settings_toml, training_presets
 from nephi.training.checks import check_objective
 from nephi.training.seeding import generator_of
@@ -43,13 +43,14 @@ def test_a_file_overrides_its_preset(tmp_path: Path) -> None:
     assert read_train_settings(path, data=tmp_path / "e").data.index == str(tmp_path.resolve() / "e")
 
 
-def test_another_kind_of_model_replaces_the_architecture_of_a_preset(tmp_path: Path) -> None:
+def test_another_kind_of_model_needs_other_settings_than_those_of_the_preset(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
-    text = 'preset = "gradicon"\n[data]\nindex = "d"\n[model]\nkind = "unet"\n[objective]\ngradicon = 0.0\n'
-    path.write_text(text + "diffusion = 0.2\n")
-    settings = read_train_settings(path)
-    assert settings.model == DisplacementUNetSettings()
-    assert settings.optimization == read_train_settings(preset="gradicon", data=tmp_path).optimization
+    path.write_text('preset = "gradicon"\n[data]\nindex = "d"\n[model]\nkind = "unet"\n')
+    settings, preset = read_train_settings(path), read_train_settings(preset="gradicon", data=tmp_path)
+    assert (settings.model, settings.objective) == (DisplacementUNetSettings(), DisplacementUNet.default_objective)
+    assert settings.phases == () and preset.phases != ()
+    assert settings.optimization == preset.optimization
+    check_objective(settings)
 
 
 @pytest.mark.parametrize(
