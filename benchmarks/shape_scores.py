@@ -11,27 +11,23 @@ from typing import Any
 import torch
 
 import nephi
-from nephi.training.cache import ModelInputCache
-from nephi.training.validation import validate_pair
+from nephi.comparison.scoring import score_model
+from nephi.runtime import ignore_progress
 
 
 def scores(run: Path, data: Path) -> dict[str, Any]:
     """Return the mean Dice, that of the worst percent of the pairs, the percentage of folds, and the training cost."""
-    model = nephi.read_model(run / "last.safetensors")
     index = nephi.datasets.read_dataset_index(data)
-    inputs = ModelInputCache(index, model.input, 1e9)
-    measures = [validate_pair(model.model, pair, inputs, torch.device("cpu")).measures for pair in index.pairs("test")]
-    dice = torch.tensor([row["dice"] for row in measures]).sort().values
+    scoring = nephi.comparison.ScoringSettings("test", len(index.pairs("test")), equivariance_pairs=0)
+    model = nephi.read_model(run / "last.safetensors")
+    means, _ = score_model(model, index, scoring, torch.device("cpu"), ignore_progress)
     with (run / "log.csv").open(newline="") as handle:
         rows = list(csv.DictReader(handle))
     return {
-        "pairs": len(measures),
-        "dice": float(dice.mean()),
-        "dice_worst_percent": float(dice[: max(1, len(dice) // 100)].mean()),
-        "folding_percent": sum(row["folding_percent"] for row in measures) / len(measures),
+        **{name: means[name] for name in ("pairs", "dice", "dice_worst_percent", "folding_percent")},
         "steps": int(rows[-1]["step"]),
         "minutes": _seconds([float(row["seconds"]) for row in rows]) / 60,
-        "parameters": sum(p.numel() for p in model.model.parameters() if p.requires_grad),
+        "parameters": means["parameters"],
     }
 
 

@@ -47,7 +47,7 @@ def score_model(
     CPU seconds of a prediction.
     """
     model = stored.model.to(device).eval()
-    both_ways: PairNetwork = model if model.predicts_inverse else Swapped(model)
+    both_ways: PairNetwork = model if model.outputs(model.settings).inverse else Swapped(model)
     inputs = ModelInputCache(index, stored.input, CACHE)
     pairs = scored_pairs(index, scoring)
     rows = []
