@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median
@@ -17,6 +18,7 @@ from nephi.metrics import FoldingStatistics
 from nephi.models import PairNetwork, RegistrationModel, StoredModel, Swapped
 from nephi.optimize import Progress, ProgressCallback
 from nephi.training.cache import ModelInputCache
+from nephi.training.equivariance import equivariance_errors
 from nephi.training.validation import POINTS, validate_pair
 
 CACHE = 1e9  # bytes of model inputs kept
@@ -43,8 +45,8 @@ def score_model(
     Means over the pairs of the Dice of labels, the error of landmarks (mm), the voxel centres of the model's box with
     `det J <= 0` (%), the standard deviation of log det J, and the inverse error (mm) with the predicted inverse, for a
     model that predicts none with its prediction for the exchanged images. Also the smallest det J and the largest
-    inverse error of all pairs, the mean Dice of the worst hundredth of them, the number of trained parameters, and the
-    CPU seconds of a prediction.
+    inverse error of all pairs, the mean Dice of the worst hundredth of them, the errors of equivariance (mm), the
+    number of trained parameters, and the CPU seconds of a prediction.
     """
     model = stored.model.to(device).eval()
     both_ways: PairNetwork = model if model.outputs(model.settings).inverse else Swapped(model)
@@ -56,6 +58,7 @@ def score_model(
         progress(Progress("score", number, len(pairs), 0.0))
     scores = _mean_scores(rows)
     scores["parameters"] = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    scores |= _equivariance(model, pairs[: scoring.equivariance_pairs], inputs, device, scoring)
     images = [inputs[id].values[None] for id in (pairs[0].fixed, pairs[0].moving)]
     scores["prediction_cpu_s"] = prediction_seconds(model, images, device, scoring.repetitions)
     return scores, rows
@@ -80,6 +83,25 @@ def _mean_scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     scores["smallest"] = min(row["smallest"] for row in rows)
     scores["inverse_error_max_mm"] = max(row["inverse_error_max_mm"] for row in rows)
     return scores
+
+
+def _equivariance(
+    model: RegistrationModel[Any],
+    pairs: Sequence[DatasetPair],
+    inputs: ModelInputCache,
+    device: torch.device,
+    scoring: ScoringSettings,
+) -> dict[str, float]:
+    """Return the mean equivariance errors, mm, over the pairs of which points remain inside the images."""
+    generator = torch.Generator().manual_seed(0)  # the same movements for every model
+    errors: dict[str, list[float]] = {}
+    for pair in pairs:
+        fixed, moving = (inputs[id].values[None].to(device) for id in (pair.fixed, pair.moving))
+        measured = equivariance_errors(model, fixed, moving, generator, shift=scoring.shift, rotation=scoring.rotation)
+        for name, value in measured.items():
+            if not math.isnan(value):
+                errors.setdefault(name, []).append(value)
+    return {name: fmean(values) for name, values in errors.items()}
 
 
 @torch.no_grad()

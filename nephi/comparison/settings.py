@@ -58,22 +58,24 @@ class ScoringSettings:
     split: a split of the data set; empty: `test`, or `val` where there is no test split.
     pairs: largest number of its pairs, evenly spaced in its list.
     equivariance_pairs: largest number of these pairs on which equivariance is measured.
-    shift: largest shift along each axis, mm, of the random shifts for which equivariance is measured; 0: an eighth of
-        the model's box.
+    shift, rotation: largest shift along each axis, as a fraction of the edge, and largest angle, degrees, of the random
+        movements for which equivariance is measured.
     repetitions: number of predictions of which the median time is taken.
     """
 
     split: str = ""
     pairs: int = 200
     equivariance_pairs: int = 16
-    shift: float = 0.0
+    shift: float = 0.125
+    rotation: float = 0.0
     repetitions: int = 9
 
     def __post_init__(self) -> None:
         for name in ("pairs", "repetitions"):
             require_at_least("scoring", 1, high=MOST_STEPS, **{name: getattr(self, name)})
         require_at_least("scoring", 0, high=MOST_STEPS, equivariance_pairs=self.equivariance_pairs)
-        require_at_least("scoring", 0, shift=self.shift)
+        require_at_least("scoring", 0, high=0.5, shift=self.shift)
+        require_at_least("scoring", 0, high=180, rotation=self.rotation)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def scores_of(kind: type[TranslationModel], folder: Path) -> dict[str, float]:
     model = kind(TranslationSettings(), grid, torch.Generator().manual_seed(0))
     stored = StoredModel(model, BOX, TrainingObjectiveSettings())
     index = nephi.datasets.read_dataset_index(folder / "shapes")
-    scoring = ScoringSettings("test", pairs=4, repetitions=1, equivariance_pairs=0)
+    scoring = ScoringSettings("test", pairs=4, repetitions=1, equivariance_pairs=2)
     scores, rows = score_model(stored, index, scoring, torch.device("cpu"), lambda _: None)
     assert len(rows) == scores["pairs"] == 4
     return scores
@@ -47,6 +47,7 @@ def test_the_identity_scores_as_the_initial_alignment(folder: Path) -> None:
     assert scores["dice"] == pytest.approx(scores["dice_before"])
     assert (scores["folding_percent"], scores["sd_log_jacobian"], scores["smallest"]) == (0, 0, 1)
     assert scores["inverse_error_mm"] == scores["inverse_error_max_mm"] == 0
+    assert scores["equivariance_uu_mm"] < 1e-4 < 1 < scores["equivariance_wu_mm"]  # the images' own shift is missed
     assert scores["parameters"] == 6 and scores["prediction_cpu_s"] >= 0
 
 
