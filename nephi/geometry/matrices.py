@@ -38,6 +38,7 @@ def determinant_of_rows(rows: Sequence[Sequence[Tensor]]) -> Tensor:
     return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
 
 
+@full_precision()
 def jacobian_product(outer: Tensor, inner: Tensor) -> Tensor:
     """Compute `outer @ inner` of Jacobians `(..., D, D)`: the chain rule for the map `outer(inner(x))`.
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nephi.geometry import Grid, identity_like, interpolate_tables, interpolate_with_gradient
+from nephi.geometry import Grid, full_precision, identity_like, interpolate_tables, interpolate_with_gradient
 from nephi.transforms.affine import AffineTransform
 from nephi.transforms.composite import Composite, composed, composed_with_jacobian
 from nephi.transforms.displacement import ContinuedDisplacement
@@ -135,6 +135,7 @@ class AffineMaps(Maps):
     def __len__(self) -> int:
         return len(self.matrices)
 
+    @full_precision()
     def __call__(self, points: Tensor) -> Tensor:
         """Return the values `(B, N, D)`."""
         return points @ self.matrices.to(points).transpose(-1, -2) + self.translations.to(points).unsqueeze(1)
@@ -195,6 +196,7 @@ class DisplacementMaps(Maps):
         """Return the values `(B, N, D)`."""
         return points + interpolate_tables(self.displacement, self.grid.world_to_voxel_points(points))
 
+    @full_precision()
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return the values, and `I + du/dx`, `(B, N, D, D)`."""
         voxels = self.grid.world_to_voxel_points(points)

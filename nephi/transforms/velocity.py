@@ -15,6 +15,7 @@ from nephi.errors import DataError
 from nephi.geometry import (
     Grid,
     cell_differences,
+    full_precision,
     identity_like,
     interpolate,
     interpolate_tables,
@@ -101,6 +102,7 @@ class VelocityMaps(Maps):
             [flow(points[group.pairs]) for group, flow in zip(self._groups, self._flows, strict=True)]
         )
 
+    @full_precision()
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return the values, and the Jacobians of the integration steps, `(B, N, D, D)`."""
         parts = [

@@ -127,3 +127,13 @@ def test_rows_are_the_maps_of_some_pairs(make: Callable[[Grid], Maps], grid: Gri
     assert len(part) == PAIRS - 1
     for computed, expected in zip(part.value_and_jacobian(points[1:]), maps.value_and_jacobian(points), strict=True):
         torch.testing.assert_close(computed, expected[1:])
+
+
+@kinds
+def test_a_callers_autocast_does_not_round_positions(make: Callable[[Grid], Maps], grid: Grid) -> None:
+    """As in a network that warps images between its steps; products in bfloat16 would be wrong by a millimetre."""
+    maps, points = make(grid), points_within_cells(grid).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = maps(points), *maps.value_and_jacobian(points)
+    for found, expected in zip(rounded, (maps(points), *maps.value_and_jacobian(points)), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
