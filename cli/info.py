@@ -75,12 +75,21 @@ def _describe_nephi(file: Path) -> tuple[str, Rows]:
     about = nephi.results.describe_transform(file)
     rows = [(name, str(about.get(name, "unknown"))) for name in ("seed", "device", "threads", "parameters")]
     rows.append(("composed of", ", ".join([*about["steps"], "affine"])))
+    rows.append(("inverse", _describe_inverse(about)))
     if "model" in about:
         rows.append(("predicted by", f"model {about['model']}"))
         rows.append(("refined", _describe_refinement(about.get("refinement"))))
     rows += _version_rows(about)
     rows += _grid_rows("fixed", about["fixed_grid"]) + _grid_rows("moving", about["moving_grid"])
     return f"{file}: transform and its inverse ({file.stat().st_size / 1e3:.0f} kB)", rows
+
+
+def _describe_inverse(about: Mapping[str, Any]) -> str:
+    if about["inverse_steps"]:
+        return f"solved from a predicted one, composed of {', '.join(['affine', *about['inverse_steps']])}"
+    if not about["steps"]:
+        return "exact"
+    return "solved from that of each part" if about["has_inverse"] else "solved by Newton's method alone"
 
 
 def _describe_refinement(refinement: object) -> str:
@@ -103,6 +112,7 @@ def _describe_model(file: Path) -> tuple[str, Rows]:
     rows = [
         ("kind", stored.settings.kind),
         ("parameters", str(sum(p.numel() for p in stored.model.parameters() if p.requires_grad))),
+        ("predicts", "a transform and its inverse" if stored.model.outputs(stored.settings).inverse else "a transform"),
         ("SHA-256", f"{nephi.inference.model_digest(stored)}..."),
         ("input", f"{by(settings.shape)} voxels of {by(settings.spacing)} mm, world axes"),
         ("window", " to ".join(f"{value:g}" for value in settings.window) or "percentiles of each image"),

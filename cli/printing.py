@@ -100,7 +100,7 @@ def print_plan(plan: Plan, initial: str, results: str) -> None:
         rows.append((kind, f"{settings.affine.steps} steps per stage, smoothed by {widths} mm"))
     if plan.parameters:
         lattices = f", latent grids {', '.join(map(by, plan.lattices))}" if plan.lattices else ""
-        rows.append(("fields", f"{plan.parameters} parameters{lattices}"))
+        rows.append(("fields" if plan.lattices else "transform", f"{plan.parameters} parameters{lattices}"))
     if plan.levels:
         rows.append(("similarity", f"{objective.similarity}, {objective.points} points per step and direction"))
     for number, level in enumerate(plan.levels, start=1):

@@ -59,7 +59,9 @@ class PredictionMethod:
     @property
     def initial_alignment(self) -> str:
         """The initial alignment as the plan shows it."""
-        return f"prediction by {self.name}"
+        steps, rate = self.refinement.steps, self.refinement.rate
+        optimized = f", its weights optimised by {steps} steps, learning rate {rate:g}"
+        return f"prediction by {self.name}{optimized if self.refinement.optimizes_network else ''}"
 
     def plan(self, images: list[Image], seed: int, **options: Any) -> Plan:
         """Return the plan of the registration, which does not depend on the seed."""

@@ -67,9 +67,9 @@ def check_network(model: StoredModel) -> None:
             'refine_parameters: expected a model trained to compare images for "network", got one with '
             "objective.similarity_weight = 0"
         )
-    network = model.model
+    outputs = model.model.outputs(model.settings)
     name = f"a refinement of the network of kind {model.settings.kind}"
-    check_weights(model.objective, network.predicts_inverse, network.penalties, name)
+    check_weights(model.objective, outputs.inverse, outputs.penalties, name)
 
 
 def _trained(network: RegistrationModel[Any]) -> list[nn.Parameter]:

@@ -63,7 +63,9 @@ def transform_grid(path: str | Path, convention: FieldConvention | None = None) 
 def describe_transform(path: str | Path) -> dict[str, Any]:
     """Return the facts in a `.nephi` file: grids, affine part, seed, versions, settings, number of parameters.
 
-    `steps` lists the kinds of the transforms before the affine part, in order: `fields`, `displacement`, `affine`.
+    `steps` lists the kinds of the transforms before the affine part (a key of `nephi.fields.STEPS`), in order;
+    `inverse_steps` those of a predicted inverse with maps of its own. `has_inverse` is whether an inverse was fitted,
+    predicted or computed in closed form, rather than solved alone.
     """
     stored = read_nephi(path)
     return {
@@ -72,7 +74,9 @@ def describe_transform(path: str | Path) -> dict[str, Any]:
         "moving_grid": stored.moving_grid,
         "affine": stored.affine.matrix,
         "steps": [step.kind for step in stored.steps],
-        "parameters": sum(step.parameters for step in stored.steps),
+        "inverse_steps": [step.kind for step in stored.inverse_steps],
+        "has_inverse": not stored.steps or stored.unrefined_inverse is not None,
+        "parameters": sum(step.parameters for step in (*stored.steps, *stored.inverse_steps)),
         "settings": stored.settings,
     }
 

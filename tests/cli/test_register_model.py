@@ -74,7 +74,8 @@ def test_refinement_of_the_network(succeed: Call, flat: Path, models: Path, tmp_
     path = models / "dense-2.safetensors"
     before, options = path.read_bytes(), [*pair_options(flat), "--model", path, "--device", "cpu"]
     refine = ["--refine", 3, "--refine-parameters", "network", "--refine-rate", 0.001]
-    assert "level 1" not in succeed("register", *options, *refine, "-o", tmp_path / "out", "--dry-run").out
+    printed = succeed("register", *options, *refine, "-o", tmp_path / "out", "--dry-run").out
+    assert "level 1" not in printed and "its weights optimised by 3 steps, learning rate 0.001" in printed
     succeed("register", *options, *refine, "-o", tmp_path / "out", "--save", "transform,report,page")
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["refinement"] == {"steps": 3, "parameters": "network", "rate": 0.001}
