@@ -88,6 +88,10 @@ class CARL(RegistrationModel[CARLSettings]):
         prediction: MapPair = self.network(fixed, moving, pair_ids)
         return prediction
 
+    def use_steps(self, count: int, frozen: int = 0) -> None:
+        """Use only the first composed steps."""
+        self.network.use_steps(count, frozen)
+
     def use_generators(self, generators: Sequence[torch.Generator]) -> None:
         """Take the random rotations of each pair from its generator."""
         augmented = self.network.network  # no attribute of its own: weights of two names cannot be stored
