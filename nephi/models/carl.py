@@ -98,10 +98,6 @@ class CARL(RegistrationModel[CARLSettings]):
         assert isinstance(augmented, Augmented)
         augmented.generators = tuple(generators) if self.settings.rotations else ()
 
-    def use_steps(self, count: int, frozen: int = 0) -> None:
-        """Use only the first composed steps."""
-        self.network.use_steps(count, frozen)
-
     @classmethod
     def size(cls, settings: CARLSettings, grid: Grid) -> ModelSize:
         """Compute the sizes of the networks, in which both directions are predicted at once."""

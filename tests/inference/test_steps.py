@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nephi.fields import (
     AffineStep,
+    AttentionStep,
     DisplacementStep,
     FieldPair,
     FieldStep,
@@ -27,6 +28,7 @@ from nephi.inference.steps import predicted_steps
 from nephi.models import ModelInput, world_transform
 from nephi.transforms import (
     AffineMaps,
+    AttentionMaps,
     ComposedMaps,
     DisplacementMaps,
     MapPair,
@@ -73,6 +75,12 @@ def velocity(dimension: int, seed: int) -> VelocityMaps:
     return VelocityMaps(8 * rand(1, dimension, *shape, seed=seed), coarse)
 
 
+def attention(dimension: int, seed: int) -> AttentionMaps:
+    grid = box(dimension)
+    features, keys = (6 * rand(1, 3, *grid.shape, seed=seed + k) for k in range(2))
+    return AttentionMaps(features, grid, keys, grid, rand(1, *grid.shape, seed=seed) > 0)
+
+
 def affine(dimension: int, seed: int = 3) -> AffineMaps:
     matrix = torch.eye(dimension)[None] + 0.1 * rand(1, dimension, dimension, seed=seed)
     return AffineMaps(matrix, 4 * rand(1, dimension, seed=seed + 1))
@@ -104,6 +112,9 @@ def predictions(dimension: int) -> dict[str, MapPair]:
         "consistent": MapPair(
             ComposedMaps([root, ComposedMaps([rigid, flow]), root]),
             ComposedMaps([root.inverse(), ComposedMaps([flow.inverse(), inverse_of(rigid)]), root.inverse()]),
+        ),
+        "displacement, attention": MapPair(
+            ComposedMaps([one, attention(dimension, 6)]), ComposedMaps([two, attention(dimension, 9)])
         ),
         "affine swapped": MapPair(ComposedMaps([one, rigid]), ComposedMaps([two, affine(dimension, 5)])),
     }
@@ -179,6 +190,7 @@ def test_as_few_steps_as_possible(dimension: int) -> None:
             "affine first": ([AffineStep, DisplacementStep, DisplacementStep], []),
             "velocity": ([VelocityStep], []),
             "consistent": ([VelocityStep, AffineStep, VelocityStep, VelocityStep], []),
+            "displacement, attention": ([DisplacementStep, AttentionStep], [DisplacementStep, AttentionStep]),
             "affine swapped": ([DisplacementStep], [AffineStep, DisplacementStep, AffineStep]),
         }
         for name, prediction in predictions(dimension).items():
