@@ -8,7 +8,7 @@ from nephi.comparison.folder import ModelFolder
 from nephi.comparison.plan import PlannedModel
 from nephi.comparison.settings import BudgetSettings, budget_table
 from nephi.errors import UsageError
-from nephi.training.checks import with_defaults
+from nephi.training.identity import with_defaults
 from nephi.training.settings_file import difference, result_settings, value_at
 
 

@@ -14,7 +14,7 @@ from nephi.errors import DataError, NephiError, UsageError
 from nephi.io import image_grid, read_point_pairs
 from nephi.models import ModelSize, model_class
 from nephi.runtime import choose_device
-from nephi.training.checks import check_images
+from nephi.training.data_checks import check_images
 from nephi.training.fabric import require_extra
 from nephi.training.run import checked_training
 from nephi.training.settings import TrainSettings

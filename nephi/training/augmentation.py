@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from nephi.geometry import Grid, interpolate_nearest
+from nephi.training.augmentation_settings import AugmentationSettings
 from nephi.training.random_maps import RandomMap, compose_maps, random_axes, random_map, uniform
-from nephi.training.settings import AugmentationSettings
 from nephi.transforms import DisplacementField
 
 ITERATIONS = 20  # slopes of the displacements are well below 1, so that the error shrinks in each

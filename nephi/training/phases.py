@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -46,9 +47,18 @@ def phase_objectives(
     """
     objectives = []
     for number, phase in enumerate(phases):
-        try:
+        with in_phase(number, phases):
             table = {**asdict(plain), **phase.objective}
             objectives.append(from_table(TrainingObjectiveSettings, table, "objective."))
-        except UsageError as error:
-            raise UsageError(f"phases[{number}]: {error}") from None
     return (*objectives, plain)
+
+
+@contextmanager
+def in_phase(number: int, phases: Sequence[PhaseSettings]) -> Iterator[None]:
+    """Put the name of a phase, counted from 0, before a `UsageError`; the steps after the last phase have none."""
+    try:
+        yield
+    except UsageError as error:
+        if number == len(phases):
+            raise
+        raise UsageError(f"phases[{number}]: {error}") from None

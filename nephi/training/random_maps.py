@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nephi.geometry import Grid
-from nephi.training.settings import AugmentationSettings, WarpSettings
+from nephi.training.augmentation_settings import AugmentationSettings, WarpSettings
 from nephi.transforms import DisplacementField
 
 

@@ -16,20 +16,11 @@ from nephi.optimize import ProgressCallback, ignore_progress
 from nephi.runtime import cpu_threads, versions
 from nephi.training.cache import ModelInputCache
 from nephi.training.checkpoint import Counters, SavedState, read_state, restore
-from nephi.training.checks import (
-    check_augmentation,
-    check_identity,
-    check_labels,
-    check_landmark_files,
-    check_model,
-    check_objective,
-    check_phases,
-    checked_index,
-    run_identity,
-    with_training_pairs,
-)
+from nephi.training.checks import check_augmentation, check_model, check_objective, check_phases, check_windows
+from nephi.training.data_checks import check_labels, check_landmark_files, checked_index, with_training_pairs
 from nephi.training.fabric import make_fabric, require_extra
 from nephi.training.folder import RunFolder
+from nephi.training.identity import check_identity, run_identity
 from nephi.training.interruption import interruption
 from nephi.training.log import TrainingLog
 from nephi.training.loop import Training
@@ -130,6 +121,7 @@ def checked_training(settings: TrainSettings, start: StoredModel | None = None) 
     index = checked_index(settings)
     settings = with_training_pairs(settings, index)
     check_objective(settings)
+    check_windows(settings)
     check_labels(settings, index)
     check_landmark_files(settings, index)
     model = _initial_model(settings, start)

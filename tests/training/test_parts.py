@@ -14,7 +14,7 @@ from nephi.geometry import Grid
 from nephi.training import AugmentationSettings, OptimizationSettings, TrainSettings, WarpSettings
 from nephi.training.augmentation import TrainingImage, augment
 from nephi.training.cache import ModelInputCache
-from nephi.training.checks import check_identity
+from nephi.training.identity import check_identity
 from nephi.training.log import CsvTable
 from nephi.training.pairs import BatchKeys, TrainingPairs
 from nephi.training.random_maps import random_map
