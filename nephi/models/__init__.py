@@ -1,6 +1,6 @@
 """Networks that predict a deformation, and the file they are stored in."""
 
-from nephi.models.alignments import check_alignments, keypoint_maps, pair_weights
+from nephi.models.alignments import asymmetry, check_alignments, keypoint_maps, pair_weights
 from nephi.models.auto_decoder import AutoDecoder, AutoDecoderSettings, LatentTable
 from nephi.models.base import ModelSettings, ModelSize, PairNetwork, RegistrationModel
 from nephi.models.carl import CARL, CARLSettings
@@ -77,6 +77,7 @@ __all__ = [
     "TallUNetSettings",
     "UNet",
     "UNetSettings",
+    "asymmetry",
     "build_model",
     "check_alignments",
     "downsampled",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from nephi.errors import UsageError
@@ -88,6 +89,22 @@ def pair_weights(weighting: str, fixed: Keypoints, moving: Keypoints) -> Tensor 
     `power`: the products of both images' weights, as in BrainMorph; `equal`: equal.
     """
     return fixed.weights * moving.weights if weighting == "power" else None
+
+
+@torch.no_grad()
+def asymmetry(alignment: str, fixed: Keypoints, moving: Keypoints, weights: Tensor | None, grid: Grid) -> Tensor:
+    """Measure how far an alignment depends on the order of the images: `(B,)`, mm.
+
+    The mean of `|psi(phi(x)) - x|` over voxel centres x of `grid`, at most about 10,000, where phi is the map from
+    fixed to moving keypoints and psi that of the exchanged keypoints. 0, up to rounding, for rigid, similarity and
+    half-way maps, and for all others that match every keypoint.
+    """
+    forward = keypoint_maps(alignment, fixed, moving, weights, grid).forward
+    exchanged = keypoint_maps(alignment, moving, fixed, weights, grid).forward
+    steps = max(1, round((grid.size / 10_000) ** (1 / grid.dimension)))
+    centres = grid.voxel_centres()[(slice(None, None, steps),) * grid.dimension].reshape(1, -1, grid.dimension)
+    points = centres.to(fixed.points).double().expand(len(fixed.points), -1, -1)
+    return (exchanged(forward(points)) - points).norm(dim=-1).mean(dim=1)
 
 
 def half_edge(grid: Grid) -> float:

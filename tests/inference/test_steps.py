@@ -15,6 +15,7 @@ from nephi.fields import (
     FieldPair,
     FieldStep,
     LatentBatch,
+    SplineStep,
     StoredTransform,
     VelocityStep,
     build_fields,
@@ -36,6 +37,7 @@ from nephi.transforms import (
     SingleMap,
     Transform,
     VelocityMaps,
+    spline_fit,
 )
 
 from ..models.predictions import DENSE
@@ -86,6 +88,14 @@ def affine(dimension: int, seed: int = 3) -> AffineMaps:
     return AffineMaps(matrix, 4 * rand(1, dimension, seed=seed + 1))
 
 
+def splines(dimension: int) -> MapPair:
+    """Splines of both directions, which are only approximately each other's inverses."""
+    fixed = box(dimension).corners_world()[None]
+    fixed = torch.cat([fixed, 0.5 * fixed[:, :3] + 2], dim=1)
+    moving = fixed + 5 * rand(*fixed.shape, seed=6)
+    return MapPair(spline_fit(fixed, moving, 0.1, 30.0), spline_fit(moving, fixed, 0.1, 30.0))
+
+
 def inverse_of(maps: AffineMaps) -> AffineMaps:
     matrices = maps.matrices.inverse()
     return AffineMaps(matrices, -(matrices @ maps.translations.unsqueeze(-1)).squeeze(-1))
@@ -116,6 +126,7 @@ def predictions(dimension: int) -> dict[str, MapPair]:
         "displacement, attention": MapPair(
             ComposedMaps([one, attention(dimension, 6)]), ComposedMaps([two, attention(dimension, 9)])
         ),
+        "spline": splines(dimension),
         "affine swapped": MapPair(ComposedMaps([one, rigid]), ComposedMaps([two, affine(dimension, 5)])),
     }
 
@@ -191,6 +202,7 @@ def test_as_few_steps_as_possible(dimension: int) -> None:
             "velocity": ([VelocityStep], []),
             "consistent": ([VelocityStep, AffineStep, VelocityStep, VelocityStep], []),
             "displacement, attention": ([DisplacementStep, AttentionStep], [DisplacementStep, AttentionStep]),
+            "spline": ([*around, SplineStep, *around], [*around, SplineStep, *around]),
             "affine swapped": ([DisplacementStep], [AffineStep, DisplacementStep, AffineStep]),
         }
         for name, prediction in predictions(dimension).items():

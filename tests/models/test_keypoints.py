@@ -11,7 +11,7 @@ from torch import Tensor
 from nephi.errors import UsageError
 from nephi.geometry import Grid
 from nephi.models import DisplacementUNetSettings, KeyMorph, KeyMorphSettings, Keypoints, build_model, keypoint_maps
-from nephi.models.alignments import half_edge
+from nephi.models.alignments import asymmetry, half_edge
 from nephi.models.networks.keypoints import (
     KeypointNetwork,
     KeypointSettings,
@@ -19,6 +19,7 @@ from nephi.models.networks.keypoints import (
     keypoint_network_size,
     pooled_grid,
 )
+from nephi.transforms import affine_fit
 
 
 def network(grid: Grid, settings: KeypointSettings) -> KeypointNetwork:
@@ -157,6 +158,22 @@ def test_exchanged_images_give_the_inverse(
     points = grid.voxel_centres().double().reshape(1, -1, grid.dimension)[:, ::9].expand(3, -1, -1)
     assert backward.inverse is not None
     torch.testing.assert_close(backward.inverse(points), forward.forward(points), rtol=0, atol=1e-2)
+
+
+def test_the_asymmetry_is_measured(model: KeyMorph, grid: Grid, images: tuple[Tensor, Tensor]) -> None:
+    """Zero where theory says so; elsewhere the distance between the maps of both orders."""
+    fixed, moving = (model.keypoints(image) for image in images)
+    weights = fixed.weights * moving.weights
+    for name in NAMES:
+        values = asymmetry(name, fixed, moving, weights, grid)
+        assert values.shape == (3,) and bool((values < 1e-6).all()) == (name in ("rigid", "similarity", "halfway"))
+    points = grid.voxel_centres().double().reshape(1, -1, grid.dimension).expand(3, -1, -1)
+    forward, backward = (
+        affine_fit(fixed.points, moving.points, weights),
+        affine_fit(moving.points, fixed.points, weights),
+    )
+    expected = (backward(forward(points)) - points).norm(dim=-1).mean(dim=1)
+    torch.testing.assert_close(asymmetry("affine", fixed, moving, weights, grid), expected, rtol=0.05, atol=1e-6)
 
 
 def test_equal_images_give_the_identity(model: KeyMorph, grid: Grid, images: tuple[Tensor, Tensor]) -> None:
