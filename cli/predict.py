@@ -21,8 +21,8 @@ from .options import (
 from .predict_job import Job
 from .predict_summary import describe_row, print_summary, write_summary
 from .printing import echo_line
-from .register_methods import resolve_settings
-from .registration_options import FILES, RESULTS, Preset, RefineOptions, Results, refine_options
+from .register_methods import check_align_options, resolve_settings
+from .registration_options import FILES, RESULTS, Preset, RefineOptions, Results, align_option, refine_options
 from .supervision import Journal, Row
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ SUMMARY = "summary.csv"
 @click.argument("pairs", type=FILE, metavar="PAIRS")
 @click.option("-o", "--output", type=FILE, required=True, metavar="OUT", help="Folder for the results.")
 @click.option("--split", metavar="NAME", help="Split of the data set: train, val or test.  [default: test]")
+@align_option
 @refine_options
 @click.option(
     "--preset",
@@ -65,6 +66,7 @@ def predict(
     pairs: Path,
     output: Path,
     split: str | None,
+    align: tuple[str, ...],
     refine: RefineOptions,
     seed: int,
     device: str,
@@ -95,9 +97,10 @@ def predict(
 
     stored = nephi.read_model(model)
     settings = resolve_settings(overrides, nephi.inference.settings_for(stored))
+    check_align_options(stored, align, refine)
     results = tuple(name for name in RESULTS if name in save or name == "report")
     journal = Journal.inherited()
-    job = Job(stored, settings, refine.refinement(), seed, device, frame, results, command_line or "", journal)
+    job = Job(stored, settings, refine.refinement(), align, seed, device, frame, results, command_line or "", journal)
     cases = nephi.datasets.read_pairs(pairs, split)
     nephi.results.check_output_folder(output, True)
     _check_result_paths(output, cases)

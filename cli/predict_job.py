@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from nephi.errors import is_out_of_memory
 
 from .point_options import read_landmarks
 from .predict_summary import failed_row, finished_row, pair_cells, row_of_report
+from .register_methods import PredictionMethod, save_results
 from .supervision import Journal, Row
 
 if TYPE_CHECKING:
@@ -23,11 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """A model, the refinement of its predictions, and the results to write; `command_line` is shown on report pages."""
+    """A model, the refinement or the alignments of its predictions, and the results to write.
+
+    `command_line` is shown on report pages.
+    """
 
     model: StoredModel
     settings: Settings
     refinement: Refinement
+    align: tuple[str, ...]
     seed: int
     device: str
     frame: str
@@ -45,6 +50,7 @@ class Job:
             "refinement": self.refinement.table(),
             "settings_digest": nephi.inference.settings_digest(self.settings, self.refinement),
             "seed": self.seed,
+            "aligned": list(self.align) or None,
         }
 
     def register(self, case: PairFiles, folder: Path, overwrite: bool) -> Row:
@@ -88,22 +94,11 @@ class Job:
             begin(f"reading {case.landmarks}")
         landmarks, labels = read_landmarks(case.landmarks, self.frame, images), _read_labels(case, begin)
         begin("reading the masks or registering")
-        result = nephi.predict(
-            images[0],
-            images[1],
-            model=self.model,
-            settings=self.settings,
-            fixed_mask=case.fixed_mask,
-            moving_mask=case.moving_mask,
-            refinement=self.refinement,
-            seed=self.seed,
-            device=self.device,
-        )
-        page = None
-        if "page" in self.save:
-            page = partial(nephi.report.page_html, result, command=self.command_line, landmarks=landmarks)
+        method = PredictionMethod(self.settings, "", self.model, self.refinement, self.align)
+        masks = {"fixed_mask": case.fixed_mask, "moving_mask": case.moving_mask}
+        results = method.run(images, self.seed, nephi.runtime.ignore_progress, device=self.device, **masks)
         begin(f"writing {folder}")
-        report = result.save(folder, True, landmarks, [name for name in self.save if name != "page"], labels, page)
+        report = save_results(results, folder, self.save, self.command_line, landmarks, labels)
         return row_of_report(case, report)
 
 

@@ -127,6 +127,8 @@ def print_registration(report: Mapping[str, Any], folder: Path, implausible: boo
         rows.append(("inverse consistency", f"{error:.4f} mm"))
     if (error := report.get("unrefined_inverse_mm")) is not None:
         rows.append(("inverse consistency, unrefined inverse", f"{error:.3f} mm"))
+    for name, error in (report.get("asymmetry_mm") or {}).items():
+        rows.append((f"asymmetry of {name}", f"{error:.3g} mm"))
     if tre := report.get("tre_mm"):
         rows.append(("TRE, mean", f"{tre['mean']:.3f} mm ({tre['before']:.3f} before)"))
     stages = "prediction and refinement" if "model" in report else "affine and fit"

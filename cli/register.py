@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from .options import (
 )
 from .point_options import read_landmarks
 from .printing import echo, print_plan, print_registration, print_stages, progress_bar
-from .register_methods import choose_method
-from .registration_options import RESULTS, Preset, RefineOptions, Results, model_option, refine_options
+from .register_methods import choose_method, save_results
+from .registration_options import RESULTS, Preset, RefineOptions, Results, align_option, model_option, refine_options
 
 
 @click.command(short_help="Register a moving image to a fixed image.")
@@ -53,6 +52,7 @@ from .registration_options import RESULTS, Preset, RefineOptions, Results, model
     "'lncc2 + 10 mse'.",
 )
 @model_option
+@align_option
 @refine_options
 @click.option(
     "--window", type=(float, float), metavar="LO HI", help="Intensity window; intensities outside are clipped."
@@ -132,7 +132,8 @@ def register(
 
     inputs = (fixed, moving, fixed_mask, moving_mask, landmarks, *map(overrides.get, ("config", "initial", "model")))
     method = choose_method(overrides, refine)
-    nephi.results.check_output_folder(output, overwrite, [path for path in inputs if path is not None])
+    for folder in method.folders:
+        nephi.results.check_output_folder(output / folder, overwrite, [path for path in inputs if path is not None])
     with nephi.errors.collected_warnings(nephi.PlausibilityWarning) as doubts:
         images = [nephi.read_image(path) for path in (fixed, moving)]
         for image in images:
@@ -144,12 +145,10 @@ def register(
             print_plan(plan, method.initial_alignment, f"{output}: {', '.join(save)}")
         else:
             with progress_bar(quiet) as progress:
-                result = method.run(images, seed, progress, device=device, **masks)
-                loss = result.history[-1]["loss"] if result.history else 0.0
+                results = method.run(images, seed, progress, device=device, **masks)
+                loss = results[""].history[-1]["loss"] if results[""].history else 0.0
                 progress(nephi.optimize.Progress("writing", 1, 1, loss))
-                page = partial(nephi.report.page_html, result, command=command_line or "", landmarks=pairs)
-                names = [name for name in save if name != "page"]
-                report = result.save(output, overwrite, pairs, names, page=page if "page" in save else None)
+                report = save_results(results, output, save, command_line, pairs)
     if verbose and not quiet and not dry_run:
         echo(nephi.settings.settings_toml(method.settings))
         print_stages(report)

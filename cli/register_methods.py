@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .registration_options import RefineOptions
+from .registration_options import RefineOptions, alignment_folder
 from .transform_options import read_one
 
 if TYPE_CHECKING:
-    from nephi import Image, Registration, Settings, Transform
+    from nephi import Image, PointPairs, Registration, Settings, Transform
     from nephi.inference import Refinement
     from nephi.models import StoredModel
     from nephi.optimize import Plan, Progress
 
 INITIALS = ("moments", "centers", "none")
 ProgressCallback = Callable[["Progress"], None]
+Registrations = dict[str, "Registration"]  # by their folders in the output folder; the first one has none
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class FitMethod:
     settings: Settings
     initial_option: str | None
     initial: str | Transform | None
+    folders: Sequence[str] = ("",)
 
     @property
     def initial_alignment(self) -> str:
@@ -39,12 +42,12 @@ class FitMethod:
 
         return nephi.plan(*images, settings=self.settings, initial=self.initial, seed=seed, **options)
 
-    def run(self, images: list[Image], seed: int, progress: ProgressCallback, **options: Any) -> Registration:
+    def run(self, images: list[Image], seed: int, progress: ProgressCallback, **options: Any) -> Registrations:
         """Register the images."""
         import nephi
 
         options |= {"settings": self.settings, "initial": self.initial}
-        return nephi.register(*images, seed=seed, progress=progress, **options)
+        return {"": nephi.register(*images, seed=seed, progress=progress, **options)}
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class PredictionMethod:
     name: str
     model: StoredModel
     refinement: Refinement
+    align: tuple[str, ...] = ()
 
     @property
     def initial_alignment(self) -> str:
@@ -69,11 +73,20 @@ class PredictionMethod:
 
         return nephi.inference.plan_prediction(images[0], images[1], **options, **self._arguments())
 
-    def run(self, images: list[Image], seed: int, progress: ProgressCallback, **options: Any) -> Registration:
-        """Register the images."""
+    def run(self, images: list[Image], seed: int, progress: ProgressCallback, **options: Any) -> Registrations:
+        """Register the images, by all alignments at once."""
         import nephi
 
-        return nephi.predict(images[0], images[1], seed=seed, progress=progress, **options, **self._arguments())
+        if not self.align:
+            return {"": nephi.predict(*images[:2], seed=seed, progress=progress, **options, **self._arguments())}
+        options |= {"model": self.model, "settings": self.settings, "seed": seed}
+        results = nephi.inference.predict_alignments(images[0], images[1], self.align, **options)
+        return dict(zip(self.folders, results.values(), strict=True))
+
+    @property
+    def folders(self) -> list[str]:
+        """The folder of each result in the output folder; the first result, or the only one, has none of its own."""
+        return ["", *map(alignment_folder, self.align[1:])]
 
     def _arguments(self) -> dict[str, Any]:
         return {"model": self.model, "settings": self.settings, "refinement": self.refinement}
@@ -88,6 +101,8 @@ def choose_method(overrides: dict[str, Any], refine: RefineOptions) -> FitMethod
 
     path, initial = overrides["model"], overrides["initial"]
     if path is None:
+        if overrides["align"]:
+            raise nephi.UsageError("--align: requires --model, a model with keypoints")
         if refine.names:
             verb = "requires" if len(refine.names) == 1 else "require"
             raise nephi.UsageError(f"{', '.join(refine.names)}: {verb} --model, whose prediction is refined")
@@ -97,7 +112,44 @@ def choose_method(overrides: dict[str, Any], refine: RefineOptions) -> FitMethod
             raise nephi.UsageError(f"--{name}: not available with --model, which predicts the whole transform")
     model = nephi.read_model(path)
     settings = resolve_settings(overrides, nephi.inference.settings_for(model))
-    return PredictionMethod(settings, str(path), model, refine.refinement())
+    check_align_options(model, overrides["align"], refine)
+    return PredictionMethod(settings, str(path), model, refine.refinement(), overrides["align"])
+
+
+def check_align_options(model: StoredModel, align: tuple[str, ...], refine: RefineOptions) -> None:
+    """Raise `UsageError` for alignments that the model does not have, and for their refinement."""
+    import nephi
+
+    if not align:
+        return
+    try:
+        nephi.inference.check_align(model, align)
+    except nephi.UsageError as error:
+        raise nephi.UsageError(f"--{error}") from None
+    if refine.names:
+        raise nephi.UsageError(f"{refine.names[0]}: not available with --align, whose maps follow from the keypoints")
+
+
+def save_results(
+    results: Registrations,
+    output: Path,
+    save: Sequence[str],
+    command_line: str | None,
+    landmarks: PointPairs | None,
+    labels: tuple[Image, Image] | None = None,
+) -> Mapping[str, Any]:
+    """Write results to their folders in `output`, replacing earlier ones; return the report of the first.
+
+    The first result, in `output` itself, is written last: if its report exists, all others exist.
+    """
+    import nephi
+
+    names = [name for name in save if name != "page"]
+    report: Mapping[str, Any] = {}
+    for folder, result in reversed(results.items()):
+        page = partial(nephi.report.page_html, result, command=command_line or "", landmarks=landmarks)
+        report = result.save(output / folder, True, landmarks, names, labels, page if "page" in save else None)
+    return report
 
 
 def resolve_settings(overrides: dict[str, Any], base: Settings) -> Settings:

@@ -107,6 +107,34 @@ def model_option(command: Command) -> Command:
     )
 
 
+class Alignments(click.ParamType):  # type: ignore[type-arg]
+    """Comma-separated names of alignments, validated with the model."""
+
+    name = "alignments"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Return the names in their order."""
+        return value if isinstance(value, tuple) else tuple(name.strip() for name in value.split(","))
+
+
+def align_option(command: Command) -> Command:
+    """Add `--align`."""
+    return click.option(
+        "--align",
+        type=Alignments(),
+        metavar="NAME,...",
+        default=(),
+        help="Alignments of a model with keypoints: rigid, similarity, affine, halfway (symmetric) and tps:LAMBDA "
+        "(spline of that smoothing). The first is the result, the others get folders in it.  [default: that of the "
+        "model]",
+    )(command)
+
+
+def alignment_folder(name: str) -> str:
+    """Return the name of the folder of a further alignment: `tps-0.1` for `tps:0.1`."""
+    return name.replace(":", "-")
+
+
 def refine_options(command: Command) -> Command:
     """Add `--refine`, `--refine-parameters` and `--refine-rate`, passed to the command as `refine`."""
 

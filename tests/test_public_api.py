@@ -84,7 +84,7 @@ ROOMS = {
     "fields": {"StoredTransform", "read_nephi"},
     "geometry": set(),
     "images": {"INTERPOLATIONS", "find_lungs"},
-    "inference": {"REFINED_PARAMETERS", "Refinement", "plan_prediction", "settings_for"},
+    "inference": {"REFINED_PARAMETERS", "Refinement", "plan_prediction", "predict_alignments", "settings_for"},
     "io": {
         "CONVENTIONS",
         "FORMATS",

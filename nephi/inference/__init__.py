@@ -1,6 +1,7 @@
 """Registration of a pair by a trained model, and its refinement."""
 
 from nephi.fields import blend
+from nephi.inference.alignments import check_align, predict_alignments
 from nephi.inference.inputs import settings_for
 from nephi.inference.prediction import model_digest, plan_prediction, predict, settings_digest
 from nephi.inference.refinement import REFINED_PARAMETERS, Refinement, refinement_schedule
@@ -9,9 +10,11 @@ __all__ = [
     "REFINED_PARAMETERS",
     "Refinement",
     "blend",
+    "check_align",
     "model_digest",
     "plan_prediction",
     "predict",
+    "predict_alignments",
     "refinement_schedule",
     "settings_digest",
     "settings_for",

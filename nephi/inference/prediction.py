@@ -40,6 +40,7 @@ from nephi.preparation import Source, pair_warnings
 from nephi.results import Registration, check_folding
 from nephi.runtime import Usage, choose_device, cpu_threads, peak_gpu_memory_mb, versions
 from nephi.settings import Settings, settings_table
+from nephi.transforms import MapPair
 
 
 @gradients_recorded()
@@ -93,15 +94,7 @@ def predict(
                 if single:
                     result = as_single_field(result, inputs.pair.fixed.grid, used.field, generator)
                 history = refine(result, inputs.pair, refinement.parameters, used, torch_device, generator, progress)
-        about = {
-            "versions": versions(),
-            "seed": seed,
-            "device": torch_device.type,
-            "threads": torch.get_num_threads(),
-            "model": model_digest(stored),
-            "refinement": refinement.table(),
-            "settings_digest": settings_digest(chosen, refinement),
-        }
+        about = prediction_record(stored, chosen, refinement, seed, torch_device)
         result = replace(result, settings=settings_table(used), about=about)
         check_folding(inputs.pair, result.transform, torch.Generator().manual_seed(seed))
     notes = pair_warnings(inputs.pair, texts)
@@ -146,6 +139,21 @@ def plan_prediction(
     return Plan(str(torch_device), *plan_images(pair), used, lattices, parameters, levels, memory)
 
 
+def prediction_record(
+    model: StoredModel, settings: Settings, refinement: Refinement, seed: int, device: torch.device
+) -> dict[str, Any]:
+    """Return what is stored with a prediction about its origin, as plain values."""
+    return {
+        "versions": versions(),
+        "seed": seed,
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+        "model": model_digest(model),
+        "refinement": refinement.table(),
+        "settings_digest": settings_digest(settings, refinement),
+    }
+
+
 def model_digest(model: StoredModel) -> str:
     """Return the first 16 digits of the SHA-256 of a model file, which identify the model."""
     return hashlib.sha256(model_bytes(model)).hexdigest()[:16]
@@ -169,8 +177,20 @@ def settings_digest(settings: Settings, refinement: Refinement) -> str:
 @torch.no_grad()
 def _predict(model: RegistrationModel[Any], inputs: PredictionInputs, device: torch.device) -> StoredTransform:
     """Return the prediction for a pair of images, computed on `device`."""
-    network = model if device.type == "cpu" else copy.deepcopy(model).to(device)
-    prediction = network(*(each.values[None].to(device) for each in inputs.model_inputs))
+    network = on_device(model, device)
+    return stored_prediction(network(*(each.values[None].to(device) for each in inputs.model_inputs)), inputs)
+
+
+def on_device(model: RegistrationModel[Any], device: torch.device) -> RegistrationModel[Any]:
+    """Return the model for computations on `device`; the model itself stays on the CPU."""
+    return model if device.type == "cpu" else copy.deepcopy(model).to(device)
+
+
+def stored_prediction(prediction: MapPair, inputs: PredictionInputs) -> StoredTransform:
+    """Return a predicted pair of maps, in the model's box, as a transform of the images.
+
+    Raises `DataError` naming the images for NaN and infinite values.
+    """
     names = f"{inputs.pair.fixed.name} and {inputs.pair.moving.name}"
     try:
         affine, steps, inverse_steps = predicted_steps(prediction, *inputs.model_inputs)

@@ -117,6 +117,8 @@ class RegistrationModel(PairNetwork, Generic[S]):
     """The names of the penalties in predictions, as in `MapPair.penalties`."""
     starts_as_identity: ClassVar[bool] = True
     """Whether a fresh model predicts the identity; the docstring of a model that does not states why."""
+    finds_keypoints: ClassVar[bool] = False
+    """Whether the model registers by keypoints of each image alone, from which other maps follow."""
 
     def __init__(self, settings: S, grid: Grid, generator: torch.Generator) -> None:
         """Build an untrained model for images on `grid`; all weights are drawn from `generator`."""
@@ -161,4 +163,15 @@ class RegistrationModel(PairNetwork, Generic[S]):
 
         Arguments are those of `forward`. Raises `UsageError` for an unknown name, and for models without keypoints.
         """
-        raise UsageError(f'align: expected a model with keypoints, got kind = "{self.settings.kind}"')
+        self.require_keypoints("align")
+        raise NotImplementedError
+
+    def keypoint_alignments(self, fixed: Keypoints, moving: Keypoints, names: Sequence[str]) -> dict[str, MapPair]:
+        """Return the maps of `alignments` for pairs whose keypoints are known, as found by `keypoints`; its errors."""
+        self.require_keypoints("align")
+        raise NotImplementedError
+
+    def require_keypoints(self, name: str) -> None:
+        """Raise `UsageError` for models without keypoints; `name` is that of the argument that needs them."""
+        if not self.finds_keypoints:
+            raise UsageError(f'{name}: expected a model with keypoints, got kind = "{self.settings.kind}"')

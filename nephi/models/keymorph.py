@@ -56,6 +56,7 @@ class KeyMorph(RegistrationModel[KeyMorphSettings]):
     default_objective = TrainingObjectiveSettings(similarity="mse", gradicon=0.0, codes=0.0)
     predicts_inverse = True
     starts_as_identity = False
+    finds_keypoints = True
     network: nn.Module
     softening: ClassVar[float] = SOFTENING
     """Added to squared distances between the keypoints of splines, see `spline_fit`."""
@@ -79,12 +80,13 @@ class KeyMorph(RegistrationModel[KeyMorphSettings]):
         points, sums = self.keypoints(torch.cat([fixed, moving]))
         pairs = len(fixed)
         fixed_keypoints = Keypoints(points[:pairs], sums[:pairs])
-        moving_keypoints = Keypoints(points[pairs:], sums[pairs:])
-        weights = pair_weights(self.settings.weighting, fixed_keypoints, moving_keypoints)
-        return {
-            name: keypoint_maps(name, fixed_keypoints, moving_keypoints, weights, self.grid, self.softening)
-            for name in names
-        }
+        return self.keypoint_alignments(fixed_keypoints, Keypoints(points[pairs:], sums[pairs:]), names)
+
+    def keypoint_alignments(self, fixed: Keypoints, moving: Keypoints, names: Sequence[str]) -> dict[str, MapPair]:
+        """Return several maps of pairs whose keypoints are known."""
+        check_alignments("align", names)
+        weights = pair_weights(self.settings.weighting, fixed, moving)
+        return {name: keypoint_maps(name, fixed, moving, weights, self.grid, self.softening) for name in names}
 
     @classmethod
     def size(cls, settings: KeyMorphSettings, grid: Grid) -> ModelSize:

@@ -1,0 +1,117 @@
+"""Several registrations of a pair of images from the same keypoints, found in one pass of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nephi.errors import UsageError, collected_warnings
+from nephi.fields import StoredTransform
+from nephi.geometry import Grid
+from nephi.inference.inputs import load_model, prediction_inputs, prediction_settings
+from nephi.inference.prediction import on_device, prediction_record, stored_prediction
+from nephi.inference.refinement import Refinement
+from nephi.models import Keypoints, ModelInput, StoredModel, check_alignments
+from nephi.preparation import Source, pair_warnings
+from nephi.results import Registration, check_folding
+from nephi.runtime import Usage, choose_device, cpu_threads, peak_gpu_memory_mb
+from nephi.settings import Settings, settings_table
+from nephi.transforms import AffineTransform, Maps
+
+MOST_POINTS = 10_000  # at which an asymmetry is measured
+
+
+def check_align(model: StoredModel, names: Sequence[str]) -> None:
+    """Raise `UsageError` for alignments that are unknown or given twice, and for a model without keypoints."""
+    if not names:
+        raise UsageError("align: expected at least one alignment, got none")
+    check_alignments("align", names)
+    if len(set(names)) < len(names):
+        raise UsageError(f"align: expected different alignments, got {','.join(names)}")
+    model.model.require_keypoints("align")
+
+
+@torch.no_grad()
+def predict_alignments(
+    fixed: Source,
+    moving: Source,
+    names: Sequence[str],
+    *,
+    model: StoredModel | str | Path,
+    preset: str | None = None,
+    settings: Settings | None = None,
+    fixed_mask: Source | None = None,
+    moving_mask: Source | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> dict[str, Registration]:
+    """Register the moving image to the fixed one by several alignments of the keypoints of a trained `model`.
+
+    `names` are `rigid`, `similarity`, `affine`, `halfway` (a symmetric affine map), and `tps:` with the smoothing of a
+    spline, such as `tps:0.1`. The network sees each image once. The record `about` of each result holds its name as
+    `align`, the names of all as `aligned`, and the `asymmetry_mm` of each: the mean distance by which phi, followed by
+    the map of the exchanged images, moves a point of the model's input; 0 up to rounding for rigid, similarity and
+    half-way maps. `keypoints` are those of both images in their worlds (RAS, mm), with the products of their weights,
+    the largest 1.
+
+    Other arguments and errors are those of `predict`; `UsageError` also for unknown alignments, and for a model without
+    keypoints.
+    """
+    stored, torch_device = load_model(model), choose_device(device)
+    check_align(stored, names)
+    chosen, usage = prediction_settings(stored, preset, settings), Usage()
+    with collected_warnings() as texts, cpu_threads(chosen.threads):
+        with usage.stage("prepare"):
+            inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen)
+        with usage.stage("predict"):
+            network = on_device(stored.model, torch_device)
+            found = network.keypoints(torch.stack([each.values for each in inputs.model_inputs]).to(torch_device))
+            assert found is not None
+            pair = [Keypoints(*(part[k : k + 1] for part in found)) for k in (0, 1)]
+            maps = network.keypoint_alignments(pair[0], pair[1], names)
+            exchanged = network.keypoint_alignments(pair[1], pair[0], names)
+            results = {name: stored_prediction(maps[name], inputs) for name in names}
+        errors = {
+            name: _asymmetry(maps[name].forward, exchanged[name].forward, network.grid, inputs.model_inputs[0])
+            for name in names
+        }
+        record = prediction_record(stored, chosen, Refinement(), seed, torch_device)
+        record |= {"aligned": list(names), "asymmetry_mm": errors}
+        record["keypoints"] = _keypoint_table(pair, inputs.model_inputs)
+        for name, result in results.items():
+            about = {**record, "align": name}
+            results[name] = replace(result, settings=settings_table(inputs.settings), about=about)
+            check_folding(inputs.pair, result.transform, torch.Generator().manual_seed(seed))
+    notes, memory = pair_warnings(inputs.pair, texts), peak_gpu_memory_mb(torch_device)
+
+    def registration(result: StoredTransform) -> Registration:
+        own_usage = Usage(dict(usage.stages))  # each result adds the time of its export
+        return Registration(result, inputs.pair, inputs.settings, seed, [], own_usage, memory, notes)
+
+    return {name: registration(result) for name, result in results.items()}
+
+
+def _asymmetry(forward: Maps, exchanged: Maps, grid: Grid, fixed: ModelInput) -> float:
+    """Return the mean of `|psi(phi(x)) - x|` over voxel centres x of the model's box, mm of the fixed image's world."""
+    stride = max(1, round((grid.size / MOST_POINTS) ** (1 / grid.dimension)))
+    centres = grid.voxel_centres()[(slice(None, None, stride),) * grid.dimension]
+    points = centres.reshape(1, -1, grid.dimension).double()
+    vectors = (exchanged(forward(points)) - points)[0].cpu() @ fixed.to_world[:-1, :-1].T
+    return float(vectors.norm(dim=-1).mean())
+
+
+def _keypoint_table(pair: Sequence[Keypoints], inputs: Sequence[ModelInput]) -> dict[str, Any]:
+    """Return the keypoints of both images in their worlds, and the products of their weights, the largest 1."""
+    positions = [_in_world(each.points[0], model_input) for each, model_input in zip(pair, inputs, strict=True)]
+    weights = (pair[0].weights[0] * pair[1].weights[0]).double().cpu()
+    weights = weights / weights.max().clamp_min(torch.finfo(torch.float64).tiny)
+    return {"fixed": positions[0].tolist(), "moving": positions[1].tolist(), "weights": weights.tolist()}
+
+
+def _in_world(points: Tensor, model_input: ModelInput) -> Tensor:
+    return AffineTransform(model_input.to_world)(points.double().cpu())
