@@ -78,7 +78,8 @@ class PredictionMethod:
         import nephi
 
         if not self.align:
-            return {"": nephi.predict(*images[:2], seed=seed, progress=progress, **options, **self._arguments())}
+            options |= self._arguments()
+            return {"": nephi.predict(images[0], images[1], seed=seed, progress=progress, **options)}
         options |= {"model": self.model, "settings": self.settings, "seed": seed}
         results = nephi.inference.predict_alignments(images[0], images[1], self.align, **options)
         return dict(zip(self.folders, results.values(), strict=True))

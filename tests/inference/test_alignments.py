@@ -58,7 +58,8 @@ def test_every_result_is_the_map_of_the_model(model: StoredModel, images: tuple[
     for name, result in results.items():
         expected = world_transform(lambda x, n=name: maps[n].forward(x[None].float())[0].double(), *inputs)(points)
         torch.testing.assert_close(result.transform(points), expected, atol=1e-4, rtol=0)
-        torch.testing.assert_close(result.inverse(result.transform(points)), points, atol=5e-3, rtol=0)
+        if not name.startswith("tps"):  # which fold here
+            torch.testing.assert_close(result.inverse(result.transform(points)), points, atol=1e-3, rtol=0)
         assert result.stored.about["align"] == name and result.stored.about["aligned"] == list(NAMES)
 
 
