@@ -135,6 +135,7 @@ def page(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         "![figure](family_constricon.png)",
         "",
         *NOTES,
+        "",
     ]
     lines += [f"- {name}: {value}" for name, value in about.items()] + [""]
     measures = {
