@@ -42,10 +42,10 @@ from nephi.training import equivariance_errors
 
 SIZE, INNER, SHIFT = 64, 40, 12
 GRID = Grid.from_spacing((SIZE, SIZE), (1.0, 1.0))
-TRAINED, TESTED, BATCH, RATE = 800, 100, 6, 1e-3
+TRAINED, TESTED, BATCH, RATE = 800, 100, 6, 2e-3
 UNET, FEATURES = UNetSettings((8, 16, 16, 16)), FeatureSettings(channels=16, padding=6)
-OBJECTIVE = TrainingObjectiveSettings(similarity="ncc", points=300, background_points=128, gradicon=0.375, codes=0.0)
-DIFFUSION = replace(OBJECTIVE, gradicon=0.0, diffusion=0.375)
+OBJECTIVE = TrainingObjectiveSettings(similarity="ncc", points=300, background_points=128, gradicon=0.1, codes=0.0)
+DIFFUSION = replace(OBJECTIVE, gradicon=0.0, diffusion=0.05)
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class Net:
 
 
 NETS = {
-    "carl": Net("attention and U-Nets (carl)", CARLSettings((4, 2, 1), FEATURES, UNET), 900),
     "attention": Net("attention alone", CARLSettings((4,), FEATURES), 900),
     "unets": Net("U-Nets alone (gradicon)", GradICONSettings((4, 2, 1), UNET), 1200),
+    "carl": Net("attention and U-Nets (carl)", CARLSettings((4, 2, 1), FEATURES, UNET), 900),
     "unets shifted": Net("U-Nets, trained on shifted images", GradICONSettings((4, 2, 1), UNET), 1200, shifted=True),
     "carl turned": Net("carl, rotations = 180", CARLSettings((4, 2, 1), FEATURES, UNET, rotations=180.0), 900),
 }
