@@ -6,6 +6,7 @@ control the run:
 
     <!-- prepare: NAME -->  run `preparations.NAME(folder)` before the following blocks
     <!-- needs: NAME -->    run the next block only if NAME is an existing module or program, else report it as skipped
+    <!-- short: NAME = N -->  run the next block with this assignment in place of its own of NAME: fewer steps
 
 A block of the language `output` contains the output of the block before it. Numbers with decimals may differ by one
 unit of the last decimal on the page, or by 2 %, because fits differ slightly between machines. Integers must be equal.
@@ -22,7 +23,7 @@ import shlex
 import shutil
 import subprocess
 import sysconfig
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from nephi.cli.main import main
 from . import preparations
 
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*).*\n(?P<code>(?:.*\n)*?)(?P=indent)```\s*$", re.MULTILINE)
-COMMENT = re.compile(r"<!-- (?P<key>prepare|needs): (?P<value>[\w.]+) -->")
+COMMENT = re.compile(r"<!-- (?P<key>prepare|needs|short): (?P<value>[\w.]+(?: = \w+)?) -->")
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
@@ -60,7 +61,7 @@ def steps_of(page: Path) -> list[Step]:
 def run(page: Path, folder: Path) -> list[str]:
     """Run the steps of a page in `folder`; return the skipped blocks. Raises `BlockError` with page and line."""
     names: dict[str, Any] = {"__name__": "__main__"}
-    missing, printed, skipped = "", None, []
+    missing, short, printed, skipped = "", "", None, []
     with contextlib.chdir(folder):
         for step in steps_of(page):
             where = f"{page.name}, line {step.line}"
@@ -69,13 +70,16 @@ def run(page: Path, folder: Path) -> list[str]:
                     getattr(preparations, step.text)(folder)
                 case "needs":
                     missing = "" if _is_available(step.text, folder) else step.text
+                case "short":
+                    short = step.text
                 case "bash" | "python" if missing:
                     skipped.append(f"{where} needs {missing}")
                     missing, printed = "", None
                 case "bash":
                     printed = _shell(step.text, folder, where)
                 case "python":
-                    printed = _python(step, page, names, where)
+                    printed = _python(_shortened(step, short, where), page, names, where)
+                    short = ""
                 case "output" if printed is not None:
                     _compare(step.text, printed, where)
     return skipped
@@ -117,6 +121,17 @@ def _command(arguments: list[str], where: str) -> str:
                 call = shlex.join(["nephi", *arguments])
                 raise BlockError(f"{where}: exit code {exit.code}\n{call}\n{errors.getvalue()}") from None
     return out.getvalue()
+
+
+def _shortened(step: Step, short: str, where: str) -> Step:
+    """Return the step with the assignment `short` instead of the one to the same name."""
+    if not short:
+        return step
+    name, _, _ = short.partition(" = ")
+    text, count = re.subn(rf"^{name} = [^#\n]*", short, step.text, flags=re.MULTILINE)
+    if count != 1:
+        raise BlockError(f"{where}: expected one assignment to {name}, which a comment shortens, got {count}")
+    return replace(step, text=text)
 
 
 def _python(step: Step, page: Path, names: dict[str, Any], where: str) -> str:

@@ -91,3 +91,10 @@ def test_numbers_hold_to_their_last_decimal(tmp_path: Path, shown: str, printed:
     page = write(tmp_path, f"```bash\necho '{printed}'\n```\n\n```output\n{shown}\n```\n")
     with nullcontext() if same else pytest.raises(pages.BlockError, match="the page shows"):
         pages.run(page, tmp_path)
+
+
+def test_a_block_is_shortened_by_a_comment(tmp_path: Path) -> None:
+    text = "<!-- short: steps = 2 -->\n\n```python\nsteps = 900  # minutes\nprint(steps)\n```\n\n```output\n2\n```\n"
+    assert pages.run(write(tmp_path, text), tmp_path) == []
+    with pytest.raises(pages.BlockError, match=r"line 4: expected one assignment to steps, .* got 0"):
+        pages.run(write(tmp_path, text.replace("steps = 900", "rate = 900")), tmp_path)
