@@ -29,6 +29,7 @@ from .points import points
 from .predict import predict
 from .printing import echo, echo_line
 from .register import register
+from .register_group import register_group
 from .signals import Terminated, terminated_by_signals
 from .train import finetune, train
 from .view import view
@@ -86,6 +87,7 @@ def completion(context: click.Context, shell: str) -> None:
 for command in (
     register,
     predict,
+    register_group,
     apply,
     points,
     export,

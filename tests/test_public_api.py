@@ -84,7 +84,16 @@ ROOMS = {
     "fields": {"StoredTransform", "read_nephi"},
     "geometry": set(),
     "images": {"INTERPOLATIONS", "find_lungs"},
-    "inference": {"REFINED_PARAMETERS", "Refinement", "plan_prediction", "predict_alignments", "settings_for"},
+    "inference": {
+        "GroupRegistration",
+        "REFINED_PARAMETERS",
+        "Refinement",
+        "plan_prediction",
+        "predict_alignments",
+        "register_group",
+        "save_group",
+        "settings_for",
+    },
     "io": {
         "CONVENTIONS",
         "FORMATS",

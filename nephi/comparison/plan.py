@@ -12,7 +12,7 @@ from nephi.comparison.settings import BudgetSettings, ComparedModel, ComparisonS
 from nephi.datasets import DatasetIndex, DatasetPair, read_dataset_index
 from nephi.errors import DataError, NephiError, UsageError
 from nephi.io import image_grid, read_point_pairs
-from nephi.models import ModelSize, model_class
+from nephi.models import InputSettings, ModelSize, model_class
 from nephi.runtime import choose_device
 from nephi.training.data_checks import check_images
 from nephi.training.fabric import require_extra
@@ -59,7 +59,8 @@ def plan_comparison(settings: ComparisonSettings, device: str = "auto") -> Compa
     scoring = replace(settings.scoring, split=_scored_split(index, settings.scoring.split))
     pairs = scored_pairs(index, scoring)
     _check_references(index, pairs, scoring.split)
-    models = tuple(_planned_model(model, settings.budget, scoring.split) for model in settings.models)
+    checked: dict[InputSettings, DatasetIndex] = {}
+    models = tuple(_planned_model(model, settings.budget, scoring.split, checked) for model in settings.models)
     return ComparisonPlan(models, settings.budget, scoring, len(pairs))
 
 
@@ -103,10 +104,16 @@ def _check_references(index: DatasetIndex, pairs: Sequence[DatasetPair], split: 
             raise DataError(f"{index.path(relative)}: expected {index.dimension}-D labels, got {dimension}-D ones")
 
 
-def _planned_model(model: ComparedModel, budget: BudgetSettings, split: str) -> PlannedModel:
+def _planned_model(
+    model: ComparedModel, budget: BudgetSettings, split: str, checked: dict[InputSettings, DatasetIndex]
+) -> PlannedModel:
+    """Validate a model; its data unless they are `checked` for the same input of another model."""
     try:
-        settings, index, network = checked_training(with_budget(model.settings, budget))
-        check_images(index, settings, (split,))
+        budgeted, known = with_budget(model.settings, budget), checked.get(model.settings.input)
+        settings, index, network = checked_training(budgeted, checked=known)
+        if known is None:
+            check_images(index, settings, (split,))
+            checked[settings.input] = index
         if network.pair_parameters():
             raise UsageError(
                 f"model.kind: expected a model that registers other pairs than those of its training, got "

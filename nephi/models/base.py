@@ -171,6 +171,11 @@ class RegistrationModel(PairNetwork, Generic[S]):
         self.require_keypoints("align")
         raise NotImplementedError
 
+    def default_alignment(self) -> str:
+        """Return the alignment that `forward` predicts; raise `UsageError` for models without keypoints."""
+        self.require_keypoints("align")
+        raise NotImplementedError
+
     def require_keypoints(self, name: str) -> None:
         """Raise `UsageError` for models without keypoints; `name` is that of the argument that needs them."""
         if not self.finds_keypoints:

@@ -82,6 +82,10 @@ class KeyMorph(RegistrationModel[KeyMorphSettings]):
         fixed_keypoints = Keypoints(points[:pairs], sums[:pairs])
         return self.keypoint_alignments(fixed_keypoints, Keypoints(points[pairs:], sums[pairs:]), names)
 
+    def default_alignment(self) -> str:
+        """Return the alignment of the settings."""
+        return self.settings.align
+
     def keypoint_alignments(self, fixed: Keypoints, moving: Keypoints, names: Sequence[str]) -> dict[str, MapPair]:
         """Return several maps of pairs whose keypoints are known."""
         check_alignments("align", names)

@@ -111,14 +111,17 @@ class CheckedTraining(NamedTuple):
     model: RegistrationModel[Any]
 
 
-def checked_training(settings: TrainSettings, start: StoredModel | None = None) -> CheckedTraining:
+def checked_training(
+    settings: TrainSettings, start: StoredModel | None = None, checked: DatasetIndex | None = None
+) -> CheckedTraining:
     """Validate settings, data and model of a training, before anything is computed or written.
 
-    Arguments and errors are those of `train`.
+    `checked` is the index if it has been validated for the same `settings.input`, so that the headers of its images are
+    not read again. Other arguments and errors are those of `train`.
     """
     if start is not None:
         check_model(settings, start)
-    index = checked_index(settings)
+    index = checked or checked_index(settings)
     settings = with_training_pairs(settings, index)
     check_objective(settings)
     check_windows(settings)

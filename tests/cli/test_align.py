@@ -102,3 +102,30 @@ def test_weights_of_another_dimension_are_one_line(folder: Path, call: Call) -> 
     outcome = call("register", *volumes, *model, "-o", folder / "out")
     assert outcome.code == 3 and "2-D" in outcome.err and "3-D" in outcome.err and outcome.err.count("\n") == 1
     assert not (folder / "out").exists()
+
+
+def test_register_group_writes_the_common_frame(folder: Path, succeed: Call) -> None:
+    arguments = ("register-group", folder / "keypoints.safetensors", folder / "a.nii.gz", folder / "b.nii.gz")
+    printed = succeed(*arguments, "-o", folder / "out", "--reference", folder / "a.nii.gz", "--device", "cpu").out
+    assert "keypoints from the mean, after" in printed
+    assert {path.name for path in (folder / "out").iterdir()} == {"a", "b", "mean.nii.gz", "group.json"}
+    assert nephi.read_image(folder / "out" / "mean.nii.gz").grid.same_as(nephi.read_image(folder / "a.nii.gz").grid)
+
+
+@pytest.mark.parametrize(
+    ("model", "images", "options", "code", "message"),
+    [
+        ("unet", ("a", "b"), (), 2, 'model: expected a model with keypoints, got kind = "unet"'),
+        ("keypoints", ("a",), (), 2, "images: expected at least two to register as a group, got 1"),
+        ("keypoints", ("a", "v"), (), 3, "v.nii.gz: expected a 2-D image, as the model is 2-D, got a 3-D one"),
+        ("keypoints", ("a", "b"), ("--align", "bent"), 2, "align: expected rigid, similarity, affine"),
+        ("keypoints", ("a", "nowhere"), (), 3, "nowhere.nii.gz: no such file"),
+    ],
+)
+def test_unusable_groups_are_one_line(
+    folder: Path, call: Call, model: str, images: tuple[str, ...], options: tuple[str, ...], code: int, message: str
+) -> None:
+    paths = [folder / f"{name}.nii.gz" for name in images]
+    outcome = call("register-group", folder / f"{model}.safetensors", *paths, *options, "-o", folder / "out")
+    assert outcome.code == code and message in outcome.err and outcome.err.count("\n") == 1
+    assert not (folder / "out").exists()

@@ -1,0 +1,149 @@
+"""Registration of a group of images to their common frame by keypoints, one image in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nephi.errors import DataError, UsageError
+from nephi.fields import StoredTransform
+from nephi.geometry import Grid
+from nephi.inference.alignments import check_align
+from nephi.inference.inputs import load_model
+from nephi.inference.prediction import model_digest, on_device
+from nephi.inference.steps import predicted_steps
+from nephi.io import image_grid, read_image
+from nephi.models import Keypoints, ModelInput, RegistrationModel, StoredModel, input_grid, to_model_input
+from nephi.optimize import Progress, ProgressCallback, ignore_progress
+from nephi.runtime import choose_device, versions
+from nephi.transforms import MapPair
+
+ITERATIONS = 5  # as KeyMorph's
+
+
+@dataclass(frozen=True, eq=False)
+class GroupRegistration:
+    """The transforms of a group of images to their common frame.
+
+    `transforms` map points of the common frame to each image (world mm, RAS), in the order of `images`; their fixed
+    grid is `grid`. `distances_before` and `distances` are, for each image, the weighted mean distances of its keypoints
+    from the mean keypoints, mm of the model's input, before and after the registration. `about` records versions, model
+    and alignment.
+    """
+
+    images: tuple[Path, ...]
+    transforms: tuple[StoredTransform, ...]
+    grid: Grid
+    distances_before: tuple[float, ...]
+    distances: tuple[float, ...]
+    about: dict[str, Any]
+
+
+def check_group(model: StoredModel, images: Sequence[Path], align: str | None) -> None:
+    """Raise `UsageError` or `DataError` for a group that cannot be registered, from the headers of its images.
+
+    That is for a model without keypoints, an unknown alignment, fewer than two images, and images that cannot be read
+    or are of another dimension than the model.
+    """
+    model.model.require_keypoints("model")
+    if align is not None:
+        check_align(model, [align])
+    if len(images) < 2:
+        raise UsageError(f"images: expected at least two to register as a group, got {len(images)}")
+    for path in images:
+        dimension, expected = image_grid(path).dimension, model.input.dimension
+        if dimension != expected:
+            raise DataError(
+                f"{path}: expected a {expected}-D image, the dimension of the model, got a {dimension}-D one"
+            )
+
+
+@torch.no_grad()
+def register_group(
+    images: Sequence[str | Path],
+    *,
+    model: StoredModel | str | Path,
+    align: str | None = None,
+    iterations: int = ITERATIONS,
+    reference: Grid | None = None,
+    device: str = "auto",
+    progress: ProgressCallback = ignore_progress,
+) -> GroupRegistration:
+    """Register image files to their common frame by the keypoints of a trained `model`.
+
+    The keypoints of all images are averaged, those of each image are aligned to the mean, and both is repeated
+    `iterations` times (KeyMorph's groupwise registration; Wang et al., 2023); then the keypoints of each image are
+    registered to the last mean. Keypoints count by their weights. `align` is an alignment of `predict_alignments`, by
+    default that of the model. The common frame is the mean of the positions of the model's input in the images; `grid`
+    is `reference`, or the voxels of the model's input in that frame.
+
+    Raises `UsageError` and `DataError` as `check_group`, before anything is computed, and for images without the mask
+    that the model requires.
+    """
+    stored, torch_device, paths = load_model(model), choose_device(device), tuple(map(Path, images))
+    check_group(stored, paths, align)
+    if reference is not None and reference.dimension != stored.input.dimension:
+        raise UsageError(f"reference: expected a {stored.input.dimension}-D grid, got a {reference.dimension}-D one")
+    network, sets, inputs = on_device(stored.model, torch_device), list[Keypoints](), list[ModelInput]()
+    for number, path in enumerate(paths, start=1):
+        model_input = to_model_input(read_image(path), None, stored.input)
+        found = network.keypoints(model_input.values[None].to(torch_device))
+        assert found is not None
+        sets.append(Keypoints(found.points.double(), found.weights.double()))
+        inputs.append(model_input._replace(values=torch.empty(0, dtype=torch.float32), mask=None))
+        progress(Progress("keypoints", number, len(paths), 0.0))
+    align = align or network.default_alignment()
+    mean, distances = mean_keypoints(network, sets, align, iterations)
+    frame = inputs[0]._replace(to_world=torch.stack([each.to_world for each in inputs]).mean(dim=0))
+    grid = reference or input_grid(stored.input).transformed(frame.to_world)
+    about = {"versions": versions(), "model": model_digest(stored), "align": align, "iterations": iterations}
+    transforms = []
+    for path, keypoints, model_input in zip(paths, sets, inputs, strict=True):
+        affine, steps, inverse_steps = predicted_steps(_aligned(network, mean, keypoints, align), frame, model_input)
+        transforms.append(StoredTransform(affine, grid, image_grid(path), steps, {}, about, inverse_steps))
+    return GroupRegistration(paths, tuple(transforms), grid, *distances, about)
+
+
+def mean_keypoints(
+    network: RegistrationModel[Any], sets: Sequence[Keypoints], align: str, iterations: int
+) -> tuple[Keypoints, tuple[tuple[float, ...], tuple[float, ...]]]:
+    """Return the mean of keypoints `(1, K, D)` that are aligned to it, and the distances from the mean, mm.
+
+    The distances are weighted means for each set, before the first and after the last alignment.
+    """
+    aligned = list(sets)
+    mean = _mean(aligned)
+    before = tuple(_distance(each, mean) for each in aligned)
+    for _ in range(iterations):
+        aligned = [
+            Keypoints(_aligned(network, each, mean, align).forward(each.points), each.weights) for each in aligned
+        ]
+        mean = _mean(aligned)
+    after = tuple(
+        _distance(Keypoints(_aligned(network, each, mean, align).forward(each.points), each.weights), mean)
+        for each in sets
+    )
+    return mean, (before, after)
+
+
+def _aligned(network: RegistrationModel[Any], fixed: Keypoints, moving: Keypoints, align: str) -> MapPair:
+    return network.keypoint_alignments(fixed, moving, [align])[align]
+
+
+def _mean(sets: Sequence[Keypoints]) -> Keypoints:
+    """Return the weighted mean of each keypoint; one without any weight has the plain mean, and weight 0."""
+    points, weights = (torch.stack(parts) for parts in zip(*sets, strict=True))
+    total = weights.sum(dim=0)
+    shares = torch.where(total > 0, weights / total.clamp_min(torch.finfo(total.dtype).tiny), 1 / len(sets))
+    return Keypoints((shares.unsqueeze(-1) * points).sum(dim=0), total / len(sets))
+
+
+def _distance(keypoints: Keypoints, mean: Keypoints) -> float:
+    weights: Tensor = keypoints.weights
+    distances = (keypoints.points - mean.points).norm(dim=-1)
+    return float((weights * distances).sum() / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny))

@@ -1,0 +1,98 @@
+"""Groupwise registration: mean keypoints of known sets, images at known places, files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import nephi
+from nephi.fields import read_nephi
+from nephi.inference import register_group, save_group
+from nephi.inference.groupwise import mean_keypoints
+from nephi.inference.groupwise_files import folder_names
+from nephi.models import InputSettings, KeyMorphSettings, Keypoints, StoredModel, build_model, input_grid
+from nephi.phantoms import silhouettes
+from nephi.settings import TrainingObjectiveSettings
+
+BOX = InputSettings((24, 20), (1.0, 1.5), window=(0.0, 1.0))
+OFFSETS = ((0.0, 0.0), (30.0, -12.0), (-5.0, 70.0))
+
+
+@pytest.fixture(scope="module")
+def model() -> StoredModel:
+    settings = KeyMorphSettings(keypoints=8, filters=(4, 8), align="affine")
+    network = build_model(settings, input_grid(BOX), torch.Generator().manual_seed(0)).eval()
+    return StoredModel(network, BOX, TrainingObjectiveSettings(gradicon=0.0, codes=0.0))
+
+
+def rotated(points: Tensor, degrees: float, shift: float) -> Tensor:
+    angle = torch.deg2rad(torch.tensor(degrees, dtype=torch.float64))
+    matrix = torch.stack([torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])])
+    return points @ matrix.T + shift
+
+
+def keypoint_sets(points: Tensor) -> list[Keypoints]:
+    weights = torch.ones(points.shape[:1], dtype=torch.float64)
+    return [Keypoints(rotated(points, 40.0 * k, 3.0 * k)[None], weights[None]) for k in range(4)]
+
+
+def test_congruent_keypoints_coincide_in_the_common_frame(model: StoredModel) -> None:
+    points = 10 * torch.randn(8, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    sets = keypoint_sets(points)
+    mean, (before, after) = mean_keypoints(model.model, sets, "similarity", 5)
+    assert min(before) > 1 and max(after) < 1e-6
+    shape, original = torch.pdist(mean.points[0]), torch.pdist(points)
+    torch.testing.assert_close(shape / shape[0], original / original[0], atol=1e-6, rtol=0)
+
+
+def test_keypoints_without_weight_do_not_count(model: StoredModel) -> None:
+    points = 10 * torch.randn(8, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    sets = keypoint_sets(points)
+    expected, _ = mean_keypoints(model.model, sets, "rigid", 3)
+    sets[1].points[0, 5] = 1e3
+    for each in sets:
+        each.weights[0, 5] = 0.0
+    mean, (_, after) = mean_keypoints(model.model, sets, "rigid", 3)
+    kept = [k for k in range(8) if k != 5]
+    shape = torch.pdist(mean.points[0, kept])
+    assert max(after) < torch.pdist(expected.points[0]).max() and bool(mean.weights[0, 5] == 0)
+    sets[1].points[0, 5] = -4e3
+    again, _ = mean_keypoints(model.model, sets, "rigid", 3)
+    torch.testing.assert_close(torch.pdist(again.points[0, kept]), shape)
+
+
+def test_the_same_image_in_several_places(model: StoredModel, tmp_path: Path) -> None:
+    """The common frame lies at the mean place; warped images are equal, and so is their mean."""
+    picture = silhouettes(1, torch.Generator().manual_seed(3), 24)[0][0]
+    paths = []
+    for number, offset in enumerate(OFFSETS):
+        paths.append(tmp_path / str(number) / "shape.nii.gz")
+        paths[-1].parent.mkdir()
+        nephi.write_image(nephi.Image(picture, nephi.Grid.from_spacing((24, 24), (1.0, 1.0), offset)), paths[-1])
+    group = register_group(paths, model=model, device="cpu")
+    offsets = torch.tensor(OFFSETS, dtype=torch.float64)
+    points = group.grid.voxel_centres().reshape(-1, 2).double()
+    for transform, offset in zip(group.transforms, offsets, strict=True):
+        torch.testing.assert_close(
+            transform.transform(points), points + offset - offsets.mean(dim=0), atol=1e-3, rtol=0
+        )
+    assert max(group.distances) < 1e-3
+    summary = json.loads(save_group(group, tmp_path / "out").read_text())
+    assert [row["folder"] for row in summary["images"]] == ["shape", "shape-2", "shape-3"]
+    mean = nephi.read_image(tmp_path / "out" / "mean.nii.gz").data
+    for row in summary["images"]:
+        warped = nephi.read_image(tmp_path / "out" / row["folder"] / "warped.nii.gz")
+        assert warped.grid.same_as(group.grid)
+        torch.testing.assert_close(warped.data, mean, atol=2e-3, rtol=0)
+        stored = read_nephi(tmp_path / "out" / row["folder"] / "transform.nephi")
+        assert stored.about["align"] == "affine"
+
+
+def test_equal_names_get_numbers() -> None:
+    paths = [Path(name) for name in ("a/x.nii.gz", "b/X.mha", "x-2.nii", "c/x.nrrd", "y.nii")]
+    names = folder_names(paths)
+    assert names[0] == "x" and names[-1] == "y" and len({name.casefold() for name in names}) == len(names)
