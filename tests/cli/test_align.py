@@ -117,7 +117,7 @@ def test_register_group_writes_the_common_frame(folder: Path, succeed: Call) -> 
     [
         ("unet", ("a", "b"), (), 2, 'model: expected a model with keypoints, got kind = "unet"'),
         ("keypoints", ("a",), (), 2, "images: expected at least two to register as a group, got 1"),
-        ("keypoints", ("a", "v"), (), 3, "v.nii.gz: expected a 2-D image, as the model is 2-D, got a 3-D one"),
+        ("keypoints", ("a", "v"), (), 3, "v.nii.gz: expected a 2-D image, the dimension of the model, got a 3-D one"),
         ("keypoints", ("a", "b"), ("--align", "bent"), 2, "align: expected rigid, similarity, affine"),
         ("keypoints", ("a", "nowhere"), (), 3, "nowhere.nii.gz: no such file"),
     ],
