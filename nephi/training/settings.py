@@ -97,7 +97,8 @@ class TrainSettings:
         total = sum(phase.steps for phase in self.phases)
         if total > self.optimization.steps:
             raise UsageError(
-                f"phases: expected at most optimization.steps = {self.optimization.steps} steps in all, got {total}"
+                f"phases: expected at most optimization.steps = {self.optimization.steps} steps in all, got {total}; "
+                "change their steps, or write phases = [] to leave those of a preset out"
             )
         _ = self.objectives  # raises for those that are out of range
 
