@@ -97,7 +97,8 @@ def _describe_refinement(refinement: object) -> str:
         case {"steps": 0}:
             return "no"
         case {"steps": steps, "parameters": parameters, "rate": rate}:
-            return f"{steps} steps, {parameters}, learning rate {rate}"
+            similarity = f", {refinement['similarity']}" if "similarity" in refinement else ""
+            return f"{steps} steps, {parameters}, learning rate {rate}{similarity}"
         case {"steps": steps, "parameters": parameters} | {"steps": steps, "what": parameters}:  # the earlier name
             return f"{steps} steps, {parameters}"
     return "unknown"

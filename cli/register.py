@@ -49,7 +49,7 @@ from .registration_options import RESULTS, Preset, RefineOptions, Results, align
     "--similarity",
     metavar="NAME",
     help="Similarity measure: mse, ncc, lncc, lncc2 or pooled; mind or nmi for different modalities; or a sum such as "
-    "'lncc2 + 10 mse'.",
+    "'lncc2 + 10 mse'. With --refine-parameters network, it takes the place of the training's.",
 )
 @model_option
 @align_option

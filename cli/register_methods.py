@@ -114,7 +114,8 @@ def choose_method(overrides: dict[str, Any], refine: RefineOptions) -> FitMethod
     model = nephi.read_model(path)
     settings = resolve_settings(overrides, nephi.inference.settings_for(model))
     check_align_options(model, overrides["align"], refine)
-    return PredictionMethod(settings, str(path), model, refine.refinement(), overrides["align"])
+    refinement = refine.refinement(overrides["similarity"])
+    return PredictionMethod(settings, str(path), model, refinement, overrides["align"])
 
 
 def check_align_options(model: StoredModel, align: tuple[str, ...], refine: RefineOptions) -> None:

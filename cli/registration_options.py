@@ -6,7 +6,7 @@ Names of presets, results and parameters are listed again, because nephi itself 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -88,16 +88,18 @@ class RefineOptions:
         values = {"--refine": self.steps, "--refine-parameters": self.parameters, "--refine-rate": self.rate}
         return [name for name, value in values.items() if value is not None]
 
-    def refinement(self) -> Refinement:
-        """Return the options as `nephi.inference.Refinement`."""
+    def refinement(self, similarity: str | None = None) -> Refinement:
+        """Return the options as `nephi.inference.Refinement`; `similarity` is the option of that name."""
         import nephi
 
         if self.parameters is not None and not self.steps:
             raise nephi.UsageError("--refine-parameters: requires --refine N, the number of steps")
         if self.rate is not None and self.parameters != "network":
             raise nephi.UsageError("--refine-rate: requires --refine-parameters network, whose step size it is")
-        rate = {} if self.rate is None else {"rate": self.rate}
-        return nephi.inference.Refinement(self.steps or 0, self.parameters or "all", **rate)
+        refinement = nephi.inference.Refinement(self.steps or 0, self.parameters or "all")
+        if refinement.parameters == "network":
+            refinement = replace(refinement, rate=self.rate or refinement.rate, similarity=similarity or "")
+        return refinement
 
 
 def model_option(command: Command) -> Command:

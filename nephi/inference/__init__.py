@@ -6,7 +6,8 @@ from nephi.inference.groupwise import GroupRegistration, check_group, register_g
 from nephi.inference.groupwise_files import check_group_folder, save_group
 from nephi.inference.inputs import settings_for
 from nephi.inference.prediction import model_digest, plan_prediction, predict, settings_digest
-from nephi.inference.refinement import REFINED_PARAMETERS, Refinement, refinement_schedule
+from nephi.inference.refinement import refinement_schedule
+from nephi.inference.refinement_settings import REFINED_PARAMETERS, Refinement
 
 __all__ = [
     "REFINED_PARAMETERS",

@@ -10,17 +10,17 @@ import torch
 from torch import nn
 
 from nephi.errors import DataError, UsageError
+from nephi.inference.refinement_settings import Refinement
 from nephi.models import ModelInput, RegistrationModel, StoredModel
 from nephi.objective import PairBatch, training_terms
 from nephi.runtime import Progress, ProgressCallback
-from nephi.settings import check_weights
+from nephi.settings import check_weights, with_training_similarity
 
 
 def optimize_network(
     model: StoredModel,
     inputs: tuple[ModelInput, ModelInput],
-    steps: int,
-    rate: float,
+    refinement: Refinement,
     device: torch.device,
     generator: torch.Generator,
     progress: ProgressCallback,
@@ -28,21 +28,24 @@ def optimize_network(
     """Return a copy of a model, on `device`, whose weights are optimised for one pair, and the history of the loss.
 
     As GradICON has it (Tian et al., CVPR 2023; 50 steps at 2e-5): Adam on all trained weights minimises the objective
-    with which the model was trained, at new random points in each step; layers that depend on the mode (batch
-    normalisation) stay in evaluation mode. `inputs` are the model's inputs, fixed and moving, with the masks in which
-    the points lie. A row of the history is a step: `level` (0), `loss` and its terms.
+    of the training (with the similarity that `refinement` names, if it does), at new random points in each step; layers
+    that depend on the mode (batch normalisation) stay in evaluation mode. `inputs` are the model's inputs, fixed and
+    moving, with the masks in which the points lie. A row of the history is a step: `level` (0), `loss` and its terms.
 
     Raises `UsageError` as `check_network`, `DataError` when the loss is not finite.
     """
     check_network(model)
+    objective = model.objective
+    if refinement.similarity:
+        objective = with_training_similarity(objective, refinement.similarity)
     network = copy.deepcopy(model.model).to(device).eval()
     batch = _batch(inputs).to(device)
-    optimizer = torch.optim.Adam(_trained(network), rate)
+    optimizer = torch.optim.Adam(_trained(network), refinement.rate)
     history: list[dict[str, float]] = []
-    for step in range(1, steps + 1):
+    for step in range(1, refinement.steps + 1):
         optimizer.zero_grad()
         maps = network(batch.fixed, batch.moving)
-        terms = training_terms(maps, batch, network.grid, model.objective, [generator])
+        terms = training_terms(maps, batch, network.grid, objective, [generator])
         loss = torch.stack(list(terms.values())).sum()
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -51,7 +54,7 @@ def optimize_network(
         loss.backward()
         optimizer.step()
         history.append({"level": 0.0, "loss": value} | {name: float(term.detach()) for name, term in terms.items()})
-        progress(Progress("network", step, steps, value))
+        progress(Progress("network", step, refinement.steps, value))
     return network, history
 
 

@@ -17,7 +17,6 @@ from nephi.geometry import gradients_recorded
 from nephi.inference.inputs import PredictionInputs, load_model, prediction_inputs, prediction_settings
 from nephi.inference.network_optimization import optimize_network
 from nephi.inference.refinement import (
-    Refinement,
     as_single_field,
     check_refinement,
     is_single_field,
@@ -26,6 +25,7 @@ from nephi.inference.refinement import (
     refinement_schedule,
     refines_single_field,
 )
+from nephi.inference.refinement_settings import Refinement
 from nephi.inference.steps import predicted_steps
 from nephi.models import ModelSize, RegistrationModel, StoredModel, model_bytes, model_class
 from nephi.optimize import (
@@ -82,7 +82,7 @@ def predict(
         if refinement.optimizes_network:
             with usage.stage("fit"):
                 network, history = optimize_network(
-                    stored, inputs.model_inputs, refinement.steps, refinement.rate, torch_device, generator, progress
+                    stored, inputs.model_inputs, refinement, torch_device, generator, progress
                 )
         with usage.stage("predict"):
             result = _predict(network, inputs, torch_device)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -24,64 +23,16 @@ from nephi.fields import (
 )
 from nephi.geometry import Grid
 from nephi.inference.network_optimization import check_network
+from nephi.inference.refinement_settings import Refinement
 from nephi.models import StoredModel
 from nephi.optimize import ProgressCallback, fit_fields
 from nephi.preparation import Pair
 from nephi.settings import Settings
 from nephi.transforms import AffineTransform, Composite, closest_affine, composed_affine
 
-REFINED_PARAMETERS = ("codes", "all", "network")
-NETWORK_RATE = 2e-5  # of the published instance optimisations
 TAIL = 2  # levels of the schedule that a refinement uses
 LARGEST = 2.0  # times the step size of the whole schedule
 SINES = 5e-4  # the largest step size at which sine networks converge; ten times as much makes them diverge
-
-
-@dataclass(frozen=True)
-class Refinement:
-    """Steps of instance optimisation after, or for `network` before, the prediction.
-
-    steps: number of steps; 0 keeps the prediction.
-    parameters: `codes` and `all` continue with steps of the ordinary fit, by the objective of the settings; `codes`:
-        only the latent values that a model predicts for a pair (latent codes and feature grids), with fixed decoders;
-        `all`: the decoders as well, for predictions of any model (see `refines_single_field`). `network`: all weights
-        of a copy of the model, by the objective of its training on the model's inputs, before its prediction is used.
-    rate: step size of Adam for `network`.
-    """
-
-    steps: int = 0
-    parameters: str = "all"
-    rate: float = NETWORK_RATE
-
-    def __post_init__(self) -> None:
-        if self.steps < 0:
-            raise UsageError(f"refine: expected 0 steps or more, got {self.steps}")
-        if self.parameters not in REFINED_PARAMETERS:
-            raise UsageError(
-                f"refine_parameters: expected one of {', '.join(REFINED_PARAMETERS)}, got {self.parameters!r}"
-            )
-        if not 0 < self.rate <= 1:
-            raise UsageError(f"refine_rate: expected a number above 0, at most 1, got {self.rate}")
-        if self.parameters != "network" and self.rate != NETWORK_RATE:
-            raise UsageError(
-                f'refine_rate: only for refine_parameters = "network", got {self.rate} for "{self.parameters}", whose '
-                "step size is optimization.rate of the settings"
-            )
-
-    @property
-    def fits_fields(self) -> bool:
-        """Whether steps of the ordinary fit follow the prediction."""
-        return self.steps > 0 and self.parameters != "network"
-
-    @property
-    def optimizes_network(self) -> bool:
-        """Whether weights of the model are optimised before the prediction."""
-        return self.steps > 0 and self.parameters == "network"
-
-    def table(self) -> dict[str, Any]:
-        """Return the refinement as reports and `.nephi` files hold it: `rate` for `network` only."""
-        rate = {"rate": self.rate} if self.parameters == "network" else {}
-        return {"steps": self.steps, "parameters": self.parameters, **rate}
 
 
 def check_refinement(model: StoredModel, settings: FieldSettings, refinement: Refinement) -> None:

@@ -1,6 +1,6 @@
 """The settings of a registration: frozen dataclasses, TOML, presets."""
 
-from nephi.settings.changes import in_millimetres, with_similarity
+from nephi.settings.changes import in_millimetres, with_similarity, with_training_similarity
 from nephi.settings.objective import (
     INVERSE_WEIGHTS,
     PENALTIES,
@@ -59,4 +59,5 @@ __all__ = [
     "settings_toml",
     "toml_table",
     "with_similarity",
+    "with_training_similarity",
 ]

@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 
 from nephi.geometry import Grid
-from nephi.losses import similarity_factors
+from nephi.losses import LOCAL, similarity_factors
+from nephi.settings.objective import TrainingObjectiveSettings
 from nephi.settings.registration import Settings
 
 
@@ -24,6 +25,22 @@ def with_similarity(settings: Settings, name: str) -> Settings:
     global_similarity = "nmi" if names & {"mind", "nmi"} else "mse" if names == {"mse"} else "ncc"
     affine = replace(settings.affine, similarity=global_similarity)
     return replace(settings, objective=objective, affine=affine)
+
+
+def with_training_similarity(objective: TrainingObjectiveSettings, name: str) -> TrainingObjectiveSettings:
+    """Return the objective of a training with another similarity, compared at points, on patches or in windows.
+
+    MIND needs patches of radius 2; other local measures keep the patches or windows, and get patches of radius 1 where
+    there are none; measures of single points lose their windows. Raises `UsageError` for an unknown name or sum.
+    """
+    names, radius, window = similarity_factors(name).keys(), objective.radius, objective.window
+    if "mind" in names:
+        radius, window = 2, 0.0
+    elif not names & {*LOCAL}:
+        window = 0.0
+    elif not objective.has_patches:
+        radius = 1
+    return replace(objective, similarity=name, radius=radius, window=window)
 
 
 def in_millimetres(settings: Settings, grid: Grid) -> Settings:

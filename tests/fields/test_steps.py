@@ -37,6 +37,8 @@ from nephi.transforms import (
     spline_fit,
 )
 
+from ..fuzz.seeds import version_3_steps
+
 SHAPE, MATRIX = (7, 6, 8), [[3.0, 0.4, 0.2], [-0.5, 4.0, 0.3], [0.1, -0.2, 5.0]]
 
 
@@ -114,6 +116,11 @@ def points(dimension: int) -> Tensor:
 def test_every_kind_has_a_row() -> None:
     assert set(MADE) == set(STEPS)
     assert {step.kind: step for step in STEPS.values()} == STEPS
+
+
+def test_every_kind_has_a_seed_for_the_fuzzer() -> None:
+    """Those of files of versions 1 and 2 are in seeds of their own."""
+    assert {step.kind for step in version_3_steps()} == {kind for kind, step in STEPS.items() if step.version > 2}
 
 
 def test_the_interface(step: Step, dimension: int) -> None:

@@ -318,7 +318,7 @@ def _tensors(folder: Path) -> Written:
     )
     (_new(folder, "composed nephi") / "t.nephi").write_bytes(nephi_bytes(composed))
     yield "composed nephi", "transform", "t.nephi"
-    for step in _steps():
+    for step in version_3_steps():
         one = StoredTransform(AffineTransform.identity(3), _grid(), _grid(), (step,))
         (_new(folder, f"{step.kind} nephi") / "t.nephi").write_bytes(nephi_bytes(one))
         yield f"{step.kind} nephi", "transform", "t.nephi"
@@ -330,7 +330,7 @@ def _tensors(folder: Path) -> Written:
         yield f"model {kind}", "model", "m.safetensors"
 
 
-def _steps() -> list[Step]:
+def version_3_steps() -> list[Step]:
     """Return a step of each kind that files of versions 1 and 2 do not hold."""
     velocity = torch.full((*_grid().shape, 3), 0.5, dtype=torch.float32)
     centres = _grid().corners_world()

@@ -37,7 +37,9 @@ def inputs(stored: StoredModel) -> tuple[ModelInput, ModelInput]:
 
 def optimized(stored: StoredModel, steps: int, rate: float, seen: list[Progress] | None = None) -> tuple[Any, Any]:
     callback = (lambda _: None) if seen is None else seen.append
-    return optimize_network(stored, inputs(stored), steps, rate, CPU, torch.Generator().manual_seed(1), callback)
+    return optimize_network(
+        stored, inputs(stored), Refinement(steps, "network", rate), CPU, torch.Generator().manual_seed(1), callback
+    )
 
 
 def test_a_model_trained_on_labels_only_has_nothing_to_optimise() -> None:
@@ -82,7 +84,7 @@ def test_points_lie_in_the_masks_of_the_model_inputs(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(network_optimization, "training_terms", recorded)
     for stored in (unet(2), replace(model("unet", 2, mask="foreground"), objective=OBJECTIVE)):
         both = inputs(stored)
-        optimize_network(stored, both, 1, 1e-3, CPU, torch.Generator(), lambda _: None)
+        optimize_network(stored, both, Refinement(1, "network"), CPU, torch.Generator(), lambda _: None)
         batch = seen.pop()
         for values, mask, each in zip(
             (batch.fixed, batch.moving), (batch.fixed_mask, batch.moving_mask), both, strict=True
@@ -100,7 +102,7 @@ def test_a_prediction_with_optimised_weights() -> None:
     assert result.stored.about["refinement"] == {"steps": 2, "parameters": "network", "rate": 1e-3}
     assert model_bytes(stored) == before
     network, _ = optimize_network(
-        stored, inputs(stored), 2, 1e-3, CPU, torch.Generator().manual_seed(0), lambda _: None
+        stored, inputs(stored), Refinement(2, "network", 1e-3), CPU, torch.Generator().manual_seed(0), lambda _: None
     )
     expected = predict(*images, model=replace(stored, model=network), device="cpu")
     points = images[0].grid.voxel_centres().reshape(-1, 2).double()
@@ -114,9 +116,15 @@ def test_weights_that_are_not_finite() -> None:
         optimized(stored, 1, 1e-3)
 
 
-def test_too_large_a_rate() -> None:
-    with pytest.raises(DataError, match=r"refine: expected a finite loss in step \d, got nan; lower refine_rate"):
-        optimized(unet(2), 9, 1e30)
+def test_a_loss_that_diverges(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([1.0, torch.inf])
+    monkeypatch.setattr(
+        network_optimization,
+        "training_terms",
+        lambda maps, *others: {"similarity": maps.forward(torch.zeros(1, 1, 2)).sum() * 0 + next(losses)},
+    )
+    with pytest.raises(DataError, match=r"refine: expected a finite loss in step 2, got inf; lower refine_rate"):
+        optimized(unet(2), 3, 1e-3)
 
 
 def test_a_model_without_weights_is_refused() -> None:
@@ -139,3 +147,22 @@ def test_the_learning_rate() -> None:
             Refinement(50, "network", rate)
     with pytest.raises(UsageError, match=r'refine_rate: only for .* = "network", got 0\.1 for "all"'):
         Refinement(50, "all", 0.1)
+
+
+@pytest.mark.parametrize("name", ["lncc", "mind", "mse", "nmi"])
+def test_another_similarity_than_that_of_the_training(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, seen = network_optimization.training_terms, []
+
+    def recorded(*arguments: Any) -> dict[str, Tensor]:
+        seen.append(arguments[3])
+        return whole(*arguments)
+
+    monkeypatch.setattr(network_optimization, "training_terms", recorded)
+    stored, images = unet(2), pair(2)
+    result = predict(*images, model=stored, refinement=Refinement(1, "network", similarity=name), device="cpu")
+    assert [each.similarity for each in seen] == [name] and stored.objective.similarity == "ncc"
+    assert result.stored.about["refinement"]["similarity"] == name
+    with pytest.raises(UsageError, match=r'refine_similarity: only for refine_parameters = "network", got mse'):
+        Refinement(1, "all", similarity="mse")
+    with pytest.raises(UsageError, match="similarity"):
+        Refinement(1, "network", similarity="ssd")

@@ -93,7 +93,7 @@ def test_affine_parts_stay_outside_of_the_fields(dimension: int, degrees: float)
     for name, chain in chains.items():
         single = as_single_field(chain, grid, settings, generator)
         assert [step.kind for step in single.steps] == ["fields"], name
-        fields = single.steps[0].forward(points)
+        fields = single.steps[0].forward(points).detach()
         assert float((fields - points).norm(dim=-1).max()) < 12, name  # what is not affine
         # Linear interpolation between nodes; tables in half precision.
         torch.testing.assert_close(single.transform(points), chain.transform(points), rtol=0, atol=0.3)

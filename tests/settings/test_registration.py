@@ -10,6 +10,7 @@ import torch
 
 from nephi.errors import UsageError
 from nephi.geometry import Grid
+from nephi.losses import LOCAL, SIMILARITIES
 from nephi.settings import (
     AffineSettings,
     FitObjectiveSettings,
@@ -21,6 +22,7 @@ from nephi.settings import (
     preset,
     preset_names,
     with_similarity,
+    with_training_similarity,
 )
 from nephi.settings.changes import in_millimetres
 
@@ -119,6 +121,19 @@ def test_with_similarity_makes_settings_that_hold(name: str) -> None:
     assert settings.objective.similarity == name
     assert settings.objective.radius == (2 if name == "mind" else Settings().objective.radius)
     assert settings.affine.similarity == {"mind": "nmi", "nmi": "nmi", "mse": "mse"}.get(name, "ncc")
+
+
+@pytest.mark.parametrize("window", [0.0, 10.0])
+def test_another_similarity_of_a_training_holds(window: float) -> None:
+    names = "lncc" if window else "ncc"
+    objective = TrainingObjectiveSettings(similarity=names, window=window, points=100)
+    for name in SIMILARITIES:
+        changed = with_training_similarity(objective, name)
+        assert changed.similarity == name and replace(changed, similarity=names, radius=0, window=window) == objective
+        assert changed.has_patches == (name in LOCAL)
+        assert (changed.radius == 2) == (name == "mind") and (not changed.window or name != "mind")
+    with pytest.raises(UsageError, match="similarity"):
+        with_training_similarity(objective, "ssd")
 
 
 def test_with_similarity_names_the_known_ones() -> None:

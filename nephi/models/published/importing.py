@@ -14,6 +14,7 @@ from nephi.models.input import InputSettings
 from nephi.models.published.icon_weights import (
     ANATOMIES,
     MODALITIES,
+    SPACING,
     UNIVERSAL_SHAPE,
     gradicon_input,
     gradicon_model,
@@ -22,6 +23,7 @@ from nephi.models.published.keymorph_weights import BRAINMORPH, KEYMORPH, keymor
 from nephi.models.published.weights import WeightFile, read_weights
 from nephi.models.registry import model_class
 from nephi.runtime import versions
+from nephi.settings import TrainingObjectiveSettings
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ def import_published(source: str, weights: str | Path, options: ImportOptions = 
     file = read_weights(weights)
     model, input_settings = SOURCES[source](file, options)
     about = {"imported_from": source, "weights": file.path.name, "weights_sha256": file.digest, "versions": versions()}
-    return StoredModel(model.eval(), input_settings, model_class(model.settings).default_objective, about)
+    objective = OBJECTIVES.get(source, model_class(model.settings).default_objective)
+    return StoredModel(model.eval(), input_settings, objective, about)
 
 
 def _import_universal(file: WeightFile, options: ImportOptions) -> tuple[RegistrationModel[Any], InputSettings]:
@@ -134,6 +137,23 @@ def _with_options(settings: InputSettings, options: ImportOptions) -> InputSetti
     return settings
 
 
+# The loss of these trainings, for instance optimisation: local correlation in Gaussian windows of 5 voxels of the box,
+# which counts 1e-5 as a variance; images are 0 outside; lambda = 1.5, see `GradICON.default_objective`.
+LOCAL_CORRELATION = TrainingObjectiveSettings(
+    similarity="lncc",
+    variance_floor=1e-5**0.5,
+    points=512,
+    background_points=512,
+    window=5 * SPACING,
+    outside="dark",
+    gradicon=0.25,
+    codes=0.0,
+)
+OBJECTIVES = {
+    "gradicon": LOCAL_CORRELATION,
+    "unigradicon": LOCAL_CORRELATION,
+    "multigradicon": replace(LOCAL_CORRELATION, similarity="lncc2"),
+}
 SOURCES: dict[str, Import] = {
     "unigradicon": _import_universal,
     "multigradicon": _import_universal,

@@ -92,6 +92,10 @@ def test_an_imported_model_is_like_any_other(tmp_path: Path) -> None:
     assert read.about["imported_from"] == "multigradicon" and read.about["weights"] == "weights.trch"
     grid = Grid.from_spacing((20, 26), (1.5, 2.0))
     fixed, moving = (Image(torch.rand(grid.shape, generator=torch.Generator().manual_seed(k)), grid) for k in (0, 1))
+    objective = read.objective  # that of the published instance optimisation
+    assert (objective.similarity, objective.window, objective.gradicon) == ("lncc2", 10.0, 0.25)
+    tuned = nephi.predict(fixed, moving, model=read, refinement=Refinement(1, "network"))
+    assert list(tuned.history[0]) == ["level", "loss", "similarity", "gradicon"]
     result = nephi.predict(fixed, moving, model=read, refinement=Refinement(2))
     points = grid.voxel_centres()[5:-5, 5:-5]
     there_and_back = result.inverse(result.transform(points))
