@@ -96,9 +96,10 @@ def _describe_refinement(refinement: object) -> str:
     match refinement:
         case {"steps": 0}:
             return "no"
+        case {"steps": steps, "parameters": parameters, "rate": rate, "similarity": similarity}:
+            return f"{steps} steps, {parameters}, learning rate {rate}, {similarity}"
         case {"steps": steps, "parameters": parameters, "rate": rate}:
-            similarity = f", {refinement['similarity']}" if "similarity" in refinement else ""
-            return f"{steps} steps, {parameters}, learning rate {rate}{similarity}"
+            return f"{steps} steps, {parameters}, learning rate {rate}"
         case {"steps": steps, "parameters": parameters} | {"steps": steps, "what": parameters}:  # the earlier name
             return f"{steps} steps, {parameters}"
     return "unknown"

@@ -82,6 +82,8 @@ def test_refinement_of_the_network(succeed: Call, flat: Path, models: Path, tmp_
     assert set(report["history"]) == {"level", "loss", "similarity", "gradicon", "codes"}
     printed = succeed("info", tmp_path / "out" / "transform.nephi").out
     assert "3 steps, network, learning rate 0.001" in printed and path.read_bytes() == before
+    succeed("register", *options, *refine, "--similarity", "mind", "-o", tmp_path / "mind", "--save", "transform")
+    assert "learning rate 0.001, mind" in succeed("info", tmp_path / "mind" / "transform.nephi").out
 
 
 def test_the_plan(succeed: Call, flat: Path, models: Path, tmp_path: Path) -> None:
