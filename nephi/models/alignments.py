@@ -76,7 +76,19 @@ def keypoint_maps(
     if alignment in FITS:
         maps = FITS[alignment](fixed.points, moving.points, weights)
         return MapPair(maps, maps.inverse())
-    smoothing, length = smoothing_of(alignment), half_edge(grid)
+    return keypoint_splines(smoothing_of(alignment), fixed, moving, weights, grid, softening)
+
+
+def keypoint_splines(
+    smoothing: Tensor | float,
+    fixed: Keypoints,
+    moving: Keypoints,
+    weights: Tensor | None,
+    grid: Grid,
+    softening: float = SOFTENING,
+) -> MapPair:
+    """Return the splines of both directions, as `keypoint_maps`; `smoothing` is one number, or `(B,)`."""
+    length = half_edge(grid)
     return MapPair(
         spline_fit(fixed.points, moving.points, smoothing, length, weights, softening),
         spline_fit(moving.points, fixed.points, smoothing, length, weights, softening),

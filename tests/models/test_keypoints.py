@@ -197,6 +197,31 @@ def test_unknown_alignments_are_refused(model: KeyMorph, images: tuple[Tensor, T
             KeyMorphSettings(**settings)  # type: ignore[arg-type]
 
 
+def test_smoothing_is_drawn_for_each_training_pair(grid: Grid, images: tuple[Tensor, Tensor]) -> None:
+    """From its own generator, so that batches can be divided; predictions keep that of `align`."""
+    settings = KeyMorphSettings(8, (6, 8), align="tps:0.1", random_smoothing=(1e-6, 10.0))
+    model = KeyMorph(settings, grid, torch.Generator().manual_seed(4))
+    points = grid.voxel_centres().reshape(1, -1, grid.dimension)[:, ::9].expand(3, -1, -1)
+
+    def generators() -> list[torch.Generator]:
+        return [torch.Generator().manual_seed(seed) for seed in range(3)]
+
+    plain = KeyMorph(KeyMorphSettings(8, (6, 8), align="tps:0.1"), grid, torch.Generator().manual_seed(4))
+    model.use_generators(generators())
+    drawn = model(*images).forward(points)
+    model.use_generators(generators()[1:2])
+    alone = model(images[0][1:2], images[1][1:2]).forward(points[:1])
+    torch.testing.assert_close(alone[0], drawn[1], rtol=1e-4, atol=1e-2)
+    expected = plain(*images).forward(points)
+    assert not torch.allclose(drawn, expected)
+    torch.testing.assert_close(model.eval()(*images).forward(points), expected)
+    for wrong in ((1.0,), (0.0, 1.0), (2.0, 1.0), (1.0, math.inf)):
+        with pytest.raises(UsageError, match=r"^model\.random_smoothing: expected two numbers above 0"):
+            KeyMorphSettings(align="tps:0", random_smoothing=wrong)
+    with pytest.raises(UsageError, match=r"^model\.random_smoothing: expected none for align = 'affine'"):
+        KeyMorphSettings(random_smoothing=(0.1, 1.0))
+
+
 def test_models_without_keypoints_say_so(grid: Grid, images: tuple[Tensor, Tensor]) -> None:
     unet = build_model(DisplacementUNetSettings((4, 8)), grid, torch.Generator())
     assert unet.keypoints(images[0]) is None
