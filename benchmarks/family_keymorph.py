@@ -187,8 +187,12 @@ def test(model: RegistrationModel[Any], dimension: int) -> dict[str, Any]:
         "angle_error_largest": float(main.max()),
         "angle_error_by_angle": [float(main[chosen].mean()) for chosen in bins],
         **{name: float(column.mean()) for name, column in values.items()},
-        "scatter": {"angle": angles.tolist(), "error": main.tolist(), "crossed": crossed.tolist()},
+        "scatter": {"angle": _rounded(angles), "error": _rounded(main)},
     }
+
+
+def _rounded(values: Tensor) -> list[float]:
+    return [round(value, 2) for value in values.tolist()]
 
 
 def _test_rows(model: RegistrationModel[Any], pairs: Pairs) -> dict[str, Tensor]:
@@ -235,7 +239,7 @@ def figure(results: dict[str, Any], dimension: int, path: Path) -> None:
     axes[2].axhline(5, color="0.5", linewidth=0.8)
     axes[2].legend()
     drawn.tight_layout()
-    drawn.savefig(path, dpi=110)
+    drawn.savefig(path, dpi=110, bbox_inches="tight")
 
 
 def page(results: dict[str, Any], dimension: int) -> Iterator[str]:
@@ -292,7 +296,7 @@ def main() -> None:
             if keypoints is not None:
                 results.setdefault("keypoints", {})[image] = keypoints.points[0].tolist()
     stem = "family_keymorph" + ("_3d" if options.dimension == 3 else "")
-    (options.output / f"{stem}.json").write_text(json.dumps(results, indent=1) + "\n")
+    (options.output / f"{stem}.json").write_text(json.dumps(results) + "\n")
     (options.output / f"{stem}.md").write_text("\n".join(page(results, options.dimension)) + "\n")
     figure(results, options.dimension, options.output / f"{stem}.png")
 

@@ -72,12 +72,12 @@ class KeyMorph(RegistrationModel[KeyMorphSettings]):
     starts_as_identity = False
     finds_keypoints = True
     network: nn.Module
+    generators: tuple[torch.Generator, ...] = ()
     softening: ClassVar[float] = SOFTENING
     """Added to squared distances between the keypoints of splines, see `spline_fit`."""
 
     def __init__(self, settings: KeyMorphSettings, grid: Grid, generator: torch.Generator) -> None:
         super().__init__(settings, grid, generator)
-        self.generators: tuple[torch.Generator, ...] = ()
         self.network = KeypointNetwork(settings, grid, generator)
 
     def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
