@@ -39,4 +39,4 @@ def test_labels_align_images_of_other_contrasts(settings: TrainSettings, shapes:
     nephi.train(settings, tmp_path / "run")
     log = rows(tmp_path / "run" / "log.csv")
     first, last = (sum(row["dice"] for row in part) / 10 for part in (log[:10], log[-10:]))
-    assert last < 0.7 * first
+    assert last < 0.8 * first

@@ -140,7 +140,9 @@ def test_a_shorter_model_is_continued_by_a_longer_one(
     shorter = replace(settings, model=replace(stepwise.model, downsampling=(2,)))
     start = nephi.train(with_loop(shorter, steps=3), tmp_path / "short").last
     stored = read_model(start)
-    text = f'[data]\nindex = "{settings.data.index}"\n[optimization]\nsteps = 1\nrate = 1e-12\nworkers = 0\n'
+    text = (
+        f'[data]\nindex = "{settings.data.index}"\n[optimization]\nsteps = 1\nrate = 1e-12\nworkers = 0\nthreads = 1\n'
+    )
     (tmp_path / "c.toml").write_text(text + "[model]\ndownsampling = [2, 1]\n")
     longer = read_train_settings(tmp_path / "c.toml", stored)
     model = read_model(nephi.train(longer, tmp_path / "long", model=stored).last).model
