@@ -55,16 +55,16 @@ class Net:
     name: str
     settings: ModelSettings
     steps: int
-    diffusion: int = 250
+    diffusion: int = 100
     shifted: bool = False
 
 
 NETS = {
-    "attention": Net("attention alone", CARLSettings((4,), FEATURES), 900),
-    "unets": Net("U-Nets alone (gradicon)", GradICONSettings((4, 2, 1), UNET), 1200),
-    "carl": Net("attention and U-Nets (carl)", CARLSettings((4, 2, 1), FEATURES, UNET), 900),
-    "unets shifted": Net("U-Nets, trained on shifted images", GradICONSettings((4, 2, 1), UNET), 1200, shifted=True),
-    "carl turned": Net("carl, rotations = 180", CARLSettings((4, 2, 1), FEATURES, UNET, rotations=180.0), 900),
+    "attention": Net("attention alone", CARLSettings((4,), FEATURES), 400),
+    "unets": Net("U-Nets alone (gradicon)", GradICONSettings((4, 2, 1), UNET), 600),
+    "carl": Net("attention and U-Nets (carl)", CARLSettings((4, 2, 1), FEATURES, UNET), 300),
+    "unets shifted": Net("U-Nets, trained on shifted images", GradICONSettings((4, 2, 1), UNET), 600, shifted=True),
+    "carl turned": Net("carl, rotations = 180", CARLSettings((4, 2, 1), FEATURES, UNET, rotations=180.0), 300),
 }
 TESTS = ("plain", "shifted", "turned")
 
