@@ -23,7 +23,7 @@ from nephi.geometry import (
 from nephi.transforms.maps import Maps
 from nephi.transforms.transform import Transform, any_real_points
 
-SCORES = 2**24  # pairs of points and keys that are in memory at once: 64 MiB in single precision
+SCORES = 2**20  # pairs of points and keys in memory at once: 4 MiB in single precision, which a cache holds
 ABSENT = -1e4  # score of a key that takes no part: its weight is exactly 0 beside any other, and none is NaN
 
 
