@@ -149,3 +149,19 @@ def model(folder: Path) -> None:
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     stored = nephi.models.StoredModel(lungs, box, nephi.settings.TrainingObjectiveSettings())
     nephi.models.write_model(stored, folder / "lungs.safetensors")
+
+
+def published(folder: Path) -> None:
+    """Write the files of `lung_ct`, and small networks of random weights with the names of published weight files."""
+    from safetensors.torch import load_file
+
+    lung_ct(folder)
+    source = Path(__file__).parents[1] / "models" / "published"
+    for stored, prefix, name in (
+        ("gradicon-3d", "weights.", "Step_2_final.trch"),
+        ("keymorph", "truncatedunet.weights.", "foundation-numkey256-numlevels4.pth.tar"),
+        ("keymorph", "conv.weights.", "numkey512_tps0_dice.4760.h5"),
+    ):
+        tensors = load_file(source / f"{stored}.safetensors")
+        weights = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        torch.save(weights, folder / name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nephi.errors import UsageError
-from nephi.geometry import Grid, interpolate_batch
+from nephi.geometry import Grid
 from nephi.models.base import ModelSettings, ModelSize, PairNetwork, RegistrationModel
 from nephi.models.composition import downsampled
 from nephi.models.networks.blocks import MOST_RESOLUTIONS, halved
@@ -68,14 +69,15 @@ class TallUNetSteps(PairNetwork):
 
     def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
         """Predict phi for images on `grid`."""
+        displacements: list[Tensor] = []  # of the steps, the last one first, in fractions of the box
         members: list[Maps] = []
         for step, halvings, nodes in zip(self.steps, self.halvings, self.lattices, strict=True):
             seen, target = averaged_pairs(moving, halvings), averaged_pairs(fixed, halvings)
-            if members:
-                points = nodes.voxel_centres().to(seen).reshape(1, -1, nodes.dimension).expand(len(seen), -1, -1)
-                seen = interpolate_batch(seen, nodes, ComposedMaps(members)(points)).reshape(seen.shape)
+            if displacements:
+                seen = warped(seen, displacements)
             fractions = step(torch.cat([seen, target], dim=1))
             edges = nodes.affine[:-1, :-1] * (torch.tensor(nodes.shape, dtype=torch.float64) - 1)  # of the box, mm
+            displacements.insert(0, fractions)
             members.insert(0, DisplacementMaps(torch.einsum("ij,bj...->bi...", edges.to(fractions), fractions), nodes))
         return MapPair(ComposedMaps(members))
 
@@ -88,7 +90,7 @@ class PublishedTallUNet(RegistrationModel[TallUNetSettings]):
     """
 
     Settings = TallUNetSettings
-    default_objective = TrainingObjectiveSettings(gradicon=0.25, codes=0.0)
+    default_objective = TrainingObjectiveSettings(gradicon=0.25, codes=0.0, background_points=512)
     predicts_inverse = True
 
     def __init__(self, settings: TallUNetSettings, grid: Grid, generator: torch.Generator) -> None:
@@ -124,6 +126,25 @@ class PublishedTallUNet(RegistrationModel[TallUNetSettings]):
 def lattice(grid: Grid, halvings: int) -> Grid:
     """Return the nodes of a step: as many as averaged voxels, the first and the last where those of `grid` are."""
     return downsampled(grid, 2**halvings)
+
+
+def warped(images: Tensor, displacements: Sequence[Tensor]) -> Tensor:
+    """Return images `(B, 1, *shape)` at the places to which the displacements move their voxel centres.
+
+    `displacements` `(B, D, ...)` are applied one after the other, in fractions of the box from the first to the last
+    centre of any lattice over it; images and displacements continue beyond the box with their values at its border.
+    """
+    axes = [torch.linspace(0, 1, n, dtype=images.dtype, device=images.device) for n in images.shape[2:]]
+    places = torch.stack(torch.meshgrid(*axes, indexing="ij")).expand(len(images), -1, *images.shape[2:])
+    for displacement in displacements:
+        places = places + _sampled(displacement, places)
+    return _sampled(images, places)
+
+
+def _sampled(images: Tensor, places: Tensor) -> Tensor:
+    # torch's order of coordinates is the reverse of that of the axes, and the box is -1 to 1.
+    places = 2 * places.movedim(1, -1).flip(-1) - 1
+    return nn.functional.grid_sample(images, places, mode="bilinear", padding_mode="border", align_corners=True)
 
 
 def averaged_pairs(images: Tensor, times: int) -> Tensor:
