@@ -15,7 +15,7 @@ from nephi.fields import StoredTransform
 from nephi.geometry import Grid
 from nephi.inference.inputs import load_model, prediction_inputs, prediction_settings
 from nephi.inference.prediction import on_device, prediction_record, stored_prediction
-from nephi.inference.refinement import Refinement
+from nephi.inference.refinement_settings import Refinement
 from nephi.models import Keypoints, ModelInput, StoredModel, check_alignments
 from nephi.preparation import Source, pair_warnings
 from nephi.results import Registration, check_folding
