@@ -4,15 +4,19 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from nephi.fields import AffineStep, DisplacementStep, Step, StoredTransform, VelocityStep
 from nephi.geometry import Grid
-from nephi.inference import Refinement, refinement_schedule
+from nephi.images import Image
+from nephi.inference import Refinement, predict, refinement_schedule
 from nephi.inference.refinement import as_single_field
 from nephi.settings import preset
-from nephi.transforms import AffineTransform, ContinuedDisplacement, StationaryVelocity
+from nephi.transforms import AffineMaps, AffineTransform, ContinuedDisplacement, MapPair, StationaryVelocity
 
 from ..fields.test_steps import MADE
+from ..models.predictions import model, pair
+from ..models.predictions import scene as scene_values
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 10, 100, 290, 1000])
@@ -102,10 +106,8 @@ def test_affine_parts_stay_outside_of_the_fields(dimension: int, degrees: float)
         assert float((single.affine.matrix - whole.matrix)[:-1, :-1].abs().max()) < 0.1, name
 
 
-@pytest.mark.parametrize("kind", ["fields", "displacement", "velocity", "affine", "spline", "attention"])
+@pytest.mark.parametrize("kind", MADE)
 def test_a_single_step_of_any_kind_becomes_fields(kind: str, dimension: int) -> None:
-    if kind not in MADE:
-        pytest.skip("no such kind of step")
     step = MADE[kind](dimension)
     grid = Grid.from_spacing((20, 18, 16)[:dimension], (2.0, 2.5, 3.0)[:dimension], (25.0, -25.0, 50.0)[:dimension])
     chain = StoredTransform(turned(dimension, 90), grid, grid, (step,))
@@ -113,3 +115,29 @@ def test_a_single_step_of_any_kind_becomes_fields(kind: str, dimension: int) -> 
     points = grid.voxel_centres().double().reshape(-1, dimension)[::7]
     gap = (single.transform(points).detach() - chain.transform(points).detach()).norm(dim=-1)
     assert float(gap.mean()) < 0.3
+
+
+@pytest.mark.parametrize("degrees", [90.0, 180.0])
+def test_a_predicted_rotation_is_refined(dimension: int, degrees: float) -> None:
+    """The images differ by a rotation, which is predicted, and a bend of 2 mm, which is fitted."""
+    stored, linear = model("unet", dimension), turned(dimension, degrees).matrix[:-1, :-1]
+    matrices, shift = linear.float()[None], torch.zeros(1, dimension, dtype=torch.float32)
+    prediction = MapPair(AffineMaps(matrices, shift), AffineMaps(matrices.transpose(1, 2), shift))
+    stored.model.forward = lambda *images: prediction  # type: ignore[method-assign]
+    fixed, _ = pair(dimension)
+    centre = fixed.grid.centre_world()
+
+    def unbent(points: Tensor) -> Tensor:
+        """Return the fixed points of moving points."""
+        local = (points.double() - centre) @ linear
+        return centre + local + 2 * torch.sin(local.flip(-1) / 15)
+
+    moving = Image(scene_values(unbent(fixed.grid.voxel_centres()) - centre), fixed.grid, name="moving")
+    still = Image(scene_values(fixed.grid.voxel_centres() - centre), fixed.grid, name="fixed")
+    points = centre + 30 * (torch.rand(300, dimension, generator=torch.Generator().manual_seed(0)).double() - 0.5)
+    errors = []
+    for steps in (0, 80):
+        result = predict(still, moving, model=stored, refinement=Refinement(steps), device="cpu")
+        errors.append(float((unbent(result.transform(points)) - points).norm(dim=-1).mean()))
+        torch.testing.assert_close(result.stored.affine.matrix[:-1, :-1], linear, rtol=0, atol=1e-5)
+    assert errors[0] > 1.0 and errors[1] < 0.6 * errors[0], errors
