@@ -146,13 +146,15 @@ class _MappedPoints:
             mapped = self.mapped[pair]
             jacobians = None if self.patch_jacobians is None else self.patch_jacobians[pair]
             inside = target_image.contains(mapped.detach()).float()
+            shown = inside.unsqueeze(1)
             if self.samples is not None and samples is not None:
                 fixed, warped = source_image(self.samples[pair]), target_image(samples[pair])
+                shown = target_image.contains(samples[pair].detach()).float()
             else:
                 fixed = source_image.patches(self.centres[pair], offsets)
                 warped = target_image.patches(mapped, offsets, jacobians)
             if getattr(self.settings, "outside", "ignored") == "dark":
-                values.append(loss(fixed, warped * inside.unsqueeze(1), None))
+                values.append(loss(fixed, warped * shown, None))
             else:
                 values.append(loss(fixed, warped, inside))
         return torch.stack(values).mean()

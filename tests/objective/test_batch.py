@@ -10,6 +10,7 @@ from torch import Tensor
 from nephi.errors import UsageError
 from nephi.fields import FieldSettings
 from nephi.geometry import Grid
+from nephi.images import Image, ImageSampler
 from nephi.models import (
     DisplacementUNetSettings,
     EncoderSettings,
@@ -18,7 +19,15 @@ from nephi.models import (
     build_model,
     model_class,
 )
-from nephi.objective import PairBatch, SamplePoints, compared_images, loss_terms, sample_points, training_terms
+from nephi.objective import (
+    ComparedImages,
+    PairBatch,
+    SamplePoints,
+    compared_images,
+    loss_terms,
+    sample_points,
+    training_terms,
+)
 from nephi.sampling import window_offsets
 from nephi.settings import TrainingObjectiveSettings
 from nephi.transforms import AffineMaps, MapPair
@@ -193,6 +202,26 @@ def test_windows_agree_with_a_dense_gaussian_correlation(name: str) -> None:
     value = 1 - float(terms["similarity"])
     assert value == pytest.approx(float(torch.stack(expected).mean()), abs=0.01)
     assert 0.3 < value < 0.9
+
+
+def test_samples_of_windows_outside_are_dark_one_by_one() -> None:
+    """As in a moving image with zeros around it, also for windows whose centre is inside."""
+    small, large = Grid.from_spacing((20, 20), (1.0, 1.0)), Grid.from_spacing((60, 60), (1.0, 1.0), (-20.0, -20.0))
+    picture = 0.5 + 0.4 * (0.6 * small.voxel_centres()).sin().prod(dim=-1)
+    padded = torch.zeros(60, 60)
+    padded[20:40, 20:40] = picture
+    settings = replace(SETTINGS, similarity="lncc", variance_floor=0.1, window=4.0, window_samples=500, outside="dark")
+    centres = 20 * torch.rand(1, 60, 2, generator=generators(1)[0])
+    offsets = window_offsets((1, 60, 500, 2), 4.0, generators(1)[0])
+    points = SamplePoints(centres, centres, centres[:, :0], offsets)
+    found = []
+    maps = MapPair(translations(small, 8.0))
+    for grid, image in ((small, picture), (large, padded)):
+        fixed, moving = (ImageSampler(Image(*each)) for each in ((picture, small), (image, grid)))
+        images = ComparedImages([fixed], [moving], torch.zeros(1, 2))
+        terms = loss_terms(maps, images, points, replace(settings, gradicon=0.0, codes=0.0))
+        found.append(float(terms["similarity"]))
+    assert found[0] == pytest.approx(found[1], abs=0.02)
 
 
 def test_windows_are_drawn_around_every_point(grid: Grid, batch: PairBatch) -> None:
