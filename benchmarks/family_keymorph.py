@@ -33,7 +33,6 @@ from nephi.models import (
     RegistrationModel,
     asymmetry,
     build_model,
-    pair_weights,
 )
 from nephi.objective import LandmarkPoints, landmark_distance
 from nephi.phantoms import Bodies
@@ -201,10 +200,10 @@ def _test_rows(model: RegistrationModel[Any], pairs: Pairs) -> dict[str, Tensor]
     if fixed is None or moving is None:
         maps = {"displacement": model(pairs.fixed, pairs.moving)}
     else:
-        maps = model.alignments(pairs.fixed, pairs.moving, ALIGNMENTS)
-        weights = pair_weights("power", fixed, moving)
+        maps = model.keypoint_alignments(fixed, moving, ALIGNMENTS)
+        exchanged = model.keypoint_alignments(moving, fixed, ALIGNMENTS)
         for name in ALIGNMENTS:
-            columns[f"{name}, asymmetry mm"] = asymmetry(name, fixed, moving, weights, model.grid)
+            columns[f"{name}, asymmetry mm"] = asymmetry(maps[name].forward, exchanged[name].forward, model.grid)
     positions = {name: pair.forward(pairs.fixed_points) for name, pair in maps.items()}
     rotations = {name: rigid_fit(pairs.fixed_points, points) for name, points in positions.items()}
     for name, error in angle_errors(rotations, pairs).items():

@@ -12,18 +12,15 @@ from torch import Tensor
 
 from nephi.errors import UsageError, collected_warnings
 from nephi.fields import StoredTransform
-from nephi.geometry import Grid
 from nephi.inference.inputs import load_model, prediction_inputs, prediction_settings
 from nephi.inference.prediction import on_device, prediction_record, stored_prediction
 from nephi.inference.refinement_settings import Refinement
-from nephi.models import Keypoints, ModelInput, StoredModel, check_alignments
+from nephi.models import Keypoints, ModelInput, StoredModel, asymmetry, check_alignments
 from nephi.preparation import Source, pair_warnings
 from nephi.results import Registration, check_folding
 from nephi.runtime import Usage, choose_device, cpu_threads, peak_gpu_memory_mb
 from nephi.settings import Settings, settings_table
-from nephi.transforms import AffineTransform, Maps
-
-MOST_POINTS = 10_000  # at which an asymmetry is measured
+from nephi.transforms import AffineTransform
 
 
 def check_align(model: StoredModel, names: Sequence[str]) -> None:
@@ -76,9 +73,9 @@ def predict_alignments(
             maps = network.keypoint_alignments(pair[0], pair[1], names)
             exchanged = network.keypoint_alignments(pair[1], pair[0], names)
             results = {name: stored_prediction(maps[name], inputs) for name in names}
+        axes = inputs.model_inputs[0].to_world[:-1, :-1]
         errors = {
-            name: _asymmetry(maps[name].forward, exchanged[name].forward, network.grid, inputs.model_inputs[0])
-            for name in names
+            name: float(asymmetry(maps[name].forward, exchanged[name].forward, network.grid, axes)) for name in names
         }
         record = prediction_record(stored, chosen, Refinement(), seed, torch_device)
         record |= {"aligned": list(names), "asymmetry_mm": errors}
@@ -94,15 +91,6 @@ def predict_alignments(
         return Registration(result, inputs.pair, inputs.settings, seed, [], own_usage, memory, notes)
 
     return {name: registration(result) for name, result in results.items()}
-
-
-def _asymmetry(forward: Maps, exchanged: Maps, grid: Grid, fixed: ModelInput) -> float:
-    """Return the mean of `|psi(phi(x)) - x|` over voxel centres x of the model's box, mm of the fixed image's world."""
-    stride = max(1, round((grid.size / MOST_POINTS) ** (1 / grid.dimension)))
-    centres = grid.voxel_centres()[(slice(None, None, stride),) * grid.dimension]
-    points = centres.reshape(1, -1, grid.dimension).double()
-    vectors = (exchanged(forward(points)) - points)[0].cpu() @ fixed.to_world[:-1, :-1].T
-    return float(vectors.norm(dim=-1).mean())
 
 
 def _keypoint_table(pair: Sequence[Keypoints], inputs: Sequence[ModelInput]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from nephi.tables import short_repr
 from nephi.transforms import (
     AffineMaps,
     MapPair,
+    Maps,
     affine_fit,
     halfway_affine_fit,
     rigid_fit,
@@ -30,6 +31,7 @@ FITS: Mapping[str, Callable[[Tensor, Tensor, Tensor | None], AffineMaps]] = {
     "halfway": halfway_affine_fit,
 }
 SPLINE = "tps:"
+ASYMMETRY_POINTS = 10_000
 WEIGHTINGS = ("power", "equal")
 
 
@@ -104,19 +106,19 @@ def pair_weights(weighting: str, fixed: Keypoints, moving: Keypoints) -> Tensor 
 
 
 @torch.no_grad()
-def asymmetry(alignment: str, fixed: Keypoints, moving: Keypoints, weights: Tensor | None, grid: Grid) -> Tensor:
-    """Measure how far an alignment depends on the order of the images: `(B,)`, mm.
+def asymmetry(forward: Maps, exchanged: Maps, grid: Grid, axes: Tensor | None = None) -> Tensor:
+    """Measure how far maps of pairs depend on the order of the images: `(B,)`, mm.
 
-    The mean of `|psi(phi(x)) - x|` over voxel centres x of `grid`, at most about 10,000, where phi is the map from
-    fixed to moving keypoints and psi that of the exchanged keypoints. 0, up to rounding, for rigid, similarity and
-    half-way maps, and for all others that match every keypoint.
+    The mean of `|psi(phi(x)) - x|` over voxel centres x of `grid`, at most about 10,000, where phi are the maps
+    `forward` of the pairs and psi those of the exchanged images. 0, up to rounding, for rigid, similarity and half-way
+    maps, and for others that match every keypoint. With `axes` `(D, D)`, the matrix from the model's box to the fixed
+    image's world, lengths are those of that world.
     """
-    forward = keypoint_maps(alignment, fixed, moving, weights, grid).forward
-    exchanged = keypoint_maps(alignment, moving, fixed, weights, grid).forward
-    steps = max(1, round((grid.size / 10_000) ** (1 / grid.dimension)))
-    centres = grid.voxel_centres()[(slice(None, None, steps),) * grid.dimension].reshape(1, -1, grid.dimension)
-    points = centres.to(fixed.points).double().expand(len(fixed.points), -1, -1)
-    return (exchanged(forward(points)) - points).norm(dim=-1).mean(dim=1)
+    stride = max(1, round((grid.size / ASYMMETRY_POINTS) ** (1 / grid.dimension)))
+    centres = grid.voxel_centres()[(slice(None, None, stride),) * grid.dimension].reshape(-1, grid.dimension).double()
+    points = centres.expand(len(forward), -1, -1)
+    vectors = (exchanged(forward(points)) - points).cpu()
+    return (vectors if axes is None else vectors @ axes.T.to(vectors)).norm(dim=-1).mean(dim=1)
 
 
 def half_edge(grid: Grid) -> float:
