@@ -44,8 +44,9 @@ def view(
     """Show the results of `nephi register` in OUTDIR in the browser, until Ctrl-C.
 
     The page blends fixed, moving and warped image, overlays Jacobian determinant and displacement in colour, and shows
-    the values at the crosshair. Its server accepts connections of this machine only, at a new secret address each time;
-    nothing is loaded from the internet.
+    the values at the crosshair. Without --landmarks it shows the keypoints of a registration by keypoints, larger for
+    larger weights. Its server accepts connections of this machine only, at a new secret address each time; nothing is
+    loaded from the internet.
 
     \b
     nephi view result

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from nephi.geometry import PointPairs
 from nephi.metrics import LandmarkErrors, landmark_errors
@@ -53,11 +55,23 @@ def landmark_page(transform: Transform, pairs: PointPairs, views: list[Planes]) 
         f"{name}: {error:.2f} mm, {error_before:.2f} mm before"
         for name, error, error_before in zip(pairs.fixed.ids, after, errors.before.tolist(), strict=True)
     ]
+    marks = point_marks(views, pairs.fixed.coordinates, fractions.tolist(), colours, texts)
+    return LandmarkPage(errors, histogram(after), marks, error_ramp())
+
+
+def error_ramp() -> list[str]:
+    """Return the colours of a scale from no error to the largest."""
+    return [hexadecimal(c) for c in interpolate_colours(np.linspace(0, 1, 5), ERRORS)]
+
+
+def point_marks(
+    views: list[Planes], points: Tensor, sizes: Sequence[float], colours: Sequence[str], texts: Sequence[str]
+) -> list[list[Mark]]:
+    """Return a disc for each of the `points` `(N, D)`, world mm, in each view; `sizes` are from 0 to 1."""
+    radii = [RADII[0] + (RADII[1] - RADII[0]) * size for size in sizes]
     marks = []
     for planes in views:
-        positions = planes.pixels(pairs.fixed.coordinates).tolist()
-        nearest = planes.nearest(pairs.fixed.coordinates).tolist()
-        radii = (RADII[0] + (RADII[1] - RADII[0]) * fractions).tolist()
+        positions, nearest = planes.pixels(points).tolist(), planes.nearest(points).tolist()
         marks.append(
             [
                 # SVG coordinates start at the corner of the first pixel, those of planes at its centre.
@@ -65,5 +79,4 @@ def landmark_page(transform: Transform, pairs: PointPairs, views: list[Planes]) 
                 for (x, y), radius, colour, plane, text in zip(positions, radii, colours, nearest, texts, strict=True)
             ]
         )
-    ramp = [hexadecimal(c) for c in interpolate_colours(np.linspace(0, 1, 5), ERRORS)]
-    return LandmarkPage(errors, histogram(after), marks, ramp)
+    return marks

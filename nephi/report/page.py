@@ -16,6 +16,7 @@ from nephi.io import write_text
 from nephi.report.charts import HEIGHT, WIDTH, loss_chart
 from nephi.report.colours import FOLD, hexadecimal
 from nephi.report.html import render_template
+from nephi.report.keypoints import keypoint_page, recorded_keypoints
 from nephi.report.landmarks import landmark_page
 from nephi.report.result import RegistrationResult
 from nephi.report.views import Views, page_views
@@ -32,9 +33,9 @@ def write_report(
     """Write `report.html` into the folder that `registration` was saved to; return its path.
 
     The page shows the images before and after registration in orthogonal views (2-D: one view), the deformation grid,
-    the Jacobian determinant with folds, the loss, the errors of `landmarks` (world mm, RAS) if given, and from the
-    folder's report.json the measures, settings, versions, run times and memory. `command` is a command line to show.
-    The file is written completely or not at all.
+    the Jacobian determinant with folds, the loss, the errors of `landmarks` (world mm, RAS) if given, the keypoints of
+    a registration by keypoints, and from the folder's report.json the measures, settings, versions, run times and
+    memory. `command` is a command line to show. The file is written completely or not at all.
 
     Raises `DataError` when the folder contains no readable report.json, or for landmarks of another dimension.
     """
@@ -55,11 +56,14 @@ def page_html(
     dimension = registration.transform.dimension
     if landmarks is not None and landmarks.fixed.dimension != dimension:
         raise DataError(f"landmarks: expected {dimension}-D like the images, found {landmarks.fixed.dimension}-D")
-    marks = None
+    marks = keypoints = None
+    recorded = recorded_keypoints(registration.stored.about, dimension)
     with cpu_threads(registration.settings.threads):  # with all threads, synchronisation takes longer than the work
         views = page_views(registration)
         if landmarks is not None and len(landmarks):
             marks = landmark_page(registration.transform, landmarks, [view.planes for view in views.each])
+        if recorded is not None:
+            keypoints = keypoint_page(registration.transform, recorded, [view.planes for view in views.each])
     return render_template(
         "report.html",
         fixed=printable(registration.pair.fixed.name),
@@ -68,6 +72,7 @@ def page_html(
         views=views,
         legend=_change_legend(views),
         landmarks=marks,
+        keypoints=keypoints,
         loss=loss_chart(registration.history),
         chart={"width": WIDTH, "height": HEIGHT},
         report=report,

@@ -85,6 +85,7 @@ class Pages:
             "windows": study.windows(),
             "extent": float(_extent(study.fixed.grid).max()),
             "landmarks": study.landmark_table(),
+            "points": study.points_name,
         }
 
     def _deformation(self) -> dict[str, ColourMap]:

@@ -18,6 +18,7 @@ from nephi.images import Image, resample
 from nephi.io import read_image
 from nephi.metrics import landmark_errors
 from nephi.preparation import intensity_window
+from nephi.report.keypoints import RecordedKeypoints, recorded_keypoints
 from nephi.settings import settings_from_table
 
 Table = dict[str, Any]
@@ -25,13 +26,19 @@ Table = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A registration read from its folder, with its images and landmarks (world mm, RAS)."""
+    """A registration read from its folder, with its images, and landmarks or recorded keypoints (world mm, RAS)."""
 
     stored: StoredTransform
     fixed: Image
     moving: Image
     warped: Image
     landmarks: PointPairs | None
+    keypoints: RecordedKeypoints | None = None
+
+    @property
+    def points_name(self) -> str:
+        """Return what the points of `landmark_table` are."""
+        return "keypoints" if self.landmarks is None and self.keypoints is not None else "landmarks"
 
     @property
     def dimension(self) -> int:
@@ -67,11 +74,16 @@ class Study:
     def landmark_table(self) -> list[Table]:
         """Return for each landmark its points, with three coordinates (2-D: z = 0), and its error before and after, mm.
 
-        fixed and moving are the pair; mapped is the fixed point mapped by the transform.
+        fixed and moving are the pair; mapped is the fixed point mapped by the transform. Without landmarks the rows are
+        those of the recorded keypoints, if there are any. `size` is 1, or grows from 0.4 to 1 with a keypoint's weight.
         """
-        if self.landmarks is None:
+        if self.landmarks is not None:
+            pairs, sizes = self.landmarks, [1.0] * len(self.landmarks)
+        elif self.keypoints is not None:
+            pairs, sizes = self.keypoints.pairs, [0.4 + 0.6 * weight for weight in self.keypoints.weights]
+        else:
             return []
-        pairs, transform = self.landmarks, self.stored.transform
+        transform = self.stored.transform
         errors = landmark_errors(transform, pairs)
         points = (pairs.fixed, pairs.moving, pairs.fixed.mapped(transform))
         columns = [
@@ -79,8 +91,9 @@ class Study:
             *(_three_coordinates(p.coordinates) for p in points),
             errors.before.tolist(),
             errors.after.tolist(),
+            sizes,
         ]
-        names = ("id", "fixed", "moving", "mapped", "before", "after")
+        names = ("id", "fixed", "moving", "mapped", "before", "after", "size")
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
@@ -102,7 +115,7 @@ def read_study(folder: Path, fixed: Path | None, moving: Path | None, landmarks:
     dimension = stored.transform.dimension
     if landmarks is not None and landmarks.fixed.dimension != dimension:
         raise DataError(f"landmarks: expected {dimension}-D like the images, found {landmarks.fixed.dimension}-D")
-    return Study(stored, images[0], images[1], warped, landmarks)
+    return Study(stored, images[0], images[1], warped, landmarks, recorded_keypoints(stored.about, dimension))
 
 
 def _read_report(folder: Path) -> Table:

@@ -26,10 +26,10 @@ export class Landmarks {
   draw(shown, overMoving) {
     this.overMoving = overMoving;
     if (!shown) return this.scene.showMeshes([]);
-    const nodes = this.rows.map((row) => this.node(overMoving ? row.mapped : row.fixed, row.after, this.radius));
+    const nodes = this.rows.map((row) => this.node(overMoving ? row.mapped : row.fixed, row.after, this.radius * row.size));
     const main = { ...LOOK, name: "landmarks", nodeMaxColor: this.worst, nodes, edges: [] };
     if (!overMoving) return this.scene.showMeshes([main]);
-    const targets = this.rows.map((row) => this.node(row.moving, 1, 0.6 * this.radius));
+    const targets = this.rows.map((row) => this.node(row.moving, 1, 0.6 * this.radius * row.size));
     const ends = this.rows.map((row) => this.node(row.moving, 1, 0)); // invisible: `targets` draws them in white
     main.nodes = [...nodes, ...ends];
     main.edges = this.rows.map((_, i) => ({ first: i, second: this.rows.length + i, colorValue: 0.25 * this.radius }));

@@ -165,6 +165,8 @@ async function start() {
   if (study.landmarks.length) {
     landmarks = new Landmarks(scene, study.landmarks, study.extent / 90);
     landmarks.list($("landmark-list"));
+    $("landmarks-title").textContent = study.points === "keypoints" ? "Keypoints" : "Landmarks";
+    $("points-name").textContent = study.points;
     $("landmarks").hidden = false;
     noteLandmarks(scene);
   }
