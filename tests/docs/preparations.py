@@ -116,6 +116,21 @@ def silhouettes(folder: Path) -> None:
             nephi.write_image(nephi.Image(data, grid), folder / "shapes" / name / f"shape{number}.nii.gz")
 
 
+def keypoint_model(folder: Path) -> None:
+    """Write three images of shapes and an untrained model with keypoints."""
+    from nephi import models
+
+    pictures, _ = phantoms.silhouettes(3, torch.Generator().manual_seed(3), 32)
+    for number, data in enumerate(pictures):
+        image = nephi.Image(data, nephi.Grid.from_spacing((32, 32), (2.0, 2.0)))
+        nephi.write_image(image, folder / f"shape{number}.nii.gz")
+    box = models.InputSettings((32, 32), (2.0, 2.0), window=(0.0, 1.0))
+    settings = models.KeyMorphSettings(keypoints=8, filters=(4, 8))
+    model = models.build_model(settings, models.input_grid(box), torch.Generator().manual_seed(0)).eval()
+    stored = models.StoredModel(model, box, nephi.settings.TrainingObjectiveSettings(gradicon=0.0, codes=0.0))
+    models.write_model(stored, folder / "keypoints.safetensors")
+
+
 def data_set(folder: Path) -> None:
     """Write a data set of one subject, with the folder name of docs/how-to/datasets.md."""
     pair, root = _pair(), folder / "datasets" / "dirlab_copd"
