@@ -76,5 +76,5 @@ def _draw(axes: Axes, name: str, trainings: Mapping[str, TrainingCurve]) -> None
     axes.set(title=PANELS[name], xlabel="minutes of training")
     if name in LOGARITHMIC:
         axes.set_yscale("symlog", linthresh=FLOOR[name])
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, max(axes.get_ylim()[1], 10 * FLOOR[name]))
     axes.grid(True, linewidth=0.3)
