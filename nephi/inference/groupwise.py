@@ -139,8 +139,8 @@ def _mean(sets: Sequence[Keypoints]) -> Keypoints:
     """Return the weighted mean of each keypoint; one without any weight has the plain mean, and weight 0."""
     points, weights = (torch.stack(parts) for parts in zip(*sets, strict=True))
     total = weights.sum(dim=0)
-    shares = torch.where(total > 0, weights / total.clamp_min(torch.finfo(total.dtype).tiny), 1 / len(sets))
-    return Keypoints((shares.unsqueeze(-1) * points).sum(dim=0), total / len(sets))
+    fractions = torch.where(total > 0, weights / total.clamp_min(torch.finfo(total.dtype).tiny), 1 / len(sets))
+    return Keypoints((fractions.unsqueeze(-1) * points).sum(dim=0), total / len(sets))
 
 
 def _distance(keypoints: Keypoints, mean: Keypoints) -> float:

@@ -45,7 +45,6 @@ class Refinement:
                 f'refine_rate: only for refine_parameters = "network", got {self.rate} for "{self.parameters}", whose '
                 "step size is optimization.rate of the settings"
             )
-
         if self.similarity and self.parameters != "network":
             raise UsageError(
                 f'refine_similarity: only for refine_parameters = "network", got {self.similarity} for '

@@ -14,8 +14,8 @@ def gradicon(jacobian_outer: Tensor, jacobian_inner: Tensor) -> Tensor:
 
     By the chain rule the product is the Jacobian of phi_inv(phi(x)), so this is GradICON's penalty (Tian et
     al., CVPR 2023) on `d(phi_inv(phi(x)) - x) / dx` without finite differences: the diffusion energy of the
-    composed map. As there, the sum runs over the matrix entries ij; NePhi's paper (Tian et al., ECCV 2024)
-    averages over them, that is, divides by D^2.
+    composed map. The sum runs over the matrix entries ij; GradICON's published code averages over the
+    components i, that is, divides by D, and NePhi's paper (Tian et al., ECCV 2024) over all entries.
 
     `jacobian_outer` is the Jacobian of phi_inv at phi(x), `jacobian_inner` that of phi at x; both `(..., N,
     D, D)`, dimensionless.

@@ -98,7 +98,7 @@ class AutoDecoder(RegistrationModel[AutoDecoderSettings]):
 
     @classmethod
     def size(cls, settings: AutoDecoderSettings, grid: Grid) -> ModelSize:
-        """Compute the sizes of tables and fields; no network looks at the images."""
+        """Compute the sizes of tables and fields; no network receives the images."""
         steps = [field_size(settings.field, downsampled(grid, n)) for n in settings.downsampling]
         return ModelSize(
             sum(step.decoders + settings.pairs * step.latent for step in steps),

@@ -64,7 +64,8 @@ class ConstrICON(RegistrationModel[ConstrICONSettings]):
     """ConstrICON (Greer et al., MICCAI 2023): steps `exp(N[A, B] - N[B, A])`, composed as in `Consistent`.
 
     The inverse is that of phi to rounding for steps of matrices, and to the error of integration for flows (below
-    1e-4 voxel in the mean), whatever the weights, so that no term of the objective is needed for it. The similarity is
+    1e-4 voxel in the mean, unless a velocity needs more than `MOST_STEPS` of `nephi.transforms.velocity`), whatever the
+    weights, so that no term of the objective is needed for it. The similarity is
     the mean over both directions; the paper's is that of one direction, doubled.
     """
 

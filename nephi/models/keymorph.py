@@ -89,7 +89,7 @@ class KeyMorph(RegistrationModel[KeyMorphSettings]):
         return keypoint_splines(self._random_smoothing().to(fixed.device), *pair, weights, self.grid, self.softening)
 
     def use_generators(self, generators: Sequence[torch.Generator]) -> None:
-        """Draw the smoothing of each pair from its generator, if the settings ask for it."""
+        """Draw the smoothing of each pair from its generator, for settings with `random_smoothing`."""
         self.generators = tuple(generators) if self.settings.random_smoothing else ()
 
     def keypoints(self, images: Tensor) -> Keypoints:

@@ -162,10 +162,10 @@ class TrainingObjectiveSettings(ObjectiveSettings):
         weights = ("code_norms", "velocity", "landmarks", "similarity_weight", "dice")
         require_at_least("objective", 0, **{name: getattr(self, name) for name in weights})
         require_at_least("objective", 1, high=MOST_POINTS, dice_labels=self.dice_labels)
-        if not self.terms():
+        if not (self.similarity_weight or self.dice or self.landmarks):
             raise UsageError(
-                f"objective.similarity_weight: expected more than 0, or another weight above 0, got "
-                f"{self.similarity_weight:g} and no other weight"
+                "objective.similarity_weight: expected more than 0, or objective.dice or objective.landmarks above 0, "
+                "as the other terms do not compare the images, got 0"
             )
         self._check_window()
         require_at_least("objective", 1, high=MOST_POINTS, landmark_points=self.landmark_points)

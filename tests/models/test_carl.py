@@ -152,11 +152,11 @@ def test_sizes(box: Grid) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"channels": 0}, r"^features\.channels: expected 1 to 1048576, got 0"),
-        ({"padding": 10**6}, r"^features\.padding: expected 1 to 64, got 1000000"),
-        ({"blocks": 0}, r"^features\.blocks: expected 1 to 16, got 0"),
-        ({"dilations": ()}, r"^features\.dilations: expected 1 to 8 integers from 1 to 64, got \(\)"),
-        ({"dilations": (1, 0)}, r"^features\.dilations: expected 1 to 8 integers from 1 to 64, got \(1, 0\)"),
+        ({"channels": 0}, r"^model\.features\.channels: expected 1 to 1048576, got 0"),
+        ({"padding": 10**6}, r"^model\.features\.padding: expected 1 to 64, got 1000000"),
+        ({"blocks": 0}, r"^model\.features\.blocks: expected 1 to 16, got 0"),
+        ({"dilations": ()}, r"^model\.features\.dilations: expected 1 to 8 integers from 1 to 64, got \(\)"),
+        ({"dilations": (1, 0)}, r"^model\.features\.dilations: expected 1 to 8 integers from 1 to 64, got \(1, 0\)"),
     ],
 )
 def test_settings_that_cannot_be_used(changes: dict[str, object], message: str) -> None:

@@ -156,3 +156,12 @@ def test_a_strided_lattice_covers_the_box_about_its_centre(grid: Grid, factor: i
     corners = grid.world_to_voxel_points(coarse.corners_world())
     beyond = torch.stack([-corners.amin(dim=0), corners.amax(dim=0) - torch.tensor(grid.shape) + 1])
     assert bool((beyond >= -1e-9).all()) and bool((beyond < factor / 2).all())
+
+
+def test_a_callers_autocast_does_not_round_displacements(grid: Grid) -> None:
+    """Values of 200 mm on a coarse lattice, as the images of a later step are warped by."""
+    coarse = downsampled(grid, 2)
+    values = 200 + torch.rand(1, 2, *coarse.shape, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = resized(values, coarse, grid)
+    torch.testing.assert_close(rounded, resized(values, coarse, grid), rtol=0, atol=1e-4)

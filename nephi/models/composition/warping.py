@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nephi.geometry import Grid, interpolate_batch
+from nephi.geometry import Grid, full_precision, interpolate_batch
 from nephi.transforms import Maps
 
 
@@ -62,6 +62,7 @@ def strided(grid: Grid, factor: int) -> Grid:
     return Grid(shape, grid.affine @ matrix)
 
 
+@full_precision()
 def resized(values: Tensor, source: Grid, target: Grid) -> Tensor:
     """Return values `(B, C, *shape)` on `source` interpolated linearly at the voxels of `target`, which has its axes.
 

@@ -28,7 +28,7 @@ class FeatureSettings:
     dilations: those of the convolutions of each block; the published variant for rotations has 1, 2, 4, 8.
     """
 
-    table: ClassVar[str] = "features"
+    table: ClassVar[str] = "model.features"
 
     channels: int = 32
     padding: int = 9

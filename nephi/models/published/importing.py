@@ -28,7 +28,7 @@ from nephi.settings import TrainingObjectiveSettings
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What a weight file does not say; empty values are those of the published program.
+    """What a weight file does not contain; empty values are those of the published program.
 
     modality: `ct` or `mri`, the intensities of the images that are registered.
     anatomy: `lung`, `knee` or `brain`: which of GradICON's networks it is, its shape and intensities.

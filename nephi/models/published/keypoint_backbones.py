@@ -50,13 +50,8 @@ class UNetBackbone(nn.Module):
 
     def __init__(self, dimension: int, channels: Sequence[int], left_out: int, keypoints: int) -> None:
         super().__init__()
-        self.down = nn.ModuleList(
-            _double_layer(dimension, before, max(before, after // 2), after)
-            for before, after in pairwise([1, *channels])
-        )
-        self.up = nn.ModuleList(
-            _double_layer(dimension, coarse + fine, fine, fine) for coarse, fine in upward_path(channels, left_out)
-        )
+        self.down = nn.ModuleList(_double_layer(dimension, *level) for level in _downward_path(channels))
+        self.up = nn.ModuleList(_double_layer(dimension, *level) for level in _upward_path(channels, left_out))
         self.last = convolution(dimension)(channels[left_out], keypoints, 1, dtype=torch.float32)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -74,10 +69,14 @@ class UNetBackbone(nn.Module):
         return heat_maps.relu_()
 
 
-def upward_path(channels: Sequence[int], left_out: int) -> list[tuple[int, int]]:
-    """Return the channels before and after each level of the upward path, the coarsest first."""
-    pairs = [(coarse, fine) for fine, coarse in pairwise(channels)]
-    return pairs[left_out:][::-1]
+def _downward_path(channels: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Return the channels before, between and after the two layers of each level, the finest first."""
+    return [(before, max(before, after // 2), after) for before, after in pairwise([1, *channels])]
+
+
+def _upward_path(channels: Sequence[int], left_out: int) -> list[tuple[int, int, int]]:
+    """Return the channels before, between and after the two layers of each level, the coarsest first."""
+    return [(coarse + fine, fine, fine) for fine, coarse in pairwise(channels)][left_out:][::-1]
 
 
 def conv_parameters(dimension: int, channels: Sequence[int], normalization: str) -> int:
@@ -88,12 +87,21 @@ def conv_parameters(dimension: int, channels: Sequence[int], normalization: str)
 
 def unet_parameters(dimension: int, channels: Sequence[int], left_out: int, keypoints: int) -> int:
     """Compute the number of parameters of a `UNetBackbone`."""
-    layers = [(before, max(before, after // 2), after) for before, after in pairwise([1, *channels])]
-    layers += [(coarse + fine, fine, fine) for coarse, fine in upward_path(channels, left_out)]
     parameters = (channels[left_out] + 1) * keypoints
-    for before, between, after in layers:
+    for before, between, after in (*_downward_path(channels), *_upward_path(channels, left_out)):
         parameters += 2 * (before + between) + 3**dimension * between * (before + after)
     return parameters
+
+
+def conv_has_groups(channels: Sequence[int]) -> bool:
+    """Return whether the channels of a `ConvBackbone` can be divided into groups."""
+    return not any(count % GROUPS for count in channels)
+
+
+def unet_has_groups(channels: Sequence[int], left_out: int) -> bool:
+    """Return whether the channels of a `UNetBackbone` can be divided into groups, or are so few that they are one."""
+    levels = (*_downward_path(channels), *_upward_path(channels, left_out))
+    return not any(count >= GROUPS and count % GROUPS for level in levels for count in level[:2])
 
 
 def _double_layer(dimension: int, before: int, between: int, after: int) -> nn.Sequential:

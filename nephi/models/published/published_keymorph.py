@@ -20,7 +20,9 @@ from nephi.models.published.keypoint_backbones import (
     NORMALIZATIONS,
     ConvBackbone,
     UNetBackbone,
+    conv_has_groups,
     conv_parameters,
+    unet_has_groups,
     unet_parameters,
 )
 from nephi.settings.validation import require_at_least, require_one_of
@@ -55,9 +57,16 @@ class PublishedKeyMorphSettings(KeyMorphSettings):
                 'model.normalization, model.left_out: expected "group", and less than the number of model.filters, for '
                 f"a unet, got {self.normalization!r} and {self.left_out}"
             )
-        grouped = self.filters if self.backbone == "unet" else (*self.filters, self.keypoints)
-        if self.normalization == "group" and any(count >= GROUPS and count % GROUPS for count in grouped):
-            raise UsageError(f"model.filters: expected multiples of {GROUPS} for groups of channels, got {grouped}")
+        if self.normalization == "group" and not self._has_groups():
+            raise UsageError(
+                f"model.filters, model.keypoints: expected multiples of {GROUPS} for groups of channels, got "
+                f"{self.filters} and {self.keypoints}"
+            )
+
+    def _has_groups(self) -> bool:
+        if self.backbone == "unet":
+            return unet_has_groups(self.filters, self.left_out)
+        return conv_has_groups((*self.filters, self.keypoints))
 
     @property
     def halvings(self) -> int:
@@ -99,7 +108,7 @@ class PublishedKeypointNetwork(nn.Module):
 class PublishedKeyMorph(KeyMorph):
     """KeyMorph (Wang et al., Medical Image Analysis 2023) and BrainMorph (2024) with their networks.
 
-    The maps are those of `KeyMorph`: what differs from the published program is told in `docs/how-to/from-keymorph.md`.
+    The maps are those of `KeyMorph`: `docs/how-to/from-keymorph.md` lists what differs from the published program.
     """
 
     Settings = PublishedKeyMorphSettings

@@ -5,6 +5,7 @@ that keymorph 2.0.1 computed for them (`tests/interop/published_keymorph.py smal
 """
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ import nephi
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
 from nephi.images import Image
-from nephi.models import ImportOptions, import_published, read_model, write_model
+from nephi.models import ImportOptions, build_model, import_published, read_model, write_model
 from nephi.models.published.keypoint_backbones import ConvBackbone, UNetBackbone, conv_parameters, unet_parameters
 from nephi.models.published.published_keymorph import PublishedKeyMorphSettings, centres_of_mass
 
@@ -166,3 +167,24 @@ def test_weights_of_another_project_are_refused(tmp_path: Path) -> None:
     for source, message in (("keymorph", "not a network of KeyMorph"), ("gradicon", "is not a tensor of GradICON's")):
         with pytest.raises(DataError, match=message):
             import_published(source, saved({"unet.weight": torch.zeros(3)}, tmp_path), ImportOptions(shape=SHAPE))
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({"keypoints": 8, "filters": (8, 16)}, False),
+        ({"keypoints": 6, "filters": (8, 16)}, True),
+        ({"keypoints": 8, "filters": (4, 8)}, True),
+        ({"backbone": "unet", "filters": (8, 16)}, False),
+        ({"backbone": "unet", "filters": (4, 4)}, False),  # 4 channels are one group
+        ({"backbone": "unet", "filters": (4, 8)}, True),  # 12 channels of the upward path
+    ],
+)
+def test_channels_that_are_no_groups_are_refused(changes: dict[str, Any], refused: bool) -> None:
+    grid = Grid.from_spacing((16, 16), (1.0, 1.0))
+    values: dict[str, Any] = {"keypoints": 5, "normalization": "group", **changes}
+    if refused:
+        with pytest.raises(UsageError, match=r"model\.filters, model\.keypoints: expected multiples of 8"):
+            PublishedKeyMorphSettings(**values)
+    else:
+        build_model(PublishedKeyMorphSettings(**values), grid, torch.Generator().manual_seed(0))
