@@ -54,7 +54,7 @@ class KeyMorphSettings(KeypointSettings, ModelSettings):
 
 
 class KeyMorph(RegistrationModel[KeyMorphSettings]):
-    """KeyMorph (Evan Yu et al., MIDL 2022; Wang et al., 2023) and BrainMorph: registration by keypoints.
+    """KeyMorph (Yu et al., MIDL 2022; Wang et al., 2023) and BrainMorph: registration by keypoints.
 
     One network finds K keypoints in each image alone; phi is the rigid, affine or spline map that matches them best,
     in closed form, so that any other map follows from the same keypoints and misalignments may be arbitrarily large.

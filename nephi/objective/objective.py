@@ -139,6 +139,7 @@ class _MappedPoints:
     def dissimilarity(self, source: Sequence[ImageSampler], target: Sequence[ImageSampler], offsets: Tensor) -> Tensor:
         """Return the mean over the pairs: patches of the image of the centres against those they are mapped to."""
         loss = losses.similarity(self.settings.similarity, self.settings.variance_floor)
+        dark = getattr(self.settings, "outside", "ignored") == "dark"
         # Windows are too wide for the Jacobian at their centre: each of their samples is mapped.
         samples = None if self.samples is None else self.maps(self.samples.flatten(1, 2)).view_as(self.samples)
         values = []
@@ -146,18 +147,20 @@ class _MappedPoints:
             mapped = self.mapped[pair]
             jacobians = None if self.patch_jacobians is None else self.patch_jacobians[pair]
             inside = target_image.contains(mapped.detach()).float()
-            shown = inside.unsqueeze(1)
             if self.samples is not None and samples is not None:
-                fixed, warped = source_image(self.samples[pair]), target_image(samples[pair])
-                shown = target_image.contains(samples[pair].detach()).float()
+                windows = (source_image, self.samples[pair]), (target_image, samples[pair])
+                fixed, warped = (_dark_outside(*each) if dark else each[0](each[1]) for each in windows)
             else:
                 fixed = source_image.patches(self.centres[pair], offsets)
                 warped = target_image.patches(mapped, offsets, jacobians)
-            if getattr(self.settings, "outside", "ignored") == "dark":
-                values.append(loss(fixed, warped * shown, None))
-            else:
-                values.append(loss(fixed, warped, inside))
+                warped = warped * inside.unsqueeze(1) if dark else warped
+            values.append(loss(fixed, warped, None if dark else inside))
         return torch.stack(values).mean()
+
+
+def _dark_outside(image: ImageSampler, points: Tensor) -> Tensor:
+    """Return the values of an image that is 0 outside of its grid."""
+    return image(points) * image.contains(points.detach()).float()
 
 
 def _mean_dissimilarity(directions: Sequence[_MappedPoints], images: ComparedImages) -> Tensor:

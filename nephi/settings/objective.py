@@ -117,7 +117,7 @@ class TrainingObjectiveSettings(ObjectiveSettings):
     spacing: mm between the samples of a patch.
     outside: how a point or patch counts in the similarity whose centre is mapped outside the other image: `ignored`, or
         as `dark`, an image that is 0 there, which NePhi's published code compares with. In windows each sample outside
-        is dark.
+        either image is dark.
     code_norms: weight of the mean Euclidean length of the global codes, plus that of the local codes at the nodes of
         their grid, for maps that have some: the penalty of NePhi's published code.
     window: standard deviation, mm, of Gaussian windows that take the place of patches, with `radius = 0`: around each

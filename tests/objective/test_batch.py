@@ -224,6 +224,16 @@ def test_samples_of_windows_outside_are_dark_one_by_one() -> None:
     assert found[0] == pytest.approx(found[1], abs=0.02)
 
 
+@pytest.mark.parametrize("outside", ["ignored", "dark"])
+def test_windows_of_equal_images_are_equal_at_their_border(outside: str, grid: Grid) -> None:
+    """Samples beyond the border are dark in both images, also where the images are bright there."""
+    image = 0.5 + 0.5 * torch.rand(1, 1, *grid.shape, generator=generators(1)[0])
+    settings = replace(SETTINGS, similarity="lncc", variance_floor=0.01, window=9.0, outside=outside, codes=0.0)
+    maps = MapPair(translations(grid, 0.0), translations(grid, 0.0))
+    terms = training_terms(maps, PairBatch(image, image), grid, settings, generators(1))
+    assert terms["similarity"].item() == pytest.approx(0, abs=1e-3)
+
+
 def test_windows_are_drawn_around_every_point(grid: Grid, batch: PairBatch) -> None:
     """New ones for each point and pair; all samples are mapped, so that nothing is linearised."""
     settings = replace(SETTINGS, window=6.0, window_samples=5, similarity="lncc", codes=0.0)
