@@ -55,16 +55,16 @@ class Net:
     name: str
     settings: ModelSettings
     steps: int
-    diffusion: int = 100
+    diffusion: int = 60
     shifted: bool = False
 
 
 NETS = {
-    "attention": Net("attention alone", CARLSettings((4,), FEATURES), 400),
-    "unets": Net("U-Nets alone (gradicon)", GradICONSettings((4, 2, 1), UNET), 600),
-    "carl": Net("attention and U-Nets (carl)", CARLSettings((4, 2, 1), FEATURES, UNET), 300),
-    "unets shifted": Net("U-Nets, trained on shifted images", GradICONSettings((4, 2, 1), UNET), 600, shifted=True),
-    "carl turned": Net("carl, rotations = 180", CARLSettings((4, 2, 1), FEATURES, UNET, rotations=180.0), 300),
+    "attention": Net("attention alone", CARLSettings((4,), FEATURES), 300),
+    "unets": Net("U-Nets alone (gradicon)", GradICONSettings((4, 2, 1), UNET), 300),
+    "carl": Net("attention and U-Nets (carl)", CARLSettings((4, 2, 1), FEATURES, UNET), 150),
+    "unets shifted": Net("U-Nets, trained on shifted images", GradICONSettings((4, 2, 1), UNET), 300, shifted=True),
+    "carl turned": Net("carl, rotations = 180", CARLSettings((4, 2, 1), FEATURES, UNET, rotations=180.0), 150),
 }
 TESTS = ("plain", "shifted", "turned")
 
