@@ -167,7 +167,7 @@ def page(results: dict[str, Any]) -> str:
 {TESTED} pairs of shapes, {SIZE} x {SIZE} pixels of 1 mm; the moving image is shifted by up to {SHIFT} pixels along each
 axis, or turned by any angle. Trained on pairs in the middle of the image unless said otherwise. Folds: unshifted pairs.
 [U,U] and [W,U]: mean distance in mm between predictions for warped images and warped predictions, for one map of both
-images and for a map of each.
+images and for a map of each. Seconds of training are wall time; other work ran beside.
 
 """
     return text + "\n".join([*lines, ""])
