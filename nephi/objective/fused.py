@@ -43,6 +43,8 @@ SAMPLING_SETTINGS = (
     "bending_step",
 )
 """The settings that are not weights: what the similarity is, and where terms are computed."""
+FUSED_CHOICES = {"outside": "ignored"}
+"""The values of further settings with which the kernels compute the similarity."""
 
 
 def fused_objective(pair: FieldPair | ComposedFieldPair, settings: ObjectiveSettings) -> FusedObjective | None:
@@ -58,8 +60,10 @@ def fused_objective(pair: FieldPair | ComposedFieldPair, settings: ObjectiveSett
 
 
 def has_fused_terms(settings: ObjectiveSettings) -> bool:
-    """Return whether the kernels compute every term that has a weight: those in `FUSED_WEIGHTS`, of patches."""
-    supported = (*FUSED_WEIGHTS, *SAMPLING_SETTINGS)
+    """Return whether the kernels compute every term that has a weight, of `FUSED_WEIGHTS`, as settings require."""
+    if any(getattr(settings, name) != value for name, value in FUSED_CHOICES.items()):
+        return False
+    supported = (*FUSED_WEIGHTS, *SAMPLING_SETTINGS, *FUSED_CHOICES)
     remaining = [field.name for field in fields(settings) if field.name not in supported]
     measures = similarity_factors(settings.similarity).keys()
     return settings.radius > 0 and measures <= set(MEASURES) and not any(getattr(settings, name) for name in remaining)

@@ -139,7 +139,7 @@ class _MappedPoints:
     def dissimilarity(self, source: Sequence[ImageSampler], target: Sequence[ImageSampler], offsets: Tensor) -> Tensor:
         """Return the mean over the pairs: patches of the image of the centres against those they are mapped to."""
         loss = losses.similarity(self.settings.similarity, self.settings.variance_floor)
-        dark = getattr(self.settings, "outside", "ignored") == "dark"
+        dark = self.settings.outside == "dark"
         # Windows are too wide for the Jacobian at their centre: each of their samples is mapped.
         samples = None if self.samples is None else self.maps(self.samples.flatten(1, 2)).view_as(self.samples)
         values = []

@@ -33,6 +33,9 @@ class ObjectiveSettings:
     radius: 0 compares single points, with a global similarity. 1 or more compares patches of `(2 radius + 1)^D` samples
         around the points, deformed to first order by the Jacobian; in 2-D at least radius 2 is used, since the 9
         samples of radius 1 are too few to correlate.
+    outside: how a point or patch counts in the similarity whose centre is mapped outside the other image: `ignored`, or
+        as `dark`, an image that is 0 there, which NePhi's published code compares with. In the windows of a
+        training each sample outside either image is dark.
     regularization_points: number of these points at which the regularization terms are evaluated as well.
     background_points: number of further points for the regularization terms, in the whole grid, so that the maps are
         regular outside the masks, too.
@@ -44,6 +47,8 @@ class ObjectiveSettings:
     volume: weight of `|det J - 1|`.
     bending: weight of the squared second derivatives, per mm^-2, by differences of the Jacobian over `bending_step` mm.
     codes: weight of the mean magnitude of the latent values, for maps that have some.
+    code_norms: weight of the mean Euclidean length of the global codes, plus that of the local codes at the nodes of
+        their grid, for maps that have some: the penalty of NePhi's published code.
 
     folding, diffusion, volume and bending are means over the points of both maps, or of one map without an inverse.
     """
@@ -52,6 +57,7 @@ class ObjectiveSettings:
     variance_floor: float = 0.056
     points: int = 256
     radius: int = 1
+    outside: str = "ignored"
     regularization_points: int = 128
     background_points: int = 32
     gradicon: float = 0.4
@@ -62,6 +68,7 @@ class ObjectiveSettings:
     bending: float = 0.0
     bending_step: float = 2.0
     codes: float = 0.0
+    code_norms: float = 0.0
 
     @property
     def has_patches(self) -> bool:
@@ -78,7 +85,8 @@ class ObjectiveSettings:
             raise UsageError(f"objective.radius: similarity mind needs patches of radius 2, got {self.radius}")
         if names & {*LOCAL} and not self.has_patches:
             raise UsageError(f"objective.radius: similarity {self.similarity} needs a radius of at least 1, got 0")
-        weights = {name: getattr(self, name) for name in (*REGULARIZATION_WEIGHTS, "codes")}
+        weights = {name: getattr(self, name) for name in (*REGULARIZATION_WEIGHTS, "codes", "code_norms")}
+        require_one_of("objective.outside", self.outside, OUTSIDES)
         require_at_least("objective", 0, high=LARGEST_RADIUS, radius=self.radius)
         require_at_least("objective", 0, **weights)
         counts = {name: getattr(self, name) for name in ("regularization_points", "background_points")}
@@ -115,11 +123,6 @@ class TrainingObjectiveSettings(ObjectiveSettings):
     sampling: where the points lie: `random`, anywhere between the voxel centres; or `grid`, only at voxel centres of
         the model's input, where ICON's penalty does not keep maps regular (Greer et al., ICCV 2021).
     spacing: mm between the samples of a patch.
-    outside: how a point or patch counts in the similarity whose centre is mapped outside the other image: `ignored`, or
-        as `dark`, an image that is 0 there, which NePhi's published code compares with. In windows each sample outside
-        either image is dark.
-    code_norms: weight of the mean Euclidean length of the global codes, plus that of the local codes at the nodes of
-        their grid, for maps that have some: the penalty of NePhi's published code.
     window: standard deviation, mm, of Gaussian windows that take the place of patches, with `radius = 0`: around each
         point `window_samples` samples, new at each step, from a Gaussian cut at twice this value along each axis. The
         map is evaluated at every sample, so that windows may be wide: 5 voxels in ICON, GradICON, ConstrICON and CARL.
@@ -143,8 +146,6 @@ class TrainingObjectiveSettings(ObjectiveSettings):
     codes: float = 0.01
     sampling: str = "random"
     spacing: float = 4.0
-    outside: str = "ignored"
-    code_norms: float = 0.0
     window: float = 0.0
     window_samples: int = 32
     similarity_weight: float = 1.0
@@ -157,9 +158,8 @@ class TrainingObjectiveSettings(ObjectiveSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_one_of("objective.sampling", self.sampling, SAMPLINGS)
-        require_one_of("objective.outside", self.outside, OUTSIDES)
         require_at_least("objective", 2, points=self.points)
-        weights = ("code_norms", "velocity", "landmarks", "similarity_weight", "dice")
+        weights = ("velocity", "landmarks", "similarity_weight", "dice")
         require_at_least("objective", 0, **{name: getattr(self, name) for name in weights})
         require_at_least("objective", 1, high=MOST_POINTS, dice_labels=self.dice_labels)
         if not (self.similarity_weight or self.dice or self.landmarks):

@@ -170,4 +170,5 @@ class Settings:
         if self.transform != "deformable":
             return
         name = f"field.encoding = {self.field.encoding!r} and field.inverse = {str(self.field.inverse).lower()}"
-        check_weights(self.objective, self.field.inverse, ("codes",) if self.field.has_latent_values else (), name)
+        penalties = ("codes", "code_norms") if self.field.has_latent_values else ()
+        check_weights(self.objective, self.field.inverse, penalties, name)

@@ -13,7 +13,7 @@ from nephi.fields import FieldPair, FieldSettings, build_fields
 from nephi.geometry import Grid
 from nephi.images import Image, ImageSampler
 from nephi.objective import ComparedImages, SamplePoints, add_gradient, fused_objective
-from nephi.objective.fused import FUSED_WEIGHTS, SAMPLING_SETTINGS
+from nephi.objective.fused import FUSED_CHOICES, FUSED_WEIGHTS, SAMPLING_SETTINGS
 from nephi.optimize import register
 from nephi.phantoms import PhantomPair
 from nephi.sampling import GridPoints, patch_offsets
@@ -102,13 +102,15 @@ ROWS = {
     "volume": Row(0.5, False, "volume"),
     "bending": Row(5.0, False, "bending"),
     "codes": Row(0.1, False, "codes"),
+    "code_norms": Row(0.1, False, "code_norms"),
+    "outside": Row("dark", False),
 }
 
 
 def test_every_setting_has_a_row() -> None:
     assert set(ROWS) == {field.name for field in fields(FitObjectiveSettings)}
     assert {name for name, row in ROWS.items() if row.term and row.fused} == set(FUSED_WEIGHTS)
-    assert {name for name, row in ROWS.items() if row.term is None} == set(SAMPLING_SETTINGS)
+    assert {name for name, row in ROWS.items() if row.term is None} == {*SAMPLING_SETTINGS, *FUSED_CHOICES}
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(FitObjectiveSettings)])
