@@ -60,7 +60,7 @@ class KeypointNetwork(nn.Module):
 
     Blocks of a convolution, instance normalisation, which does not mix images, and ReLU; max-pooling after every second
     block. `lattice` holds the centres of the cells of the heat maps. Shifting an image by a multiple of the total
-    pooling shifts its keypoints by as much, as long as heat maps are 0 along the border.
+    pooling shifts its keypoints by as much, as long as features of all blocks are 0 along the border.
     """
 
     cells: Tensor
