@@ -117,14 +117,21 @@ def invert(transform: Transform) -> Transform:
 def _newton_step(jacobian: Tensor, residual: Tensor) -> Tensor:
     regular = determinant(jacobian).abs() > 1e-3
     safe = torch.where(regular[:, None, None], jacobian, identity_like(jacobian))
-    return torch.linalg.solve(safe, residual)
+    # A determinant above 0 may belong to a matrix that is singular in floating point, if its entries are huge.
+    step, info = torch.linalg.solve_ex(safe, residual)
+    return torch.where((info == 0)[:, None], step, residual)
 
 
 def _invert_matrices(jacobian: Tensor) -> Tensor:
-    """Invert matrices `(..., D, D)`; the few singular ones by the pseudo-inverse, which is much slower."""
+    """Invert matrices `(..., D, D)`; the few singular ones by the pseudo-inverse, which is much slower.
+
+    Matrices that are not finite have inverses of NaN.
+    """
+    finite = jacobian.isfinite().all(dim=-1).all(dim=-1)
+    jacobian = torch.where(finite[..., None, None], jacobian, identity_like(jacobian))
     singular = determinant(jacobian).abs() < 1e-6
-    safe = torch.where(singular[..., None, None], identity_like(jacobian), jacobian)
-    result = torch.linalg.inv(safe)
+    result, info = torch.linalg.inv_ex(torch.where(singular[..., None, None], identity_like(jacobian), jacobian))
+    singular = singular | (info != 0)
     if bool(singular.any()):
         result[singular] = torch.linalg.pinv(jacobian[singular])
-    return result
+    return torch.where(finite[..., None, None], result, torch.nan)

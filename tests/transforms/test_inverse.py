@@ -147,3 +147,23 @@ def test_invert_each_kind(dimension, matrix, points, waves) -> None:
     ]
     for transform in (affine, wave, chain):
         torch.testing.assert_close(invert(transform)(transform(points)), points, rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize("factor", [1e10, 1e150, torch.inf])
+def test_matrices_that_are_singular_in_floating_point_end_no_inverse(points, factor) -> None:
+    """The determinant of equal huge entries is no 0 in floating point, or no number."""
+
+    class Flat(Transform):
+        dimension = points.shape[-1]
+
+        def __call__(self, x):
+            return factor * x.sum(dim=-1, keepdim=True).expand_as(x)
+
+        def value_and_jacobian(self, x):
+            return self(x), torch.full((*x.shape, self.dimension), factor, dtype=x.dtype)
+
+    inverse = NumericalInverse(Flat())
+    assert inverse(points).shape == points.shape
+    _, jacobian = inverse.value_and_jacobian(points)
+    assert jacobian.shape == (*points.shape, points.shape[-1])
+    assert bool(jacobian.isfinite().all()) == (factor < torch.inf)
