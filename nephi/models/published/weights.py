@@ -77,8 +77,7 @@ def read_weights(path: str | Path) -> WeightFile:
             raise DataError(f"{path}: expected a state dict of named tensors, found {_describe(value)} at {name!r}")
         if not name.endswith(RECORDS):
             tensors[name] = _checked(path, name, value)
-    arguments = content.get(ARGUMENTS, {})
-    return WeightFile(path, _without_prefixes(tensors), dict(getattr(arguments, "__dict__", arguments)))
+    return WeightFile(path, _without_prefixes(tensors), _arguments(content.get(ARGUMENTS)))
 
 
 def _load(path: Path) -> Any:
@@ -99,12 +98,24 @@ def _load(path: Path) -> Any:
 
 
 def _checked(path: Path, name: str, tensor: Tensor) -> Tensor:
-    """Return a tensor as dense float32; raise `DataError` for values that are no finite real numbers."""
+    """Return a tensor as dense float32; raise `DataError` for values that are no finite real numbers in the file."""
     if tensor.layout != torch.strided or not tensor.is_floating_point():
         raise DataError(f"{path}: {name}: expected a tensor of real numbers, found {tensor.dtype}, {tensor.layout}")
-    if not bool(torch.isfinite(tensor).all()):
-        raise DataError(f"{path}: {name} holds NaN or infinite values")
-    return tensor.detach().float()
+    # A few bytes can stand for any number of values: those of the device `meta`, and strides of 0.
+    stored = 0 if tensor.is_meta else tensor.untyped_storage().nbytes() // tensor.element_size()
+    if tensor.numel() > stored:
+        raise DataError(f"{path}: {name}: expected {tensor.numel()} stored values, found {stored}; save the weights")
+    tensor = tensor.detach().float()
+    if not bool(torch.isfinite(tensor).all()):  # in the precision of the model
+        raise DataError(f"{path}: {name} holds NaN or infinite values, or numbers beyond those of float32")
+    return tensor
+
+
+def _arguments(stored: Any) -> dict[str, Any]:
+    """Return the arguments of a training; none where something else has their name."""
+    if isinstance(stored, argparse.Namespace):
+        return vars(stored)
+    return dict(stored) if isinstance(stored, Mapping) else {}
 
 
 def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

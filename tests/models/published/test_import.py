@@ -146,6 +146,28 @@ def test_every_tensor_is_needed_and_used(tmp_path: Path) -> None:
             import_published("gradicon", saved(change, tmp_path), options(2))
 
 
+@pytest.mark.parametrize("arguments", [[1, 2], "text", 5, None, {1: 2}, argparse.Namespace()])
+def test_arguments_of_any_kind_do_no_harm(arguments: object, tmp_path: Path) -> None:
+    path = saved({"state_dict": golden(2)[1], "args": arguments}, tmp_path)
+    assert import_published("gradicon", path, options(2)).settings == TallUNetSettings((1, 0, 0), (4, 8), (3, 4))
+
+
+@pytest.mark.parametrize("bias", [torch.zeros(1).expand(10**12), torch.zeros(10**12, device="meta")])
+def test_values_that_are_not_in_the_file_are_refused(bias: Tensor, tmp_path: Path) -> None:
+    """A file of a few kilobytes would take terabytes of memory."""
+    path = saved({**golden(2)[1], "netPsi.net.lastConv.bias": bias}, tmp_path)
+    with pytest.raises(DataError, match=r"lastConv.bias: expected 10{12} stored values, found [01]"):
+        import_published("gradicon", path, options(2))
+
+
+def test_numbers_beyond_single_precision_are_refused(tmp_path: Path) -> None:
+    """They would become infinite, and the model that was written could not be read."""
+    large = torch.tensor([0.0, 1e300], dtype=torch.float64)
+    path = saved({**golden(2)[1], "netPsi.net.lastConv.bias": large}, tmp_path)
+    with pytest.raises(DataError, match=r"lastConv.bias holds NaN .* beyond those of float32"):
+        import_published("gradicon", path, options(2))
+
+
 def test_steps_are_told_from_their_names(tmp_path: Path) -> None:
     """A file of the first stage has no last step; single networks and lower resolutions work, others are refused."""
     weights = golden(2)[1]
