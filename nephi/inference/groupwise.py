@@ -21,9 +21,11 @@ from nephi.io import image_grid, read_image
 from nephi.models import Keypoints, ModelInput, RegistrationModel, StoredModel, input_grid, to_model_input
 from nephi.optimize import Progress, ProgressCallback, ignore_progress
 from nephi.runtime import choose_device, versions
-from nephi.transforms import MapPair
+from nephi.transforms import MapPair, affine_fit
+from nephi.transforms.point_fits import relative_weights
 
 ITERATIONS = 5  # as KeyMorph's
+FLAT = 1e-6  # determinant
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +79,10 @@ def register_group(
     """Register image files to their common frame by the keypoints of a trained `model`.
 
     The keypoints of all images are averaged, those of each image are aligned to the mean, and both is repeated
-    `iterations` times (KeyMorph's groupwise registration; Wang et al., 2023); then the keypoints of each image are
-    registered to the last mean. Keypoints count by their weights. `align` is an alignment of `predict_alignments`, by
-    default that of the model. The common frame is the mean of the positions of the model's input in the images; `grid`
-    is `reference`, or the voxels of the model's input in that frame.
+    `iterations` times (KeyMorph's groupwise registration; Wang et al., 2023), with means of the mean size of the sets;
+    then the keypoints of each image are registered to the last mean. Keypoints count by their weights. `align` is an
+    alignment of `predict_alignments`, by default that of the model. The common frame is the mean of the positions of
+    the model's input in the images; `grid` is `reference`, or the voxels of the model's input in that frame.
 
     Raises `UsageError` and `DataError` as `check_group`, before anything is computed, and for images without the mask
     that the model requires.
@@ -123,7 +125,7 @@ def mean_keypoints(
         aligned = [
             Keypoints(_aligned(network, each, mean, align).forward(each.points), each.weights) for each in aligned
         ]
-        mean = _mean(aligned)
+        mean = _resized(_mean(aligned), sets)
     after = tuple(
         _distance(Keypoints(_aligned(network, each, mean, align).forward(each.points), each.weights), mean)
         for each in sets
@@ -141,6 +143,21 @@ def _mean(sets: Sequence[Keypoints]) -> Keypoints:
     total = weights.sum(dim=0)
     fractions = torch.where(total > 0, weights / total.clamp_min(torch.finfo(total.dtype).tiny), 1 / len(sets))
     return Keypoints((fractions.unsqueeze(-1) * points).sum(dim=0), total / len(sets))
+
+
+def _resized(mean: Keypoints, sets: Sequence[Keypoints]) -> Keypoints:
+    """Return mean keypoints enlarged about their centre, such that maps to the sets keep volumes in the geometric mean.
+
+    The mean of rotated or noisy keypoints is smaller than each set, and so are sets that are fitted to it again and
+    again: all images would be shown smaller in the common frame. The maps are affine fits; a set that is flattened by
+    its own does not count.
+    """
+    fits = [affine_fit(mean.points, each.points, mean.weights * each.weights) for each in sets]
+    volumes = torch.cat([torch.linalg.det(fit.matrices).abs() for fit in fits])
+    scale = torch.where(volumes > FLAT, volumes, 1.0).log().mean().exp() ** (1 / mean.points.shape[-1])
+    weights = relative_weights(mean.points, mean.weights).unsqueeze(-1)
+    centre = (weights * mean.points).sum(dim=1, keepdim=True)
+    return Keypoints(centre + scale * (mean.points - centre), mean.weights)
 
 
 def _distance(keypoints: Keypoints, mean: Keypoints) -> float:

@@ -49,6 +49,25 @@ def test_congruent_keypoints_coincide_in_the_common_frame(model: StoredModel) ->
     torch.testing.assert_close(shape / shape[0], original / original[0], atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("align", ["similarity", "affine", "halfway"])
+def test_the_common_frame_has_the_mean_size_of_the_images(model: StoredModel, align: str) -> None:
+    """Means of rotated or noisy keypoints are smaller; an image of four times the size counts as one of a quarter."""
+    generator = torch.Generator().manual_seed(3)
+    points = 10 * torch.randn(30, 2, generator=generator, dtype=torch.float64)
+    congruent = keypoint_sets(points)
+    scaled = [
+        each._replace(points=factor * each.points) for each, factor in zip(congruent, (1, 4, 0.25, 1), strict=True)
+    ]
+    noisy = [
+        each._replace(points=points + 1.5 * torch.randn(1, 30, 2, generator=generator, dtype=torch.float64))
+        for each in congruent
+    ]
+    for sets, tolerance in ((congruent, 1e-6), (scaled, 0.02), (noisy, 0.04)):
+        mean, _ = mean_keypoints(model.model, sets, align, 5)
+        size = (mean.points - mean.points.mean(dim=1)).norm() / (points - points.mean(dim=0)).norm()
+        assert float(size) == pytest.approx(1, abs=tolerance)
+
+
 def test_keypoints_without_weight_do_not_count(model: StoredModel) -> None:
     points = 10 * torch.randn(8, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     sets = keypoint_sets(points)
