@@ -47,7 +47,7 @@ class ICON(RegistrationModel[ICONSettings]):
     # ICON's loss is sim + sim' + lambda (E_c|e|^2 + E_c|e'|^2): sums over both directions, E_c a mean over points and
     # components, e in edges L of the box. Here the terms are means over both directions and |e|^2 is a sum over
     # components in mm^2, so that icon = lambda / (D L^2). Triangles and circles with lambda = 2048, D = 2, L = 128 mm:
-    # 0.0625; knees with lambda = 3600, D = 3, edges of about 140 mm: 0.06.
+    # 0.0625; knees with lambda = 3600, D = 3, edges of about 140 mm: 0.06. Larger boxes need less: a quarter for 2 L.
     default_objective = TrainingObjectiveSettings(gradicon=0.0, codes=0.0, icon=0.0625, background_points=512)
     predicts_inverse = True
 
