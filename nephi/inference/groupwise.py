@@ -21,8 +21,8 @@ from nephi.io import image_grid, read_image
 from nephi.models import Keypoints, ModelInput, RegistrationModel, StoredModel, input_grid, to_model_input
 from nephi.optimize import Progress, ProgressCallback, ignore_progress
 from nephi.runtime import choose_device, versions
-from nephi.transforms import MapPair, affine_fit
-from nephi.transforms.point_fits import relative_weights
+from nephi.transforms import MapPair, affine_fit, rigid_fit
+from nephi.transforms.point_fits import nearest_rotation, relative_weights
 
 ITERATIONS = 5  # as KeyMorph's
 FLAT = 1e-6  # determinant
@@ -79,10 +79,11 @@ def register_group(
     """Register image files to their common frame by the keypoints of a trained `model`.
 
     The keypoints of all images are averaged, those of each image are aligned to the mean, and both is repeated
-    `iterations` times (KeyMorph's groupwise registration; Wang et al., 2023), with means of the mean size of the sets;
-    then the keypoints of each image are registered to the last mean. Keypoints count by their weights. `align` is an
-    alignment of `predict_alignments`, by default that of the model. The common frame is the mean of the positions of
-    the model's input in the images; `grid` is `reference`, or the voxels of the model's input in that frame.
+    `iterations` times (KeyMorph's groupwise registration; Wang et al., 2023). The first mean is that of keypoints that
+    are turned to the first image, and all means have the mean size of the sets. Then the keypoints of each image are
+    registered to the last mean. Keypoints count by their weights. `align` is an alignment of `predict_alignments`, by
+    default that of the model. The common frame is the mean of the positions of the model's input in the images; `grid`
+    is `reference`, or the voxels of the model's input in that frame.
 
     Raises `UsageError` and `DataError` as `check_group`, before anything is computed, and for images without the mask
     that the model requires.
@@ -118,9 +119,9 @@ def mean_keypoints(
 
     The distances are weighted means for each set, before the first and after the last alignment.
     """
-    aligned = list(sets)
-    mean = _mean(aligned)
-    before = tuple(_distance(each, mean) for each in aligned)
+    plain = _mean(sets)
+    before = tuple(_distance(each, plain) for each in sets)
+    aligned, mean = list(sets), _resized(_turned_mean(sets), sets)
     for _ in range(iterations):
         aligned = [
             Keypoints(_aligned(network, each, mean, align).forward(each.points), each.weights) for each in aligned
@@ -145,6 +146,18 @@ def _mean(sets: Sequence[Keypoints]) -> Keypoints:
     return Keypoints((fractions.unsqueeze(-1) * points).sum(dim=0), total / len(sets))
 
 
+def _turned_mean(sets: Sequence[Keypoints]) -> Keypoints:
+    """Return the mean of sets that are turned to the first one, at the mean place and in the mean orientation of all.
+
+    The mean of sets as they are is a single point for images turned by 0 and 180 degrees.
+    """
+    first = sets[0]
+    fits = [rigid_fit(each.points, first.points, each.weights * first.weights) for each in sets]
+    mean = _mean([Keypoints(fit(each.points), each.weights) for fit, each in zip(fits, sets, strict=True)])
+    orientation = nearest_rotation(torch.stack([fit.matrices.mT for fit in fits]).mean(dim=0))
+    return Keypoints((mean.points - _centre(mean)) @ orientation.mT + _centre(_mean(sets)), mean.weights)
+
+
 def _resized(mean: Keypoints, sets: Sequence[Keypoints]) -> Keypoints:
     """Return mean keypoints enlarged about their centre, such that maps to the sets keep volumes in the geometric mean.
 
@@ -155,9 +168,14 @@ def _resized(mean: Keypoints, sets: Sequence[Keypoints]) -> Keypoints:
     fits = [affine_fit(mean.points, each.points, mean.weights * each.weights) for each in sets]
     volumes = torch.cat([torch.linalg.det(fit.matrices).abs() for fit in fits])
     scale = torch.where(volumes > FLAT, volumes, 1.0).log().mean().exp() ** (1 / mean.points.shape[-1])
-    weights = relative_weights(mean.points, mean.weights).unsqueeze(-1)
-    centre = (weights * mean.points).sum(dim=1, keepdim=True)
+    centre = _centre(mean)
     return Keypoints(centre + scale * (mean.points - centre), mean.weights)
+
+
+def _centre(keypoints: Keypoints) -> Tensor:
+    """Return the weighted mean of keypoints, `(1, 1, D)`."""
+    weights = relative_weights(keypoints.points, keypoints.weights).unsqueeze(-1)
+    return (weights * keypoints.points).sum(dim=1, keepdim=True)
 
 
 def _distance(keypoints: Keypoints, mean: Keypoints) -> float:

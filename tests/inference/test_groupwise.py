@@ -68,6 +68,24 @@ def test_the_common_frame_has_the_mean_size_of_the_images(model: StoredModel, al
         assert float(size) == pytest.approx(1, abs=tolerance)
 
 
+@pytest.mark.parametrize("align", ["rigid", "affine", "tps:0"])
+def test_images_turned_by_opposite_angles_are_registered(model: StoredModel, align: str) -> None:
+    """Their plain mean is a single point. In slightly turned images the frame has the mean orientation and place."""
+    points = 10 * torch.randn(8, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    weights = torch.ones(1, 8, dtype=torch.float64)
+    for angles in ((0.0, 180.0), (10.0, 100.0, 190.0, 280.0)):
+        sets = [Keypoints(rotated(points, angle, angle)[None], weights) for angle in angles]
+        mean, (_, after) = mean_keypoints(model.model, sets, align, 5)
+        assert max(after) < 1e-6
+        torch.testing.assert_close(torch.pdist(mean.points[0]), torch.pdist(points), rtol=1e-6, atol=1e-6)
+    sets = [Keypoints(rotated(points, angle, angle)[None], weights) for angle in (-10.0, 20.0)]
+    mean, _ = mean_keypoints(model.model, sets, align, 0)
+    torch.testing.assert_close(
+        mean.points[0] - mean.points[0].mean(dim=0), rotated(points - points.mean(dim=0), 5.0, 0.0)
+    )
+    torch.testing.assert_close(mean.points[0].mean(dim=0), torch.stack([s.points[0] for s in sets]).mean(dim=(0, 1)))
+
+
 def test_keypoints_without_weight_do_not_count(model: StoredModel) -> None:
     points = 10 * torch.randn(8, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     sets = keypoint_sets(points)
