@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from .printing import Rows, by, echo, print_rows
 
 if TYPE_CHECKING:
     from nephi import Grid
+    from nephi.models import ModelSettings
 
 POINT_SUFFIXES = (".csv", ".json", ".fcsv", ".pts")
 AFFINE_SUFFIXES = (".tfm", ".txt", ".mat", ".xfm", ".h5", ".hdf5", ".lta")
@@ -113,6 +115,7 @@ def _describe_model(file: Path) -> tuple[str, Rows]:
     outside = "" if settings.mask == "none" else f", voxels outside {settings.outside_mask}"
     rows = [
         ("kind", stored.settings.kind),
+        *_settings_rows(stored.settings),
         ("parameters", str(sum(p.numel() for p in stored.model.parameters() if p.requires_grad))),
         ("predicts", "a transform and its inverse" if stored.model.outputs(stored.settings).inverse else "a transform"),
         ("SHA-256", f"{nephi.inference.model_digest(stored)}..."),
@@ -129,6 +132,25 @@ def _describe_model(file: Path) -> tuple[str, Rows]:
     ]
     title = f"{file}: {settings.dimension}-D model ({file.stat().st_size / 1e3:.0f} kB)"
     return title, rows + _version_rows(stored.about)
+
+
+def _settings_rows(settings: ModelSettings) -> Rows:
+    """Return the settings at the top of `[model]`, and those of its tables that differ from their defaults."""
+    rows = []
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            default = getattr(type(settings)(), field.name)
+            names = [inner.name for inner in dataclasses.fields(value)]
+            changed = [name for name in names if getattr(value, name) != getattr(default, name)]
+            rows += [(f"{field.name}.{name}", _setting(getattr(value, name))) for name in changed]
+        else:
+            rows.append((field.name, _setting(value)))
+    return rows
+
+
+def _setting(value: object) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
 def _describe_image(file: Path) -> tuple[str, Rows]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,8 @@ def test_info_and_plan(files: Path, succeed: Call) -> None:
     stored = nephi.read_model(model)
     printed = " ".join(succeed("info", model).out.split())
     assert f"kind {stored.settings.kind} " in printed and "19 x 14 voxels of 3 x 4 mm" in printed
+    plain = [n for n, v in vars(stored.settings).items() if not dataclasses.is_dataclass(v)]
+    assert all(f" {name} " in printed for name in plain)
     assert ("predicts a transform and its inverse" in printed) == stored.model.outputs(stored.settings).inverse
     options = [*images, "-o", files / "out", "--model", model, "--device", "cpu", "--dry-run"]
     plain = succeed("register", *options).out
