@@ -9,7 +9,7 @@ from nephi.errors import UsageError
 from nephi.models import RegistrationModel, StoredModel, model_class, model_table
 from nephi.settings import check_weights, plain_table
 from nephi.training.phases import in_phase
-from nephi.training.settings import TrainSettings
+from nephi.training.settings import WITHOUT_PHASES, TrainSettings
 from nephi.training.settings_file import difference, value_at
 
 
@@ -52,6 +52,11 @@ def check_phases(settings: TrainSettings, model: RegistrationModel[Any], start: 
     before = "of the model to fine-tune"
     for number, phase in enumerate(settings.phases):
         with in_phase(number, settings.phases):
+            if phase.network_steps > settings.model.step_count > 1:
+                raise UsageError(
+                    f"network_steps: expected 0 to {settings.model.step_count}, the steps of the model, got "
+                    f"{phase.network_steps}; change it, or {WITHOUT_PHASES}"
+                )
             model.use_steps(phase.network_steps, phase.frozen_steps)
             used = phase.network_steps or settings.model.step_count
             if used < needed:

@@ -121,10 +121,10 @@ def checked_training(
     """
     if start is not None:
         check_model(settings, start)
-    index = checked or checked_index(settings)
-    settings = with_training_pairs(settings, index)
     check_objective(settings)
     check_windows(settings)
+    index = checked or checked_index(settings)
+    settings = with_training_pairs(settings, index)
     check_labels(settings, index)
     check_landmark_files(settings, index)
     model = _initial_model(settings, start)

@@ -15,6 +15,7 @@ from nephi.training.phases import PhaseSettings, phase_objectives
 
 PRECISIONS = ("32", "bf16-mixed", "16-mixed")
 LARGEST_BATCH = 2**16
+WITHOUT_PHASES = "write phases = [] above the tables to leave those of a preset out"
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class TrainSettings:
         if total > self.optimization.steps:
             raise UsageError(
                 f"phases: expected at most optimization.steps = {self.optimization.steps} steps in all, got {total}; "
-                "change their steps, or write phases = [] to leave those of a preset out"
+                f"change their steps, or {WITHOUT_PHASES}"
             )
         _ = self.objectives  # raises for those that are out of range
 

@@ -13,7 +13,7 @@ from nephi.errors import UsageError
 from nephi.models import MODELS, ModelSettings, StoredModel, model_settings, model_table
 from nephi.models.registry import DEFAULT_KIND
 from nephi.settings import PresetFiles, merged_tables, plain_table, require_current_names, toml_table
-from nephi.tables import convert
+from nephi.tables import convert, short_repr
 from nephi.training.settings import DataSettings, TrainSettings
 
 PRESETS = PresetFiles("nephi.training")
@@ -157,9 +157,13 @@ def value_at(table: Mapping[str, Any], name: str) -> Any:
 
 
 def _tables_of(model: StoredModel, table: Any) -> dict[str, Any]:
-    """Return the tables of a model to fine-tune; without those of its architecture if `table` chooses another one."""
+    """Return the tables of a model to fine-tune. Raises `UsageError` if `table` chooses another kind of model."""
     settings: ModelSettings = model.settings.with_pairs(0)  # the pairs are those of the new data set
     kind = table.get("kind", settings.kind) if isinstance(table, Mapping) else settings.kind
-    architecture = model_table(settings) if kind == settings.kind else {}
-    tables = {"input": asdict(model.input), "model": architecture, "objective": asdict(model.objective)}
+    if kind != settings.kind:
+        raise UsageError(
+            f'model.kind: the model has "{settings.kind}", the configuration {short_repr(kind)}; leave it out, and a '
+            "preset of another kind, or train a new model"
+        )
+    tables = {"input": asdict(model.input), "model": model_table(settings), "objective": asdict(model.objective)}
     return plain_table(tables)

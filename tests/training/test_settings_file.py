@@ -98,6 +98,11 @@ def test_a_configuration_that_contradicts_the_model(settings: TrainSettings, tmp
         check_model(found, model)
 
 
+def test_a_preset_of_another_kind_than_the_model(settings: TrainSettings) -> None:
+    with pytest.raises(UsageError, match=r'model\.kind: the model has "nephi", the configuration .gradicon.; leave it'):
+        read_train_settings(model=stored(settings), preset="gradicon", data="d")
+
+
 def test_differences(settings: TrainSettings) -> None:
     table = result_settings(settings)
     assert difference(table, result_settings(settings)) is None
