@@ -62,6 +62,8 @@ class TensorFile:
         """
         from safetensors import safe_open
 
+        if os.path.isdir(path):
+            raise DataError(f"{path}: a folder; expected a {self.called}, a file that {self.writer} writes")
         if not os.path.isfile(path):
             raise DataError(f"{path}: no such file; expected a {self.called}, as {self.writer} writes it")
         try:
@@ -72,7 +74,10 @@ class TensorFile:
                 # change the transform.
                 tensors = {name: handle.get_tensor(name).clone() for name in handle.keys()}  # noqa: SIM118 (no mapping)
         except Exception as error:  # of torch or safetensors, for types and shapes that they do not support
-            raise DataError(f"{path}: not a {self.called}, or cut short ({one_line(error)}){self._suffix}") from None
+            raise DataError(
+                f"{path}: not a {self.called}, or cut short ({one_line(error)}); expected one that {self.writer} wrote"
+                f"{self._suffix}"
+            ) from None
         if not isinstance(header, dict) or header.get("format") != self.format:
             raise DataError(
                 f"{path}: a safetensors file, but not a {self.called}; expected one that {self.writer} wrote"

@@ -46,7 +46,9 @@ def check_refinement(model: StoredModel, settings: FieldSettings, refinement: Re
     if not refinement.fits_fields or predicted_fields(model.model):
         return
     if refinement.parameters == "codes":
-        raise UsageError('refine_parameters: expected "all" for a model that predicts no latent values, got "codes"')
+        raise UsageError(
+            'refine_parameters: expected "all" or "network" for a model that predicts no latent values, got "codes"'
+        )
     if not can_start_from_maps(settings, model.input.dimension):
         raise UsageError(
             "refine: expected settings whose field can represent a predicted deformation (dense grids, a silu decoder "

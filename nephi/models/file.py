@@ -19,7 +19,7 @@ from nephi.models.registry import build_model, model_class, model_settings, mode
 from nephi.settings import TrainingObjectiveSettings
 from nephi.tables import from_table
 
-FILE = TensorFile("nephi-model", (1, 2), "model", "nephi train")
+FILE = TensorFile("nephi-model", (1, 2), "model", "nephi train or nephi import-model")
 
 
 @dataclass(frozen=True, eq=False)

@@ -181,7 +181,8 @@ def input_mask(image: Image, mask: Image | None, settings: InputSettings) -> Ima
 def _require_dimension(image: Image, settings: InputSettings) -> None:
     if image.dimension != settings.dimension:
         raise DataError(
-            f"{image.name}: expected a {settings.dimension}-D image, as in input.shape, found {image.dimension}-D"
+            f"{image.name}: expected a {settings.dimension}-D image, the dimension of the model, got a "
+            f"{image.dimension}-D one"
         )
 
 

@@ -37,7 +37,8 @@ def test_results_and_commands(succeed: Call, flat: Path, models: Path, tmp_path:
     assert report["refinement"] == {"steps": 0, "parameters": "all"} and report["history"] == {}
     assert set(report["usage"]["stages"]) == {"prepare", "predict", "export"}
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "--model" in page
+    assert "a model predicted the transform, and it was not refined" in page
+    assert f"{report['model']}..." in page and "--model" in page
     described = succeed("info", path).out
     composed = {"dense": "fields, affine", "steps": "fields, fields, affine", "unet": "displacement, affine"}
     assert re.search(rf"composed of +{composed[name]} *\n", described) and "refined" in described
@@ -110,9 +111,13 @@ def test_incompatible_options(call: Call, flat: Path, solid: Path, models: Path,
         (
             ["--model", models / "unet-2.safetensors", "--refine", 3, "--refine-parameters", "codes"],
             2,
-            'refine_parameters: expected "all" for a model that predicts no latent values',
+            'refine_parameters: expected "all" or "network" for a model that predicts no latent values',
         ),
-        (["--model", models / "dense-3.safetensors"], 3, "expected a 3-D image, as in input.shape, found 2-D"),
+        (
+            ["--model", models / "dense-3.safetensors"],
+            3,
+            "expected a 3-D image, the dimension of the model, got a 2-D one",
+        ),
         (["--model", tmp_path / "none"], 3, "none: no such file; expected a model"),
         (["--model", tmp_path / "model.nii.gz"], 3, "model.nii.gz: not a model"),
     ):

@@ -304,14 +304,14 @@ def test_invalid_arguments_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="refine_parameters: expected one of codes, all, network, got 'some'"):
         Refinement(3, "some")
     with pytest.raises(
-        UsageError, match='refine_parameters: expected "all" for a model that predicts no latent values'
+        UsageError, match='refine_parameters: expected "all" or "network" for a model that predicts no latent values'
     ):
         predict(fixed, moving, model=model("unet", 2), refinement=Refinement(3, "codes"))
     with pytest.raises(UsageError, match=r"refine: expected settings whose field can represent .*got coordinates with"):
         predict(fixed, moving, model=model("unet", 2), preset="idir", refinement=Refinement(3))
     with pytest.raises(UsageError, match='transform: expected "deformable" for a prediction, got "rigid"'):
         predict(fixed, moving, model=model("dense", 2), settings=replace(preset("generic"), transform="rigid"))
-    with pytest.raises(DataError, match=r"fixed: expected a 3-D image, as in input\.shape"):
+    with pytest.raises(DataError, match=r"fixed: expected a 3-D image, the dimension of the model"):
         predict(fixed, moving, model=model("dense", 3), device="cpu")
     with pytest.raises(DataError, match=r"none\.safetensors: no such file"):
         predict(fixed, moving, model=tmp_path / "none.safetensors")

@@ -91,8 +91,14 @@ def change(path: Path, **entries: object) -> None:
 def test_a_missing_file_and_a_file_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.safetensors: no such file; expected a model, as nephi train"):
         read_model(tmp_path / "none.safetensors")
+    with pytest.raises(
+        DataError, match=": a folder; expected a model, a file that nephi train or nephi import-model wr"
+    ):
+        read_model(tmp_path)
     (tmp_path / "text").write_text("hello")
-    with pytest.raises(DataError, match="text: not a model, or cut short"):
+    with pytest.raises(
+        DataError, match=r"text: not a model, or cut short \(.*\); expected one that .* import-model wrote"
+    ):
         read_model(tmp_path / "text")
     (tmp_path / "other").write_bytes(save({"a": torch.zeros(3)}))
     with pytest.raises(DataError, match="other: a safetensors file, but not a model"):

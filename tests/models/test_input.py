@@ -160,7 +160,7 @@ def test_the_window_follows_each_image() -> None:
 
 def test_unsuitable_images_are_refused(dimension: int) -> None:
     grid = Grid.from_spacing((9,) * dimension, [1.0] * dimension)
-    with pytest.raises(DataError, match=f"odd: expected a {5 - dimension}-D image, as in input.shape"):
+    with pytest.raises(DataError, match=f"odd: expected a {5 - dimension}-D image, the dimension of the model"):
         to_model_input(Image(torch.rand(grid.shape), grid, name="odd"), None, SETTINGS[5 - dimension])
     with pytest.raises(DataError, match="odd: expected finite voxels"):
         to_model_input(Image(torch.full(grid.shape, torch.nan), grid, name="odd"), None, SETTINGS[dimension])

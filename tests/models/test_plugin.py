@@ -167,7 +167,7 @@ def test_its_prediction_is_refined_as_fields(run: Run) -> None:
     point = torch.tensor([[120.0, -20.0]], dtype=torch.float64)
     torch.testing.assert_close(refined.transform(point) - point, run.motion[None], atol=2.5, rtol=0)
     with pytest.raises(
-        UsageError, match='refine_parameters: expected "all" for a model that predicts no latent values'
+        UsageError, match='refine_parameters: expected "all" or "network" for a model that predicts no latent values'
     ):
         nephi.predict(run.fixed, run.moving, model=run.model, refinement=Refinement(10, "codes"))
 
