@@ -106,7 +106,7 @@ ROOMS = {
         "write_series",
     },
     "losses": {"SIMILARITIES"},
-    "metrics": {"Evaluation", "LandmarkErrors", "check_landmarks"},
+    "metrics": {"Evaluation", "LandmarkErrors", "check_landmarks", "equivariance_error"},
     "models": {"ImportOptions", "StoredModel", "import_published", "write_model"},
     "optimize": {"Plan", "Progress"},
     "phantoms": {"PhantomPair", "lung_phantom", "shapes_phantom"},
@@ -114,8 +114,27 @@ ROOMS = {
     "results": {"OUTPUTS", "read_unrefined_inverse"},
     "runtime": {"device_summary", "versions"},
     "settings": {"settings_from_table", "settings_toml", "with_similarity"},
-    "training": {"TrainSettings", "TrainingResult", "read_train_settings", "train_settings_toml", "training_presets"},
-    "transforms": {"FittingGrid", "fitting_grid", "warn_beyond_fields"},
+    "training": {
+        "TrainSettings",
+        "TrainingResult",
+        "equivariance_errors",
+        "read_train_settings",
+        "train_settings_toml",
+        "training_presets",
+    },
+    "transforms": {
+        "CoordinateAttention",
+        "FittingGrid",
+        "Spline",
+        "StationaryVelocity",
+        "affine_fit",
+        "fitting_grid",
+        "halfway_affine_fit",
+        "rigid_fit",
+        "similarity_fit",
+        "spline_fit",
+        "warn_beyond_fields",
+    },
 }
 SURFACE = TOP_LEVEL | {f"{room}.{name}" for room, names in ROOMS.items() for name in names}
 STUB = Path(nephi.__file__).with_suffix(".pyi")
