@@ -46,6 +46,8 @@ class StoredTransform:
         `PolishedInverse`.
         """
         affine_inverse = self.affine.inverse()
+        if not self.steps:
+            return affine_inverse
         stretch = float(torch.linalg.matrix_norm(self.affine.matrix[:-1, :-1], ord=2))
         tolerance = INVERSE_TOLERANCE / max(1.0, stretch)  # before the affine map
         members = [step.inverse(tolerance) for step in reversed(self.steps)]

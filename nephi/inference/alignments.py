@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nephi.errors import UsageError, collected_warnings
 from nephi.fields import StoredTransform
+from nephi.inference.found_keypoints import pair_keypoints
 from nephi.inference.inputs import load_model, prediction_inputs, prediction_settings
 from nephi.inference.prediction import on_device, prediction_record, stored_prediction
 from nephi.inference.refinement_settings import Refinement
@@ -67,9 +68,8 @@ def predict_alignments(
             inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen)
         with usage.stage("predict"):
             network = on_device(stored.model, torch_device)
-            found = network.keypoints(torch.stack([each.values for each in inputs.model_inputs]).to(torch_device))
-            assert found is not None
-            pair = [Keypoints(*(part[k : k + 1] for part in found)) for k in (0, 1)]
+            pair = pair_keypoints(network, inputs, torch_device)
+            assert pair is not None
             maps = network.keypoint_alignments(pair[0], pair[1], names)
             exchanged = network.keypoint_alignments(pair[1], pair[0], names)
             results = {name: stored_prediction(maps[name], inputs) for name in names}

@@ -14,6 +14,7 @@ from nephi.errors import DataError, UsageError
 from nephi.fields import StoredTransform
 from nephi.geometry import Grid
 from nephi.inference.alignments import check_align
+from nephi.inference.found_keypoints import require_keypoints
 from nephi.inference.inputs import load_model
 from nephi.inference.prediction import model_digest, on_device
 from nephi.inference.steps import predicted_steps
@@ -86,7 +87,7 @@ def register_group(
     is `reference`, or the voxels of the model's input in that frame.
 
     Raises `UsageError` and `DataError` as `check_group`, before anything is computed, and for images without the mask
-    that the model requires.
+    that the model requires, or in which it finds no keypoint.
     """
     stored, torch_device, paths = load_model(model), choose_device(device), tuple(map(Path, images))
     check_group(stored, paths, align)
@@ -97,6 +98,7 @@ def register_group(
         model_input = to_model_input(read_image(path), None, stored.input)
         found = network.keypoints(model_input.values[None].to(torch_device))
         assert found is not None
+        require_keypoints(str(path), found)
         sets.append(Keypoints(found.points.double(), found.weights.double()))
         inputs.append(model_input._replace(values=torch.empty(0, dtype=torch.float32), mask=None))
         progress(Progress("keypoints", number, len(paths), 0.0))

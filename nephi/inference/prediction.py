@@ -14,6 +14,7 @@ import torch
 from nephi.errors import DataError, collected_warnings
 from nephi.fields import FieldStep, StoredTransform, field_size
 from nephi.geometry import gradients_recorded
+from nephi.inference.found_keypoints import pair_keypoints
 from nephi.inference.inputs import PredictionInputs, load_model, prediction_inputs, prediction_settings
 from nephi.inference.network_optimization import optimize_network
 from nephi.inference.refinement import (
@@ -39,8 +40,14 @@ from nephi.optimize import (
 from nephi.preparation import Source, pair_warnings
 from nephi.results import Registration, check_folding
 from nephi.runtime import Usage, choose_device, cpu_threads, peak_gpu_memory_mb, versions
+from nephi.sampling import GridPoints
 from nephi.settings import Settings, settings_table
 from nephi.transforms import MapPair
+
+NEAR_POINTS = 500
+# From the centre of the moving image to a mapped point, in half diagonals of both images: only what a network of
+# useless weights predicts is beyond.
+FARTHEST = 1000.0
 
 
 @gradients_recorded()
@@ -178,6 +185,10 @@ def settings_digest(settings: Settings, refinement: Refinement) -> str:
 def _predict(model: RegistrationModel[Any], inputs: PredictionInputs, device: torch.device) -> StoredTransform:
     """Return the prediction for a pair of images, computed on `device`."""
     network = on_device(model, device)
+    keypoints = pair_keypoints(network, inputs, device)
+    if keypoints is not None:
+        align = network.default_alignment()
+        return stored_prediction(network.keypoint_alignments(*keypoints, [align])[align], inputs)
     return stored_prediction(network(*(each.values[None].to(device) for each in inputs.model_inputs)), inputs)
 
 
@@ -189,7 +200,7 @@ def on_device(model: RegistrationModel[Any], device: torch.device) -> Registrati
 def stored_prediction(prediction: MapPair, inputs: PredictionInputs) -> StoredTransform:
     """Return a predicted pair of maps, in the model's box, as a transform of the images.
 
-    Raises `DataError` naming the images for NaN and infinite values.
+    Raises `DataError` naming the images for NaN and infinite values, and for maps that leave the images by far.
     """
     names = f"{inputs.pair.fixed.name} and {inputs.pair.moving.name}"
     try:
@@ -200,7 +211,22 @@ def stored_prediction(prediction: MapPair, inputs: PredictionInputs) -> StoredTr
         if not step.is_finite():
             raise DataError(f"{names}: the predicted {step.kind} holds NaN or infinite values; train the model again")
     grids = inputs.pair.fixed.grid, inputs.pair.moving.grid
-    return StoredTransform(affine, *grids, steps, inverse_steps=inverse_steps)
+    result = StoredTransform(affine, *grids, steps, inverse_steps=inverse_steps)
+    _require_near(result, names)
+    return result
+
+
+def _require_near(prediction: StoredTransform, names: str) -> None:
+    """Raise `DataError` with `names` if random points of the fixed grid are mapped far away from the moving image."""
+    fixed, moving = prediction.fixed_grid, prediction.moving_grid
+    points = GridPoints(fixed).draw(NEAR_POINTS, torch.Generator().manual_seed(0)).double()
+    farthest = float((prediction.transform(points) - moving.centre_world()).norm(dim=-1).max())
+    sizes = [float((grid.corners_world() - grid.centre_world()).norm(dim=-1).max()) for grid in (fixed, moving)]
+    if not farthest <= FARTHEST * sum(sizes):
+        raise DataError(
+            f"{names}: expected a prediction that maps points to the moving image, found one {farthest:.2g} mm away "
+            "from it; train the model again"
+        )
 
 
 def _network_mb(size: ModelSize, refinement: Refinement) -> float:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nephi.errors import DataError
-from nephi.fields import DisplacementStep, FieldStep, StoredTransform, nephi_bytes, read_nephi
+from nephi.fields import AffineStep, DisplacementStep, FieldStep, StoredTransform, nephi_bytes, read_nephi
 from nephi.fields.steps.fields import least_size
 from nephi.geometry import Grid, Plane
 from nephi.transforms import AffineTransform, ContinuedDisplacement
@@ -201,3 +201,14 @@ def test_least_size_is_not_above_the_size(small_settings, trained_pair, kind, sh
         changed = replace(field_settings, **change)
         numbers = sum(t.numel() for t in trained_pair(changed, grid).state_dict().values())
         assert least_size(changed, grid) <= numbers
+
+
+def test_an_inverse_without_steps_is_that_of_the_affine_map(grid, points_in, tmp_path) -> None:
+    """The stored inverse steps of a prediction that is affine up to rounding are no part of it."""
+    matrix = torch.eye(grid.dimension + 1, dtype=torch.float64)
+    matrix[0, 1], matrix[0, -1] = 0.2, 3.0
+    affine = AffineTransform(matrix)
+    inverse_steps = (AffineStep(AffineTransform.identity(grid.dimension)),)
+    (tmp_path / "t.nephi").write_bytes(nephi_bytes(StoredTransform(affine, grid, grid, inverse_steps=inverse_steps)))
+    points = points_in(grid, 10, margin=1.0)
+    torch.testing.assert_close(read_nephi(tmp_path / "t.nephi").inverse(points), affine.inverse()(points))

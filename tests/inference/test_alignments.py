@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 import nephi
-from nephi.errors import UsageError
-from nephi.inference import check_align, predict_alignments
+from nephi.errors import DataError, UsageError
+from nephi.inference import check_align, predict_alignments, register_group
 from nephi.models import (
     DisplacementUNetSettings,
     InputSettings,
@@ -102,3 +104,21 @@ def test_models_without_keypoints_are_named() -> None:
     unet = stored(DisplacementUNetSettings((4, 8)))
     with pytest.raises(UsageError, match='align: expected a model with keypoints, got kind = "unet"'):
         check_align(unet, ["rigid"])
+
+
+def test_a_model_that_finds_no_keypoint_is_refused(images: tuple[nephi.Image, nephi.Image], tmp_path: Path) -> None:
+    """Heat maps of 0 have their keypoints in the middle: the result would be a translation, whatever the images."""
+    blind = stored(KeyMorphSettings(keypoints=8, filters=(4, 8)))
+    with torch.no_grad():
+        for parameter in blind.model.parameters():
+            parameter.zero_()
+    message = r"expected keypoints in common, the model found none; train the model again"
+    with pytest.raises(DataError, match=message):
+        nephi.predict(*images, model=blind)
+    with pytest.raises(DataError, match=message):
+        predict_alignments(*images, ["rigid"], model=blind)
+    paths = [tmp_path / "a.nii", tmp_path / "b.nii"]
+    for image, path in zip(images, paths, strict=True):
+        nephi.write_image(image, path)
+    with pytest.raises(DataError, match=r"a.nii: expected keypoints, the model found none"):
+        register_group(paths, model=blind)

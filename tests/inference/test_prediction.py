@@ -355,3 +355,14 @@ def test_a_prediction_that_overflows_is_refused(name: str) -> None:
             parameter.fill_(3e38)
     with pytest.raises(DataError, match=r"^fixed and moving: .* NaN or infinite values; train the model again$"):
         predict(*pair(2), model=stored)
+
+
+@pytest.mark.parametrize("name", ["unet", "velocity"])
+def test_a_prediction_far_away_from_the_images_is_refused(name: str) -> None:
+    """Its numbers are finite, and its displacement field could not be stored."""
+    stored = model(name, 2)
+    with torch.no_grad():
+        for parameter in stored.model.parameters():
+            parameter *= 1e4
+    with pytest.raises(DataError, match=r"^fixed and moving: expected a prediction that maps .*; train the model agai"):
+        predict(*pair(2), model=stored)
