@@ -21,6 +21,8 @@ from nephi.training.folder import RunFolder
 
 Row = dict[str, Any]
 MODELS = "models"  # folder of the folders of the models
+COLUMNS = {"log": {"step", "seconds"}, "validation": {"step"}}  # in every row
+RETRAIN = "delete its folder to train it again"
 
 
 @dataclass(frozen=True)
@@ -63,18 +65,30 @@ class ModelFolder:
         return self.last.is_file() and self.read_plan().get("trained") is True
 
     def run_rows(self, table: str) -> list[dict[str, float]]:
-        """Return the rows of `log` or `validation` of the training, without empty cells; none before it starts."""
+        """Return the rows of `log` or `validation` of the training, without empty cells; none before it starts.
+
+        A last line that an interruption cut off is left out: a training that continues writes it again. Raises
+        `DataError` when the file is damaged.
+        """
         path = self.run / f"{table}.csv"
         if not path.is_file():
             return []
-        with path.open(newline="", encoding="utf-8") as file:
-            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            whole = [line for line in lines if line.endswith("\n")]
+            rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(whole)]
+        except (ValueError, TypeError, csv.Error):  # no UTF-8, no numbers, or more cells than columns
+            rows = [{}]
+        if not all(row.keys() >= COLUMNS[table] for row in rows):
+            raise DataError(f"{path}: expected rows of numbers, with {', '.join(sorted(COLUMNS[table]))}; {RETRAIN}")
+        return rows
 
     def read_plan(self) -> dict[str, Any]:
         """Read the plan. Raises `DataError` when it is damaged."""
         plan: dict[str, Any] = read_json(self.plan, "the plan of a compared model")
-        if not isinstance(plan, dict) or type(plan.get("steps")) is not int or plan["steps"] < 1:
-            raise DataError(f"{self.plan}: expected the plan of a compared model; delete its folder to train it again")
+        fits = isinstance(plan, dict) and type(plan.get("steps")) is int and plan["steps"] > 0
+        if not fits or not isinstance(plan.get("cost"), dict) or not _is_number(plan["cost"].get("peak_mb")):
+            raise DataError(f"{self.plan}: expected the plan of a compared model; {RETRAIN}")
         return plan
 
     def write_plan(self, plan: dict[str, Any]) -> None:
@@ -82,13 +96,17 @@ class ModelFolder:
         write_text(self.plan, json.dumps(plan, indent=2) + "\n")
 
     def read_scores(self, scoring: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the scores computed with these settings; None without any."""
+        """Return the scores computed with these settings; None without any. Raises `DataError` for damaged ones."""
         if not self.scores.is_file():
             return None
         stored = read_json(self.scores, "the scores of a compared model")
         if not isinstance(stored, dict) or stored.get("scoring") != scoring:
             return None
-        scores: dict[str, Any] = stored["scores"]
+        scores = stored.get("scores")
+        if not isinstance(scores, dict) or not all(value is None or _is_number(value) for value in scores.values()):
+            raise DataError(
+                f"{self.scores}: expected the scores of a compared model; delete the file to score it again"
+            )
         return scores
 
     def write_scores(self, scoring: dict[str, Any], result: dict[str, Any]) -> None:
@@ -166,3 +184,7 @@ class ComparisonFolder:
         if figure is not None:
             with replacing(self.curves) as temporary:
                 figure.savefig(temporary, dpi=110)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

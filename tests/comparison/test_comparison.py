@@ -101,6 +101,33 @@ def test_finished_models_are_kept(settings: ComparisonSettings, calls: Calls, tm
         compare_models(replace(settings, budget=replace(settings.budget, steps=7)), tmp_path, device="cpu")
 
 
+def test_damaged_files_of_a_comparison_are_named(settings: ComparisonSettings, calls: Calls, tmp_path: Path) -> None:
+    only = replace(settings, models=settings.models[1:])
+    compare_models(only, tmp_path, device="cpu")
+    files = tmp_path / "models" / "table"
+    plan, scores = (json.loads((files / f"{name}.json").read_text()) for name in ("plan", "scores"))
+    for name, content in (
+        ("plan.json", json.dumps({key: value for key, value in plan.items() if key != "cost"})),
+        ("plan.json", json.dumps({**plan, "cost": 5})),
+        ("scores.json", json.dumps({"scoring": scores["scoring"]})),
+        ("scores.json", json.dumps({**scores, "scores": {"dice": "high"}})),
+        ("run/log.csv", "step,loss\n2,abc\n"),
+        ("run/log.csv", "step,loss\n2,0.5\n"),
+        ("run/log.csv", "step,seconds\n2,0.5,7,8\n"),
+        ("run/validation.csv", "\0\n\0\n"),
+    ):
+        before = (files / name).read_bytes()
+        (files / name).write_text(content)
+        with pytest.raises(DataError, match=f"{name}: expected .*; delete"):
+            compare_models(only, tmp_path, device="cpu")
+        (files / name).write_bytes(before)
+    log = files / "run" / "log.csv"
+    log.write_bytes(log.read_bytes()[:-20])  # as a full disk leaves it
+    calls.clear()
+    assert compare_models(only, tmp_path, device="cpu").rows[0]["steps"] == 4
+    assert not calls
+
+
 def test_a_failing_model_is_a_row_with_its_error(settings: ComparisonSettings, calls: Calls, tmp_path: Path) -> None:
     fields = settings.models[0]
     optimization = replace(fields.settings.optimization, rate=1e14, clip=0.0)
