@@ -74,7 +74,7 @@ def _import_universal(file: WeightFile, options: ImportOptions) -> tuple[Registr
     _refuse(options, "anatomy", "align", "weighting")
     given = options.window or options.percentiles
     if options.modality not in MODALITIES and (options.modality or not given):
-        raise UsageError(f"modality: expected one of {', '.join(MODALITIES)}, got {options.modality or 'none'!r}")
+        raise UsageError(f"modality: expected one of {', '.join(MODALITIES)}, got {_quoted(options.modality)}")
     intensities = MODALITIES[options.modality or "ct"]
     input_settings = _with_options(gradicon_input(options.shape or UNIVERSAL_SHAPE, intensities), options)
     return gradicon_model(file, input_settings), input_settings
@@ -84,7 +84,7 @@ def _import_gradicon(file: WeightFile, options: ImportOptions) -> tuple[Registra
     """Import one of GradICON's networks."""
     _refuse(options, "modality", "align", "weighting")
     if options.anatomy not in ANATOMIES and (options.anatomy or not options.shape):
-        raise UsageError(f"anatomy: expected one of {', '.join(ANATOMIES)}, got {options.anatomy or 'none'!r}")
+        raise UsageError(f"anatomy: expected one of {', '.join(ANATOMIES)}, got {_quoted(options.anatomy)}")
     shape, intensities = ANATOMIES[options.anatomy or "knee"]
     input_settings = _with_options(gradicon_input(options.shape or shape, intensities), options)
     return gradicon_model(file, input_settings), input_settings
@@ -162,3 +162,7 @@ SOURCES: dict[str, Import] = {
     "keymorph": _import_keymorph,
 }
 """How the weights of each project are imported."""
+
+
+def _quoted(value: str) -> str:
+    return repr(value) if value else "none"

@@ -65,6 +65,8 @@ def read_weights(path: str | Path) -> WeightFile:
     anything but finite real tensors.
     """
     path = Path(path)
+    if os.path.isdir(path):
+        raise DataError(f"{path}: a folder; expected a file of published weights, as torch.save writes it")
     if not os.path.isfile(path):
         raise DataError(f"{path}: no such file; expected published weights, as torch.save writes them")
     content = _load(path)

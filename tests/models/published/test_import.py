@@ -212,6 +212,8 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
     for name in ("cut.trch", "empty.trch", "text.trch"):
         with pytest.raises(DataError, match=f"{name}: not a weight file of torch.save, or cut short"):
             import_published("gradicon", tmp_path / name, options(2))
+    with pytest.raises(DataError, match=": a folder; expected a file of published weights"):
+        import_published("unigradicon", tmp_path, ImportOptions(modality="ct"))
     with pytest.raises(DataError, match=r"absent.trch: no such file; expected published weights"):
         import_published("gradicon", tmp_path / "absent.trch", options(2))
     for content, found in (({}, "an empty one"), ([torch.zeros(2)], "list"), ({"state_dict": 3}, "int")):
@@ -228,7 +230,7 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
             UsageError,
             "source: expected one of unigradicon, multigradicon, gradicon.*, got 'voxelmorph'",
         ),
-        ("unigradicon", {"window": ()}, UsageError, "modality: expected one of ct, mri, got 'none'"),
+        ("unigradicon", {"window": ()}, UsageError, "modality: expected one of ct, mri, got none"),
         ("unigradicon", {"modality": "us"}, UsageError, "modality: expected one of ct, mri, got 'us'"),
         ("unigradicon", {"anatomy": "lung"}, UsageError, "anatomy: expected none for this source, got 'lung'"),
         ("gradicon", {"modality": "ct"}, UsageError, "modality: expected none for this source, got 'ct'"),
