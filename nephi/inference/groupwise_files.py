@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from nephi.errors import DataError
 from nephi.fields import nephi_bytes
 from nephi.images import Image, resample
 from nephi.inference.groupwise import GroupRegistration
-from nephi.io import read_image, replacing, write_image, write_text
+from nephi.io import read_image, replacing_files, write_image, write_text
 from nephi.optimize import Progress, ProgressCallback, ignore_progress
 
 SUMMARY, MEAN = "group.json", "mean.nii.gz"
@@ -42,29 +43,53 @@ def save_group(
     outside an image are `outside`. `group.json` lists the images and the distances of their keypoints from the mean.
     One image is in memory at a time.
 
+    The files appear together, when all are written; the summary is the last one.
+
     Raises `DataError` for a folder that cannot be written, or is not empty while `overwrite` is false.
     """
     root = Path(folder)
     check_group_folder(root, overwrite)
-    root.mkdir(parents=True, exist_ok=True)
+    with replacing_files(root, ()) as temporary:  # becomes `root` if that does not exist
+        names = folder_names(group.images)
+        _write_images(group, names, temporary, outside, progress)
+        _write_summary(group, names, temporary)
+        if root.is_dir():
+            _move_files(temporary, root)
+    return root / SUMMARY
+
+
+def _write_images(
+    group: GroupRegistration, names: Sequence[str], root: Path, outside: float, progress: ProgressCallback
+) -> None:
+    """Write the transforms, the warped images and their mean."""
     total = torch.zeros(group.grid.shape, dtype=torch.float32)
-    names = folder_names(group.images)
     for number, (path, name, stored) in enumerate(zip(group.images, names, group.transforms, strict=True), start=1):
-        (root / name).mkdir(exist_ok=True)
-        with replacing(root / name / TRANSFORM) as temporary:
-            temporary.write_bytes(nephi_bytes(stored))
+        (root / name).mkdir()
+        (root / name / TRANSFORM).write_bytes(nephi_bytes(stored))
         warped = resample(read_image(path), group.grid, stored.transform, "linear", outside)
         write_image(warped, root / name / WARPED)
         total += warped.data.float()
         progress(Progress("writing", number, len(names), 0.0))
     write_image(Image(total / len(names), group.grid, name="mean"), root / MEAN)
+
+
+def _write_summary(group: GroupRegistration, names: Sequence[str], root: Path) -> None:
     rows = zip(names, group.images, group.distances_before, group.distances, strict=True)
     images = [
         {"folder": name, "image": str(path), "distance_before_mm": before, "distance_mm": after}
         for name, path, before, after in rows
     ]
     write_text(root / SUMMARY, json.dumps({**group.about, "images": images}, indent=2) + "\n")
-    return root / SUMMARY
+
+
+def _move_files(source: Path, root: Path) -> None:
+    """Move the files of a group to an existing folder, whose other files stay; an old summary goes first."""
+    files = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
+    for file in files:
+        (root / file).parent.mkdir(exist_ok=True)
+    (root / SUMMARY).unlink(missing_ok=True)
+    for file in sorted(files, key=lambda file: file == Path(SUMMARY)):
+        os.replace(source / file, root / file)
 
 
 def folder_names(images: Sequence[Path]) -> list[str]:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 import nephi
+from nephi.errors import DataError
 from nephi.fields import read_nephi
-from nephi.inference import register_group, save_group
+from nephi.inference import groupwise_files, register_group, save_group
 from nephi.inference.groupwise import mean_keypoints
 from nephi.inference.groupwise_files import folder_names
 from nephi.models import InputSettings, KeyMorphSettings, Keypoints, StoredModel, build_model, input_grid
@@ -127,6 +128,40 @@ def test_the_same_image_in_several_places(model: StoredModel, tmp_path: Path) ->
         torch.testing.assert_close(warped.data, mean, atol=2e-3, rtol=0)
         stored = read_nephi(tmp_path / "out" / row["folder"] / "transform.nephi")
         assert stored.about["align"] == "affine"
+
+
+def test_files_appear_together_or_not_at_all(
+    model: StoredModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = silhouettes(2, torch.Generator().manual_seed(3), 24)[0]
+    paths = [tmp_path / "a.nii", tmp_path / "b.nii"]
+    for picture, path in zip(pictures, paths, strict=True):
+        nephi.write_image(nephi.Image(picture, nephi.Grid.from_spacing((24, 24), (1.0, 1.0))), path)
+    group = register_group(paths, model=model, device="cpu")
+    out = tmp_path / "out"
+
+    def fail(image: nephi.Image, path: Path) -> None:
+        if path.name == "mean.nii.gz":
+            raise DataError(f"{path}: could not be written (No space left on device)")
+        nephi.write_image(image, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(groupwise_files, "write_image", fail)
+        with pytest.raises(DataError, match=f"^{out}/mean.nii.gz: could not be written"):
+            save_group(group, out)
+    assert not out.exists() and sorted(tmp_path.iterdir()) == paths
+    save_group(group, out)
+    files = {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+    (out / "a" / "note.txt").write_text("kept")
+    (out / "mean.nii.gz").write_text("old")
+    with monkeypatch.context() as patch:
+        patch.setattr(groupwise_files, "write_image", fail)
+        with pytest.raises(DataError, match="could not be written"):
+            save_group(group, out, overwrite=True)
+    assert (out / "mean.nii.gz").read_text() == "old"
+    save_group(group, out, overwrite=True)
+    assert {path: path.read_bytes() for path in files} == files
+    assert len([path for path in out.rglob("*") if path.is_file()]) == len(files) + 1 == 7
 
 
 def test_equal_names_get_numbers() -> None:
