@@ -25,7 +25,7 @@ from .nephi_files import edit, put, spoil
 def test_missing_file(tmp_path) -> None:
     with pytest.raises(DataError, match=r"none\.nephi: no such file"):
         read_nephi(tmp_path / "none.nephi")
-    with pytest.raises(DataError, match="a folder; expected a .nephi transform"):
+    with pytest.raises(DataError, match="a folder; expected a"):
         read_nephi(tmp_path)
 
 
