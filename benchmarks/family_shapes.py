@@ -65,9 +65,9 @@ def verdicts(name: str, rows: list[dict[str, Any]]) -> list[str]:
     scored = {row["name"]: row for row in rows if "dice" in row}
     lines = []
     if limit := DICE.get(name):
-        asked = {n: r for n, r in scored.items() if name != "affine" or n == "keymorph-affine"}
-        missed = [n for n, r in asked.items() if r["dice"] < limit]
-        lines.append(_verdict(f"Dice >= {limit} of {', '.join(asked)}", missed))
+        judged = {n: r for n, r in scored.items() if name != "affine" or n == "keymorph-affine"}
+        missed = [n for n, r in judged.items() if r["dice"] < limit]
+        lines.append(_verdict(f"Dice >= {limit} of {', '.join(judged)}", missed))
     regular = [n for n in REGULAR if n in scored]
     if name in ("solid", "hollow") and regular:
         missed = [n for n in regular if scored[n]["folding_percent"] >= FOLDS]

@@ -71,7 +71,7 @@ class Stepper:
         """Use the objective, and use and train the composed steps, of a phase; `len(phases)` after the last one."""
         self.phase = phase
         self.model.use_steps(*self.network_steps[phase])
-        # Set up anew, since data-parallel training has to know which weights have gradients.
+        # Set up anew, since data-parallel training registers the weights that have gradients.
         self._terms, self._adam = self.fabric.setup(Terms(self.model, self.objectives[phase]), self.optimizer)
 
     def step(self, number: int, batches: Iterator[KeyedBatch | NephiError], pairs: TrainingPairs) -> dict[str, float]:

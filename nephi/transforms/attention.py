@@ -79,7 +79,7 @@ class _Attention:
         return means + (self.centre.to(points) + beyond), identity_like(points) + by_voxel @ inverse
 
     def _clamp(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the compared points in voxels, the remaining vectors to the points in mm, 1 where there is none."""
+        """Return the compared points in voxels, the remaining vectors to the points in mm, and 1 where those are 0."""
         voxels = self.grid.world_to_voxel_points(points)
         low, high = self.bounds.to(points).unsqueeze(2).unbind(1)
         compared = voxels.maximum(low).minimum(high)

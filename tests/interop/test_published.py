@@ -1,7 +1,7 @@
 """The published programs register pairs with networks of random weights; nephi does the same from their files.
 
-They run in an environment of their own, whose Python the variable NEPHI_PUBLISHED_PYTHON names; how it is made is told
-in `requirements-published.txt`. Images lie along the axes of the world (LPS), because uniGradICON looks at arrays.
+They run in an environment of their own, whose Python the variable NEPHI_PUBLISHED_PYTHON names;
+`requirements-published.txt` describes how to make it. Images lie along the axes of the world (LPS), because uniGradICON looks at arrays.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ def test_exchanged_images_give_the_inverse(
 
 
 def test_the_asymmetry_is_measured(model: KeyMorph, grid: Grid, images: tuple[Tensor, Tensor]) -> None:
-    """Zero where theory says so; elsewhere the distance between the maps of both orders."""
+    """Zero where theory requires it; elsewhere the distance between the maps of both orders."""
     maps, exchanged = (model.alignments(*pair, NAMES) for pair in (images, images[::-1]))
     for name in NAMES:
         values = asymmetry(maps[name].forward, exchanged[name].forward, grid)

@@ -119,7 +119,7 @@ def test_every_model_has_a_row() -> None:
 
 
 def test_starts_as_the_identity(settings: ModelSettings, grid: Grid, images: Images) -> None:
-    """For any images, or for equal ones where the model says so; one that follows shifts is tested elsewhere."""
+    """For any images, or for equal ones where the model declares it; one that follows shifts is tested elsewhere."""
     model = build(settings, grid)
     if settings.kind == "carl":
         return  # follows shifts of either image instead, see test_carl.py

@@ -56,7 +56,7 @@ class DisplacementStep(Step):
         return DisplacementStep(ContinuedDisplacement(vectors, self.grid.transformed(to_world.matrix)))
 
     def table(self) -> dict[str, Any]:
-        """Return the grid; `field` tells displacements from fields in files of version 2, which name no kind."""
+        """Return the grid; `field` distinguishes displacements in files of version 2, which name no kind."""
         return {"grid": grid_table(self.grid), "field": None}
 
     def tensors(self) -> dict[str, Tensor]:

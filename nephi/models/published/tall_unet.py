@@ -17,7 +17,7 @@ SLOPE = 0.01  # of LeakyReLU
 
 
 class RecordedNormalization(nn.Module):
-    """Batch normalisation with recorded statistics, also in a training: pairs of a batch do not meet."""
+    """Batch normalisation with recorded statistics, also in a training: the pairs of a batch stay independent."""
 
     mean: Tensor
     variance: Tensor
