@@ -1,7 +1,8 @@
 """The published programs register pairs with networks of random weights; nephi does the same from their files.
 
 They run in an environment of their own, whose Python the variable NEPHI_PUBLISHED_PYTHON names;
-`requirements-published.txt` describes how to make it. Images lie along the axes of the world (LPS), because uniGradICON looks at arrays.
+`requirements-published.txt` describes how to make it. Images lie along the axes of the world (LPS), because
+uniGradICON's result depends on the order of the stored array.
 """
 
 from __future__ import annotations
