@@ -26,7 +26,7 @@ TABLE: dict[str, Any] = {
 
 @pytest.fixture
 def registered(flat_affine: Registration) -> Registration:
-    about = {**flat_affine.stored.about, "keypoints": TABLE}
+    about = {**flat_affine.stored.about, "keypoints": TABLE, "asymmetry_mm": {"rigid": 1.5e-6, "affine": 2.5}}
     return replace(flat_affine, stored=replace(flat_affine.stored, about=about))
 
 
@@ -40,6 +40,12 @@ def test_discs_show_weight_and_distance(registered: Registration, tmp_path: Path
     mean = float((distances[0] + 0.5 * distances[1]) / 1.5)
     assert f"3 keypoints, matched to {mean:.2f} mm on average" in parsed.text
     assert f"weight 0.5, {distances[1]:.2f} mm" in parsed.text
+
+
+def test_the_asymmetry_of_each_alignment_is_listed(registered: Registration, tmp_path: Path) -> None:
+    registered.save(tmp_path)
+    page = write_report(registered, tmp_path).read_text()
+    assert "<td>rigid</td><td>1.5e-06</td>" in page and "<td>affine</td><td>2.5</td>" in page
 
 
 def test_the_viewer_lists_keypoints_unless_there_are_landmarks(registered: Registration, tmp_path: Path) -> None:
