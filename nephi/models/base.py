@@ -163,20 +163,20 @@ class RegistrationModel(PairNetwork, Generic[S]):
 
         Arguments are those of `forward`. Raises `UsageError` for an unknown name, and for models without keypoints.
         """
-        self.require_keypoints("align")
-        raise NotImplementedError
+        raise self._keypoints_required("align")
 
     def keypoint_alignments(self, fixed: Keypoints, moving: Keypoints, names: Sequence[str]) -> dict[str, MapPair]:
         """Return the maps of `alignments` for pairs whose keypoints are known, as found by `keypoints`; its errors."""
-        self.require_keypoints("align")
-        raise NotImplementedError
+        raise self._keypoints_required("align")
 
     def default_alignment(self) -> str:
         """Return the alignment that `forward` predicts; raise `UsageError` for models without keypoints."""
-        self.require_keypoints("align")
-        raise NotImplementedError
+        raise self._keypoints_required("align")
 
     def require_keypoints(self, name: str) -> None:
         """Raise `UsageError` for models without keypoints; `name` is that of the argument that needs them."""
         if not self.finds_keypoints:
-            raise UsageError(f'{name}: expected a model with keypoints, got kind = "{self.settings.kind}"')
+            raise self._keypoints_required(name)
+
+    def _keypoints_required(self, name: str) -> UsageError:
+        return UsageError(f'{name}: expected a model with keypoints, got kind = "{self.settings.kind}"')

@@ -14,15 +14,14 @@ from nephi.errors import UsageError
 from nephi.geometry import Grid
 from nephi.models.networks.blocks import (
     BYTES_PER_FEATURE,
-    MOST_RESOLUTIONS,
     SLOPE,
     block,
     block_parameters,
+    check_filter_count,
     check_filters,
     halved,
     initialise,
 )
-from nephi.tables import short_repr
 
 SCALE = 0.1  # of the last layer, as in the U-Nets of ICON: with rates of 1e-3 the first steps move by 1 % of the box
 
@@ -43,11 +42,7 @@ class AffineNetworkSettings:
     features: int = 64
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.filters) <= MOST_RESOLUTIONS or min(self.filters) < 1:
-            raise UsageError(
-                f"{self.table}.filters: expected at least one positive integer, at most {MOST_RESOLUTIONS}, got "
-                f"{short_repr(self.filters)}"
-            )
+        check_filter_count(f"{self.table}.filters", self.filters)
         for name in ("pooled", "features"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{self.table}.{name}: expected a positive integer, got {getattr(self, name)}")

@@ -56,6 +56,18 @@ def block_parameters(dimension: int, before: int, after: int, normalized: bool =
     return (3**dimension * before + 1) * after + (2 * after if normalized else 0)
 
 
+def check_filter_count(name: str, filters: Sequence[int], least: int = 1) -> None:
+    """Raise `UsageError` for channels of fewer resolutions than `least`, 1 or 2, or of too many, or below 1.
+
+    `name` is that of the setting.
+    """
+    if not least <= len(filters) <= MOST_RESOLUTIONS or min(filters) < 1:
+        expected = "one positive integer" if least == 1 else "two positive integers"
+        raise UsageError(
+            f"{name}: expected at least {expected}, at most {MOST_RESOLUTIONS}, got {short_repr(tuple(filters))}"
+        )
+
+
 def check_filters(name: str, filters: Sequence[int], shapes: Sequence[Sequence[int]]) -> None:
     """Raise `UsageError` for a feature map of one channel and one voxel, which cannot be normalised.
 

@@ -14,16 +14,15 @@ from nephi.errors import UsageError
 from nephi.fields import LatentBatch
 from nephi.models.networks.blocks import (
     BYTES_PER_FEATURE,
-    MOST_RESOLUTIONS,
     SLOPE,
     block,
     block_parameters,
+    check_filter_count,
     check_filters,
     convolution,
     halved,
     initialise,
 )
-from nephi.tables import short_repr
 
 FLAT = 1e-4  # squared slope, per voxel, below which noise would decide the direction
 
@@ -48,11 +47,7 @@ class EncoderSettings:
     forces: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.filters) <= MOST_RESOLUTIONS or min(self.filters) < 1:
-            raise UsageError(
-                f"encoder.filters: expected at least one positive integer, at most {MOST_RESOLUTIONS}, got "
-                f"{short_repr(self.filters)}"
-            )
+        check_filter_count("encoder.filters", self.filters)
         for name in ("pooled", "features"):
             if getattr(self, name) < 1:
                 raise UsageError(f"encoder.{name}: expected a positive integer, got {getattr(self, name)}")

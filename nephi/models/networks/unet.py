@@ -17,6 +17,7 @@ from nephi.models.networks.blocks import (
     MOST_RESOLUTIONS,
     block,
     block_parameters,
+    check_filter_count,
     check_filters,
     convolution,
     halved,
@@ -46,11 +47,7 @@ class UNetSettings:
     normalized: bool = True
 
     def __post_init__(self) -> None:
-        if not 2 <= len(self.filters) <= MOST_RESOLUTIONS or min(self.filters) < 1:
-            raise UsageError(
-                f"{self.table}.filters: expected at least two positive integers, at most {MOST_RESOLUTIONS}, got "
-                f"{short_repr(self.filters)}"
-            )
+        check_filter_count(f"{self.table}.filters", self.filters, least=2)
         if not 0 <= self.finest < len(self.filters) - 1:
             raise UsageError(
                 f"{self.table}.finest: expected 0 to {len(self.filters) - 2}, an index of {self.table}.filters before "
