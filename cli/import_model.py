@@ -34,7 +34,7 @@ class Shape(click.ParamType):  # type: ignore[type-arg] # generic in recent vers
 
 
 @click.command(short_help="Turn published weights into a model.")
-@click.argument("source", type=click.Choice(SOURCES))
+@click.argument("source", type=click.Choice(SOURCES), metavar="NAME")
 @click.argument("weights", type=FILE, metavar="WEIGHTS")
 @click.option("-o", "--output", type=FILE, required=True, metavar="MODEL", help="File for the model, .safetensors.")
 @click.option(
@@ -51,7 +51,7 @@ class Shape(click.ParamType):  # type: ignore[type-arg] # generic in recent vers
 @click.option("--weighting", type=click.Choice(WEIGHTINGS), help="Weights of keypoints; for brainmorph, keymorph.")
 @verbosity_options
 def import_model(source: str, weights: Path, output: Path, quiet: bool, verbose: bool, **options: Any) -> None:
-    """Turn the published WEIGHTS of another project into a model for `nephi register --model` and `nephi finetune`.
+    """Turn the published WEIGHTS of NAME into a model for `nephi register --model` and `nephi finetune`.
 
     \b
     unigradicon, multigradicon  Step_2_final.trch, network_weights_final.trch
