@@ -34,7 +34,7 @@ def load_row(path: Path, is_wanted: bool, fresh: bool) -> dict[str, Any] | None:
     """Load a stored row; None if it is to be measured: with `fresh`, or if its tool was not installed before."""
     if not path.is_file() or (is_wanted and fresh):
         return None
-    row: dict[str, Any] = json.loads(path.read_text())
+    row: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return None if is_wanted and "cpu_s" not in row else row
 
 

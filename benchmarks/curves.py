@@ -38,7 +38,7 @@ def curves(axes: Axes, key: str, rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Read the results and write the figure."""
-    rows = json.loads(Path(sys.argv[1]).read_text())["rows"]
+    rows = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))["rows"]
     sizes = sorted({row["size"] for row in rows if row["size"] != FLOOR})
     figure, panels = plt.subplots(1, len(PANELS), figsize=(11, 4.4), layout="constrained")
     for axes, (name, keys) in zip(panels, PANELS.items(), strict=True):

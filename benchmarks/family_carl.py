@@ -206,7 +206,7 @@ def main() -> None:
     path = arguments.output / "family_carl.json"
     work = Path(__file__).parent / "work" / "family_carl"
     work.mkdir(parents=True, exist_ok=True)
-    results = json.loads(path.read_text()) if path.is_file() else {"machine": machine(), "nets": {}}
+    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"machine": machine(), "nets": {}}
     models = {}
     for key in arguments.nets:
         net = NETS[key]

@@ -46,7 +46,7 @@ def compare(name: str, size: int | None, minutes: float | None) -> Path:
         script, *options = WRITERS[name]
         options += [] if size is None else ["--size", str(size)]
         subprocess.run([sys.executable, HERE / script, data, *options], check=True)
-    table = tomllib.loads((HERE / "family" / f"{SETS[name]}.toml").read_text())
+    table = tomllib.loads((HERE / "family" / f"{SETS[name]}.toml").read_text(encoding="utf-8"))
     table["data"]["index"] = str(data)
     if size is not None:
         table["input"] |= {"shape": [size, size], "spacing": [EDGE / size, EDGE / size]}
@@ -96,11 +96,11 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     for name in args.sets:
         folder = compare(name, None if name == "lungs" else args.size, args.minutes)
-        result = json.loads((folder / "comparison.json").read_text())
+        result = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
         result["about"] |= machine()
         target = args.output / f"family_{name}"
         target.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
-        lines = (folder / "comparison.md").read_text().splitlines()
+        lines = (folder / "comparison.md").read_text(encoding="utf-8").splitlines()
         about = [f"- {key}: {value}" for key, value in machine().items()]
         lines[1:2] = ["", *about, f"- configuration: benchmarks/family/{SETS[name]}.toml"]
         lines += [line for verdict in verdicts(name, result["rows"]) for line in ("", verdict)]

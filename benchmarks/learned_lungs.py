@@ -70,7 +70,7 @@ def train(devices: int) -> None:
 
 def pairs(data: Path | None) -> list[Pair]:
     """Return the pairs to register: phantoms, then the real pair."""
-    index = json.loads((LUNGS / "dataset.json").read_text())
+    index = json.loads((LUNGS / "dataset.json").read_text(encoding="utf-8"))
     images = {image["id"]: image for image in index["images"]}
     entries = index["splits"]["test"]["pairs"][: 2 * PHANTOMS : 2]
     result = []
@@ -101,8 +101,8 @@ def run(pair: Pair, options: list[str], folder: Path, score: Path | None) -> dic
     evaluation = measure_command(evaluate, folder / "log")
     if evaluation.code:
         raise SystemExit(evaluation.output)
-    measures = json.loads((folder / "e.json").read_text())
-    stages = json.loads((out / "report.json").read_text())["usage"]["stages"]
+    measures = json.loads((folder / "e.json").read_text(encoding="utf-8"))
+    stages = json.loads((out / "report.json").read_text(encoding="utf-8"))["usage"]["stages"]
     return {
         **{f"tre_{key}_mm": measures["tre_mm"][key] for key in ("before", "mean", "p90")},
         "folding_percent": measures["regularity"]["folding_percent"],

@@ -83,7 +83,7 @@ def train_and_score(row: Row) -> dict[str, Any]:
 
 
 def _configuration(row: Row, data: Path) -> dict[str, Any]:
-    table = tomllib.loads(CONFIG.read_text())
+    table = tomllib.loads(CONFIG.read_text(encoding="utf-8"))
     table["data"]["index"] = str(data)
     table |= row.replaced
     for name, values in row.changes.items():

@@ -31,7 +31,11 @@ def machine() -> dict[str, Any]:
 def description() -> str:
     """Return the processors, their widest vector instructions, and the memory."""
     info = Path("/proc/cpuinfo")
-    lines = [line.split(":", 1) for line in info.read_text().splitlines() if ":" in line] if info.is_file() else []
+    lines = (
+        [line.split(":", 1) for line in info.read_text(encoding="utf-8").splitlines() if ":" in line]
+        if info.is_file()
+        else []
+    )
     facts = {name.strip(): value.strip() for name, value in lines}
     name = facts.get("model name") or platform.processor() or platform.machine()
     words = facts.get("flags", "").split()

@@ -92,8 +92,8 @@ def run(row: Row, folder: Path, score: Path | None) -> dict[str, Any]:
     )
     if evaluation.code:
         return {"name": row.name, "error": evaluation.output.strip()}
-    measures = json.loads((folder / "e.json").read_text())
-    report = json.loads((out / "report.json").read_text())
+    measures = json.loads((folder / "e.json").read_text(encoding="utf-8"))
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     tre = measures.get("tre_mm", {})
     return {
         "name": row.name,

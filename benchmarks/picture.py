@@ -53,7 +53,7 @@ def panel(axes: Axes, name: str, rows: list[dict[str, Any]], machine: str) -> No
 
 def main() -> None:
     """Read the results and write the figure."""
-    results = json.loads(Path(sys.argv[1]).read_text())
+    results = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     rows, machine = results["rows"], results["about"]["machine"]
     names = list(dict.fromkeys(row["pair"] for row in rows))
     count = max(1, math.ceil(len(names) / COLUMNS))

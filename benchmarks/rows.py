@@ -42,7 +42,9 @@ def run(method: Method, pair: Pair, args: argparse.Namespace) -> dict[str, Any]:
     row |= numbers(cost) | {"runs": [numbers(each) for each in costs]}
     errors = [error for cost in costs if (error := error_of(cost, args.limit))]
     if (cut := folder / "out" / "cut.txt").is_file():
-        errors.append(f"stopped to keep within {args.limit / 60:g} minutes, after {cut.read_text().strip()}")
+        errors.append(
+            f"stopped to keep within {args.limit / 60:g} minutes, after {cut.read_text(encoding='utf-8').strip()}"
+        )
     if method.field(folder).is_file():
         scores = score_field(method, pair, folder, args.score)
         errors += [scores.pop("error")] if "error" in scores else []
@@ -51,7 +53,7 @@ def run(method: Method, pair: Pair, args: argparse.Namespace) -> dict[str, Any]:
         row["error"] = "; ".join(dict.fromkeys(errors))
     report = folder / "out" / "report.json"
     if report.is_file():
-        row["fit_cpu_s"] = json.loads(report.read_text())["usage"]["affine_and_fit_cpu_s"]
+        row["fit_cpu_s"] = json.loads(report.read_text(encoding="utf-8"))["usage"]["affine_and_fit_cpu_s"]
     return row
 
 

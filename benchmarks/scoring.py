@@ -25,7 +25,7 @@ PROBES = 20_000  # points at which the inverse is evaluated
 def landmark_scores(transform: sitk.Transform, path: Path) -> dict[str, Any]:
     """Return the distances between mapped fixed landmarks and moving landmarks, mm, unrounded."""
     axes = "xyz"[: transform.GetDimension()]
-    with path.open(newline="") as handle:
+    with path.open(encoding="utf-8", newline="") as handle:
         table = list(csv.DictReader(handle))
     fixed, moving = (
         np.array([[float(row[f"{side}_{a}"]) for a in axes] for row in table]) for side in ("fixed", "moving")

@@ -72,7 +72,7 @@ def run(method: Method, pair: Pair, folder: Path, args: argparse.Namespace) -> d
         return row | {"error": f"failed with {cost.code}: {cost.output.strip()[-SHOWN_ERROR:]}"}
     report = folder / "out" / "report.json"
     if report.is_file():
-        usage = json.loads(report.read_text())["usage"]
+        usage = json.loads(report.read_text(encoding="utf-8"))["usage"]
         row |= {"fit_cpu_s": usage["affine_and_fit_cpu_s"], "stages": usage["stages"]}
     return row | json.loads(volumes_py("score", method.field(folder), pair.landmarks))
 

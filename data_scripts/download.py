@@ -70,7 +70,7 @@ def fetch(url: str, folder: Path, checksum: str | None, quiet: bool = True, paus
         raise nephi.UsageError(f"{url}: expected the address of a file")
     _validate_checksum(checksum)
     path, note = folder / fname, folder / f"{fname}.sha256"
-    expected = checksum or (f"sha256:{note.read_text().split()[0]}" if note.is_file() else None)
+    expected = checksum or (f"sha256:{note.read_text(encoding='utf-8').split()[0]}" if note.is_file() else None)
     folder.mkdir(parents=True, exist_ok=True)
     pooch.get_logger().setLevel("WARNING")  # this module prints the same information
     if path.is_file() and expected is None:  # complete, as incomplete downloads have other names

@@ -202,7 +202,11 @@ def _read_points(image: Path, path: Path) -> nephi.Points:
 
     grid = nephi.read_image(image).grid
     try:
-        rows = [[float(word) for word in line.split(",")] for line in path.read_text().splitlines() if line.strip()]
+        rows = [
+            [float(word) for word in line.split(",")]
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if line.strip()
+        ]
         voxels = torch.tensor(rows, dtype=torch.float64).reshape(len(rows), grid.dimension)
     except (ValueError, RuntimeError) as error:
         raise nephi.DataError(

@@ -62,7 +62,7 @@ class ResumingDownloader:
     def _download_rest(self, url: str) -> bool:
         """Download the missing bytes; return whether the file is complete."""
         start = self._part.stat().st_size if self._part.is_file() else 0
-        etag = self._etag.read_text() if self._etag.is_file() else ""
+        etag = self._etag.read_text(encoding="utf-8") if self._etag.is_file() else ""
         headers = {"User-Agent": "nephi-data-scripts", "Accept-Encoding": "identity"}
         if start and etag:
             headers |= {"Range": f"bytes={start}-", "If-Range": etag}

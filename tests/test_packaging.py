@@ -99,7 +99,7 @@ def test_wheel_declares_the_command(wheel: ZipFile) -> None:
 
 
 def test_every_package_is_listed() -> None:
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
     present = {str(PurePosixPath(file).parent).replace("/", ".") for file in package_files() if "__init__" in file}
     assert set(listed) == present
 
@@ -152,7 +152,7 @@ def test_niivue_is_fetched_once(fetching: dict[str, Any], monkeypatch: pytest.Mo
 
 def test_every_package_is_pinned_once() -> None:
     """pip refuses two different pins, and the next change may miss one of them."""
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = [line.split("==")[0].strip() for line in lines if line and not line.startswith("#")]
     assert sorted(pins) == sorted(set(pins))
 

@@ -162,7 +162,7 @@ def run_python(code: str) -> str:
 
 def stub_imports() -> list[tuple[str | None, ast.alias]]:
     """Room and name of each import in the stub, None where the room itself is imported."""
-    nodes = [node for node in ast.parse(STUB.read_text()).body if isinstance(node, ast.ImportFrom)]
+    nodes = [node for node in ast.parse(STUB.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)]
     assert all(node.level == 1 for node in nodes)
     return [(node.module, alias) for node in nodes for alias in node.names]
 
@@ -173,7 +173,7 @@ def test_the_top_level_is_the_stored_list() -> None:
 
 
 def test_the_reference_documents_every_public_name() -> None:
-    listed = " ".join(re.findall(r"<!-- api (.*?) -->", REFERENCE.read_text(), flags=re.DOTALL))
+    listed = " ".join(re.findall(r"<!-- api (.*?) -->", REFERENCE.read_text(encoding="utf-8"), flags=re.DOTALL))
     names = re.split(r",?\s+", listed)
     assert sorted(names) == sorted(SURFACE)
 
@@ -196,7 +196,7 @@ def test_a_room_lists_its_public_names(room: str) -> None:
 
 def test_type_checkers_see_what_is_loaded() -> None:
     """The stub contains only imports, so that signatures are those of the sources, and lists each name once."""
-    other = [node for node in ast.parse(STUB.read_text()).body if not isinstance(node, ast.ImportFrom)]
+    other = [node for node in ast.parse(STUB.read_text(encoding="utf-8")).body if not isinstance(node, ast.ImportFrom)]
     assert [ast.unparse(node) for node in other[1:]] == ["__version__: str"]
     aliases = [alias for _, alias in stub_imports()]
     assert [alias.name for alias in aliases if alias.asname != alias.name] == []  # `as`: exported, by PEP 484

@@ -54,7 +54,8 @@ def test_the_first_alignment_is_the_result(folder: Path, succeed: Call) -> None:
     printed = succeed("register", *images, *model, "-o", folder / "out", "--save", "transform,report").out
     assert "asymmetry of rigid" in printed and "asymmetry of tps:0.1" in printed
     first, other = (
-        json.loads((path / "report.json").read_text()) for path in (folder / "out", folder / "out" / "tps-0.1")
+        json.loads((path / "report.json").read_text(encoding="utf-8"))
+        for path in (folder / "out", folder / "out" / "tps-0.1")
     )
     assert (first["align"], other["align"]) == ("rigid", "tps:0.1")
     assert first["asymmetry_mm"] == other["asymmetry_mm"] and first["asymmetry_mm"]["rigid"] < 1e-5

@@ -93,7 +93,7 @@ def test_dice_matches_simpleitk(measured: Any, flat: Path, flat_result: Path) ->
 
 
 def test_folding_and_consistency_agree_with_the_report(measured: Any, solid: Path) -> None:
-    report = json.loads((solid / "result" / "report.json").read_text())
+    report = json.loads((solid / "result" / "report.json").read_text(encoding="utf-8"))
     numbers = measured("-t", solid / "result" / "transform.nephi")
     assert set(numbers) == {
         "regularity",
@@ -177,7 +177,9 @@ def test_points_in_another_order_are_paired_by_id(call: Call, measured: Any, sol
         numbers = tmp_path / "by_id.json"
         outcome = call("evaluate", *options, files[0], "--moving-landmarks", files[1], "--json", numbers, "-q")
         assert outcome.code == 0 and "another order" in outcome.err
-        assert json.loads(numbers.read_text())["tre_mm"]["each"] == pytest.approx(expected["each"], abs=1e-9)
+        assert json.loads(numbers.read_text(encoding="utf-8"))["tre_mm"]["each"] == pytest.approx(
+            expected["each"], abs=1e-9
+        )
 
 
 def test_points_with_other_ids_are_rejected(call: Call, solid: Path, tmp_path: Path) -> None:

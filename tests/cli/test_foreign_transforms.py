@@ -54,7 +54,7 @@ def test_points_images_and_measures(kind: str, request: pytest.FixtureRequest, t
     nephi.write_point_pairs(tmp_path / "pairs.csv", nephi.PointPairs.from_coordinates(points, points + shift))
     arguments = ("--landmarks", tmp_path / "pairs.csv", "--json", tmp_path / "m.json", "-q")
     succeed("evaluate", "-t", transform, *arguments)
-    assert max(json.loads((tmp_path / "m.json").read_text())["tre_mm"]["each"]) < 1e-6
+    assert max(json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))["tre_mm"]["each"]) < 1e-6
     grid = nephi.Grid.from_spacing((16, 15), (1.0, 1.0))
     image = nephi.Image(torch.rand(16, 15, generator=torch.Generator().manual_seed(0)), grid)
     nephi.write_image(image, tmp_path / "image.nii.gz")
@@ -118,7 +118,7 @@ def test_inverses_in_evaluate_and_register(turn: Path, flat: Path, tmp_path: Pat
     nephi.write_point_pairs(tmp_path / "pairs.csv", nephi.PointPairs.from_coordinates(fixed_points, moving_points))
     arguments = ("--landmarks", tmp_path / "pairs.csv", "--json", tmp_path / "m.json", "-q")
     succeed("evaluate", "-t", f"[{turn},1]", *arguments)
-    assert max(json.loads((tmp_path / "m.json").read_text())["tre_mm"]["each"]) < 1e-6
+    assert max(json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))["tre_mm"]["each"]) < 1e-6
     images = ("-f", flat / "fixed.nii.gz", "-m", flat / "moving.nii.gz")
     nephi.io.write_affine(tmp_path / "shift.tfm", nephi.AffineTransform.translation(torch.tensor([-3.0, 2.0])))
     brief = ("--config", flat / "brief.toml", "--transform", "affine", "-q")

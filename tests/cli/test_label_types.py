@@ -77,7 +77,7 @@ def test_dice_of_every_label(dtype: str, identity: Path, succeed: Call, tmp_path
     files = ["--fixed-labels", path, "--moving-labels", path]
     succeed("evaluate", "-t", identity, *files, "--json", table)
     expected = {str(int(label)): 1.0 for label in np.unique(label_map(dtype)) if label}
-    assert json.loads(table.read_text())["dice"]["labels"] == expected
+    assert json.loads(table.read_text(encoding="utf-8"))["dice"]["labels"] == expected
 
 
 def test_nan_in_labels_is_named(identity: Path, call: Call, tmp_path: Path) -> None:

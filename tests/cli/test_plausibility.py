@@ -34,7 +34,7 @@ def test_implausible_results_are_labelled(call: Call, scaled: list[Any], tmp_pat
     assert len(lines) == len(set(lines)) >= 2 and all(line.startswith("nephi: warning: ") for line in lines)
     assert f"{tmp_path / 'fixed.nii.gz'}: expected a CT in Hounsfield units" in lines[0]
     assert outcome.out.startswith("Registered, but implausible: see the warnings above\n")
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert [f"nephi: warning: {text}" for text in report["warnings"]] == lines
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "expected a CT in Hounsfield units" in page

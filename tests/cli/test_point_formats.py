@@ -37,7 +37,7 @@ def test_dirlab_to_slicer_and_back(scene: Path, succeed: Call) -> None:
     succeed("points", *t, "-i", scene / "back.pts", "-o", scene / "again.fcsv", "--frame", "ras")
     again = nephi.read_points(scene / "again.fcsv").coordinates
     torch.testing.assert_close(again, back + SHIFT)
-    assert "CoordinateSystem = RAS" in (scene / "again.fcsv").read_text()
+    assert "CoordinateSystem = RAS" in (scene / "again.fcsv").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("flip", ["", "z", "XY"])
@@ -48,7 +48,7 @@ def test_landmarks_in_two_files(scene: Path, call: Call, flip: str) -> None:
     completed = call("evaluate", "-t", scene / "a.tfm", *sides, *dirlab, "--json", scene / "m.json", "-q")
     assert completed.code == 0
     assert ("with x and y reversed" in completed.err) == (flip == "XY")
-    worst = max(json.loads((scene / "m.json").read_text())["tre_mm"]["each"])
+    worst = max(json.loads((scene / "m.json").read_text(encoding="utf-8"))["tre_mm"]["each"])
     assert worst < 1e-9 if not flip else worst > 1
 
 

@@ -78,7 +78,7 @@ def test_complete_results_are_skipped(call: Call, succeed: Call, path: Path, tab
     assert [p.parent.name for p in first if first[p] != again[p]] == ["moving--fixed"]
     assert (out / "summary.csv").read_bytes().splitlines()[1] == before.splitlines()[1]
     older = out / "moving--fixed" / "report.json"
-    report = json.loads(older.read_text())
+    report = json.loads(older.read_text(encoding="utf-8"))
     older.write_text(json.dumps({name: value for name, value in report.items() if name != "settings_digest"}))
     outcome = call("predict", path, table, "-o", out, *SAVE)
     assert outcome.code == 3 and "moving--fixed: contains results with other settings; use --overwrite" in outcome.err
@@ -89,7 +89,7 @@ def test_complete_results_are_skipped(call: Call, succeed: Call, path: Path, tab
     assert outcome.code == 3 and "contains results with other settings; use --overwrite" in outcome.err
     succeed("predict", path, table, "-o", out, *SAVE, "--threads", 2)  # changes nothing
     succeed("predict", path, table, "-o", out, *SAVE, "--refine", 4, "--overwrite")
-    report = json.loads((out / "fixed--moving" / "report.json").read_text())
+    report = json.loads((out / "fixed--moving" / "report.json").read_text(encoding="utf-8"))
     assert report["refinement"] == {"steps": 4, "parameters": "all"} and len(report["history"]["loss"]) == 4
 
 

@@ -92,7 +92,7 @@ def test_prints_the_measures(succeed: Call, flat: Path, tmp_path: Path) -> None:
     printed = succeed("register", *options, "-o", tmp_path / "b", "-v").out
     assert "[objective]" in printed and "Stages" in printed and "affine" in printed
     assert succeed("register", *options, "-o", tmp_path / "c", "-q").out == ""
-    report = json.loads((tmp_path / "a" / "report.json").read_text())
+    report = json.loads((tmp_path / "a" / "report.json").read_text(encoding="utf-8"))
     assert report["inside_mask"]["points"] == int((voxels(flat / "fixed_mask.nii.gz") > 0).sum())
     assert written(tmp_path / "a") == written(tmp_path / "b") == written(tmp_path / "c")
 
@@ -159,7 +159,9 @@ def test_landmarks_do_not_influence_the_registration(succeed: Call, flat: Path, 
     succeed("register", *options, "-o", tmp_path / "plain")
     printed = succeed("register", *options, "-o", tmp_path / "lps", "--landmarks", flat / "landmarks.csv").out
     succeed("register", *options, "-o", tmp_path / "ras", "--landmarks", ras, "--frame", "ras")
-    plain, lps, again = (json.loads((tmp_path / n / "report.json").read_text()) for n in ("plain", "lps", "ras"))
+    plain, lps, again = (
+        json.loads((tmp_path / n / "report.json").read_text(encoding="utf-8")) for n in ("plain", "lps", "ras")
+    )
     assert "tre_mm" not in plain
     assert lps["tre_mm"] == again["tre_mm"]
     assert (tmp_path / "plain" / "warp.nii.gz").read_bytes() == (tmp_path / "lps" / "warp.nii.gz").read_bytes()
@@ -202,7 +204,7 @@ def test_overwrite_replaces_only_results(succeed: Call, flat: Path, tmp_path: Pa
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     (tmp_path / "warp.nii.gz").write_text("old", encoding="utf-8")
     succeed("register", *pair_options(flat), "-o", tmp_path, "--config", flat / "brief.toml", "--overwrite")
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "notes.txt").read_text(encoding="utf-8") == "mine"
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*FILES, "notes.txt"])
     assert (tmp_path / "warp.nii.gz").read_bytes()[:2] == b"\x1f\x8b"
 
@@ -214,12 +216,13 @@ def test_empty_folder_is_accepted(succeed: Call, flat: Path, tmp_path: Path) -> 
 
 def test_options_override_the_file_which_overrides_the_preset(succeed: Call, flat: Path, tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(
-        (flat / "brief.toml").read_text() + "[image]\noutside = -5\nwindow = [0, 900]\n[objective]\npoints = 99\n"
+        (flat / "brief.toml").read_text(encoding="utf-8")
+        + "[image]\noutside = -5\nwindow = [0, 900]\n[objective]\npoints = 99\n"
     )
     options = ["--preset", "ct", "--config", tmp_path / "own.toml"]
     options += ["--outside", -7, "--similarity", "mind", "--transform", "deformable", "--threads", 1]
     succeed("register", *pair_options(flat), "-o", tmp_path / "out", *options)
-    settings = json.loads((tmp_path / "out" / "report.json").read_text())["settings"]
+    settings = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["settings"]
     assert settings["image"]["outside"] == -7
     assert settings["image"]["window"] == [0, 900]
     assert settings["objective"]["points"] == 99
@@ -237,7 +240,7 @@ def test_a_window_may_be_negative(succeed: Call, flat: Path, tmp_path: Path) -> 
             nibabel.Nifti1Image(voxels(path) - np.int16(1000), nibabel.load(path).affine), tmp_path / "ct" / path.name
         )
     succeed("register", *pair_options(tmp_path / "ct"), "-o", tmp_path / "out", *options)
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert report["settings"]["image"]["window"] == [-1000.0, -200.5]
 
 
@@ -254,7 +257,7 @@ def test_ct_presets_pad_with_air(solid: Path) -> None:
 
 
 def test_registers_ct_without_masks(solid: Path) -> None:
-    report = json.loads((solid / "result" / "report.json").read_text())
+    report = json.loads((solid / "result" / "report.json").read_text(encoding="utf-8"))
     assert report["inside_mask"]["points"] > 1000  # the lungs were found
     pairs = nephi.read_point_pairs(solid / "landmarks.csv")
     errors = nephi.landmark_errors(nephi.read_transform(solid / "result" / "transform.nephi"), pairs).summary()
@@ -298,7 +301,7 @@ class TestInitial:
     def affine_of(self, succeed: Call, flat: Path, config: Path, *options: object) -> np.ndarray:
         output = config.parent / "out"
         succeed("register", *pair_options(flat), "-o", output, "--config", config, "--overwrite", *options)
-        return np.array(json.loads((output / "report.json").read_text())["affine_matrix_ras"])
+        return np.array(json.loads((output / "report.json").read_text(encoding="utf-8"))["affine_matrix_ras"])
 
     def test_none(self, succeed: Call, flat: Path, start_only: Path) -> None:
         np.testing.assert_array_equal(self.affine_of(succeed, flat, start_only, "--initial", "none"), np.eye(3))
@@ -336,7 +339,7 @@ class TestInitial:
         """An affine registration as the initial alignment of another."""
         first = start_only.parent / "affine"
         succeed("register", *pair_options(flat), "-o", first, "--transform", "affine", "--config", flat / "quick.toml")
-        matrix = json.loads((first / "report.json").read_text())["affine_matrix_ras"]
+        matrix = json.loads((first / "report.json").read_text(encoding="utf-8"))["affine_matrix_ras"]
         affine = self.affine_of(succeed, flat, start_only, "--initial", first / "transform.nephi")
         np.testing.assert_array_equal(affine, matrix)
 

@@ -33,7 +33,7 @@ def test_results_and_commands(succeed: Call, flat: Path, models: Path, tmp_path:
     printed = succeed("register", *options, "--landmarks", flat / "landmarks.csv", "--device", "cpu").out
     assert sorted(p.name for p in out.iterdir()) == FILES
     assert "prediction and refinement" in printed and "TRE, mean" in printed
-    report = json.loads((out / "report.json").read_text())
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert report["refinement"] == {"steps": 0, "parameters": "all"} and report["history"] == {}
     assert set(report["usage"]["stages"]) == {"prepare", "predict", "export"}
     page = (out / "report.html").read_text(encoding="utf-8")
@@ -64,7 +64,7 @@ def test_refinement_reduces_the_error(succeed: Call, flat: Path, models: Path, t
         refine = ["--refine", steps, *(["--refine-parameters", parameters] if parameters else [])]
         options = [*pair_options(flat), "-o", out, "--model", models / "dense-2.safetensors", "--save", "report"]
         succeed("register", *options, *refine, "--landmarks", flat / "landmarks.csv", "--device", "cpu")
-        report = json.loads((out / "report.json").read_text())
+        report = json.loads((out / "report.json").read_text(encoding="utf-8"))
         assert report["refinement"] == {"steps": steps, "parameters": parameters or "all"}
         assert len(report["history"].get("loss", [])) == steps
         errors[steps, parameters] = report["tre_mm"]["mean"]
@@ -78,7 +78,7 @@ def test_refinement_of_the_network(succeed: Call, flat: Path, models: Path, tmp_
     printed = succeed("register", *options, *refine, "-o", tmp_path / "out", "--dry-run").out
     assert "level 1" not in printed and "its weights optimised by 3 steps, learning rate 0.001" in printed
     succeed("register", *options, *refine, "-o", tmp_path / "out", "--save", "transform,report,page")
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert report["refinement"] == {"steps": 3, "parameters": "network", "rate": 0.001}
     assert set(report["history"]) == {"level", "loss", "similarity", "gradicon", "codes"}
     printed = succeed("info", tmp_path / "out" / "transform.nephi").out

@@ -72,8 +72,8 @@ def test_table_json_and_curves_hold_every_model(settings: ComparisonSettings, ca
         assert row["prediction_cpu_s"] > 0 and row["training_step_mb"] >= 0
     model = nephi.read_model(tmp_path / "out" / "models" / "table" / "run" / "last.safetensors").model
     assert result.rows[1]["parameters"] == sum(p.numel() for p in model.parameters())
-    assert json.loads(result.json.read_text())["rows"] == result.rows
-    lines = [line for line in result.table.read_text().splitlines() if line.startswith("|")]
+    assert json.loads(result.json.read_text(encoding="utf-8"))["rows"] == result.rows
+    lines = [line for line in result.table.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     first_cells = ["| model", "|---" * lines[0].count(" |") + "|", "| before", "| fields", "| table"]
     assert [line.split(" | ")[0] for line in lines] == first_cells
     assert result.curves.read_bytes().startswith(b"\x89PNG")
@@ -105,7 +105,7 @@ def test_damaged_files_of_a_comparison_are_named(settings: ComparisonSettings, c
     only = replace(settings, models=settings.models[1:])
     compare_models(only, tmp_path, device="cpu")
     files = tmp_path / "models" / "table"
-    plan, scores = (json.loads((files / f"{name}.json").read_text()) for name in ("plan", "scores"))
+    plan, scores = (json.loads((files / f"{name}.json").read_text(encoding="utf-8")) for name in ("plan", "scores"))
     for name, content in (
         ("plan.json", json.dumps({key: value for key, value in plan.items() if key != "cost"})),
         ("plan.json", json.dumps({**plan, "cost": 5})),
@@ -135,7 +135,7 @@ def test_a_failing_model_is_a_row_with_its_error(settings: ComparisonSettings, c
     result = compare_models(replace(settings, models=(bad, settings.models[1])), tmp_path, device="cpu")
     assert [row["name"] for row in result.failed] == ["bad"] and "expected a finite loss" in result.rows[0]["error"]
     assert result.rows[1]["dice"] > 0
-    assert "bad failed: step" in result.table.read_text()
+    assert "bad failed: step" in result.table.read_text(encoding="utf-8")
     assert ("bad", "train") not in calls  # its first steps are measured before
 
 
@@ -177,4 +177,4 @@ def test_an_interrupted_training_continues_to_the_same_weights(settings: Compari
 def test_errors_of_a_process_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="unexpected KeyError: 'fly'"):
         run_task("fly", tmp_path / "log.txt", lambda _: None, 1)
-    assert "Traceback" in (tmp_path / "log.txt").read_text()
+    assert "Traceback" in (tmp_path / "log.txt").read_text(encoding="utf-8")

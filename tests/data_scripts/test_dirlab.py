@@ -179,7 +179,7 @@ def test_other_options_need_another_folder(
     other = (*options, "--first-slice", "inferior")
     fails(command, raw, *other, code=2, match="created by another command or with other options .* or --overwrite")
     assert run(command, raw, *other, "--overwrite").code == 0
-    assert json.loads((tmp_path / "out/preparation.json").read_text())["first_slice"] == "inferior"
+    assert json.loads((tmp_path / "out/preparation.json").read_text(encoding="utf-8"))["first_slice"] == "inferior"
     assert ": written" not in run(command, raw, *other).out
 
 

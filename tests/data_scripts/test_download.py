@@ -144,7 +144,7 @@ def test_an_existing_file_is_not_downloaded_again(get: Callable[..., Path], serv
 
 def test_without_a_published_checksum_the_first_one_is_stored(get: Callable[..., Path], server: Server) -> None:
     path = get(None)
-    assert path.with_name("data set.zip.sha256").read_text() == f"{SHA256[7:]}  data set.zip\n"
+    assert path.with_name("data set.zip.sha256").read_text(encoding="utf-8") == f"{SHA256[7:]}  data set.zip\n"
     get(None)
     assert len(server.requested) == 1
     path.unlink()
@@ -167,7 +167,7 @@ def test_interruption_before_the_first_checksum_is_stored(
     assert names(tmp_path / "raw") == ["data set.zip"]
     outcome = run(*arguments)
     assert outcome.code == 0 and "assumed complete" in outcome.out and len(server.requested) == 1
-    assert (tmp_path / "raw/data set.zip.sha256").read_text() == f"{SHA256[7:]}  data set.zip\n"
+    assert (tmp_path / "raw/data set.zip.sha256").read_text(encoding="utf-8") == f"{SHA256[7:]}  data set.zip\n"
     assert "assumed complete" not in run(*arguments).out
 
 

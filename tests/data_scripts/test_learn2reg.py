@@ -94,7 +94,7 @@ def oasis(tmp_path: Path) -> Path:
 
 def change_json(raw: Path, **keys: Any) -> None:
     (path,) = raw.glob("*_dataset.json")
-    path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **keys}))
 
 
 def test_validation_subjects_are_excluded_from_training(run: Run, lung_ct: Path, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_overwriting_with_a_damaged_json_deletes_nothing(run: Run, fails: Fails,
 
 def test_a_truncated_json_is_refused(fails: Fails, lung_ct: Path, tmp_path: Path) -> None:
     path = lung_ct / "LungCT_dataset.json"
-    path.write_text(path.read_text()[:300])
+    path.write_text(path.read_text(encoding="utf-8")[:300])
     fails("learn2reg", lung_ct, "-o", tmp_path / "out", match="expected JSON, found an error .* is the file complete")
 
 

@@ -57,7 +57,7 @@ def error_after(index: DatasetIndex, tmp_path: Path) -> Callable[[Callable[[Tabl
     def message(change: Callable[[Table], object]) -> str:
         path = tmp_path / "dataset.json"
         write_dataset_index(index, path)
-        table = json.loads(path.read_text())
+        table = json.loads(path.read_text(encoding="utf-8"))
         change(table)
         path.write_text(json.dumps(table))
         with pytest.raises(DataError) as caught:
@@ -202,7 +202,7 @@ def test_invalid_index_is_refused(error_after, change: Callable[[Table], object]
 def test_truncated_file_is_refused(index: DatasetIndex, tmp_path: Path) -> None:
     path = tmp_path / "dataset.json"
     write_dataset_index(index, path)
-    path.write_text(path.read_text()[:200])
+    path.write_text(path.read_text(encoding="utf-8")[:200])
     with pytest.raises(DataError, match=r"expected JSON, found an error in line .* is the file complete"):
         read_dataset_index(path)
 

@@ -12,7 +12,7 @@ from tests.fuzz.server import serve
 
 
 def _read(path: Path) -> object:
-    fault = path.read_text()
+    fault = path.read_text(encoding="utf-8")
     if fault == "crash":
         ctypes.string_at(0)
     if fault == "hang":

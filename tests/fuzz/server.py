@@ -72,7 +72,7 @@ def _send(out: int, **answer: Any) -> None:
 
 def _read_files(readers: Readers, out: int) -> None:
     warnings.simplefilter("ignore", nephi.DataWarning)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    used = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + SPACE, used + SPACE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _send(out, pid=os.getpid())
@@ -93,7 +93,7 @@ def _line() -> bytes:
 
 def _answer(readers: Readers, request: dict[str, str]) -> dict[str, Any]:
     with suppress(OSError):  # not allowed in some containers: then the peak is that of the reader's life
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     before, start, digest = _peak(), time.process_time(), ""
     try:
         digest = _digest(readers[request["reader"]](Path(request["path"])))
@@ -110,7 +110,7 @@ def _answer(readers: Readers, request: dict[str, str]) -> dict[str, Any]:
 
 def _peak() -> int:
     """Return the most memory in KiB that was resident since the last reset."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 

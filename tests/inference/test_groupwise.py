@@ -119,7 +119,7 @@ def test_the_same_image_in_several_places(model: StoredModel, tmp_path: Path) ->
             transform.transform(points), points + offset - offsets.mean(dim=0), atol=1e-3, rtol=0
         )
     assert max(group.distances) < 1e-3
-    summary = json.loads(save_group(group, tmp_path / "out").read_text())
+    summary = json.loads(save_group(group, tmp_path / "out").read_text(encoding="utf-8"))
     assert [row["folder"] for row in summary["images"]] == ["shape", "shape-2", "shape-3"]
     mean = nephi.read_image(tmp_path / "out" / "mean.nii.gz").data
     for row in summary["images"]:
@@ -158,7 +158,7 @@ def test_files_appear_together_or_not_at_all(
         patch.setattr(groupwise_files, "write_image", fail)
         with pytest.raises(DataError, match="could not be written"):
             save_group(group, out, overwrite=True)
-    assert (out / "mean.nii.gz").read_text() == "old"
+    assert (out / "mean.nii.gz").read_text(encoding="utf-8") == "old"
     save_group(group, out, overwrite=True)
     assert {path: path.read_bytes() for path in files} == files
     assert len([path for path in out.rglob("*") if path.is_file()]) == len(files) + 1 == 7

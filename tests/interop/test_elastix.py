@@ -71,7 +71,7 @@ def mapped(itk: Any, scene: Scene, files: list[Path], points: Tensor) -> Tensor:
         output_directory=str(scene.folder),
         log_to_console=False,
     )
-    rows = (scene.folder / "outputpoints.txt").read_text().splitlines()
+    rows = (scene.folder / "outputpoints.txt").read_text(encoding="utf-8").splitlines()
     numbers = [row.split("OutputPoint = [")[1].split("]")[0].split() for row in rows]
     return to_lps(torch.tensor([[float(n) for n in row] for row in numbers], dtype=torch.float64))
 

@@ -164,7 +164,7 @@ def test_refused_exports_leave_no_file(
         export_transform(_Broken(3), grid_3d, path, format)
     with pytest.raises(DataError, match=r"w\..*expected a 2-D reference"):
         export_transform(Bend(2), grid_3d, path, format)
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -44,7 +44,7 @@ def test_discs_show_weight_and_distance(registered: Registration, tmp_path: Path
 
 def test_the_asymmetry_of_each_alignment_is_listed(registered: Registration, tmp_path: Path) -> None:
     registered.save(tmp_path)
-    page = write_report(registered, tmp_path).read_text()
+    page = write_report(registered, tmp_path).read_text(encoding="utf-8")
     assert "<td>rigid</td><td>1.5e-06</td>" in page and "<td>affine</td><td>2.5</td>" in page
 
 

@@ -93,7 +93,7 @@ def test_ids_are_unique_and_copies_have_a_source(parsed: Page) -> None:
 
 
 def test_page_contains_the_measures(parsed: Page, page: Path, fitted: Registration, lungs: PhantomPair) -> None:
-    report = json.loads((page.parent / "report.json").read_text())
+    report = json.loads((page.parent / "report.json").read_text(encoding="utf-8"))
     errors = landmark_errors(fitted.transform, lungs.landmarks).summary()
     expected = [f"{errors['mean']:.2f} mm", f"{errors['before']:.2f} mm before", f"{errors['max']:.2f} mm"]
     expected += [f"{report['inside_mask']['smallest']:.3f}", f"{report['unrefined_inverse_mm']:.3f} mm"]
@@ -138,7 +138,7 @@ def test_folded_pixels_are_counted(fitted: Registration, lungs: PhantomPair, pag
     """A reflection folds at every pixel."""
     from nephi.transforms import AffineTransform
 
-    report = json.loads((page.parent / "report.json").read_text())
+    report = json.loads((page.parent / "report.json").read_text(encoding="utf-8"))
     flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0]).double())
     stored = replace(fitted.stored, affine=AffineTransform(flip), steps=())
     (tmp_path / "page.html").write_text(page_html(replace(fitted, stored=stored), report), encoding="utf-8")

@@ -64,7 +64,7 @@ def test_selected_outputs(fitted: Registration, saved: Path, tmp_path: Path) -> 
     for name in ("inverse_warp.nii.gz", "transform.nephi"):
         assert (tmp_path / name).read_bytes() == (saved / name).read_bytes()
     measured = fitted.save(tmp_path / "report", outputs=("report",))
-    assert measured["whole_grid"] == json.loads((saved / "report.json").read_text())["whole_grid"]
+    assert measured["whole_grid"] == json.loads((saved / "report.json").read_text(encoding="utf-8"))["whole_grid"]
     for outputs, message in ((["warp", "wrap"], "found wrap"), ((), "found none")):
         with pytest.raises(UsageError, match=f"expected some of transform, warp, inverse, warped, report, {message}"):
             fitted.save(tmp_path / "none", outputs=outputs)

@@ -81,5 +81,5 @@ def with_loop(settings: TrainSettings, **changes: Any) -> TrainSettings:
 
 def rows(path: Path) -> list[dict[str, float]]:
     """Return the rows of a CSV table without its empty cells."""
-    with path.open() as file:
+    with path.open(encoding="utf-8") as file:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]

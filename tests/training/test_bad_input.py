@@ -114,7 +114,7 @@ def test_missing_and_empty_splits(on_copy: TrainSettings, copy: Path, refuse: Re
     index = nephi.datasets.read_dataset_index(copy)
     nephi.datasets.write_dataset_index(replace(index, splits={"val": index.splits["val"]}), copy)
     refuse(on_copy, DataError, "expected a split train, got val; add one")
-    table = json.loads((copy / "dataset.json").read_text())
+    table = json.loads((copy / "dataset.json").read_text(encoding="utf-8"))
     table["splits"]["val"]["pairs"] = []
     (copy / "dataset.json").write_text(json.dumps(table))
     refuse(on_copy, DataError, r"splits\.val: expected at least one pair, found none")
@@ -159,7 +159,7 @@ def test_a_folder_with_other_files(settings: TrainSettings, tmp_path: Path) -> N
     with pytest.raises(DataError, match="the folder is not empty; --resume continues its run, --overwrite starts"):
         nephi.train(settings, tmp_path / "run")
     assert nephi.train(with_loop(settings, steps=1), tmp_path / "run", overwrite=True).finished
-    assert (tmp_path / "run" / "thesis.txt").read_text() == "years"
+    assert (tmp_path / "run" / "thesis.txt").read_text(encoding="utf-8") == "years"
 
 
 def test_a_run_is_resumed_with_equal_settings_and_data_only(on_copy: TrainSettings, copy: Path, tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_run_is_resumed_with_equal_settings_and_data_only(on_copy: TrainSettin
 
 
 def test_landmarks_of_another_dimension(on_copy: TrainSettings, copy: Path, refuse: Refuse) -> None:
-    table = json.loads((copy / "dataset.json").read_text())
+    table = json.loads((copy / "dataset.json").read_text(encoding="utf-8"))
     (copy / "p.csv").write_text("id,fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z\na,1,2,3,4,5,6\n")
     subjects = table["splits"]["train"]["subjects"][:2]
     table["splits"]["train"] = {

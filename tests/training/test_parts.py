@@ -250,7 +250,7 @@ def test_a_table_is_truncated_to_its_saved_length(tmp_path: Path) -> None:
     table.add({"step": 2, "loss": 0.25})
     table.add({"step": 3})
     table.close()
-    assert path.read_text() == "step,loss\n1,0.5\n2,0.25\n3,\n"
+    assert path.read_text(encoding="utf-8") == "step,loss\n1,0.5\n2,0.25\n3,\n"
     with pytest.raises(DataError, match="expected the 100 bytes it had when the state was saved, got 26"):
         CsvTable(path, 100)
 

@@ -143,7 +143,7 @@ def train_in_a_group(settings: TrainSettings, run: Path, resume: bool) -> None:
 def logged(run: Path) -> int:
     """Return the number of steps in the log of a run."""
     path = run / "log.csv"
-    return path.read_text().count("\n") - 1 if path.exists() else 0
+    return path.read_text(encoding="utf-8").count("\n") - 1 if path.exists() else 0
 
 
 @needs_fork

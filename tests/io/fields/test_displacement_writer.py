@@ -111,7 +111,7 @@ def test_an_exception_leaves_the_old_file(tmp_path: Path, grid_3d: Grid, suffix:
     with pytest.raises(KeyboardInterrupt), DisplacementWriter(path, grid_3d) as writer:
         writer.write(0, 6, smooth_field(grid_3d))
         raise KeyboardInterrupt
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 

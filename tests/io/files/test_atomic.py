@@ -17,9 +17,9 @@ def test_new_contents_replace_old_ones(tmp_path: Path) -> None:
     path.write_text("old")
     with replacing(path) as temporary:
         temporary.write_text("new")
-        assert path.read_text() == "old"
+        assert path.read_text(encoding="utf-8") == "old"
         assert temporary.name == "result.txt"
-    assert path.read_text() == "new"
+    assert path.read_text(encoding="utf-8") == "new"
     assert names(tmp_path) == ["result.txt"]
 
 
@@ -30,7 +30,7 @@ def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path, error
     with pytest.raises(error), replacing(path) as temporary:
         temporary.write_text("half")
         raise error
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert names(tmp_path) == ["result.txt"]
 
 
@@ -52,7 +52,7 @@ def test_a_link_is_kept_and_its_target_replaced(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("real")
     write_text(tmp_path / "link", "new")
     assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "real").read_text() == "new"
+    assert (tmp_path / "real").read_text(encoding="utf-8") == "new"
 
 
 def test_missing_folder_is_named(tmp_path: Path) -> None:
@@ -102,4 +102,4 @@ def test_a_link_to_a_file_of_another_suffix(tmp_path: Path) -> None:
         temporary.write_text("header")
         temporary.with_suffix(".raw").write_text("voxels")
     assert names(tmp_path) == ["blob", "link.mhd", "link.raw"]
-    assert (tmp_path / "link.mhd").read_text() == "header"
+    assert (tmp_path / "link.mhd").read_text(encoding="utf-8") == "header"

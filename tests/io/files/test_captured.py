@@ -132,8 +132,8 @@ except OSError:
     open({str(tmp_path / "still")!r}, "w").write("closed")
 """
     run(code, closed)
-    assert (tmp_path / "out").read_text() == "['library']"
-    assert (tmp_path / "still").read_text() == "closed"
+    assert (tmp_path / "out").read_text(encoding="utf-8") == "['library']"
+    assert (tmp_path / "still").read_text(encoding="utf-8") == "closed"
 
 
 def test_without_a_free_descriptor_nothing_is_redirected() -> None:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def contents(folder: Path) -> dict[str, str]:
-    return {name: (folder / name).read_text() for name in NAMES if (folder / name).exists()}
+    return {name: (folder / name).read_text(encoding="utf-8") for name in NAMES if (folder / name).exists()}
 
 
 def write(folder: Path, files: dict[str, str]) -> Path:
@@ -148,7 +148,7 @@ def test_two_files_of_one_image_are_replaced_together(tmp_path: Path, monkeypatc
         temporary.with_suffix(".raw").write_text("new")
     moves = [each for each in order if "names" not in each]
     assert [each.split()[1] for each in moves] == ["i.mhd", "i.raw", "i.raw", "i.mhd"]
-    assert {(tmp_path / name).read_text() for name in ("i.mhd", "i.raw")} == {"new"}
+    assert {(tmp_path / name).read_text(encoding="utf-8") for name in ("i.mhd", "i.raw")} == {"new"}
 
 
 @pytest.mark.parametrize("target", ["there", "missing"])
@@ -165,7 +165,7 @@ def test_broken_links(tmp_path: Path) -> None:
     (tmp_path / "missing").symlink_to("later")
     with replacing(tmp_path / "missing") as temporary:
         temporary.write_text("x")
-    assert (tmp_path / "later").read_text() == "x" and (tmp_path / "missing").is_symlink()
+    assert (tmp_path / "later").read_text(encoding="utf-8") == "x" and (tmp_path / "missing").is_symlink()
     (tmp_path / "unmounted").symlink_to("disk/out")
     for write_there in (
         lambda: replacing(tmp_path / "unmounted"),

@@ -99,7 +99,7 @@ def test_no_memory_is_allocated_for_more_voxels_than_the_file_has(tmp_path: Path
     contents[40:56] = np.array(dim(5, 500, 500, 400, 1, 3), "<i2").tobytes()
     field.write_bytes(gzip.compress(contents))
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    used = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, hard))
     try:
         for read, path in ((read_image, huge), (lambda p: list(read_series(p)), huge), (read_displacement, field)):

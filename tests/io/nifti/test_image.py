@@ -81,7 +81,7 @@ def test_a_large_uncompressed_file_is_mapped_and_never_changed(tmp_path: Path, m
     assert small.mapping is None
     monkeypatch.setattr("nephi.io.nifti.image.MAPPED_FROM", 0)
     image = read_image(path)
-    with open("/proc/self/maps") as maps:
+    with open("/proc/self/maps", encoding="utf-8") as maps:
         assert str(path) in maps.read()
     assert torch.equal(image.data, small.data)
     image.data.zero_()

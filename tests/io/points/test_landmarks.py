@@ -179,9 +179,11 @@ def test_points_round_trip_exactly(
 
 def test_contents_of_written_files(tmp_path: Path) -> None:
     write_points(tmp_path / "a.csv", Points(torch.tensor([[0.1, -2, 3]], dtype=torch.float64), ("a",)))
-    assert (tmp_path / "a.csv").read_text() == "id,x,y,z\na,-0.1,2.0,3.0\n"
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8") == "id,x,y,z\na,-0.1,2.0,3.0\n"
     pairs = PointPairs.from_coordinates(torch.tensor([[1.0, 2]]), torch.tensor([[3.0, 4]]), ["b"])
     write_point_pairs(tmp_path / "b.csv", pairs, "ras")
-    assert (tmp_path / "b.csv").read_text() == "id,fixed_x,fixed_y,moving_x,moving_y\nb,1.0,2.0,3.0,4.0\n"
+    assert (tmp_path / "b.csv").read_text(
+        encoding="utf-8"
+    ) == "id,fixed_x,fixed_y,moving_x,moving_y\nb,1.0,2.0,3.0,4.0\n"
     back = read_point_pairs(tmp_path / "b.csv", "ras")
     assert torch.equal(back.moving.coordinates, pairs.moving.coordinates)

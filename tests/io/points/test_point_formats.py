@@ -40,7 +40,7 @@ def fcsv(positions: list[list[float]], system: str) -> str:
 
 
 def read(path: Path, text: str, **options: Any) -> Points:
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return read_points(path, **options)
 
 
@@ -83,7 +83,7 @@ def test_slicer_refuses_2d_points(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"expected 3-D points for 3-D Slicer, found 2-D"):
             write_points(tmp_path / f"a{suffix}", Points(torch.zeros(1, 2)))
     write_points(tmp_path / "a.pts", Points(torch.ones(1, 2)))
-    assert (tmp_path / "a.pts").read_text() == "point\n1\n-1.0 -1.0\n"
+    assert (tmp_path / "a.pts").read_text(encoding="utf-8") == "point\n1\n-1.0 -1.0\n"
 
 
 def test_voxels(tmp_path: Path, grid: Grid) -> None:

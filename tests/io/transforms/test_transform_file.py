@@ -49,18 +49,18 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     path.write_text("old")
 
     def fail(_: object, name: str) -> None:
-        Path(name).write_text("half")
+        Path(name).write_text("half", encoding="utf-8")
         raise RuntimeError("ITK ERROR: TxtTransformIO(0x5581): disk on fire\nmore")
 
     monkeypatch.setattr(sitk, "WriteTransform", fail)
     with pytest.raises(DataError, match=r"a\.tfm: could not be written \(disk on fire\)$"):
         write_affine(path, AffineTransform.identity(3))
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def refused(path: Path, contents: str, message: str) -> None:
-    path.write_text(contents)
+    path.write_text(contents, encoding="utf-8")
     with pytest.raises(DataError, match=rf"{path.name}: .*{message}"):
         read_foreign_transform(path)
 
