@@ -92,7 +92,7 @@ class PairNetwork(nn.Module, ABC):
         for name, value in (("network_steps", count), ("frozen_steps", frozen)):
             if value:
                 raise UsageError(
-                    f"{name}: expected 0 for {type(self).__name__}, whose steps are trained all at once, got {value}"
+                    f"{name}: expected 0 for {type(self).__name__}, which has no composed steps, got {value}"
                 )
 
 

@@ -55,6 +55,11 @@ class ConstrICONSettings(ModelSettings):
         check_downsampling(self.downsampling_of_steps)
 
     @property
+    def step_count(self) -> int:
+        """Number of `steps`. A shorter model is not a part of a longer one, see `Consistent`, so none is per step."""
+        return len(self.steps)
+
+    @property
     def downsampling_of_steps(self) -> tuple[int, ...]:
         """The downsampling of each step."""
         return self.downsampling if len(self.downsampling) > 1 else self.downsampling * len(self.steps)
@@ -96,6 +101,10 @@ class ConstrICON(RegistrationModel[ConstrICONSettings]):
         if "velocity" in prediction.penalties:
             return prediction
         return prediction._replace(penalties={"velocity": fixed.new_zeros(())})
+
+    def use_steps(self, count: int, frozen: int = 0) -> None:
+        """Use only the first composed steps, each of them applied twice as long as one after it is left out."""
+        self.network.use_steps(count, frozen)
 
     @classmethod
     def size(cls, settings: ConstrICONSettings, grid: Grid) -> ModelSize:

@@ -116,6 +116,39 @@ def test_lists_of_steps_are_nested_pairs(grid: Grid) -> None:
         torch.testing.assert_close(one(points), other(points), rtol=0, atol=1e-4)  # float32 voxel centres
 
 
+@pytest.mark.parametrize("kinds", [["affine", "rigid", "affine"], ["affine", "flow", "flow"]])
+def test_the_first_steps_are_consistent_and_go_on_in_all(kinds: list[str], grid: Grid) -> None:
+    """`s1 s2 s2 s1`: inverse consistent, exchanged with the images, and all of it with the identity as third step."""
+    network, (fixed, moving), points = consistent(kinds, grid), noise(grid), centres(grid)
+    network.use_steps(2)
+    flows = "flow" in kinds
+    assert bool(round_trips(grid, network(fixed, moving)).mean() < (1e-4 if flows else 1e-12 * max(grid.shape)))
+    first, exchanged = network(fixed, moving), network(moving, fixed)
+    assert exchanged.inverse is not None
+    torch.testing.assert_close(exchanged.inverse(points), first.forward(points), rtol=0, atol=1e-6)
+    network.use_steps(0)
+    assert not torch.allclose(network(fixed, moving).forward(points), first.forward(points), atol=1e-3)
+    with torch.no_grad():
+        network.steps[2].network.last.weight.zero_()
+    for one, other in zip(network(fixed, moving)[:2], first[:2], strict=True):
+        torch.testing.assert_close(one(points), other(points), rtol=0, atol=1e-9)
+
+
+def test_the_first_steps_are_trained_alone(grid: Grid) -> None:
+    """The penalty is that of the steps in use; a shorter model is not a part of a longer one."""
+    settings = ConstrICONSettings(("affine", "flow"), (2, 1), UNetSettings((4, 8)), AffineNetworkSettings((4, 8)))
+    model = ConstrICON(settings, grid, torch.Generator().manual_seed(0))
+    assert settings.step_count == 2 and settings.first_steps(1) == settings
+    model.use_steps(1)
+    affine, flow = (list(each.parameters()) for each in model.network.steps)
+    assert all(p.requires_grad for p in affine) and not any(p.requires_grad for p in flow)
+    assert model(*noise(grid, dtype=torch.float32)).penalties["velocity"] == 0
+    model.use_steps(2, 1)
+    assert not any(p.requires_grad for p in affine) and all(p.requires_grad for p in flow)
+    with pytest.raises(UsageError, match=r"^network_steps: expected 0 to 2, the steps of the model, got 3"):
+        model.use_steps(3)
+
+
 class Fixed(PairNetwork):
     """Predicts the same maps for any images, and keeps the images."""
 

@@ -167,12 +167,17 @@ def test_gradients_reach_every_trained_parameter(settings: ModelSettings, grid: 
 
 
 def test_the_first_steps_are_a_shorter_model(settings: ModelSettings, grid: Grid, images: Images) -> None:
-    """With its names and shapes of weights, and its predictions; models without composed steps refuse."""
+    """With its names and shapes of weights, and its predictions; models without composed steps refuse.
+
+    Shorter models of which a longer one does not go on are not part of it: `test_constricon`.
+    """
     model, points, ids = build(settings, grid, 0.05), points_of(grid, 3), torch.arange(3)
     with pytest.raises(UsageError, match=r"^network_steps: expected 0 "):
         model.use_steps(settings.step_count + 1)
+    if settings.step_count > 1 and not settings.per_step:
+        return
     if not settings.per_step:
-        with pytest.raises(UsageError, match=f"^frozen_steps: expected 0 for {type(model).__name__}, whose steps are"):
+        with pytest.raises(UsageError, match=r"^frozen_steps: expected 0 (for|to)"):
             model.use_steps(0, 1)
         return
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}

@@ -180,7 +180,7 @@ def with_unet(settings: TrainSettings) -> TrainSettings:
     [
         (
             with_unet,
-            r"phases\[0\]: network_steps: expected 0 for DisplacementUNet, whose steps are trained all at once, got 1",
+            r"phases\[0\]: network_steps: expected 0 for DisplacementUNet, which has no composed steps, got 1",
         ),
         (
             lambda s: replace(s, phases=(PhaseSettings(1), PhaseSettings(1, objective={"velocity": 1.0}))),

@@ -2,6 +2,7 @@
 
 from nephi.models.composition.antisymmetric import GROUPS, Antisymmetric
 from nephi.models.composition.augmented import Augmented, RandomMaps
+from nephi.models.composition.composed_steps import ComposedSteps
 from nephi.models.composition.consistent import Consistent
 from nephi.models.composition.rotations import random_rotations, warp_images
 from nephi.models.composition.steps import Steps, check_downsampling
@@ -12,6 +13,7 @@ __all__ = [
     "GROUPS",
     "Antisymmetric",
     "Augmented",
+    "ComposedSteps",
     "Consistent",
     "RandomMaps",
     "Steps",

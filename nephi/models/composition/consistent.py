@@ -22,6 +22,11 @@ class Consistent(Steps):
     the maps of each step, it does so for the whole. `Steps` has neither property: its second step sees only one image
     warped.
 
+    With only the first k steps in use (`use_steps`), the innermost map is the identity and all k steps are applied
+    twice, `phi = s_1 o .. o s_k o s_k o .. o s_1`: the same property, and the map with which a training of the further
+    steps, the identity at first, goes on. The last of the k cannot be applied only once instead, since a step after it
+    would change its part of phi from s_k to its square.
+
     Arguments as for `Steps`; every step must predict an inverse.
     """
 
@@ -33,7 +38,8 @@ class Consistent(Steps):
         forward: list[Maps] = []
         inverse: list[Maps] = []
         penalties = []
-        for number, step in enumerate(self.steps):
+        for number, step in enumerate(self.steps[: self.used]):
+            assert isinstance(step, PairNetwork)
             images = self.step_image(number, fixed, inverse), self.step_image(number, moving, forward)
             prediction: MapPair = step(*images, pair_ids)
             if prediction.inverse is None:
@@ -42,13 +48,9 @@ class Consistent(Steps):
             forward.insert(0, prediction.forward)
             inverse.insert(0, prediction.inverse)
             penalties.append(prediction.penalties)
-        return MapPair(_chain(forward), _chain(inverse), mean_penalties(penalties))
+        return MapPair(self._chain(forward), self._chain(inverse), mean_penalties(penalties))
 
-    def use_steps(self, count: int, frozen: int = 0) -> None:
-        """Raise `UsageError` unless all steps are used: without the last one, another would be applied twice."""
-        PairNetwork.use_steps(self, count, frozen)
-
-
-def _chain(maps: Sequence[Maps]) -> ComposedMaps:
-    """Return the composition of maps `[s_n, .., s_1]`, each but s_n twice: `s_1 o .. o s_n o .. o s_1`."""
-    return ComposedMaps([*reversed(maps[1:]), *maps])
+    def _chain(self, maps: Sequence[Maps]) -> ComposedMaps:
+        """Return the composition of maps `[s_k, .., s_1]`, each twice but the last step of all, `s_n`."""
+        twice = maps[1:] if self.used == len(self.steps) else maps
+        return ComposedMaps([*reversed(twice), *maps])

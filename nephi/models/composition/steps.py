@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from nephi.errors import UsageError
 from nephi.geometry import Grid
 from nephi.models.base import PairNetwork
+from nephi.models.composition.composed_steps import ComposedSteps
 from nephi.models.composition.warping import resampled, warped
 from nephi.tables import short_repr
 from nephi.transforms import ComposedMaps, MapPair, Maps, mean_penalties
@@ -16,21 +17,17 @@ from nephi.transforms import ComposedMaps, MapPair, Maps, mean_penalties
 MOST_STEPS = 16  # each is a network of its own
 
 
-class Steps(PairNetwork):
+class Steps(ComposedSteps):
     """Networks one after the other: each step gets the moving image warped by the steps before it.
 
     As TwoStep of GradICON (Tian et al., CVPR 2023): `phi(x) = phi_1(phi_2(x))`, where phi_2 is predicted from
     `A o phi_1` and B. Only images are resampled, to the grid of a step; the prediction is the composition of the steps'
     maps and is evaluated at any point. `grid` is that of the images; the steps' grids cover its box, and a step with a
-    coarser grid (`downsampled`) gets both images at that resolution. There is an inverse if every step has one.
+    coarser grid (`downsampled`) gets both images at that resolution. There is an inverse if every step in use has one.
     """
 
     def __init__(self, grid: Grid, steps: Sequence[PairNetwork]) -> None:
-        super().__init__()
-        self.grid = grid
-        self.steps = nn.ModuleList(steps)
-        self.used = len(steps)
-        self._trainable = [[p for p in step.parameters() if p.requires_grad] for step in steps]
+        super().__init__(grid, steps)
 
     def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
         """Predict phi and its inverse; each penalty is the mean over the steps that have it."""
@@ -47,22 +44,6 @@ class Steps(PairNetwork):
             penalties.append(prediction.penalties)
         inverse = ComposedMaps(inverses) if len(inverses) == len(forward) else None
         return MapPair(ComposedMaps(forward), inverse, mean_penalties(penalties))
-
-    def use_steps(self, count: int, frozen: int = 0) -> None:
-        """Use only the first `count` steps, all of them for 0, and train those after the first `frozen`.
-
-        Raises `UsageError` for more steps than there are, and if none would be trained.
-        """
-        if not 0 <= count <= len(self.steps):
-            raise UsageError(f"network_steps: expected 0 to {len(self.steps)}, the steps of the model, got {count}")
-        used = count or len(self.steps)
-        if not 0 <= frozen < used:
-            raise UsageError(f"frozen_steps: expected 0 to {used - 1}, fewer than the steps in use, got {frozen}")
-        self.used = used
-        for parameter in (each for parameters in self._trainable for each in parameters):
-            parameter.requires_grad_(False)
-        for parameter in (each for parameters in self._trainable[frozen:used] for each in parameters):
-            parameter.requires_grad_(True)
 
     @property
     def grids(self) -> list[Grid]:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from nephi.errors import UsageError
 from nephi.geometry import Grid
-from nephi.models.base import ModelSettings, ModelSize, PairNetwork, RegistrationModel
-from nephi.models.composition import downsampled
+from nephi.models.base import ModelSettings, ModelSize, RegistrationModel
+from nephi.models.composition import ComposedSteps, downsampled
 from nephi.models.networks.blocks import MOST_RESOLUTIONS, halved
 from nephi.models.published.axes import array_grid, array_images, array_shape, check_axes
 from nephi.models.published.tall_unet import TallUNet, tall_unet_bytes, tall_unet_parameters
@@ -31,6 +31,7 @@ class TallUNetSettings(ModelSettings):
     """
 
     kind: ClassVar[str] = "tall-unet"
+    per_step: ClassVar[tuple[str, ...]] = ("steps",)
 
     steps: tuple[int, ...] = (2, 1, 0, 0)
     down: tuple[int, ...] = (16, 32, 64, 256, 512)
@@ -52,7 +53,7 @@ class TallUNetSettings(ModelSettings):
                 )
 
 
-class TallUNetSteps(PairNetwork):
+class TallUNetSteps(ComposedSteps):
     """U-Nets one after the other, on images averaged over pairs of voxels; `phi = phi_1(phi_2(...))`, one way.
 
     The operators TwoStep and Downsample of the published code. Other than in `Steps`, both images are averaged over
@@ -61,17 +62,15 @@ class TallUNetSteps(PairNetwork):
     """
 
     def __init__(self, settings: TallUNetSettings, grid: Grid) -> None:
-        super().__init__()
-        self.grid = grid
+        super().__init__(grid, [TallUNet(grid.dimension, settings.down, settings.up) for _ in settings.steps])
         self.halvings = settings.steps
         self.lattices = [lattice(grid, halvings) for halvings in settings.steps]
-        self.steps = nn.ModuleList(TallUNet(grid.dimension, settings.down, settings.up) for _ in settings.steps)
 
     def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
         """Predict phi for images on `grid`."""
         displacements: list[Tensor] = []  # of the steps, the last one first, in fractions of the box
         members: list[Maps] = []
-        for step, halvings, nodes in zip(self.steps, self.halvings, self.lattices, strict=True):
+        for step, halvings, nodes in zip(self.steps[: self.used], self.halvings, self.lattices, strict=False):
             seen, target = averaged_pairs(moving, halvings), averaged_pairs(fixed, halvings)
             if displacements:
                 seen = warped(seen, displacements)
@@ -104,6 +103,10 @@ class PublishedTallUNet(RegistrationModel[TallUNetSettings]):
         """Predict phi and its inverse."""
         fixed, moving = (array_images(images, self.settings.axes) for images in (fixed, moving))
         return MapPair(self.network(fixed, moving).forward, self.network(moving, fixed).forward)
+
+    def use_steps(self, count: int, frozen: int = 0) -> None:
+        """Use only the first composed steps."""
+        self.network.use_steps(count, frozen)
 
     @classmethod
     def size(cls, settings: TallUNetSettings, grid: Grid) -> ModelSize:
