@@ -119,6 +119,8 @@ class RegistrationModel(PairNetwork, Generic[S]):
     """Whether a fresh model predicts the identity; the docstring of a model that does not states why."""
     finds_keypoints: ClassVar[bool] = False
     """Whether the model registers by keypoints of each image alone, from which other maps follow."""
+    outside: float = 0.0
+    """Value of the images beyond their border, 0 or 1; 1 for an input whose surroundings are bright."""
 
     def __init__(self, settings: S, grid: Grid, generator: torch.Generator) -> None:
         """Build an untrained model for images on `grid`; all weights are drawn from `generator`."""

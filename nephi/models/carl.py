@@ -84,7 +84,9 @@ class CARL(RegistrationModel[CARLSettings]):
         self.network = Swapped(Augmented(Steps(grid, [attention, *unets]), partial(random_rotations, grid, rotations)))
 
     def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
-        """Predict phi and its approximate inverse."""
+        """Predict phi and its approximate inverse; images that are bright outside are inverted: 0 is background."""
+        if self.outside:
+            fixed, moving = self.outside - fixed, self.outside - moving
         prediction: MapPair = self.network(fixed, moving, pair_ids)
         return prediction
 

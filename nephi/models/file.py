@@ -106,6 +106,6 @@ def _model(
     parameters = sum(tensor.numel() for tensor in tensors.values())
     if model_class(settings).size(settings, grid).parameters > parameters:  # before anything of that size is allocated
         raise DataError("its tensors are smaller than its settings require")
-    model = build_model(settings, grid, torch.Generator().manual_seed(0))
+    model = build_model(settings, grid, torch.Generator().manual_seed(0), input_settings.outside)
     load_tensors(model, tensors)
     return model.eval()

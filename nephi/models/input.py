@@ -96,6 +96,11 @@ class InputSettings:
         """Number of axes D, 2 or 3."""
         return len(self.shape)
 
+    @property
+    def outside(self) -> float:
+        """Value of the input beyond the border of the model's box, where images are moved from there: 1 for `bright`."""
+        return float(self.outside_mask == "bright")
+
 
 class ModelInput(NamedTuple):
     """One image as the input of a model.

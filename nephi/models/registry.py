@@ -49,15 +49,19 @@ def model_class(settings: ModelSettings) -> type[RegistrationModel[Any]]:
     return MODELS[settings.kind]
 
 
-def build_model(settings: ModelSettings, grid: Grid, generator: torch.Generator) -> RegistrationModel[Any]:
-    """Return an untrained model for images on `grid`, see `RegistrationModel`.
+def build_model(
+    settings: ModelSettings, grid: Grid, generator: torch.Generator, outside: float = 0.0
+) -> RegistrationModel[Any]:
+    """Return an untrained model for images on `grid`, which are `outside` beyond it, see `RegistrationModel`.
 
     Raises `UsageError` for settings of an auto-decoder without a number of pairs, and of a model that is too large.
     """
     size = model_class(settings).size(settings, grid)
     if size.parameters > LARGEST_SIZE:
         raise UsageError(f"model: expected settings for at most {LARGEST_SIZE} parameters, got {size.parameters:.3g}")
-    return model_class(settings)(settings, grid, generator)
+    model = model_class(settings)(settings, grid, generator)
+    model.outside = outside
+    return model
 
 
 def model_settings(table: Mapping[str, Any], path: str = "model.") -> ModelSettings:

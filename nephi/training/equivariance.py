@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from nephi.geometry import Grid
 from nephi.metrics import equivariance_error
-from nephi.models import PairNetwork, random_rotations, warp_images
+from nephi.models import RegistrationModel, random_rotations, warp_images
 from nephi.transforms import AffineMaps
 
 SHIFT = 1 / 8  # of the edges
@@ -17,7 +18,7 @@ SHIFT = 1 / 8  # of the edges
 
 @torch.no_grad()
 def equivariance_errors(
-    model: PairNetwork,
+    model: RegistrationModel[Any],
     fixed: Tensor,
     moving: Tensor,
     generator: torch.Generator,
@@ -29,8 +30,9 @@ def equivariance_errors(
 ) -> dict[str, float]:
     """Return the mean distance, mm, between predictions for warped images and the warped predictions.
 
-    `fixed` and `moving` are model inputs `(B, 1, *shape)`, which are 0 outside. Keys: `equivariance_uu_mm` for a random
-    map U of both images of a pair, `equivariance_wu_mm` for a map of each; see `nephi.metrics.equivariance_error`.
+    `fixed` and `moving` are model inputs `(B, 1, *shape)`, `model.outside` beyond their border. Keys:
+    `equivariance_uu_mm` for a random map U of both images of a pair, `equivariance_wu_mm` for a map of each; see
+    `nephi.metrics.equivariance_error`.
 
     shift: the largest shift along each axis, as a fraction of the edge, at least one stride if above 0. Shifts are
         multiples of `stride` voxels; without rotations voxels are copied, not interpolated.
@@ -47,7 +49,7 @@ def equivariance_errors(
         warps = [_RandomWarp(grid, len(fixed), shift, stride, rotation, generator) for _ in range(2)]
         errors = {}
         for name, w, u in (("uu", warps[1], warps[1]), ("wu", warps[0], warps[1])):
-            warped = model(u.images(fixed), w.images(moving)).forward
+            warped = model(u.images(fixed, model.outside), w.images(moving, model.outside)).forward
             each = equivariance_error(prediction, warped, w.maps.to(fixed), u.maps.to(fixed), positions, grid)
             errors[f"equivariance_{name}_mm"] = float(each.nanmean())
         return errors
@@ -67,12 +69,12 @@ class _RandomWarp:
         self.is_shift = not rotation
         self.maps = AffineMaps(turns.matrices, turns.translations + grid.voxel_to_world_vectors(self.shifts.double()))
 
-    def images(self, images: Tensor) -> Tensor:
-        """Return `image(map(x))` for images `(B, 1, *shape)` on the grid."""
+    def images(self, images: Tensor, outside: float) -> Tensor:
+        """Return `image(map(x))` for images `(B, 1, *shape)` on the grid, which are `outside` beyond it."""
         if not self.is_shift:
-            return warp_images(images, self.grid, self.maps)
+            return warp_images(images, self.grid, self.maps, outside)
         pairs = zip(images, self.shifts.tolist(), strict=True)
-        return torch.stack([_shifted(image, shift) for image, shift in pairs])
+        return torch.stack([_shifted(image, shift, outside) for image, shift in pairs])
 
 
 def _random_shift(grid: Grid, shift: float, stride: int, generator: torch.Generator) -> Tensor:
@@ -81,12 +83,12 @@ def _random_shift(grid: Grid, shift: float, stride: int, generator: torch.Genera
     return torch.stack([stride * torch.randint(-k, k + 1, (), generator=generator) for k in most])
 
 
-def _shifted(image: Tensor, voxels: Sequence[int]) -> Tensor:
-    """Return `image(x + voxels)` of an image `(1, *shape)` that is 0 outside."""
+def _shifted(image: Tensor, voxels: Sequence[int], outside: float) -> Tensor:
+    """Return `image(x + voxels)` of an image `(1, *shape)` that is `outside` beyond its border."""
     for axis, (n, step) in enumerate(zip(image.shape[1:], voxels, strict=True), start=1):
         kept = image.narrow(axis, max(step, 0), n - abs(step))
         shape = list(image.shape)
         shape[axis] = abs(step)
-        zeros = image.new_zeros(shape)
-        image = torch.cat([kept, zeros] if step > 0 else [zeros, kept], dim=axis)
+        beyond = image.new_full(shape, outside)
+        image = torch.cat([kept, beyond] if step > 0 else [beyond, kept], dim=axis)
     return image

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nephi.geometry import Grid
+from nephi.sampling import random_rotation
 from nephi.training.augmentation_settings import AugmentationSettings, WarpSettings
 from nephi.transforms import DisplacementField
 
@@ -64,17 +65,13 @@ def _random_affine(dimension: int, settings: WarpSettings, generator: torch.Gene
     """Draw rotation, shear and scale as one matrix, and a shift in mm."""
     d = dimension
     above = torch.triu_indices(d, d, 1)
-    axis = torch.randn(len(above[0]), generator=generator, dtype=torch.float64)
-    axis = axis / axis.norm()  # in 2-D: 1 or -1
-    angle = torch.deg2rad(settings.rotation * uniform(1, generator))
-    slopes = settings.shear * uniform(len(axis), generator)
+    rotation = random_rotation(d, settings.rotation, generator)
+    slopes = settings.shear * uniform(len(above[0]), generator)
     scales = (settings.scale * uniform(d, generator)).exp()
     shift = settings.shift * uniform(d, generator)
-    rotation = torch.zeros(d, d, dtype=torch.float64)
-    rotation[above[0], above[1]] = angle * axis
     shear = torch.eye(d, dtype=torch.float64)
     shear[above[0], above[1]] = slopes
-    return torch.linalg.matrix_exp(rotation - rotation.T) @ shear @ scales.diag(), shift
+    return rotation @ shear @ scales.diag(), shift
 
 
 def _random_displacement(grid: Grid, settings: WarpSettings, generator: torch.Generator) -> DisplacementField:

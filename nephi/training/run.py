@@ -183,7 +183,7 @@ def _assemble(
 def _initial_model(settings: TrainSettings, start: StoredModel | None) -> RegistrationModel[Any]:
     """Build the model, with random weights or those of the model to fine-tune."""
     generator = generator_of("weights", settings.optimization.seed)
-    model = build_model(settings.model, input_grid(settings.input), generator)
+    model = build_model(settings.model, input_grid(settings.input), generator, settings.input.outside)
     if start is not None:
         omitted = start.model.pair_parameters()  # of the pairs of another data set
         tensors = {name: tensor for name, tensor in model_tensors(start.model).items() if name not in omitted}

@@ -15,6 +15,7 @@ from nephi.models import (
     FeatureSettings,
     PairNetwork,
     UNetSettings,
+    build_model,
     random_rotations,
     warp_images,
 )
@@ -101,4 +102,17 @@ def test_warped_images_are_looked_up_at_the_mapped_voxels(grid: Grid, images: tu
         expected = interpolate(moving[pair, 0], grid.world_to_voxel_points(maps(point)[pair, 0]))
         torch.testing.assert_close(warped[(pair, 0, *voxel)], expected, rtol=1e-4, atol=1e-4)
     outside = AffineMaps(maps.matrices, maps.translations + 1000)
-    assert not bool(warp_images(moving, grid, outside).any())
+    for value in (0.0, 1.0):
+        assert bool((warp_images(moving, grid, outside, value) == value).all())
+
+
+def test_bright_surroundings_of_images_stay_bright(grid: Grid, images: tuple[Tensor, Tensor]) -> None:
+    """Images turned bright outside in: the same prediction as that of the complements on a dark background."""
+    settings = CARLSettings((2, 1), FeatureSettings(4, 2, 1, (1, 2)), UNetSettings((4, 8)), rotations=90.0)
+    points = grid.voxel_centres().reshape(1, -1, grid.dimension)[:, ::17].expand(3, -1, -1)
+    predictions = []
+    for outside in (0.0, 1.0):
+        model = build_model(settings, grid, torch.Generator().manual_seed(0), outside)
+        model.use_generators(generators(3))
+        predictions.append(model(*((outside - image).abs() for image in images)).forward(points))
+    torch.testing.assert_close(predictions[1], predictions[0], rtol=1e-3, atol=1e-2)
