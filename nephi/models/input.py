@@ -98,7 +98,7 @@ class InputSettings:
 
     @property
     def outside(self) -> float:
-        """Value of the input beyond the border of the model's box, where images are moved from there: 1 for `bright`."""
+        """Value of moved images beyond the border of the model's box: 1 for bright surroundings, else 0."""
         return float(self.outside_mask == "bright")
 
 

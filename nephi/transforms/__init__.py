@@ -1,10 +1,11 @@
 """Deformations as functions from points to points, with their Jacobians."""
 
-from nephi.transforms.affine import AffineTransform
+from nephi.transforms.affine import AffineMaps, AffineTransform
 from nephi.transforms.attention import AttentionMaps, CoordinateAttention
 from nephi.transforms.bspline import BSplineField
 from nephi.transforms.closest_affine import closest_affine
 from nephi.transforms.composite import (
+    ComposedMaps,
     Composite,
     as_affine,
     composed,
@@ -12,19 +13,10 @@ from nephi.transforms.composite import (
     composed_with_jacobian,
     warn_beyond_fields,
 )
-from nephi.transforms.displacement import ContinuedDisplacement, DisplacementField
+from nephi.transforms.displacement import ContinuedDisplacement, DisplacementField, DisplacementMaps
 from nephi.transforms.fitting import FittingGrid, fitting_grid
 from nephi.transforms.inverse import NumericalInverse, invert
-from nephi.transforms.maps import (
-    AffineMaps,
-    ComposedMaps,
-    DisplacementMaps,
-    MapPair,
-    Maps,
-    Penalties,
-    SingleMap,
-    mean_penalties,
-)
+from nephi.transforms.maps import MapPair, Maps, Penalties, SingleMap, mean_penalties
 from nephi.transforms.point_fits import affine_fit, halfway_affine_fit, nearest_rotation, rigid_fit, similarity_fit
 from nephi.transforms.spline import Spline, SplineMaps, spline_fit
 from nephi.transforms.transform import Transform, any_real_points

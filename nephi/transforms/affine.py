@@ -1,4 +1,4 @@
-"""Affine maps."""
+"""Affine maps: of one pair, and of B pairs at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.geometry import recordable
+from nephi.geometry import full_precision, recordable
+from nephi.transforms.maps import Maps
 from nephi.transforms.transform import Transform, any_real_points
 
 
@@ -65,3 +66,55 @@ class AffineTransform(Transform):
         inverse = torch.linalg.inv(self.matrix)
         inverse[-1] = self.matrix[-1]  # exactly (0, ..., 0, 1), rounding removed
         return AffineTransform(inverse)
+
+
+class AffineMaps(Maps):
+    """`phi_b(x) = A_b x + t_b`: `matrices` `(B, D, D)`, `translations` `(B, D)`, mm."""
+
+    def __init__(self, matrices: Tensor, translations: Tensor) -> None:
+        self.matrices = matrices
+        self.translations = translations
+
+    def __len__(self) -> int:
+        return len(self.matrices)
+
+    @full_precision()
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return the values `(B, N, D)`."""
+        return points @ self.matrices.to(points).transpose(-1, -2) + self.translations.to(points).unsqueeze(1)
+
+    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the values, and the matrices expanded to `(B, N, D, D)`."""
+        return self(points), self.matrices.to(points).unsqueeze(1).expand(-1, points.shape[1], -1, -1)
+
+    def inverse(self) -> AffineMaps:
+        """Return the exact inverses; NaN or infinite values where a matrix is singular."""
+        matrices = torch.linalg.inv_ex(self.matrices)[0]
+        return AffineMaps(matrices, -(matrices @ self.translations.to(matrices).unsqueeze(-1)).squeeze(-1))
+
+    def to(self, points: Tensor) -> AffineMaps:
+        """Return the maps in the type and on the device of `points`."""
+        return AffineMaps(self.matrices.to(points), self.translations.to(points))
+
+    def rows(self, pairs: slice) -> AffineMaps:
+        """Return the affine maps of some of the pairs."""
+        return AffineMaps(self.matrices[pairs], self.translations[pairs])
+
+    def one(self, pair: int) -> AffineTransform:
+        """Return the affine map of one pair."""
+        matrix = torch.eye(self.matrices.shape[-1] + 1, dtype=torch.float64)
+        matrix[:-1, :-1] = self.matrices[pair].detach().cpu()
+        matrix[:-1, -1] = self.translations[pair].detach().cpu()
+        return AffineTransform(matrix)
+
+    def inverts(self, other: Maps) -> bool:
+        """Return whether the products with the matrices of `other` are the identity to single precision."""
+        if not isinstance(other, AffineMaps) or len(other) != len(self):
+            return False
+        identity = torch.eye(self.matrices.shape[-1], dtype=torch.float64)
+        for pair in range(len(self)):
+            product = other.one(pair).matrix @ self.one(pair).matrix
+            shift = max(1.0, float(self.translations[pair].detach().abs().max()))
+            if (product[:-1, :-1] - identity).abs().max() > 1e-5 or product[:-1, -1].abs().max() > 1e-5 * shift:
+                return False
+        return True

@@ -1,4 +1,4 @@
-"""Composition of transforms."""
+"""Composition of transforms, and of the maps of B pairs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from nephi.errors import DataError, warn
 from nephi.geometry import Grid, jacobian_product
 from nephi.transforms.affine import AffineTransform
 from nephi.transforms.displacement import DisplacementField
+from nephi.transforms.maps import Maps, Penalties, mean_penalties
 from nephi.transforms.transform import Transform, any_real_points
 
 
@@ -64,6 +65,45 @@ class Composite(Transform):
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return the composition's values and Jacobians at points `(..., D)`."""
         return composed_with_jacobian(self.transforms, points)
+
+
+class ComposedMaps(Maps):
+    """Maps of the same B pairs applied one after the other, the **first** of the list first."""
+
+    def __init__(self, members: Sequence[Maps]) -> None:
+        self.members = tuple(members)
+
+    def __len__(self) -> int:
+        return len(self.members[0])
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return the values `(B, N, D)`."""
+        return composed(self.members, points)
+
+    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the values, and the product of the members' Jacobians."""
+        return composed_with_jacobian(self.members, points)
+
+    def rows(self, pairs: slice) -> ComposedMaps:
+        """Return the compositions of some of the pairs."""
+        return ComposedMaps([member.rows(pairs) for member in self.members])
+
+    def one(self, pair: int) -> Composite:
+        """Return the composition of one pair's transforms."""
+        return Composite([member.one(pair) for member in self.members])
+
+    def flattened(self) -> list[Maps]:
+        """Return the members, and those of members that are compositions, in the order in which they are applied."""
+        return [member for part in self.members for member in part.flattened()]
+
+    def inverts(self, other: Maps) -> bool:
+        """Return whether `other` has as many members, which invert these in reverse order."""
+        members, others = self.flattened(), other.flattened()[::-1]
+        return len(members) == len(others) and all(one.inverts(two) for one, two in zip(members, others, strict=True))
+
+    def penalties(self) -> Penalties:
+        """Return the means over the members that have the penalty."""
+        return mean_penalties([member.penalties() for member in self.members])
 
 
 class Differentiable(Protocol):

@@ -1,4 +1,4 @@
-"""Displacement fields stored on a grid."""
+"""Displacement fields on a grid: of one pair, and of B pairs at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.geometry import Grid, identity_like, interpolate, interpolate_with_gradient
+from nephi.geometry import (
+    Grid,
+    full_precision,
+    identity_like,
+    interpolate,
+    interpolate_tables,
+    interpolate_with_gradient,
+)
+from nephi.transforms.maps import Maps
 from nephi.transforms.transform import Transform, any_real_points
 
 
@@ -72,3 +80,40 @@ class ContinuedDisplacement(DisplacementField):
         u, gradient_voxel = interpolate_with_gradient(self.displacement, self.grid.world_to_voxel_points(points))
         gradient = gradient_voxel @ self.grid.inverse_affine[:-1, :-1].to(points)
         return points + u, identity_like(points) + gradient
+
+
+class DisplacementMaps(Maps):
+    """`phi_b(x) = x + u_b(x)`, u interpolated linearly from `displacement` `(B, D, *shape)`, mm, on one grid.
+
+    Beyond the grid u continues with its value at the border. The Jacobian is that of the interpolant, in closed form:
+    constant along each axis within a cell, with jumps at the cells' faces.
+    """
+
+    def __init__(self, displacement: Tensor, grid: Grid) -> None:
+        self.displacement = displacement
+        self.grid = grid
+        self._tables = displacement.movedim(1, -1).contiguous()  # all components of a voxel next to each other
+
+    def __len__(self) -> int:
+        return len(self.displacement)
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return the values `(B, N, D)`."""
+        return points + interpolate_tables(self.displacement, self.grid.world_to_voxel_points(points))
+
+    @full_precision()
+    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the values, and `I + du/dx`, `(B, N, D, D)`."""
+        voxels = self.grid.world_to_voxel_points(points)
+        pairs = [interpolate_with_gradient(u, part) for u, part in zip(self._tables, voxels, strict=True)]
+        by_voxel = torch.stack([gradient for _, gradient in pairs])
+        by_world = by_voxel @ self.grid.inverse_affine[:-1, :-1].to(points)
+        return points + torch.stack([value for value, _ in pairs]), identity_like(points) + by_world
+
+    def rows(self, pairs: slice) -> DisplacementMaps:
+        """Return the displacements of some of the pairs."""
+        return DisplacementMaps(self.displacement[pairs], self.grid)
+
+    def one(self, pair: int) -> ContinuedDisplacement:
+        """Return the displacement field of one pair."""
+        return ContinuedDisplacement(self._tables[pair].detach().float().cpu(), self.grid)

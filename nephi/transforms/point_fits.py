@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from nephi.errors import UsageError
 from nephi.geometry import identity_like
-from nephi.transforms.maps import AffineMaps
+from nephi.transforms.affine import AffineMaps
 
 RIDGE = 1e-10  # of the points' mean square distance from their centroid: decides only what points leave undetermined
 ROUNDING = 1e-24  # of the squared distance from the origin: closer points are coincident
