@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -14,6 +15,14 @@ from .printing import print_rows, progress_bar
 @click.argument("model", type=FILE, metavar="MODEL")
 @click.argument("images", type=FILE, metavar="IMAGES...", nargs=-1)
 @click.option("-o", "--output", type=FILE, required=True, metavar="OUT", help="Folder for the results.")
+@click.option(
+    "--mask",
+    "masks",
+    type=FILE,
+    metavar="MASK",
+    multiple=True,
+    help="Region of an image (voxels above 0), for models that use masks; once for each of IMAGES, in their order.",
+)
 @click.option(
     "--align",
     metavar="NAME",
@@ -38,6 +47,7 @@ def register_group(
     model: Path,
     images: tuple[Path, ...],
     output: Path,
+    masks: tuple[Path, ...],
     align: str | None,
     iterations: int,
     reference: Path | None,
@@ -64,7 +74,10 @@ def register_group(
     import nephi
 
     stored = nephi.read_model(model)
-    nephi.inference.check_group(stored, images, align)
+    try:
+        nephi.inference.check_group(stored, images, align, masks)
+    except nephi.UsageError as error:
+        raise nephi.UsageError(re.sub("^masks:", "--mask:", str(error))) from None
     nephi.inference.check_group_folder(output, overwrite)
     grid = None if reference is None else nephi.io.read_grid(reference)
     with progress_bar(quiet) as progress:
@@ -72,6 +85,7 @@ def register_group(
             images,
             model=stored,
             align=align,
+            masks=masks,
             iterations=iterations,
             reference=grid,
             device=device,

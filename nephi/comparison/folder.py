@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from nephi.comparison.plan import ComparisonPlan
 from nephi.comparison.table import comparison_json, comparison_markdown
 from nephi.documents import read_json
 from nephi.errors import DataError
-from nephi.io import replacing, write_text
+from nephi.io import locked_file, replacing, write_text
 from nephi.report.learning_curves import TrainingCurve, learning_curves
 from nephi.training.folder import RunFolder
 
 Row = dict[str, Any]
 MODELS = "models"  # folder of the folders of the models
+LOCK = ".lock"
 COLUMNS = {"log": {"step", "seconds"}, "validation": {"step"}}  # in every row
 RETRAIN = "delete its folder to train it again"
 
@@ -158,13 +160,26 @@ class ComparisonFolder:
         """Raise `DataError` for a path that is no folder, and for a folder with other files than a comparison."""
         if self.path.exists() and not self.path.is_dir():
             raise DataError(f"{self.path}: expected a folder for the comparison, got a file")
-        if self.path.is_dir() and any(self.path.iterdir()) and not self.json.is_file():
+        if self.path.is_dir() and any(file.name != LOCK for file in self.path.iterdir()) and not self.json.is_file():
             raise DataError(f"{self.path}: expected an empty folder, or one with a comparison.json; choose another one")
 
-    def prepare(self, overwrite: bool) -> None:
-        """Create the folder; with `overwrite` delete the models in it."""
+    @contextmanager
+    def locked(self) -> Iterator[tuple[int, ...]]:
+        """Create the folder, lock it against other comparisons, and yield the descriptor of `locked_file`.
+
+        Raises `DataError` for a folder in which another comparison runs, and for one that cannot be written.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot write the comparison: {error.strerror}") from None
+        problem = f"{self.path}: another comparison runs in this folder; wait for its end, or choose another folder"
+        with locked_file(self.path / LOCK, problem) as lock:
+            yield lock
+
+    def prepare(self, overwrite: bool) -> None:
+        """With `overwrite` delete the models in the folder."""
+        try:
             if overwrite and (self.path / MODELS).is_dir():
                 shutil.rmtree(self.path / MODELS)
         except OSError as error:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ PROGRAM = "import sys; sys.path[:] = {path!r}; from nephi.comparison.worker impo
 OWN_GROUP = 0 if os.name == "posix" else None  # Ctrl-C reaches only this process, which ends the other one
 
 
-def run_task(task: str, log: Path, progress: ProgressCallback, threads: int, /, **arguments: Any) -> dict[str, Any]:
+def run_task(
+    task: str, log: Path, progress: ProgressCallback, threads: int, lock: Sequence[int] = (), /, **arguments: Any
+) -> dict[str, Any]:
     """Run a task of `nephi.comparison.worker` in a process of its own and return its result.
 
     `progress` is called as the task reports; what the process prints is appended to the file `log`. An interruption of
-    this process ends the task first, which a training does by saving its state.
+    this process ends the task first, which a training does by saving its state. The process shares the descriptors
+    `lock` of a locked file: the lock lasts until it has ended, even if this process was killed.
 
     Raises `DataError` with the task's error, and when its process crashes.
     """
@@ -38,6 +42,7 @@ def run_task(task: str, log: Path, progress: ProgressCallback, threads: int, /, 
             text=True,
             encoding="utf-8",
             process_group=OWN_GROUP,
+            pass_fds=lock,
         )
         try:
             outcome = _outcome(process, {"task": task, **arguments}, progress)

@@ -59,26 +59,22 @@ def compare_models(
     each model that has been scored.
 
     Raises `UsageError` and `DataError` before anything is computed, as `plan_comparison`; for a folder with other
-    files; and for one with models of other settings, which `overwrite` deletes.
+    files or in which another comparison runs; and for one with models of other settings, which `overwrite` deletes.
     """
     plan = plan_comparison(settings, device)
     folder = ComparisonFolder(Path(output))
     folder.check()
-    identities = {model.name: model_identity(model, plan.budget, device) for model in plan.models}
-    for model in plan.models if not overwrite else ():
-        check_identity(model.name, folder.model(model.name), identities[model.name])
-    folder.prepare(overwrite)
-    comparison = _Comparison(plan, folder, identities, device, progress)
-    try:
-        comparison.write()
-        for model in plan.models if not score_only else ():
-            comparison.attempt(model, comparison.plan_steps)
-        for model in plan.models:
-            if comparison.attempt(model, comparison.rescore if score_only else comparison.train_and_score):
-                finished(comparison.write()[plan.models.index(model)])
-    finally:
-        rows = comparison.write()
-        folder.draw(plan)
+    with folder.locked() as lock:
+        identities = {model.name: model_identity(model, plan.budget, device) for model in plan.models}
+        for model in plan.models if not overwrite else ():
+            check_identity(model.name, folder.model(model.name), identities[model.name])
+        folder.prepare(overwrite)
+        comparison = _Comparison(plan, folder, identities, device, progress, lock)
+        try:
+            comparison.run(score_only, finished)
+        finally:
+            rows = comparison.write()
+            folder.draw(plan)
     return ComparisonResult(rows, folder.table, folder.json, folder.curves)
 
 
@@ -89,7 +85,17 @@ class _Comparison:
     identities: dict[str, dict[str, Any]]
     device: str
     progress: ProgressCallback
+    lock: tuple[int, ...]
     errors: dict[str, str] = field(default_factory=dict)
+
+    def run(self, score_only: bool, finished: Callable[[Row], None]) -> None:
+        """Plan, train and score all models, or only score them, and write the table after each of them."""
+        self.write()
+        for model in self.plan.models if not score_only else ():
+            self.attempt(model, self.plan_steps)
+        for model in self.plan.models:
+            if self.attempt(model, self.rescore if score_only else self.train_and_score):
+                finished(self.write()[self.plan.models.index(model)])
 
     def attempt(self, model: PlannedModel, task: Callable[[PlannedModel], None]) -> bool:
         """Run a task of a model unless an earlier one failed, keep its error, and return whether it succeeded."""
@@ -147,7 +153,7 @@ class _Comparison:
             self.progress(replace(progress, stage=f"{model.name}: {progress.stage}"))
 
         log = self.folder.model(model.name).log
-        return run_task(task, log, report, self.plan.budget.threads, **arguments)
+        return run_task(task, log, report, self.plan.budget.threads, self.lock, **arguments)
 
     def write(self) -> list[Row]:
         """Write the table of what the files of the models hold, and return its rows."""

@@ -19,8 +19,17 @@ from nephi.inference.inputs import load_model
 from nephi.inference.prediction import model_digest, on_device
 from nephi.inference.steps import predicted_steps
 from nephi.io import image_grid, read_image
-from nephi.models import Keypoints, ModelInput, RegistrationModel, StoredModel, input_grid, to_model_input
+from nephi.models import (
+    InputSettings,
+    Keypoints,
+    ModelInput,
+    RegistrationModel,
+    StoredModel,
+    input_grid,
+    to_model_input,
+)
 from nephi.optimize import Progress, ProgressCallback, ignore_progress
+from nephi.preparation import require_mask_inside
 from nephi.runtime import choose_device, versions
 from nephi.transforms import MapPair, affine_fit, rigid_fit
 from nephi.transforms.point_fits import nearest_rotation, relative_weights
@@ -47,18 +56,29 @@ class GroupRegistration:
     about: dict[str, Any]
 
 
-def check_group(model: StoredModel, images: Sequence[Path], align: str | None) -> None:
-    """Raise `UsageError` or `DataError` for a group that cannot be registered, from the headers of its images.
+def check_group(model: StoredModel, images: Sequence[Path], align: str | None, masks: Sequence[Path] = ()) -> None:
+    """Raise `UsageError` or `DataError` for a group that cannot be registered, from the headers of its files.
 
     That is for a model without keypoints, an unknown alignment, fewer than two images, and images that cannot be read
-    or are of another dimension than the model.
+    or are of another dimension than the model; for masks that are not one for each image, that the model does not use,
+    or that it requires and that are missing.
     """
     model.model.require_keypoints("model")
     if align is not None:
         check_align(model, [align])
     if len(images) < 2:
         raise UsageError(f"images: expected at least two to register as a group, got {len(images)}")
-    for path in images:
+    if masks and len(masks) != len(images):
+        raise UsageError(f"masks: expected none, or {len(images)}, one for each image in their order, got {len(masks)}")
+    if masks and model.input.mask == "none":
+        raise UsageError(
+            'masks: expected none for a model of images without masks (input.mask = "none"); leave them out'
+        )
+    if not masks and model.input.mask == "given":
+        raise UsageError(
+            'masks: expected one for each image, which the model requires (input.mask = "given"), got none'
+        )
+    for path in (*images, *masks):
         dimension, expected = image_grid(path).dimension, model.input.dimension
         if dimension != expected:
             raise DataError(
@@ -72,6 +92,7 @@ def register_group(
     *,
     model: StoredModel | str | Path,
     align: str | None = None,
+    masks: Sequence[str | Path] = (),
     iterations: int = ITERATIONS,
     reference: Grid | None = None,
     device: str = "auto",
@@ -86,16 +107,20 @@ def register_group(
     default that of the model. The common frame is the mean of the positions of the model's input in the images; `grid`
     is `reference`, or the voxels of the model's input in that frame.
 
-    Raises `UsageError` and `DataError` as `check_group`, before anything is computed, and for images without the mask
-    that the model requires, or in which it finds no keypoint.
+    `masks`, one for each image, are used for the model's input as in a prediction: voxels above 0 are inside, and a
+    mask may lie on a grid of its own in the image's world. Without them the masks that the model requires are segmented.
+
+    Raises `UsageError` and `DataError` as `check_group`, before anything is computed, and for masks outside of their
+    images, and images in which no mask or no keypoint is found.
     """
     stored, torch_device, paths = load_model(model), choose_device(device), tuple(map(Path, images))
-    check_group(stored, paths, align)
+    mask_paths = tuple(map(Path, masks))
+    check_group(stored, paths, align, mask_paths)
     if reference is not None and reference.dimension != stored.input.dimension:
         raise UsageError(f"reference: expected a {stored.input.dimension}-D grid, got a {reference.dimension}-D one")
     network, sets, inputs = on_device(stored.model, torch_device), list[Keypoints](), list[ModelInput]()
     for number, path in enumerate(paths, start=1):
-        model_input = to_model_input(read_image(path), None, stored.input)
+        model_input = _model_input(path, mask_paths[number - 1] if mask_paths else None, stored.input)
         found = network.keypoints(model_input.values[None].to(torch_device))
         assert found is not None
         require_keypoints(str(path), found)
@@ -112,6 +137,14 @@ def register_group(
         affine, steps, inverse_steps = predicted_steps(_aligned(network, mean, keypoints, align), frame, model_input)
         transforms.append(StoredTransform(affine, grid, image_grid(path), steps, {}, about, inverse_steps))
     return GroupRegistration(paths, tuple(transforms), grid, *distances, about)
+
+
+def _model_input(path: Path, mask_path: Path | None, settings: InputSettings) -> ModelInput:
+    """Read an image and its mask, and resample them to the model's box."""
+    image, mask = read_image(path), None if mask_path is None else read_image(mask_path)
+    if mask is not None:
+        require_mask_inside(mask, image)
+    return to_model_input(image, mask, settings)
 
 
 def mean_keypoints(

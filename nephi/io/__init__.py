@@ -6,6 +6,7 @@ from nephi.io.fields.displacement import read_displacement, write_displacement_i
 from nephi.io.fields.displacement_writer import DisplacementWriter, write_displacement
 from nephi.io.files.atomic import check_output_file, replacing, replacing_files, write_durably, write_text
 from nephi.io.files.commit import real_path, recover_interrupted
+from nephi.io.files.lock import locked_file
 from nephi.io.frames import require_perpendicular
 from nephi.io.images import image_grid, read_grid, read_image, write_image
 from nephi.io.nifti.writer import slab_writer
@@ -26,6 +27,7 @@ __all__ = [
     "delimiter_of",
     "export_transform",
     "image_grid",
+    "locked_file",
     "read_displacement",
     "read_foreign_transform",
     "read_grid",

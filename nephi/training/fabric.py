@@ -59,6 +59,11 @@ def make_fabric(settings: OptimizationSettings, device: str, devices: int) -> Fa
     )
 
 
+def is_first_process() -> bool:
+    """Return whether this is the only process of a training or the first of several, also before they are connected."""
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+
+
 def raise_in_all(fabric: Fabric, error: NephiError | None) -> None:
     """Raise `error` if there is one, and `DataError` in the other processes if any process has one."""
     if error is None and fabric.world_size == 1:

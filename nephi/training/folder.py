@@ -35,21 +35,26 @@ class RunFolder:
         """The model of the best validation."""
         return self.path / "best.safetensors"
 
-    def prepare(self, *, resume: bool, overwrite: bool) -> None:
-        """Create the folder, or delete the files of an earlier run in it unless the run is resumed.
-
-        Raises `DataError` for a folder that is not empty with neither option, or without a run to resume.
-        """
+    def check(self, *, resume: bool, overwrite: bool) -> None:
+        """Raise `DataError` for a folder that is not empty with neither option, or without a run to resume."""
         if self.path.exists() and not self.path.is_dir():
             raise DataError(f"{self.path}: expected a folder for the run, got a file")
         if resume:
             if not self.config.is_file():
                 raise DataError(f"{self.path}: expected a run with a config.toml, got none; leave --resume out")
-            return
-        if self.path.is_dir() and any(self.path.iterdir()) and not overwrite:
+        elif self.path.is_dir() and any(self.path.iterdir()) and not overwrite:
             raise DataError(
                 f"{self.path}: the folder is not empty; --resume continues its run, --overwrite starts a new one"
             )
+
+    def prepare(self, *, resume: bool, overwrite: bool) -> None:
+        """Create the folder, or delete the files of an earlier run in it unless the run is resumed.
+
+        Raises `DataError` as `check`, and for a folder that cannot be written.
+        """
+        self.check(resume=resume, overwrite=overwrite)
+        if resume:
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             # The state is deleted first: without it the other files cannot be resumed by mistake.

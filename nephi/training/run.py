@@ -18,7 +18,7 @@ from nephi.training.cache import ModelInputCache
 from nephi.training.checkpoint import Counters, SavedState, read_state, restore
 from nephi.training.checks import check_augmentation, check_model, check_objective, check_phases, check_windows
 from nephi.training.data_checks import check_labels, check_landmark_files, checked_index, with_training_pairs
-from nephi.training.fabric import make_fabric, require_extra
+from nephi.training.fabric import is_first_process, make_fabric, require_extra
 from nephi.training.folder import RunFolder
 from nephi.training.identity import check_identity, run_identity
 from nephi.training.interruption import interruption
@@ -86,10 +86,12 @@ def train(
     require_extra()
     if resume and overwrite:
         raise UsageError("resume, overwrite: expected at most one of them, got both")
+    folder = RunFolder(Path(output))
+    if is_first_process():  # the others might find what it has written already
+        folder.check(resume=resume, overwrite=overwrite)
     settings, index, trained = checked_training(settings, model)
     fabric = make_fabric(settings.optimization, device, devices)
     fabric.launch()
-    folder = RunFolder(Path(output))
     with cpu_threads(settings.optimization.threads):
         run = run_identity(settings, index, model, fabric.world_size)
         saved = _prepare_folder(fabric, folder, settings, run, resume=resume, overwrite=overwrite)

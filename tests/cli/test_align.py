@@ -120,6 +120,20 @@ def test_register_group_writes_the_common_frame(folder: Path, succeed: Call) -> 
         ("keypoints", ("a",), (), 2, "images: expected at least two to register as a group, got 1"),
         ("keypoints", ("a", "v"), (), 3, "v.nii.gz: expected a 2-D image, the dimension of the model, got a 3-D one"),
         ("keypoints", ("a", "b"), ("--align", "bent"), 2, "align: expected rigid, similarity, affine"),
+        (
+            "keypoints",
+            ("a", "b"),
+            ("--mask", "m.nii"),
+            2,
+            "--mask: expected none, or 2, one for each image in their ord",
+        ),
+        (
+            "keypoints",
+            ("a", "b"),
+            ("--mask", "m.nii", "--mask", "n.nii"),
+            2,
+            "--mask: expected none for a model of image",
+        ),
         ("keypoints", ("a", "nowhere"), (), 3, "nowhere.nii.gz: no such file"),
     ],
 )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +22,7 @@ from nephi.comparison.costs import StepCost
 from nephi.comparison.process import run_task
 from nephi.comparison.worker import TASKS
 from nephi.errors import DataError, NephiError, UsageError
+from nephi.io import locked_file
 from nephi.runtime import Progress
 from nephi.training import train
 from nephi.training.checkpoint import read_state
@@ -40,7 +44,15 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Run the tasks in this process; return the list of the models and tasks that run."""
     calls: Calls = []
 
-    def run_here(task: str, log: Path, progress: Callable[[Progress], None], threads: int, /, **arguments: Any) -> Any:
+    def run_here(
+        task: str,
+        log: Path,
+        progress: Callable[[Progress], None],
+        threads: int,
+        lock: tuple[int, ...],
+        /,
+        **arguments: Any,
+    ) -> Any:
         calls.append((log.parent.name, task))
         try:
             result = TASKS[task](**json.loads(json.dumps(arguments)), report=progress)
@@ -146,6 +158,47 @@ def test_foreign_folders_are_left_alone(settings: ComparisonSettings, tmp_path: 
             compare_models(settings, tmp_path, device="cpu", overwrite=overwrite)
     with pytest.raises(DataError, match="expected a folder for the comparison, got a file"):
         compare_models(settings, tmp_path / "letter.txt", device="cpu")
+
+
+def test_one_comparison_runs_in_a_folder(
+    settings: ComparisonSettings, calls: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second one ends before it writes or deletes anything; the lock ends with the first one, whatever happened."""
+    message = f"^{tmp_path}: another comparison runs in this folder; wait for its end, or choose another folder$"
+    run_first = run_module.run_task
+
+    def run_second_inside(*positional: Any, **arguments: Any) -> Any:
+        files = sorted(tmp_path.rglob("*"))
+        with pytest.raises(DataError, match=message):
+            compare_models(settings, tmp_path, device="cpu", overwrite=True)
+        assert sorted(tmp_path.rglob("*")) == files
+        (lock,) = positional[4]
+        assert os.path.samestat(os.fstat(lock), (tmp_path / ".lock").stat())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_module, "run_task", run_second_inside)
+    with pytest.raises(KeyboardInterrupt):
+        compare_models(settings, tmp_path, device="cpu")
+    monkeypatch.setattr(run_module, "run_task", run_first)
+    (tmp_path / "comparison.json").unlink()
+    (tmp_path / "comparison.md").unlink()
+    (tmp_path / "models" / "fields").rmdir()
+    (tmp_path / "models").rmdir()  # only the lock is left: an empty folder
+    compare_models(settings, tmp_path, device="cpu", score_only=True)
+    assert not calls
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of files are those of POSIX systems")
+def test_the_lock_lasts_until_the_process_of_the_task_has_ended(tmp_path: Path) -> None:
+    with locked_file(tmp_path / "lock", "locked") as lock:
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=lock)
+    try:
+        with pytest.raises(DataError, match="^locked$"), locked_file(tmp_path / "lock", "locked"):
+            pass
+    finally:
+        child.communicate(b"\n")
+    with locked_file(tmp_path / "lock", "locked"):
+        pass
 
 
 def test_steps_are_planned_from_their_duration() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 import nephi
-from nephi.errors import DataError
+from nephi.errors import DataError, UsageError
 from nephi.fields import read_nephi
 from nephi.inference import groupwise_files, register_group, save_group
 from nephi.inference.groupwise import mean_keypoints
@@ -128,6 +129,34 @@ def test_the_same_image_in_several_places(model: StoredModel, tmp_path: Path) ->
         torch.testing.assert_close(warped.data, mean, atol=2e-3, rtol=0)
         stored = read_nephi(tmp_path / "out" / row["folder"] / "transform.nephi")
         assert stored.about["align"] == "affine"
+
+
+def test_masks_are_those_of_the_input(model: StoredModel, tmp_path: Path) -> None:
+    """What lies outside of the masks has no influence; a mask has any grid, and belongs to its image."""
+    settings = replace(BOX, mask="given", outside_mask="dark", centre="mask")
+    masked = StoredModel(model.model, settings, model.objective)
+    picture = silhouettes(1, torch.Generator().manual_seed(3), 24)[0][0]
+    paths, masks = [tmp_path / "a.nii", tmp_path / "b.nii"], [tmp_path / "a-mask.nii", tmp_path / "b-mask.nii"]
+    inside = torch.zeros(24, 24, dtype=torch.uint8)
+    inside[3:20, 4:21] = 1
+    for number, (path, mask) in enumerate(zip(paths, masks, strict=True)):
+        grid = nephi.Grid.from_spacing((24, 24), (1.0, 1.0), (40.0 * number, 0.0))
+        other = torch.rand(24, 24, generator=torch.Generator().manual_seed(number), dtype=torch.float32)
+        nephi.write_image(nephi.Image(torch.where(inside > 0, picture, other), grid), path)
+        whole = (slice(None), slice(None)) if number else (slice(0, 22), slice(2, 24))  # a grid of its own
+        origin = (40.0 * number, 0.0) if number else (0.0, 2.0)
+        part = nephi.Grid.from_spacing(tuple(inside[whole].shape), (1.0, 1.0), origin)
+        nephi.write_image(nephi.Image(inside[whole], part), mask)
+    group = register_group(paths, model=masked, masks=masks, device="cpu")
+    points = group.grid.voxel_centres().reshape(-1, 2).double()
+    first, second = (each.transform(points) for each in group.transforms)
+    torch.testing.assert_close(second - first, torch.tensor([40.0, 0.0]).double().expand_as(first), atol=1e-3, rtol=0)
+    with pytest.raises(
+        UsageError, match=r"^masks: expected one for each image, which the model requires .*, got none$"
+    ):
+        register_group(paths, model=masked, device="cpu")
+    with pytest.raises(DataError, match="none of its voxels above 0 lies inside the image|expected a mask on the grid"):
+        register_group(paths, model=masked, masks=masks[::-1], device="cpu")
 
 
 def test_files_appear_together_or_not_at_all(

@@ -158,6 +158,9 @@ def test_a_folder_with_other_files(settings: TrainSettings, tmp_path: Path) -> N
     (tmp_path / "run" / "thesis.txt").write_text("years")
     with pytest.raises(DataError, match="the folder is not empty; --resume continues its run, --overwrite starts"):
         nephi.train(settings, tmp_path / "run")
+    missing = replace(settings, data=replace(settings.data, index=str(tmp_path / "nowhere")))
+    with pytest.raises(DataError, match="the folder is not empty"):  # before any data are read
+        nephi.train(missing, tmp_path / "run")
     assert nephi.train(with_loop(settings, steps=1), tmp_path / "run", overwrite=True).finished
     assert (tmp_path / "run" / "thesis.txt").read_text(encoding="utf-8") == "years"
 
