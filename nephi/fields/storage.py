@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from nephi.fields.stored import StoredTransform
 from nephi.fields.tensor_file import UNFIT, TensorFile
 from nephi.geometry import Grid, require_cpu_by_default
 from nephi.transforms import AffineTransform
+
+LARGEST = 1e15  # of a stored number: its square is finite in float32
 
 # Version 1: at most one pair of fields, over the fixed grid, as after a fit; version 2: any fields, displacements and
 # affine maps, each field with its grid; version 3: any kind of step. A file has the lowest version that can hold it.
@@ -60,13 +62,14 @@ def _fits_version_1(stored: StoredTransform) -> bool:
 def read_nephi(path: str | Path) -> StoredTransform:
     """Read a `.nephi` file.
 
-    Raises `DataError` when the file is missing, cut short, of another format or a later version, or when its tensors do
-    not fit its settings.
+    Raises `DataError` when the file is missing, cut short, of another format or a later version, when its tensors do
+    not fit its settings, and when they hold values so large that points are mapped to NaN.
     """
     require_cpu_by_default()
     header, tensors = FILE.read(Path(path))
     FILE.require_finite(Path(path), tensors)
     try:
+        _require_moderate(tensors)
         fixed_grid, moving_grid = grid_of(header["fixed_grid"]), grid_of(header["moving_grid"])
         affine = AffineTransform(tensors.pop("affine"))
         if not affine.dimension == fixed_grid.dimension == moving_grid.dimension:
@@ -77,9 +80,32 @@ def read_nephi(path: str | Path) -> StoredTransform:
         if tensors:
             raise DataError(f"Unexpected key {next(iter(tensors))}")
         tables = dict(header["settings"]), dict(header["about"])
-        return StoredTransform(affine, fixed_grid, moving_grid, steps, *tables, inverse_steps)
+        stored = StoredTransform(affine, fixed_grid, moving_grid, steps, *tables, inverse_steps)
+        _require_finite_points(stored)
+        return stored
     except UNFIT as error:
         raise FILE.damaged(path, error) from None
+
+
+def _require_moderate(tensors: Mapping[str, Tensor]) -> None:
+    """Raise `DataError` naming a tensor of numbers whose products would be infinite."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.numel() and float(tensor.abs().max()) > LARGEST:
+            raise DataError(f"{name} holds values beyond {LARGEST:g}")
+
+
+@torch.no_grad()
+def _require_finite_points(stored: StoredTransform) -> None:
+    """Raise `DataError` for a transform, or an unrefined inverse, that maps corners or centre of its grid to NaN."""
+    for name, transform, grid in (
+        ("transform", stored.transform, stored.fixed_grid),
+        ("inverse", stored.unrefined_inverse, stored.moving_grid),
+    ):
+        if transform is None:
+            continue
+        points = torch.cat([grid.corners_world(), grid.centre_world().unsqueeze(0)]).double()
+        if not bool(torch.isfinite(transform(points)).all()):
+            raise DataError(f"its {name} maps points of its grid to NaN or infinite values")
 
 
 def _read_all_steps(

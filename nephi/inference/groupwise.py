@@ -71,13 +71,9 @@ def check_group(model: StoredModel, images: Sequence[Path], align: str | None, m
     if masks and len(masks) != len(images):
         raise UsageError(f"masks: expected none, or {len(images)}, one for each image in their order, got {len(masks)}")
     if masks and model.input.mask == "none":
-        raise UsageError(
-            'masks: expected none for a model of images without masks (input.mask = "none"); leave them out'
-        )
+        raise UsageError('masks: expected none for a model with input.mask = "none", which uses none; leave them out')
     if not masks and model.input.mask == "given":
-        raise UsageError(
-            'masks: expected one for each image, which the model requires (input.mask = "given"), got none'
-        )
+        raise UsageError('masks: expected one for each image for a model with input.mask = "given", got none')
     for path in (*images, *masks):
         dimension, expected = image_grid(path).dimension, model.input.dimension
         if dimension != expected:
@@ -108,7 +104,7 @@ def register_group(
     is `reference`, or the voxels of the model's input in that frame.
 
     `masks`, one for each image, are used for the model's input as in a prediction: voxels above 0 are inside, and a
-    mask may lie on a grid of its own in the image's world. Without them the masks that the model requires are segmented.
+    mask may lie on a grid of its own in the image's world. Without them, masks that the model requires are segmented.
 
     Raises `UsageError` and `DataError` as `check_group`, before anything is computed, and for masks outside of their
     images, and images in which no mask or no keypoint is found.

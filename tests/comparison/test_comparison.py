@@ -193,7 +193,7 @@ def test_the_lock_lasts_until_the_process_of_the_task_has_ended(tmp_path: Path) 
     with locked_file(tmp_path / "lock", "locked") as lock:
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=lock)
     try:
-        with pytest.raises(DataError, match="^locked$"), locked_file(tmp_path / "lock", "locked"):
+        with pytest.raises(DataError, match=r"^locked$"), locked_file(tmp_path / "lock", "locked"):
             pass
     finally:
         child.communicate(b"\n")

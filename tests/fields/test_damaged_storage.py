@@ -233,3 +233,27 @@ def test_types_without_arithmetic_are_refused(path, dtype) -> None:
     path.write_bytes(save(tensors, metadata=metadata))
     with pytest.raises(DataError, match=rf"pair\.nephi: .*{name} is of type {dtype}"):
         read_nephi(path)
+
+
+@pytest.mark.parametrize("value", [1e16, 1e38, -1e38])
+def test_absurd_values(path: Path, value: float) -> None:
+    """Points would be mapped to NaN: products in single precision are infinite, or the value in half precision is."""
+    for name in load(path.read_bytes()):
+        data = path.read_bytes()
+        edit(path, spoil(name, value))
+        with pytest.raises(DataError, match=r"pair\.nephi: damaged .*holds (values beyond 1e\+15|NaN or inf)") as caught:
+            read_nephi(path)
+        assert "\n" not in str(caught.value)
+        path.write_bytes(data)
+
+
+def test_weights_whose_products_overflow(path: Path) -> None:
+    """No single one is too large."""
+
+    def enlarge(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+        for tensor in tensors.values():
+            if tensor.dtype == torch.float32:
+                tensor.copy_(torch.full_like(tensor, 1e14))
+
+    with pytest.raises(DataError, match=r"damaged .*its transform maps points of its grid to NaN or infinite values"):
+        read_nephi(edit(path, enlarge))

@@ -133,7 +133,7 @@ def test_the_same_image_in_several_places(model: StoredModel, tmp_path: Path) ->
 
 def test_masks_are_those_of_the_input(model: StoredModel, tmp_path: Path) -> None:
     """What lies outside of the masks has no influence; a mask has any grid, and belongs to its image."""
-    settings = replace(BOX, mask="given", outside_mask="dark", centre="mask")
+    settings = replace(BOX, mask="given", outside_mask="dark", centre="mask", smoothing="none")
     masked = StoredModel(model.model, settings, model.objective)
     picture = silhouettes(1, torch.Generator().manual_seed(3), 24)[0][0]
     paths, masks = [tmp_path / "a.nii", tmp_path / "b.nii"], [tmp_path / "a-mask.nii", tmp_path / "b-mask.nii"]
@@ -151,11 +151,9 @@ def test_masks_are_those_of_the_input(model: StoredModel, tmp_path: Path) -> Non
     points = group.grid.voxel_centres().reshape(-1, 2).double()
     first, second = (each.transform(points) for each in group.transforms)
     torch.testing.assert_close(second - first, torch.tensor([40.0, 0.0]).double().expand_as(first), atol=1e-3, rtol=0)
-    with pytest.raises(
-        UsageError, match=r"^masks: expected one for each image, which the model requires .*, got none$"
-    ):
+    with pytest.raises(UsageError, match=r"^masks: expected one for each image for a model with .*, got none$"):
         register_group(paths, model=masked, device="cpu")
-    with pytest.raises(DataError, match="none of its voxels above 0 lies inside the image|expected a mask on the grid"):
+    with pytest.raises(DataError, match=r"expected a mask on the grid of .*"):
         register_group(paths, model=masked, masks=masks[::-1], device="cpu")
 
 
