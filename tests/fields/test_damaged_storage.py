@@ -241,9 +241,9 @@ def test_absurd_values(path: Path, value: float) -> None:
     for name in load(path.read_bytes()):
         data = path.read_bytes()
         edit(path, spoil(name, value))
-        with pytest.raises(DataError, match=r"pair\.nephi: damaged .*holds (values beyond 1e\+15|NaN or inf)") as caught:
+        with pytest.raises(DataError, match=r"pair\.nephi: damaged .*holds (values beyond 1e\+15|NaN)") as error:
             read_nephi(path)
-        assert "\n" not in str(caught.value)
+        assert "\n" not in str(error.value)
         path.write_bytes(data)
 
 
