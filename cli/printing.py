@@ -103,6 +103,13 @@ def print_plan(plan: Plan, initial: str, results: str) -> None:
         rows.append(("fields" if plan.lattices else "transform", f"{plan.parameters} parameters{lattices}"))
     if plan.levels:
         rows.append(("similarity", f"{objective.similarity}, {objective.points} points per step and direction"))
+    guidance = settings.guidance
+    for name, count, weight in (
+        ("landmarks", plan.guide_landmarks, guidance.landmarks),
+        ("labels", plan.guide_labels, guidance.labels),
+    ):
+        if count:
+            rows.append((f"guided by {name}", f"{count}, weight {weight:.3g}"))
     for number, level in enumerate(plan.levels, start=1):
         steps, smoothing = level.settings.steps, level.settings.smoothing
         images = f"images of {by(level.fixed_shape)} and {by(level.moving_shape)} voxels"
@@ -131,6 +138,7 @@ def print_registration(report: Mapping[str, Any], folder: Path, implausible: boo
         rows.append((f"asymmetry of {name}", f"{error:.3g} mm"))
     if tre := report.get("tre_mm"):
         rows.append(("TRE, mean", f"{tre['mean']:.3f} mm ({tre['before']:.3f} before)"))
+    rows += _guidance_rows(report.get("guidance", {}))
     stages = "prediction and refinement" if "model" in report else "affine and fit"
     rows.append((stages, f"{usage['affine_and_fit_cpu_s']:.1f} CPU s"))
     rows.append(("whole process", f"{usage['process_cpu_s']:.1f} CPU s"))
@@ -138,6 +146,18 @@ def print_registration(report: Mapping[str, Any], folder: Path, implausible: boo
         rows.append(("peak memory", f"{usage['peak_memory_mb']:.0f} MB"))
     rows.append(("results", str(folder)))
     print_rows("Registered, but implausible: see the warnings above" if implausible else "Registered", rows)
+
+
+def _guidance_rows(guidance: Mapping[str, Any]) -> Rows:
+    """Return rows of the landmarks and labels that guided a registration, which do not measure its accuracy."""
+    rows = []
+    if landmarks := guidance.get("landmarks"):
+        unmatched = len(landmarks["unmatched"])
+        lengths = f"{landmarks['median']:.3f} mm ({landmarks['before']:.3f} before on average)"
+        rows.append(("guiding landmarks, median", f"{lengths}, {unmatched} of {landmarks['count']} unmatched"))
+    if labels := guidance.get("labels"):
+        rows.append(("guiding labels, mean Dice", f"{labels['mean']:.3f} ({labels['before']:.3f} before)"))
+    return rows
 
 
 def print_stages(report: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from .guide_options import GuideOptions, guide_options
 from .options import (
     FILE,
     config_option,
@@ -38,9 +39,9 @@ from .registration_options import RESULTS, Preset, RefineOptions, Results, align
 @config_option
 @click.option(
     "--initial",
-    metavar="moments|centers|none|FILE",
-    help="Initial alignment: by centres of mass (moments), image centres (centers), headers only (none), or an affine "
-    "transform file.",
+    metavar="moments|centers|none|landmarks|FILE",
+    help="Initial alignment: by centres of mass (moments), image centres (centers), headers only (none), the landmarks "
+    "of --guide-landmarks (landmarks), or an affine transform file.",
 )
 @click.option(
     "--transform", type=click.Choice(["rigid", "affine", "deformable"]), help="Transform model.  [default: deformable]"
@@ -51,6 +52,7 @@ from .registration_options import RESULTS, Preset, RefineOptions, Results, align
     help="Similarity measure: mse, ncc, lncc, lncc2 or pooled; mind or nmi for different modalities; or a sum such as "
     "'lncc2 + 10 mse'. With --refine-parameters network, it takes the place of the training's.",
 )
+@guide_options
 @model_option
 @align_option
 @refine_options
@@ -65,7 +67,7 @@ from .registration_options import RESULTS, Preset, RefineOptions, Results, align
     "--landmarks",
     type=FILE,
     metavar="F.csv",
-    help="Landmark pairs, to report the TRE; they do not influence the registration.",
+    help="Landmark pairs, to report the TRE; they do not influence the registration (see --guide-landmarks).",
 )
 @frame_option
 @click.option(
@@ -101,6 +103,7 @@ def register(
     dry_run: bool,
     overwrite: bool,
     refine: RefineOptions,
+    guide: GuideOptions,
     quiet: bool,
     verbose: bool,
     **overrides: Any,
@@ -130,8 +133,16 @@ def register(
     """
     import nephi
 
-    inputs = (fixed, moving, fixed_mask, moving_mask, landmarks, *map(overrides.get, ("config", "initial", "model")))
-    method = choose_method(overrides, refine)
+    inputs = (
+        fixed,
+        moving,
+        fixed_mask,
+        moving_mask,
+        landmarks,
+        *guide.files,
+        *map(overrides.get, ("config", "initial", "model")),
+    )
+    method = choose_method(overrides, refine, guide)
     for folder in method.folders:
         nephi.results.check_output_folder(output / folder, overwrite, [path for path in inputs if path is not None])
     with nephi.errors.collected_warnings(nephi.PlausibilityWarning) as doubts:
@@ -139,13 +150,13 @@ def register(
         for image in images:
             nephi.results.require_exportable(image)
         pairs = read_landmarks(landmarks, frame, images)
-        masks = {"fixed_mask": fixed_mask, "moving_mask": moving_mask}
+        further = {"fixed_mask": fixed_mask, "moving_mask": moving_mask, **guide.read(frame, images)}
         if dry_run:
-            plan = method.plan(images, seed, device=device, **masks)
+            plan = method.plan(images, seed, device=device, **further)
             print_plan(plan, method.initial_alignment, f"{output}: {', '.join(save)}")
         else:
             with progress_bar(quiet) as progress:
-                results = method.run(images, seed, progress, device=device, **masks)
+                results = method.run(images, seed, progress, device=device, **further)
                 loss = results[""].history[-1]["loss"] if results[""].history else 0.0
                 progress(nephi.optimize.Progress("writing", 1, 1, loss))
                 report = save_results(results, output, save, command_line, pairs)

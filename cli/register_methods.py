@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .guide_options import GuideOptions
 from .registration_options import RefineOptions, alignment_folder
 from .transform_options import read_one
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from nephi.models import StoredModel
     from nephi.optimize import Plan, Progress
 
-INITIALS = ("moments", "centers", "none")
+INITIALS = ("moments", "centers", "none", "landmarks")
 ProgressCallback = Callable[["Progress"], None]
 Registrations = dict[str, "Registration"]  # by their folders in the output folder; the first one has none
 
@@ -93,7 +94,9 @@ class PredictionMethod:
         return {"model": self.model, "settings": self.settings, "refinement": self.refinement}
 
 
-def choose_method(overrides: dict[str, Any], refine: RefineOptions) -> FitMethod | PredictionMethod:
+def choose_method(
+    overrides: dict[str, Any], refine: RefineOptions, guide: GuideOptions
+) -> FitMethod | PredictionMethod:
     """Return the method for the options; read the model, or the file of `--initial`.
 
     Raises `UsageError` for options of the other method.
@@ -107,7 +110,8 @@ def choose_method(overrides: dict[str, Any], refine: RefineOptions) -> FitMethod
         if refine.names:
             verb = "requires" if len(refine.names) == 1 else "require"
             raise nephi.UsageError(f"{', '.join(refine.names)}: {verb} --model, whose prediction is refined")
-        return FitMethod(resolve_settings(overrides, nephi.preset("generic")), initial, _read_initial(initial))
+        settings = guide.weighted(resolve_settings(overrides, nephi.preset("generic")))
+        return FitMethod(settings, initial, _read_initial(initial))
     for name in ("initial", "transform"):
         if overrides[name] is not None:
             raise nephi.UsageError(f"--{name}: not available with --model, which predicts the whole transform")
@@ -115,7 +119,12 @@ def choose_method(overrides: dict[str, Any], refine: RefineOptions) -> FitMethod
     settings = resolve_settings(overrides, nephi.inference.settings_for(model))
     check_align_options(model, overrides["align"], refine)
     refinement = refine.refinement(overrides["similarity"])
-    return PredictionMethod(settings, str(path), model, refinement, overrides["align"])
+    if guide.names and not refinement.fits_fields:
+        raise nephi.UsageError(
+            f"{guide.names[0]}: requires --refine N with --model, and --refine-parameters codes or all, whose steps it "
+            "guides"
+        )
+    return PredictionMethod(guide.weighted(settings), str(path), model, refinement, overrides["align"])
 
 
 def check_align_options(model: StoredModel, align: tuple[str, ...], refine: RefineOptions) -> None:

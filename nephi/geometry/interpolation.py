@@ -144,8 +144,8 @@ def interpolate_majority(data: Tensor, points_voxel: Tensor) -> Tensor:
 def interpolate_labels(data: Tensor, points_voxel: Tensor, labels: Tensor) -> Tensor:
     """Return the multilinear interpolation `(..., L)` of the indicators `data == label` at points `(..., D)`.
 
-    `data` `(n_1, ..., n_D)` and `labels` `(L,)` are of one dtype. Differentiable with respect to the points. No
-    indicator is computed for the whole array.
+    `data` `(n_1, ..., n_D)` and `labels` `(L,)` are of one dtype; labels `(..., L)` differ from point to point.
+    Differentiable with respect to the points. No indicator is computed for the whole array.
     """
     corners, fractions, _ = _corners(data, points_voxel, data.dtype)
     return multilinear((corners.unsqueeze(-1) == labels).to(points_voxel.dtype), fractions)

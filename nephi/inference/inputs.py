@@ -9,11 +9,12 @@ from pathlib import Path
 from nephi.errors import UsageError
 from nephi.images import Image, resample
 from nephi.models import ModelInput, StoredModel, read_model, to_model_input
-from nephi.preparation import Pair, Source, as_image, prepare_pair, require_mask_inside
+from nephi.preparation import LabelSources, LandmarkSource, Pair, Source, as_image, prepare_pair, require_mask_inside
 from nephi.settings import Settings
 from nephi.settings import preset as preset_settings
 
 Masks = tuple[Source | None, Source | None]
+Guides = tuple[LandmarkSource | None, LabelSources | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,18 +57,20 @@ def prediction_settings(model: StoredModel, preset: str | None, settings: Settin
 
 
 def prediction_inputs(
-    images: tuple[Source, Source], masks: Masks, model: StoredModel, settings: Settings
+    images: tuple[Source, Source], masks: Masks, model: StoredModel, settings: Settings, guides: Guides = (None, None)
 ) -> PredictionInputs:
     """Read and check images and masks, fixed and moving, and resample them to the model's inputs.
 
     A mask may lie on a grid of its own, as in a data set: the model's input is resampled from the mask itself; all
-    other steps use it on its image's grid, by nearest neighbour.
+    other steps use it on its image's grid, by nearest neighbour. `guides` are landmarks and labels that guide a
+    refinement.
 
     Raises `DataError` for files that cannot be read, and for images that do not match each other or the model.
     """
     fixed, moving = map(as_image, images)
     fixed_mask, moving_mask = (None if mask is None else as_image(mask) for mask in masks)
-    pair, settings = prepare_pair(fixed, moving, _on_grid(fixed_mask, fixed), _on_grid(moving_mask, moving), settings)
+    fit_masks = _on_grid(fixed_mask, fixed), _on_grid(moving_mask, moving)
+    pair, settings = prepare_pair(fixed, moving, *fit_masks, settings, *guides)
     # A mask that was segmented for the fit is reused if the model requires the same kind: lungs take a second.
     reusable = settings.image.mask == model.input.mask
     model_inputs = (

@@ -33,11 +33,12 @@ from nephi.optimize import (
     Plan,
     ProgressCallback,
     estimate_memory_mb,
+    guide_counts,
     ignore_progress,
     plan_images,
     plan_level,
 )
-from nephi.preparation import Source, pair_warnings
+from nephi.preparation import LabelSources, LandmarkSource, Source, pair_warnings
 from nephi.results import Registration, check_folding
 from nephi.runtime import Usage, choose_device, cpu_threads, peak_gpu_memory_mb, versions
 from nephi.sampling import GridPoints
@@ -60,6 +61,8 @@ def predict(
     settings: Settings | None = None,
     fixed_mask: Source | None = None,
     moving_mask: Source | None = None,
+    guide_landmarks: LandmarkSource | None = None,
+    guide_labels: LabelSources | None = None,
     refinement: Refinement = Refinement(),  # noqa: B008 (frozen)
     seed: int = 0,
     device: str = "auto",
@@ -72,7 +75,8 @@ def predict(
     fit, whose objective, levels and intensities are those of `settings` or a `preset`; by default `generic` with the
     window and the mask of the model's input. A prediction that is not a single pair of neural fields is refined, with
     all parameters, as one new pair of fields of the settings, after the closest affine map. A refinement of the network
-    optimises the weights of a copy before the prediction. The model itself never changes.
+    optimises the weights of a copy before the prediction. The model itself never changes. `guide_landmarks` and
+    `guide_labels`, as those of `register`, guide a refinement of the fields.
 
     Images, masks and result are those of `register`, except that masks may lie on grids of their own. Raises
     `DataError` for unsuitable images and files that are no model; `UsageError` for an unknown preset or device, for
@@ -80,11 +84,12 @@ def predict(
     """
     stored, torch_device = load_model(model), choose_device(device)
     chosen, usage = prediction_settings(stored, preset, settings), Usage()
-    check_refinement(stored, chosen.field, refinement)
+    guides = guide_landmarks, guide_labels
+    check_refinement(stored, chosen.field, refinement, guides)
     generator = torch.Generator().manual_seed(seed)
     with collected_warnings() as texts, cpu_threads(chosen.threads):
         with usage.stage("prepare"):
-            inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen)
+            inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen, guides)
         network, history = stored.model, list[dict[str, float]]()
         if refinement.optimizes_network:
             with usage.stage("fit"):
@@ -117,6 +122,8 @@ def plan_prediction(
     settings: Settings | None = None,
     fixed_mask: Source | None = None,
     moving_mask: Source | None = None,
+    guide_landmarks: LandmarkSource | None = None,
+    guide_labels: LabelSources | None = None,
     refinement: Refinement = Refinement(),  # noqa: B008 (frozen)
     device: str = "auto",
 ) -> Plan:
@@ -126,8 +133,9 @@ def plan_prediction(
     """
     stored, torch_device = load_model(model), choose_device(device)
     chosen = prediction_settings(stored, preset, settings)
-    check_refinement(stored, chosen.field, refinement)
-    inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen)
+    guides = guide_landmarks, guide_labels
+    check_refinement(stored, chosen.field, refinement, guides)
+    inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen, guides)
     pair, used, fields = inputs.pair, inputs.settings, predicted_fields(stored.model)
     size: ModelSize = model_class(stored.settings).size(stored.settings, stored.model.grid)
     lattices, parameters = size.lattices, size.transform_parameters
@@ -143,7 +151,8 @@ def plan_prediction(
     levels = tuple(plan_level(pair, level, used.objective.radius) for level in refined_levels)
     memory = estimate_memory_mb(pair, levels, parameters)
     memory = None if memory is None else memory + _network_mb(size, refinement)
-    return Plan(str(torch_device), *plan_images(pair), used, lattices, parameters, levels, memory)
+    counts = guide_counts(pair)
+    return Plan(str(torch_device), *plan_images(pair), used, lattices, parameters, levels, memory, *counts)
 
 
 def prediction_record(

@@ -6,6 +6,7 @@ All are pure functions that return a scalar mean. Similarity losses compare patc
 
 from nephi.losses.bending import bending, hessian_by_differences
 from nephi.losses.diffusion import diffusion
+from nephi.losses.geman_mcclure import geman_mcclure, robust_scale
 from nephi.losses.gradicon import gradicon
 from nephi.losses.icon import icon
 from nephi.losses.jacobian import FOLDING_FLOOR, folding, jacobian_determinant, volume_change
@@ -25,6 +26,7 @@ __all__ = [
     "bending",
     "diffusion",
     "folding",
+    "geman_mcclure",
     "gradicon",
     "hessian_by_differences",
     "icon",
@@ -37,6 +39,7 @@ __all__ = [
     "mse",
     "ncc",
     "nmi",
+    "robust_scale",
     "similarity",
     "similarity_factors",
     "soft_dice",

@@ -2,6 +2,7 @@
 
 from nephi.objective.batch import PairBatch, compared_images, sample_points, training_terms
 from nephi.objective.fused import FUSED_WEIGHTS, FusedObjective, fused_objective
+from nephi.objective.guides import Guide, LabelGuide, LandmarkGuide, add_guide_gradient, guide_terms
 from nephi.objective.objective import (
     ComparedImages,
     LandmarkPoints,
@@ -16,13 +17,18 @@ __all__ = [
     "FUSED_WEIGHTS",
     "ComparedImages",
     "FusedObjective",
+    "Guide",
+    "LabelGuide",
+    "LandmarkGuide",
     "LandmarkPoints",
     "PairBatch",
     "SamplePoints",
     "add_gradient",
+    "add_guide_gradient",
     "compared_images",
     "fitted_maps",
     "fused_objective",
+    "guide_terms",
     "landmark_distance",
     "loss_terms",
     "sample_points",

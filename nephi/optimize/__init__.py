@@ -3,7 +3,7 @@
 from nephi.optimize.affine import fit_affine
 from nephi.optimize.fit import fit_fields
 from nephi.optimize.initial_alignment import initial_alignment, require_overlap
-from nephi.optimize.planning import Plan, estimate_memory_mb, plan, plan_images, plan_level
+from nephi.optimize.planning import Plan, estimate_memory_mb, guide_counts, plan, plan_images, plan_level
 from nephi.optimize.registration import register
 from nephi.optimize.rotation_search import search_rotation
 from nephi.runtime import Progress, ProgressCallback, ignore_progress
@@ -15,6 +15,7 @@ __all__ = [
     "estimate_memory_mb",
     "fit_affine",
     "fit_fields",
+    "guide_counts",
     "ignore_progress",
     "initial_alignment",
     "plan",

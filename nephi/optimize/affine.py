@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import cycle, islice
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from nephi.images import ImageSampler
 from nephi.losses import similarity
+from nephi.objective import Guide, guide_terms
 from nephi.optimize.adam import Adam
 from nephi.preparation import Pair
 from nephi.runtime import Progress, ProgressCallback
@@ -29,13 +31,15 @@ def fit_affine(
     generator: torch.Generator,
     progress: ProgressCallback,
     total: int,
+    guides: Sequence[Guide] = (),
 ) -> AffineTransform:
     """Fit a map by Adam from `start`, coarse to fine, and return it: fixed points to moving points (world mm).
 
     `start` is preceded by `x -> M (x - c) + c + t` around the centre c of the fixed points, with M free (`kind` is
     `affine`) or a rotation `exp(skew(w))` (`rigid`). Points outside the moving image are ignored. M keeps its last
     value if a step would make a singular value less than 1 / `STRETCH` or more than `STRETCH`, which would lead to a
-    collapse or a reflection. `total` is the number of steps of the whole registration for `progress`.
+    collapse or a reflection. `guides` add their terms to the loss. `total` is the number of steps of the whole
+    registration for `progress`.
     """
     source = point_source(pair.fixed, pair.fixed_mask)
     probes = source.draw(PROBES, generator).double()
@@ -50,11 +54,13 @@ def fit_affine(
         moving = ImageSampler(pair.moving_levels.at(sigma))
         points = source.draw(settings.points * min(BATCHES, settings.steps), generator).to(pair.fixed.data.device)
         batches = zip(points.split(settings.points), fixed(points).split(settings.points), strict=True)
+        level_guides = [guide.at_level(sigma) for guide in guides]
         for fixed_points, fixed_values in islice(cycle(batches), settings.steps):
             optimizer.rate = settings.rate * (1.05 - done / steps)
             moving_points = model(fixed_points)
             inside = moving.contains(moving_points.detach()).float()
             loss = loss_of(fixed_values[:, None], moving(moving_points)[:, None], inside)
+            loss = sum(guide_terms(level_guides, model, None, generator).values(), start=loss)
             previous = model.linear.detach().clone()
             optimizer.minimise(loss)
             if kind == "affine" and not model.stretches_within(STRETCH):

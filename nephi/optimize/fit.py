@@ -9,8 +9,9 @@ from torch import Tensor
 
 from nephi.errors import DataError
 from nephi.fields import ComposedFieldPair, FieldPair
-from nephi.objective import ComparedImages, SamplePoints, add_gradient, fitted_maps, fused_objective
+from nephi.objective import ComparedImages, SamplePoints, add_gradient, add_guide_gradient, fitted_maps, fused_objective
 from nephi.optimize.adam import Adam
+from nephi.optimize.guides import pair_guides
 from nephi.optimize.intensity_matching import match_intensities
 from nephi.optimize.remove_folds import remove_folds
 from nephi.optimize.schedule import Schedule
@@ -43,6 +44,7 @@ def fit_fields(
     schedule = Schedule(settings)
     optimizer = Adam(fields.parameters(), settings.optimization.rate)
     fused = fused_objective(fields, objective)
+    all_guides = pair_guides(pair, settings.guidance)
     rows: list[Tensor] = []
     numbers: list[int] = []
     names: list[str] = []
@@ -51,6 +53,7 @@ def fit_fields(
         if settings.optimization.match_intensities:
             level_pair = match_intensities(pair, fields, level.smoothing, generator)
         images = _compared_images(level_pair, level, objective)
+        guides = [guide.at_level(level.spacing) for guide in all_guides]
         for points in _sample_points(pair, objective, level.steps, generator):
             fraction, optimizer.rate = schedule.next_step()
             terms: Mapping[str, Tensor | float]
@@ -58,6 +61,7 @@ def fit_fields(
                 terms = fused.add_gradient(images, points, fraction)
             else:
                 terms = add_gradient(fields, images, points, objective, fraction)
+            terms = {**terms, **add_guide_gradient(fields, guides, generator)}
             names, row = list(terms), _loss_and_terms(terms)
             if row.device.type == "cpu" or schedule.is_check():  # on a GPU reading the loss waits for the device
                 _require_finite(row)

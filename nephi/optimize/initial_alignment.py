@@ -8,12 +8,14 @@ from torch import Tensor
 from nephi.errors import DataError, PlausibilityWarning, UsageError, warn
 from nephi.geometry import Grid
 from nephi.images import Image, ImageSampler
+from nephi.optimize.landmark_alignment import align_landmarks, require_landmarks
 from nephi.preparation import Pair
 from nephi.sampling import point_source
 from nephi.settings import INITIALS
 from nephi.transforms import AffineTransform, Transform, as_affine
 
 DIFFERENT_UNITS = 50  # ratio of the longest sides above which the units in the headers must differ
+LANDMARKS = "landmarks"  # no setting, because it needs the landmarks of a pair
 LEAST_OVERLAP = 0.02  # fraction of the points
 POINTS = 4000  # at which the overlap is measured
 
@@ -22,15 +24,17 @@ def initial_alignment(pair: Pair, initial: str | Transform) -> AffineTransform:
     """Return the initial affine map: fixed points to moving points (world mm).
 
     `moments` aligns the centres of mass of the masks (without both masks, of the windowed intensities), `centers` the
-    centres of the images, `none` is the identity: the position in the headers. An affine transform, or a composition of
-    affine ones, is returned as one matrix.
+    centres of the images, `landmarks` the guiding landmarks, `none` is the identity: the position in the headers. An
+    affine transform, or a composition of affine ones, is returned as one matrix.
 
     Raises `UsageError` for another name, a deformation, or a transform of another dimension than the images.
     """
     if not isinstance(initial, str):
         return _require_affine(pair, initial)
+    if initial == LANDMARKS:
+        return align_landmarks(require_landmarks(pair.guidance.landmarks), pair.landmark_accuracy)
     if initial not in INITIALS:
-        known = ", ".join(INITIALS)
+        known = ", ".join((*INITIALS, LANDMARKS))
         raise UsageError(f"initial: expected one of {known}, or an affine transform, got {initial!r}")
     if initial == "none":
         return AffineTransform.identity(pair.fixed.dimension)

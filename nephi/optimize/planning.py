@@ -10,7 +10,7 @@ from nephi.fields import field_size
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.optimize.initial_alignment import initial_alignment, require_overlap
-from nephi.preparation import Pair, Source, Window, choose_initial, prepare_pair
+from nephi.preparation import LabelSources, LandmarkSource, Pair, Source, Window, choose_initial, prepare_pair
 from nephi.runtime import choose_device, peak_memory_mb
 from nephi.settings import LevelSettings, Settings
 from nephi.settings import preset as preset_settings
@@ -48,7 +48,8 @@ class Plan:
 
     `settings` have all lengths in mm. `lattices` are the shapes of the latent grids of one field, coarse to fine; empty
     for fields without them. `memory_mb` estimates the peak resident memory in MB (10^6 bytes) of a process that
-    registers and saves all outputs, within a third; None on systems that do not report memory.
+    registers and saves all outputs, within a third; None on systems that do not report memory. `guide_landmarks` and
+    `guide_labels` are the numbers of landmarks and of labels that guide it.
     """
 
     device: str
@@ -59,6 +60,8 @@ class Plan:
     parameters: int
     levels: tuple[PlannedLevel, ...]
     memory_mb: float | None
+    guide_landmarks: int = 0
+    guide_labels: int = 0
 
 
 def plan(
@@ -69,6 +72,8 @@ def plan(
     settings: Settings | None = None,
     fixed_mask: Source | None = None,
     moving_mask: Source | None = None,
+    guide_landmarks: LandmarkSource | None = None,
+    guide_labels: LabelSources | None = None,
     initial: str | Transform | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -78,16 +83,25 @@ def plan(
     Raises the same errors, except those that only the fit can detect.
     """
     device_name = str(choose_device(device))
-    pair, settings = prepare_pair(fixed, moving, fixed_mask, moving_mask, settings or preset_settings(preset))
+    settings = settings or preset_settings(preset)
+    masks, guides = (fixed_mask, moving_mask), (guide_landmarks, guide_labels)
+    pair, settings = prepare_pair(fixed, moving, *masks, settings, *guides)
     start = initial_alignment(pair, choose_initial(pair, settings.affine.initial) if initial is None else initial)
     require_overlap(pair, start, torch.Generator().manual_seed(seed))
     images = plan_images(pair)
     if settings.transform != "deformable":
-        return Plan(device_name, *images, settings, (), 0, (), estimate_memory_mb(pair, (), 0))
+        return Plan(device_name, *images, settings, (), 0, (), estimate_memory_mb(pair, (), 0), *guide_counts(pair))
     size = field_size(settings.field, pair.fixed.grid)
     levels = tuple(plan_level(pair, level, settings.objective.radius) for level in settings.levels)
     memory_mb = estimate_memory_mb(pair, levels, size.parameters)
-    return Plan(device_name, *images, settings, size.lattices, size.parameters, levels, memory_mb)
+    counts = guide_counts(pair)
+    return Plan(device_name, *images, settings, size.lattices, size.parameters, levels, memory_mb, *counts)
+
+
+def guide_counts(pair: Pair) -> tuple[int, int]:
+    """Return the numbers of landmarks and of labels that guide the registration of a pair."""
+    landmarks, labels = pair.guidance.landmarks, pair.guidance.labels
+    return 0 if landmarks is None else len(landmarks), 0 if labels is None else len(labels[0].labels)
 
 
 def plan_images(pair: Pair) -> tuple[PlannedImage, PlannedImage]:

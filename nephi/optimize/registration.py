@@ -9,9 +9,19 @@ from nephi.fields import FieldPair, FieldStep, StoredTransform, build_fields
 from nephi.geometry import gradients_recorded
 from nephi.optimize.affine import fit_affine
 from nephi.optimize.fit import fit_fields
+from nephi.optimize.guides import pair_guides
 from nephi.optimize.initial_alignment import initial_alignment, require_overlap
 from nephi.optimize.rotation_search import search_rotation
-from nephi.preparation import Pair, Source, choose_initial, limit_to_overlap, pair_warnings, prepare_pair
+from nephi.preparation import (
+    LabelSources,
+    LandmarkSource,
+    Pair,
+    Source,
+    choose_initial,
+    limit_to_overlap,
+    pair_warnings,
+    prepare_pair,
+)
 from nephi.results import Registration, check_result
 from nephi.runtime import (
     ProgressCallback,
@@ -36,6 +46,8 @@ def register(
     settings: Settings | None = None,
     fixed_mask: Source | None = None,
     moving_mask: Source | None = None,
+    guide_landmarks: LandmarkSource | None = None,
+    guide_labels: LabelSources | None = None,
     initial: str | Transform | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -44,8 +56,11 @@ def register(
     """Register the moving image to the fixed one.
 
     Images and masks are `Image` objects or files. `settings` replace `preset`. `initial` is `moments`, `centers`,
-    `none`, or an affine transform from fixed to moving points (world mm, RAS); None: that of the settings. The same
-    seed, machine and number of threads give the same result, also inside `torch.no_grad()`, `torch.inference_mode()` or
+    `none`, `landmarks` (the rigid fit of `guide_landmarks`), or an affine transform from fixed to moving points (world
+    mm, RAS); None: that of the settings. `guide_landmarks`, pairs of points or their file, and `guide_labels`, the
+    label maps of both images, each on a grid of its own, guide the registration, with the weights of
+    `settings.guidance`; pairs of points that contradict the others lose their influence. The same seed,
+    machine and number of threads give the same result, also inside `torch.no_grad()`, `torch.inference_mode()` or
     `torch.autocast()`, and with any default dtype of torch.
 
     Raises `DataError` for images that cannot be registered, `UsageError` for an unknown preset, device or initial
@@ -56,7 +71,9 @@ def register(
     usage = Usage()
     with collected_warnings() as issued, cpu_threads(settings.threads):
         with usage.stage("prepare"):
-            pair, settings = prepare_pair(fixed, moving, fixed_mask, moving_mask, settings)
+            pair, settings = prepare_pair(
+                fixed, moving, fixed_mask, moving_mask, settings, guide_landmarks, guide_labels
+            )
         generator = torch.Generator().manual_seed(seed)
         affine_steps, field_steps = _count_steps(settings)
         total = affine_steps + field_steps
@@ -103,7 +120,9 @@ def _align_globally(
     rotated = start
     if initial in ("moments", "centers") and settings.affine.rotations > 1:
         rotated = search_rotation(pair, start, settings.affine, generator)
-    aligned = fit_affine(pair.to(device), rotated, settings.affine, kind, generator, progress, total)
+    pair_on_device = pair.to(device)
+    guides = pair_guides(pair_on_device, settings.guidance)
+    aligned = fit_affine(pair_on_device, rotated, settings.affine, kind, generator, progress, total, guides)
     require_overlap(pair, aligned, generator)
     return pair, start, aligned
 

@@ -1,12 +1,17 @@
-"""The two images of a registration: read and validated, with masks and intensity windows."""
+"""The two images of a registration: read and validated, with masks and intensity windows, and what guides it."""
 
 from nephi.preparation.field_of_view import choose_initial, limit_to_overlap
+from nephi.preparation.guidance import Guidance, LabelSources, LandmarkSource, read_guidance
 from nephi.preparation.intensities import Window, intensity_window, ranked_window
 from nephi.preparation.mask_placement import require_mask_inside
 from nephi.preparation.masks import find_mask
-from nephi.preparation.pair import Pair, Source, as_image, pair_warnings, prepare_pair
+from nephi.preparation.pair import Pair, pair_warnings, prepare_pair
+from nephi.preparation.sources import Source, as_image
 
 __all__ = [
+    "Guidance",
+    "LabelSources",
+    "LandmarkSource",
     "Pair",
     "Source",
     "Window",
@@ -18,5 +23,6 @@ __all__ = [
     "pair_warnings",
     "prepare_pair",
     "ranked_window",
+    "read_guidance",
     "require_mask_inside",
 ]

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from os import PathLike
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from nephi.errors import DataError, UsageError
-from nephi.geometry import recordable
+from nephi.errors import DataError
 from nephi.images import Image, Pyramid
-from nephi.io import read_image
+from nephi.preparation.guidance import Guidance, LabelSources, LandmarkSource, read_guidance
 from nephi.preparation.intensities import Window, check_intensities, intensity_window
 from nephi.preparation.masks import compare_masks, find_mask, require_usable_mask
-from nephi.settings import ImageSettings, Settings, in_millimetres
-
-Source = Image | str | Path
+from nephi.preparation.sources import Source, as_image
+from nephi.settings import GuidanceSettings, ImageSettings, Settings, in_millimetres
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Fixed and moving image with masks (on any grid; None: the whole image), intensity windows and pyramids."""
+    """Fixed and moving image with masks (on any grid; None: the whole image), intensity windows and pyramids.
+
+    `guidance` are landmarks and labels that guide the registration.
+    """
 
     fixed: Image
     moving: Image
@@ -33,14 +32,24 @@ class Pair:
     moving_window: Window
     fixed_levels: Pyramid
     moving_levels: Pyramid
+    guidance: Guidance = Guidance()  # noqa: RUF009 (frozen)
+
+    @property
+    def landmark_accuracy(self) -> float:
+        """Half of the longest voxel edge of both images, mm: points are hardly set more accurately."""
+        return 0.5 * max(float(image.grid.spacing.max()) for image in (self.fixed, self.moving))
 
     def with_moving_transformed(self, matrix: Tensor) -> Pair:
-        """Return the pair with the moving image and its mask placed by a homogeneous world matrix, not resampled."""
+        """Return the pair with the moving image and all that belongs to it placed by a homogeneous world matrix.
+
+        Nothing is resampled.
+        """
         levels = self.moving_levels.transformed(matrix)
         mask = self.moving_mask
         if mask is not None:
             mask = mask.with_grid(mask.grid.transformed(matrix))
-        return replace(self, moving=levels.image, moving_mask=mask, moving_levels=levels)
+        guidance = self.guidance.with_moving_transformed(matrix)
+        return replace(self, moving=levels.image, moving_mask=mask, moving_levels=levels, guidance=guidance)
 
     def to(self, device: torch.device) -> Pair:
         """Return the pair with its images on `device`; masks stay on the CPU, where points are sampled."""
@@ -49,37 +58,34 @@ class Pair:
         fixed, moving = (replace(i, data=i.data.to(device)) for i in (self.fixed, self.moving))
         detail = self.fixed_levels.detail
         levels = Pyramid(fixed, self.fixed_window, detail), Pyramid(moving, self.moving_window, detail)
-        return replace(self, fixed=fixed, moving=moving, fixed_levels=levels[0], moving_levels=levels[1])
+        guidance = self.guidance.to(device)
+        return replace(
+            self, fixed=fixed, moving=moving, fixed_levels=levels[0], moving_levels=levels[1], guidance=guidance
+        )
 
 
 def prepare_pair(
-    fixed: Source, moving: Source, fixed_mask: Source | None, moving_mask: Source | None, settings: Settings
+    fixed: Source,
+    moving: Source,
+    fixed_mask: Source | None,
+    moving_mask: Source | None,
+    settings: Settings,
+    guide_landmarks: LandmarkSource | None = None,
+    guide_labels: LabelSources | None = None,
 ) -> tuple[Pair, Settings]:
-    """Read images and masks and validate them; return the pair, and the settings with lengths in mm.
+    """Read images, masks and guidance and validate them; return the pair, and the settings with lengths in mm.
 
-    Masks are segmented where none are given. Raises `DataError` for files that cannot be read, and images or masks
-    that `make_pair` refuses.
+    Masks are segmented where none are given. Raises `DataError` for files that cannot be read, and images, masks,
+    landmarks or labels that `make_pair` or `read_guidance` refuse.
     """
     fixed_image, moving_image = as_image(fixed), as_image(moving)
     masks = [None if mask is None else as_image(mask) for mask in (fixed_mask, moving_mask)]
     settings = in_millimetres(settings, fixed_image.grid)
-    return make_pair(fixed_image, moving_image, masks[0], masks[1], settings.image, settings.detail), settings
-
-
-def as_image(source: Source) -> Image:
-    """Return the image, or read it from a file.
-
-    Raises `DataError` for a file that cannot be read, `UsageError` for an array or an image of another library.
-    """
-    if not isinstance(source, Image | str | PathLike):
-        found = f"{type(source).__module__.partition('.')[0]}'s {type(source).__name__}"
-        raise UsageError(
-            f"expected an image or mask as a nephi.Image or a file name, found {found}; save it, or make a nephi.Image "
-            "of its voxels (a tensor, x first) and its nephi.Grid"
-        )
-    if not isinstance(source, Image):
-        return read_image(source)
-    return replace(source, data=recordable(source.data)) if source.data.is_inference() else source
+    pair = make_pair(fixed_image, moving_image, masks[0], masks[1], settings.image, settings.detail)
+    guidance = read_guidance(guide_landmarks, guide_labels, fixed_image, moving_image)
+    if not guidance:  # results hold the settings that were used
+        settings = replace(settings, guidance=GuidanceSettings())
+    return replace(pair, guidance=guidance), settings
 
 
 def make_pair(

@@ -28,6 +28,7 @@ from nephi.metrics import (
     slab_inside,
 )
 from nephi.report import PAGE, RegistrationResult
+from nephi.results.guidance import guidance_report
 from nephi.results.output_folder import FILE_NAMES, OUTPUTS, check_output_folder, require_exportable
 from nephi.runtime import cpu_threads, peak_memory_mb
 from nephi.settings import settings_table
@@ -72,6 +73,7 @@ def save_registration(
         if labels is not None:
             after, before = dice(*labels, registration.transform), dice(*labels, lambda points: points)
             measured |= Evaluation(dice=after, dice_before=before).table()
+        measured |= guidance_report(registration)
         report = _report(registration, measured, issued)
         if "report" in outputs:
             (temporary / OUTPUTS["report"]).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

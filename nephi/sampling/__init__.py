@@ -1,5 +1,6 @@
-"""Random sample points, of a whole grid or inside a mask, anywhere or at voxel centres; random rotations."""
+"""Random sample points: of a whole grid, inside a mask, at voxel centres, around labels; random rotations."""
 
+from nephi.sampling.boundaries import LabelBoundaries, label_boundaries
 from nephi.sampling.rotations import random_rotation
 from nephi.sampling.uniform import (
     GridPoints,
@@ -13,9 +14,11 @@ from nephi.sampling.uniform import (
 
 __all__ = [
     "GridPoints",
+    "LabelBoundaries",
     "MaskPoints",
     "PointSource",
     "VoxelCentres",
+    "label_boundaries",
     "patch_offsets",
     "point_source",
     "random_rotation",

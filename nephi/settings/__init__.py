@@ -1,6 +1,7 @@
 """The settings of a registration: frozen dataclasses, TOML, presets."""
 
 from nephi.settings.changes import in_millimetres, with_similarity, with_training_similarity
+from nephi.settings.guidance import GuidanceSettings
 from nephi.settings.objective import (
     INVERSE_WEIGHTS,
     PENALTIES,
@@ -40,6 +41,7 @@ __all__ = [
     "AffineSettings",
     "FitObjectiveSettings",
     "FitOptimizationSettings",
+    "GuidanceSettings",
     "ImageSettings",
     "LevelSettings",
     "ObjectiveSettings",

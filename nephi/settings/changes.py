@@ -66,5 +66,6 @@ def in_millimetres(settings: Settings, grid: Grid) -> Settings:
             bending=objective.bending * unit**2,
             bending_step=objective.bending_step * unit,
         ),
+        guidance=replace(settings.guidance, landmarks=settings.guidance.landmarks / unit),
         levels=tuple(replace(v, smoothing=unit * v.smoothing, spacing=unit * v.spacing) for v in settings.levels),
     )

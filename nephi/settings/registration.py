@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from nephi.errors import UsageError
 from nephi.fields import FieldSettings
+from nephi.settings.guidance import GuidanceSettings
 from nephi.settings.objective import FitObjectiveSettings, check_weights
 from nephi.settings.validation import (
     LARGEST,
@@ -150,6 +151,7 @@ class Settings:
     field: FieldSettings = FieldSettings()  # noqa: RUF009 (frozen: cannot be shared by mistake)
     objective: FitObjectiveSettings = FitObjectiveSettings()  # noqa: RUF009 (frozen)
     optimization: FitOptimizationSettings = FitOptimizationSettings()
+    guidance: GuidanceSettings = GuidanceSettings()  # noqa: RUF009 (frozen)
     levels: tuple[LevelSettings, ...] = (
         LevelSettings(90, 3.0, 6.0),
         LevelSettings(90, 1.5, 4.0),

@@ -1,0 +1,106 @@
+"""Registrations that landmarks and labels guide."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from nephi.errors import DataWarning, UsageError
+from nephi.geometry import PointPairs
+from nephi.images import Image
+from nephi.metrics import landmark_errors
+from nephi.optimize import plan, register
+from nephi.optimize.landmark_alignment import align_landmarks
+from nephi.phantoms import PhantomPair
+from nephi.results import Registration
+from nephi.settings import GuidanceSettings, Settings, settings_table
+from nephi.transforms import AffineTransform
+
+
+def every_second(pairs: PointPairs, start: int, errors: torch.Tensor | None = None) -> PointPairs:
+    fixed, moving = (side.coordinates[start::2] for side in (pairs.fixed, pairs.moving))
+    names = [f"p{i}" for i in range(len(fixed))]
+    return PointPairs.from_coordinates(fixed, moving if errors is None else moving + errors, names)
+
+
+def mean_error(result: Registration, pairs: PointPairs) -> float:
+    return float(landmark_errors(result.transform, pairs).after.mean())
+
+
+@pytest.fixture(scope="module")
+def guided(shapes: PhantomPair, quick: Settings) -> Registration:
+    """Guided by half of the landmarks, every tenth of them wrong by 10 mm."""
+    errors = torch.zeros_like(shapes.landmarks.fixed.coordinates[::2])
+    angles = torch.arange(10, dtype=torch.float64) * 2.4
+    errors[::10] = 10 * torch.stack([angles.cos(), angles.sin()], dim=1)
+    guide = every_second(shapes.landmarks, 0, errors)
+    settings = replace(quick, guidance=GuidanceSettings(landmarks=2.0))
+    return register(shapes.fixed, shapes.moving, settings=settings, guide_landmarks=guide)
+
+
+def test_landmarks_help_and_wrong_ones_do_not_hurt(guided: Registration, shapes: PhantomPair, quick: Settings) -> None:
+    held_out = every_second(shapes.landmarks, 1)
+    unguided = register(shapes.fixed, shapes.moving, settings=quick)
+    assert mean_error(guided, held_out) < 0.8 * mean_error(unguided, held_out)
+    assert guided.history[-1]["guide_landmarks"] > 0
+    assert "guide_landmarks" not in unguided.history[-1] and "guidance" not in settings_table(unguided.settings)
+
+
+def test_report_separates_guiding_landmarks_and_names_wrong_ones(
+    guided: Registration, shapes: PhantomPair, tmp_path: Path
+) -> None:
+    with pytest.warns(DataWarning, match=r"guiding landmarks: 10 of 100 pairs .* left unmatched.*: p0, p10, p20"):
+        report = guided.save(tmp_path / "result", landmarks=every_second(shapes.landmarks, 1), outputs=["report"])
+    table = report["guidance"]["landmarks"]
+    assert [row["id"] for row in table["unmatched"]] == [f"p{i}" for i in range(0, 100, 10)]
+    assert table["count"] == 100 and table["weight"] == 2.0
+    assert table["median"] < report["tre_mm"]["median"] < 1 < table["mean"]
+    assert report["settings"]["guidance"]["landmarks"] == 2.0
+
+
+def test_labels_lower_their_own_distance(shapes: PhantomPair, brief: Settings, tmp_path: Path) -> None:
+    labels = tuple(
+        Image((mask.data > 0).to(torch.uint8), mask.grid, name="organ")
+        for mask in (shapes.fixed_mask, shapes.moving_mask)
+    )
+    results = [register(shapes.fixed, shapes.moving, settings=brief, guide_labels=guide) for guide in (None, labels)]
+    reports = [r.save(tmp_path / str(n), outputs=["report"]) for n, r in enumerate(results)]
+    guided = reports[1]["guidance"]["labels"]
+    assert guided["before"] < guided["mean"] and list(guided["labels"]) == ["1"]
+    assert "guidance" not in reports[0] and results[1].history[0]["guide_labels"] > 0
+
+
+def test_plan_counts_the_guides(shapes: PhantomPair, brief: Settings) -> None:
+    settings = Settings(guidance=GuidanceSettings(landmarks=2.0), levels=brief.levels)
+    planned = plan(shapes.fixed, shapes.moving, settings=settings, guide_landmarks=every_second(shapes.landmarks, 0))
+    assert (planned.guide_landmarks, planned.guide_labels) == (100, 0)
+
+
+@pytest.mark.parametrize("dimension", [2, 3])
+def test_landmarks_align_in_spite_of_wrong_ones(dimension: int) -> None:
+    generator = torch.Generator().manual_seed(dimension)
+    points = 40 * torch.randn(60, dimension, generator=generator, dtype=torch.float64)
+    skew = torch.randn(dimension, dimension, generator=generator, dtype=torch.float64)
+    matrix = torch.eye(dimension + 1, dtype=torch.float64)
+    matrix[:-1, :-1] = torch.matrix_exp(skew - skew.T)
+    matrix[:-1, -1] = 25.0
+    true = AffineTransform(matrix)
+    moving = true(points)
+    moving[:18] += 60 * torch.randn(18, dimension, generator=generator, dtype=torch.float64)
+    found = align_landmarks(PointPairs.from_coordinates(points, moving), 0.5)
+    assert float((found(points) - true(points)).norm(dim=-1).max()) < 0.05
+
+
+def test_landmarks_as_the_start_of_turned_images(shapes: PhantomPair, brief: Settings) -> None:
+    """Turned by 150 degrees, farther than the search over rotations reaches."""
+    angle = torch.tensor(2.6, dtype=torch.float64)
+    matrix = torch.eye(3, dtype=torch.float64)
+    matrix[:2, :2] = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()]).view(2, 2)
+    turned = shapes.moving.with_grid(shapes.moving.grid.transformed(matrix))
+    moving = AffineTransform(matrix)(shapes.landmarks.moving.coordinates)
+    pairs = PointPairs.from_coordinates(shapes.landmarks.fixed.coordinates, moving)
+    result = register(shapes.fixed, turned, settings=brief, guide_landmarks=pairs, initial="landmarks")
+    assert float(landmark_errors(result.stored.affine, pairs).after.mean()) < 3
+    with pytest.raises(UsageError, match="requires guide_landmarks"):
+        register(shapes.fixed, turned, settings=brief, initial="landmarks")
