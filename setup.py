@@ -16,6 +16,8 @@ PROCESSORS: dict[str, list[str]] = {"_native": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
     PROCESSORS["_native_avx2"] = ["-mavx2", "-mfma"]
     PROCESSORS["_native_avx512"] = ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma"]
+# The kernels' threads are those of POSIX; nephi/kernels/pool.c needs none where they are missing.
+THREADS: list[str] = [] if platform.system() == "Windows" else ["-pthread"]
 COMPILE = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi"]
 
 
@@ -29,7 +31,8 @@ def kernels(name: str, processor: list[str]) -> Extension:
         sorted(glob("nephi/kernels/*.c")),
         depends=sorted(glob("nephi/kernels/*.h")),
         define_macros=[("NATIVE", name)],
-        extra_compile_args=[*COMPILE, *processor],
+        extra_compile_args=[*COMPILE, *THREADS, *processor],
+        extra_link_args=THREADS,
         py_limited_api=True,
         optional=True,
     )

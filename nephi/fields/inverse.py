@@ -23,8 +23,8 @@ class PolishedInverse(NumericalInverse):
     solved by the damped Newton iteration of `NumericalInverse`. Without a `trained` inverse the start is y - u(y).
 
     No gradient flows through the iteration; `value_and_jacobian` returns the derivative by the points. The kernel
-    reuses B for the next point: with other neighbours, or threads, results differ by less than 0.0004 mm except for one
-    point in a thousand (`brain_mri`), by more next to folds.
+    reuses B for the next point: with other neighbours results differ by less than 0.0004 mm except for one point in a
+    thousand (`brain_mri`), by more next to folds.
     """
 
     def __init__(self, field: NeuralField, trained: NeuralField | None, tolerance: float = 1e-3) -> None:

@@ -13,7 +13,7 @@ from nephi.kernels.interpolation import (
     interpolate_patches,
     patches_gradient,
 )
-from nephi.kernels.library import available, built_for
+from nephi.kernels.library import available, built_for, kernel_threads
 from nephi.kernels.regularity import PENALTIES, round_trip
 from nephi.kernels.similarity import MEASURES, MOST_SAMPLES, can_compare, compare
 from nephi.kernels.volume import can_read_through
@@ -39,6 +39,7 @@ __all__ = [
     "foreground_profiles",
     "interpolate",
     "interpolate_patches",
+    "kernel_threads",
     "patches_gradient",
     "round_trip",
     "smooth",

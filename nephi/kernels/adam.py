@@ -7,7 +7,7 @@ import ctypes
 import torch
 from torch import Tensor
 
-from nephi.kernels.library import library
+from nephi.kernels.library import library, threads
 from nephi.kernels.memory import address
 
 
@@ -50,4 +50,5 @@ def adam_step(
         address(gradient, "gradient", shape),
         address(mean, "mean", shape),
         address(square, "square", shape),
+        threads(),
     )

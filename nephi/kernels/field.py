@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nephi.kernels.library import library, over_points
+from nephi.kernels.library import library, threads
 from nephi.kernels.memory import AddressFields, address, allocate, plain
 
 PARAMETERS = ("table", "first", "first_bias", "last", "last_bias")
@@ -100,25 +100,16 @@ def field_values(field: FieldArrays, points: Tensor, jacobian: bool) -> tuple[Te
     assert native is not None
     points, count, dimension = plain(points), points.shape[0], field.dimension
     displacements, displacements_address = allocate(points, (count, dimension))
-    jacobians, jacobians_address = allocate(points, (count, dimension, dimension)) if jacobian else (None, 0)
-    structure = ctypes.byref(field.structure())
-    points_address = address(points, "points", (count, dimension))
-    point_bytes = 4 * dimension
-
-    def evaluate_range(start: int, stop: int) -> None:
-        shift = point_bytes * start
-        failed = native.nephi_field(
-            structure,
-            stop - start,
-            points_address + shift,
-            displacements_address + shift,
-            jacobians_address + dimension * shift if jacobian else None,
-        )
-        if failed:
-            raise MemoryError("not enough memory for a block of points")
-
-    if count:
-        over_points(evaluate_range, count)
+    jacobians, jacobians_address = allocate(points, (count, dimension, dimension)) if jacobian else (None, None)
+    if count and native.nephi_field(
+        ctypes.byref(field.structure()),
+        count,
+        address(points, "points", (count, dimension)),
+        displacements_address,
+        jacobians_address,
+        threads(),
+    ):
+        raise MemoryError("not enough memory for a block of points")
     return displacements, jacobians
 
 
@@ -135,27 +126,17 @@ def field_inverse(
     points, shape = plain(points), (points.shape[0], field.dimension)
     displacements = plain(start).clone()
     errors, errors_address = allocate(points, shape[:1])
-    structure = ctypes.byref(field.structure())
-    points_address = address(points, "points", shape)
-    displacements_address = address(displacements, "start", shape)
-    point_bytes = 4 * field.dimension
-
-    def invert_range(begin: int, stop: int) -> None:
-        shift = point_bytes * begin
-        failed = native.nephi_invert(
-            structure,
-            stop - begin,
-            points_address + shift,
-            displacements_address + shift,
-            errors_address + 4 * begin,
-            tolerance,
-            evaluations,
-        )
-        if failed:
-            raise MemoryError("not enough memory for a block of points")
-
-    if len(points):
-        over_points(invert_range, len(points))
+    if len(points) and native.nephi_invert(
+        ctypes.byref(field.structure()),
+        len(points),
+        address(points, "points", shape),
+        address(displacements, "start", shape),
+        errors_address,
+        tolerance,
+        evaluations,
+        threads(),
+    ):
+        raise MemoryError("not enough memory for a block of points")
     return displacements, errors
 
 
@@ -186,6 +167,7 @@ def field_gradient(
         None if by_displacement is None else address(by_displacement, "by_displacement", shape),
         None if by_jacobian is None else address(by_jacobian, "by_jacobian", (*shape, field.dimension)),
         by_points_address,
+        threads(),
     ):
         raise MemoryError("not enough memory for a block of points")
     return by_points

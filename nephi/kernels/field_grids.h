@@ -1,6 +1,6 @@
-/* Latent grids of a neural field at a block of points: cells, interpolated features, and the backward pass.
+/* Latent grids of a neural field at a batch of points: cells, interpolated features, and the backward pass.
  *
- * Points are processed in blocks of LANES. Row 0 of an array contains values, row 1 + j derivatives with respect to
+ * Points are processed in batches of LANES. Row 0 of an array contains values, row 1 + j derivatives with respect to
  * unit-cube coordinate j (a jet, as in fields/jets.py). For gradients of the points the features have further rows:
  * mixed second derivatives (axes 0 1, 0 2, 1 2; the others are 0 within a cell). Arrays are laid out [row][feature];
  * each entry is a vector of lanes. */
@@ -106,9 +106,10 @@ INLINE void interpolate(const Field *f, const int D, const int rows, const Cells
         out[1 + D + mixed_index(0, 1)] = half_of(mixed, 0) + t * (half_of(mixed, 1) - half_of(mixed, 0));
 }
 
-/* Backward pass of `interpolate`: add the gradients of a point's corners to the table's gradient. */
+/* Backward pass of `interpolate`: add the gradients of a point's corners to the table's gradient, for the corners in
+ * rows `begin` to `end`, which are whole slices across the first axis. */
 INLINE void scatter(const Field *f, const int D, const int rows, const Cells *cells, int lane, int64_t q,
-                    const float4 *up, float *table) {
+                    const float4 *up, int64_t begin, int64_t end, float *table) {
     const int64_t Q = f->channels / 4, first = cells->first[lane];
     const int last = D - 1;
     const float t = cells->fraction[last][lane];
@@ -129,7 +130,10 @@ INLINE void scatter(const Field *f, const int D, const int rows, const Cells *ce
             value[2 * c + 1] = upper;
         }
     }
-    for (int c = 0; c < 1 << last; c++) add_pair((float4 *)table + (first + cells->shift[c]) * Q + q, Q, value[c]);
+    for (int c = 0; c < 1 << last; c++) {
+        const int64_t row = first + cells->shift[c];
+        if (row >= begin && row < end) add_pair((float4 *)table + row * Q + q, Q, value[c]);
+    }
 }
 
 /* Scale derivatives with respect to the position in a cell to those in the unit cube, for four channels. */
@@ -163,24 +167,37 @@ INLINE void encode(const Field *f, const int D, const int rows, const UnitPoints
         }
 }
 
-/* Add the gradients of the table, from those of the features, which are overwritten. */
-INLINE void table_backward(const Field *f, const FieldGradient *g, const int D, const int rows, int64_t count,
-                           const UnitPoints *points_unit, const Cells *cells, lanes *features_gradient) {
-    const int64_t Q = f->channels / 4, K = f->levels * f->channels;
-    for (int64_t level = 0; level < f->levels; level++)
-        for (int64_t q = 0; q < Q; q++) {
-            Float4Block blocks[MAX_ROWS];
-            for (int row = 0; row < rows; row++) {
-                lanes *channels = features_gradient + row * K + (level * Q + q) * 4;
-                if (row) rescale(f, D, level, points_unit, row, channels);
-                transpose(channels, blocks[row].all);
-            }
-            for (int lane = 0; lane < count; lane++) {
-                float4 up[MAX_ROWS];
-                for (int row = 0; row < rows; row++) up[row] = blocks[row].of[slot_of(lane)];
-                scatter(f, D, rows, cells + level, lane, q, up, g->table);
-            }
-        }
+/* First table row of a slab of a level: `slabs` of them divide its slices across the first axis. */
+INLINE int64_t slab_start(const Field *f, int64_t level, int64_t slab, int64_t slabs) {
+    const int64_t *cells = f->cells + f->dimension * level;
+    int64_t slice = 1;
+    for (int64_t i = 1; i < f->dimension; i++) slice *= cells[i] + 1;
+    return f->starts[level] + (cells[0] + 1) * slab / slabs * slice;
+}
+
+/* Whether the cell of a point has corners in rows `begin` to `end`. */
+INLINE int touches(const Cells *cells, const int D, int lane, int64_t begin, int64_t end) {
+    return cells->first[lane] + cells->shift[(1 << D) - 1] >= begin && cells->first[lane] < end;
+}
+
+/* Add the gradients of four channels of a table's rows `begin` to `end`, from those of a batch's features. */
+INLINE void table_backward(const Field *f, const int D, const int rows, int64_t count, int64_t level, int64_t q,
+                           int64_t begin, int64_t end, const UnitPoints *points_unit, const Cells *cells,
+                           const lanes *features_gradient, float *table) {
+    const int64_t K = f->levels * f->channels;
+    Float4Block blocks[MAX_ROWS];
+    for (int row = 0; row < rows; row++) {
+        lanes channels[4];
+        for (int c = 0; c < 4; c++) channels[c] = features_gradient[row * K + level * f->channels + 4 * q + c];
+        if (row) rescale(f, D, level, points_unit, row, channels);
+        transpose(channels, blocks[row].all);
+    }
+    for (int lane = 0; lane < count; lane++) {
+        float4 up[MAX_ROWS];
+        if (!touches(cells, D, lane, begin, end)) continue;
+        for (int row = 0; row < rows; row++) up[row] = blocks[row].of[slot_of(lane)];
+        scatter(f, D, rows, cells, lane, q, up, begin, end, table);
+    }
 }
 
 #endif

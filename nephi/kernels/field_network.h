@@ -1,4 +1,4 @@
-/* The network of a neural field at a block of points: one hidden SiLU layer, a linear output layer. */
+/* The network of a neural field at a batch of points: one hidden SiLU layer, a linear output layer. */
 #ifndef NEPHI_FIELD_NETWORK_H
 #define NEPHI_FIELD_NETWORK_H
 
@@ -18,18 +18,18 @@
 #define BACK_UNITS 2
 #endif
 
-/* Memory of one call. Rows: 1 + D with derivatives, else 1. H: number of hidden units with padding. */
+/* Memory of one thread. Rows: 1 + D with derivatives, else 1. H: number of hidden units with padding. */
 typedef struct {
-    int64_t hidden;              /* H */
-    UnitPoints *points_unit;               /* [2]: of this block of points and the next */
-    Cells *cells;                /* [2][levels] */
-    float *first, *bias, *last;  /* the network's weights: [H / GROUP][K][GROUP], [H], [H][D] */
-    lanes *features;             /* [rows + mixed][K] */
-    lanes *sums;                 /* [H][rows]: inputs of the activations */
-    lanes *sigmoids;             /* [H]: of the sums' row 0 */
-    lanes *features_gradient;    /* [rows][K] */
-    /* Gradients of the weights for each lane, reduced after the last block: [H / GROUP][K][GROUP], [H], [H][D]. */
-    lanes *first_gradient, *bias_gradient, *last_gradient;
+    int64_t hidden;             /* H */
+    float *first, *bias, *last; /* the network's weights, of all threads: [H / GROUP][K][GROUP], [H], [H][D] */
+    UnitPoints *points_unit;    /* [2]: of this batch of points and the next */
+    Cells *cells;               /* [2][levels] */
+    lanes *features;            /* [rows + mixed][K] */
+    lanes *sums;                /* [H][rows]: inputs of the activations */
+    lanes *sigmoids;            /* [H]: of the sums' row 0 */
+    lanes *features_gradient;   /* [rows][K]: of this batch */
+    /* Gradients of the weights for each lane, of this block of batches: [H / GROUP][K][GROUP], [H], [H][D], [D]. */
+    lanes *first_gradient, *bias_gradient, *last_gradient, *last_bias_gradient;
 } Scratch;
 
 /* Offset of the weights of hidden unit h, which are GROUP apart. */
@@ -46,29 +46,30 @@ INLINE void pack(const Field *f, const Scratch *s) {
     }
 }
 
-/* Returns 0 when memory is exhausted; otherwise release with free(scratch->features). */
-INLINE int allocate(const Field *f, int rows, int backward, Scratch *s) {
+INLINE size_t padded_hidden(const Field *f) { return ((size_t)f->hidden + GROUP - 1) / GROUP * GROUP; }
+
+/* Allocate the memory of `threads` threads for the evaluation of `rows` rows, with `all_rows` of features. Returns 0 when
+ * memory is exhausted; otherwise release with free(scratch->first). */
+INLINE int allocate(const Field *f, int rows, int all_rows, int threads, Scratch *scratch) {
     const size_t K = (size_t)(f->levels * f->channels), D = (size_t)f->dimension, R = (size_t)rows;
-    const size_t H = ((size_t)f->hidden + GROUP - 1) / GROUP * GROUP, weights = H * (K + 1 + D);
-    const size_t features = (backward ? ALL_ROWS : R) * K, sums = R * H;
-    const size_t gradients = backward ? R * K + weights : 0, numbers = features + sums + H + gradients;
-    const size_t cells = 2 * (size_t)f->levels * sizeof(Cells), packed = (weights / LANES + 1) * sizeof(lanes);
-    s->features = aligned_alloc(sizeof(lanes), numbers * sizeof(lanes) + 2 * sizeof(UnitPoints) + cells + packed);
-    if (!s->features) return 0;
-    s->hidden = (int64_t)H;
-    s->sums = s->features + features;
-    s->sigmoids = s->sums + sums;
-    s->features_gradient = s->sigmoids + H;
-    s->first_gradient = s->features_gradient + (backward ? R * K : 0);
-    s->bias_gradient = s->first_gradient + H * K;
-    s->last_gradient = s->bias_gradient + H;
-    if (backward) memset(s->first_gradient, 0, weights * sizeof(lanes));
-    s->points_unit = (UnitPoints *)(s->features + numbers);
-    s->cells = (Cells *)(s->points_unit + 2);
-    s->first = (float *)(s->cells + 2 * f->levels);
-    s->bias = s->first + H * K;
-    s->last = s->bias + H;
-    pack(f, s);
+    const size_t H = padded_hidden(f), weights = H * (K + 1 + D), packed = (weights / LANES + 1) * sizeof(lanes);
+    const size_t features = (size_t)all_rows * K, numbers = features + R * H + H;
+    const size_t bytes = numbers * sizeof(lanes) + 2 * sizeof(UnitPoints) + 2 * (size_t)f->levels * sizeof(Cells);
+    char *memory = aligned_alloc(sizeof(lanes), packed + (size_t)threads * bytes);
+    if (!memory) return 0;
+    for (int slot = 0; slot < threads; slot++) {
+        Scratch *s = scratch + slot;
+        s->hidden = (int64_t)H;
+        s->first = (float *)memory;
+        s->bias = s->first + H * K;
+        s->last = s->bias + H;
+        s->features = (lanes *)(memory + packed + (size_t)slot * bytes);
+        s->sums = s->features + features;
+        s->sigmoids = s->sums + R * H;
+        s->points_unit = (UnitPoints *)(s->features + numbers);
+        s->cells = (Cells *)(s->points_unit + 2);
+    }
+    pack(f, scratch);
     return 1;
 }
 
@@ -151,11 +152,24 @@ INLINE void units_backward(const Field *f, const int D, const int rows, int64_t 
     }
 }
 
-INLINE void network_backward(const Field *f, const FieldGradient *g, const int D, const int rows, const lanes *outputs,
-                             Scratch scratch) {
+INLINE void network_backward(const Field *f, const int D, const int rows, const lanes *outputs, Scratch scratch) {
     memset(scratch.features_gradient, 0, sizeof(lanes) * (size_t)(rows * f->levels * f->channels));
-    for (int o = 0; o < D; o++) g->last_bias[o] += sum_lanes(outputs[o]);
+    for (int o = 0; o < D; o++) scratch.last_bias_gradient[o] += outputs[o];
     for (int64_t h = 0; h < scratch.hidden; h += BACK_UNITS) units_backward(f, D, rows, h, outputs, scratch);
+}
+
+/* Number of lanes that hold the gradients of all weights of a block. */
+INLINE size_t weights_gradient_size(const Field *f) {
+    const size_t K = (size_t)(f->levels * f->channels), D = (size_t)f->dimension;
+    return padded_hidden(f) * (K + 1 + D) + D;
+}
+
+/* Let the gradients of the weights be added to `memory`, of the size above. */
+INLINE void use_weights_gradient(const Field *f, lanes *memory, Scratch *s) {
+    s->first_gradient = memory;
+    s->bias_gradient = memory + s->hidden * f->levels * f->channels;
+    s->last_gradient = s->bias_gradient + s->hidden;
+    s->last_bias_gradient = s->last_gradient + s->hidden * f->dimension;
 }
 
 /* Sum the weights' gradients over lanes and add them to `g`. */
@@ -167,6 +181,7 @@ INLINE void reduce_gradients(const Field *f, const FieldGradient *g, Scratch scr
         g->first_bias[h] += sum_lanes(scratch.bias_gradient[h]);
         for (int64_t o = 0; o < D; o++) g->last[o * f->hidden + h] += sum_lanes(scratch.last_gradient[h * D + o]);
     }
+    for (int64_t o = 0; o < D; o++) g->last_bias[o] += sum_lanes(scratch.last_bias_gradient[o]);
 }
 
 #endif

@@ -2,6 +2,7 @@
  * The Python twin is geometry/interpolation.py. */
 #include <stdlib.h>
 
+#include "pool.h"
 #include "volume.h"
 
 /* The cells that contain the lanes' points: index of the first voxel, position within the cell, and 0 where the point
@@ -93,23 +94,36 @@ INLINE lanes interpolate_cells(const Volume *v, const int D, const Cells *cells,
     return value;
 }
 
-INLINE void interpolate_points(const Volume *v, const int D, int64_t count, const float *points, float *values,
-                               float *gradients) {
-    for (int64_t start = 0; start < count; start += LANES) {
-        const int64_t size = count - start < LANES ? count - start : LANES;
+typedef struct {
+    const Volume *v;
+    const float *points;
+    float *values, *gradients;
+} Interpolation;
+
+INLINE void interpolate_points(const Interpolation *n, const int D, int64_t begin, int64_t end) {
+    for (int64_t start = begin; start < end; start += LANES) {
+        const int64_t size = end - start < LANES ? end - start : LANES;
         lanes x[MAX_DIMENSION], gradient[4 * MAX_DIMENSION];
         Cells cells;
-        for (int i = 0; i < D; i++) x[i] = load(points + start * D + i, D, size);
-        find_cells(v, D, x, &cells);
-        store(values + start, 1, size, interpolate_cells(v, D, &cells, gradients != 0, gradient));
-        for (int i = 0; i < D && gradients; i++) store(gradients + start * D + i, D, size, gradient[i * 4]);
+        for (int i = 0; i < D; i++) x[i] = load(n->points + start * D + i, D, size);
+        find_cells(n->v, D, x, &cells);
+        store(n->values + start, 1, size, interpolate_cells(n->v, D, &cells, n->gradients != 0, gradient));
+        for (int i = 0; i < D && n->gradients; i++) store(n->gradients + start * D + i, D, size, gradient[i * 4]);
     }
 }
 
+static void interpolate_block(const void *job, int64_t begin, int64_t end, int slot) {
+    const Interpolation *n = job;
+    (void)slot;
+    if (n->v->dimension == 3) interpolate_points(n, 3, begin, end);
+    else interpolate_points(n, 2, begin, end);
+}
+
 /* Values (N) and, unless NULL, gradients (N, D) by voxel coordinates, at voxel points (N, D). */
-EXPORT void nephi_interpolate(const Volume *v, int64_t count, const float *points, float *values, float *gradients) {
-    if (v->dimension == 3) interpolate_points(v, 3, count, points, values, gradients);
-    else interpolate_points(v, 2, count, points, values, gradients);
+EXPORT void nephi_interpolate(const Volume *v, int64_t count, const float *points, float *values, float *gradients,
+                              int64_t threads) {
+    const Interpolation interpolation = {v, points, values, gradients};
+    run_blocks(count, 2048, threads, interpolate_block, &interpolation);
 }
 
 /* Patches of K samples at centre + matrix @ offset (world mm); without a matrix, the identity. */
@@ -119,24 +133,25 @@ typedef struct {
     const float *offsets;           /* (K, D) */
 } Patches;
 
-/* Memory of one call: sample offsets in blocks of LANES, and the cells of the current and the next patch. */
+/* Memory of one thread: sample offsets in blocks of LANES, and the cells of the current and the next patch. */
 typedef struct {
     int64_t blocks;
-    lanes *offsets; /* [blocks][D] */
+    lanes *offsets; /* [blocks][D], of all threads */
     Cells *cells;   /* [2][blocks] */
 } Scratch;
 
-/* Returns 0 when memory is exhausted; otherwise release with free(scratch->cells). */
-INLINE int allocate(const Patches *p, const int D, Scratch *s) {
-    s->blocks = (p->samples + LANES - 1) / LANES;
-    const size_t blocks = (size_t)s->blocks, cells = 2 * blocks * sizeof(Cells);
-    s->cells = aligned_alloc(sizeof(lanes), cells + blocks * (size_t)D * sizeof(lanes));
-    if (!s->cells) return 0;
-    s->offsets = (lanes *)((char *)s->cells + cells);
-    for (int64_t block = 0; block < s->blocks; block++)
+/* Returns 0 when memory is exhausted; otherwise release with free(scratch->offsets). */
+INLINE int allocate(const Patches *p, const int D, int threads, Scratch *scratch) {
+    const int64_t blocks = (p->samples + LANES - 1) / LANES;
+    const size_t shared = (size_t)(blocks * D) * sizeof(lanes), cells = 2 * (size_t)blocks * sizeof(Cells);
+    lanes *offsets = aligned_alloc(sizeof(lanes), shared + (size_t)threads * cells);
+    if (!offsets) return 0;
+    for (int slot = 0; slot < threads; slot++)
+        scratch[slot] = (Scratch){blocks, offsets, (Cells *)((char *)offsets + shared + (size_t)slot * cells)};
+    for (int64_t block = 0; block < blocks; block++)
         for (int i = 0; i < D; i++) {
             const int64_t start = block * LANES, left = p->samples - start;
-            s->offsets[block * D + i] = load(p->offsets + start * D + i, D, left < LANES ? left : LANES);
+            offsets[block * D + i] = load(p->offsets + start * D + i, D, left < LANES ? left : LANES);
         }
     return 1;
 }
@@ -167,71 +182,104 @@ INLINE float prepare_patch(const Volume *v, const Patches *p, const int D, const
     return inside;
 }
 
+typedef struct {
+    const Volume *v;
+    const Patches *p;
+    const float *centres, *matrices;
+    float *values, *gradients, *inside;
+    const Scratch *scratch; /* of each thread */
+} PatchInterpolation;
+
 /* Each patch is interpolated while the voxels of the next one are prefetched: scattered patches are rarely in the
  * cache. */
-INLINE void interpolate_patches(const Volume *v, const Patches *p, const int D, int64_t count, const float *centres,
-                                const float *matrices, float *values, float *gradients, float *inside,
+INLINE void interpolate_patches(const PatchInterpolation *n, const int D, int64_t begin, int64_t end,
                                 const Scratch *scratch) {
-    const int64_t K = p->samples;
-    for (int64_t patch = 0; patch <= count; patch++) {
-        if (patch < count) {
-            const float *matrix = matrices ? matrices + patch * D * D : 0;
+    const int64_t K = n->p->samples;
+    for (int64_t patch = begin; patch <= end; patch++) {
+        if (patch < end) {
+            const float *matrix = n->matrices ? n->matrices + patch * D * D : 0;
             Cells *cells = scratch->cells + patch % 2 * scratch->blocks;
-            const float centre_inside = prepare_patch(v, p, D, centres + patch * D, matrix, scratch, cells);
-            if (inside) inside[patch] = centre_inside;
+            const float inside = prepare_patch(n->v, n->p, D, n->centres + patch * D, matrix, scratch, cells);
+            if (n->inside) n->inside[patch] = inside;
         }
         const int64_t previous = patch - 1;
-        for (int64_t start = 0; start < K && previous >= 0; start += LANES) {
+        for (int64_t start = 0; start < K && previous >= begin; start += LANES) {
             const int64_t size = K - start < LANES ? K - start : LANES;
             lanes gradient[4 * MAX_DIMENSION];
             const Cells *cells = scratch->cells + previous % 2 * scratch->blocks + start / LANES;
-            store(values + previous * K + start, 1, size, interpolate_cells(v, D, cells, gradients != 0, gradient));
-            for (int i = 0; i < D && gradients; i++)
-                store(gradients + (previous * D + i) * K + start, 1, size, gradient[i * 4]);
+            const lanes values = interpolate_cells(n->v, D, cells, n->gradients != 0, gradient);
+            store(n->values + previous * K + start, 1, size, values);
+            for (int i = 0; i < D && n->gradients; i++)
+                store(n->gradients + (previous * D + i) * K + start, 1, size, gradient[i * 4]);
         }
     }
 }
 
+static void interpolate_patches_block(const void *job, int64_t begin, int64_t end, int slot) {
+    const PatchInterpolation *n = job;
+    if (n->v->dimension == 3) interpolate_patches(n, 3, begin, end, n->scratch + slot);
+    else interpolate_patches(n, 2, begin, end, n->scratch + slot);
+}
+
+/* Patches of a block: about 1,000 samples. */
+INLINE int64_t patches_of_block(const Patches *p) { return p->samples < 1000 ? 1000 / p->samples : 1; }
+
 /* Values (P, K) and, unless NULL, gradients (P, D, K) by voxel coordinates, and 1 or 0 for centres inside or outside of
  * the image (P). Returns 1 when memory is exhausted. */
 EXPORT int nephi_interpolate_patches(const Volume *v, const Patches *p, int64_t count, const float *centres,
-                                     const float *matrices, float *values, float *gradients, float *inside) {
-    Scratch scratch;
-    if (!allocate(p, (int)v->dimension, &scratch)) return 1;
-    if (v->dimension == 3) interpolate_patches(v, p, 3, count, centres, matrices, values, gradients, inside, &scratch);
-    else interpolate_patches(v, p, 2, count, centres, matrices, values, gradients, inside, &scratch);
-    free(scratch.cells);
+                                     const float *matrices, float *values, float *gradients, float *inside,
+                                     int64_t threads) {
+    const int64_t block = patches_of_block(p);
+    Scratch scratch[MAX_THREADS];
+    if (!allocate(p, (int)v->dimension, slots(count, block, threads), scratch)) return 1;
+    const PatchInterpolation job = {v, p, centres, matrices, values, gradients, inside, scratch};
+    run_blocks(count, block, threads, interpolate_patches_block, &job);
+    free(scratch->offsets);
     return 0;
 }
 
-INLINE void patches_backward(const Patches *p, const int D, int64_t count, const float *gradients,
-                             const float *by_values, float *by_centres, float *by_matrices) {
+typedef struct {
+    const Patches *p;
+    int64_t dimension;
+    const float *gradients, *by_values;
+    float *by_centres, *by_matrices;
+} PatchBackward;
+
+INLINE void patches_backward(const PatchBackward *b, const int D, int64_t begin, int64_t end) {
+    const Patches *p = b->p;
     const int64_t K = p->samples;
-    for (int64_t patch = 0; patch < count; patch++) {
+    for (int64_t patch = begin; patch < end; patch++) {
         float sum[MAX_DIMENSION] = {0.0f}, moment[MAX_DIMENSION][MAX_DIMENSION] = {{0.0f}};
         for (int64_t k = 0; k < K; k++)
             for (int i = 0; i < D; i++) {
-                const float product = by_values[patch * K + k] * gradients[(patch * D + i) * K + k];
+                const float product = b->by_values[patch * K + k] * b->gradients[(patch * D + i) * K + k];
                 sum[i] += product;
                 for (int j = 0; j < D; j++) moment[i][j] += product * p->offsets[k * D + j];
             }
         for (int i = 0; i < D; i++) {
             float centre = 0.0f;
             for (int k = 0; k < D; k++) centre += p->to_voxel[k * D + i] * sum[k];
-            by_centres[patch * D + i] = centre;
-            for (int j = 0; j < D && by_matrices; j++) {
+            b->by_centres[patch * D + i] = centre;
+            for (int j = 0; j < D && b->by_matrices; j++) {
                 float entry = 0.0f;
                 for (int k = 0; k < D; k++) entry += p->to_voxel[k * D + i] * moment[k][j];
-                by_matrices[(patch * D + i) * D + j] = entry;
+                b->by_matrices[(patch * D + i) * D + j] = entry;
             }
         }
     }
 }
 
+static void patches_backward_block(const void *job, int64_t begin, int64_t end, int slot) {
+    const PatchBackward *b = job;
+    (void)slot;
+    if (b->dimension == 3) patches_backward(b, 3, begin, end);
+    else patches_backward(b, 2, begin, end);
+}
+
 /* Gradients with respect to centres (P, D) and, unless NULL, matrices (P, D, D), from those with respect to the values
  * and the gradients that nephi_interpolate_patches computed. */
 EXPORT void nephi_patches_gradient(const Patches *p, int64_t dimension, int64_t count, const float *gradients,
-                                   const float *by_values, float *by_centres, float *by_matrices) {
-    if (dimension == 3) patches_backward(p, 3, count, gradients, by_values, by_centres, by_matrices);
-    else patches_backward(p, 2, count, gradients, by_values, by_centres, by_matrices);
+                                   const float *by_values, float *by_centres, float *by_matrices, int64_t threads) {
+    const PatchBackward backward = {p, dimension, gradients, by_values, by_centres, by_matrices};
+    run_blocks(count, patches_of_block(p), threads, patches_backward_block, &backward);
 }

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nephi.kernels.library import library, over_points
+from nephi.kernels.library import library, threads
 from nephi.kernels.memory import address, allocate, plain
 from nephi.kernels.volume import Volume, Window, is_readable, volume_of
 
@@ -70,20 +70,15 @@ def interpolate(
     points = plain(points_voxel)
     shape = *points.shape[:-1], data.ndim
     values, values_address = allocate(points, shape[:-1])
-    gradients, gradients_address = allocate(points, shape) if gradient else (None, 0)
-    volume = _volume_to_interpolate(data, window)
-    points_address, point_bytes = address(points, "points_voxel", shape), 4 * data.ndim
-
-    def interpolate_range(start: int, stop: int) -> None:
-        native.nephi_interpolate(
-            ctypes.byref(volume),
-            stop - start,
-            points_address + point_bytes * start,
-            values_address + 4 * start,
-            gradients_address + point_bytes * start if gradient else None,
-        )
-
-    over_points(interpolate_range, values.numel())
+    gradients, gradients_address = allocate(points, shape) if gradient else (None, None)
+    native.nephi_interpolate(
+        ctypes.byref(_volume_to_interpolate(data, window)),
+        values.numel(),
+        address(points, "points_voxel", shape),
+        values_address,
+        gradients_address,
+        threads(),
+    )
     return values, gradients
 
 
@@ -119,6 +114,7 @@ def interpolate_patches(
         values_address,
         gradients_address,
         inside_address,
+        threads(),
     ):
         raise MemoryError("not enough memory for the cells of a patch")
     return PatchValues(values, gradients, inside)
@@ -145,6 +141,7 @@ def patches_gradient(
         address(by_values, "by_values", (count, samples)),
         centres_address,
         matrices_address,
+        threads(),
     )
     return by_centres, by_matrices
 

@@ -6,7 +6,9 @@
 #include <math.h>
 
 #include "field_network.h"
+#include "pool.h"
 
+#define BLOCK 8192 /* points of a block: at its end lanes become idle one after the other */
 #define STRIP 64 /* points of a strip: short enough that all lanes read the same part of the tables */
 #define DIVERGENCE 16.0f /* growth of the squared residual at which the iteration is stopped */
 
@@ -117,15 +119,34 @@ INLINE void solve(const Field *f, const int D, int64_t count, const float *point
     }
 }
 
+typedef struct {
+    const Field *f;
+    const float *points;
+    float *displacement, *error;
+    float tolerance;
+    int64_t evaluations;
+    const Scratch *scratch; /* of each thread */
+} Inversion;
+
+static void invert_block(const void *job, int64_t begin, int64_t end, int slot) {
+    const Inversion *v = job;
+    const int64_t D = v->f->dimension, count = end - begin;
+    const float *points = v->points + begin * D;
+    float *displacement = v->displacement + begin * D, *error = v->error + begin;
+    const Scratch scratch = v->scratch[slot];
+    if (D == 3) solve(v->f, 3, count, points, displacement, error, v->tolerance, v->evaluations, scratch);
+    else solve(v->f, 2, count, points, displacement, error, v->tolerance, v->evaluations, scratch);
+}
+
 /* Displacement (N, D) of the inverse at world points (N, D), improved from an initial guess until the error is below
  * `tolerance` mm, and a bound of the remaining error (N), which exceeds the tolerance where the iteration diverged or
  * `evaluations` did not suffice. Returns 1 when memory is exhausted. */
 EXPORT int nephi_invert(const Field *f, int64_t count, const float *points, float *displacement, float *error,
-                        float tolerance, int64_t evaluations) {
-    Scratch scratch;
-    if (!allocate(f, 1, 0, &scratch)) return 1;
-    if (f->dimension == 3) solve(f, 3, count, points, displacement, error, tolerance, evaluations, scratch);
-    else solve(f, 2, count, points, displacement, error, tolerance, evaluations, scratch);
-    free(scratch.features);
+                        float tolerance, int64_t evaluations, int64_t threads) {
+    Scratch scratch[MAX_THREADS];
+    if (!allocate(f, 1, 1, slots(count, BLOCK, threads), scratch)) return 1;
+    const Inversion inversion = {f, points, displacement, error, tolerance, evaluations, scratch};
+    run_blocks(count, BLOCK, threads, invert_block, &inversion);
+    free(scratch->first);
     return 0;
 }

@@ -1,24 +1,25 @@
-"""Load the compiled library that suits the CPU, and run its kernels on several threads."""
+"""Load the compiled library that suits the CPU, and choose the number of threads of its kernels."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
-INTERFACE = 3  # the same as in common.h
-POINTS_PER_THREAD = 16_384  # with fewer points, starting a thread takes longer than the work
+INTERFACE = 4  # the same as in common.h
 # Libraries the CPU supports, fastest first, keyed by `get_cpu_capability()`; setup.py builds them.
 LIBRARIES = {
     "AVX512": ("_native_avx512", "_native_avx2", "_native"),
     "AVX2": ("_native_avx2", "_native"),
 }
 VECTORS = {"_native_avx512": "AVX-512", "_native_avx2": "AVX2", "_native": "any processor"}
+_chosen_threads: ContextVar[int | None] = ContextVar("_chosen_threads", default=None)
 
 
 @cache
@@ -39,17 +40,17 @@ def load(name: str) -> ctypes.CDLL | None:
     try:
         native = ctypes.CDLL(spec.origin)
         address, count = ctypes.c_void_p, ctypes.c_int64
-        native.nephi_field.argtypes = [address, count, address, address, address]
-        native.nephi_field_gradient.argtypes = [address, address, count, address, address, address, address]
-        native.nephi_invert.argtypes = [address, count, address, address, address, ctypes.c_float, count]
-        native.nephi_adam.argtypes = [address, count, address, address, address, address]
-        native.nephi_interpolate.argtypes = [address, count, address, address, address]
-        native.nephi_interpolate_patches.argtypes = [address, address, count, *[address] * 5]
-        native.nephi_patches_gradient.argtypes = [address, count, count, address, address, address, address]
-        native.nephi_round_trip.argtypes = [address, address, address, address, address]
-        native.nephi_similarity.argtypes = [address, address, address, address, address, address]
-        native.nephi_smooth.argtypes = [address, address, address]
-        native.nephi_foreground_profiles.argtypes = [address, address]
+        native.nephi_field.argtypes = [address, count, address, address, address, count]
+        native.nephi_field_gradient.argtypes = [address, address, count, address, address, address, address, count]
+        native.nephi_invert.argtypes = [address, count, address, address, address, ctypes.c_float, count, count]
+        native.nephi_adam.argtypes = [address, count, address, address, address, address, count]
+        native.nephi_interpolate.argtypes = [address, count, address, address, address, count]
+        native.nephi_interpolate_patches.argtypes = [address, address, count, *[address] * 5, count]
+        native.nephi_patches_gradient.argtypes = [address, count, count, address, address, address, address, count]
+        native.nephi_round_trip.argtypes = [address, address, address, address, address, count]
+        native.nephi_similarity.argtypes = [address, address, address, address, address, address, count]
+        native.nephi_smooth.argtypes = [address, address, address, count]
+        native.nephi_foreground_profiles.argtypes = [address, address, count]
         return native if native.nephi_interface() == INTERFACE else None
     except (OSError, AttributeError):  # built for another machine, or for another version of nephi
         return None
@@ -66,15 +67,19 @@ def built_for() -> str | None:
     return None if native is None else VECTORS[Path(native._name).name.split(".")[0]]
 
 
-def over_points(process_range: Callable[[int, int], None], points: int) -> None:
-    """Call `process_range(start, stop)` for consecutive ranges that cover all points, on as many threads as torch uses.
+@contextmanager
+def kernel_threads(count: int) -> Iterator[None]:
+    """Let kernels that are called in the `with` block by this thread use `count` threads, whatever torch uses."""
+    token = _chosen_threads.set(count)
+    try:
+        yield
+    finally:
+        _chosen_threads.reset(token)
 
-    Functions of the library release the interpreter lock, so the threads run in parallel.
+
+def threads() -> int:
+    """Return the number of threads that a kernel uses at most: that of `kernel_threads`, outside of it that of torch.
+
+    Results do not depend on it.
     """
-    threads = min(torch.get_num_threads(), -(-points // POINTS_PER_THREAD))
-    if threads < 2:
-        process_range(0, points)
-        return
-    size = -(-points // threads)
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda start: process_range(start, min(start + size, points)), range(0, points, size)))
+    return _chosen_threads.get() or torch.get_num_threads()

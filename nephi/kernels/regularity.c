@@ -1,6 +1,9 @@
 /* Inverse consistency of two maps, folding and diffusion of the first, with their gradients. The Python twins are in
  * losses/gradicon.py, icon.py, jacobian.py and diffusion.py. */
+#include <stdlib.h>
+
 #include "common.h"
+#include "pool.h"
 
 /* N points x, mapped by phi and back by its approximate inverse psi, and the Jacobians of both maps. */
 typedef struct {
@@ -25,11 +28,19 @@ INLINE float cofactors(const float *a, const int D, float *c) {
     return a[0] * c[0] + a[1] * c[1] + a[2] * c[2];
 }
 
-INLINE void round_trip(const RoundTrip *r, const int D, double *terms, float *by_back, float *by_first,
-                       float *by_second) {
+#define POINTS 64 /* of a block */
+
+typedef struct {
+    const RoundTrip *r;
+    double (*sums)[4]; /* of each block: gradicon, icon, folding, diffusion */
+    float *by_back, *by_first, *by_second;
+} Penalties;
+
+INLINE void round_trip(const Penalties *p, const int D, int64_t begin, int64_t end) {
+    const RoundTrip *r = p->r;
     const float weight = 1.0f / (float)r->points;
-    double gradicon = 0.0, icon = 0.0, folding = 0.0, diffusion = 0.0;
-    for (int64_t n = 0; n < r->points; n++) {
+    double gradicon = 0.0, icon = 0.0, folding = 0.0, diffusion = 0.0, *sums = p->sums[begin / POINTS];
+    for (int64_t n = begin; n < end; n++) {
         const float *a = r->first + n * D * D, *b = r->second + n * D * D;
         float product[9], minor[9];
         const float determinant = cofactors(a, D, minor), depth = r->floor - determinant;
@@ -38,7 +49,7 @@ INLINE void round_trip(const RoundTrip *r, const int D, double *terms, float *by
         for (int i = 0; i < D; i++) {
             const float error = r->back[n * D + i] - r->start[n * D + i];
             icon += (double)(error * error);
-            by_back[n * D + i] = 2.0f * weight * r->icon * error;
+            p->by_back[n * D + i] = 2.0f * weight * r->icon * error;
             for (int j = 0; j < D; j++) {
                 const float identity = i == j ? 1.0f : 0.0f, gradient = a[i * D + j] - identity;
                 float sum = -identity;
@@ -46,7 +57,7 @@ INLINE void round_trip(const RoundTrip *r, const int D, double *terms, float *by
                 product[i * D + j] = sum;
                 gradicon += (double)(sum * sum);
                 diffusion += (double)(gradient * gradient);
-                by_first[(n * D + i) * D + j] =
+                p->by_first[(n * D + i) * D + j] =
                     2.0f * weight * (r->diffusion * gradient - r->folding * hinge * minor[i * D + j]);
             }
         }
@@ -57,20 +68,34 @@ INLINE void round_trip(const RoundTrip *r, const int D, double *terms, float *by
                     left += product[i * D + k] * a[j * D + k];
                     right += b[k * D + i] * product[k * D + j];
                 }
-                by_second[(n * D + i) * D + j] = 2.0f * weight * r->gradicon * left;
-                by_first[(n * D + i) * D + j] += 2.0f * weight * r->gradicon * right;
+                p->by_second[(n * D + i) * D + j] = 2.0f * weight * r->gradicon * left;
+                p->by_first[(n * D + i) * D + j] += 2.0f * weight * r->gradicon * right;
             }
     }
-    const double mean = 1.0 / (double)r->points;
-    terms[0] = r->gradicon * gradicon * mean;
-    terms[1] = r->icon * icon * mean;
-    terms[2] = r->folding * folding * mean;
-    terms[3] = r->diffusion * diffusion * mean;
+    sums[0] = gradicon, sums[1] = icon, sums[2] = folding, sums[3] = diffusion;
+}
+
+static void round_trip_block(const void *job, int64_t begin, int64_t end, int slot) {
+    const Penalties *p = job;
+    (void)slot;
+    if (p->r->dimension == 3) round_trip(p, 3, begin, end);
+    else round_trip(p, 2, begin, end);
 }
 
 /* The weighted terms gradicon, icon, folding and diffusion, each a mean over the points, and the gradients of their sum
- * with respect to `back` (N, D), `first` and `second` (N, D, D). */
-EXPORT void nephi_round_trip(const RoundTrip *r, double *terms, float *by_back, float *by_first, float *by_second) {
-    if (r->dimension == 3) round_trip(r, 3, terms, by_back, by_first, by_second);
-    else round_trip(r, 2, terms, by_back, by_first, by_second);
+ * with respect to `back` (N, D), `first` and `second` (N, D, D). Returns 1 when memory is exhausted. */
+EXPORT int nephi_round_trip(const RoundTrip *r, double *terms, float *by_back, float *by_first, float *by_second,
+                            int64_t threads) {
+    const float weights[] = {r->gradicon, r->icon, r->folding, r->diffusion};
+    const int64_t blocks = (r->points + POINTS - 1) / POINTS;
+    const Penalties penalties = {r, malloc(sizeof(double[4]) * (size_t)(blocks + 1)), by_back, by_first, by_second};
+    if (!penalties.sums) return 1;
+    run_blocks(r->points, POINTS, threads, round_trip_block, &penalties);
+    for (int term = 0; term < 4; term++) {
+        double sum = 0.0;
+        for (int64_t block = 0; block < blocks; block++) sum += penalties.sums[block][term];
+        terms[term] = weights[term] * sum / (double)r->points;
+    }
+    free(penalties.sums);
+    return 0;
 }

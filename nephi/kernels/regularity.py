@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from nephi.kernels.library import library
+from nephi.kernels.library import library, threads
 from nephi.kernels.memory import address, allocate
 
 PENALTIES = ("gradicon", "icon", "folding", "diffusion")  # in the order of regularity.c
@@ -62,5 +62,6 @@ def round_trip(
     by_back, back_address = allocate(back, points)
     by_first, first_address = allocate(first, matrices)
     by_second, second_address = allocate(second, matrices)
-    native.nephi_round_trip(ctypes.byref(structure), terms, back_address, first_address, second_address)
+    if native.nephi_round_trip(ctypes.byref(structure), terms, back_address, first_address, second_address, threads()):
+        raise MemoryError("not enough memory for the sums of penalties")
     return Penalties(list(terms), by_back, by_first, by_second)

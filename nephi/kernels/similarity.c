@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "common.h"
+#include "pool.h"
 
 /* Sizes of (P, K) patches, and the weight of each measure in the sum. */
 typedef struct {
@@ -19,6 +20,7 @@ typedef struct {
 /* Of one patch: its weight in the mean over patches, its means, and its sums of centred products. */
 typedef struct {
     float weight, f, m, ff, mm, fm, square; /* square: sum of the squared difference, not centred */
+    double local, difference;               /* what it subtracts from the loss, and adds to it */
 } Moments;
 
 /* A correlation `fm / sqrt(ff mm + epsilon)` and the factors of f and m (centred) in its gradient with respect to m. */
@@ -57,54 +59,98 @@ INLINE void normalise_weights(Moments *all, int64_t count, const float *weights)
         all[p].weight = total > 0.0 ? (float)((weights ? weights[p] : 1.0) / total) : 0.0f;
 }
 
+#define PATCHES 32 /* of a block */
+
+/* Patches, their moments, and of all patches together: means, and correlations within and between patches. */
+typedef struct {
+    const Measure *s;
+    const float *fixed, *moving;
+    Moments *all;
+    float *by_moving;
+    double f, m;
+    Correlation pooled, global;
+} Comparison;
+
+static void moments_block(const void *job, int64_t begin, int64_t end, int slot) {
+    const Comparison *c = job;
+    const int64_t K = c->s->samples;
+    (void)slot;
+    for (int64_t p = begin; p < end; p++) c->all[p] = moments(c->fixed + p * K, c->moving + p * K, K);
+}
+
+/* Means of all patches, and correlations of all patches together: sums of products ff, mm, fm within and between
+ * patches. */
+static void compare_all(Comparison *c) {
+    const int64_t P = c->s->patches;
+    double within[3] = {0.0}, between[3] = {0.0};
+    c->f = c->m = 0.0;
+    for (int64_t p = 0; p < P; p++) {
+        const Moments *q = c->all + p;
+        const double weight = q->weight / (double)c->s->samples;
+        c->f += q->weight * (double)q->f;
+        c->m += q->weight * (double)q->m;
+        within[0] += weight * q->ff;
+        within[1] += weight * q->mm;
+        within[2] += weight * q->fm;
+    }
+    for (int64_t p = 0; p < P; p++) {
+        const Moments *q = c->all + p;
+        const double x = q->f - c->f, y = q->m - c->m;
+        between[0] += q->weight * x * x;
+        between[1] += q->weight * y * y;
+        between[2] += q->weight * x * y;
+    }
+    c->pooled = correlation(within[0], within[1], within[2], c->s->global_epsilon);
+    c->global = correlation(within[0] + between[0], within[1] + between[1], within[2] + between[2],
+                            c->s->global_epsilon);
+}
+
+/* A patch's part of the loss, and its gradient. */
+INLINE void compare_patch(const Comparison *c, int64_t p) {
+    const Measure *s = c->s;
+    const int64_t K = s->samples;
+    Moments *q = c->all + p;
+    const Correlation local = correlation(q->ff, q->mm, q->fm, (double)s->local_epsilon * (double)(K * K));
+    const double mean_difference = (double)q->m - q->f;
+    q->local = q->weight * local.value * (s->lncc + s->lncc_squared * local.value);
+    q->difference = s->mse * q->weight * q->square / (double)K;
+    if (!c->by_moving) return;
+    const double slope = -q->weight * (s->lncc + 2.0 * s->lncc_squared * local.value);
+    const double sample_weight = q->weight / (double)K;
+    const double centred_f = slope * local.by_f - sample_weight * s->pooled * c->pooled.by_f;
+    const double centred_m = slope * local.by_m - sample_weight * s->pooled * c->pooled.by_m;
+    const double all_f = -sample_weight * s->ncc * c->global.by_f, all_m = -sample_weight * s->ncc * c->global.by_m;
+    const double difference = 2.0 * sample_weight * s->mse;
+    const float of_f = (float)(centred_f + all_f - difference), of_m = (float)(centred_m + all_m + difference);
+    const float rest = (float)(all_f * (q->f - c->f) + all_m * (q->m - c->m) + difference * mean_difference);
+    const float *fixed = c->fixed + p * K, *moving = c->moving + p * K;
+    float *by_moving = c->by_moving + p * K;
+    for (int64_t k = 0; k < K; k++) by_moving[k] = of_f * (fixed[k] - q->f) + of_m * (moving[k] - q->m) + rest;
+}
+
+static void compare_block(const void *job, int64_t begin, int64_t end, int slot) {
+    (void)slot;
+    for (int64_t p = begin; p < end; p++) compare_patch(job, p);
+}
+
 /* The weighted sum of the measures and, unless NULL, its gradient with respect to `moving`, (P, K). `weights` of the
  * patches are (P) or NULL. Returns 1 when memory is exhausted. */
 EXPORT int nephi_similarity(const Measure *s, const float *fixed, const float *moving, const float *weights,
-                            double *sum, float *by_moving) {
-    const int64_t P = s->patches, K = s->samples;
-    Moments *all = malloc(sizeof(Moments) * (size_t)P);
-    if (!all) return 1;
-    /* Of all patches together: means, and sums of products ff, mm, fm within and between patches. */
-    double f = 0.0, m = 0.0, within[3] = {0.0}, between[3] = {0.0};
-    for (int64_t p = 0; p < P; p++) all[p] = moments(fixed + p * K, moving + p * K, K);
-    normalise_weights(all, P, weights);
+                            double *sum, float *by_moving, int64_t threads) {
+    const int64_t P = s->patches;
+    Comparison c = {.s = s, .fixed = fixed, .moving = moving, .by_moving = by_moving};
+    c.all = malloc(sizeof(Moments) * (size_t)(P + 1));
+    if (!c.all) return 1;
+    run_blocks(P, PATCHES, threads, moments_block, &c);
+    normalise_weights(c.all, P, weights);
+    compare_all(&c);
+    run_blocks(P, PATCHES, threads, compare_block, &c);
+    double loss = s->lncc + s->lncc_squared + s->pooled * (1.0 - c.pooled.value) + s->ncc * (1.0 - c.global.value);
     for (int64_t p = 0; p < P; p++) {
-        const double weight = all[p].weight / (double)K;
-        f += all[p].weight * (double)all[p].f;
-        m += all[p].weight * (double)all[p].m;
-        within[0] += weight * all[p].ff;
-        within[1] += weight * all[p].mm;
-        within[2] += weight * all[p].fm;
+        loss -= c.all[p].local;
+        loss += c.all[p].difference;
     }
-    for (int64_t p = 0; p < P; p++) {
-        const double x = all[p].f - f, y = all[p].m - m;
-        between[0] += all[p].weight * x * x;
-        between[1] += all[p].weight * y * y;
-        between[2] += all[p].weight * x * y;
-    }
-    const Correlation pooled = correlation(within[0], within[1], within[2], s->global_epsilon);
-    const Correlation global = correlation(within[0] + between[0], within[1] + between[1], within[2] + between[2],
-                                          s->global_epsilon);
-    double loss = s->lncc + s->lncc_squared + s->pooled * (1.0 - pooled.value) + s->ncc * (1.0 - global.value);
-    for (int64_t p = 0; p < P; p++) {
-        const Moments *q = all + p;
-        const Correlation local = correlation(q->ff, q->mm, q->fm, (double)s->local_epsilon * (double)(K * K));
-        const double mean_difference = (double)q->m - q->f;
-        loss -= q->weight * local.value * (s->lncc + s->lncc_squared * local.value);
-        loss += s->mse * q->weight * q->square / (double)K;
-        if (!by_moving) continue;
-        const double slope = -q->weight * (s->lncc + 2.0 * s->lncc_squared * local.value);
-        const double sample_weight = q->weight / (double)K;
-        const double centred_f = slope * local.by_f - sample_weight * s->pooled * pooled.by_f;
-        const double centred_m = slope * local.by_m - sample_weight * s->pooled * pooled.by_m;
-        const double all_f = -sample_weight * s->ncc * global.by_f, all_m = -sample_weight * s->ncc * global.by_m;
-        const double difference = 2.0 * sample_weight * s->mse;
-        const float of_f = (float)(centred_f + all_f - difference), of_m = (float)(centred_m + all_m + difference);
-        const float rest = (float)(all_f * (q->f - f) + all_m * (q->m - m) + difference * mean_difference);
-        for (int64_t k = 0; k < K; k++)
-            by_moving[p * K + k] = of_f * (fixed[p * K + k] - q->f) + of_m * (moving[p * K + k] - q->m) + rest;
-    }
-    free(all);
+    free(c.all);
     *sum = loss;
     return 0;
 }

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from nephi.kernels.library import library
+from nephi.kernels.library import library, threads
 from nephi.kernels.memory import address, allocate, plain
 
 MOST_SAMPLES = 1024  # of a patch: the kernel sums them in single precision
@@ -63,6 +63,7 @@ def compare(
         None if weights is None else address(weights, "weights", (patches,)),
         ctypes.byref(loss),
         by_moving_address,
+        threads(),
     ):
         raise MemoryError("not enough memory to compare patches")
     return loss.value, by_moving

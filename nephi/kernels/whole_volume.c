@@ -3,10 +3,11 @@
  *
  * Smoothing sums each slice over the middle axis into a plane, adds the plane to the outputs along the slowest axis
  * whose bands contain it, and sums a completed output along the fastest axis: only as many planes are stored as bands
- * overlap.
+ * overlap. Threads process ranges of outputs along the slow axis; the slices that two ranges share are read twice.
  */
 #include <stdlib.h>
 
+#include "pool.h"
 #include "volume.h"
 
 /* `count` outputs along an axis, each the weighted sum of `width` inputs that start at `first`. */
@@ -68,40 +69,63 @@ static int64_t overlap(const Band *band) {
     return most;
 }
 
-/* Smooth a volume whose axes are given slowest first, the last one without gaps, to contiguous outputs (slow, middle,
- * fast); bands in the same order. Returns 1 when memory is exhausted. */
-EXPORT int nephi_smooth(const Volume *v, const Band *bands, float *outputs) {
-    const Band *slow = bands, *middle = bands + 1, *fast = bands + 2;
-    const int64_t length = v->shape[2], plane = middle->count * length, kept = overlap(slow);
-    float *memory = malloc(sizeof(float) * (size_t)(length + (1 + kept) * plane));
-    if (!memory) return 1;
-    float *row = memory, *slice = memory + length, *sums = slice + plane;
-    int64_t current = 0;
-    for (int64_t i = 0; i < v->shape[0] && current < slow->count; i++) {
+typedef struct {
+    const Volume *v;
+    const Band *bands;
+    float *outputs;
+    float *memory; /* of each thread: a row, a slice and the sums of `kept` outputs */
+    int64_t kept;
+} Smoothing;
+
+INLINE int64_t thread_memory(const Volume *v, const Band *bands, int64_t kept) {
+    return v->shape[2] * (1 + (1 + kept) * bands[1].count);
+}
+
+/* Sum a completed plane (middle outputs, fast inputs) along the fast axis. */
+INLINE void smooth_rows(const Band *middle, const Band *fast, int64_t length, const float *plane, float *outputs) {
+    for (int64_t m = 0; m < middle->count; m++)
+        for (int64_t f = 0; f < fast->count; f++) {
+            const float *from = plane + m * length + fast->first[f];
+            float sum = 0.0f;
+            for (int64_t t = 0; t < fast->width; t++) sum += fast->weights[f * fast->width + t] * from[t];
+            outputs[m * fast->count + f] = sum;
+        }
+}
+
+/* Compute the outputs `begin` to `end` along the slow axis. */
+static void smooth_block(const void *job, int64_t begin, int64_t end, int slot) {
+    const Smoothing *s = job;
+    const Band *slow = s->bands, *middle = s->bands + 1, *fast = s->bands + 2;
+    const int64_t length = s->v->shape[2], plane = middle->count * length;
+    float *row = s->memory + slot * thread_memory(s->v, s->bands, s->kept), *slice = row + length, *sums = slice + plane;
+    int64_t current = begin;
+    for (int64_t i = slow->first[begin]; i < s->v->shape[0] && current < end; i++) {
         if (slow->first[current] > i) continue;
-        smooth_slice(v, middle, i, row, slice);
-        for (int64_t out = current; out < slow->count && slow->first[out] <= i; out++) {
-            float *sum = sums + out % kept * plane;
+        smooth_slice(s->v, middle, i, row, slice);
+        for (int64_t out = current; out < end && slow->first[out] <= i; out++) {
+            float *sum = sums + out % s->kept * plane;
             if (slow->first[out] == i) memset(sum, 0, sizeof(float) * (size_t)plane);
             add(sum, slice, slow->weights[out * slow->width + i - slow->first[out]], plane);
         }
-        for (; current < slow->count && slow->first[current] + slow->width <= i + 1; current++)
-            for (int64_t m = 0; m < middle->count; m++) {
-                const float *from = sums + current % kept * plane + m * length;
-                float *to = outputs + (current * middle->count + m) * fast->count;
-                for (int64_t f = 0; f < fast->count; f++) {
-                    float sum = 0.0f;
-                    for (int64_t t = 0; t < fast->width; t++)
-                        sum += fast->weights[f * fast->width + t] * from[fast->first[f] + t];
-                    to[f] = sum;
-                }
-            }
+        for (; current < end && slow->first[current] + slow->width <= i + 1; current++)
+            smooth_rows(middle, fast, length, sums + current % s->kept * plane,
+                        s->outputs + current * middle->count * fast->count);
     }
+}
+
+/* Smooth a volume whose axes are given slowest first, the last one without gaps, to contiguous outputs (slow, middle,
+ * fast); bands in the same order. Returns 1 when memory is exhausted. An output does not depend on the range in which it
+ * is computed, so that there are only as many ranges as threads. */
+EXPORT int nephi_smooth(const Volume *v, const Band *bands, float *outputs, int64_t threads) {
+    const int64_t count = bands->count, used = slots(count, 8, threads), size = count / used + 1;
+    const int64_t kept = overlap(bands);
+    float *memory = malloc(sizeof(float) * (size_t)(used * thread_memory(v, bands, kept)));
+    if (!memory) return 1;
+    const Smoothing smoothing = {v, bands, outputs, memory, kept};
+    run_blocks(count, size, used, smooth_block, &smoothing);
     free(memory);
     return 0;
 }
-
-
 
 /* Return the number of voxels above 0 in a row, and add 1 to `columns` at each of them. */
 #define DEFINE_COUNT(name, type)                                                                                  \
@@ -131,22 +155,41 @@ INLINE int64_t count_row(const Volume *v, int64_t start, int32_t *columns) {
     }
 }
 
-/* Add the number of voxels above 0 in every slice to `counts`, which starts with zeros: slices of the slowest axis,
- * then of the middle, then of the fastest. Columns of a slice are summed in 32 bits. Returns 1 when memory is
- * exhausted. */
-EXPORT int nephi_foreground_profiles(const Volume *v, int64_t *counts) {
-    int64_t *slow = counts, *middle = slow + v->shape[0], *fast = middle + v->shape[1];
-    int32_t *columns = malloc(sizeof(int32_t) * (size_t)v->shape[2]);
-    if (!columns) return 1;
-    for (int64_t i = 0; i < v->shape[0]; i++) {
+typedef struct {
+    const Volume *v;
+    int64_t *slow;    /* of every slice across the slow axis */
+    int64_t *others;  /* [slots][middle + fast]: of slices across the other axes, each thread's part */
+    int32_t *columns; /* [slots][fast]: of one slow slice */
+} Counting;
+
+static void count_block(const void *job, int64_t begin, int64_t end, int slot) {
+    const Counting *c = job;
+    const Volume *v = c->v;
+    int32_t *columns = c->columns + slot * v->shape[2];
+    int64_t *middle = c->others + slot * (v->shape[1] + v->shape[2]), *fast = middle + v->shape[1];
+    for (int64_t i = begin; i < end; i++) {
         memset(columns, 0, sizeof(int32_t) * (size_t)v->shape[2]);
         for (int64_t j = 0; j < v->shape[1]; j++) {
             const int64_t found = count_row(v, i * v->stride[0] + j * v->stride[1], columns);
-            slow[i] += found;
+            c->slow[i] += found;
             middle[j] += found;
         }
         for (int64_t k = 0; k < v->shape[2]; k++) fast[k] += columns[k];
     }
-    free(columns);
+}
+
+/* Add the number of voxels above 0 in every slice to `counts`, which starts with zeros: slices of the slowest axis,
+ * then of the middle, then of the fastest. Columns of a slice are summed in 32 bits. Returns 1 when memory is
+ * exhausted. */
+EXPORT int nephi_foreground_profiles(const Volume *v, int64_t *counts, int64_t threads) {
+    const int64_t block = 4, used = slots(v->shape[0], block, threads), others = v->shape[1] + v->shape[2];
+    const size_t size = (size_t)used * ((size_t)others * sizeof(int64_t) + (size_t)v->shape[2] * sizeof(int32_t));
+    int64_t *memory = calloc(size, 1);
+    if (!memory) return 1;
+    const Counting counting = {v, counts, memory, (int32_t *)(memory + used * others)};
+    run_blocks(v->shape[0], block, threads, count_block, &counting);
+    for (int64_t slot = 0; slot < used; slot++)
+        for (int64_t i = 0; i < others; i++) counts[v->shape[0] + i] += memory[slot * others + i];
+    free(memory);
     return 0;
 }

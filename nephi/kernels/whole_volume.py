@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nephi.kernels.library import library
+from nephi.kernels.library import library, threads
 from nephi.kernels.memory import address, allocate
 from nephi.kernels.volume import Window, memory_order, volume_in_order
 
@@ -41,7 +41,8 @@ def smooth(data: Tensor, window: Window | None, matrices: Sequence[Tensor]) -> T
         bands.insert(1, (torch.zeros(1, dtype=torch.int64), torch.ones(1, 1, dtype=torch.float32)))
     source = volume_in_order(data, window, order)
     outputs, outputs_address = allocate(bands[0][1], tuple(matrices[axis].shape[0] for axis in order))
-    if native.nephi_smooth(ctypes.byref(source), (_Band * 3)(*(_band(*band) for band in bands)), outputs_address):
+    c_bands = (_Band * 3)(*(_band(*band) for band in bands))
+    if native.nephi_smooth(ctypes.byref(source), c_bands, outputs_address, threads()):
         raise MemoryError("not enough memory to smooth a volume")
     return outputs.permute([order.index(axis) for axis in range(data.ndim)])
 
@@ -73,7 +74,8 @@ def foreground_profiles(data: Tensor) -> list[Tensor]:
     order = memory_order(data)
     source = volume_in_order(data, None, order)
     counts = torch.zeros(sum(source.shape), dtype=torch.int64, device="cpu")
-    if native.nephi_foreground_profiles(ctypes.byref(source), address(counts, "counts", (len(counts),), torch.int64)):
+    counts_address = address(counts, "counts", (len(counts),), torch.int64)
+    if native.nephi_foreground_profiles(ctypes.byref(source), counts_address, threads()):
         raise MemoryError("not enough memory to count the foreground voxels of a volume")
     slow, middle, fast = counts.split(list(source.shape))
     profiles = [slow, middle, fast] if data.ndim == 3 else [slow, fast]

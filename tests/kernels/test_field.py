@@ -89,19 +89,6 @@ def test_the_gradient_of_jacobians_alone_agrees_with_the_twin() -> None:
         torch.testing.assert_close(by_kernel.grad.double(), by_torch.grad, rtol=1e-4, atol=1e-3)
 
 
-def test_results_are_independent_of_the_number_of_threads() -> None:
-    field = random_field(3).requires_grad_(False)
-    points = points_in_and_around(field, 50_000)
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        single_threaded = field(points)
-        torch.set_num_threads(3)
-        assert torch.equal(field(points), single_threaded)
-    finally:
-        torch.set_num_threads(threads)
-
-
 def test_a_nan_point_yields_nan_without_affecting_others() -> None:
     field = random_field(3).requires_grad_(False)
     points = points_in_and_around(field, 20)
