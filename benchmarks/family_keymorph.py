@@ -34,7 +34,7 @@ from nephi.models import (
     asymmetry,
     build_model,
 )
-from nephi.objective import LandmarkPoints, landmark_distance
+from nephi.objective import LandmarkPoints, keypoint_distance, landmark_distance
 from nephi.phantoms import Bodies
 from nephi.transforms import AffineMaps, rigid_fit
 
@@ -127,7 +127,7 @@ def train(model: RegistrationModel[Any], dimension: int, minutes: float) -> dict
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * fraction))
         pairs = draw_pairs(BATCH[dimension], dimension, 180.0, generator)
-        loss = None if fraction > PRETRAINING else keypoint_distance(model, pairs, anatomy)
+        loss = None if fraction > PRETRAINING else pretraining_loss(model, pairs, anatomy)
         if loss is None:
             landmarks = LandmarkPoints(pairs.fixed_points, pairs.moving_points)
             loss = landmark_distance(model(pairs.fixed, pairs.moving), landmarks)
@@ -142,13 +142,13 @@ def train(model: RegistrationModel[Any], dimension: int, minutes: float) -> dict
     return {"steps": step, "loss_mm": mean}
 
 
-def keypoint_distance(model: RegistrationModel[Any], pairs: Pairs, anatomy: Tensor) -> Tensor | None:
+def pretraining_loss(model: RegistrationModel[Any], pairs: Pairs, anatomy: Tensor) -> Tensor | None:
     """Return the mean distance, mm, of keypoints from points `anatomy` of the bodies; None for other models."""
     keypoints = model.keypoints(torch.cat([pairs.fixed, pairs.moving]))
     if keypoints is None:
         return None
     expected = anatomy[: keypoints.points.shape[1]] @ pairs.poses.transpose(-1, -2) + pairs.shifts
-    return ((expected.flatten(0, 1) - keypoints.points).square().sum(dim=-1) + 1).sqrt().mean()
+    return keypoint_distance(keypoints.points, expected.flatten(0, 1), model.grid)
 
 
 def _anatomical_points(dimension: int, generator: torch.Generator) -> Tensor:

@@ -63,10 +63,11 @@ class ModelSize:
 
 
 class ModelOutputs(NamedTuple):
-    """What a model predicts besides phi: whether an inverse map, and the names of penalties."""
+    """What a model predicts besides phi: whether an inverse map, the names of penalties, the number of keypoints."""
 
     inverse: bool
     penalties: tuple[str, ...]
+    keypoints: int = 0
 
 
 class PairNetwork(nn.Module, ABC):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nephi.errors import UsageError
 from nephi.geometry import Grid
 from nephi.models.alignments import FITS, WEIGHTINGS, check_alignments, keypoint_maps, keypoint_splines, pair_weights
-from nephi.models.base import ModelSettings, ModelSize, RegistrationModel
+from nephi.models.base import ModelOutputs, ModelSettings, ModelSize, RegistrationModel
 from nephi.models.networks.keypoints import KeypointNetwork, Keypoints, KeypointSettings, keypoint_network_size
 from nephi.settings import TrainingObjectiveSettings
 from nephi.settings.validation import require_one_of
@@ -79,6 +79,11 @@ class KeyMorph(RegistrationModel[KeyMorphSettings]):
     def __init__(self, settings: KeyMorphSettings, grid: Grid, generator: torch.Generator) -> None:
         super().__init__(settings, grid, generator)
         self.network = KeypointNetwork(settings, grid, generator)
+
+    @classmethod
+    def outputs(cls, settings: KeyMorphSettings) -> ModelOutputs:
+        """Return what the model predicts, with the number of its keypoints."""
+        return super().outputs(settings)._replace(keypoints=settings.keypoints)
 
     def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
         """Predict the map `settings.align`, and its inverse: exact, or the spline of the other direction."""

@@ -3,6 +3,7 @@
 from nephi.objective.batch import PairBatch, compared_images, sample_points, training_terms
 from nephi.objective.fused import FUSED_WEIGHTS, FusedObjective, fused_objective
 from nephi.objective.guides import Guide, LabelGuide, LandmarkGuide, add_guide_gradient, guide_terms
+from nephi.objective.keypoints import keypoint_distance
 from nephi.objective.objective import (
     ComparedImages,
     LandmarkPoints,
@@ -29,6 +30,7 @@ __all__ = [
     "fitted_maps",
     "fused_objective",
     "guide_terms",
+    "keypoint_distance",
     "landmark_distance",
     "loss_terms",
     "sample_points",

@@ -23,7 +23,8 @@ class PairBatch:
 
     Landmarks are `(B, N, D)`, world mm, or None; those of a pair without any are NaN. `pair_ids` `(B,)`, int64, are the
     pairs' numbers in their split, by which an auto-decoder finds their latent values. Labels are whole numbers
-    `(B, 1, *shape)`, 0 outside all structures and for images without labels, or None.
+    `(B, 1, *shape)`, 0 outside all structures and for images without labels, or None. Keypoints `(B, K, D)`, world mm,
+    are the places at which a model is to find its keypoints, or None.
     """
 
     fixed: Tensor
@@ -35,6 +36,8 @@ class PairBatch:
     pair_ids: Tensor | None = None
     fixed_labels: Tensor | None = None
     moving_labels: Tensor | None = None
+    fixed_keypoints: Tensor | None = None
+    moving_keypoints: Tensor | None = None
 
     def to(self, device: torch.device) -> PairBatch:
         """Return the batch on `device`."""

@@ -133,6 +133,9 @@ class TrainingObjectiveSettings(ObjectiveSettings):
         for maps that integrate some.
     landmarks: weight of the mean distance, in mm, between known corresponding points, for pairs that have some.
     landmark_points: number of a pair's landmarks, chosen at random, that are used at each step.
+    keypoints: weight of the mean distance, in mm, of the keypoints that the model finds in both images from random
+        points in a reference image (`data.reference`), mapped as the augmentation maps the image: KeyMorph's
+        pre-training, for models that find keypoints. The other images should lie about as the reference does.
     """
 
     similarity: str = "ncc"
@@ -154,18 +157,19 @@ class TrainingObjectiveSettings(ObjectiveSettings):
     velocity: float = 0.0
     landmarks: float = 0.0
     landmark_points: int = 200
+    keypoints: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_one_of("objective.sampling", self.sampling, SAMPLINGS)
         require_at_least("objective", 2, points=self.points)
-        weights = ("velocity", "landmarks", "similarity_weight", "dice")
+        weights = ("velocity", "landmarks", "similarity_weight", "dice", "keypoints")
         require_at_least("objective", 0, **{name: getattr(self, name) for name in weights})
         require_at_least("objective", 1, high=MOST_POINTS, dice_labels=self.dice_labels)
-        if not (self.similarity_weight or self.dice or self.landmarks):
+        if not (self.similarity_weight or self.dice or self.landmarks or self.keypoints):
             raise UsageError(
-                "objective.similarity_weight: expected more than 0, or objective.dice or objective.landmarks above 0, "
-                "as the other terms do not compare the images, got 0"
+                "objective.similarity_weight: expected more than 0, or objective.dice, objective.landmarks or "
+                "objective.keypoints above 0, as the other terms do not compare the images, got 0"
             )
         self._check_window()
         require_at_least("objective", 1, high=MOST_POINTS, landmark_points=self.landmark_points)
@@ -173,7 +177,7 @@ class TrainingObjectiveSettings(ObjectiveSettings):
 
     def terms(self) -> list[str]:
         """Return the names of the terms of the loss: the similarity, and the weights above 0."""
-        weights = (*REGULARIZATION_WEIGHTS, *PENALTIES, "dice", "landmarks")
+        weights = (*REGULARIZATION_WEIGHTS, *PENALTIES, "dice", "landmarks", "keypoints")
         return ["similarity"] * bool(self.similarity_weight) + [name for name in weights if getattr(self, name)]
 
     def _check_window(self) -> None:

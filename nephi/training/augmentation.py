@@ -19,7 +19,8 @@ ITERATIONS = 20  # slopes of the displacements are well below 1, so that the err
 class TrainingImage(NamedTuple):
     """One image of a pair in the model's box: `values`, `mask` and `labels` `(1, *shape)`, its landmarks `(N, D)`, mm.
 
-    `outside` is the value outside the box, where there are no labels.
+    `outside` is the value outside the box, where there are no labels. `keypoints` `(K, D)`, mm, are the places of the
+    keypoints that a model is to find.
     """
 
     values: Tensor
@@ -27,6 +28,7 @@ class TrainingImage(NamedTuple):
     landmarks: Tensor | None = None
     outside: float = 0.0
     labels: Tensor | None = None
+    keypoints: Tensor | None = None
 
 
 def augment(
@@ -39,7 +41,7 @@ def augment(
 ) -> tuple[TrainingImage, TrainingImage]:
     """Return both images of a pair on `grid`, values from 0 to 1, changed at random as `settings` specify.
 
-    Masks, labels and landmarks are mapped with their images. The map that both images share is drawn from
+    Masks, labels, landmarks and keypoints are mapped with their images. The map that both images share is drawn from
     `shared_generator`.
     """
     axes = random_axes(grid.dimension, settings, generator)
@@ -62,15 +64,21 @@ def _warp(image: TrainingImage, grid: Grid, warp: RandomMap) -> TrainingImage:
     points = _grid_sample_points(grid, warp, offset)
     channels = [image.values - image.outside, *([] if image.mask is None else [image.mask.float()])]
     warped = nn.functional.grid_sample(torch.cat(channels)[None], points, align_corners=True)[0]  # 0 outside
-    mask, landmarks, labels = image.mask, image.landmarks, image.labels
+    mask, labels = image.mask, image.labels
     if mask is not None:
         mask = (warped[1:] > 0.5).to(mask.dtype)
-    if landmarks is not None:
-        before_affine = torch.linalg.solve(warp.matrix, (landmarks.double() - offset).T).T.to(landmarks)
-        landmarks = _invert_displacements(warp.displacements, before_affine)
     if labels is not None:
         labels = _nearest_labels(labels, points)
-    return TrainingImage(warped[:1] + image.outside, mask, landmarks, image.outside, labels)
+    landmarks, keypoints = (_mapped_points(each, warp, offset) for each in (image.landmarks, image.keypoints))
+    return TrainingImage(warped[:1] + image.outside, mask, landmarks, image.outside, labels, keypoints)
+
+
+def _mapped_points(points: Tensor | None, warp: RandomMap, offset: Tensor) -> Tensor | None:
+    """Return the places in the warped image of points of the image: those that `warp` maps to them."""
+    if points is None:
+        return None
+    before_affine = torch.linalg.solve(warp.matrix, (points.double() - offset).T).T.to(points)
+    return _invert_displacements(warp.displacements, before_affine)
 
 
 def _nearest_labels(labels: Tensor, points: Tensor) -> Tensor:

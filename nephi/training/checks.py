@@ -9,6 +9,7 @@ from nephi.errors import UsageError
 from nephi.models import RegistrationModel, StoredModel, model_class, model_table
 from nephi.settings import check_weights, plain_table
 from nephi.training.phases import in_phase
+from nephi.training.reference_points import follows_keypoints
 from nephi.training.settings import WITHOUT_PHASES, TrainSettings
 from nephi.training.settings_file import difference, value_at
 
@@ -16,7 +17,8 @@ from nephi.training.settings_file import difference, value_at
 def check_augmentation(settings: TrainSettings, model: RegistrationModel[Any]) -> None:
     """Raise `UsageError` for augmentation that moves the images of a model with parameters for single pairs.
 
-    Also for an elastic displacement with far more nodes than the model's input has voxels.
+    Also for an elastic displacement with far more nodes than the model's input has voxels, and for none that moves
+    images whose keypoints are to follow it.
     """
     finest = min(settings.input.spacing) / 8
     for warp in (settings.augmentation, settings.augmentation.both):
@@ -26,6 +28,11 @@ def check_augmentation(settings: TrainSettings, model: RegistrationModel[Any]) -
                 f"got {warp.elastic_spacing}"
             )
     moving_parts = settings.augmentation.moving_parts()
+    if follows_keypoints(settings) and not moving_parts:
+        raise UsageError(
+            "objective.keypoints: expected 0 without an [augmentation] that moves the images, as keypoints would learn "
+            "to stay where they are; set augmentation.rotation, scale, shear or shift"
+        )
     if moving_parts and model.pair_parameters():
         raise UsageError(
             f"augmentation.{moving_parts[0]}: expected none, as model.kind = {settings.model.kind!r} has parameters of "
@@ -40,6 +47,10 @@ def check_objective(settings: TrainSettings) -> None:
     for number, objective in enumerate(settings.objectives):
         with in_phase(number, settings.phases):
             check_weights(objective, outputs.inverse, outputs.penalties, name)
+            if objective.keypoints and not outputs.keypoints:
+                raise UsageError(
+                    f"objective.keypoints: expected 0 for {name} (no keypoints), got {objective.keypoints}"
+                )
 
 
 def check_phases(settings: TrainSettings, model: RegistrationModel[Any], start: StoredModel | None) -> None:

@@ -17,6 +17,7 @@ from nephi.models import ModelInput, input_grid
 from nephi.objective import PairBatch
 from nephi.training.augmentation import TrainingImage, augment
 from nephi.training.cache import ModelInputCache
+from nephi.training.reference_points import reference_points
 from nephi.training.seeding import SampleKey, generator_of
 from nephi.training.settings import TrainSettings
 from nephi.transforms import AffineTransform
@@ -60,6 +61,7 @@ class TrainingPairs(Dataset[TrainingSample | NephiError]):
         self.inputs = inputs
         self.grid = input_grid(settings.input)
         self.pairs = index.pairs("train")
+        self.keypoints = reference_points(settings, index, inputs)
 
     def pair_id(self, key: SampleKey) -> int:
         """Return the number of the pair of a sample; all pairs have the same probability."""
@@ -94,8 +96,9 @@ class TrainingPairs(Dataset[TrainingSample | NephiError]):
         if count:
             points = list(self._landmarks(pair, inputs, count, generator))
         labels = [self._labels(id) if objective.dice else None for id in (pair.fixed, pair.moving)]
+        keypoints = self.keypoints if objective.keypoints else None
         fixed, moving = (
-            TrainingImage(each.values, each.mask, own_points, self.settings.input.outside, own_labels)
+            TrainingImage(each.values, each.mask, own_points, self.settings.input.outside, own_labels, keypoints)
             for each, own_points, own_labels in zip(inputs, points, labels, strict=True)
         )
         return fixed, moving
@@ -164,9 +167,13 @@ class _Collate:
         fixed, moving = (torch.stack([image.values for image in images]) for images in sides)
         masks = [_stack([image.mask for image in images]) for images in sides]
         landmarks = [_stack([image.landmarks for image in images]) for images in sides]
+        keypoints = [_stack([image.keypoints for image in images]) for images in sides]
         pair_ids = torch.tensor([sample.pair_id for sample in samples], dtype=torch.int64)
         labels = [_stack([image.labels for image in images]) for images in sides]
-        pairs = PairBatch(fixed, moving, masks[0], masks[1], landmarks[0], landmarks[1], pair_ids, labels[0], labels[1])
+        pairs = PairBatch(
+            *(fixed, moving, masks[0], masks[1], landmarks[0], landmarks[1], pair_ids),
+            *(labels[0], labels[1], keypoints[0], keypoints[1]),
+        )
         return KeyedBatch(pairs, [sample.key for sample in samples], self.seed)
 
 

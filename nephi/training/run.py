@@ -25,6 +25,7 @@ from nephi.training.interruption import interruption
 from nephi.training.log import TrainingLog
 from nephi.training.loop import Training
 from nephi.training.pairs import TrainingPairs
+from nephi.training.reference_points import check_reference
 from nephi.training.seeding import generator_of
 from nephi.training.settings import TrainSettings
 from nephi.training.settings_file import result_settings, train_settings_toml
@@ -129,6 +130,7 @@ def checked_training(
     settings = with_training_pairs(settings, index)
     check_labels(settings, index)
     check_landmark_files(settings, index)
+    check_reference(settings, index)
     model = _initial_model(settings, start)
     check_phases(settings, model, start)
     check_augmentation(settings, model)

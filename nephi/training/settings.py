@@ -20,9 +20,15 @@ WITHOUT_PHASES = "write phases = [] above the tables to leave those of a preset 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """The images: `index` is the path of a data set's index, or of the folder that holds it."""
+    """The images.
+
+    index: path of a data set's index, or of the folder that holds it.
+    reference: id of the image, of the split `train`, in whose mask or foreground the points of `objective.keypoints`
+        are drawn; the fixed image of the first pair if it is empty.
+    """
 
     index: str = ""
+    reference: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from nephi.documents import is_unicode
 from nephi.errors import UsageError
-from nephi.models import MODELS, ModelSettings, StoredModel, model_settings, model_table
+from nephi.models import MODELS, InputSettings, ModelSettings, StoredModel, model_settings, model_table
 from nephi.models.registry import DEFAULT_KIND
 from nephi.settings import PresetFiles, merged_tables, plain_table, require_current_names, toml_table
 from nephi.tables import convert, short_repr
@@ -18,6 +18,7 @@ from nephi.training.settings import DataSettings, TrainSettings
 
 PRESETS = PresetFiles("nephi.training")
 OF_A_MODEL = ("model", "objective", "phases")  # tables of a preset that suit its own kind of model only
+FLAT = "2-D"  # table of a preset with the tables whose values differ for 2-D images
 # Settings that may differ when a run is resumed: they change where and how fast it is computed, not what.
 FREE = {"data": ("index",), "optimization": ("threads", "workers", "cache")}
 RENAMED = {
@@ -60,7 +61,7 @@ def read_train_settings(
     source = str(path) if path is not None else "settings" if preset is None else f"preset {preset}"
     require_current_names(table, RENAMED, source)
     try:
-        table = tables_over_preset({"preset": preset, **table} if preset is not None else table)
+        table = tables_over_preset({"preset": preset, **table} if preset is not None else table, model)
         if data is not None:
             table["data"] = {"index": str(Path(data).absolute())}
         settings = train_settings(table, model)
@@ -84,13 +85,17 @@ def located_index(data: DataSettings, path: Path) -> DataSettings:
     return replace(data, index=str(index))
 
 
-def tables_over_preset(table: Mapping[str, Any]) -> dict[str, Any]:
+def tables_over_preset(table: Mapping[str, Any], model: StoredModel | None = None) -> dict[str, Any]:
     """Return the tables of the preset that `table` names as its `preset`, if it does, with its own values in them.
 
-    Tables that suit one kind of model are kept only for that kind. Raises `UsageError` for an unknown name.
+    The preset's values for 2-D images count if the input has two axes: that of `table`, else that of a `model` to
+    fine-tune. Tables that suit one kind of model are kept only for that kind. Raises `UsageError` for an unknown name.
     """
     own = {name: values for name, values in table.items() if name != "preset"}
     preset = PRESETS.table(table["preset"]) if "preset" in table else {}
+    flat = preset.pop(FLAT, {})
+    if _dimension(own, model) == 2:
+        preset = merged_tables(preset, flat)
     architecture = own.get("model", {})
     kind = preset.get("model", {}).get("kind", DEFAULT_KIND)
     if isinstance(architecture, Mapping) and architecture.get("kind", kind) != kind:
@@ -154,6 +159,14 @@ def value_at(table: Mapping[str, Any], name: str) -> Any:
     for part in name.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
+
+
+def _dimension(table: Mapping[str, Any], model: StoredModel | None) -> int:
+    """Return the number of axes of the input that a table describes, if it does, else of that of `model`."""
+    inputs = table.get("input", {})
+    shape = inputs.get("shape") if isinstance(inputs, Mapping) else None
+    default = InputSettings() if model is None else model.input
+    return len(shape) if isinstance(shape, list | tuple) else default.dimension
 
 
 def _tables_of(model: StoredModel, table: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch.optim import Adam
 
 from nephi.errors import DataError, NephiError
 from nephi.models import RegistrationModel
-from nephi.objective import training_terms
+from nephi.objective import keypoint_distance, training_terms
 from nephi.settings import TrainingObjectiveSettings
 from nephi.training.fabric import raise_in_all
 from nephi.training.pairs import KeyedBatch, TrainingPairs
@@ -45,9 +45,18 @@ class Terms(nn.Module):
     def forward(self, batch: KeyedBatch) -> dict[str, Tensor]:
         """Return the weighted terms, means over the pairs."""
         pairs = batch.pairs
-        self.model.use_generators(batch.generators("model"))
-        maps = self.model(pairs.fixed, pairs.moving, pairs.pair_ids)
-        return training_terms(maps, pairs, self.model.grid, self.objective, batch.generators())
+        terms: dict[str, Tensor] = {}
+        if self.objective.terms() != ["keypoints"]:  # which need no maps
+            self.model.use_generators(batch.generators("model"))
+            maps = self.model(pairs.fixed, pairs.moving, pairs.pair_ids)
+            terms = training_terms(maps, pairs, self.model.grid, self.objective, batch.generators())
+        if pairs.fixed_keypoints is not None and pairs.moving_keypoints is not None:
+            keypoints = self.model.keypoints(torch.cat([pairs.fixed, pairs.moving]))
+            assert keypoints is not None  # see `check_objective`
+            expected = torch.cat([pairs.fixed_keypoints, pairs.moving_keypoints])
+            distance = keypoint_distance(keypoints.points, expected, self.model.grid)
+            terms["keypoints"] = self.objective.keypoints * distance
+        return terms
 
 
 class Stepper:

@@ -112,6 +112,16 @@ def test_both_images_have_the_same_axes_permuted_and_mirrored() -> None:
     assert len(values) > 15
 
 
+@pytest.mark.parametrize("d", [2, 3])
+def test_keypoints_move_as_landmarks_do(d: int) -> None:
+    shape = (12, 10, 8)[:d]
+    points = 8 * torch.rand(5, d, generator=generator_of("test", 1))
+    image = TrainingImage(torch.rand(1, *shape, generator=generator_of("test", 0)), landmarks=points, keypoints=points)
+    for each in augmented(image, image, Grid.from_spacing(shape, (1.0, 2.0, 3.0)[:d]), STRONG, 0):
+        assert each.landmarks is not None and each.keypoints is not None
+        assert torch.equal(each.landmarks, each.keypoints) and not torch.allclose(each.keypoints, points, atol=0.1)
+
+
 def test_each_image_has_its_own_affine_map() -> None:
     grid = Grid.from_spacing((41, 41), (1.0, 1.0))
     distance = (grid.voxel_centres() - grid.centre_world()).norm(dim=-1)
@@ -143,7 +153,7 @@ def test_masks_and_landmarks_are_mapped_with_their_image(d: int) -> None:
     )  # fmt: skip
     corners: list[float] = []
     for seed in range(5):
-        for values, mask, landmarks, _, moved in augmented(original, original, grid, strong, seed):
+        for values, mask, landmarks, _, moved, _ in augmented(original, original, grid, strong, seed):
             assert moved is not None and moved.dtype == torch.int64 and moved.shape == mask.shape
             assert set(moved.unique().tolist()) <= {0, 3, 2**40, 2**40 + 3}
             assert ((moved >= 2**40) == (mask > 0)).float().mean() > 0.99  # linear and nearest differ at the surface

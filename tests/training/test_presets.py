@@ -9,10 +9,21 @@ import pytest
 
 import nephi
 from nephi.errors import UsageError
-from nephi.models import DisplacementUNet, DisplacementUNetSettings, GradICONSettings, build_model, input_grid
+from nephi.models import (
+    DisplacementUNet,
+    DisplacementUNetSettings,
+    GradICON,
+    GradICONSettings,
+    InputSettings,
+    StoredModel,
+    UNetSettings,
+    build_model,
+    input_grid,
+)
 from nephi.training import TrainSettings, read_train_settings, train_settings_toml, training_presets
 from nephi.training.checks import check_objective
 from nephi.training.seeding import generator_of
+from nephi.training.settings_file import tables_over_preset
 
 NAMES = sorted(training_presets())
 
@@ -41,6 +52,48 @@ def test_a_file_overrides_its_preset(tmp_path: Path) -> None:
     # The name in the file precedes that of the argument, as for the settings of a registration.
     assert read_train_settings(path, preset="unet") == settings
     assert read_train_settings(path, data=tmp_path / "e").data.index == str(tmp_path.resolve() / "e")
+
+
+FLAT = '[data]\nindex = "d"\n[input]\nshape = [32, 24]\nspacing = [4.0, 4.0]\n'
+WEIGHTS = {  # as functions of the dimension D, from the papers' lambda
+    "carl": lambda d: ("gradicon", 1.5 / (2 * d)),
+    "constricon": lambda d: ("velocity", 5 * 2 / (2 * d)),
+    "gradicon": lambda d: ("gradicon", 1.5 / (2 * d)),
+    "icon": lambda d: ("icon", 2048 / (2 * 128**2) if d == 2 else 3600 / (3 * 140**2)),
+    "nephi-eccv2024": lambda d: ("gradicon", 10 / d**2),
+    "unet": lambda d: ("diffusion", 1 / d**2),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_weights_are_those_of_the_dimension(name: str, tmp_path: Path) -> None:
+    """In a file of their own, in config.toml, and unless the file has others."""
+    path = tmp_path / "c.toml"
+    path.write_text(f'preset = "{name}"\n{FLAT}', encoding="utf-8")
+    for d, settings in ((2, read_train_settings(path)), (3, read_train_settings(preset=name, data=tmp_path))):
+        weight, expected = WEIGHTS[name](d)
+        assert getattr(settings.objective, weight) == pytest.approx(expected, rel=5e-3)
+        assert f"{weight} = {getattr(settings.objective, weight)}\n" in train_settings_toml(settings)
+    assert read_train_settings(path, preset="unet") == read_train_settings(path)
+    weight, _ = WEIGHTS[name](2)
+    path.write_text(f'preset = "{name}"\n{FLAT}[objective]\n{weight} = 0.7\n', encoding="utf-8")
+    assert getattr(read_train_settings(path).objective, weight) == 0.7
+
+
+def test_a_model_to_fine_tune_determines_the_dimension(tmp_path: Path) -> None:
+    for shape, weight in (((24, 24), 0.375), ((24, 24, 24), 0.25)):
+        box = InputSettings(shape, (1.0,) * len(shape))
+        model = build_model(GradICONSettings((1,), UNetSettings((2, 2))), input_grid(box), generator_of("weights", 0))
+        objective = tables_over_preset({"preset": "gradicon"}, StoredModel(model, box, GradICON.default_objective))
+        assert objective["objective"]["gradicon"] == weight
+
+
+def test_phases_are_those_of_the_dimension(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(f'preset = "carl"\n{FLAT}', encoding="utf-8")
+    for settings, weight in ((read_train_settings(path), 0.375), (read_train_settings(preset="carl", data=path), 0.25)):
+        (phase,) = settings.phases
+        assert phase.steps == 1500 and phase.objective == {"gradicon": 0.0, "diffusion": weight}
 
 
 def test_another_kind_of_model_needs_other_settings_than_those_of_the_preset(tmp_path: Path) -> None:
