@@ -1,22 +1,17 @@
 """Grids and points with their coordinate frames, and interpolation of arrays at points."""
 
+from nephi.geometry.cells import multilinear, multilinear_with_slopes
 from nephi.geometry.gradient_mode import full_precision, gradients_recorded, recordable
 from nephi.geometry.grid import Grid, Plane, require_cpu_by_default
-from nephi.geometry.interpolation import (
-    cell_differences,
-    interpolate,
-    interpolate_batch,
-    interpolate_labels,
-    interpolate_majority,
-    interpolate_nearest,
-    interpolate_tables,
-    interpolate_tables_with_gradient,
-    interpolate_with_gradient,
-    multilinear,
-    multilinear_with_slopes,
-)
+from nephi.geometry.interpolation import interpolate, interpolate_batch, interpolate_with_gradient
+from nephi.geometry.label_interpolation import interpolate_labels, interpolate_majority, interpolate_nearest
 from nephi.geometry.matrices import determinant, determinant_of_rows, identity_like, jacobian_product
 from nephi.geometry.points import PointMap, PointPairs, Points
+from nephi.geometry.table_interpolation import (
+    cell_differences,
+    interpolate_tables,
+    interpolate_tables_with_gradient,
+)
 
 __all__ = [
     "Grid",

@@ -19,7 +19,8 @@ from nephi.models.displacement_unet import DisplacementUNet, DisplacementUNetSet
 from nephi.models.file import StoredModel, load_tensors, model_bytes, model_tensors, read_model, write_model
 from nephi.models.gradicon import GradICON, GradICONSettings
 from nephi.models.icon import ICON, ICONSettings
-from nephi.models.input import InputSettings, ModelInput, input_grid, to_model_input, world_transform
+from nephi.models.input import ModelInput, to_model_input, world_transform
+from nephi.models.input_settings import InputSettings, input_grid
 from nephi.models.keymorph import KeyMorph, KeyMorphSettings
 from nephi.models.nephi import NephiModel, NephiSettings
 from nephi.models.networks.affine import AffineNetwork, AffineNetworkSettings

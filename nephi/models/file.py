@@ -13,7 +13,7 @@ from nephi.errors import DataError
 from nephi.fields import UNFIT, TensorFile
 from nephi.io import replacing, write_durably
 from nephi.models.base import ModelSettings, RegistrationModel
-from nephi.models.input import InputSettings, input_grid
+from nephi.models.input_settings import InputSettings, input_grid
 from nephi.models.older_files import current_header, current_tensors
 from nephi.models.registry import build_model, model_class, model_settings, model_table
 from nephi.settings import TrainingObjectiveSettings

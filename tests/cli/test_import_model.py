@@ -10,7 +10,7 @@ import nephi
 from nephi.cli import import_model
 from nephi.models import SOURCES
 from nephi.models.alignments import WEIGHTINGS
-from nephi.models.input import MASKS
+from nephi.models.input_settings import MASKS
 from nephi.models.published.icon_weights import ANATOMIES, MODALITIES
 
 from .conftest import Call

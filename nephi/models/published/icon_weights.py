@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nephi.errors import DataError, UsageError
 from nephi.models.base import RegistrationModel
-from nephi.models.input import InputSettings, input_grid
+from nephi.models.input_settings import InputSettings, input_grid
 from nephi.models.published.axes import array_shape
 from nephi.models.published.icon_names import published_name, published_settings, published_steps
 from nephi.models.published.loading import load_published

@@ -10,7 +10,7 @@ from typing import Any
 from nephi.errors import UsageError
 from nephi.models.base import RegistrationModel
 from nephi.models.file import StoredModel
-from nephi.models.input import InputSettings
+from nephi.models.input_settings import InputSettings
 from nephi.models.published.icon_weights import (
     ANATOMIES,
     MODALITIES,

@@ -11,7 +11,7 @@ import torch
 
 from nephi.errors import DataError
 from nephi.models.base import RegistrationModel
-from nephi.models.input import InputSettings, input_grid
+from nephi.models.input_settings import InputSettings, input_grid
 from nephi.models.published.keypoint_backbones import NORMALIZATIONS
 from nephi.models.published.loading import load_published
 from nephi.models.published.published_keymorph import PublishedKeyMorphSettings

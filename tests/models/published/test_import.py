@@ -20,7 +20,7 @@ from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.inference import Refinement
 from nephi.models import ImportOptions, TallUNetSettings, import_published, model_bytes, read_model, write_model
-from nephi.models.input import input_grid
+from nephi.models.input_settings import input_grid
 
 GOLDEN = Path(__file__).parent
 PREFIX = "weights."
