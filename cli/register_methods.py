@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nephi.models import StoredModel
     from nephi.optimize import Plan, Progress
 
-INITIALS = ("moments", "centers", "none", "landmarks")
+INITIALS = ("auto", "moments", "centers", "none", "landmarks")
 ProgressCallback = Callable[["Progress"], None]
 Registrations = dict[str, "Registration"]  # by their folders in the output folder; the first one has none
 

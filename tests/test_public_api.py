@@ -109,7 +109,7 @@ ROOMS = {
     "metrics": {"Evaluation", "LandmarkErrors", "check_landmarks", "equivariance_error"},
     "models": {"ImportOptions", "StoredModel", "import_published", "write_model"},
     "optimize": {"Plan", "Progress"},
-    "phantoms": {"PhantomPair", "lung_phantom", "shapes_phantom"},
+    "phantoms": {"PhantomPair", "half_field_of_view", "lung_phantom", "shapes_phantom", "stains_phantom"},
     "report": {"page_html"},
     "results": {"OUTPUTS", "read_unrefined_inverse"},
     "runtime": {"device_summary", "versions"},

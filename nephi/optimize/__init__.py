@@ -6,12 +6,14 @@ from nephi.optimize.initial_alignment import initial_alignment, require_overlap
 from nephi.optimize.planning import Plan, estimate_memory_mb, guide_counts, plan, plan_images, plan_level
 from nephi.optimize.registration import register
 from nephi.optimize.rotation_search import search_rotation
+from nephi.optimize.start_search import Start, search_start
 from nephi.runtime import Progress, ProgressCallback, ignore_progress
 
 __all__ = [
     "Plan",
     "Progress",
     "ProgressCallback",
+    "Start",
     "estimate_memory_mb",
     "fit_affine",
     "fit_fields",
@@ -24,4 +26,5 @@ __all__ = [
     "register",
     "require_overlap",
     "search_rotation",
+    "search_start",
 ]

@@ -44,7 +44,7 @@ def fit_affine(
     source = point_source(pair.fixed, pair.fixed_mask)
     probes = source.draw(PROBES, generator).double()
     centre = probes.mean(dim=0)
-    model = _AffineModel(start, centre, float((probes - centre).norm(dim=1).mean()), kind)
+    model = AffineModel(start, centre, float((probes - centre).norm(dim=1).mean()), kind)
     optimizer = Adam(model.parameters, settings.rate)
     loss_of = similarity(settings.similarity)
     steps = settings.steps * len(settings.smoothing)
@@ -71,8 +71,11 @@ def fit_affine(
     return model.transform()
 
 
-class _AffineModel:
-    """The parameters of the map, scaled so that one step size suits all of them."""
+class AffineModel:
+    """A map `x -> start(M (x - centre) + centre + t)`, its parameters scaled so that one step size suits all of them.
+
+    `start`, and M and t as in `fit_affine`; `centre` `(D,)` in mm, `radius` (mm) the mean distance of points from it.
+    """
 
     def __init__(self, start: AffineTransform, centre: Tensor, radius: float, kind: str) -> None:
         self.centre = centre
@@ -86,12 +89,14 @@ class _AffineModel:
         self.parameters = [self.shift, self.linear]
 
     def __call__(self, points: Tensor) -> Tensor:
-        matrix, offset = self._matrix_and_offset(torch.float32)
+        """Return the moving points of fixed points `(..., D)`."""
+        matrix, offset = self.matrix_and_offset(torch.float32)
         return points @ matrix.T.to(points) + offset.to(points)
 
     def transform(self) -> AffineTransform:
+        """Return the map in double precision."""
         with torch.no_grad():
-            matrix, offset = self._matrix_and_offset(torch.float64)
+            matrix, offset = self.matrix_and_offset(torch.float64)
         homogeneous = torch.eye(len(offset) + 1, dtype=torch.float64)
         homogeneous[:-1, :-1], homogeneous[:-1, -1] = matrix, offset
         return AffineTransform(homogeneous)
@@ -101,7 +106,7 @@ class _AffineModel:
         values = torch.linalg.svdvals(self._linear_part().detach())
         return bool(values[-1] >= 1 / most) and bool(values[0] <= most)
 
-    def _matrix_and_offset(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def matrix_and_offset(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return matrix and offset of the composition: first the map around the centre, then the start."""
         linear, shift = self._linear_part().to(dtype), self.radius * self.shift.to(dtype)
         centre = self.centre.to(dtype)

@@ -11,7 +11,7 @@ from nephi.images import Image, ImageSampler
 from nephi.optimize.landmark_alignment import align_landmarks, require_landmarks
 from nephi.preparation import Pair
 from nephi.sampling import point_source
-from nephi.settings import INITIALS
+from nephi.settings import INITIALS, SEARCHED
 from nephi.transforms import AffineTransform, Transform, as_affine
 
 DIFFERENT_UNITS = 50  # ratio of the longest sides above which the units in the headers must differ
@@ -25,7 +25,8 @@ def initial_alignment(pair: Pair, initial: str | Transform) -> AffineTransform:
 
     `moments` aligns the centres of mass of the masks (without both masks, of the windowed intensities), `centers` the
     centres of the images, `landmarks` the guiding landmarks, `none` is the identity: the position in the headers. An
-    affine transform, or a composition of affine ones, is returned as one matrix.
+    affine transform, or a composition of affine ones, is returned as one matrix. `auto` is not among these: see
+    `search_start`.
 
     Raises `UsageError` for another name, a deformation, or a transform of another dimension than the images.
     """
@@ -33,7 +34,7 @@ def initial_alignment(pair: Pair, initial: str | Transform) -> AffineTransform:
         return _require_affine(pair, initial)
     if initial == LANDMARKS:
         return align_landmarks(require_landmarks(pair.guidance.landmarks), pair.landmark_accuracy)
-    if initial not in INITIALS:
+    if initial not in INITIALS or initial == SEARCHED:
         known = ", ".join((*INITIALS, LANDMARKS))
         raise UsageError(f"initial: expected one of {known}, or an affine transform, got {initial!r}")
     if initial == "none":

@@ -86,7 +86,8 @@ def plan(
     settings = settings or preset_settings(preset)
     masks, guides = (fixed_mask, moving_mask), (guide_landmarks, guide_labels)
     pair, settings = prepare_pair(fixed, moving, *masks, settings, *guides)
-    start = initial_alignment(pair, choose_initial(pair, settings.affine.initial) if initial is None else initial)
+    initial = choose_initial(pair, settings.affine.initial) if initial is None else initial
+    start = initial_alignment(pair, "centers" if initial == "auto" else initial)  # a search would fit something
     require_overlap(pair, start, torch.Generator().manual_seed(seed))
     images = plan_images(pair)
     if settings.transform != "deformable":

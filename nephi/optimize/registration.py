@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from nephi.errors import collected_warnings
@@ -12,6 +14,7 @@ from nephi.optimize.fit import fit_fields
 from nephi.optimize.guides import pair_guides
 from nephi.optimize.initial_alignment import initial_alignment, require_overlap
 from nephi.optimize.rotation_search import search_rotation
+from nephi.optimize.start_search import Start, search_start
 from nephi.preparation import (
     LabelSources,
     LandmarkSource,
@@ -55,12 +58,12 @@ def register(
 ) -> Registration:
     """Register the moving image to the fixed one.
 
-    Images and masks are `Image` objects or files. `settings` replace `preset`. `initial` is `moments`, `centers`,
-    `none`, `landmarks` (the rigid fit of `guide_landmarks`), or an affine transform from fixed to moving points (world
-    mm, RAS); None: that of the settings. `guide_landmarks`, pairs of points or their file, and `guide_labels`, the
-    label maps of both images, each on a grid of its own, guide the registration, with the weights of
-    `settings.guidance`; pairs of points that contradict the others lose their influence. The same seed,
-    machine and number of threads give the same result, also inside `torch.no_grad()`, `torch.inference_mode()` or
+    Images and masks are `Image` objects or files. `settings` replace `preset`. `initial` is `auto`, `moments`,
+    `centers`, `none`, `landmarks` (the rigid fit of `guide_landmarks`), or an affine transform from fixed to moving
+    points (world mm, RAS); None: that of the settings. `guide_landmarks`, pairs of points or their file, and
+    `guide_labels`, the label maps of both images, each on a grid of its own, guide the registration, with the weights
+    of `settings.guidance`; pairs of points that contradict the others lose their influence. The same seed, machine and
+    number of threads give the same result, also inside `torch.no_grad()`, `torch.inference_mode()` or
     `torch.autocast()`, and with any default dtype of torch.
 
     Raises `DataError` for images that cannot be registered, `UsageError` for an unknown preset, device or initial
@@ -78,7 +81,12 @@ def register(
         affine_steps, field_steps = _count_steps(settings)
         total = affine_steps + field_steps
         with usage.stage("affine"):
-            pair, start, affine = _align_globally(pair, settings, initial, torch_device, generator, progress, total)
+            initial = initial if initial is not None else choose_initial(pair, settings.affine.initial)
+            searched = search_start(pair, settings.affine, generator) if initial == "auto" else None
+            start = initial_alignment(pair, initial) if searched is None else searched.transform
+            pair = limit_to_overlap(pair, start, require_overlap(pair, start, generator))
+            searches_rotation = initial in ("moments", "centers")
+            affine = _fit_affine(pair, start, searches_rotation, settings, torch_device, generator, progress, total)
         fields, history = None, []
         if settings.transform == "deformable":
             with usage.stage("fit"):
@@ -86,7 +94,8 @@ def register(
                 aligned = pair.with_moving_transformed(affine.inverse().matrix).to(torch_device)
                 history = fit_fields(aligned, fields, settings, generator, progress, affine_steps, total)
                 fields = fields.cpu().requires_grad_(False)
-        stored = _stored_transform(pair, affine, fields, settings, seed, torch_device)
+        about = _about(searched, seed, torch_device)
+        stored = _stored_transform(pair, affine, fields, settings, about)
         check_result(pair, start, stored, settings.affine.smoothing[-1], not isinstance(initial, Transform), seed)
     return Registration(
         stored, pair, settings, seed, history, usage, peak_gpu_memory_mb(torch_device), pair_warnings(pair, issued)
@@ -98,37 +107,31 @@ def _count_steps(settings: Settings) -> tuple[int, int]:
     return affine, sum(level.steps for level in settings.levels) if settings.transform == "deformable" else 0
 
 
-def _align_globally(
+def _fit_affine(
     pair: Pair,
+    start: AffineTransform,
+    searches_rotation: bool,
     settings: Settings,
-    initial: str | Transform | None,
     device: torch.device,
     generator: torch.Generator,
     progress: ProgressCallback,
     total: int,
-) -> tuple[Pair, AffineTransform, AffineTransform]:
-    """Return the pair with the fixed mask limited to the overlap, the initial alignment, and the fitted affine map.
-
-    The initial alignment is that before the search over rotations.
-    """
-    initial = initial if initial is not None else choose_initial(pair, settings.affine.initial)
-    start = initial_alignment(pair, initial)
-    pair = limit_to_overlap(pair, start, require_overlap(pair, start, generator))
+) -> AffineTransform:
+    """Return the affine map fitted from the initial alignment, or that alignment if the settings fit none."""
     kind = settings.affine.kind if settings.transform == "deformable" else settings.transform
     if kind == "none":
-        return pair, start, start
-    rotated = start
-    if initial in ("moments", "centers") and settings.affine.rotations > 1:
-        rotated = search_rotation(pair, start, settings.affine, generator)
+        return start
+    if searches_rotation and settings.affine.rotations > 1:
+        start = search_rotation(pair, start, settings.affine, generator)
     pair_on_device = pair.to(device)
     guides = pair_guides(pair_on_device, settings.guidance)
-    aligned = fit_affine(pair_on_device, rotated, settings.affine, kind, generator, progress, total, guides)
+    aligned = fit_affine(pair_on_device, start, settings.affine, kind, generator, progress, total, guides)
     require_overlap(pair, aligned, generator)
-    return pair, start, aligned
+    return aligned
 
 
 def _stored_transform(
-    pair: Pair, affine: AffineTransform, fields: FieldPair | None, settings: Settings, seed: int, device: torch.device
+    pair: Pair, affine: AffineTransform, fields: FieldPair | None, settings: Settings, about: dict[str, Any]
 ) -> StoredTransform:
     return StoredTransform(
         affine=affine,
@@ -136,5 +139,11 @@ def _stored_transform(
         moving_grid=pair.moving.grid,
         steps=() if fields is None else (FieldStep(fields),),
         settings=settings_table(settings),
-        about={"versions": versions(), "seed": seed, "device": device.type, "threads": torch.get_num_threads()},
+        about=about,
     )
+
+
+def _about(searched: Start | None, seed: int, device: torch.device) -> dict[str, Any]:
+    """Return the facts that file and report of a registration contain."""
+    facts = {"versions": versions(), "seed": seed, "device": device.type, "threads": torch.get_num_threads()}
+    return facts if searched is None else facts | {"initial_alignment": searched.table()}

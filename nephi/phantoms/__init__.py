@@ -4,7 +4,19 @@ from nephi.phantoms.bodies import Bodies
 from nephi.phantoms.lungs import lung_phantom
 from nephi.phantoms.motion import Breathing, WaveMotion
 from nephi.phantoms.pair import PhantomPair
+from nephi.phantoms.partial import half_field_of_view
 from nephi.phantoms.shapes import shapes_phantom
 from nephi.phantoms.silhouettes import silhouettes
+from nephi.phantoms.stains import stains_phantom
 
-__all__ = ["Bodies", "Breathing", "PhantomPair", "WaveMotion", "lung_phantom", "shapes_phantom", "silhouettes"]
+__all__ = [
+    "Bodies",
+    "Breathing",
+    "PhantomPair",
+    "WaveMotion",
+    "half_field_of_view",
+    "lung_phantom",
+    "shapes_phantom",
+    "silhouettes",
+    "stains_phantom",
+]

@@ -21,14 +21,14 @@ CELLS = 64  # cells of the mask along each axis
 
 
 def choose_initial(pair: Pair, initial: str) -> str:
-    """Return the initial alignment of the settings, or `none` if centres of mass would belong to different body parts.
+    """Return the initial alignment of the settings, or `none` if centres would belong to different body parts.
 
-    This is the case if one image has less than `SMALL` of the other's volume, lies inside it according to the headers,
-    and at least one image has no mask. Issues a `DataWarning` then.
+    `auto` and `moments` are replaced if one image has less than `SMALL` of the other's volume, lies inside it according
+    to the headers, and at least one image has no mask. Issues a `DataWarning` then.
     """
     small, large = sorted((pair.fixed.grid, pair.moving.grid), key=_volume)
     both_masked = pair.fixed_mask is not None and pair.moving_mask is not None
-    if initial != "moments" or both_masked or _volume(small) >= SMALL * _volume(large):
+    if initial not in ("auto", "moments") or both_masked or _volume(small) >= SMALL * _volume(large):
         return initial
     points = small.divided([STEPS] * small.dimension).voxel_centres()
     inside = large.contains_voxel_points(large.world_to_voxel_points(points)).float().mean()
@@ -37,7 +37,7 @@ def choose_initial(pair: Pair, initial: str) -> str:
     images, percent = f"{pair.fixed.name} and {pair.moving.name}", 100 * _volume(small) / _volume(large)
     warn(
         f"{images}: one has {percent:.2g} % of the other's volume and lies inside it according to the headers, which "
-        "replace the centres of mass as initial alignment; select another one by --initial, or give both masks"
+        f"replace {initial} as initial alignment; select another one by --initial, or give both masks"
     )
     return "none"
 

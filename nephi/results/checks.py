@@ -33,7 +33,7 @@ START = "at the initial alignment"
 HEADERS = "in the position given by the headers"
 OTHER_CONTRAST = "try --preset multimodal, --similarity mind or --similarity nmi, unless already used"
 ADVICE = (
-    "check that both images show the same anatomy; try masks, another --initial (moments, centers or none) or "
+    "check that both images show the same anatomy; try masks, another --initial (auto, moments, centers or none) or "
     f"--transform rigid; for images of different contrast {OTHER_CONTRAST}"
 )
 

@@ -14,6 +14,7 @@ from nephi.settings.objective import (
 from nephi.settings.preset_files import PresetFiles
 from nephi.settings.registration import (
     INITIALS,
+    SEARCHED,
     AffineSettings,
     FitOptimizationSettings,
     ImageSettings,
@@ -38,6 +39,7 @@ __all__ = [
     "INVERSE_WEIGHTS",
     "PENALTIES",
     "REGULARIZATION_WEIGHTS",
+    "SEARCHED",
     "AffineSettings",
     "FitObjectiveSettings",
     "FitOptimizationSettings",

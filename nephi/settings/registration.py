@@ -20,7 +20,8 @@ from nephi.settings.validation import (
 )
 from nephi.tables import short_repr
 
-INITIALS = ("moments", "centers", "none")
+SEARCHED = "auto"
+INITIALS = (SEARCHED, "moments", "centers", "none")
 KINDS = ("none", "rigid", "affine")
 
 
@@ -61,10 +62,10 @@ class AffineSettings:
     """The global alignment before the deformable fit.
 
     kind: `affine`, `rigid` or `none` (the initial alignment only).
-    initial: initial alignment: of the centres of mass (`moments`), of the image centres (`centers`), or by the headers
-        (`none`).
+    initial: initial alignment: the best of several hypotheses, the headers included (`auto`), of the centres of mass
+        (`moments`), of the image centres (`centers`), or by the headers (`none`).
     rotations: number of initial rotations that are compared, at most `reach` degrees each (in 2-D as many as have the
-        same spacing); 1 compares none. Not with `initial = "none"` or an affine file.
+        same spacing, with `auto` the whole circle); 1 compares none. Not with `initial = "none"` or an affine file.
     smoothing: mm, one value for each stage, coarse to fine. A stage takes `steps` Adam steps of size `rate` on `points`
         random points.
     similarity: `mse`, `ncc` or `nmi`.

@@ -1,0 +1,92 @@
+"""Search for the initial alignment: stains, parts, contrasts, headers that are right, and ambiguous images."""
+
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+
+from nephi.errors import PlausibilityWarning
+from nephi.geometry import Grid
+from nephi.images import Image
+from nephi.optimize import register
+from nephi.optimize.start_search import Start, search_start
+from nephi.phantoms import Bodies, PhantomPair, half_field_of_view, stains_phantom
+from nephi.phantoms.grids import rotation
+from nephi.preparation.pair import Pair, make_pair
+from nephi.settings import AffineSettings, ImageSettings, Settings
+
+
+def pair_of(fixed: Image, moving: Image) -> Pair:
+    return make_pair(fixed, moving, None, None, ImageSettings())
+
+
+def search(pair: Pair) -> Start:
+    return search_start(pair, AffineSettings(rotations=200), torch.Generator().manual_seed(0))
+
+
+def mean_error(start: Start, pair: PhantomPair) -> float:
+    points, targets = pair.landmarks.fixed.coordinates, pair.landmarks.moving.coordinates
+    return float((start.transform(points) - targets).norm(dim=-1).mean())
+
+
+@pytest.mark.parametrize(("seed", "angle"), [(21, 165.0), (22, 75.0)])
+def test_two_stains_turned_far(seed: int, angle: float) -> None:
+    pair = stains_phantom(seed, angle)
+    start = search(pair_of(pair.fixed, pair.moving))
+    assert mean_error(start, pair) < 4.0
+    assert start.score > 2 * start.header_score and start.margin > 0.2
+
+
+def test_half_of_a_turned_section() -> None:
+    pair = half_field_of_view(stains_phantom(404, 80.0), "fixed", 0, "high")
+    assert mean_error(search(pair_of(pair.fixed, pair.moving)), pair) < 6.0
+
+
+def test_bodies_of_two_contrasts_on_oblique_grids(grids: dict[int, Grid]) -> None:
+    body = Bodies.random(1, 3, 24.0, torch.Generator().manual_seed(1))
+    turn = torch.eye(4, dtype=torch.float64)
+    turn[:3, :3], turn[:3, 3] = rotation(0.3, -0.35, 0.3), torch.tensor([20.0, -14.0, 9.0], dtype=torch.float64)
+    images = []
+    for contrast, shape, spacing in ((0, (30, 40, 24), (2.2, 1.6, 2.6)), (1, (36, 26, 34), (1.8, 2.5, 2.0))):
+        axes = grids[3].direction * torch.tensor(spacing, dtype=torch.float64)
+        affine = torch.eye(4, dtype=torch.float64)
+        affine[:3, :3] = axes
+        affine[:3, 3] = -axes @ (torch.tensor(shape, dtype=torch.float64) - 1) / 2
+        grid = Grid(shape, affine)
+        values = body.intensities(grid.voxel_centres().reshape(1, -1, 3), torch.tensor([contrast]))
+        images.append(Image(values.view(shape), grid))
+    moving = replace(images[1], grid=images[1].grid.transformed(turn))
+    start = search(pair_of(images[0], moving))
+    points = 20 * torch.eye(3, dtype=torch.float64)
+    expected = points @ turn[:3, :3].T + turn[:3, 3]
+    assert float((start.transform(points) - expected).norm(dim=-1).max()) < 4.0
+
+
+def test_headers_that_are_right_are_kept(shapes: PhantomPair) -> None:
+    start = search(pair_of(shapes.fixed, shapes.moving))
+    assert start.hypothesis == "none"
+    assert mean_error(start, shapes) < 5.0
+
+
+def test_ambiguous_images_cause_a_warning() -> None:
+    """A rectangle that lies across: a quarter-turn to either side, neither of them the headers'."""
+    grid = Grid.from_spacing((80, 90), (1.0, 1.0))
+    data = torch.zeros(grid.shape, dtype=torch.float32)
+    data[30:50, 15:75] = 1.0
+    lying = torch.zeros(grid.shape, dtype=torch.float32)
+    lying[10:70, 35:55] = 1.0
+    with pytest.warns(PlausibilityWarning, match="agrees almost as well"):
+        search(pair_of(Image(data, grid), Image(lying, grid)))
+
+
+def test_registration_reports_its_start(brief: Settings) -> None:
+    pair = stains_phantom(21, 165.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = register(pair.fixed, pair.moving, settings=brief, initial="auto")
+        again = register(pair.fixed, pair.moving, settings=brief, initial="auto")
+    facts = result.stored.about["initial_alignment"]
+    assert set(facts) == {"hypothesis", "score", "score_of_headers", "margin"}
+    assert facts["score"] > facts["score_of_headers"]
+    assert torch.equal(result.stored.affine.matrix, again.stored.affine.matrix)
