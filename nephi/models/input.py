@@ -41,8 +41,8 @@ def to_model_input(image: Image, mask: Image | None, settings: InputSettings) ->
     are larger than the image's, the image is smoothed first by a Gaussian that accounts for the difference of their
     widths (Cardoso et al., MICCAI 2015), unless the settings are without smoothing.
 
-    Raises `DataError` naming the image for one of another dimension, with NaN or without contrast, for a missing or
-    empty mask, and when no lungs are found.
+    Raises `DataError` naming the image for one of another dimension, with NaN or without contrast, or so thin that no
+    voxel centre of the box lies in it; for a missing or empty mask, and when no lungs are found.
     """
     _require_dimension(image, settings)
     image.require_finite()
@@ -55,15 +55,29 @@ def to_model_input(image: Image, mask: Image | None, settings: InputSettings) ->
     sampler = _smoothed(image, grid, window) if smoothing else _unsmoothed(image, mask, grid, window, settings)
     values = torch.empty(1, *grid.shape, dtype=torch.float32)
     inside = None if mask is None else torch.empty(1, *grid.shape, dtype=torch.uint8)
+    is_shown = False
     for start, stop in grid.slabs():
         points = grid.voxel_centres(start, stop)
         in_image = image.grid.contains_voxel_points(image.grid.world_to_voxel_points(points))
         values[0, ..., start:stop] = torch.where(in_image, sampler(points), 0.0)
+        is_shown |= bool(in_image.any())
         if mask is not None and inside is not None:
             inside[0, ..., start:stop] = inside_mask(mask, points)
+    if not is_shown:
+        raise _too_thin(image, settings)
     if smoothing:  # else the mask was applied to the voxels
         values = _fill_outside(values, inside, settings.outside_mask)
     return ModelInput(values, inside, to_world)
+
+
+def _too_thin(image: Image, settings: InputSettings) -> DataError:
+    """Return the error for an image between the voxel centres of the box: the model would see nothing of it."""
+    lengths = [n * spacing for n, spacing in zip(image.grid.shape, image.grid.spacing.tolist(), strict=True)]
+    found, expected = (" x ".join(f"{length:g}" for length in each) for each in (lengths, settings.spacing))
+    return DataError(
+        f"{image.name}: expected an image that contains voxel centres of the model's box, {expected} mm apart, got one "
+        f"of {found} mm, too thin for this model"
+    )
 
 
 def world_transform(phi: PointMap, fixed: ModelInput, moving: ModelInput) -> PointMap:

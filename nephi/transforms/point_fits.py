@@ -14,6 +14,7 @@ from nephi.transforms.affine import AffineMaps
 
 RIDGE = 1e-10  # of the points' mean square distance from their centroid: decides only what points leave undetermined
 ROUNDING = 1e-24  # of the squared distance from the origin: closer points are coincident
+LARGEST_STRETCH = 1e4  # norm of a fitted matrix and of its inverse
 GAP = 1e-6  # of the largest singular value: below it the derivative of a rotation fades out
 
 
@@ -48,11 +49,11 @@ def similarity_fit(fixed: Tensor, moving: Tensor, weights: Tensor | None = None)
     """Fit rotations, one scale factor and translations (Horn 1987, the symmetric scale); otherwise as `rigid_fit`.
 
     The scale is the ratio of the point sets' root mean square distances from their means, so that exchanging the sets
-    gives the inverse; 1 where one of them is a single point.
+    gives the inverse; 1 where one of them is, in comparison, a single point.
     """
     moments = _moments(fixed, moving, weights)
     spreads = torch.stack([_trace(moments.fixed), _trace(moments.moving)])
-    determined = (spreads > 0).all(dim=0)
+    determined = spreads.amin(dim=0) > spreads.amax(dim=0) / LARGEST_STRETCH**2
     fixed_spread, moving_spread = torch.where(determined, spreads, 1.0)
     scale = (moving_spread / fixed_spread).sqrt()
     return _about_means(scale[:, None, None] * nearest_rotation(moments.cross), moments)
@@ -62,14 +63,15 @@ def affine_fit(fixed: Tensor, moving: Tensor, weights: Tensor | None = None) -> 
     """Fit affine maps: least weighted squares of `A x_k + t - y_k`.
 
     Arguments are those of `rigid_fit`. Directions in which the fixed points do not extend (coplanar points in 3-D)
-    follow the rotation of `rigid_fit`. Exchanging the point sets does not give the inverse, unless an affine map
-    matches all points: see `halfway_affine_fit`.
+    follow the rotation of `rigid_fit`; so does the whole map where only one of the sets has no extent in a direction,
+    so that the map or its inverse would stretch by more than `LARGEST_STRETCH`. Exchanging the point sets does not give
+    the inverse, unless an affine map matches all points: see `halfway_affine_fit`.
     """
     moments = _moments(fixed, moving, weights)
     rotation = nearest_rotation(moments.cross)
     ridge = _ridge(_trace(moments.fixed))
     numerator, denominator = moments.cross + ridge * rotation, moments.fixed + ridge * identity_like(moments.fixed)
-    return _about_means(_quotient(numerator, denominator), moments)
+    return _about_means(_moderate(_quotient(numerator, denominator), rotation), moments)
 
 
 def halfway_affine_fit(fixed: Tensor, moving: Tensor, weights: Tensor | None = None) -> AffineMaps:
@@ -85,7 +87,7 @@ def halfway_affine_fit(fixed: Tensor, moving: Tensor, weights: Tensor | None = N
     # Moments of Y with 2 Z, and of X with 2 Z; that of Z with itself cancels.
     moving_part = moments.cross + moments.moving @ rotation + ridge * rotation
     fixed_part = moments.fixed + moments.cross.transpose(-1, -2) @ rotation + ridge * identity_like(moments.fixed)
-    return _about_means(_quotient(moving_part, fixed_part), moments)
+    return _about_means(_moderate(_quotient(moving_part, fixed_part), rotation), moments)
 
 
 def nearest_rotation(matrices: Tensor) -> Tensor:
@@ -197,6 +199,14 @@ def _quotient(numerator: Tensor, denominator: Tensor) -> Tensor:
     """Return `numerator @ denominator^-1`."""
     quotient: Tensor = torch.linalg.solve_ex(denominator, numerator, left=False)[0]  # NaN stays NaN, without an error
     return quotient
+
+
+def _moderate(linear: Tensor, rotation: Tensor) -> Tensor:
+    """Return the matrices of a fit, or the rotation where they or their inverses are larger than `LARGEST_STRETCH`."""
+    inverse, singular = torch.linalg.inv_ex(linear.detach())
+    norms = torch.stack([linear.detach(), inverse]).norm(dim=(-2, -1)).amax(dim=0)
+    moderate = (singular == 0) & (norms <= LARGEST_STRETCH)  # a matrix of NaN has a rotation of NaN
+    return torch.where(moderate[:, None, None], linear, rotation)
 
 
 def _ridge(spread: Tensor) -> Tensor:

@@ -168,6 +168,18 @@ def test_unsuitable_images_are_refused(dimension: int) -> None:
         to_model_input(Image(torch.ones(grid.shape), grid, name="odd"), None, SETTINGS[dimension])
 
 
+@pytest.mark.parametrize("smoothing", ["gaussian", "none"])
+def test_an_image_between_the_voxels_of_the_box_is_refused(dimension: int, smoothing: str) -> None:
+    """One voxel thick: the model would see nothing of it. One that reaches a voxel centre is seen."""
+    settings = replace(SETTINGS[dimension], window=(0.0, 1.0), smoothing=smoothing)
+    shape = (20, 16, 1)[3 - dimension :]
+    data = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    thin, thick = (Grid.from_spacing(shape, (*(2.0,) * (dimension - 1), last)) for last in (1.0, 4.5))
+    with pytest.raises(DataError, match=r"expected an image that contains voxel centres .*, too thin for this model$"):
+        to_model_input(Image(data, thin), None, settings)
+    assert float(to_model_input(Image(data, thick), None, settings).values.mean()) > 0.01
+
+
 def test_without_smoothing_windowed_and_masked_voxels_are_interpolated(dimension: int) -> None:
     """As `torch.nn.functional.interpolate` resizes them: half-pixel centres, the border continued."""
     generator = torch.Generator().manual_seed(0)

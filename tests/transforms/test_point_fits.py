@@ -230,6 +230,22 @@ def test_what_the_points_determine_is_fitted(fit: Fit, name: str, dimension: int
 
 
 @fits
+@pytest.mark.parametrize("spread", [0.0, 1e-7])
+def test_a_set_that_collapsed_stretches_nothing(fit: Fit, spread: float, dimension: int) -> None:
+    """Onto a point, a line or a plane, of one set alone: the map is the rotation, and its inverse that of the sets."""
+    fixed = points_of(dimension, seed=1)
+    for kept in range(dimension):
+        moving = points_of(dimension)
+        moving[..., kept:] = 4.0 + spread * moving[..., kept:]
+        for sets in ((fixed, moving), (moving, fixed)):
+            maps = fit(*sets)
+            stretch = torch.linalg.svdvals(maps.matrices)
+            assert bool((stretch < 1e4).all()) and bool((stretch > 1e-4).all())
+            if fit is not affine_fit:
+                assert_equal_maps(maps, fit(*sets[::-1]).inverse(), atol=1e-4)
+
+
+@fits
 def test_pairs_without_weights_keep_the_identity(fit: Fit, dimension: int) -> None:
     fixed, moving, weights = degenerate_sets(dimension)["no weights"]
     maps, points = fit(fixed, moving, weights), points_of(dimension, seed=6)
