@@ -96,9 +96,8 @@ class TrainingPairs(Dataset[TrainingSample | NephiError]):
         if count:
             points = list(self._landmarks(pair, inputs, count, generator))
         labels = [self._labels(id) if objective.dice else None for id in (pair.fixed, pair.moving)]
-        keypoints = self.keypoints if objective.keypoints else None
         fixed, moving = (
-            TrainingImage(each.values, each.mask, own_points, self.settings.input.outside, own_labels, keypoints)
+            TrainingImage(each.values, each.mask, own_points, self.settings.input.outside, own_labels, self.keypoints)
             for each, own_points, own_labels in zip(inputs, points, labels, strict=True)
         )
         return fixed, moving

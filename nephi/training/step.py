@@ -50,9 +50,10 @@ class Terms(nn.Module):
             self.model.use_generators(batch.generators("model"))
             maps = self.model(pairs.fixed, pairs.moving, pairs.pair_ids)
             terms = training_terms(maps, pairs, self.model.grid, self.objective, batch.generators())
-        if pairs.fixed_keypoints is not None and pairs.moving_keypoints is not None:
+        if self.objective.keypoints:
             keypoints = self.model.keypoints(torch.cat([pairs.fixed, pairs.moving]))
             assert keypoints is not None  # see `check_objective`
+            assert pairs.fixed_keypoints is not None and pairs.moving_keypoints is not None
             expected = torch.cat([pairs.fixed_keypoints, pairs.moving_keypoints])
             distance = keypoint_distance(keypoints.points, expected, self.model.grid)
             terms["keypoints"] = self.objective.keypoints * distance

@@ -19,6 +19,7 @@ from nephi.models.networks.keypoints import (
     keypoint_network_size,
     pooled_grid,
 )
+from nephi.models.published.published_keymorph import centres_of_mass as published_centres_of_mass
 
 
 def network(grid: Grid, settings: KeypointSettings) -> KeypointNetwork:
@@ -84,6 +85,20 @@ def test_centres_of_mass_in_mm(dimension: int) -> None:
     assert weights[0].tolist() == [2.0, 4.0, 0.0]
     (gradient,) = torch.autograd.grad(points.sum(), heat)
     assert bool(gradient.isfinite().all())
+
+
+def test_mixed_precision_does_not_round_centres_of_mass(dimension: int) -> None:
+    """That would move them by 1 mm at 200 mm; heat maps may have been computed in half precision."""
+    grid = large_grid(dimension)
+    cells, centre = grid.voxel_centres().reshape(-1, dimension), grid.centre_world()
+    heat = torch.rand(2, 3, *grid.shape, generator=torch.Generator().manual_seed(0)).bfloat16()
+    expected = centres_of_mass(heat.double(), cells.double(), centre.double()).points
+    fractions, _ = published_centres_of_mass(heat.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = centres_of_mass(heat, cells.float(), centre.float()).points
+        published, _ = published_centres_of_mass(heat)
+    torch.testing.assert_close(found, expected.float(), rtol=0, atol=1e-3)
+    torch.testing.assert_close(published, fractions, rtol=0, atol=1e-5)
 
 
 def test_images_of_a_batch_have_their_own_keypoints(dimension: int) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import nephi
+from nephi.comparison.costs import measure_step_cost
 from nephi.errors import UsageError
 from nephi.models import DisplacementUNetSettings, KeyMorphSettings, input_grid, read_model
 from nephi.settings import TrainingObjectiveSettings
@@ -74,7 +75,13 @@ def test_points_are_those_of_the_reference_mapped_as_its_image(pretraining: Trai
     assert torch.equal(pairs_of(pretraining).keypoints, points)
     other = replace(pretraining, data=replace(pretraining.data, reference="s3"))
     assert not torch.equal(pairs_of(other).keypoints, points)
-    assert pairs[SampleKey(STEPS, 0)].fixed.keypoints is None
+
+
+def test_phases_shorter_than_the_measurement_of_a_comparison(pretraining: TrainSettings) -> None:
+    """Its steps reach beyond the phase whose terms they have."""
+    short = with_loop(replace(pretraining, phases=(replace(FOLLOW, steps=1),)), steps=2)
+    cost = measure_step_cost(short, "cpu", 1e-3)
+    assert cost.seconds > 0
 
 
 def test_unusable_settings_are_one_line(pretraining: TrainSettings, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nephi.errors import UsageError
-from nephi.geometry import Grid
+from nephi.geometry import Grid, full_precision
 from nephi.models.networks.blocks import MOST_RESOLUTIONS, convolution, initialise
 from nephi.settings.validation import require_at_least
 from nephi.tables import short_repr
@@ -107,10 +107,12 @@ def keypoint_network_size(settings: KeypointSettings, grid: Grid) -> tuple[int, 
     return parameters, activations
 
 
+@full_precision()
 def centres_of_mass(heat_maps: Tensor, cells: Tensor, centre: Tensor) -> Keypoints:
     """Return the centres of mass of heat maps `(B, K, *shape)`, 0 or more, whose cells lie at `cells` `(N, D)`, mm.
 
-    The weights are the sums of the heat maps. A heat map that is 0 everywhere has its keypoint at `centre` `(D,)`, with
+    The weights are the sums of the heat maps, which mixed precision may have computed; positions are not rounded to its
+    three digits. A heat map that is 0 everywhere has its keypoint at `centre` `(D,)`, with
     weight 0.
     """
     heat = heat_maps.flatten(2).to(cells)

@@ -148,6 +148,7 @@ def centres_of_mass(heat_maps: Tensor) -> tuple[Tensor, Tensor]:
 
     0 and 1 are the centres of the first and the last cell; computed in float64.
     """
+    heat_maps = heat_maps.float()  # mixed precision would round their sums
     axes = range(2, heat_maps.ndim)
     fractions = []
     for axis in axes:
