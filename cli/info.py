@@ -23,6 +23,11 @@ ABOUT_LABELS = {
     "imported_from": "imported from",
     "weights_sha256": "SHA-256 of weights",
 }  # rows of `nephi info` for keys of a model file
+GRID_LABELS = {
+    "linear": "linear interpolation",
+    "quadratic": "quadratic B-splines",
+    "cubic": "cubic B-splines",
+}  # by `field.interpolation`
 HEADER_BYTES = 1000  # enough for the header of a table of points
 
 
@@ -77,6 +82,8 @@ def _describe_nephi(file: Path) -> tuple[str, Rows]:
     about = nephi.results.describe_transform(file)
     rows = [(name, str(about.get(name, "unknown"))) for name in ("seed", "device", "threads", "parameters")]
     rows.append(("composed of", ", ".join([*about["steps"], "affine"])))
+    if about["interpolations"]:
+        rows.append(("latent grids", ", ".join(GRID_LABELS[name] for name in about["interpolations"])))
     rows.append(("inverse", _describe_inverse(about)))
     if "model" in about:
         rows.append(("predicted by", f"model {about['model']}"))

@@ -28,7 +28,7 @@ def build_fields(settings: FieldSettings, grid: Grid, generator: torch.Generator
     codes = None
     if settings.global_codes or settings.local_codes:
         lattice = local_code_lattice(settings, domain)
-        codes = LatentCodes(settings.global_codes, settings.local_codes, lattice, SPREAD, generator)
+        codes = LatentCodes(settings.global_codes, settings.local_codes, lattice, SPREAD, generator, settings.degree)
 
     def field() -> NeuralField:
         encoding = _encoding(settings, domain, lattices, generator)
@@ -45,12 +45,14 @@ def encoding_lattices(settings: FieldSettings, domain: Domain) -> list[tuple[int
     """
     if settings.encoding not in GRID_ENCODINGS:
         return []
-    lattices = [domain.lattice(spacing) for spacing in settings.spacings]
+    lattices = _with_border([domain.lattice(spacing) for spacing in settings.spacings], settings)
     most = settings.table_size if settings.encoding == "hash" else math.inf
     values = sum(min(math.prod(shape), most) for shape in lattices)
     longest = MOST_NESTED if settings.encoding == "nested" else MOST_NODES
     _require_few("spacings", lattices, values * settings.channels, longest)
-    return domain.nested_lattices(settings.spacings) if settings.encoding == "nested" else lattices
+    if settings.encoding != "nested":
+        return lattices
+    return _with_border(domain.nested_lattices(settings.spacings), settings)
 
 
 def local_code_lattice(settings: FieldSettings, domain: Domain) -> tuple[int, ...]:
@@ -60,9 +62,14 @@ def local_code_lattice(settings: FieldSettings, domain: Domain) -> tuple[int, ..
     """
     if not settings.local_codes:
         return ()
-    lattice = domain.lattice(settings.code_spacing)
+    (lattice,) = _with_border([domain.lattice(settings.code_spacing)], settings)
     _require_few("code_spacing", [lattice], math.prod(lattice) * settings.local_codes, MOST_NODES)
     return lattice
+
+
+def _with_border(lattices: list[tuple[int, ...]], settings: FieldSettings) -> list[tuple[int, ...]]:
+    """Return the nodes of splines for lattices with nodes at the planes between cells: some lie beyond the box."""
+    return [tuple(nodes + settings.degree - 1 for nodes in lattice) for lattice in lattices]
 
 
 def _require_few(name: str, lattices: list[tuple[int, ...]], values: float, longest: int) -> None:
@@ -80,9 +87,9 @@ def _encoding(
 ) -> Encoding:
     match settings.encoding:
         case "dense" | "nested":
-            return LatentGrids(shapes, settings.channels, SPREAD, generator)
+            return LatentGrids(shapes, settings.channels, SPREAD, generator, settings.degree)
         case "hash":
-            return HashGrids(shapes, settings.channels, SPREAD, generator, settings.table_size)
+            return HashGrids(shapes, settings.channels, SPREAD, generator, settings.table_size, settings.degree)
         case "fourier":
             return FourierFeatures(len(domain.lengths), settings.frequencies, settings.sigma, generator)
         case _:

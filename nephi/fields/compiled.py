@@ -108,6 +108,7 @@ def _collect_arrays(field: FieldParts, table: Tensor) -> FieldArrays:
         domain.offset,
         field.amplitude.contiguous(),
         (table, hidden.weight, hidden.bias, last.weight, last.bias),
+        encoding.degree,
     )
 
 

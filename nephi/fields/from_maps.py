@@ -11,7 +11,7 @@ from nephi.fields.decoders import Dense, SiluDecoder
 from nephi.fields.grids import LatentGrids
 from nephi.fields.neural_field import FieldPair, NeuralField
 from nephi.fields.settings import FieldSettings
-from nephi.geometry import Grid, PointMap
+from nephi.geometry import Grid, PointMap, spline_coefficients, spline_sites
 
 BLOCK = 65536  # nodes
 
@@ -22,9 +22,10 @@ def fields_from_maps(
 ) -> FieldPair:
     """Return fields over `grid` that equal `phi` and its `inverse` (world mm to world mm) at their finest nodes.
 
-    They are linear between the nodes. The displacement is stored in the first channels of the finest level; as
-    `silu(z) - silu(-z) = z`, two hidden units pass each component on unchanged. All other parameters are those of fresh
-    fields, so that a fit can continue from a deformation of any source.
+    They are linear between the nodes; fields of B-splines equal both maps at as many `spline_sites`. The displacement
+    is stored in the first channels of the finest level; as `silu(z) - silu(-z) = z`, two hidden units pass each
+    component on unchanged. All other parameters are those of fresh fields, so that a fit can continue from a
+    deformation of any source.
 
     Raises `UsageError` for settings that `can_start_from_maps` rejects.
     """
@@ -55,8 +56,11 @@ def _set_displacement(field: NeuralField, target: PointMap) -> None:
     hidden = decoder.hidden[0]
     assert isinstance(hidden, Dense)
     level = max(range(len(encoding.shapes)), key=lambda k: encoding.shapes[k])
-    displacement = torch.cat([target(part) - part for part in _nodes(field, encoding.shapes[level]).split(BLOCK)])
+    shape = encoding.shapes[level]
+    sites = _sites(field, shape, encoding.degree)
+    displacement = torch.cat([target(part) - part for part in sites.split(BLOCK)])
     outputs = torch.linalg.solve(field.amplitude, displacement.to(field.amplitude).T).T
+    outputs = spline_coefficients(outputs.reshape(*shape, d), encoding.degree).reshape(-1, d)
     first = int(encoding.first_rows[level])
     encoding.table[first : first + len(outputs), :d] = outputs.to(encoding.table)
     first_channel = level * encoding.width
@@ -68,10 +72,10 @@ def _set_displacement(field: NeuralField, target: PointMap) -> None:
             decoder.last.weight[axis, row] = sign
 
 
-def _nodes(field: NeuralField, shape: tuple[int, ...]) -> Tensor:
-    """Return the world points `(N, D)` of a lattice's nodes, last axis fastest."""
+def _sites(field: NeuralField, shape: tuple[int, ...], degree: int) -> Tensor:
+    """Return the world points `(N, D)` at which values determine those of a lattice's nodes, last axis fastest."""
     domain = field.domain
-    axes = [torch.linspace(0, 1, n, dtype=torch.float64) for n in shape]
+    axes = [spline_sites(n - degree, degree) for n in shape]
     unit = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, len(shape))
     to_world = domain.to_world.double()
     origin = -to_world @ domain.offset.double()

@@ -11,35 +11,43 @@ from torch import Tensor, nn
 
 from nephi.fields import jets
 from nephi.fields.encodings import Encoding
-from nephi.geometry import multilinear, multilinear_with_slopes
+from nephi.geometry import multilinear, multilinear_with_slopes, spline, spline_with_slopes
 
 PRIMES = (1, 2_654_435_761, 805_459_861)  # one for each axis (Mueller et al. 2022)
 
 
 class LatentGrids(Encoding):
-    """Channels on dense lattices of several spacings over the unit cube, interpolated linearly and concatenated.
+    """Channels on dense lattices of several spacings over the unit cube, interpolated and concatenated.
 
     `shapes` lists the lattice `(n_1, ..., n_D)` of each level. All levels live in one table `(rows, channels)`, so
-    that one gather reads them all; derivatives are those of the interpolation weights.
+    that one gather reads them all; derivatives are those of the interpolation weights. `degree` is 1 for linear
+    interpolation, 2 or 3 for uniform B-splines: a lattice has `degree` more nodes than cells along each axis, of which
+    `(degree - 1) / 2` at either end lie beyond the cube, and derivatives of the features are continuous.
     """
 
     def __init__(
-        self, shapes: Sequence[Sequence[int]], channels: int, spread: float, generator: torch.Generator
+        self,
+        shapes: Sequence[Sequence[int]],
+        channels: int,
+        spread: float,
+        generator: torch.Generator,
+        degree: int = 1,
     ) -> None:
         super().__init__()
+        self.degree = degree
         self.shapes = tuple(tuple(shape) for shape in shapes)
         self.channels = channels * len(self.shapes)
         self.width = channels
         rows = [self._level_rows(shape) for shape in self.shapes]
         features = torch.randn(sum(rows), channels, generator=generator, dtype=torch.float32)
         self.table = nn.Parameter(spread * features)
-        self._buffer("cells_by_level", torch.tensor(self.shapes, dtype=torch.int64) - 1)  # (L, D)
+        self._buffer("cells_by_level", torch.tensor(self.shapes, dtype=torch.int64) - degree)  # (L, D)
         d = len(self.shapes[0])
         steps = [[math.prod(shape[axis + 1 :]) for shape in self.shapes] for axis in range(d)]
         self._buffer("_strides", torch.tensor(steps, dtype=torch.int64))  # (D, L), in rows
         self._buffer("first_rows", torch.tensor([0, *itertools.accumulate(rows)][:-1], dtype=torch.int64))  # (L,)
-        corners = list(itertools.product((0, 1), repeat=d))
-        self._buffer("_corners", torch.tensor(corners, dtype=torch.int64))  # (2^D, D)
+        corners = list(itertools.product(range(degree + 1), repeat=d))
+        self._buffer("_corners", torch.tensor(corners, dtype=torch.int64))  # ((degree + 1)^D, D)
 
     cells_by_level: Tensor
     first_rows: Tensor
@@ -58,12 +66,12 @@ class LatentGrids(Encoding):
         return len(self.table)
 
     def _row_index(self, base: list[Tensor]) -> Tensor:
-        """Return table rows `(2^D, N, L)` of the corners of cells `base`, one `(N, L)` tensor an axis."""
+        """Return table rows `(nodes, N, L)` of the nodes around cells `base`, one `(N, L)` tensor an axis."""
         first = self.first_rows + sum(b * stride for b, stride in zip(base, self._strides, strict=True))
         return (self._corners @ self._strides)[:, None] + first
 
     def jet(self, unit: Tensor, directions: int) -> Tensor:
-        """Return the interpolated features of all levels and their derivatives (piecewise constant along each axis)."""
+        """Return the interpolated features of all levels and their derivatives, within a cell."""
         return self.read(self.table, unit, directions)
 
     def read(self, table: Tensor, unit: Tensor, directions: int, first_row: Tensor | None = None) -> Tensor:
@@ -82,10 +90,12 @@ class LatentGrids(Encoding):
             index = index + first_row[:, None]
         # The gradient of torch's embedding takes seven times as long as that of index_select.
         rows = table.index_select(0, index.reshape(-1))
-        corners = rows.view((2,) * len(base) + (*index.shape[1:], self.width))
+        corners = rows.view((self.degree + 1,) * len(base) + (*index.shape[1:], self.width))
+        is_linear = self.degree == 1
         if directions == 0:
-            return multilinear(corners, fractions).reshape(1, len(unit), self.channels)
-        value, slopes = multilinear_with_slopes(corners, fractions)
+            value = (multilinear if is_linear else spline)(corners, fractions)
+            return value.reshape(1, len(unit), self.channels)
+        value, slopes = (multilinear_with_slopes if is_linear else spline_with_slopes)(corners, fractions)
         by_unit = [slope * cells.unsqueeze(-1) for slope, cells in zip(slopes, self.cells_by_level.T, strict=True)]
         return torch.stack([value, *by_unit]).reshape(1 + directions, len(unit), self.channels)
 
@@ -104,9 +114,10 @@ class HashGrids(LatentGrids):
         spread: float,
         generator: torch.Generator,
         table_size: int,
+        degree: int = 1,
     ) -> None:
         self.table_size = table_size
-        super().__init__(shapes, channels, spread, generator)
+        super().__init__(shapes, channels, spread, generator, degree)
         hashed = torch.tensor([math.prod(shape) > table_size for shape in self.shapes], dtype=torch.bool)
         self._buffer("_hashed", hashed)  # (L,)
 
@@ -130,13 +141,19 @@ class LatentCodes(nn.Module):
     """
 
     def __init__(
-        self, global_channels: int, local_channels: int, shape: Sequence[int], spread: float, generator: torch.Generator
+        self,
+        global_channels: int,
+        local_channels: int,
+        shape: Sequence[int],
+        spread: float,
+        generator: torch.Generator,
+        degree: int = 1,
     ) -> None:
         super().__init__()
         self.channels = global_channels + local_channels
         global_code = torch.randn(global_channels, generator=generator, dtype=torch.float32)
         self.global_code = nn.Parameter(spread * global_code)
-        self.local = LatentGrids([shape], local_channels, spread, generator) if local_channels else None
+        self.local = LatentGrids([shape], local_channels, spread, generator, degree) if local_channels else None
 
     def jet(self, unit: Tensor, directions: int) -> Tensor:
         """Return the codes' jet `(1 + T, N, channels)` at unit-cube points `(N, D)`."""

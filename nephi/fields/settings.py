@@ -8,6 +8,7 @@ from nephi.errors import UsageError
 
 GRID_ENCODINGS = ("dense", "nested", "hash")
 ENCODINGS = (*GRID_ENCODINGS, "fourier", "coordinates")
+INTERPOLATIONS = {"linear": 1, "quadratic": 2, "cubic": 3}  # to the degree of the splines
 DECODERS = ("silu", "siren", "gated-sine")
 # Beyond these, fields do not fit into memory, or their numbers into float32.
 LARGEST_COUNTS = {"channels": 4096, "table_size": 2**28, "frequencies": 2**16, "hidden": 2**14, "layers": 256}
@@ -25,6 +26,8 @@ class FieldSettings:
         one grid contains all planes (`Transform.cells`); halve the spacings from grid to grid, or divide them once
         by 1.5.
     spacings: largest distance between the nodes of each feature grid, mm, coarse to fine.
+    interpolation: between the nodes of feature grids and local codes: `linear`, with Jacobians that jump at the nodes;
+        `quadratic` B-splines, with continuous Jacobians; or `cubic` ones, with continuous second derivatives.
     channels, table_size: channels of each feature grid; largest number of rows of a hash grid.
     frequencies, sigma: number of Fourier features, and standard deviation of their random frequencies in cycles per
         edge of the domain.
@@ -40,6 +43,7 @@ class FieldSettings:
     encoding: str = "dense"
     decoder: str = "silu"
     spacings: tuple[float, ...] = (80.0, 40.0, 20.0, 10.0)
+    interpolation: str = "linear"
     channels: int = 4
     table_size: int = 32768
     frequencies: int = 128
@@ -55,6 +59,11 @@ class FieldSettings:
     inverse: bool = True
 
     @property
+    def degree(self) -> int:
+        """Degree of the polynomials between the planes of a grid, along an axis: 1, 2 or 3."""
+        return INTERPOLATIONS[self.interpolation]
+
+    @property
     def has_latent_values(self) -> bool:
         """Whether the fields have latent values: grids of features, or codes."""
         return self.encoding in GRID_ENCODINGS or self.global_codes > 0 or self.local_codes > 0
@@ -62,6 +71,9 @@ class FieldSettings:
     def __post_init__(self) -> None:
         if self.encoding not in ENCODINGS:
             raise UsageError(f"field.encoding: expected one of {', '.join(ENCODINGS)}, got {self.encoding!r}")
+        if self.interpolation not in INTERPOLATIONS:
+            known = ", ".join(INTERPOLATIONS)
+            raise UsageError(f"field.interpolation: expected one of {known}, got {self.interpolation!r}")
         if self.decoder not in DECODERS:
             raise UsageError(f"field.decoder: expected one of {', '.join(DECODERS)}, got {self.decoder!r}")
         counts = {

@@ -20,8 +20,9 @@ from nephi.transforms import AffineTransform
 LARGEST = 1e15  # of a stored number: its square is finite in float32
 
 # Version 1: at most one pair of fields, over the fixed grid, as after a fit; version 2: any fields, displacements and
-# affine maps, each field with its grid; version 3: any kind of step. A file has the lowest version that can hold it.
-FILE = TensorFile("nephi-transform", (1, 2, 3), ".nephi transform", "nephi register")
+# affine maps, each field with its grid; version 3: any kind of step; version 4:
+# fields interpolated by splines. A file has the lowest version that can hold it.
+FILE = TensorFile("nephi-transform", (1, 2, 3, 4), ".nephi transform", "nephi register")
 
 
 def nephi_bytes(stored: StoredTransform) -> bytes:
@@ -44,7 +45,7 @@ def nephi_bytes(stored: StoredTransform) -> bytes:
         header[name] = [step_table(step) for step in steps]
         for number, step in enumerate(steps):
             tensors |= {f"{name}.{number}.{key}": value for key, value in step.tensors().items()}
-    version = max(step.version for step in (*stored.steps, *stored.inverse_steps))
+    version = max(step.file_version for step in (*stored.steps, *stored.inverse_steps))
     return FILE.to_bytes(header, tensors, version)
 
 
@@ -53,7 +54,7 @@ def _fits_version_1(stored: StoredTransform) -> bool:
     if not stored.steps:
         return not stored.inverse_steps
     (step, *others), fixed = stored.steps, stored.fixed_grid
-    if others or stored.inverse_steps or not isinstance(step, FieldStep):
+    if others or stored.inverse_steps or not isinstance(step, FieldStep) or step.file_version > step.version:
         return False
     return step.grid.shape == fixed.shape and torch.equal(step.grid.affine, fixed.affine)
 

@@ -7,6 +7,14 @@ from nephi.geometry.interpolation import interpolate, interpolate_batch, interpo
 from nephi.geometry.label_interpolation import interpolate_labels, interpolate_majority, interpolate_nearest
 from nephi.geometry.matrices import determinant, determinant_of_rows, identity_like, jacobian_product
 from nephi.geometry.points import PointMap, PointPairs, Points
+from nephi.geometry.splines import (
+    spline,
+    spline_coefficients,
+    spline_sites,
+    spline_slopes,
+    spline_weights,
+    spline_with_slopes,
+)
 from nephi.geometry.table_interpolation import (
     cell_differences,
     interpolate_tables,
@@ -38,4 +46,10 @@ __all__ = [
     "multilinear_with_slopes",
     "recordable",
     "require_cpu_by_default",
+    "spline",
+    "spline_coefficients",
+    "spline_sites",
+    "spline_slopes",
+    "spline_weights",
+    "spline_with_slopes",
 ]

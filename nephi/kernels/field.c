@@ -82,6 +82,8 @@ INLINE void point_gradients(const Field *f, const int D, const int rows, int64_t
             for (int j = 0; j < D && rows > 1; j++)
                 if (j != i)
                     by_unit[i] += scratch.features_gradient[(1 + j) * K + k] * scratch.features[(D + i + j) * K + k];
+            if (rows > 1 && f->degree > 1)
+                by_unit[i] += scratch.features_gradient[(1 + i) * K + k] * scratch.features[pure_row(D, i) * K + k];
         }
     for (int k = 0; k < D; k++) {
         lanes sum = {0.0f};
@@ -152,7 +154,10 @@ INLINE void block_backward(const Backward *b, const int D, const int rows, int64
         lanes outputs[MAX_ROWS * MAX_DIMENSION];
         for (int64_t level = 0; level < L && !b->slabs; level++) prefetch(f, D, cells + level, b->g->table, 1);
         prepare_batch(f, D, b->points, start + LANES, end, b->points_unit + next, b->cells + next * L);
-        encode(f, D, b->by_points ? 1 + D + D * (D - 1) / 2 : rows, points_unit, cells, scratch.features);
+        if (f->degree == 1)
+            encode(f, D, b->by_points ? 1 + D + D * (D - 1) / 2 : rows, points_unit, cells, scratch.features);
+        else if (!b->by_points) encode(f, D, rows, points_unit, cells, scratch.features);
+        else encode(f, D, rows > 1 ? rows_with_second(D) : 1 + D, points_unit, cells, scratch.features);
         decode(f, D, rows, scratch, outputs); /* recomputed: cheaper than storing it in the forward pass */
         output_gradients(f, D, rows, size, b->by_displacement ? b->by_displacement + start * D : 0,
                          rows > 1 ? b->by_jacobian + start * D * D : 0, outputs);

@@ -6,7 +6,8 @@
 
 typedef struct {
     int64_t dimension, levels, channels, hidden; /* D, L, C, H; the network has K = L * C inputs */
-    const int64_t *cells;                        /* (L, D): cells of a level along each axis */
+    int64_t degree;                              /* of the interpolation: 1 linear, 2 or 3 for B-splines */
+    const int64_t *cells;                        /* (L, D): cells of a level along each axis; it has `degree` more nodes */
     const int64_t *starts;                       /* (L): first table row of a level */
     const float *to_unit, *offset;               /* (D, D), (D): map world mm to the unit cube */
     const float *amplitude;                      /* (D, D): maps the network's output to world mm */

@@ -18,7 +18,7 @@ class _Field(ctypes.Structure):
     """`Field` of field.h."""
 
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("dimension", "levels", "channels", "hidden")),
+        *((name, ctypes.c_int64) for name in ("dimension", "levels", "channels", "hidden", "degree")),
         *((name, ctypes.c_void_p) for name in ("cells", "starts", "to_unit", "offset", "amplitude")),
         *((name, ctypes.c_void_p) for name in PARAMETERS),
     )
@@ -33,7 +33,9 @@ class _FieldGradient(ctypes.Structure):
 class FieldArrays:
     """The arrays of a field that the kernel reads: contiguous float32 tensors in main memory, sizes in int64.
 
-    cells: `(L, D)`, number of cells of each level along each axis; starts: `(L,)`, first table row of each level.
+    degree: 1 for linear interpolation of the latent grids, 2 or 3 for quadratic or cubic B-splines.
+    cells: `(L, D)`, number of cells of each level along each axis, which has as many nodes and `degree` more; starts:
+    `(L,)`, first table row of each level.
     to_unit `(D, D)` and offset `(D,)` map world mm to the unit cube; amplitude `(D, D)` maps network outputs to world
     mm. parameters: table `(rows, C)`, C a multiple of 4, weights and biases of the hidden layer `(H, L C)`, `(H,)` and
     of the output layer `(D, H)`, `(D,)`.
@@ -47,6 +49,7 @@ class FieldArrays:
         offset: Tensor,
         amplitude: Tensor,
         parameters: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
+        degree: int = 1,
     ) -> None:
         levels, dimension = cells.shape
         self.dimension = dimension
@@ -54,18 +57,21 @@ class FieldArrays:
         self.in_place = False  # see fields.compiled.gradients_in_place
         rows, channels, hidden = *parameters[0].shape, len(parameters[1])
         shapes = (rows, channels), (hidden, levels * channels), (hidden,), (dimension, hidden), (dimension,)
-        needed = int((starts + (cells + 1).prod(dim=1)).max())
+        needed = int((starts + (cells + degree).prod(dim=1)).max())
         if dimension not in (2, 3) or channels % 4 or rows < needed:
             raise TypeError(
                 f"table: expected at least {needed} rows, a multiple of 4 channels, and 2-D or 3-D, got {rows} rows of "
                 f"{channels} channels in {dimension}-D"
             )
+        if degree not in (1, 2, 3):
+            raise TypeError(f"degree: expected 1, 2 or 3, got {degree}")
         self._tensors = (cells, starts, to_unit, offset, amplitude)  # kept alive, as only their addresses are stored
         self._structure = _Field(
             dimension,
             levels,
             channels,
             hidden,
+            degree,
             address(cells, "cells", (levels, dimension), torch.int64),
             address(starts, "starts", (levels,), torch.int64),
             address(to_unit, "to_unit", (dimension, dimension)),

@@ -2,70 +2,12 @@
  *
  * Points are processed in batches of LANES. Row 0 of an array contains values, row 1 + j derivatives with respect to
  * unit-cube coordinate j (a jet, as in fields/jets.py). For gradients of the points the features have further rows:
- * mixed second derivatives (axes 0 1, 0 2, 1 2; the others are 0 within a cell). Arrays are laid out [row][feature];
- * each entry is a vector of lanes. */
+ * mixed second derivatives (axes 0 1, 0 2, 1 2) and, of splines, pure ones (axes 0, 1, 2), which are 0 for linear
+ * interpolation. Arrays are laid out [row][feature]; each entry is a vector of lanes. */
 #ifndef NEPHI_FIELD_GRIDS_H
 #define NEPHI_FIELD_GRIDS_H
 
-#include "field.h"
-
-#define MAX_ROWS (1 + MAX_DIMENSION)
-#define MAX_MIXED 3
-#define ALL_ROWS (MAX_ROWS + MAX_MIXED)
-#define MAX_CORNERS 8
-
-typedef struct {
-    lanes unit[MAX_DIMENSION];   /* coordinates clamped to the unit cube */
-    lanes inside[MAX_DIMENSION]; /* 1, or 0 where the coordinate was clamped */
-} UnitPoints;
-
-/* The cells of one level that contain the lanes' points. */
-typedef struct {
-    int_lanes first;                     /* table row of the cell's lowest corner */
-    int32_t shift[MAX_CORNERS];          /* rows from there to corner c; bit i of c: upper side of axis i */
-    float fraction[MAX_DIMENSION][LANES] /* position within the cell, 0 to 1 */
-        __attribute__((aligned(sizeof(lanes))));
-} Cells;
-
-/* Map points x, world mm, to the unit cube. */
-INLINE void to_unit_cube(const Field *f, const int D, const lanes *x, UnitPoints *points_unit) {
-    for (int i = 0; i < D; i++) {
-        lanes raw = fill(f->offset[i]);
-        for (int k = 0; k < D; k++) raw += f->to_unit[D * i + k] * x[k];
-        const lanes at_least_0 = blend(raw < 0.0f, fill(0.0f), raw);
-        points_unit->unit[i] = blend(raw > 1.0f, fill(1.0f), at_least_0); /* NaN stays NaN */
-        points_unit->inside[i] = blend(raw == points_unit->unit[i], fill(1.0f), fill(0.0f));
-    }
-}
-
-INLINE void find_cells(const Field *f, const int D, int64_t level, const UnitPoints *points_unit, Cells *out) {
-    const int64_t *cells = f->cells + D * level;
-    int32_t stride = 1;
-    out->first = (int_lanes){0} + (int32_t)f->starts[level];
-    for (int c = 0; c < 1 << D; c++) out->shift[c] = 0;
-    for (int i = D - 1; i >= 0; i--) {
-        const lanes position = points_unit->unit[i] * (float)cells[i], last = fill((float)cells[i] - 1.0f);
-        const lanes low = blend(position > 0.0f, blend(position < last, position, last), fill(0.0f)); /* not NaN */
-        const int_lanes base = __builtin_convertvector(low, int_lanes);
-        const lanes fraction = position - __builtin_convertvector(base, lanes);
-        memcpy(out->fraction[i], &fraction, sizeof fraction);
-        out->first += base * stride;
-        for (int c = 0; c < 1 << D; c++) out->shift[c] += (c >> i & 1) * stride;
-        stride *= (int32_t)cells[i] + 1;
-    }
-}
-
-/* Prefetch the table rows of the cells' corners for reading or, with `change`, for adding. With four channels most
- * neighbours along the last axis share a cache line. */
-INLINE void prefetch(const Field *f, const int D, const Cells *cells, const float *table, const int change) {
-    const int64_t Q = f->channels / 4;
-    for (int c = 0; c < 1 << (D - 1); c++)
-        for (int lane = 0; lane < LANES; lane++) {
-            const float4 *row = (const float4 *)table + (cells->first[lane] + cells->shift[c]) * Q;
-            if (change) __builtin_prefetch(row, 1); /* Clang requires a literal constant */
-            else __builtin_prefetch(row, 0);
-        }
-}
+#include "field_splines.h"
 
 /* Index of the mixed derivative of axes i < j. */
 INLINE int mixed_index(int i, int j) { return i + j - 1; }
@@ -147,23 +89,34 @@ INLINE void rescale(const Field *f, const int D, int64_t level, const UnitPoints
     for (int channel = 0; channel < 4; channel++) channels[channel] *= scale;
 }
 
+/* Features of a batch at one level, four channels from 4 q on, for a constant `degree` of the interpolation. */
+INLINE void encode_level(const Field *f, const int D, const int rows, const int degree, int64_t level, int64_t q,
+                         const UnitPoints *points_unit, const Cells *cells, lanes *features) {
+    const int64_t Q = f->channels / 4, K = f->levels * f->channels;
+    Float4Block blocks[ALL_ROWS];
+    SplineWeights weights;
+    if (degree > 1) spline_weights(f, D, degree, level, points_unit, cells + level, &weights);
+    for (int lane = 0; lane < LANES; lane++) {
+        float4 out[ALL_ROWS];
+        if (degree == 1) interpolate(f, D, rows, cells + level, lane, q, out);
+        else interpolate_spline(f, D, rows, degree + 1, cells + level, &weights, lane, q, out);
+        for (int row = 0; row < rows; row++) blocks[row].of[slot_of(lane)] = out[row];
+    }
+    for (int row = 0; row < rows; row++) {
+        lanes *channels = features + row * K + (level * Q + q) * 4;
+        transpose(blocks[row].all, channels);
+        if (row && degree == 1) rescale(f, D, level, points_unit, row, channels); /* the weights of splines are scaled */
+    }
+}
+
 /* Features [rows][K] of points, from their cells at all levels. */
 INLINE void encode(const Field *f, const int D, const int rows, const UnitPoints *points_unit, const Cells *cells,
                    lanes *features) {
-    const int64_t Q = f->channels / 4, K = f->levels * f->channels;
     for (int64_t level = 0; level < f->levels; level++)
-        for (int64_t q = 0; q < Q; q++) {
-            Float4Block blocks[ALL_ROWS];
-            for (int lane = 0; lane < LANES; lane++) {
-                float4 out[ALL_ROWS];
-                interpolate(f, D, rows, cells + level, lane, q, out);
-                for (int row = 0; row < rows; row++) blocks[row].of[slot_of(lane)] = out[row];
-            }
-            for (int row = 0; row < rows; row++) {
-                lanes *channels = features + row * K + (level * Q + q) * 4;
-                transpose(blocks[row].all, channels);
-                if (row) rescale(f, D, level, points_unit, row, channels);
-            }
+        for (int64_t q = 0; q < f->channels / 4; q++) {
+            if (f->degree == 1) encode_level(f, D, rows, 1, level, q, points_unit, cells, features);
+            else if (f->degree == 2) encode_level(f, D, rows, 2, level, q, points_unit, cells, features);
+            else encode_level(f, D, rows, 3, level, q, points_unit, cells, features);
         }
 }
 
@@ -171,33 +124,47 @@ INLINE void encode(const Field *f, const int D, const int rows, const UnitPoints
 INLINE int64_t slab_start(const Field *f, int64_t level, int64_t slab, int64_t slabs) {
     const int64_t *cells = f->cells + f->dimension * level;
     int64_t slice = 1;
-    for (int64_t i = 1; i < f->dimension; i++) slice *= cells[i] + 1;
-    return f->starts[level] + (cells[0] + 1) * slab / slabs * slice;
+    for (int64_t i = 1; i < f->dimension; i++) slice *= cells[i] + f->degree;
+    return f->starts[level] + (cells[0] + f->degree) * slab / slabs * slice;
 }
 
-/* Whether the cell of a point has corners in rows `begin` to `end`. */
-INLINE int touches(const Cells *cells, const int D, int lane, int64_t begin, int64_t end) {
-    return cells->first[lane] + cells->shift[(1 << D) - 1] >= begin && cells->first[lane] < end;
+/* Whether the cell of a point has nodes in rows `begin` to `end`. */
+INLINE int touches(const Cells *cells, int lane, int64_t begin, int64_t end) {
+    return cells->first[lane] + cells->extent >= begin && cells->first[lane] < end;
+}
+
+/* The same as `table_backward`, for a constant `degree` of the interpolation. */
+INLINE void level_backward(const Field *f, const int D, const int rows, const int degree, int64_t count, int64_t level,
+                           int64_t q, int64_t begin, int64_t end, const UnitPoints *points_unit, const Cells *cells,
+                           const lanes *features_gradient, float *table) {
+    const int64_t K = f->levels * f->channels;
+    Float4Block blocks[MAX_ROWS];
+    SplineWeights weights;
+    if (degree > 1) spline_weights(f, D, degree, level, points_unit, cells, &weights);
+    for (int row = 0; row < rows; row++) {
+        lanes channels[4];
+        for (int c = 0; c < 4; c++) channels[c] = features_gradient[row * K + level * f->channels + 4 * q + c];
+        if (row && degree == 1) rescale(f, D, level, points_unit, row, channels);
+        transpose(channels, blocks[row].all);
+    }
+    for (int lane = 0; lane < count; lane++) {
+        float4 up[MAX_ROWS];
+        if (!touches(cells, lane, begin, end)) continue;
+        for (int row = 0; row < rows; row++) up[row] = blocks[row].of[slot_of(lane)];
+        if (degree == 1) scatter(f, D, rows, cells, lane, q, up, begin, end, table);
+        else scatter_spline(f, D, rows, degree + 1, cells, &weights, lane, q, up, begin, end, table);
+    }
 }
 
 /* Add the gradients of four channels of a table's rows `begin` to `end`, from those of a batch's features. */
 INLINE void table_backward(const Field *f, const int D, const int rows, int64_t count, int64_t level, int64_t q,
                            int64_t begin, int64_t end, const UnitPoints *points_unit, const Cells *cells,
-                           const lanes *features_gradient, float *table) {
-    const int64_t K = f->levels * f->channels;
-    Float4Block blocks[MAX_ROWS];
-    for (int row = 0; row < rows; row++) {
-        lanes channels[4];
-        for (int c = 0; c < 4; c++) channels[c] = features_gradient[row * K + level * f->channels + 4 * q + c];
-        if (row) rescale(f, D, level, points_unit, row, channels);
-        transpose(channels, blocks[row].all);
-    }
-    for (int lane = 0; lane < count; lane++) {
-        float4 up[MAX_ROWS];
-        if (!touches(cells, D, lane, begin, end)) continue;
-        for (int row = 0; row < rows; row++) up[row] = blocks[row].of[slot_of(lane)];
-        scatter(f, D, rows, cells, lane, q, up, begin, end, table);
-    }
+                           const lanes *features, float *table) {
+    if (f->degree == 1)
+        level_backward(f, D, rows, 1, count, level, q, begin, end, points_unit, cells, features, table);
+    else if (f->degree == 2)
+        level_backward(f, D, rows, 2, count, level, q, begin, end, points_unit, cells, features, table);
+    else level_backward(f, D, rows, 3, count, level, q, begin, end, points_unit, cells, features, table);
 }
 
 #endif

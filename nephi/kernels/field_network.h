@@ -24,7 +24,7 @@ typedef struct {
     float *first, *bias, *last; /* the network's weights, of all threads: [H / GROUP][K][GROUP], [H], [H][D] */
     UnitPoints *points_unit;    /* [2]: of this batch of points and the next */
     Cells *cells;               /* [2][levels] */
-    lanes *features;            /* [rows + mixed][K] */
+    lanes *features;            /* [rows + second derivatives][K] */
     lanes *sums;                /* [H][rows]: inputs of the activations */
     lanes *sigmoids;            /* [H]: of the sums' row 0 */
     lanes *features_gradient;   /* [rows][K]: of this batch */

@@ -130,8 +130,8 @@ def check_steps(downsampling: Sequence[int], field: FieldSettings) -> None:
 
 def latent_lattices(settings: FieldSettings, size: FieldSize) -> list[list[Lattice]]:
     """Return the levels of each of the latent grids in a pair of fields, in the order of `latent_grids`."""
-    codes = [Lattice(size.code_lattice, settings.local_codes)] if size.code_lattice else []
-    levels = [Lattice(shape, settings.channels) for shape in size.lattices]
+    codes = [Lattice(size.code_lattice, settings.local_codes, settings.degree)] if size.code_lattice else []
+    levels = [Lattice(shape, settings.channels, settings.degree) for shape in size.lattices]
     return [grids for grids in (codes, levels, levels) if grids]  # phi and its inverse share the codes
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nephi.errors import DataError
-from nephi.fields import read_nephi
+from nephi.fields import FieldStep, read_nephi
 from nephi.geometry import Grid
 from nephi.images import LABEL_INTERPOLATIONS, Image, warn_of_units
 from nephi.io import FieldConvention, read_displacement, read_foreign_transform
@@ -64,10 +64,12 @@ def describe_transform(path: str | Path) -> dict[str, Any]:
     """Return the facts in a `.nephi` file: grids, affine part, seed, versions, settings, number of parameters.
 
     `steps` lists the kinds of the transforms before the affine part (a key of `nephi.fields.STEPS`), in order;
-    `inverse_steps` those of a predicted inverse with maps of its own. `has_inverse` is whether an inverse was fitted,
+    `inverse_steps` those of a predicted inverse with maps of its own. `interpolations` are those of the latent grids in
+    the fields (`field.interpolation`). `has_inverse` is whether an inverse was fitted,
     predicted or computed in closed form, rather than solved alone.
     """
     stored = read_nephi(path)
+    fields = [step for step in (*stored.steps, *stored.inverse_steps) if isinstance(step, FieldStep)]
     return {
         **stored.about,
         "fixed_grid": stored.fixed_grid,
@@ -75,6 +77,7 @@ def describe_transform(path: str | Path) -> dict[str, Any]:
         "affine": stored.affine.matrix,
         "steps": [step.kind for step in stored.steps],
         "inverse_steps": [step.kind for step in stored.inverse_steps],
+        "interpolations": list(dict.fromkeys(step.interpolation for step in fields if step.interpolation)),
         "has_inverse": not stored.steps or stored.unrefined_inverse is not None,
         "parameters": sum(step.parameters for step in (*stored.steps, *stored.inverse_steps)),
         "settings": stored.settings,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.geometry import Grid, identity_like
+from nephi.geometry import Grid, identity_like, spline_slopes, spline_weights
 from nephi.transforms.transform import Transform, any_real_points
 
 
@@ -42,7 +42,7 @@ class BSplineField(Transform):
     def __call__(self, points: Tensor) -> Tensor:
         """Return `x + u(x)` for points `(..., D)`."""
         first, offset, inside = self._cell(points)
-        weights = [_weights(t) for t in offset.unbind(-1)]
+        weights = [spline_weights(t, 3) for t in offset.unbind(-1)]
         total = torch.zeros_like(points)
         for corner, values in self._control_points(first):
             product = torch.ones_like(total[..., 0])
@@ -55,8 +55,8 @@ class BSplineField(Transform):
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return `x + u(x)` and `I + du/dx`, from the derivatives of the splines."""
         first, offset, inside = self._cell(points)
-        weights = [_weights(t) for t in offset.unbind(-1)]
-        slopes = [_slopes(t) for t in offset.unbind(-1)]
+        weights = [spline_weights(t, 3) for t in offset.unbind(-1)]
+        slopes = [spline_slopes(t, 3) for t in offset.unbind(-1)]
         total = torch.zeros_like(points)
         gradient = torch.zeros_like(points).unsqueeze(-1).repeat_interleave(self.dimension, -1)
         for corner, values in self._control_points(first):
@@ -89,15 +89,3 @@ class BSplineField(Transform):
             return corner, flat.index_select(0, index.reshape(-1)).reshape(*index.shape, -1).to(first.device)
 
         return itertools.starmap(read, itertools.product(range(4), repeat=self.dimension))
-
-
-def _weights(t: Tensor) -> list[Tensor]:
-    """Return the four cubic B-splines over a cell, at `t` in [0, 1]."""
-    s = 1 - t
-    return [s**3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (3 * s**3 - 6 * s**2 + 4) / 6, t**3 / 6]
-
-
-def _slopes(t: Tensor) -> list[Tensor]:
-    """Return their derivatives."""
-    s = 1 - t
-    return [-(s**2) / 2, (3 * t**2 - 4 * t) / 2, -(3 * s**2 - 4 * s) / 2, t**2 / 2]

@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 import nephi
 
@@ -21,6 +22,18 @@ def test_a_nephi_file(succeed: Call, solid: Path) -> None:
     stored = nephi.fields.read_nephi(solid / "result" / "transform.nephi")
     assert str(sum(p.numel() for p in stored.steps[0].pair.parameters())) in printed
     assert all(f"{s:.4g}" in printed for s in stored.moving_grid.spacing.tolist())
+
+
+@pytest.mark.parametrize(
+    ("interpolation", "label"), [("linear", "linear interp"), ("quadratic", "quadratic B-splines")]
+)
+def test_the_interpolation_of_its_grids(interpolation: str, label: str, succeed: Call, tmp_path: Path) -> None:
+    grid = nephi.Grid((6, 5), torch.eye(3, dtype=torch.float64))
+    settings = nephi.fields.FieldSettings(spacings=(3.0,), interpolation=interpolation)
+    step = nephi.fields.FieldStep(nephi.fields.build_fields(settings, grid, torch.Generator()))
+    stored = nephi.fields.StoredTransform(nephi.AffineTransform.identity(2), grid, grid, (step,))
+    (tmp_path / "a.nephi").write_bytes(nephi.fields.nephi_bytes(stored))
+    assert label in succeed("info", tmp_path / "a.nephi").out
 
 
 def test_its_settings(succeed: Call, flat_result: Path, tmp_path: Path) -> None:

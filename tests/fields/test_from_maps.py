@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from nephi.errors import UsageError
 from nephi.fields import FieldSettings, build_fields
 from nephi.fields.from_maps import fields_from_maps
-from nephi.geometry import Grid
+from nephi.geometry import Grid, determinant
 from nephi.transforms import AffineTransform
 
 
@@ -29,14 +30,19 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
+INTERPOLATIONS = pytest.mark.parametrize("interpolation", ["linear", "quadratic", "cubic"])
+
+
+@INTERPOLATIONS
 @pytest.mark.parametrize("unit", ["mm", "edge"])
-def test_an_affine_map_is_kept(grid: Grid, unit: str) -> None:
+def test_an_affine_map_is_kept(grid: Grid, unit: str, interpolation: str) -> None:
     """It is linear between nodes as well, so that the field equals it at every point inside."""
     d = grid.dimension
     matrix = torch.eye(d + 1, dtype=torch.float64)
     matrix[:-1] += 0.1 * torch.randn(d, d + 1, generator=generator(), dtype=torch.float64)
     affine = AffineTransform(matrix)
-    settings = replace(SETTINGS, amplitude_unit=unit, amplitude=0.2 if unit == "edge" else 3.0)
+    amplitude = 0.2 if unit == "edge" else 3.0
+    settings = replace(SETTINGS, interpolation=interpolation, amplitude_unit=unit, amplitude=amplitude)
     fields = fields_from_maps(settings, grid, affine, affine.inverse(), generator())
     fractions = torch.rand(200, d, generator=generator(), dtype=torch.float64)
     points = grid.voxel_to_world_points(fractions * (torch.tensor(grid.shape) - 1)).float()
@@ -44,6 +50,29 @@ def test_an_affine_map_is_kept(grid: Grid, unit: str) -> None:
         torch.testing.assert_close(field(points), known(points), rtol=0, atol=2e-3)
         jacobian = field.value_and_jacobian(points)[1]
         torch.testing.assert_close(jacobian, known.value_and_jacobian(points)[1].float(), rtol=0, atol=2e-3)
+
+
+@INTERPOLATIONS
+def test_jacobians_of_a_quadratic_map_carry_no_grid(grid: Grid, interpolation: str) -> None:
+    """Splines reproduce the map and its Jacobian everywhere; linear fields have Jacobians of steps."""
+    d = grid.dimension
+    bends = 4e-3 * torch.randn(d, d, d, generator=generator(), dtype=torch.float64)
+    bends = bends + bends.mT  # of phi(x) = x + x^T bends x / 2
+
+    def phi(x: Tensor) -> Tensor:
+        return x + torch.einsum("nj,ijk,nk->ni", x.double(), bends, x.double()).to(x.dtype) / 2
+
+    settings = replace(SETTINGS, interpolation=interpolation)
+    field = fields_from_maps(settings, grid, phi, phi, generator()).forward_field.double()
+    fractions = torch.rand(500, d, generator=generator(), dtype=torch.float64)
+    points = grid.voxel_to_world_points(fractions * (torch.tensor(grid.shape) - 1))
+    value, jacobian = field.value_and_jacobian(points)
+    expected = torch.eye(d, dtype=torch.float64) + torch.einsum("ijk,nk->nij", bends, points)
+    errors = (value - phi(points)).abs().max(), (determinant(jacobian) - determinant(expected)).abs().max()
+    if interpolation == "linear":
+        assert errors[1] > 0.02
+    else:
+        assert errors[0] < 1e-4 and errors[1] < 1e-4
 
 
 def test_every_parameter_can_be_fitted(grid: Grid) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -23,18 +24,34 @@ def hashed(dimension: int, table_size: int = TABLE) -> HashGrids:
     return HashGrids(LEVELS[dimension], CHANNELS, 1.0, torch.Generator().manual_seed(0), table_size).double()
 
 
+def splines(degree: int, dimension: int) -> LatentGrids:
+    shapes = [tuple(n + degree - 1 for n in shape) for shape in LEVELS[dimension]]
+    return LatentGrids(shapes, CHANNELS, 1.0, torch.Generator().manual_seed(0), degree).double()
+
+
+def hashed_quadratic(dimension: int) -> HashGrids:
+    generator = torch.Generator().manual_seed(0)
+    return HashGrids(splines(2, dimension).shapes, CHANNELS, 1.0, generator, TABLE, 2).double()
+
+
+quadratic, cubic = partial(splines, 2), partial(splines, 3)
 BOTH = pytest.mark.parametrize("make", [dense, hashed])
+ALL = pytest.mark.parametrize("make", [dense, hashed, quadratic, cubic, hashed_quadratic])
 
 
-def test_dense_levels_against_scipy(dimension, unit_points) -> None:
-    grids, unit = dense(dimension), unit_points(dimension, 40)
-    start, expected = 0, []
-    for shape in LEVELS[dimension]:
+@pytest.mark.parametrize("make", [dense, quadratic, cubic])
+def test_dense_levels_against_scipy(dimension, unit_points, make) -> None:
+    """Of splines, nodes are counted from half a cell (quadratic) or a cell (cubic) beyond the cube."""
+    grids, unit = make(dimension), unit_points(dimension, 40)
+    unit[:2] = torch.tensor([[0.0], [1.0]])
+    start, expected, order = 0, [], grids.degree
+    for shape in grids.shapes:
         table = grids.table.detach()[start : start + math.prod(shape)].reshape(*shape, CHANNELS)
         start += math.prod(shape)
-        positions = (unit * (torch.tensor(shape) - 1)).T.numpy()
+        positions = (unit * (torch.tensor(shape) - order) + (order - 1) / 2).T.numpy()
         expected += [
-            torch.from_numpy(map_coordinates(table[..., c].numpy(), positions, order=1)) for c in range(CHANNELS)
+            torch.from_numpy(map_coordinates(table[..., c].numpy(), positions, order=order, prefilter=False))
+            for c in range(CHANNELS)
         ]
     assert grids.channels == len(expected) and start == len(grids.table)
     torch.testing.assert_close(grids.jet(unit, 0)[0], torch.stack(expected, dim=-1))
@@ -77,7 +94,7 @@ def test_hash_without_collisions_is_dense(dimension, unit_points) -> None:
     assert torch.equal(grids.jet(unit, dimension), dense(dimension).jet(unit, dimension))
 
 
-@BOTH
+@ALL
 def test_derivatives(dimension, unit_points, derivatives, make) -> None:
     grids, unit = make(dimension), unit_points(dimension)
     jet = grids.jet(unit, dimension)
@@ -116,6 +133,21 @@ class _Jet(torch.nn.Module):
 
     def forward(self, unit: Tensor) -> Tensor:
         return self.grids.jet(unit, self.directions)
+
+
+@pytest.mark.parametrize("make", [quadratic, cubic, hashed_quadratic])
+def test_derivatives_of_splines_are_continuous_at_nodes(dimension, unit_points, make) -> None:
+    """At planes between cells, approached from both sides; linear interpolation jumps there."""
+    jumps = {}
+    for name, grids in {"spline": make(dimension), "linear": dense(dimension)}.items():
+        planes = unit_points(dimension, 30)
+        cells = LEVELS[dimension][-1][0] - 1
+        planes[:, 0] = torch.arange(30, dtype=torch.float64) % (cells - 1) / cells + 1 / cells
+        step = torch.zeros(dimension, dtype=torch.float64)
+        step[0] = 4e-16
+        above, below = (grids.jet(planes + sign * step, dimension).detach() for sign in (1, -1))
+        jumps[name] = float((above - below).abs().max())
+    assert jumps["spline"] < 1e-12 and jumps["linear"] > 1
 
 
 @BOTH

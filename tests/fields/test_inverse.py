@@ -12,13 +12,16 @@ from nephi.geometry import Grid, determinant
 from nephi.transforms import NumericalInverse, invert
 
 
-def pair_of(dimension: int, strength: float, inverse: bool = True, far: float = 0.0) -> tuple[FieldPair, Grid]:
+def pair_of(
+    dimension: int, strength: float, inverse: bool = True, far: float = 0.0, interpolation: str = "linear"
+) -> tuple[FieldPair, Grid]:
     """Fields of slopes up to about `strength`, unrelated to each other: a bad start; `far` mm from the origin."""
     affine = torch.diag(torch.tensor([*[-1.5, 2.0, 2.5][:dimension], 1.0], dtype=torch.float64))
     affine[:-1, -1] = far
     grid = Grid((31, 26, 22)[:dimension], affine)
     generator = torch.Generator().manual_seed(7)
-    found = build_fields(FieldSettings(spacings=(24.0, 12.0), channels=4, hidden=8, inverse=inverse), grid, generator)
+    settings = FieldSettings(spacings=(24.0, 12.0), interpolation=interpolation, channels=4, hidden=8, inverse=inverse)
+    found = build_fields(settings, grid, generator)
     with torch.no_grad():
         for parameter in found.parameters():
             parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator))
@@ -61,8 +64,9 @@ def test_phi_maps_it_back_to_a_thousandth(
         assert float((pair.forward_field(pair.inverse_field(points)) - points).norm(dim=-1).mean()) > 0.1
 
 
-def test_kernel_and_reference_agree() -> None:
-    pair, grid = pair_of(3, 0.6)
+@pytest.mark.parametrize("interpolation", ["linear", "quadratic", "cubic"])
+def test_kernel_and_reference_agree(interpolation: str) -> None:
+    pair, grid = pair_of(3, 0.6, interpolation=interpolation)
     points = around(grid, 300)
     kernel = PolishedInverse(pair.forward_field, pair.inverse_field, 1e-4)(points)
     pair = pair.double()

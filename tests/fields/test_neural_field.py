@@ -197,6 +197,17 @@ def test_cells_are_those_between_whose_planes_it_is_smooth(grid, small_settings,
     assert on[1] < on[0] / 6 and off[1] > 3 * on[1]
 
 
+@pytest.mark.parametrize("encoding", ["nested", "dense"])
+def test_fields_of_splines_need_no_planes(grid, small_settings, trained_pair, encoding) -> None:
+    """Without kinks, a displacement field on any grid comes closer with the square of the distance of its nodes."""
+    settings = small_settings(encoding=encoding, spacings=(3.5, 2.0), interpolation="quadratic")
+    field = trained_pair(settings, grid).forward_field.double()
+    fractions = torch.rand(20_000, grid.dimension, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    points = grid.voxel_to_world_points(fractions * (torch.tensor(grid.shape) - 1))
+    errors = [interpolation_error(field, grid.divided([m * n - 1 for n in grid.shape]), points) for m in (2, 8)]
+    assert errors[1] < errors[0] / 6
+
+
 APART = {"spacings": (3.5, 2.0)}  # their planes do not meet, halved or not
 OTHERS = [
     {"encoding": "dense", **APART},

@@ -16,6 +16,10 @@ COUNTS = ("channels", "table_size", "frequencies", "hidden", "layers")
             r"field\.encoding: expected one of dense, nested, hash, fourier, coordinates, got 'wavelet'",
         ),
         ({"decoder": "relu"}, r"field\.decoder: expected one of silu, siren, gated-sine, got 'relu'"),
+        (
+            {"interpolation": "spline"},
+            r"field\.interpolation: expected one of linear, quadratic, cubic, got 'spline'",
+        ),
         *(({name: 0}, rf"field\.{name}: expected 1 to") for name in COUNTS),
         *(({name: 10**12}, rf"field\.{name}: expected 1 to .*, got 1000000000000") for name in COUNTS),
         ({"global_codes": -1}, r"field\.global_codes: expected 0 to"),

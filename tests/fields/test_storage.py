@@ -10,6 +10,7 @@ import torch
 from nephi.errors import DataError
 from nephi.fields import AffineStep, DisplacementStep, FieldStep, StoredTransform, nephi_bytes, read_nephi
 from nephi.fields.steps.fields import least_size
+from nephi.fields.storage import FILE
 from nephi.geometry import Grid, Plane
 from nephi.transforms import AffineTransform, ContinuedDisplacement
 
@@ -99,6 +100,22 @@ def test_a_file_of_version_2_is_unchanged() -> None:
         torch.testing.assert_close(transform(points), torch.tensor(expected).double(), rtol=0, atol=1e-5)
     assert [step.kind for step in stored.steps] == ["fields", "displacement"] and not stored.inverse_steps
     assert nephi_bytes(stored) == path.read_bytes()
+
+
+@pytest.mark.parametrize("encoding", ["nested", "hash"])
+def test_fields_of_splines(make_stored, grids, tmp_path, points_in, encoding) -> None:
+    """They need version 4, which nephi before splines refuses; files of linear fields have no new key."""
+    names = {}
+    for interpolation in ("linear", "quadratic", "cubic"):
+        stored = make_stored(grids[3], encoding=encoding, interpolation=interpolation, local_codes=2)
+        path = tmp_path / f"{interpolation}.nephi"
+        path.write_bytes(nephi_bytes(stored))
+        back, points = read_nephi(path), points_in(stored.fixed_grid)
+        assert back.steps[0].settings == stored.steps[0].settings
+        assert torch.equal(back.transform(points), stored.transform(points)) and nephi_bytes(back) == path.read_bytes()
+        header, _ = FILE.read(path)
+        names[interpolation] = (header["version"], "interpolation" in str(header))
+    assert names == {"linear": (1, False), "quadratic": (4, True), "cubic": (4, True)}
 
 
 @pytest.fixture

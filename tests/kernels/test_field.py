@@ -10,6 +10,7 @@ from torch import Tensor
 from nephi.fields import FieldSettings, NeuralField, build_fields
 from nephi.fields.compiled import Compiled
 from nephi.geometry import Grid
+from nephi.kernels.library import LIBRARIES, load
 
 
 def oblique_grid(dimension: int) -> Grid:
@@ -19,9 +20,9 @@ def oblique_grid(dimension: int) -> Grid:
     return Grid((30, 25, 20)[:dimension], affine)
 
 
-def random_field(dimension: int, channels: int = 4) -> NeuralField:
+def random_field(dimension: int, channels: int = 4, interpolation: str = "linear") -> NeuralField:
     generator = torch.Generator().manual_seed(3)
-    settings = FieldSettings(spacings=(30.0, 11.0), channels=channels, hidden=8)
+    settings = FieldSettings(spacings=(30.0, 11.0), channels=channels, hidden=8, interpolation=interpolation)
     field = build_fields(settings, oblique_grid(dimension), generator).forward_field
     with torch.no_grad():
         for parameter in field.parameters():
@@ -49,8 +50,27 @@ def has_kernel(field: NeuralField) -> bool:
 @pytest.mark.parametrize("channels", [4, 8])
 @pytest.mark.parametrize("dimension", [2, 3])
 def test_values_and_all_gradients_agree_with_the_twin(dimension: int, channels: int, count: int) -> None:
-    field = random_field(dimension, channels)
-    other = twin(field)
+    compare_with_twin(random_field(dimension, channels), count)
+
+
+@pytest.mark.parametrize("name", LIBRARIES["AVX512"])
+@pytest.mark.parametrize("interpolation", ["quadratic", "cubic"])
+@pytest.mark.parametrize("dimension", [2, 3])
+def test_splines_agree_with_the_twin(
+    monkeypatch: pytest.MonkeyPatch, dimension: int, interpolation: str, name: str
+) -> None:
+    """With every library that this processor can run."""
+    fastest = LIBRARIES.get(torch.backends.cpu.get_cpu_capability(), ("_native",))
+    if name not in fastest or (native := load(name)) is None:
+        pytest.skip(f"this processor cannot run {name}")
+    monkeypatch.setattr("nephi.kernels.field.library", lambda: native)
+    for channels, count in ((4, 100), (8, 15), (4, 1)):
+        compare_with_twin(random_field(dimension, channels, interpolation), count)
+
+
+def compare_with_twin(field: NeuralField, count: int) -> None:
+    """Compare values, Jacobians and all gradients with those of the twin."""
+    dimension, other = field.dimension, twin(field)
     assert has_kernel(field) and not has_kernel(other)
     generator = torch.Generator().manual_seed(5)
     x = points_in_and_around(field, max(count, 2))[:count]
@@ -69,9 +89,10 @@ def test_values_and_all_gradients_agree_with_the_twin(dimension: int, channels: 
         torch.testing.assert_close(by_kernel.double(), by_torch.double(), rtol=1e-4, atol=2e-4 * scale)
 
 
+@pytest.mark.parametrize("interpolation", ["linear", "quadratic"])
 @pytest.mark.parametrize("dimension", [2, 3])
-def test_values_without_jacobians_are_the_same(dimension: int) -> None:
-    field = random_field(dimension)
+def test_values_without_jacobians_are_the_same(dimension: int, interpolation: str) -> None:
+    field = random_field(dimension, interpolation=interpolation)
     points = points_in_and_around(field, 50).requires_grad_()
     torch.testing.assert_close(field(points), field.value_and_jacobian(points)[0])
     (by_value,) = torch.autograd.grad(field(points).sum(), points)
@@ -89,8 +110,9 @@ def test_the_gradient_of_jacobians_alone_agrees_with_the_twin() -> None:
         torch.testing.assert_close(by_kernel.grad.double(), by_torch.grad, rtol=1e-4, atol=1e-3)
 
 
-def test_a_nan_point_yields_nan_without_affecting_others() -> None:
-    field = random_field(3).requires_grad_(False)
+@pytest.mark.parametrize("interpolation", ["linear", "quadratic", "cubic"])
+def test_a_nan_point_yields_nan_without_affecting_others(interpolation: str) -> None:
+    field = random_field(3, interpolation=interpolation).requires_grad_(False)
     points = points_in_and_around(field, 20)
     points[7, 1] = torch.nan
     values, jacobians = field.value_and_jacobian(points)

@@ -68,7 +68,9 @@ SMALL: dict[str, ModelSettings] = {
     "keymorph, batch": PublishedKeyMorphSettings(6, (4, 8), align="rigid", normalization="batch"),
     "keymorph, u-net": PublishedKeyMorphSettings(6, (8, 16), backbone="unet", normalization="group", left_out=1),
     "translation": TranslationSettings(),
-    "forces": NephiSettings(field=DENSE, encoder=replace(ENCODER, forces=True, finest=1)),
+    "forces": NephiSettings(
+        field=replace(DENSE, interpolation="quadratic"), encoder=replace(ENCODER, forces=True, finest=1)
+    ),
     "nested": NephiSettings(field=replace(DENSE, encoding="nested", layers=3), encoder=ENCODER),
     "codes": NephiSettings(
         field=replace(

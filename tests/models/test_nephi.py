@@ -22,6 +22,7 @@ from nephi.models import (
     build_model,
 )
 from nephi.models.nephi import FieldNetwork
+from nephi.models.networks.encoder import spline_values
 
 ENCODER = EncoderSettings(filters=(4, 8, 8), features=16)
 WITH_FORCES = replace(ENCODER, forces=True)
@@ -233,3 +234,15 @@ def test_any_number_of_filters(dimension: int) -> None:
     for filters in ((20, 50), (12, 28), (7, 9)):
         encoder = PairEncoder(EncoderSettings(filters), (16,) * dimension, 3, [], generator())
         assert encoder(image, image).global_codes.shape == (1, 3)
+
+
+@pytest.mark.parametrize("degree", [2, 3])
+def test_latent_values_of_splines_are_predicted_at_their_nodes(degree: int) -> None:
+    """Nodes lie half a cell (quadratic) or a cell (cubic) beyond the box, where features continue with the border."""
+    shape = (9, 7)
+    ramp = torch.stack(torch.meshgrid(*[torch.linspace(0, 1, n) for n in shape], indexing="ij"))
+    values = spline_values(ramp[None], Lattice((degree + 4, degree + 3), 1, degree))
+    for axis, cells in enumerate((4, 3)):
+        nodes = (torch.arange(degree + cells) - (degree - 1) / 2) / cells
+        expected = nodes.clamp(0, 1).reshape([-1, 1] if axis == 0 else [1, -1]).expand(values.shape[2:])
+        torch.testing.assert_close(values[0, axis], expected)

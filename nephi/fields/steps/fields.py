@@ -14,13 +14,14 @@ from nephi.fields.build import build_fields
 from nephi.fields.grid_table import grid_of, grid_table
 from nephi.fields.inverse import PolishedInverse
 from nephi.fields.neural_field import FieldPair, NeuralField
-from nephi.fields.settings import FieldSettings
+from nephi.fields.settings import GRID_ENCODINGS, FieldSettings
 from nephi.fields.steps.step import Step
 from nephi.geometry import Grid
 from nephi.tables import from_table
 from nephi.transforms import AffineTransform, Transform
 
 STORED_CODE, GLOBAL_CODE = ".codes.everywhere", ".codes.global_code"  # files keep the name of their first version
+SPLINE_VERSION = 4  # of files: the first whose fields may be interpolated by splines
 SHARED_CODES = "inverse_field.codes."  # those of the forward field, stored once
 
 
@@ -68,6 +69,17 @@ class FieldStep(Step):
         """Number of parameters."""
         return sum(parameter.numel() for parameter in self.pair.parameters())
 
+    @property
+    def interpolation(self) -> str | None:
+        """Interpolation of the latent values, a key of `INTERPOLATIONS`; None for fields without latent grids."""
+        has_grids = self.settings.encoding in GRID_ENCODINGS or self.settings.local_codes > 0
+        return self.settings.interpolation if has_grids else None
+
+    @property
+    def file_version(self) -> int:
+        """The first version of `.nephi` files that can hold these fields."""
+        return self.version if self.settings.degree == 1 else SPLINE_VERSION
+
     def inverse(self, tolerance: float) -> Transform:
         """Return the inverse, solved until the residual is below `tolerance` mm."""
         return PolishedInverse(self.pair.forward_field, self.pair.inverse_field, tolerance)
@@ -83,7 +95,10 @@ class FieldStep(Step):
 
     def table(self) -> dict[str, Any]:
         """Return the grid, and the architecture as `field`."""
-        return {"grid": grid_table(self.grid), "field": asdict(self.settings)}
+        field = asdict(self.settings)
+        if self.settings.degree == 1:
+            del field["interpolation"]  # unknown to the versions of nephi that read files of linear fields
+        return {"grid": grid_table(self.grid), "field": field}
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the parameters of both fields, the codes that they share once."""

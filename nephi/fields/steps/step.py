@@ -61,6 +61,11 @@ class Step(abc.ABC):
         """Number of parameters."""
         return sum(tensor.numel() for tensor in self.tensors().values())
 
+    @property
+    def file_version(self) -> int:
+        """The first version of `.nephi` files that can hold this step."""
+        return self.version
+
     def inverse(self, tolerance: float) -> Transform:
         """Return the inverse, solved until the residual is below `tolerance` mm."""
         return NumericalInverse(self.forward, self.unrefined_inverse, tolerance)

@@ -59,10 +59,14 @@ class EncoderSettings:
 
 @dataclass(frozen=True)
 class Lattice:
-    """Nodes of a latent grid along each axis, and channels at each."""
+    """Nodes of a latent grid along each axis, and channels at each.
+
+    Of B-splines of a `degree` above 1 some nodes lie beyond the box of the images, see `LatentGrids`.
+    """
 
     shape: tuple[int, ...]
     channels: int
+    degree: int = 1
 
 
 class PairEncoder(nn.Module):
@@ -124,7 +128,7 @@ class PairEncoder(nn.Module):
         heads = iter(self.heads)
         tables = []
         for levels in self.lattices:
-            values = [self._resample(next(heads)(maps[self.level_of[each]]), each.shape) for each in levels]
+            values = [self._values(next(heads)(maps[self.level_of[each]]), each) for each in levels]
             tables.append(torch.cat([v.flatten(2).transpose(1, 2) for v in values], dim=1))
         return LatentBatch(global_codes, tables)
 
@@ -135,10 +139,25 @@ class PairEncoder(nn.Module):
         codes: Tensor = self.global_code(pool(coarsest, self.settings.pooled).flatten(1))
         return codes
 
+    def _values(self, features: Tensor, lattice: Lattice) -> Tensor:
+        return self._resample(features, lattice.shape) if lattice.degree == 1 else spline_values(features, lattice)
+
     def _resample(self, features: Tensor, shape: Sequence[int]) -> Tensor:
         if tuple(features.shape[2:]) == tuple(shape):
             return features
         return nn.functional.interpolate(features, size=tuple(shape), mode=self.mode, align_corners=True)
+
+
+def spline_values(features: Tensor, lattice: Lattice) -> Tensor:
+    """Return features `(B, C, *shape)` at the nodes of a lattice of B-splines, beyond the box those at its border."""
+    axes = [
+        (torch.arange(n, dtype=features.dtype, device=features.device) - (lattice.degree - 1) / 2)
+        / (n - lattice.degree)
+        for n in lattice.shape
+    ]
+    unit = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], dim=-1)  # grid_sample counts the last axis first
+    positions = (2 * unit - 1).expand(len(features), *unit.shape)
+    return nn.functional.grid_sample(features, positions, padding_mode="border", align_corners=True)
 
 
 def encoder_size(
