@@ -20,9 +20,9 @@ from tests.kernels.test_field import points_in_and_around, random_field
 THREADS = (1, 2, 3, 5)
 
 
-def field_results(dimension: int) -> list[Tensor]:
+def field_results(dimension: int, interpolation: str = "linear") -> list[Tensor]:
     """Return values, inverse and all gradients of a field at more points than one span of the backward pass."""
-    field = random_field(dimension, channels=8).requires_grad_(False)
+    field = random_field(dimension, channels=8, interpolation=interpolation).requires_grad_(False)
     arrays = Compiled().arrays(field)
     assert arrays is not None
     points = points_in_and_around(field, 9001)
@@ -36,6 +36,11 @@ def field_results(dimension: int) -> list[Tensor]:
     few = [torch.ones_like(parameter) for parameter in arrays.parameters]
     kernels.field_gradient(arrays, points[:200], values[:200], None, False, few)
     return [values, jacobians, inverse, errors, by_points, *sums, *few]
+
+
+def spline_results(dimension: int) -> list[Tensor]:
+    """Return those of a field of quadratic B-splines."""
+    return field_results(dimension, "quadratic")
 
 
 def image_results(dimension: int) -> list[Tensor]:
@@ -74,7 +79,7 @@ def adam_results(_: int) -> list[Tensor]:
     return state
 
 
-@pytest.mark.parametrize("compute", [field_results, image_results, adam_results])
+@pytest.mark.parametrize("compute", [field_results, spline_results, image_results, adam_results])
 @pytest.mark.parametrize("dimension", [2, 3])
 def test_results_are_the_same_bytes_with_any_number_of_threads(
     dimension: int, compute: Callable[[int], list[Tensor]]
