@@ -65,7 +65,9 @@ def import_published(source: str, weights: str | Path, options: ImportOptions = 
     file = read_weights(weights)
     model, input_settings = SOURCES[source](file, options)
     about = {"imported_from": source, "weights": file.path.name, "weights_sha256": file.digest, "versions": versions()}
-    objective = OBJECTIVES.get(source, model_class(model.settings).default_objective)
+    objective = model_class(model.settings).default_objective
+    if source in OBJECTIVES:
+        objective = replace(OBJECTIVES[source], gradicon=LAMBDA / (2 * input_settings.dimension))
     return StoredModel(model.eval(), input_settings, objective, about)
 
 
@@ -138,7 +140,9 @@ def _with_options(settings: InputSettings, options: ImportOptions) -> InputSetti
 
 
 # The loss of these trainings, for instance optimisation: local correlation in Gaussian windows of 5 voxels of the box,
-# which counts 1e-5 as a variance; images are 0 outside; lambda = 1.5, see `GradICON.default_objective`.
+# which counts 1e-5 as a variance; images are 0 outside. The weight of gradicon is lambda / (2 D) for D axes, see
+# `GradICON.default_objective`.
+LAMBDA = 1.5
 LOCAL_CORRELATION = TrainingObjectiveSettings(
     similarity="lncc",
     variance_floor=1e-5**0.5,
@@ -146,7 +150,6 @@ LOCAL_CORRELATION = TrainingObjectiveSettings(
     background_points=512,
     window=5 * SPACING,
     outside="dark",
-    gradicon=0.25,
     codes=0.0,
 )
 OBJECTIVES = {

@@ -93,7 +93,7 @@ def test_an_imported_model_is_like_any_other(tmp_path: Path) -> None:
     grid = Grid.from_spacing((20, 26), (1.5, 2.0))
     fixed, moving = (Image(torch.rand(grid.shape, generator=torch.Generator().manual_seed(k)), grid) for k in (0, 1))
     objective = read.objective  # that of the published instance optimisation
-    assert (objective.similarity, objective.window, objective.gradicon) == ("lncc2", 10.0, 0.25)
+    assert (objective.similarity, objective.window, objective.gradicon) == ("lncc2", 10.0, 0.375)  # 1.5 / (2 D)
     tuned = nephi.predict(fixed, moving, model=read, refinement=Refinement(1, "network"))
     assert list(tuned.history[0]) == ["level", "loss", "similarity", "gradicon"]
     result = nephi.predict(fixed, moving, model=read, refinement=Refinement(2))
@@ -107,6 +107,7 @@ def test_modalities_set_the_windows_of_the_published_program(tmp_path: Path) -> 
     ct, mri = (import_published("unigradicon", path, options(3, window=(), modality=m)).input for m in ("ct", "mri"))
     assert (ct.window, ct.extent, ct.smoothing) == ((-1000.0, 1000.0), "image", "none")
     assert (mri.window, mri.percentiles, mri.percentiles_of) == ((), (0.0, 99.0), "image")
+    assert import_published("unigradicon", path, options(3, window=(), modality="ct")).objective.gradicon == 0.25
     lung = import_published("gradicon", path, options(3, window=(), anatomy="lung")).input
     assert (lung.window, lung.mask, lung.outside_mask) == ((-1000.0, 0.0), "lungs", "dark")
     masked = import_published("unigradicon", path, options(3, percentiles=(1.0, 98.0), window=(), mask="given")).input
