@@ -45,7 +45,7 @@ class GroupRegistration:
     `transforms` map points of the common frame to each image (world mm, RAS), in the order of `images`; their fixed
     grid is `grid`. `distances_before` and `distances` are, for each image, the weighted mean distances of its keypoints
     from the mean keypoints, mm of the model's input, before and after the registration. `about` records versions, model
-    and alignment.
+    and alignment; `masks` are those of the images, if they were given.
     """
 
     images: tuple[Path, ...]
@@ -54,6 +54,7 @@ class GroupRegistration:
     distances_before: tuple[float, ...]
     distances: tuple[float, ...]
     about: dict[str, Any]
+    masks: tuple[Path, ...] = ()
 
 
 def check_group(model: StoredModel, images: Sequence[Path], align: str | None, masks: Sequence[Path] = ()) -> None:
@@ -132,7 +133,7 @@ def register_group(
     for path, keypoints, model_input in zip(paths, sets, inputs, strict=True):
         affine, steps, inverse_steps = predicted_steps(_aligned(network, mean, keypoints, align), frame, model_input)
         transforms.append(StoredTransform(affine, grid, image_grid(path), steps, {}, about, inverse_steps))
-    return GroupRegistration(paths, tuple(transforms), grid, *distances, about)
+    return GroupRegistration(paths, tuple(transforms), grid, *distances, about, mask_paths)
 
 
 def _model_input(path: Path, mask_path: Path | None, settings: InputSettings) -> ModelInput:

@@ -40,8 +40,8 @@ def save_group(
 
     Every image gets a folder with `transform.nephi`, which maps points of the common frame to the image, and
     `warped.nii.gz`, the image on the grid of the group; `mean.nii.gz` is the mean of the warped images, whose voxels
-    outside an image are `outside`. `group.json` lists the images and the distances of their keypoints from the mean.
-    One image is in memory at a time.
+    outside an image are `outside`. `group.json` lists the images, their masks if they were given, and the distances of
+    their keypoints from the mean. One image is in memory at a time.
 
     The files appear together, when all are written; the summary is the last one.
 
@@ -79,6 +79,8 @@ def _write_summary(group: GroupRegistration, names: Sequence[str], root: Path) -
         {"folder": name, "image": str(path), "distance_before_mm": before, "distance_mm": after}
         for name, path, before, after in rows
     ]
+    for row, mask in zip(images, group.masks, strict=False):  # without masks there are none
+        row["mask"] = str(mask)
     write_text(root / SUMMARY, json.dumps({**group.about, "images": images}, indent=2) + "\n")
 
 

@@ -151,6 +151,8 @@ def test_masks_are_those_of_the_input(model: StoredModel, tmp_path: Path) -> Non
     points = group.grid.voxel_centres().reshape(-1, 2).double()
     first, second = (each.transform(points) for each in group.transforms)
     torch.testing.assert_close(second - first, torch.tensor([40.0, 0.0]).double().expand_as(first), atol=1e-3, rtol=0)
+    summary = json.loads(save_group(group, tmp_path / "out").read_text(encoding="utf-8"))
+    assert [row["mask"] for row in summary["images"]] == [str(mask) for mask in masks]
     with pytest.raises(UsageError, match=r"^masks: expected one for each image for a model with .*, got none$"):
         register_group(paths, model=masked, device="cpu")
     with pytest.raises(DataError, match=r"expected a mask on the grid of .*"):
