@@ -80,7 +80,7 @@ def _describe_nephi(file: Path) -> tuple[str, Rows]:
     import nephi
 
     about = nephi.results.describe_transform(file)
-    rows = [(name, str(about.get(name, "unknown"))) for name in ("seed", "device", "threads", "parameters")]
+    rows = [(name, str(about.get(name, "unknown"))) for name in ("seed", "device", "parameters")]
     rows.append(("composed of", ", ".join([*about["steps"], "affine"])))
     if about["interpolations"]:
         rows.append(("latent grids", ", ".join(GRID_LABELS[name] for name in about["interpolations"])))

@@ -126,8 +126,8 @@ def _printed_warnings() -> Iterator[None]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 success, 2 wrong usage, 3 wrong data, 130 interrupted, 128 + n by signal n."""
-    # Fields are evaluated in blocks too small for a second thread: it doubles the CPU time and saves little.
-    # `register --threads` overrides it for the fit.
+    # Of torch: what commands compute in it is too little for a second thread, which doubles the CPU time and saves
+    # little. `register --threads` is that of the kernels.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         arguments = sys.argv[1:] if arguments is None else arguments

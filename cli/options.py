@@ -22,7 +22,10 @@ config_option = click.option(
     "--config", type=FILE, metavar="F.toml", help="Settings file; overrides settings of the preset."
 )
 threads_option = click.option(
-    "--threads", type=click.IntRange(min=0), metavar="N", help="Number of CPU threads; 0: all cores.  [default: 1]"
+    "--threads",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Number of CPU threads; 0: all physical cores, at most 8.  [default: 0]",
 )
 
 

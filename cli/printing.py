@@ -116,6 +116,7 @@ def print_plan(plan: Plan, initial: str, results: str) -> None:
         filtered = f"smoothed by {smoothing:.3g} mm" if smoothing else "not smoothed"
         rows.append((f"level {number}", f"{steps} steps, {images}, {filtered}"))
     rows.append(("device", plan.device))
+    rows.append(("threads", str(plan.threads)))
     if plan.memory_mb is not None:
         rows.append(("memory, estimated", f"{plan.memory_mb:.0f} MB"))
     rows.append(("results", results))

@@ -38,8 +38,8 @@ class NephiRegisterInputSpec(CommandLineInputSpec):
     similarity = traits.Str(argstr="--similarity '%s'", desc="mse, ncc, lncc, lncc2, pooled, mind, nmi, or a sum")
     landmarks = File(exists=True, argstr="--landmarks %s", desc="CSV file of corresponding points for evaluation")
     seed = traits.Range(0, 2**32 - 1, argstr="--seed %d", desc="seed of the random points")
-    # Part of Nipype's hash, unlike the threads of other interfaces: results depend on it in the last digits.
-    threads = traits.Int(1, argstr="--threads %d", usedefault=True, desc="CPU threads, 0 for all")
+    # Not part of Nipype's hash: results do not depend on it, except for networks without latent grids.
+    threads = traits.Int(1, argstr="--threads %d", usedefault=True, nohash=True, desc="CPU threads, 0 for all cores")
     page = traits.Bool(False, usedefault=True, argstr="%s", desc="also write report.html")
     overwrite = traits.Bool(argstr="--overwrite", desc="replace earlier results in the folder")
 

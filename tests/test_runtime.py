@@ -1,12 +1,12 @@
 """Choice of the device and the number of threads."""
 
-import os
-
 import pytest
 import torch
 
+from nephi.cores import available_cores
 from nephi.errors import UsageError
-from nephi.runtime import choose_device, cpu_threads
+from nephi.kernels import threads
+from nephi.runtime import choose_device, cpu_threads, fit_threads, registration_threads
 
 
 def test_auto_selects_the_gpu_if_available() -> None:
@@ -39,4 +39,11 @@ def test_number_of_threads_is_restored() -> None:
 
 def test_0_threads_means_one_per_core() -> None:
     with cpu_threads(0):
-        assert torch.get_num_threads() == os.cpu_count()
+        assert torch.get_num_threads() == threads() == available_cores()
+
+
+def test_a_registration_uses_threads_in_kernels_alone() -> None:
+    with fit_threads(3):
+        assert torch.get_num_threads() == 1 and threads() == 3
+    assert registration_threads(3) == 3
+    assert registration_threads(0) == min(available_cores(), 8)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nephi.cores import available_cores
 from nephi.errors import DataError
 from nephi.optimize import Progress, ProgressCallback
 
@@ -30,7 +31,7 @@ def run_task(
 
     Raises `DataError` with the task's error, and when its process crashes.
     """
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads or os.cpu_count() or 1)}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads or available_cores())}
     command = [sys.executable, "-P", "-c", PROGRAM.format(path=sys.path)]
     with log.open("ab") as file:
         process = subprocess.Popen(

@@ -19,7 +19,7 @@ from nephi.inference.refinement_settings import Refinement
 from nephi.models import Keypoints, ModelInput, StoredModel, asymmetry, check_alignments
 from nephi.preparation import Source, pair_warnings
 from nephi.results import Registration, check_folding
-from nephi.runtime import Usage, choose_device, cpu_threads, peak_gpu_memory_mb
+from nephi.runtime import Usage, choose_device, cpu_threads, peak_gpu_memory_mb, registration_threads
 from nephi.settings import Settings, settings_table
 from nephi.transforms import AffineTransform
 
@@ -62,8 +62,9 @@ def predict_alignments(
     """
     stored, torch_device = load_model(model), choose_device(device)
     check_align(stored, names)
-    chosen, usage = prediction_settings(stored, preset, settings), Usage()
-    with collected_warnings() as texts, cpu_threads(chosen.threads):
+    chosen = prediction_settings(stored, preset, settings)
+    usage = Usage(registration_threads(chosen.threads))
+    with collected_warnings() as texts, cpu_threads(usage.threads):
         with usage.stage("prepare"):
             inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen)
         with usage.stage("predict"):
@@ -87,7 +88,7 @@ def predict_alignments(
     notes, memory = pair_warnings(inputs.pair, texts), peak_gpu_memory_mb(torch_device)
 
     def registration(result: StoredTransform) -> Registration:
-        own_usage = Usage(dict(usage.stages))  # each result adds the time of its export
+        own_usage = Usage(usage.threads, dict(usage.stages))  # each result adds the time of its export
         return Registration(result, inputs.pair, inputs.settings, seed, [], own_usage, memory, notes)
 
     return {name: registration(result) for name, result in results.items()}

@@ -40,7 +40,7 @@ from nephi.optimize import (
 )
 from nephi.preparation import LabelSources, LandmarkSource, Source, pair_warnings
 from nephi.results import Registration, check_folding
-from nephi.runtime import Usage, choose_device, cpu_threads, peak_gpu_memory_mb, versions
+from nephi.runtime import Usage, choose_device, cpu_threads, peak_gpu_memory_mb, registration_threads, versions
 from nephi.sampling import GridPoints
 from nephi.settings import Settings, settings_table
 from nephi.transforms import MapPair
@@ -83,11 +83,12 @@ def predict(
     settings of an affine registration, and for a refinement that the model or the settings do not allow.
     """
     stored, torch_device = load_model(model), choose_device(device)
-    chosen, usage = prediction_settings(stored, preset, settings), Usage()
+    chosen = prediction_settings(stored, preset, settings)
+    usage = Usage(registration_threads(chosen.threads))
     guides = guide_landmarks, guide_labels
     check_refinement(stored, chosen.field, refinement, guides)
     generator = torch.Generator().manual_seed(seed)
-    with collected_warnings() as texts, cpu_threads(chosen.threads):
+    with collected_warnings() as texts, cpu_threads(usage.threads):
         with usage.stage("prepare"):
             inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen, guides)
         network, history = stored.model, list[dict[str, float]]()
@@ -163,7 +164,6 @@ def prediction_record(
         "versions": versions(),
         "seed": seed,
         "device": device.type,
-        "threads": torch.get_num_threads(),
         "model": model_digest(model),
         "refinement": refinement.table(),
         "settings_digest": settings_digest(settings, refinement),

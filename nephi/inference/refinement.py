@@ -26,7 +26,7 @@ from nephi.geometry import Grid
 from nephi.inference.network_optimization import check_network
 from nephi.inference.refinement_settings import Refinement
 from nephi.models import StoredModel
-from nephi.optimize import ProgressCallback, fit_fields
+from nephi.optimize import ProgressCallback, fit_fields, threads_of_fit
 from nephi.preparation import Pair
 from nephi.settings import Settings
 from nephi.transforms import AffineTransform, Composite, closest_affine, composed_affine
@@ -157,7 +157,8 @@ def refine(
     fields = pairs[0] if len(members) == 1 else ComposedFieldPair(members)
     aligned = images.with_moving_transformed(prediction.affine.inverse().matrix).to(device)
     total = sum(level.steps for level in settings.levels)
-    history = fit_fields(aligned, fields, settings, generator, progress, 0, total)
+    with threads_of_fit(fields):
+        history = fit_fields(aligned, fields, settings, generator, progress, 0, total)
     for pair in pairs:
         pair.cpu().requires_grad_(False)
     return history

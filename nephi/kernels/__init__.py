@@ -13,7 +13,7 @@ from nephi.kernels.interpolation import (
     interpolate_patches,
     patches_gradient,
 )
-from nephi.kernels.library import available, built_for, kernel_threads
+from nephi.kernels.library import available, built_for, kernel_threads, threads
 from nephi.kernels.regularity import PENALTIES, round_trip
 from nephi.kernels.similarity import MEASURES, MOST_SAMPLES, can_compare, compare
 from nephi.kernels.volume import can_read_through
@@ -43,4 +43,5 @@ __all__ = [
     "patches_gradient",
     "round_trip",
     "smooth",
+    "threads",
 ]

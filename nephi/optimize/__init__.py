@@ -1,7 +1,7 @@
 """Registration of one pair: affine alignment, then a coarse-to-fine fit of neural fields."""
 
 from nephi.optimize.affine import fit_affine
-from nephi.optimize.fit import fit_fields
+from nephi.optimize.fit import fit_fields, threads_of_fit
 from nephi.optimize.initial_alignment import initial_alignment, require_overlap
 from nephi.optimize.planning import Plan, estimate_memory_mb, guide_counts, plan, plan_images, plan_level
 from nephi.optimize.registration import register
@@ -27,4 +27,5 @@ __all__ = [
     "require_overlap",
     "search_rotation",
     "search_start",
+    "threads_of_fit",
 ]

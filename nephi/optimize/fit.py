@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from nephi.errors import DataError
 from nephi.fields import ComposedFieldPair, FieldPair
+from nephi.kernels import kernel_threads, threads
 from nephi.objective import ComparedImages, SamplePoints, add_gradient, add_guide_gradient, fitted_maps, fused_objective
 from nephi.optimize.adam import Adam
 from nephi.optimize.guides import pair_guides
@@ -16,11 +18,24 @@ from nephi.optimize.intensity_matching import match_intensities
 from nephi.optimize.remove_folds import remove_folds
 from nephi.optimize.schedule import Schedule
 from nephi.preparation import Pair
-from nephi.runtime import Progress, ProgressCallback
+from nephi.runtime import Progress, ProgressCallback, torch_threads
 from nephi.sampling import GridPoints, PointSource, patch_offsets, point_source
 from nephi.settings import FitObjectiveSettings, LevelSettings, Settings, check_weights
 
 SAMPLED_AT_ONCE = 1_000_000  # points: few large operations are faster, more points need more memory
+
+
+@contextmanager
+def threads_of_fit(fields: FieldPair | ComposedFieldPair) -> Iterator[None]:
+    """Let torch use as many threads as kernels inside the `with` block, if it evaluates the fields, else one.
+
+    Networks without a kernel are large matrices, which torch multiplies on several threads. The rest of a fit is too
+    little for them, and its sums by torch would depend on their number.
+    """
+    count = threads()
+    evaluated_by_kernel = isinstance(fields, FieldPair) and fields.forward_field.compiled.arrays(fields.forward_field)
+    with kernel_threads(count), torch_threads(1 if evaluated_by_kernel else count):
+        yield
 
 
 def fit_fields(

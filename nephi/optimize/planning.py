@@ -11,7 +11,7 @@ from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.optimize.initial_alignment import initial_alignment, require_overlap
 from nephi.preparation import LabelSources, LandmarkSource, Pair, Source, Window, choose_initial, prepare_pair
-from nephi.runtime import choose_device, peak_memory_mb
+from nephi.runtime import choose_device, peak_memory_mb, registration_threads
 from nephi.settings import LevelSettings, Settings
 from nephi.settings import preset as preset_settings
 from nephi.transforms import Transform
@@ -62,6 +62,11 @@ class Plan:
     memory_mb: float | None
     guide_landmarks: int = 0
     guide_labels: int = 0
+
+    @property
+    def threads(self) -> int:
+        """The number of CPU threads."""
+        return registration_threads(self.settings.threads)
 
 
 def plan(

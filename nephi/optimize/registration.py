@@ -10,7 +10,7 @@ from nephi.errors import collected_warnings
 from nephi.fields import FieldPair, FieldStep, StoredTransform, build_fields
 from nephi.geometry import gradients_recorded
 from nephi.optimize.affine import fit_affine
-from nephi.optimize.fit import fit_fields
+from nephi.optimize.fit import fit_fields, threads_of_fit
 from nephi.optimize.guides import pair_guides
 from nephi.optimize.initial_alignment import initial_alignment, require_overlap
 from nephi.optimize.rotation_search import search_rotation
@@ -30,9 +30,10 @@ from nephi.runtime import (
     ProgressCallback,
     Usage,
     choose_device,
-    cpu_threads,
+    fit_threads,
     ignore_progress,
     peak_gpu_memory_mb,
+    registration_threads,
     versions,
 )
 from nephi.settings import Settings, settings_table
@@ -62,17 +63,17 @@ def register(
     `centers`, `none`, `landmarks` (the rigid fit of `guide_landmarks`), or an affine transform from fixed to moving
     points (world mm, RAS); None: that of the settings. `guide_landmarks`, pairs of points or their file, and
     `guide_labels`, the label maps of both images, each on a grid of its own, guide the registration, with the weights
-    of `settings.guidance`; pairs of points that contradict the others lose their influence. The same seed, machine and
-    number of threads give the same result, also inside `torch.no_grad()`, `torch.inference_mode()` or
-    `torch.autocast()`, and with any default dtype of torch.
+    of `settings.guidance`; pairs of points that contradict the others lose their influence. The same seed and machine
+    give the same result, also inside `torch.no_grad()`, `torch.inference_mode()` or `torch.autocast()`, with any
+    default dtype of torch, and with any number of threads (up to rounding for fields without latent grids).
 
     Raises `DataError` for images that cannot be registered, `UsageError` for an unknown preset, device or initial
     alignment.
     """
     settings = settings or preset_settings(preset)
     torch_device = choose_device(device)
-    usage = Usage()
-    with collected_warnings() as issued, cpu_threads(settings.threads):
+    usage = Usage(registration_threads(settings.threads))
+    with collected_warnings() as issued, fit_threads(settings.threads):
         with usage.stage("prepare"):
             pair, settings = prepare_pair(
                 fixed, moving, fixed_mask, moving_mask, settings, guide_landmarks, guide_labels
@@ -92,7 +93,8 @@ def register(
             with usage.stage("fit"):
                 fields = build_fields(settings.field, pair.fixed.grid, generator).to(torch_device)
                 aligned = pair.with_moving_transformed(affine.inverse().matrix).to(torch_device)
-                history = fit_fields(aligned, fields, settings, generator, progress, affine_steps, total)
+                with threads_of_fit(fields):
+                    history = fit_fields(aligned, fields, settings, generator, progress, affine_steps, total)
                 fields = fields.cpu().requires_grad_(False)
         about = _about(searched, seed, torch_device)
         stored = _stored_transform(pair, affine, fields, settings, about)
@@ -145,5 +147,5 @@ def _stored_transform(
 
 def _about(searched: Start | None, seed: int, device: torch.device) -> dict[str, Any]:
     """Return the facts that file and report of a registration contain."""
-    facts = {"versions": versions(), "seed": seed, "device": device.type, "threads": torch.get_num_threads()}
+    facts = {"versions": versions(), "seed": seed, "device": device.type}
     return facts if searched is None else facts | {"initial_alignment": searched.table()}

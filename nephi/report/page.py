@@ -20,7 +20,7 @@ from nephi.report.keypoints import keypoint_page, recorded_keypoints
 from nephi.report.landmarks import landmark_page
 from nephi.report.result import RegistrationResult
 from nephi.report.views import Views, page_views
-from nephi.runtime import cpu_threads
+from nephi.runtime import fit_threads
 from nephi.settings import settings_toml
 
 PAGE = "report.html"  # its file name in a folder of results
@@ -58,7 +58,7 @@ def page_html(
         raise DataError(f"landmarks: expected {dimension}-D like the images, found {landmarks.fixed.dimension}-D")
     marks = keypoints = None
     recorded = recorded_keypoints(registration.stored.about, dimension)
-    with cpu_threads(registration.settings.threads):  # with all threads, synchronisation takes longer than the work
+    with fit_threads(registration.settings.threads):
         views = page_views(registration)
         if landmarks is not None and len(landmarks):
             marks = landmark_page(registration.transform, landmarks, [view.planes for view in views.each])

@@ -30,7 +30,7 @@ from nephi.metrics import (
 from nephi.report import PAGE, RegistrationResult
 from nephi.results.guidance import guidance_report
 from nephi.results.output_folder import FILE_NAMES, OUTPUTS, check_output_folder, require_exportable
-from nephi.runtime import cpu_threads, peak_memory_mb
+from nephi.runtime import fit_threads, peak_memory_mb
 from nephi.settings import settings_table
 from nephi.transforms import Transform, displacement_slabs
 
@@ -64,7 +64,7 @@ def save_registration(
     with collected_warnings() as issued, replacing_files(folder, FILE_NAMES) as temporary:
         if landmarks is not None:
             check_landmarks(landmarks, pair.fixed.grid, pair.moving.grid)
-        with registration.usage.stage("export"), cpu_threads(registration.settings.threads):
+        with registration.usage.stage("export"), fit_threads(registration.settings.threads):
             measured = _write_outputs(registration, {name: temporary / OUTPUTS[name] for name in outputs})
         if landmarks is not None:
             errors = landmark_errors(registration.transform, landmarks)
@@ -111,6 +111,7 @@ def _report(registration: RegistrationResult, measured: Mapping[str, Any], issue
         **measured,
         "settings": settings_table(registration.settings),
         "usage": {
+            "threads": registration.usage.threads,
             "stages": stages,
             "affine_and_fit_cpu_s": sum(stage["cpu_s"] for stage in computed),
             "affine_and_fit_wall_s": sum(stage["wall_s"] for stage in computed),

@@ -139,13 +139,14 @@ class Settings:
     """All settings of a registration; the tables and keys of a TOML file have the same names.
 
     transform: `deformable`, or only the `affine` or `rigid` part.
-    threads: CPU threads of the fit, 0 for all.
+    threads: CPU threads, on which results do not depend unless torch evaluates the fields; 0: all physical cores, at
+        most 8.
     length_unit: mm; the unit of all lengths in the other tables. 0 is 1/256 of the fixed image's longest edge, so that
         the settings do not depend on the physical size of the image. Results contain the lengths in mm.
     """
 
     transform: str = "deformable"
-    threads: int = 1
+    threads: int = 0
     length_unit: float = 1.0
     image: ImageSettings = ImageSettings()
     affine: AffineSettings = AffineSettings()

@@ -32,6 +32,7 @@ def test_the_plan_of_a_lung_ct(succeed: Call, solid: Path, tmp_path: Path) -> No
     assert rows["initial alignment"] == "moments" and rows["affine"].startswith("150 steps")
     assert [rows[f"level {n}"].split(" ")[0] for n in (1, 2, 3)] == ["60", "60", "170"]
     assert rows["level 3"].endswith("not smoothed")
+    assert int(rows["threads"]) >= 1
     assert rows["device"] == "cpu" and rows["memory, estimated"].endswith(" MB")
     assert rows["results"] == f"{tmp_path / 'out'}: warp"
     assert not (tmp_path / "out").exists()

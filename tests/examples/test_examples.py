@@ -71,7 +71,7 @@ def test_nipype(interface: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         and "--save transform,warp,inverse,warped,report " in f"{command} "
     )
     hashes = [interface(threads=n, **images).inputs.get_hashval()[1] for n in (1, 1, 2)]
-    assert hashes[0] == hashes[1] != hashes[2]  # another number of threads, another result
+    assert hashes[0] == hashes[1] == hashes[2]  # the number of threads does not matter
     source = Node(IdentityInterface(fields=list(images)), name="source")
     source.inputs.trait_set(**images)
     register = Node(interface(seed=3), name="register")

@@ -19,6 +19,7 @@ from nephi.optimize import register
 from nephi.phantoms import PhantomPair, lung_phantom
 from nephi.report import PAGE
 from nephi.results import OUTPUTS, Registration, check_output_folder, require_exportable
+from nephi.runtime import registration_threads
 from nephi.settings import Settings, preset, settings_from_table
 
 FILES = tuple(OUTPUTS.values())
@@ -147,7 +148,8 @@ def test_folding_in_the_report_equals_that_of_the_file(
 
 def test_report_contains_settings_environment_and_history(report: dict[str, Any], fitted: Registration) -> None:
     assert settings_from_table(report["settings"], "report") == fitted.settings
-    assert report["seed"] == 0 and report["device"] == "cpu" and report["threads"] == 1
+    assert report["seed"] == 0 and report["device"] == "cpu"
+    assert report["usage"]["threads"] == registration_threads(0)
     assert report["fixed"] == "fixed phantom" and report["moving"] == "moving phantom"
     assert report["affine_matrix_ras"] == fitted.stored.affine.matrix.tolist()
     assert report["history"]["loss"] == [row["loss"] for row in fitted.history]
