@@ -17,6 +17,7 @@ import json
 import math
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from nephi.models import (
     RegistrationModel,
     UNetSettings,
     build_model,
+    random_rotations,
 )
 from nephi.objective import PairBatch, training_terms
 from nephi.phantoms import Bodies
@@ -47,8 +49,9 @@ TILT = 10.0  # degrees
 TESTED, BATCH, RATE = 100, 6, 2e-3
 VALIDATION, TEST = 1, 2  # seeds
 FEATURES, UNET = FeatureSettings(16, 6, 3, (1, 2, 4, 8)), UNetSettings((8, 16, 16, 16))
-OBJECTIVE = TrainingObjectiveSettings(similarity="ncc", points=300, background_points=128, gradicon=0.1, codes=0.0)
-DIFFUSION = replace(OBJECTIVE, gradicon=0.0, diffusion=0.05)
+OBJECTIVE = TrainingObjectiveSettings(similarity="ncc", points=300, background_points=128, gradicon=0.2, codes=0.0)
+DIFFUSION = replace(OBJECTIVE, gradicon=0.0, diffusion=0.2)
+RAMP = 0.6  # of the steps, in which random rotations inside of predictions grow to those of the settings
 LABELS = (1, 2, 3)
 
 
@@ -68,8 +71,8 @@ PLAIN = DisplacementUNetSettings((16, 32, 32, 64))
 NETS = {
     "unet": Net("U-Net", PLAIN, 400, 400),
     "unet turned": Net("U-Net, trained on turned images", PLAIN, 400, 400, turned=True),
-    "carl": Net("CARL", CARL, 300, 100),
-    "carl rotations": Net("CARL, rotations = 180", replace(CARL, rotations=180.0), 600, 300),
+    "carl": Net("CARL", CARL, 250, 80),
+    "carl rotations": Net("CARL, rotations = 180", replace(CARL, rotations=180.0), 500, 200),
 }
 
 
@@ -128,8 +131,12 @@ def train(net: Net) -> RegistrationModel[Any]:
     optimizer = torch.optim.Adam(model.parameters(), RATE)
     start = time.process_time()
     for step in range(net.steps):
+        fraction = step / net.steps
         for group in optimizer.param_groups:
-            group["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * step / net.steps))
+            group["lr"] = RATE * min(1.0, (1 - fraction) / (1 - RAMP))
+        if isinstance(net.settings, CARLSettings) and net.settings.rotations:
+            degrees = net.settings.rotations * min(1.0, fraction / RAMP)
+            model.network.network.draw = partial(random_rotations, GRID, degrees)
         pairs = draw_pairs(BATCH, generator)
         if net.turned:
             pairs = pairs.turned(rotations(BATCH, 180.0, generator))

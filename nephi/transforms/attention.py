@@ -2,99 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from nephi.errors import DataError
-from nephi.geometry import (
-    Grid,
-    full_precision,
-    gradients_recorded,
-    identity_like,
-    interpolate,
-    interpolate_with_gradient,
-    recordable,
-)
+from nephi.geometry import Grid, gradients_recorded, recordable
+from nephi.transforms.attention_cells import CellwiseAttention
+from nephi.transforms.attention_dense import DenseAttention
 from nephi.transforms.maps import Maps
 from nephi.transforms.transform import Transform, any_real_points
 
-SCORES = 2**20  # pairs of points and keys in memory at once: 4 MiB in single precision, which a cache holds
 ABSENT = -1e4  # score of a key that takes no part: its weight is exactly 0 beside any other, and none is NaN
-
-
-@dataclass(frozen=True, eq=False)
-class _Attention:
-    """`tables` `(B, *grid.shape, C)`, `keys` `(B, M, C)`, `positions` `(M, D)`, `offsets` `(B, M)`, `bounds`.
-
-    `bounds` `(B, 2, D)` are the lowest and highest voxel coordinates of `grid` between which features are compared;
-    `positions` are mm from `centre`; `offsets` are added to the scores of the keys.
-    """
-
-    tables: Tensor
-    grid: Grid
-    keys: Tensor
-    positions: Tensor
-    centre: Tensor
-    offsets: Tensor
-    bounds: Tensor
-
-    @full_precision()
-    def value(self, points: Tensor) -> Tensor:
-        return torch.cat([self._in_block(self._value, block) for block in self._blocks(points)], dim=1)
-
-    @full_precision()
-    def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        moments = self._moments(points)
-        blocks = [self._in_block(self._value_and_jacobian, block, moments) for block in self._blocks(points)]
-        values, jacobians = zip(*blocks, strict=True)
-        return torch.cat(values, dim=1), torch.cat(jacobians, dim=1)
-
-    def _blocks(self, points: Tensor) -> tuple[Tensor, ...]:
-        return points.split(max(1, SCORES // max(1, self.offsets.numel())), dim=1)
-
-    def _in_block(self, function: Any, block: Tensor, *others: Tensor) -> Any:
-        """Evaluate one block of points; its scores are computed again in the backward pass, not kept."""
-        return checkpoint(function, block, *others, use_reentrant=False, preserve_rng_state=False)
-
-    def _value(self, points: Tensor) -> Tensor:
-        compared, beyond, _ = self._clamp(points)
-        features = torch.stack([interpolate(table, own) for table, own in zip(self.tables, compared, strict=True)])
-        means = self._weights(features) @ self.positions.to(points)
-        return means + (self.centre.to(points) + beyond)
-
-    def _value_and_jacobian(self, points: Tensor, moments: Tensor) -> tuple[Tensor, Tensor]:
-        compared, beyond, inside = self._clamp(points)
-        pairs = [interpolate_with_gradient(table, own) for table, own in zip(self.tables, compared, strict=True)]
-        features, slopes = (torch.stack(parts) for parts in zip(*pairs, strict=True))
-        d, channels = points.shape[-1], features.shape[-1]
-        means, mean_keys, products = (self._weights(features) @ moments).split([d, channels, d * channels], dim=-1)
-        covariance = products.unflatten(-1, (d, channels)) - means.unsqueeze(-1) * mean_keys.unsqueeze(-2)
-        linear, inverse = (matrix[:-1, :-1].to(points) for matrix in (self.grid.affine, self.grid.inverse_affine))
-        by_voxel = (covariance @ slopes - linear) * inside.unsqueeze(-2)
-        return means + (self.centre.to(points) + beyond), identity_like(points) + by_voxel @ inverse
-
-    def _clamp(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the compared points in voxels, the remaining vectors to the points in mm, and 1 where those are 0."""
-        voxels = self.grid.world_to_voxel_points(points)
-        low, high = self.bounds.to(points).unsqueeze(2).unbind(1)
-        compared = voxels.maximum(low).minimum(high)
-        beyond = self.grid.voxel_to_world_vectors(voxels - compared)
-        return compared, beyond, (compared == voxels).to(points)
-
-    def _weights(self, features: Tensor) -> Tensor:
-        keys = self.keys.to(features).transpose(1, 2)
-        scores = torch.baddbmm(self.offsets.to(features).unsqueeze(1), features, keys)
-        return scores.softmax(dim=-1)
-
-    def _moments(self, points: Tensor) -> Tensor:
-        """Return the quantities whose means give value and covariance: y, f and the products `y f^T`, `(B, M, ...)`."""
-        positions, keys = self.positions.to(points).expand(len(self.keys), -1, -1), self.keys.to(points)
-        return torch.cat([positions, keys, (positions.unsqueeze(-1) * keys.unsqueeze(-2)).flatten(2)], dim=-1)
 
 
 class CoordinateAttention(Transform):
@@ -107,7 +27,7 @@ class CoordinateAttention(Transform):
     `ContinuedDisplacement`.
 
     Inside, `d phi / dx = sum_y p_y (y - phi) f_A(y)^T  d f_B / dx`; across the bounds it is the identity. Values take
-    time in proportion to points x keys; memory is bounded.
+    time in proportion to points x keys, less for many points in a cell of `grid`; memory is bounded.
 
     Raises `DataError` for shapes that do not fit, values that are not finite, no key, and bounds outside the grid.
     """
@@ -125,16 +45,15 @@ class CoordinateAttention(Transform):
 
     @cached_property
     @gradients_recorded()
-    def _attention(self) -> _Attention:
+    def _dense(self) -> DenseAttention:
         centre = self.positions.mean(dim=0)
-        offsets = torch.zeros(1, len(self.keys), dtype=torch.float32)
-        return _Attention(
+        return DenseAttention(
             self.features[None],
             self.grid,
             self.keys[None],
             self.positions - centre,
             centre,
-            offsets,
+            None,
             self.bounds[None],
         )
 
@@ -151,13 +70,19 @@ class CoordinateAttention(Transform):
     @any_real_points
     def __call__(self, points: Tensor) -> Tensor:
         """Return the values at points `(..., D)`."""
-        return self._attention.value(points.reshape(1, -1, self.dimension)).reshape(points.shape)
+        return self._evaluated(points).value(points.reshape(1, -1, self.dimension)).reshape(points.shape)
 
     @any_real_points
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return the values and the Jacobians `(..., D, D)`, in closed form."""
-        values, jacobians = self._attention.value_and_jacobian(points.reshape(1, -1, self.dimension))
+        values, jacobians = self._evaluated(points).value_and_jacobian(points.reshape(1, -1, self.dimension))
         return values.reshape(points.shape), jacobians.reshape(*points.shape, self.dimension)
+
+    def _evaluated(self, points: Tensor) -> DenseAttention | CellwiseAttention:
+        """Return the form to evaluate: the dense one is differentiable, the cellwise one is fast at many points."""
+        parts = (points, self.features, self.keys, self.positions)
+        records = torch.is_grad_enabled() and any(part.requires_grad for part in parts)
+        return self._dense if records else CellwiseAttention(self._dense)
 
     def conjugated(self, matrix: Tensor) -> CoordinateAttention:
         """Return `T phi T^-1` for a homogeneous world matrix T `(D + 1, D + 1)`: the same map in another world.
@@ -194,13 +119,13 @@ class AttentionMaps(Maps):
         self.bounds = _grid_bounds(grid).expand(pairs, -1, -1).to(features.device) if bounds is None else bounds
         self._attention = self._batched_attention()
 
-    def _batched_attention(self) -> _Attention:
+    def _batched_attention(self) -> DenseAttention:
         centre = self.key_grid.centre_world()
         positions = _voxel_centres(self.key_grid) - centre
         offsets = torch.where(self.present, 0.0, ABSENT).flatten(1)
         keys = self.keys.flatten(2).transpose(1, 2).contiguous()
         tables = self.features.movedim(1, -1).contiguous()
-        return _Attention(tables, self.grid, keys, positions.to(keys), centre, offsets, self.bounds)
+        return DenseAttention(tables, self.grid, keys, positions.to(keys), centre, offsets, self.bounds)
 
     def __len__(self) -> int:
         return len(self.features)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import nephi.transforms.attention as module
+import nephi.transforms.attention_dense as module
 from nephi.errors import DataError
 from nephi.geometry import Grid
 from nephi.transforms import AttentionMaps, CoordinateAttention
@@ -100,6 +100,37 @@ def test_a_loss_on_jacobians_is_differentiable(monkeypatch: pytest.MonkeyPatch) 
     keys = key_grid(grid)
     inputs = 0.5 * random(2, 3, *grid.shape), 0.5 * random(2, 3, *keys.shape, seed=1), points.expand(2, -1, -1).clone()
     assert torch.autograd.gradcheck(loss, [tensor.requires_grad_() for tensor in inputs])
+
+
+@pytest.mark.parametrize("channels", [2, 40])  # fewer and more than the coordinates, the corners of a cell
+def test_many_points_in_a_cell_have_the_values_of_the_dense_form(grid: Grid, channels: int) -> None:
+    """Points inside, beyond the bounds, and alone in their cells; a cell in which the dense form takes over."""
+    features = random(*grid.shape, channels)
+    features[tuple(n - 1 for n in grid.shape)] *= 1e4  # exponentials that overflow
+    keys, positions = random(60, channels, seed=1), 50 * random(60, grid.dimension, seed=2)
+    last = torch.tensor(grid.shape, dtype=torch.float64) - 1
+    transform = CoordinateAttention(features, grid, keys, positions, torch.stack([0.1 + 0 * last, last - 0.2]))
+    fractions = torch.rand(200, grid.dimension, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    points = grid.voxel_to_world_points(torch.cat([fractions - 0.3, last - fractions, fractions * last]))
+    values, jacobians = transform.value_and_jacobian(points)
+    differentiable = points.clone().requires_grad_()
+    expected = [part.detach() for part in transform.value_and_jacobian(differentiable)]
+    assert not transform(points).requires_grad and transform(differentiable).requires_grad
+    torch.testing.assert_close(transform(points), transform(differentiable).detach(), rtol=1e-12, atol=1e-9)
+    torch.testing.assert_close(values, expected[0], rtol=1e-12, atol=1e-9)
+    torch.testing.assert_close(jacobians, expected[1], rtol=1e-9, atol=1e-9)
+    single = transform(points[:200].float())  # float32: rounding, where the map is steep
+    assert float((single - values[:200]).norm(dim=-1).amax()) < 2e-2
+
+
+def test_cells_of_a_slice_of_one_voxel() -> None:
+    grid = Grid.from_spacing((5, 1, 4), (3.0, 2.0, 4.0))
+    transform = CoordinateAttention(random(5, 1, 4, 6), grid, random(30, 6, seed=1), 9 * random(30, 3, seed=2))
+    voxels = torch.rand(400, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    points = grid.voxel_to_world_points(voxels * torch.tensor([1.0, 4.0, 1.0]) - torch.tensor([0.0, 2.0, 0.0]))
+    expected = transform.value_and_jacobian(points.clone().requires_grad_())
+    for computed, other in zip(transform.value_and_jacobian(points), expected, strict=True):
+        torch.testing.assert_close(computed, other.detach(), rtol=1e-9, atol=1e-9)
 
 
 def test_permuting_keys_with_their_positions_changes_nothing(grid: Grid) -> None:
