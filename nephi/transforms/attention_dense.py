@@ -86,9 +86,9 @@ def softmax_means(queries: Tensor, keys: Tensor, values: Tensor, offsets: Tensor
     attention, which keeps no scores and on the CPU requires one width of all: narrower tensors are filled with zeros.
     """
     width = max(keys.shape[-1], values.shape[-1])
-    operands = (_widened(each, width).unsqueeze(1) for each in (queries.to(keys), keys, values))
+    q, k, v = (_widened(each, width).unsqueeze(1) for each in (queries.to(keys), keys, values))
     mask = None if offsets is None else offsets.to(keys)[:, None, None]
-    means = nn.functional.scaled_dot_product_attention(*operands, attn_mask=mask, scale=1.0)
+    means = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
     return means.squeeze(1)[..., : values.shape[-1]]
 
 
