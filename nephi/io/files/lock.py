@@ -28,14 +28,14 @@ def locked_file(path: Path, problem: str) -> Iterator[tuple[int, ...]]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror})") from None
+    is_locked = True
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DataError(problem) from None
         except OSError:  # a file system without locks
-            yield ()
-            return
-        yield (descriptor,)
+            is_locked = False
+        yield (descriptor,) if is_locked else ()
     finally:
         os.close(descriptor)
