@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -49,13 +50,25 @@ def match_intensities(
     contrast that is not monotonic can be predicted, but not inverted. Background is kept: the minimum of the image, and
     dark voxels outside the mask. A curve would otherwise create edges there that the other image does not have.
     """
-    fixed, moving = _corresponding_intensities(pair, fields, smoothing, generator)
+    fixed, moving = _corresponding_intensities(pair, fields.forward_field, smoothing, generator)
     if not len(fixed):
         return pair
     forward, backward = fit_curve(fixed, moving), fit_curve(moving, fixed)
     if forward.explained >= backward.explained:
         return replace(pair, fixed_levels=_apply_curve(pair.fixed_levels, pair.fixed_mask, forward))
     return replace(pair, moving_levels=_apply_curve(pair.moving_levels, pair.moving_mask, backward))
+
+
+@torch.no_grad()
+def explained_fraction(pair: Pair, smoothing: float, generator: torch.Generator) -> float:
+    """Return the fraction of the variance that the better of both curves explains in a globally aligned pair.
+
+    1 without any corresponding intensities, of which nothing is known.
+    """
+    fixed, moving = _corresponding_intensities(pair, lambda points: points, smoothing, generator)
+    if not len(fixed):
+        return 1.0
+    return max(fit_curve(fixed, moving).explained, fit_curve(moving, fixed).explained)
 
 
 def fit_curve(source: Tensor, target: Tensor) -> Curve:
@@ -73,11 +86,11 @@ def fit_curve(source: Tensor, target: Tensor) -> Curve:
 
 
 def _corresponding_intensities(
-    pair: Pair, fields: FieldPair | ComposedFieldPair, smoothing: float, generator: torch.Generator
+    pair: Pair, transform: Callable[[Tensor], Tensor], smoothing: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     sigma = max(smoothing, LEAST_SMOOTHING * float(pair.fixed.grid.spacing.max()))
     points = point_source(pair.fixed, pair.fixed_mask).draw(SAMPLES, generator).to(pair.fixed.data.device)
-    moving_points = fields.forward_field(points)
+    moving_points = transform(points)
     inside = ImageSampler(pair.moving).contains(moving_points)
     if pair.moving_mask is not None:
         inside &= inside_mask(pair.moving_mask, moving_points.cpu()).to(inside.device)

@@ -10,6 +10,7 @@ from nephi.errors import collected_warnings
 from nephi.fields import FieldPair, FieldStep, StoredTransform, build_fields
 from nephi.geometry import gradients_recorded
 from nephi.optimize.affine import fit_affine
+from nephi.optimize.contrast_check import checked_matching
 from nephi.optimize.fit import fit_fields, threads_of_fit
 from nephi.optimize.guides import pair_guides
 from nephi.optimize.initial_alignment import initial_alignment, require_overlap
@@ -88,11 +89,16 @@ def register(
             pair = limit_to_overlap(pair, start, require_overlap(pair, start, generator))
             searches_rotation = initial in ("moments", "centers")
             affine = _fit_affine(pair, start, searches_rotation, settings, torch_device, generator, progress, total)
+            wanted = settings.transform != "deformable"
+            if searched is not None and not pair.guidance and not searched.earned(affine, wanted):
+                affine = start
         fields, history = None, []
         if settings.transform == "deformable":
             with usage.stage("fit"):
-                fields = build_fields(settings.field, pair.fixed.grid, generator).to(torch_device)
                 aligned = pair.with_moving_transformed(affine.inverse().matrix).to(torch_device)
+                settings = checked_matching(aligned, settings, seed)
+                total = sum(_count_steps(settings))
+                fields = build_fields(settings.field, pair.fixed.grid, generator).to(torch_device)
                 with threads_of_fit(fields):
                     history = fit_fields(aligned, fields, settings, generator, progress, affine_steps, total)
                 fields = fields.cpu().requires_grad_(False)

@@ -30,7 +30,7 @@ REFINED = 4  # candidates besides the headers
 STEPS, RATES = (40, 25), (0.02, 0.01)  # of the refinement at the second and third scale
 DISTINCT = 0.08  # of the edge: mean distance of points from those of another candidate
 APART = 0.15  # of the edge: from those of an alignment that excludes the other
-EARNED = 1.05  # times the headers' score: what another alignment has to reach
+EARNED = 1.1  # times the headers' score: what another alignment has to reach
 CLEAR = 0.1  # margin over the second best alignment; with less the images do not determine it
 
 
@@ -41,7 +41,7 @@ class Start:
     `transform` maps fixed to moving points; `hypothesis` names where its search began: `none` (the headers), or one
     of the `hypotheses` after a search over rotations. `score` is its `StructureScore.structure` on a fine scale,
     `header_score` that of the headers as they are, and `margin` the part of `score` that the best different alignment
-    does not reach: 1 if nothing else agrees, 0 if another one agrees as well.
+    does not reach: 1 if nothing else agrees, 0 if another one agrees as well. `measure` is what scored them.
     """
 
     transform: AffineTransform
@@ -49,6 +49,12 @@ class Start:
     score: float
     header_score: float
     margin: float
+    measure: StructureScore
+
+    @property
+    def is_headers(self) -> bool:
+        """Return whether the headers are kept as they are."""
+        return torch.equal(self.transform.matrix, AffineTransform.identity(self.transform.dimension).matrix)
 
     def table(self) -> dict[str, str | float]:
         """Return the facts for report.json."""
@@ -58,6 +64,15 @@ class Start:
             "score_of_headers": self.header_score,
             "margin": self.margin,
         }
+
+    def earned(self, fitted: AffineTransform, wanted: bool) -> bool:
+        """Return whether a map fitted from this start agrees better than it.
+
+        In place of the headers as they are it has to reach `EARNED` times their score, unless a map is `wanted` in any
+        case. The intensities that a fit compares may mislead it, for example where contrasts differ.
+        """
+        value = float(self.measure(fitted.matrix[None])[0, 0])
+        return value >= self.score * (EARNED if self.is_headers and not wanted else 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +86,9 @@ def search_start(pair: Pair, settings: AffineSettings, generator: torch.Generato
 
     Rotations around the positions of `hypotheses` are compared (3-D: `settings.rotations` of at most `settings.reach`
     degrees, 2-D: the whole circle), the best also shifted. The best different ones, and the headers, are refined as
-    rigid maps and compared on a finer scale; another alignment than the headers' has to exceed it by 5 %. Issues a
-    `PlausibilityWarning` if another alignment than the chosen one, which is not the headers', agrees almost as well.
+    rigid maps and compared on a finer scale; what replaces the headers as they are has to exceed their score by 10 %.
+    Issues a `PlausibilityWarning` if the chosen alignment is not that of the headers, refined or not, and a different
+    one agrees almost as well.
     """
     edge = min(_longest_edge(image.grid) for image in (pair.fixed, pair.moving))
     scores = [StructureScore(pair, edge / s, n, generator) for s, n in zip(SCALES, POINTS, strict=True)]
@@ -171,9 +187,11 @@ def _choose(
     pair: Pair, score: StructureScore, headers: _Candidate, refined: list[_Candidate], distance: float
 ) -> Start:
     """Return the best candidate; one from the headers, refined or not, if it is almost as good."""
-    candidates = [*refined, headers]
+    candidates = [headers, *refined]
     values = _structure(score, candidates).tolist()
     best = max(range(len(values)), key=lambda i: values[i] * _favour(candidates[i]))
+    if values[0] * EARNED >= values[best]:
+        best = 0
     chosen, value = candidates[best], values[best]
     pairs = zip(candidates, values, strict=True)
     others = [other for candidate, other in pairs if _distance(candidate, chosen, score.points) > distance]
@@ -185,7 +203,7 @@ def _choose(
             "result, or select an alignment by --initial",
             PlausibilityWarning,
         )
-    return Start(AffineTransform(chosen.matrix), chosen.hypothesis, value, values[-1], margin)
+    return Start(AffineTransform(chosen.matrix), chosen.hypothesis, value, values[0], margin, score)
 
 
 def _longest_edge(grid: Grid) -> float:

@@ -15,6 +15,7 @@ from nephi.phantoms import Bodies, PhantomPair, half_field_of_view, stains_phant
 from nephi.phantoms.grids import rotation
 from nephi.preparation.pair import Pair, make_pair
 from nephi.settings import AffineSettings, ImageSettings, Settings
+from nephi.transforms import AffineTransform
 
 
 def pair_of(fixed: Image, moving: Image) -> Pair:
@@ -90,3 +91,25 @@ def test_registration_reports_its_start(brief: Settings) -> None:
     assert set(facts) == {"hypothesis", "score", "score_of_headers", "margin"}
     assert facts["score"] > facts["score_of_headers"]
     assert torch.equal(result.stored.affine.matrix, again.stored.affine.matrix)
+
+
+def test_a_fitted_map_has_to_earn_its_place(shapes: PhantomPair) -> None:
+    start = search(pair_of(shapes.fixed, shapes.fixed))
+    assert start.is_headers and start.score == start.header_score
+    same, away = AffineTransform.identity(2), AffineTransform.translation(torch.tensor([5.0, 0.0], dtype=torch.float64))
+    assert not start.earned(same, wanted=False) and start.earned(same, wanted=True)
+    assert not start.earned(away, wanted=True)
+    moved = search(pair_of(shapes.fixed, replace(shapes.fixed, grid=shapes.fixed.grid.transformed(away.matrix))))
+    assert not moved.is_headers and moved.earned(moved.transform, wanted=False)
+    assert not moved.earned(same, wanted=False)
+
+
+def test_a_misleading_affine_fit_is_not_used(brief: Settings) -> None:
+    """The correlation of intensities is wrong for stains: the map that it finds is discarded."""
+    pair = stains_phantom(22, 75.0)
+    settings = replace(brief, affine=replace(brief.affine, similarity="ncc"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        affine = register(pair.fixed, pair.moving, settings=settings, initial="auto").stored.affine
+    points, targets = pair.landmarks.fixed.coordinates, pair.landmarks.moving.coordinates
+    assert float((affine(points) - targets).norm(dim=-1).mean()) < 5.0

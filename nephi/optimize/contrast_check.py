@@ -1,0 +1,43 @@
+"""Check whether the contrast of one image can be carried over to the other, and the fit where it cannot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from nephi.errors import warn
+from nephi.geometry import Grid
+from nephi.optimize.intensity_matching import explained_fraction
+from nephi.preparation import Pair
+from nephi.settings import Settings, in_millimetres, preset, with_similarity
+
+LEAST_EXPLAINED = 1 / 3  # of the variance, by the better of both curves; T1 and a made contrast of a brain: 0.47
+
+
+def checked_matching(pair: Pair, settings: Settings, seed: int) -> Settings:
+    """Return the settings, with a fit by MIND if they match intensities that do not predict each other.
+
+    `pair` is globally aligned. A curve from the intensities of one image to those of the other is a good idea where
+    each tissue has one grey value in both, as in skull-stripped brains; where air, fat and bone surround an organ it
+    explains little, and would carry over a wrong contrast. Then the field, the objective and the levels are those of
+    the preset `generic` with MIND, and a `DataWarning` says so.
+    """
+    if not settings.optimization.match_intensities:
+        return settings
+    generator = torch.Generator().manual_seed(seed)
+    fraction = explained_fraction(pair, settings.levels[0].smoothing, generator)
+    if fraction >= LEAST_EXPLAINED:
+        return settings
+    warn(
+        f"{pair.fixed.name} and {pair.moving.name}: the intensities of one image predict {100 * fraction:.0f} % of the "
+        f"variance of the other, less than {100 * LEAST_EXPLAINED:.0f} %: they are not matched, but compared by MIND "
+        "(the fit of --preset generic --similarity mind)"
+    )
+    return with_mind_fit(settings, pair.fixed.grid)
+
+
+def with_mind_fit(settings: Settings, grid: Grid) -> Settings:
+    """Return the settings with the fit of `generic` with MIND; lengths in mm, suited to the fixed `grid`."""
+    fit = in_millimetres(with_similarity(preset("generic"), "mind"), grid)
+    return replace(settings, field=fit.field, objective=fit.objective, optimization=fit.optimization, levels=fit.levels)

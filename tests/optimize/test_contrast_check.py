@@ -1,0 +1,53 @@
+"""Matching of intensities steps aside where one image does not predict the other."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from nephi.errors import DataWarning
+from nephi.geometry import Grid
+from nephi.images import Image
+from nephi.optimize.contrast_check import checked_matching
+from nephi.optimize.intensity_matching import explained_fraction
+from nephi.preparation.pair import Pair, make_pair
+from nephi.settings import Settings, preset
+from nephi.settings.registration import ImageSettings
+
+
+def pair_of(fixed: torch.Tensor, moving: torch.Tensor) -> Pair:
+    grid = Grid.from_spacing(fixed.shape, (1.5, 1.0))
+    return make_pair(Image(fixed, grid, name="f"), Image(moving, grid, name="m"), None, None, ImageSettings())
+
+
+def waves(period: float) -> torch.Tensor:
+    axes = torch.meshgrid(torch.arange(60.0), torch.arange(50.0), indexing="ij")
+    return 0.5 + 0.24 * (torch.sin(axes[0] / period) + torch.cos(axes[1] / (0.8 * period)))
+
+
+@pytest.fixture(scope="module")
+def multimodal() -> Settings:
+    return preset("multimodal")
+
+
+def test_contrast_that_can_be_carried_over_is_matched(multimodal: Settings) -> None:
+    values = waves(9.0)
+    pair = pair_of(values, torch.cos(5 * values))
+    assert explained_fraction(pair, 1.0, torch.Generator().manual_seed(0)) > 0.8
+    assert checked_matching(pair, multimodal, 0) is multimodal
+
+
+def test_unrelated_intensities_are_compared_by_mind(multimodal: Settings) -> None:
+    pair = pair_of(waves(9.0), waves(4.0))
+    with pytest.warns(DataWarning, match=r"f and m: the intensities of one image predict \d+ % .* compared by MIND"):
+        settings = checked_matching(pair, multimodal, 0)
+    assert settings.objective.similarity == "mind" and settings.objective.radius == 2
+    assert not settings.optimization.match_intensities
+    assert (settings.affine, settings.image) == (multimodal.affine, multimodal.image)
+    unit = 60 * 1.5 / 256  # the longest edge, in the units of `generic`
+    assert settings.levels[0].smoothing == pytest.approx(preset("generic").levels[0].smoothing * unit)
+
+
+def test_settings_without_matching_are_not_checked(multimodal: Settings) -> None:
+    settings = replace(multimodal, optimization=replace(multimodal.optimization, match_intensities=False))
+    assert checked_matching(pair_of(waves(9.0), waves(4.0)), settings, 0) is settings
