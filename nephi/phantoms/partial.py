@@ -32,12 +32,15 @@ def half_field_of_view(pair: PhantomPair, part: str = "moving", axis: int = 0, s
     counts = (mask.data > 0).sum(dim=[a for a in range(mask.dimension) if a != axis]).cumsum(0)
     plane = int((2 * counts < counts[-1]).sum()) + 1
     start, stop = (0, plane) if side == "low" else (plane, mask.grid.shape[axis])
-    images = {name: _cropped(getattr(pair, name), axis, start, stop) for name in (part, f"{part}_mask")}
-    kept = images[part].grid
+    image, mask = (_cropped(whole, axis, start, stop) for whole in (getattr(pair, part), mask))
+    kept = image.grid
     points = getattr(pair.landmarks, part).coordinates
     inside = kept.contains_voxel_points(kept.world_to_voxel_points(points))
-    coordinates = (p.coordinates[inside] for p in (pair.landmarks.fixed, pair.landmarks.moving))
-    return replace(pair, **images, landmarks=PointPairs.from_coordinates(*coordinates))
+    fixed, moving = (p.coordinates[inside] for p in (pair.landmarks.fixed, pair.landmarks.moving))
+    landmarks = PointPairs.from_coordinates(fixed, moving)
+    if part == "fixed":
+        return replace(pair, fixed=image, fixed_mask=mask, landmarks=landmarks)
+    return replace(pair, moving=image, moving_mask=mask, landmarks=landmarks)
 
 
 def _cropped(image: Image, axis: int, start: int, stop: int) -> Image:
