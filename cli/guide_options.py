@@ -71,7 +71,7 @@ def guide_options(command: Command) -> Command:
         "--guide-landmarks",
         metavar="F.csv[:WEIGHT]",
         help="Landmark pairs that pull the deformation; a few wrong ones lose their influence and are reported.  "
-        "[default weight: 1]",
+        "[default weight: 0.3]",
     )
     with_labels = click.option(
         "--guide-labels",

@@ -96,7 +96,8 @@ class Job:
         begin("reading the masks or registering")
         method = PredictionMethod(self.settings, "", self.model, self.refinement, self.align)
         masks = {"fixed_mask": case.fixed_mask, "moving_mask": case.moving_mask}
-        results = method.run(images, self.seed, nephi.runtime.ignore_progress, device=self.device, **masks)
+        channels = [[image] for image in images]
+        results = method.run(channels, self.seed, nephi.runtime.ignore_progress, device=self.device, **masks)
         begin(f"writing {folder}")
         report = save_results(results, folder, self.save, self.command_line, landmarks, labels)
         return row_of_report(case, report)

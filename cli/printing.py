@@ -93,6 +93,10 @@ def print_plan(plan: Plan, initial: str, results: str) -> None:
         rows.append((name, side.name))
         rows.append(("", f"{by(side.grid.shape)} voxels of {by(side.grid.spacing.tolist())} mm, {region}"))
         rows.append(("", f"intensities {side.window[0]:g} to {side.window[1]:g}"))
+    for number, channel in enumerate(plan.guidance.channels, start=2):
+        for name, side in (("fixed", channel.fixed), ("moving", channel.moving)):
+            intensities = f"intensities {side.window[0]:g} to {side.window[1]:g}"
+            rows.append((f"{name}, channel {number}", f"{side.name}, {by(side.grid.shape)} voxels, {intensities}"))
     kind = settings.affine.kind if settings.transform == "deformable" else settings.transform
     rows.append(("initial alignment", initial))
     if kind != "none":
@@ -102,11 +106,14 @@ def print_plan(plan: Plan, initial: str, results: str) -> None:
         lattices = f", latent grids {', '.join(map(by, plan.lattices))}" if plan.lattices else ""
         rows.append(("fields" if plan.lattices else "transform", f"{plan.parameters} parameters{lattices}"))
     if plan.levels:
-        rows.append(("similarity", f"{objective.similarity}, {objective.points} points per step and direction"))
+        similarities = ", then ".join(
+            [objective.similarity, *(channel.similarity for channel in plan.guidance.channels)]
+        )
+        rows.append(("similarity", f"{similarities}, {objective.points} points per step and direction"))
     guidance = settings.guidance
     for name, count, weight in (
-        ("landmarks", plan.guide_landmarks, guidance.landmarks),
-        ("labels", plan.guide_labels, guidance.labels),
+        ("landmarks", plan.guidance.landmarks, guidance.landmarks),
+        ("labels", plan.guidance.labels, guidance.labels),
     ):
         if count:
             rows.append((f"guided by {name}", f"{count}, weight {weight:.3g}"))

@@ -24,8 +24,15 @@ from .registration_options import RESULTS, Preset, RefineOptions, Results, align
 
 
 @click.command(short_help="Register a moving image to a fixed image.")
-@click.option("-f", "--fixed", type=FILE, required=True, help="Fixed image; the results have its grid.")
-@click.option("-m", "--moving", type=FILE, required=True, help="Moving image.")
+@click.option(
+    "-f",
+    "--fixed",
+    type=FILE,
+    required=True,
+    multiple=True,
+    help="Fixed image; the results have its grid. Once for each channel, as -m: -f T1 -f T2 -m T1 -m T2.",
+)
+@click.option("-m", "--moving", type=FILE, required=True, multiple=True, help="Moving image, once for each channel.")
 @click.option("-o", "--output", type=FILE, required=True, metavar="OUTDIR", help="Folder for the results.")
 @click.option("--fixed-mask", type=FILE, help="Region to register (voxels above 0), on the grid of the fixed image.")
 @click.option("--moving-mask", type=FILE, help="Region to register, on the grid of the moving image.")
@@ -50,15 +57,21 @@ from .registration_options import RESULTS, Preset, RefineOptions, Results, align
 @click.option(
     "--similarity",
     metavar="NAME",
+    multiple=True,
     help="Similarity measure: mse, ncc, lncc, lncc2 or pooled; mind or nmi for different modalities; or a sum such as "
-    "'lncc2 + 10 mse'. With --refine-parameters network, it takes the place of the training's.",
+    "'lncc2 + 10 mse'. With --refine-parameters network, it takes the place of the training's. "
+    "Once, or once for each channel.",
 )
 @guide_options
 @model_option
 @align_option
 @refine_options
 @click.option(
-    "--window", type=(float, float), metavar="LO HI", help="Intensity window; intensities outside are clipped."
+    "--window",
+    type=(float, float),
+    multiple=True,
+    metavar="LO HI",
+    help="Intensity window; intensities outside are clipped. Once, or once for each channel.",
 )
 @click.option("--outside", type=float, metavar="VALUE", help="Value of warped voxels outside the moving image.")
 @seed_option("Seed of the random sample points.")
@@ -90,8 +103,8 @@ from .registration_options import RESULTS, Preset, RefineOptions, Results, align
 def register(
     command_line: str | None,
     /,
-    fixed: Path,
-    moving: Path,
+    fixed: tuple[Path, ...],
+    moving: tuple[Path, ...],
     output: Path,
     fixed_mask: Path | None,
     moving_mask: Path | None,
@@ -135,29 +148,32 @@ def register(
     import nephi
 
     inputs = (
-        fixed,
-        moving,
+        *fixed,
+        *moving,
         fixed_mask,
         moving_mask,
         landmarks,
         *guide.files,
         *map(overrides.get, ("config", "initial", "model")),
     )
-    method = choose_method(overrides, refine, guide)
+    if len(fixed) != len(moving):
+        raise nephi.UsageError(f"-m: expected as many images as -f, {len(fixed)}, got {len(moving)}")
+    method = choose_method(overrides, refine, guide, len(fixed))
     for folder in method.folders:
         nephi.results.check_output_folder(output / folder, overwrite, [path for path in inputs if path is not None])
     with nephi.errors.collected_warnings(nephi.PlausibilityWarning) as doubts:
-        images = [nephi.read_image(path) for path in (fixed, moving)]
+        channels = [[nephi.read_image(path) for path in paths] for paths in (fixed, moving)]
+        images = [first for first, *_ in channels]
         for image in images:
             nephi.results.require_exportable(image)
         pairs = read_landmarks(landmarks, frame, images)
         further = {"fixed_mask": fixed_mask, "moving_mask": moving_mask, **guide.read(frame, images)}
         if dry_run:
-            plan = method.plan(images, seed, device=device, **further)
+            plan = method.plan(channels, seed, device=device, **further)
             print_plan(plan, method.initial_alignment, f"{output}: {', '.join(save)}")
         else:
             with progress_bar(quiet) as progress:
-                results = method.run(images, seed, progress, device=device, **further)
+                results = method.run(channels, seed, progress, device=device, **further)
                 loss = results[""].history[-1]["loss"] if results[""].history else 0.0
                 progress(nephi.optimize.Progress("writing", 1, 1, loss))
                 report = save_results(results, output, save, command_line, pairs)

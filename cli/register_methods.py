@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 INITIALS = ("auto", "moments", "centers", "none", "landmarks")
 ProgressCallback = Callable[["Progress"], None]
+Channels = Sequence[Sequence["Image"]]  # fixed images, then moving ones
 Registrations = dict[str, "Registration"]  # by their folders in the output folder; the first one has none
 
 
@@ -37,13 +38,13 @@ class FitMethod:
         """The initial alignment as the plan shows it."""
         return self.initial_option or self.settings.affine.initial
 
-    def plan(self, images: list[Image], seed: int, **options: Any) -> Plan:
+    def plan(self, images: Channels, seed: int, **options: Any) -> Plan:
         """Return the plan of the registration."""
         import nephi
 
         return nephi.plan(*images, settings=self.settings, initial=self.initial, seed=seed, **options)
 
-    def run(self, images: list[Image], seed: int, progress: ProgressCallback, **options: Any) -> Registrations:
+    def run(self, images: Channels, seed: int, progress: ProgressCallback, **options: Any) -> Registrations:
         """Register the images."""
         import nephi
 
@@ -68,13 +69,13 @@ class PredictionMethod:
         optimized = f", its weights optimised by {steps} steps, learning rate {rate:g}"
         return f"prediction by {self.name}{optimized if self.refinement.optimizes_network else ''}"
 
-    def plan(self, images: list[Image], seed: int, **options: Any) -> Plan:
+    def plan(self, images: Channels, seed: int, **options: Any) -> Plan:
         """Return the plan of the registration, which does not depend on the seed."""
         import nephi
 
         return nephi.inference.plan_prediction(images[0], images[1], **options, **self._arguments())
 
-    def run(self, images: list[Image], seed: int, progress: ProgressCallback, **options: Any) -> Registrations:
+    def run(self, images: Channels, seed: int, progress: ProgressCallback, **options: Any) -> Registrations:
         """Register the images, by all alignments at once."""
         import nephi
 
@@ -82,7 +83,7 @@ class PredictionMethod:
             options |= self._arguments()
             return {"": nephi.predict(images[0], images[1], seed=seed, progress=progress, **options)}
         options |= {"model": self.model, "settings": self.settings, "seed": seed}
-        results = nephi.inference.predict_alignments(images[0], images[1], self.align, **options)
+        results = nephi.inference.predict_alignments(images[0][0], images[1][0], self.align, **options)
         return dict(zip(self.folders, results.values(), strict=True))
 
     @property
@@ -95,7 +96,7 @@ class PredictionMethod:
 
 
 def choose_method(
-    overrides: dict[str, Any], refine: RefineOptions, guide: GuideOptions
+    overrides: dict[str, Any], refine: RefineOptions, guide: GuideOptions, channels: int
 ) -> FitMethod | PredictionMethod:
     """Return the method for the options; read the model, or the file of `--initial`.
 
@@ -110,15 +111,17 @@ def choose_method(
         if refine.names:
             verb = "requires" if len(refine.names) == 1 else "require"
             raise nephi.UsageError(f"{', '.join(refine.names)}: {verb} --model, whose prediction is refined")
-        settings = guide.weighted(resolve_settings(overrides, nephi.preset("generic")))
+        settings = guide.weighted(resolve_settings(overrides, nephi.preset("generic"), channels))
         return FitMethod(settings, initial, _read_initial(initial))
     for name in ("initial", "transform"):
         if overrides[name] is not None:
             raise nephi.UsageError(f"--{name}: not available with --model, which predicts the whole transform")
     model = nephi.read_model(path)
-    settings = resolve_settings(overrides, nephi.inference.settings_for(model))
+    settings = resolve_settings(overrides, nephi.inference.settings_for(model), channels)
     check_align_options(model, overrides["align"], refine)
-    refinement = refine.refinement(overrides["similarity"])
+    refinement = refine.refinement(overrides["similarity"][-1] if overrides["similarity"] else None)
+    if channels > 1 and not refinement.fits_fields:
+        raise nephi.UsageError("-f: several channels require --refine N with --model, whose prediction uses the first")
     if guide.names and not refinement.fits_fields:
         raise nephi.UsageError(
             f"{guide.names[0]}: requires --refine N with --model, and --refine-parameters codes or all, whose steps it "
@@ -163,7 +166,7 @@ def save_results(
     return report
 
 
-def resolve_settings(overrides: dict[str, Any], base: Settings) -> Settings:
+def resolve_settings(overrides: dict[str, Any], base: Settings, channels: int = 1) -> Settings:
     """Return the settings of the preset (default: `base`), overridden by `--config`, overridden by the options."""
     from dataclasses import replace
 
@@ -173,11 +176,39 @@ def resolve_settings(overrides: dict[str, Any], base: Settings) -> Settings:
     settings = nephi.preset(preset) if preset else base
     if config:
         settings = nephi.read_settings(config, preset or base)
-    if overrides.get("similarity"):
-        settings = nephi.settings.with_similarity(settings, overrides["similarity"])
-    image = {name: overrides[name] for name in ("window", "outside") if overrides.get(name) is not None}
+    similarities, windows = (overrides.get(name) or () for name in ("similarity", "window"))
+    settings = with_channels(settings, similarities, windows, channels)
+    image = {"outside": overrides["outside"]} if overrides.get("outside") is not None else {}
     top_level = {name: overrides[name] for name in ("transform", "threads") if overrides.get(name) is not None}
     return replace(settings, image=replace(settings.image, **image), **top_level)
+
+
+def with_channels(
+    settings: Settings, similarities: Sequence[str], windows: Sequence[tuple[float, float]], channels: int
+) -> Settings:
+    """Return the settings with the values of `--similarity` and `--window`: one for all channels, or one for each."""
+    from dataclasses import replace
+
+    import nephi
+
+    for name, values in (("--similarity", similarities), ("--window", windows)):
+        if len(values) not in (0, 1, channels):
+            expected = "one" if channels == 1 else f"one, or one for each of {channels} channels"
+            raise nephi.UsageError(f"{name}: expected {expected}, got {len(values)}")
+    tables = list(settings.channels)
+    if len(similarities) == 1:
+        settings = nephi.settings.with_similarity(settings, similarities[0])
+        tables = [replace(table, similarity="") for table in tables]
+    if len(windows) == 1:
+        settings = replace(settings, image=replace(settings.image, window=windows[0]))
+        tables = [replace(table, window=()) for table in tables]
+    if channels > 1 and max(len(similarities), len(windows)) > 1:
+        tables = tables or [nephi.settings.ChannelSettings()] * channels
+        if len(similarities) > 1:
+            tables = [replace(table, similarity=name) for table, name in zip(tables, similarities, strict=True)]
+        if len(windows) > 1:
+            tables = [replace(table, window=window) for table, window in zip(tables, windows, strict=True)]
+    return replace(settings, channels=tuple(tables))
 
 
 def _read_initial(value: str | None) -> str | Transform | None:

@@ -30,7 +30,7 @@ import click
 
 import nephi
 from nephi.cli.main import cli
-from nephi.settings import LevelSettings, PresetFiles, TrainingObjectiveSettings
+from nephi.settings import ChannelSettings, LevelSettings, PresetFiles, TrainingObjectiveSettings
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -106,13 +106,15 @@ def settings() -> str:
     """Return a section for each table of the settings: docstring, names, types and defaults."""
     defaults = nephi.Settings()
     tables = [f.name for f in dataclasses.fields(defaults) if dataclasses.is_dataclass(getattr(defaults, f.name))]
-    plain = [f for f in dataclasses.fields(defaults) if f.name not in (*tables, "levels")]
+    plain = [f for f in dataclasses.fields(defaults) if f.name not in (*tables, "levels", "channels")]
     parts = [_section("At the top of the file", nephi.Settings, plain, defaults)]
     for name in tables:
         value = getattr(defaults, name)
         parts.append(_section(f"`[{name}]`", type(value), dataclasses.fields(value), value))
     level = LevelSettings()
     parts.append(_section("`[[levels]]`", LevelSettings, dataclasses.fields(level), level))
+    channel = ChannelSettings()
+    parts.append(_section("`[[channels]]`", ChannelSettings, dataclasses.fields(channel), channel))
     return "\n\n".join(parts)
 
 

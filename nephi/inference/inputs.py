@@ -9,7 +9,17 @@ from pathlib import Path
 from nephi.errors import UsageError
 from nephi.images import Image, resample
 from nephi.models import ModelInput, StoredModel, read_model, to_model_input
-from nephi.preparation import LabelSources, LandmarkSource, Pair, Source, as_image, prepare_pair, require_mask_inside
+from nephi.preparation import (
+    LabelSources,
+    LandmarkSource,
+    Pair,
+    Source,
+    Sources,
+    as_image,
+    as_images,
+    prepare_pair,
+    require_mask_inside,
+)
 from nephi.settings import Settings
 from nephi.settings import preset as preset_settings
 
@@ -57,7 +67,7 @@ def prediction_settings(model: StoredModel, preset: str | None, settings: Settin
 
 
 def prediction_inputs(
-    images: tuple[Source, Source], masks: Masks, model: StoredModel, settings: Settings, guides: Guides = (None, None)
+    images: tuple[Sources, Sources], masks: Masks, model: StoredModel, settings: Settings, guides: Guides = (None, None)
 ) -> PredictionInputs:
     """Read and check images and masks, fixed and moving, and resample them to the model's inputs.
 
@@ -67,10 +77,10 @@ def prediction_inputs(
 
     Raises `DataError` for files that cannot be read, and for images that do not match each other or the model.
     """
-    fixed, moving = map(as_image, images)
+    (fixed, *_), (moving, *_) = channels = [as_images(each) for each in images]
     fixed_mask, moving_mask = (None if mask is None else as_image(mask) for mask in masks)
     fit_masks = _on_grid(fixed_mask, fixed), _on_grid(moving_mask, moving)
-    pair, settings = prepare_pair(fixed, moving, *fit_masks, settings, *guides)
+    pair, settings = prepare_pair(channels[0], channels[1], *fit_masks, settings, *guides)
     # A mask that was segmented for the fit is reused if the model requires the same kind: lungs take a second.
     reusable = settings.image.mask == model.input.mask
     model_inputs = (

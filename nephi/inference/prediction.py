@@ -19,6 +19,7 @@ from nephi.inference.inputs import PredictionInputs, load_model, prediction_inpu
 from nephi.inference.network_optimization import optimize_network
 from nephi.inference.refinement import (
     as_single_field,
+    check_guidance,
     check_refinement,
     is_single_field,
     predicted_fields,
@@ -33,12 +34,12 @@ from nephi.optimize import (
     Plan,
     ProgressCallback,
     estimate_memory_mb,
-    guide_counts,
     ignore_progress,
+    plan_guidance,
     plan_images,
     plan_level,
 )
-from nephi.preparation import LabelSources, LandmarkSource, Source, pair_warnings
+from nephi.preparation import LabelSources, LandmarkSource, Source, Sources, pair_warnings
 from nephi.results import Registration, check_folding
 from nephi.runtime import Usage, choose_device, cpu_threads, peak_gpu_memory_mb, registration_threads, versions
 from nephi.sampling import GridPoints
@@ -53,8 +54,8 @@ FARTHEST = 1000.0
 
 @gradients_recorded()
 def predict(
-    fixed: Source,
-    moving: Source,
+    fixed: Sources,
+    moving: Sources,
     *,
     model: StoredModel | str | Path,
     preset: str | None = None,
@@ -76,7 +77,8 @@ def predict(
     window and the mask of the model's input. A prediction that is not a single pair of neural fields is refined, with
     all parameters, as one new pair of fields of the settings, after the closest affine map. A refinement of the network
     optimises the weights of a copy before the prediction. The model itself never changes. `guide_landmarks` and
-    `guide_labels`, as those of `register`, guide a refinement of the fields.
+    `guide_labels`, as those of `register`, guide a refinement of the fields; so do channels beyond the first, which the
+    model does not read.
 
     Images, masks and result are those of `register`, except that masks may lie on grids of their own. Raises
     `DataError` for unsuitable images and files that are no model; `UsageError` for an unknown preset or device, for
@@ -86,7 +88,8 @@ def predict(
     chosen = prediction_settings(stored, preset, settings)
     usage = Usage(registration_threads(chosen.threads))
     guides = guide_landmarks, guide_labels
-    check_refinement(stored, chosen.field, refinement, guides)
+    check_refinement(stored, chosen.field, refinement)
+    check_guidance((fixed, moving), guides, refinement)
     generator = torch.Generator().manual_seed(seed)
     with collected_warnings() as texts, cpu_threads(usage.threads):
         with usage.stage("prepare"):
@@ -115,8 +118,8 @@ def predict(
 
 
 def plan_prediction(
-    fixed: Source,
-    moving: Source,
+    fixed: Sources,
+    moving: Sources,
     *,
     model: StoredModel | str | Path,
     preset: str | None = None,
@@ -135,7 +138,8 @@ def plan_prediction(
     stored, torch_device = load_model(model), choose_device(device)
     chosen = prediction_settings(stored, preset, settings)
     guides = guide_landmarks, guide_labels
-    check_refinement(stored, chosen.field, refinement, guides)
+    check_refinement(stored, chosen.field, refinement)
+    check_guidance((fixed, moving), guides, refinement)
     inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen, guides)
     pair, used, fields = inputs.pair, inputs.settings, predicted_fields(stored.model)
     size: ModelSize = model_class(stored.settings).size(stored.settings, stored.model.grid)
@@ -152,8 +156,8 @@ def plan_prediction(
     levels = tuple(plan_level(pair, level, used.objective.radius) for level in refined_levels)
     memory = estimate_memory_mb(pair, levels, parameters)
     memory = None if memory is None else memory + _network_mb(size, refinement)
-    counts = guide_counts(pair)
-    return Plan(str(torch_device), *plan_images(pair), used, lattices, parameters, levels, memory, *counts)
+    guidance = plan_guidance(pair)
+    return Plan(str(torch_device), *plan_images(pair), used, lattices, parameters, levels, memory, guidance)
 
 
 def prediction_record(

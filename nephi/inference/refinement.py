@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -36,20 +35,12 @@ LARGEST = 2.0  # times the step size of the whole schedule
 SINES = 5e-4  # the largest step size at which sine networks converge; ten times as much makes them diverge
 
 
-def check_refinement(
-    model: StoredModel, settings: FieldSettings, refinement: Refinement, guides: Sequence[object] = ()
-) -> None:
+def check_refinement(model: StoredModel, settings: FieldSettings, refinement: Refinement) -> None:
     """Raise `UsageError` for a refinement that `model` does not allow, or not with fields of `settings`.
 
     `codes` needs a model that predicts latent values; `all`, for a model that does not predict neural fields, settings
     whose fields can represent its prediction; `network` trained weights, and an objective of terms that the model has.
-    `guides`, of which any are not None, need a refinement of fields.
     """
-    if any(guide is not None for guide in guides) and not refinement.fits_fields:
-        raise UsageError(
-            'guide_landmarks, guide_labels: expected None without a refinement, with parameters "codes" or "all", '
-            f"whose steps they guide, got steps = {refinement.steps} and parameters = {refinement.parameters!r}"
-        )
     if refinement.optimizes_network:
         check_network(model)
     if not refinement.fits_fields or predicted_fields(model.model):
@@ -63,6 +54,18 @@ def check_refinement(
             "refine: expected settings whose field can represent a predicted deformation (dense grids, a silu decoder "
             f"of one layer, an inverse, no codes), got {settings.encoding} with {settings.decoder}; use another preset"
         )
+
+
+def check_guidance(images: tuple[object, object], guides: tuple[object, object], refinement: Refinement) -> None:
+    """Raise `UsageError` for further channels, or guides other than None, without a refinement of fields."""
+    channels = any(isinstance(each, list | tuple) and len(each) > 1 for each in images)
+    if refinement.fits_fields or not (channels or any(guide is not None for guide in guides)):
+        return
+    names = "fixed, moving: expected one image each" if channels else "guide_landmarks, guide_labels: expected None"
+    raise UsageError(
+        f'{names} without a refinement with parameters "codes" or "all", whose steps they guide, got '
+        f"steps = {refinement.steps} and parameters = {refinement.parameters!r}"
+    )
 
 
 def predicted_fields(model: nn.Module) -> list[FieldPair]:

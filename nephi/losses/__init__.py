@@ -6,7 +6,7 @@ All are pure functions that return a scalar mean. Similarity losses compare patc
 
 from nephi.losses.bending import bending, hessian_by_differences
 from nephi.losses.diffusion import diffusion
-from nephi.losses.geman_mcclure import geman_mcclure, robust_scale
+from nephi.losses.geman_mcclure import geman_mcclure, robust_scale, squared_excess
 from nephi.losses.gradicon import gradicon
 from nephi.losses.icon import icon
 from nephi.losses.jacobian import FOLDING_FLOOR, folding, jacobian_determinant, volume_change
@@ -43,5 +43,6 @@ __all__ = [
     "similarity",
     "similarity_factors",
     "soft_dice",
+    "squared_excess",
     "volume_change",
 ]

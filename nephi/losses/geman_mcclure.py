@@ -18,8 +18,13 @@ def geman_mcclure(squares: Tensor, scale: Tensor) -> Tensor:
 
 
 def robust_scale(squares: Tensor, least: float) -> Tensor:
-    """Return `SPREAD` times the median of the distances whose squares `(N,)` are given, `least` where it is smaller.
+    """Return `SPREAD` times the median of the distances whose squares `(N,)` are given, at least `least`.
 
-    Fewer than half of the distances can make the median large, whatever their size. Not differentiated.
+    Less than half of the distances cannot make the median large, whatever their size. Not differentiated.
     """
-    return SPREAD * squares.detach().median().sqrt().clamp_min(least)
+    return (SPREAD * squares.detach().median().sqrt()).clamp_min(least)
+
+
+def squared_excess(squares: Tensor, tolerance: float) -> Tensor:
+    """Return `max(d - tolerance, 0)^2` of distances d given by their squares; its gradient at d = 0 is 0."""
+    return (squares.clamp_min(tolerance**2).sqrt() - tolerance).square()

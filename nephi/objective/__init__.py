@@ -5,10 +5,12 @@ from nephi.objective.fused import FUSED_WEIGHTS, FusedObjective, fused_objective
 from nephi.objective.guides import Guide, LabelGuide, LandmarkGuide, add_guide_gradient, guide_terms
 from nephi.objective.keypoints import keypoint_distance
 from nephi.objective.objective import (
+    ComparedChannel,
     ComparedImages,
     LandmarkPoints,
     SamplePoints,
     add_gradient,
+    channel_term,
     fitted_maps,
     landmark_distance,
     loss_terms,
@@ -16,6 +18,7 @@ from nephi.objective.objective import (
 
 __all__ = [
     "FUSED_WEIGHTS",
+    "ComparedChannel",
     "ComparedImages",
     "FusedObjective",
     "Guide",
@@ -26,6 +29,7 @@ __all__ = [
     "SamplePoints",
     "add_gradient",
     "add_guide_gradient",
+    "channel_term",
     "compared_images",
     "fitted_maps",
     "fused_objective",

@@ -42,15 +42,15 @@ class Guide(Protocol):
 class LandmarkGuide:
     """Corresponding points `(N, D)`, float32, world mm, that pull a map: the mean of a robust distance, mm.
 
-    The distance is that of Geman and McClure; its scale follows the median of the distances at each step, so that pairs
-    which all others contradict lose their pull as the others come closer. `least`, mm, is the smallest median, the
-    accuracy of the points.
+    The distance is that of Geman and McClure, beyond the `accuracy` of the points, mm: closer points are not pulled,
+    since their errors would deform the map. Its scale follows the median of the distances at each step, so that pairs
+    which all others contradict lose their pull as the others come closer; it is at least twice the accuracy.
     """
 
     fixed: Tensor
     moving: Tensor
     weight: float
-    least: float
+    accuracy: float
     name: str = "guide_landmarks"
 
     def at_level(self, spacing: float) -> LandmarkGuide:
@@ -66,7 +66,8 @@ class LandmarkGuide:
 
     def _distance(self, mapping: PointMap, source: Tensor, target: Tensor) -> Tensor:
         squares = (mapping(source[None])[0] - target).square().sum(dim=-1)
-        return losses.geman_mcclure(squares, losses.robust_scale(squares, self.least)).mean()
+        excess = losses.squared_excess(squares, self.accuracy)
+        return losses.geman_mcclure(excess, losses.robust_scale(excess, 2 * self.accuracy)).mean()
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,11 +18,23 @@ from nephi.transforms import MapPair, Maps
 
 @dataclass(frozen=True)
 class ComparedImages:
-    """The images of B pairs, one sampler each, and the offsets `(K, D)` in mm of the samples of a patch."""
+    """The images of B pairs, one sampler each, and the offsets `(K, D)` in mm of the samples of a patch.
+
+    `channels` are further images of the same pairs.
+    """
 
     fixed: Sequence[ImageSampler]
     moving: Sequence[ImageSampler]
     offsets: Tensor
+    channels: tuple[ComparedChannel, ...] = ()
+
+
+@dataclass(frozen=True)
+class ComparedChannel:
+    """Images of a further channel, and the settings of which similarity, variance floor and radius are its own."""
+
+    images: ComparedImages
+    settings: ObjectiveSettings
 
 
 @dataclass(frozen=True)
@@ -59,15 +71,20 @@ def loss_terms(
     """Return the weighted terms of the loss, means over the pairs; their sum is minimised.
 
     `similarity`, and `dice` of `labels`, are means over both directions (the one that exists, without an inverse map).
+    With C channels the terms `similarity`, `similarity_2` ... are divided by C, so that their sum is the mean.
     Each other term has the name of its weight and is left out if that is 0; the settings define them. `progress`, from
     0 to 1, scales `icon`. A patch whose centre is mapped outside the other image does not count, or as `outside` says.
     """
-    directions = [_MappedPoints(maps.forward, points.fixed, points, settings)]
+    patches = settings.radius > 0 or any(channel.settings.radius > 0 for channel in images.channels)
+    directions = [_MappedPoints(maps.forward, points.fixed, points, settings, patches)]
     if maps.inverse is not None:
-        directions.append(_MappedPoints(maps.inverse, points.moving, points, settings))
+        directions.append(_MappedPoints(maps.inverse, points.moving, points, settings, patches))
     terms = {}
-    if weight := getattr(settings, "similarity_weight", 1.0):
-        terms["similarity"] = weight * _mean_dissimilarity(directions, images)
+    if weight := getattr(settings, "similarity_weight", 1.0) / (1 + len(images.channels)):
+        terms["similarity"] = weight * _mean_dissimilarity(directions, images, settings)
+        for number, channel in enumerate(images.channels, start=2):
+            value = _mean_dissimilarity(directions, channel.images, channel.settings, further=True)
+            terms[channel_term(number)] = weight * value
     if len(directions) == 2:
         terms |= _consistency(directions[0], directions[1], settings, progress)
     terms |= _regularization(directions, settings)
@@ -77,6 +94,11 @@ def loss_terms(
         values = [label_dissimilarity(each.mapped, each.centres, order) for each, order in orders]
         terms["dice"] = getattr(settings, "dice", 1.0) * torch.stack(values).mean()
     return terms
+
+
+def channel_term(number: int) -> str:
+    """Return the name of the term of a channel, counted from 1."""
+    return "similarity" if number == 1 else f"similarity_{number}"
 
 
 def landmark_distance(maps: MapPair, landmarks: LandmarkPoints) -> Tensor:
@@ -115,15 +137,16 @@ class _MappedPoints:
     The latter are the background points and the first `regularization_points` of the centres.
     """
 
-    def __init__(self, maps: Maps, centres: Tensor, points: SamplePoints, settings: ObjectiveSettings) -> None:
+    def __init__(
+        self, maps: Maps, centres: Tensor, points: SamplePoints, settings: ObjectiveSettings, patches: bool
+    ) -> None:
         self.maps = maps
-        self.settings = settings
         self.centres = centres
         self.patch_jacobians: Tensor | None = None
         self.samples: Tensor | None = None if points.windows is None else centres.unsqueeze(2) + points.windows
         background = points.background
         shared = min(settings.regularization_points, centres.shape[1])
-        if settings.radius:
+        if patches:
             # Patches need the Jacobians of all centres: the regularization reuses the first of them.
             every = torch.cat([background, centres], dim=1)
             first, count = background.shape[1], background.shape[1] + shared
@@ -136,17 +159,29 @@ class _MappedPoints:
             if any(getattr(settings, name) for name in REGULARIZATION_WEIGHTS):
                 self.values, self.jacobians = maps.value_and_jacobian(self.points)
 
-    def dissimilarity(self, source: Sequence[ImageSampler], target: Sequence[ImageSampler], offsets: Tensor) -> Tensor:
-        """Return the mean over the pairs: patches of the image of the centres against those they are mapped to."""
-        loss = losses.similarity(self.settings.similarity, self.settings.variance_floor)
-        dark = self.settings.outside == "dark"
+    def dissimilarity(
+        self,
+        source: Sequence[ImageSampler],
+        target: Sequence[ImageSampler],
+        offsets: Tensor,
+        settings: ObjectiveSettings,
+        further: bool,
+    ) -> Tensor:
+        """Return the mean over the pairs: patches of the image of the centres against those they are mapped to.
+
+        A `further` channel may show less than the first: centres outside of it do not count either.
+        """
+        loss = losses.similarity(settings.similarity, settings.variance_floor)
+        dark = settings.outside == "dark"
         # Windows are too wide for the Jacobian at their centre: each of their samples is mapped.
         samples = None if self.samples is None else self.maps(self.samples.flatten(1, 2)).view_as(self.samples)
         values = []
         for pair, (source_image, target_image) in enumerate(zip(source, target, strict=True)):
             mapped = self.mapped[pair]
-            jacobians = None if self.patch_jacobians is None else self.patch_jacobians[pair]
+            jacobians = None if self.patch_jacobians is None or not settings.radius else self.patch_jacobians[pair]
             inside = target_image.contains(mapped.detach()).float()
+            if further:
+                inside = inside * source_image.contains(self.centres[pair]).float()
             if self.samples is not None and samples is not None:
                 windows = (source_image, self.samples[pair]), (target_image, samples[pair])
                 fixed, warped = (_dark_outside(*each) if dark else each[0](each[1]) for each in windows)
@@ -163,10 +198,12 @@ def _dark_outside(image: ImageSampler, points: Tensor) -> Tensor:
     return image(points) * image.contains(points.detach()).float()
 
 
-def _mean_dissimilarity(directions: Sequence[_MappedPoints], images: ComparedImages) -> Tensor:
+def _mean_dissimilarity(
+    directions: Sequence[_MappedPoints], images: ComparedImages, settings: ObjectiveSettings, further: bool = False
+) -> Tensor:
     """Return the mean over the directions; the second one, if there is one, maps moving to fixed points."""
     orders = zip(directions, ((images.fixed, images.moving), (images.moving, images.fixed)), strict=False)
-    values = [direction.dissimilarity(*order, images.offsets) for direction, order in orders]
+    values = [direction.dissimilarity(*order, images.offsets, settings, further) for direction, order in orders]
     return values[0] if len(values) == 1 else 0.5 * (values[0] + values[1])
 
 

@@ -3,7 +3,7 @@
 from nephi.optimize.affine import fit_affine
 from nephi.optimize.fit import fit_fields, threads_of_fit
 from nephi.optimize.initial_alignment import initial_alignment, require_overlap
-from nephi.optimize.planning import Plan, estimate_memory_mb, guide_counts, plan, plan_images, plan_level
+from nephi.optimize.planning import Plan, estimate_memory_mb, plan, plan_guidance, plan_images, plan_level
 from nephi.optimize.registration import register
 from nephi.optimize.rotation_search import search_rotation
 from nephi.optimize.start_search import Start, search_start
@@ -17,10 +17,10 @@ __all__ = [
     "estimate_memory_mb",
     "fit_affine",
     "fit_fields",
-    "guide_counts",
     "ignore_progress",
     "initial_alignment",
     "plan",
+    "plan_guidance",
     "plan_images",
     "plan_level",
     "register",

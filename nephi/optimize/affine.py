@@ -38,7 +38,8 @@ def fit_affine(
     `start` is preceded by `x -> M (x - c) + c + t` around the centre c of the fixed points, with M free (`kind` is
     `affine`) or a rotation `exp(skew(w))` (`rigid`). Points outside the moving image are ignored. M keeps its last
     value if a step would make a singular value less than 1 / `STRETCH` or more than `STRETCH`, which would lead to a
-    collapse or a reflection. `guides` add their terms to the loss. `total` is the number of steps of the whole
+    collapse or a reflection. The loss is the mean over the channels; `guides` add their
+    terms to it. `total` is the number of steps of the whole
     registration for `progress`.
     """
     source = point_source(pair.fixed, pair.fixed_mask)
@@ -46,20 +47,33 @@ def fit_affine(
     centre = probes.mean(dim=0)
     model = AffineModel(start, centre, float((probes - centre).norm(dim=1).mean()), kind)
     optimizer = Adam(model.parameters, settings.rate)
-    loss_of = similarity(settings.similarity)
+    losses_of = [similarity(settings.similarity)]
+    losses_of += [similarity(channel.settings.affine.similarity) for channel in pair.channels]
     steps = settings.steps * len(settings.smoothing)
     done = 0
     for sigma in settings.smoothing:
-        fixed = ImageSampler(pair.fixed_levels.at(sigma))
-        moving = ImageSampler(pair.moving_levels.at(sigma))
+        channels = [pair, *(channel.images for channel in pair.channels)]
+        fixed = [ImageSampler(channel.fixed_levels.at(sigma)) for channel in channels]
+        moving = [ImageSampler(channel.moving_levels.at(sigma)) for channel in channels]
         points = source.draw(settings.points * min(BATCHES, settings.steps), generator).to(pair.fixed.data.device)
-        batches = zip(points.split(settings.points), fixed(points).split(settings.points), strict=True)
+        values = torch.stack([image(points) for image in fixed], dim=1)
+        known = torch.stack([image.contains(points) for image in fixed], dim=1)
+        known[:, 0] = True  # points are sampled in the first channel, to rounding at its border
+        batches = zip(*(each.split(settings.points) for each in (points, values, known)), strict=True)
         level_guides = [guide.at_level(sigma) for guide in guides]
-        for fixed_points, fixed_values in islice(cycle(batches), settings.steps):
+        for fixed_points, fixed_values, fixed_known in islice(cycle(batches), settings.steps):
             optimizer.rate = settings.rate * (1.05 - done / steps)
             moving_points = model(fixed_points)
-            inside = moving.contains(moving_points.detach()).float()
-            loss = loss_of(fixed_values[:, None], moving(moving_points)[:, None], inside)
+            each = zip(losses_of, moving, fixed_values.unbind(1), fixed_known.unbind(1), strict=True)
+            losses = [
+                loss_of(
+                    own[:, None],
+                    image(moving_points)[:, None],
+                    (image.contains(moving_points.detach()) & is_known).float(),
+                )
+                for loss_of, image, own, is_known in each
+            ]
+            loss = torch.stack(losses).mean()
             loss = sum(guide_terms(level_guides, model, None, generator).values(), start=loss)
             previous = model.linear.detach().clone()
             optimizer.minimise(loss)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,7 +12,15 @@ from torch import Tensor
 from nephi.errors import DataError
 from nephi.fields import ComposedFieldPair, FieldPair
 from nephi.kernels import kernel_threads, threads
-from nephi.objective import ComparedImages, SamplePoints, add_gradient, add_guide_gradient, fitted_maps, fused_objective
+from nephi.objective import (
+    ComparedChannel,
+    ComparedImages,
+    SamplePoints,
+    add_gradient,
+    add_guide_gradient,
+    fitted_maps,
+    fused_objective,
+)
 from nephi.optimize.adam import Adam
 from nephi.optimize.guides import pair_guides
 from nephi.optimize.intensity_matching import match_intensities
@@ -58,7 +67,7 @@ def fit_fields(
     check_weights(objective, fields.inverse_field is not None, fitted_maps(fields).penalties, "these fields")
     schedule = Schedule(settings)
     optimizer = Adam(fields.parameters(), settings.optimization.rate)
-    fused = fused_objective(fields, objective)
+    fused = fused_objective(fields, objective, [channel.settings.objective for channel in pair.channels])
     all_guides = pair_guides(pair, settings.guidance)
     rows: list[Tensor] = []
     numbers: list[int] = []
@@ -66,7 +75,7 @@ def fit_fields(
     for number, level in enumerate(settings.levels):
         level_pair = pair
         if settings.optimization.match_intensities:
-            level_pair = match_intensities(pair, fields, level.smoothing, generator)
+            level_pair = _with_matched_intensities(pair, fields, level.smoothing, generator)
         images = _compared_images(level_pair, level, objective)
         guides = [guide.at_level(level.spacing) for guide in all_guides]
         for points in _sample_points(pair, objective, level.steps, generator):
@@ -112,7 +121,23 @@ def _compared_images(pair: Pair, level: LevelSettings, objective: FitObjectiveSe
     offsets = patch_offsets(dimension, objective.patch_radius(dimension), level.spacing).to(pair.fixed.data.device)
     spacing = level.spacing if objective.radius else 0.0
     fixed, moving = (pyramid.sampler(level.smoothing, spacing) for pyramid in (pair.fixed_levels, pair.moving_levels))
-    return ComparedImages([fixed], [moving], offsets)
+    channels = (
+        ComparedChannel(_compared_images(channel.images, level, channel.settings.objective), channel.settings.objective)
+        for channel in pair.channels
+    )
+    return ComparedImages([fixed], [moving], offsets, tuple(channels))
+
+
+def _with_matched_intensities(
+    pair: Pair, fields: FieldPair | ComposedFieldPair, smoothing: float, generator: torch.Generator
+) -> Pair:
+    """Return the pair with the intensities of each channel matched, as `match_intensities`."""
+    matched = match_intensities(pair, fields, smoothing, generator)
+    channels = [
+        channel.with_images(match_intensities(channel.images, fields, smoothing, generator))
+        for channel in pair.channels
+    ]
+    return replace(matched, channels=tuple(channels))
 
 
 def _sample_points(

@@ -13,7 +13,7 @@ def pair_guides(pair: Pair, settings: GuidanceSettings) -> list[Guide]:
     device = pair.fixed.data.device
     if (landmarks := pair.guidance.landmarks) is not None:
         fixed, moving = (side.coordinates.float().to(device) for side in (landmarks.fixed, landmarks.moving))
-        guides.append(LandmarkGuide(fixed, moving, settings.landmarks, pair.landmark_accuracy))
+        guides.append(LandmarkGuide(fixed, moving, settings.landmarks, pair.landmark_accuracy(settings)))
     if pair.guidance.labels is not None:
         guides.append(LabelGuide(*pair.guidance.labels, settings))
     return guides

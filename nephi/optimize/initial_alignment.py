@@ -11,7 +11,7 @@ from nephi.images import Image, ImageSampler
 from nephi.optimize.landmark_alignment import align_landmarks, require_landmarks
 from nephi.preparation import Pair
 from nephi.sampling import point_source
-from nephi.settings import INITIALS, SEARCHED
+from nephi.settings import INITIALS, SEARCHED, GuidanceSettings
 from nephi.transforms import AffineTransform, Transform, as_affine
 
 DIFFERENT_UNITS = 50  # ratio of the longest sides above which the units in the headers must differ
@@ -33,7 +33,7 @@ def initial_alignment(pair: Pair, initial: str | Transform) -> AffineTransform:
     if not isinstance(initial, str):
         return _require_affine(pair, initial)
     if initial == LANDMARKS:
-        return align_landmarks(require_landmarks(pair.guidance.landmarks), pair.landmark_accuracy)
+        return align_landmarks(require_landmarks(pair.guidance.landmarks), pair.landmark_accuracy(GuidanceSettings()))
     if initial not in INITIALS or initial == SEARCHED:
         known = ", ".join((*INITIALS, LANDMARKS))
         raise UsageError(f"initial: expected one of {known}, or an affine transform, got {initial!r}")

@@ -12,13 +12,13 @@ from nephi.transforms import AffineTransform, rigid_fit
 ROUNDS = 50  # of reweighting; it usually stands still after ten
 
 
-def align_landmarks(pairs: PointPairs, least: float) -> AffineTransform:
+def align_landmarks(pairs: PointPairs, accuracy: float) -> AffineTransform:
     """Return the rigid map from fixed to moving landmarks, world mm, that minimises their Geman-McClure distance.
 
     By least squares whose weights `1 / (1 + d^2 / s^2)^2` follow from the distances d of the round before (Holland and
-    Welsch, 1977), with a scale s of three times the median of d, at least three times `least` mm. Fewer points than
-    determine a rotation leave it as in the identity, see `rigid_fit`. Right for less than half of wrong pairs whose
-    errors are random.
+    Welsch, 1977), with a scale s of three times the median of d, at least twice the `accuracy` of the points, mm. Fewer
+    points than determine a rotation leave it as in the identity, see `rigid_fit`. Right for less than half of wrong
+    pairs whose errors are random.
 
     Raises `UsageError` without landmarks.
     """
@@ -27,7 +27,7 @@ def align_landmarks(pairs: PointPairs, least: float) -> AffineTransform:
     for _ in range(ROUNDS):
         maps = rigid_fit(fixed, moving, weights)
         squares = (maps(fixed) - moving).square().sum(dim=-1)
-        weights = (1 + squares / robust_scale(squares, least).square()) ** -2
+        weights = (1 + squares / robust_scale(squares, 2 * accuracy).square()) ** -2
     return maps.one(0)
 
 

@@ -10,7 +10,7 @@ from nephi.fields import field_size
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.optimize.initial_alignment import initial_alignment, require_overlap
-from nephi.preparation import LabelSources, LandmarkSource, Pair, Source, Window, choose_initial, prepare_pair
+from nephi.preparation import LabelSources, LandmarkSource, Pair, Source, Sources, Window, choose_initial, prepare_pair
 from nephi.runtime import choose_device, peak_memory_mb, registration_threads
 from nephi.settings import LevelSettings, Settings
 from nephi.settings import preset as preset_settings
@@ -43,13 +43,31 @@ class PlannedLevel:
 
 
 @dataclass(frozen=True)
+class PlannedChannel:
+    """A further pair of images, and its similarity."""
+
+    fixed: PlannedImage
+    moving: PlannedImage
+    similarity: str
+
+
+@dataclass(frozen=True)
+class PlannedGuidance:
+    """Numbers of landmarks and of labels that guide a registration, and its further channels."""
+
+    landmarks: int = 0
+    labels: int = 0
+    channels: tuple[PlannedChannel, ...] = ()
+
+
+@dataclass(frozen=True)
 class Plan:
     """Device, images, settings and sizes of a registration.
 
     `settings` have all lengths in mm. `lattices` are the shapes of the latent grids of one field, coarse to fine; empty
     for fields without them. `memory_mb` estimates the peak resident memory in MB (10^6 bytes) of a process that
-    registers and saves all outputs, within a third; None on systems that do not report memory. `guide_landmarks` and
-    `guide_labels` are the numbers of landmarks and of labels that guide it.
+    registers and saves all outputs, within a third; None on systems that do not report memory. `guidance` is what
+    guides the registration besides the first pair of images.
     """
 
     device: str
@@ -60,8 +78,7 @@ class Plan:
     parameters: int
     levels: tuple[PlannedLevel, ...]
     memory_mb: float | None
-    guide_landmarks: int = 0
-    guide_labels: int = 0
+    guidance: PlannedGuidance = PlannedGuidance()
 
     @property
     def threads(self) -> int:
@@ -70,8 +87,8 @@ class Plan:
 
 
 def plan(
-    fixed: Source,
-    moving: Source,
+    fixed: Sources,
+    moving: Sources,
     *,
     preset: str = "generic",
     settings: Settings | None = None,
@@ -96,18 +113,22 @@ def plan(
     require_overlap(pair, start, torch.Generator().manual_seed(seed))
     images = plan_images(pair)
     if settings.transform != "deformable":
-        return Plan(device_name, *images, settings, (), 0, (), estimate_memory_mb(pair, (), 0), *guide_counts(pair))
+        return Plan(device_name, *images, settings, (), 0, (), estimate_memory_mb(pair, (), 0), plan_guidance(pair))
     size = field_size(settings.field, pair.fixed.grid)
     levels = tuple(plan_level(pair, level, settings.objective.radius) for level in settings.levels)
     memory_mb = estimate_memory_mb(pair, levels, size.parameters)
-    counts = guide_counts(pair)
-    return Plan(device_name, *images, settings, size.lattices, size.parameters, levels, memory_mb, *counts)
+    guidance = plan_guidance(pair)
+    return Plan(device_name, *images, settings, size.lattices, size.parameters, levels, memory_mb, guidance)
 
 
-def guide_counts(pair: Pair) -> tuple[int, int]:
-    """Return the numbers of landmarks and of labels that guide the registration of a pair."""
+def plan_guidance(pair: Pair) -> PlannedGuidance:
+    """Return what guides the registration of a pair."""
     landmarks, labels = pair.guidance.landmarks, pair.guidance.labels
-    return 0 if landmarks is None else len(landmarks), 0 if labels is None else len(labels[0].labels)
+    channels = [
+        PlannedChannel(*plan_images(channel.images), channel.settings.objective.similarity) for channel in pair.channels
+    ]
+    counts = 0 if landmarks is None else len(landmarks), 0 if labels is None else len(labels[0].labels)
+    return PlannedGuidance(*counts, tuple(channels))
 
 
 def plan_images(pair: Pair) -> tuple[PlannedImage, PlannedImage]:
@@ -144,5 +165,6 @@ def estimate_memory_mb(pair: Pair, levels: tuple[PlannedLevel, ...], parameters:
         for shape, stored in zip((level.fixed_shape, level.moving_shape), stored_shapes, strict=True)
         if level.settings.smoothing or shape != stored  # else the image itself is sampled
     ]
-    volumes = 4 * VOLUMES_PER_SMOOTHING * max(smoothed_voxels, default=0)
+    # Each channel has smoothed images of its own, about as many voxels as those of the first.
+    volumes = 4 * VOLUMES_PER_SMOOTHING * max(smoothed_voxels, default=0) * (1 + len(pair.channels))
     return now + (volumes + BYTES_PER_PARAMETER * parameters) / 1e6 + OTHER_MB

@@ -21,6 +21,7 @@ from nephi.preparation import (
     LandmarkSource,
     Pair,
     Source,
+    Sources,
     choose_initial,
     limit_to_overlap,
     pair_warnings,
@@ -44,8 +45,8 @@ from nephi.transforms import AffineTransform, Transform
 
 @gradients_recorded()
 def register(
-    fixed: Source,
-    moving: Source,
+    fixed: Sources,
+    moving: Sources,
     *,
     preset: str = "generic",
     settings: Settings | None = None,
@@ -60,13 +61,15 @@ def register(
 ) -> Registration:
     """Register the moving image to the fixed one.
 
-    Images and masks are `Image` objects or files. `settings` replace `preset`. `initial` is `auto`, `moments`,
-    `centers`, `none`, `landmarks` (the rigid fit of `guide_landmarks`), or an affine transform from fixed to moving
-    points (world mm, RAS); None: that of the settings. `guide_landmarks`, pairs of points or their file, and
-    `guide_labels`, the label maps of both images, each on a grid of its own, guide the registration, with the weights
-    of `settings.guidance`; pairs of points that contradict the others lose their influence. The same seed and machine
-    give the same result, also inside `torch.no_grad()`, `torch.inference_mode()` or `torch.autocast()`, with any
-    default dtype of torch, and with any number of threads (up to rounding for fields without latent grids).
+    Images and masks are `Image` objects or files. Lists of images are channels that are compared together: T1 and T2,
+    for example, each on a grid of its own, in the same world; `settings.channels` gives each a similarity. `settings`
+    replace `preset`. `initial` is `auto`, `moments`, `centers`, `none`, `landmarks` (the rigid fit of
+    `guide_landmarks`), or an affine transform from fixed to moving points (world mm, RAS); None: that of the settings.
+    `guide_landmarks`, pairs of points or their file, and `guide_labels`, the label maps of both images, each on a grid
+    of its own, guide the registration, with the weights of `settings.guidance`; pairs of points that contradict the
+    others lose their influence. The same seed and machine give the same result, also inside `torch.no_grad()`,
+    `torch.inference_mode()` or `torch.autocast()`, with any default dtype of torch, and with any number of threads (up
+    to rounding for fields without latent grids).
 
     Raises `DataError` for images that cannot be registered, `UsageError` for an unknown preset, device or initial
     alignment.

@@ -1,6 +1,7 @@
 """Synthetic image pairs with a known deformation, generated in memory."""
 
 from nephi.phantoms.bodies import Bodies
+from nephi.phantoms.channels import two_channels
 from nephi.phantoms.lungs import lung_phantom
 from nephi.phantoms.motion import Breathing, WaveMotion
 from nephi.phantoms.pair import PhantomPair
@@ -19,4 +20,5 @@ __all__ = [
     "shapes_phantom",
     "silhouettes",
     "stains_phantom",
+    "two_channels",
 ]

@@ -5,17 +5,20 @@ from nephi.preparation.guidance import Guidance, LabelSources, LandmarkSource, r
 from nephi.preparation.intensities import Window, intensity_window, ranked_window
 from nephi.preparation.mask_placement import require_mask_inside
 from nephi.preparation.masks import find_mask
-from nephi.preparation.pair import Pair, pair_warnings, prepare_pair
-from nephi.preparation.sources import Source, as_image
+from nephi.preparation.pair import Channel, Pair, pair_warnings, prepare_pair
+from nephi.preparation.sources import Source, Sources, as_image, as_images
 
 __all__ = [
+    "Channel",
     "Guidance",
     "LabelSources",
     "LandmarkSource",
     "Pair",
     "Source",
+    "Sources",
     "Window",
     "as_image",
+    "as_images",
     "choose_initial",
     "find_mask",
     "intensity_window",

@@ -8,20 +8,25 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from nephi.errors import DataError
+from nephi.errors import DataError, PlausibilityWarning, UsageError, warn
 from nephi.images import Image, Pyramid
 from nephi.preparation.guidance import Guidance, LabelSources, LandmarkSource, read_guidance
 from nephi.preparation.intensities import Window, check_intensities, intensity_window
 from nephi.preparation.masks import compare_masks, find_mask, require_usable_mask
-from nephi.preparation.sources import Source, as_image
-from nephi.settings import GuidanceSettings, ImageSettings, Settings, in_millimetres
+from nephi.preparation.sources import Source, Sources, as_image, as_images
+from nephi.sampling import point_source
+from nephi.settings import GuidanceSettings, ImageSettings, Settings, for_channel, in_millimetres
+
+PLACE_POINTS = 1000  # at which the place of a further channel is measured
+LEAST_SHARED = 0.5  # fraction of the first channel that a further one should show
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
     """Fixed and moving image with masks (on any grid; None: the whole image), intensity windows and pyramids.
 
-    `guidance` are landmarks and labels that guide the registration.
+    `guidance` are landmarks and labels that guide the registration, `channels` further pairs of images of the same
+    anatomy, in the same worlds, that are compared together with this one.
     """
 
     fixed: Image
@@ -33,11 +38,11 @@ class Pair:
     fixed_levels: Pyramid
     moving_levels: Pyramid
     guidance: Guidance = Guidance()  # noqa: RUF009 (frozen)
+    channels: tuple[Channel, ...] = ()
 
-    @property
-    def landmark_accuracy(self) -> float:
-        """Half of the longest voxel edge of both images, mm: points are hardly set more accurately."""
-        return 0.5 * max(float(image.grid.spacing.max()) for image in (self.fixed, self.moving))
+    def landmark_accuracy(self, settings: GuidanceSettings) -> float:
+        """Return the accuracy of guiding landmarks, mm: that of the settings, or half of the longest voxel edge."""
+        return settings.accuracy or 0.5 * max(float(image.grid.spacing.max()) for image in (self.fixed, self.moving))
 
     def with_moving_transformed(self, matrix: Tensor) -> Pair:
         """Return the pair with the moving image and all that belongs to it placed by a homogeneous world matrix.
@@ -49,7 +54,17 @@ class Pair:
         if mask is not None:
             mask = mask.with_grid(mask.grid.transformed(matrix))
         guidance = self.guidance.with_moving_transformed(matrix)
-        return replace(self, moving=levels.image, moving_mask=mask, moving_levels=levels, guidance=guidance)
+        channels = tuple(
+            channel.with_images(channel.images.with_moving_transformed(matrix)) for channel in self.channels
+        )
+        return replace(
+            self,
+            moving=levels.image,
+            moving_mask=mask,
+            moving_levels=levels,
+            guidance=guidance,
+            channels=channels,
+        )
 
     def to(self, device: torch.device) -> Pair:
         """Return the pair with its images on `device`; masks stay on the CPU, where points are sampled."""
@@ -59,14 +74,36 @@ class Pair:
         detail = self.fixed_levels.detail
         levels = Pyramid(fixed, self.fixed_window, detail), Pyramid(moving, self.moving_window, detail)
         guidance = self.guidance.to(device)
+        channels = tuple(channel.with_images(channel.images.to(device)) for channel in self.channels)
         return replace(
-            self, fixed=fixed, moving=moving, fixed_levels=levels[0], moving_levels=levels[1], guidance=guidance
+            self,
+            fixed=fixed,
+            moving=moving,
+            fixed_levels=levels[0],
+            moving_levels=levels[1],
+            guidance=guidance,
+            channels=channels,
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Channel:
+    """A further pair of images, with the settings of its similarity and intensities, lengths in mm.
+
+    Its masks are those of the first channel.
+    """
+
+    images: Pair
+    settings: Settings
+
+    def with_images(self, images: Pair) -> Channel:
+        """Return the channel with other images."""
+        return replace(self, images=images)
+
+
 def prepare_pair(
-    fixed: Source,
-    moving: Source,
+    fixed: Sources,
+    moving: Sources,
     fixed_mask: Source | None,
     moving_mask: Source | None,
     settings: Settings,
@@ -75,17 +112,35 @@ def prepare_pair(
 ) -> tuple[Pair, Settings]:
     """Read images, masks and guidance and validate them; return the pair, and the settings with lengths in mm.
 
-    Masks are segmented where none are given. Raises `DataError` for files that cannot be read, and images, masks,
-    landmarks or labels that `make_pair` or `read_guidance` refuse.
+    Several fixed and moving images are channels: pairs of images that are compared together. The settings returned are
+    those of the first. Masks are segmented where none are given. Raises `DataError` for files that cannot be read, and
+    images, masks, landmarks or labels that `make_pair` or `read_guidance` refuse; `UsageError` for other numbers of
+    moving images, or of channels in the settings, than of fixed images.
     """
-    fixed_image, moving_image = as_image(fixed), as_image(moving)
+    (fixed_image, *further_fixed), (moving_image, *further_moving) = as_images(fixed), as_images(moving)
+    _require_channels(1 + len(further_fixed), 1 + len(further_moving), settings)
     masks = [None if mask is None else as_image(mask) for mask in (fixed_mask, moving_mask)]
-    settings = in_millimetres(settings, fixed_image.grid)
+    all_settings = in_millimetres(settings, fixed_image.grid)
+    settings = for_channel(all_settings, 0)
     pair = make_pair(fixed_image, moving_image, masks[0], masks[1], settings.image, settings.detail)
     guidance = read_guidance(guide_landmarks, guide_labels, fixed_image, moving_image)
     if not guidance:  # results hold the settings that were used
         settings = replace(settings, guidance=GuidanceSettings())
-    return replace(pair, guidance=guidance), settings
+    channels = [
+        make_channel(pair, images, for_channel(all_settings, number))
+        for number, images in enumerate(zip(further_fixed, further_moving, strict=True), start=1)
+    ]
+    return replace(pair, guidance=guidance, channels=tuple(channels)), settings
+
+
+def _require_channels(fixed: int, moving: int, settings: Settings) -> None:
+    """Raise `UsageError` unless there are as many moving images, and channels in the settings if any, as fixed ones."""
+    if fixed != moving:
+        raise UsageError(f"moving: expected {fixed} images, as many as fixed ones, got {moving}")
+    if settings.channels and len(settings.channels) != fixed:
+        raise UsageError(
+            f"channels: expected one table for each of {fixed} pairs of images, got {len(settings.channels)}"
+        )
 
 
 def make_pair(
@@ -123,8 +178,49 @@ def make_pair(
     return Pair(fixed, moving, masks[0], masks[1], windows[0], windows[1], *levels)
 
 
+def make_channel(first: Pair, images: tuple[Image, Image], settings: Settings) -> Channel:
+    """Validate the images of a further channel, on grids of their own in the worlds of the first, and prepare them.
+
+    Raises `DataError` for images of another dimension, non-finite or constant voxels, a window without any voxel, and
+    images beside those of the first channel; issues a `PlausibilityWarning` for those that show less than half of it.
+    """
+    masks, windows = [], []
+    for image, partner, mask in zip(
+        images, (first.fixed, first.moving), (first.fixed_mask, first.moving_mask), strict=True
+    ):
+        if image.dimension != partner.dimension:
+            raise DataError(
+                f"{image.name}: expected a {partner.dimension}-D image, as {partner.name}, the first channel, got "
+                f"{image.dimension}-D"
+            )
+        image.require_finite()
+        image.require_contrast()
+        _require_same_place(image, partner, mask)
+        on_grid = mask if mask is not None and mask.grid.same_as(image.grid) else None
+        check_intensities(image, on_grid, settings.image)
+        masks.append(mask)
+        windows.append(intensity_window(image, on_grid, settings.image))
+    levels = [Pyramid(image, window, settings.detail) for image, window in zip(images, windows, strict=True)]
+    fixed, moving = images
+    return Channel(Pair(fixed, moving, masks[0], masks[1], windows[0], windows[1], levels[0], levels[1]), settings)
+
+
+def _require_same_place(image: Image, first: Image, mask: Image | None) -> None:
+    """Raise `DataError` unless an image shows a part of the first channel's, inside its mask if it has one."""
+    points = point_source(first, mask).draw(PLACE_POINTS, torch.Generator().manual_seed(0)).double()
+    inside = float(image.grid.contains_voxel_points(image.grid.world_to_voxel_points(points)).double().mean())
+    found = (
+        f"{image.name}: expected an image in the world of {first.name}, found {100 * inside:.0f} % of that inside of it"
+    )
+    if inside == 0:
+        raise DataError(f"{found}; check the order of the images and their headers")
+    if inside < LEAST_SHARED:
+        warn(f"{found}; check the order of the images and their headers", PlausibilityWarning)
+
+
 def pair_warnings(pair: Pair, issued: Iterable[str]) -> tuple[str, ...]:
     """Return the warnings from reading the images and masks, then those `issued` later, without duplicates."""
-    images = (pair.fixed, pair.moving, pair.fixed_mask, pair.moving_mask)
+    further = [image for channel in pair.channels for image in (channel.images.fixed, channel.images.moving)]
+    images = (pair.fixed, pair.moving, *further, pair.fixed_mask, pair.moving_mask)
     read = [text for image in images if image is not None for text in image.warnings]
     return tuple(dict.fromkeys([*read, *issued]))

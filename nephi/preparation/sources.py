@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -12,6 +13,7 @@ from nephi.images import Image
 from nephi.io import read_image
 
 Source = Image | str | Path
+Sources = Source | Sequence[Source]
 
 
 def as_image(source: Source) -> Image:
@@ -28,3 +30,12 @@ def as_image(source: Source) -> Image:
     if not isinstance(source, Image):
         return read_image(source)
     return replace(source, data=recordable(source.data)) if source.data.is_inference() else source
+
+
+def as_images(sources: Sources) -> list[Image]:
+    """Return the images of one or several channels; raise as `as_image`, and `UsageError` for none."""
+    if isinstance(sources, str) or not isinstance(sources, Sequence):
+        return [as_image(sources)]
+    if not sources:
+        raise UsageError("expected an image, or a list of one image for each channel, got an empty list")
+    return [as_image(source) for source in sources]

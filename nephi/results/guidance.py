@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nephi.errors import warn
 from nephi.geometry import PointMap, PointPairs, interpolate_nearest
-from nephi.losses import robust_scale
+from nephi.losses import robust_scale, squared_excess
 from nephi.metrics import landmark_errors
 from nephi.preparation import Pair
 from nephi.report import RegistrationResult
@@ -25,8 +25,7 @@ MOST_NAMED = 5  # unmatched landmarks in the warning; the report lists all
 def guidance_report(registration: RegistrationResult) -> dict[str, Any]:
     """Return `guidance` of report.json, empty for a registration without landmarks and labels that guide it.
 
-    Landmarks that are left unmatched, farther from their partners than the scale of the robust distance, are listed,
-    and named in a `DataWarning`.
+    Landmarks that are left unmatched are listed, and named in a `DataWarning`.
     """
     pair, weights = registration.pair, registration.settings.guidance
     table = {}
@@ -37,19 +36,19 @@ def guidance_report(registration: RegistrationResult) -> dict[str, Any]:
     return {"guidance": table} if table else {}
 
 
-def unmatched_landmarks(transform: PointMap, pairs: PointPairs, least: float) -> tuple[list[int], float]:
-    """Return the indices of the landmarks that are farther from their partners than the scale of the fit, and it, mm.
+def unmatched_landmarks(transform: PointMap, pairs: PointPairs, accuracy: float) -> tuple[list[int], float]:
+    """Return the indices of the landmarks that are left unmatched, and the largest distance of the others, mm.
 
-    `least`, mm, is the accuracy of the points, as in the fit.
+    These are beyond the `accuracy` of the points, mm, by more than the scale of the robust distance of the fit.
     """
     errors = landmark_errors(transform, pairs).after
-    scale = float(robust_scale(errors.square(), least))
-    return (errors > scale).nonzero().flatten().tolist(), scale
+    limit = accuracy + float(robust_scale(squared_excess(errors.square(), accuracy), 2 * accuracy))
+    return (errors > limit).nonzero().flatten().tolist(), limit
 
 
 def _landmark_table(transform: Transform, pairs: PointPairs, pair: Pair, settings: GuidanceSettings) -> dict[str, Any]:
     errors = landmark_errors(transform, pairs)
-    indices, scale = unmatched_landmarks(transform, pairs, pair.landmark_accuracy)
+    indices, limit = unmatched_landmarks(transform, pairs, pair.landmark_accuracy(settings))
     unmatched = [
         {"id": pairs.fixed.ids[i], "before": errors.before[i].item(), "after": errors.after[i].item()} for i in indices
     ]
@@ -58,9 +57,9 @@ def _landmark_table(transform: Transform, pairs: PointPairs, pair: Pair, setting
         more = f" and {len(unmatched) - MOST_NAMED} more" if len(unmatched) > MOST_NAMED else ""
         warn(
             f"guiding landmarks: {len(unmatched)} of {len(pairs)} pairs contradict the others or the images and were "
-            f"left unmatched, more than {scale:.3g} mm apart: {names}{more}; check them"
+            f"left unmatched, more than {limit:.3g} mm apart: {names}{more}; check them"
         )
-    return {"weight": settings.landmarks, **errors.table(), "scale": scale, "unmatched": unmatched}
+    return {"weight": settings.landmarks, **errors.table(), "limit": limit, "unmatched": unmatched}
 
 
 def _label_table(

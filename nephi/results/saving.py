@@ -56,7 +56,8 @@ def save_registration(
     if unknown or not outputs:
         raise UsageError(f"outputs: expected some of {', '.join(OUTPUTS)}, found {', '.join(unknown) or 'none'}")
     pair = registration.pair
-    inputs = (pair.fixed, pair.moving, pair.fixed_mask, pair.moving_mask)
+    further = [image for channel in pair.channels for image in (channel.images.fixed, channel.images.moving)]
+    inputs = (pair.fixed, pair.moving, *further, pair.fixed_mask, pair.moving_mask)
     check_output_folder(folder, overwrite, [image.name for image in inputs if image is not None and image.name])
     _require_dimension(registration, landmarks, labels)
     for image in (pair.fixed, pair.moving):
@@ -107,6 +108,7 @@ def _report(registration: RegistrationResult, measured: Mapping[str, Any], issue
         "warnings": list(dict.fromkeys([*registration.warnings, *issued])),
         "fixed": registration.pair.fixed.name,
         "moving": registration.pair.moving.name,
+        **_channel_table(registration),
         "affine_matrix_ras": registration.stored.affine.matrix.tolist(),
         **measured,
         "settings": settings_table(registration.settings),
@@ -122,6 +124,26 @@ def _report(registration: RegistrationResult, measured: Mapping[str, Any], issue
         "history": {name: [row[name] for row in registration.history] for name in registration.history[0]}
         if registration.history
         else {},
+    }
+
+
+def _channel_table(registration: RegistrationResult) -> dict[str, Any]:
+    """Return `channels` of the report: images and similarity of each; empty for a single one."""
+    pair = registration.pair
+    if not pair.channels:
+        return {}
+    channels = [(pair, registration.settings), *((each.images, each.settings) for each in pair.channels)]
+    return {
+        "channels": [
+            {
+                "fixed": images.fixed.name,
+                "moving": images.moving.name,
+                "similarity": settings.objective.similarity,
+                "fixed_window": list(images.fixed_window),
+                "moving_window": list(images.moving_window),
+            }
+            for images, settings in channels
+        ]
     }
 
 

@@ -1,6 +1,6 @@
 """The settings of a registration: frozen dataclasses, TOML, presets."""
 
-from nephi.settings.changes import in_millimetres, with_similarity, with_training_similarity
+from nephi.settings.changes import for_channel, in_millimetres, with_similarity, with_training_similarity
 from nephi.settings.guidance import GuidanceSettings
 from nephi.settings.objective import (
     INVERSE_WEIGHTS,
@@ -16,6 +16,7 @@ from nephi.settings.registration import (
     INITIALS,
     SEARCHED,
     AffineSettings,
+    ChannelSettings,
     FitOptimizationSettings,
     ImageSettings,
     LevelSettings,
@@ -41,6 +42,7 @@ __all__ = [
     "REGULARIZATION_WEIGHTS",
     "SEARCHED",
     "AffineSettings",
+    "ChannelSettings",
     "FitObjectiveSettings",
     "FitOptimizationSettings",
     "GuidanceSettings",
@@ -51,6 +53,7 @@ __all__ = [
     "Settings",
     "TrainingObjectiveSettings",
     "check_weights",
+    "for_channel",
     "in_millimetres",
     "merged_tables",
     "plain_table",

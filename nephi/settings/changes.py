@@ -27,6 +27,18 @@ def with_similarity(settings: Settings, name: str) -> Settings:
     return replace(settings, objective=objective, affine=affine)
 
 
+def for_channel(settings: Settings, number: int) -> Settings:
+    """Return the settings of a channel, counted from 0: the similarity and window of its table replace the others."""
+    if not settings.channels:
+        return settings
+    channel = settings.channels[number]
+    if channel.similarity:
+        settings = with_similarity(settings, channel.similarity)
+    if channel.window:  # given for these intensities, whatever the units of the settings
+        settings = replace(settings, image=replace(settings.image, window=channel.window, units=""))
+    return settings
+
+
 def with_training_similarity(objective: TrainingObjectiveSettings, name: str) -> TrainingObjectiveSettings:
     """Return the objective of a training with another similarity, compared at points, on patches or in windows.
 
@@ -49,7 +61,7 @@ def in_millimetres(settings: Settings, grid: Grid) -> Settings:
     unit = settings.length_unit or longest / 256
     if settings.length_unit == 1:
         return settings
-    field, objective = settings.field, settings.objective
+    field, objective, guidance = settings.field, settings.objective, settings.guidance
     return replace(
         settings,
         length_unit=1.0,
@@ -66,6 +78,6 @@ def in_millimetres(settings: Settings, grid: Grid) -> Settings:
             bending=objective.bending * unit**2,
             bending_step=objective.bending_step * unit,
         ),
-        guidance=replace(settings.guidance, landmarks=settings.guidance.landmarks / unit),
+        guidance=replace(guidance, landmarks=guidance.landmarks / unit, accuracy=guidance.accuracy * unit),
         levels=tuple(replace(v, smoothing=unit * v.smoothing, spacing=unit * v.spacing) for v in settings.levels),
     )

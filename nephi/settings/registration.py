@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from nephi.errors import UsageError
 from nephi.fields import FieldSettings
+from nephi.losses import similarity_factors
 from nephi.settings.guidance import GuidanceSettings
 from nephi.settings.objective import FitObjectiveSettings, check_weights
 from nephi.settings.validation import (
@@ -95,6 +96,23 @@ class AffineSettings:
 
 
 @dataclass(frozen=True)
+class ChannelSettings:
+    """One of the channels of a registration of several pairs of images; a table for each, in the order of the images.
+
+    similarity: as `objective.similarity`, whose value replaces an empty one. Its weights are those of the channel.
+    window: as `image.window`, whose value replaces an empty one.
+    """
+
+    similarity: str = ""
+    window: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.similarity:
+            similarity_factors(self.similarity)
+        ImageSettings(window=self.window)
+
+
+@dataclass(frozen=True)
 class LevelSettings:
     """One level of the fit: `steps` steps on smoothed images.
 
@@ -159,6 +177,7 @@ class Settings:
         LevelSettings(90, 1.5, 4.0),
         LevelSettings(120, 0.0, 2.5),
     )
+    channels: tuple[ChannelSettings, ...] = ()
 
     @property
     def detail(self) -> float:

@@ -15,7 +15,7 @@ from nephi.settings.renamed import require_current_fit_names, with_current_names
 from nephi.tables import from_table
 
 PRESETS = PresetFiles("nephi.settings")
-OPTIONAL_TABLES = ("guidance",)
+OPTIONAL_TABLES = ("guidance", "channels")
 
 
 def preset_names() -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nephi.losses import geman_mcclure, robust_scale
+from nephi.losses import geman_mcclure, robust_scale, squared_excess
 
 
 def test_values_are_those_of_the_formula() -> None:
@@ -32,4 +32,12 @@ def test_scale_is_three_medians_whatever_the_outliers() -> None:
     moved[7:] = 1e12
     assert float(robust_scale(squares, 0.1)) == pytest.approx(18.0)
     assert float(robust_scale(moved, 0.1)) == pytest.approx(18.0)
-    assert float(robust_scale(torch.zeros(5, dtype=torch.float64), 0.5)) == pytest.approx(1.5)
+    assert float(robust_scale(torch.zeros(5, dtype=torch.float64), 0.5)) == pytest.approx(0.5)
+
+
+def test_excess_and_its_gradient() -> None:
+    squares = torch.tensor([0.0, 0.25, 4.0, 25.0], dtype=torch.float64, requires_grad=True)
+    excess = squared_excess(squares, 1.0)
+    assert excess.tolist() == pytest.approx([0.0, 0.0, 1.0, 16.0])
+    (gradient,) = torch.autograd.grad(excess.sum(), squares)
+    assert gradient.tolist() == pytest.approx([0.0, 0.0, 2 * 1 / (2 * 2), 2 * 4 / (2 * 5)])

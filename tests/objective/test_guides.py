@@ -22,15 +22,16 @@ def shifted(shift: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def landmark_guide(errors: Tensor) -> LandmarkGuide:
-    return LandmarkGuide(POINTS, POINTS + errors, weight=2.0, least=0.5)
+    return LandmarkGuide(POINTS, POINTS + errors, weight=2.0, accuracy=0.5)
 
 
 def test_landmarks_of_the_map_cost_nothing() -> None:
     guide = landmark_guide(torch.full_like(POINTS, 3.0))
     zero = torch.zeros(2, dtype=torch.float64)
     assert float(guide(shifted(zero + 3), shifted(zero - 3), GENERATOR())) == 0
-    # every distance is the median m: s t / (1 + t) with s = 3 m and t = 1/9
-    distance = 3 * 2**0.5
+    # every distance beyond the accuracy is the median m: s t / (1 + t) with s = 3 m and t = 1/9
+    distance = 3 * 2**0.5 - 0.5
+    assert float(guide(shifted(zero + 2.7), None, GENERATOR())) == 0  # 0.42 mm
     assert float(guide(shifted(zero), None, GENERATOR())) == pytest.approx(2 * 3 * distance / 10, rel=1e-9)
 
 
@@ -49,8 +50,8 @@ def test_a_wrong_pair_pulls_less_the_better_the_others_match() -> None:
 
 def test_landmark_gradient_by_differences() -> None:
     """At a scale that does not change: that of the median is not differentiated."""
-    errors = torch.tensor([[0.1, 0.0], [0.0, 0.2], [0.3, 0.1], [9.0, 4.0], [0.05, 0.1]], dtype=torch.float64)
-    guide, value = replace(landmark_guide(errors), least=5.0), torch.zeros(2, dtype=torch.float64)
+    errors = torch.tensor([[0.3, 0.3], [0.2, 0.2], [0.3, 0.1], [9.0, 4.0], [0.25, 0.1]], dtype=torch.float64)
+    guide, value = replace(landmark_guide(errors), accuracy=0.25), torch.full((2,), 0.2, dtype=torch.float64)
     shift = value.clone().requires_grad_(True)
     guide(shifted(shift), shifted(-shift), GENERATOR()).backward()
     for axis in range(2):
