@@ -42,9 +42,9 @@ class Compiled:
     def arrays(self, field: FieldParts) -> FieldArrays | None:
         """Return the arrays of a field; None for a field or a device that the kernel does not support."""
         if self._amplitude is not field.amplitude:
-            self._amplitude = field.amplitude
-            encoding = field.encoding
+            encoding, amplitude = field.encoding, field.amplitude
             self._arrays = arrays_of(field, encoding.table) if isinstance(encoding, LatentGrids) else None
+            self._amplitude = amplitude  # last: another thread must not take arrays that are not there yet
         return self._arrays
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nephi.errors import DataError, UsageError, collected_warnings
 from nephi.fields import nephi_bytes
@@ -28,6 +29,7 @@ from nephi.metrics import (
     slab_inside,
 )
 from nephi.report import PAGE, RegistrationResult
+from nephi.results.ahead import computed_ahead
 from nephi.results.guidance import guidance_report
 from nephi.results.output_folder import FILE_NAMES, OUTPUTS, check_output_folder, require_exportable
 from nephi.runtime import fit_threads, peak_memory_mb
@@ -176,14 +178,13 @@ def _write_forward(registration: RegistrationResult, warp: Path | None, warped: 
     with ExitStack() as stack, torch.no_grad():
         writer = stack.enter_context(DisplacementWriter(warp, grid)) if warp else None
         append = stack.enter_context(slab_writer(warped, grid, pair.moving.voxel_type)) if warped else None
-        for start, stop in grid.slabs():
-            points = grid.voxel_centres(start, stop)
-            warped_points = transform(points)
+        slabs = _forward_slabs(transform, grid, resampler if append else None)
+        for start, stop, points, warped_points, values in computed_ahead(slabs):
             displacement = warped_points - points
             if writer:
                 writer.write(start, stop, displacement)
-            if append:
-                append(resampler(warped_points))
+            if append and values is not None:
+                append(values)
             folding.add(displacement, last=stop == grid.shape[-1])
             inside = None if mask is None else slab_inside(mask, grid, start, stop)
             for error in errors.values():
@@ -195,7 +196,17 @@ def _write_forward(registration: RegistrationResult, warp: Path | None, warped: 
     }
 
 
+def _forward_slabs(
+    transform: Transform, grid: Grid, resampler: Resampler | None
+) -> Iterator[tuple[int, int, Tensor, Tensor, Tensor | None]]:
+    """Yield slices `(start, stop)` of the last axis, their points, the warped points, and the image's values there."""
+    for start, stop in grid.slabs():
+        points = grid.voxel_centres(start, stop)
+        warped_points = transform(points)
+        yield start, stop, points, warped_points, None if resampler is None else resampler(warped_points)
+
+
 def _write_inverse(inverse: Transform, grid: Grid, path: Path) -> None:
     with DisplacementWriter(path, grid, quantum=INVERSE_QUANTUM) as writer, torch.no_grad():
-        for start, stop, displacement in displacement_slabs(inverse, grid):
+        for start, stop, displacement in computed_ahead(displacement_slabs(inverse, grid)):
             writer.write(start, stop, displacement)
