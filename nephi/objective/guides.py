@@ -44,7 +44,7 @@ class LandmarkGuide:
 
     The distance is that of Geman and McClure, beyond the `accuracy` of the points, mm: closer points are not pulled,
     since their errors would deform the map. Its scale follows the median of the distances at each step, so that pairs
-    which all others contradict lose their pull as the others come closer; it is at least twice the accuracy.
+    which all others contradict lose their pull as the others come closer; it is at least the accuracy.
     """
 
     fixed: Tensor
@@ -67,7 +67,7 @@ class LandmarkGuide:
     def _distance(self, mapping: PointMap, source: Tensor, target: Tensor) -> Tensor:
         squares = (mapping(source[None])[0] - target).square().sum(dim=-1)
         excess = losses.squared_excess(squares, self.accuracy)
-        return losses.geman_mcclure(excess, losses.robust_scale(excess, 2 * self.accuracy)).mean()
+        return losses.geman_mcclure(excess, losses.robust_scale(excess, self.accuracy)).mean()
 
 
 @dataclass(frozen=True, eq=False)
