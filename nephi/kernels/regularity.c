@@ -1,5 +1,6 @@
-/* Inverse consistency of two maps, folding and diffusion of the first, with their gradients. The Python twins are in
- * losses/gradicon.py, icon.py, jacobian.py and diffusion.py. */
+/* Inverse consistency of two maps, folding, diffusion and total variation of the first, with their gradients. The Python
+ * twins are in losses/gradicon.py, icon.py, jacobian.py, diffusion.py and total_variation.py. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "common.h"
@@ -10,8 +11,9 @@ typedef struct {
     int64_t dimension, points;
     const float *start, *back;                /* (N, D): x and psi(phi(x)), mm */
     const float *first, *second;              /* (N, D, D): the Jacobian of phi at x, and of psi at phi(x) */
-    float gradicon, icon, folding, diffusion; /* weights */
+    float gradicon, icon, folding, diffusion, variation; /* weights */
     float floor;                              /* a determinant below it counts as folding */
+    float epsilon;                            /* of total variation: e in sqrt(|J - I|^2 + e^2) - e */
 } RoundTrip;
 
 /* The determinant and its gradient, the cofactors. */
@@ -29,23 +31,34 @@ INLINE float cofactors(const float *a, const int D, float *c) {
 }
 
 #define POINTS 64 /* of a block */
+#define TERMS 5
 
 typedef struct {
     const RoundTrip *r;
-    double (*sums)[4]; /* of each block: gradicon, icon, folding, diffusion */
+    double (*sums)[TERMS]; /* of each block: gradicon, icon, folding, diffusion, total variation */
     float *by_back, *by_first, *by_second;
 } Penalties;
 
 INLINE void round_trip(const Penalties *p, const int D, int64_t begin, int64_t end) {
     const RoundTrip *r = p->r;
     const float weight = 1.0f / (float)r->points;
-    double gradicon = 0.0, icon = 0.0, folding = 0.0, diffusion = 0.0, *sums = p->sums[begin / POINTS];
+    double gradicon = 0.0, icon = 0.0, folding = 0.0, diffusion = 0.0, variation = 0.0;
+    double *sums = p->sums[begin / POINTS];
     for (int64_t n = begin; n < end; n++) {
         const float *a = r->first + n * D * D, *b = r->second + n * D * D;
         float product[9], minor[9];
         const float determinant = cofactors(a, D, minor), depth = r->floor - determinant;
         const float hinge = depth < 0.0f ? 0.0f : depth; /* NaN stays NaN */
         folding += (double)(hinge * hinge);
+        float squared = 0.0f; /* |J - I|^2 */
+        for (int i = 0; i < D; i++)
+            for (int j = 0; j < D; j++) {
+                const float gradient = a[i * D + j] - (i == j ? 1.0f : 0.0f);
+                squared += gradient * gradient;
+            }
+        const float root = sqrtf(squared + r->epsilon * r->epsilon);
+        variation += (double)(squared / (root + r->epsilon)); /* root - e, without cancellation */
+        const float slope = r->diffusion + 0.5f * r->variation / root; /* of both penalties by |J - I|^2 */
         for (int i = 0; i < D; i++) {
             const float error = r->back[n * D + i] - r->start[n * D + i];
             icon += (double)(error * error);
@@ -58,7 +71,7 @@ INLINE void round_trip(const Penalties *p, const int D, int64_t begin, int64_t e
                 gradicon += (double)(sum * sum);
                 diffusion += (double)(gradient * gradient);
                 p->by_first[(n * D + i) * D + j] =
-                    2.0f * weight * (r->diffusion * gradient - r->folding * hinge * minor[i * D + j]);
+                    2.0f * weight * (slope * gradient - r->folding * hinge * minor[i * D + j]);
             }
         }
         for (int i = 0; i < D; i++)
@@ -72,7 +85,7 @@ INLINE void round_trip(const Penalties *p, const int D, int64_t begin, int64_t e
                 p->by_first[(n * D + i) * D + j] += 2.0f * weight * r->gradicon * right;
             }
     }
-    sums[0] = gradicon, sums[1] = icon, sums[2] = folding, sums[3] = diffusion;
+    sums[0] = gradicon, sums[1] = icon, sums[2] = folding, sums[3] = diffusion, sums[4] = variation;
 }
 
 static void round_trip_block(const void *job, int64_t begin, int64_t end, int slot) {
@@ -82,16 +95,16 @@ static void round_trip_block(const void *job, int64_t begin, int64_t end, int sl
     else round_trip(p, 2, begin, end);
 }
 
-/* The weighted terms gradicon, icon, folding and diffusion, each a mean over the points, and the gradients of their sum
- * with respect to `back` (N, D), `first` and `second` (N, D, D). Returns 1 when memory is exhausted. */
+/* The weighted terms, in the order of the weights, each a mean over the points, and the gradients of their sum with
+ * respect to `back` (N, D), `first` and `second` (N, D, D). Returns 1 when memory is exhausted. */
 EXPORT int nephi_round_trip(const RoundTrip *r, double *terms, float *by_back, float *by_first, float *by_second,
                             int64_t threads) {
-    const float weights[] = {r->gradicon, r->icon, r->folding, r->diffusion};
+    const float weights[] = {r->gradicon, r->icon, r->folding, r->diffusion, r->variation};
     const int64_t blocks = (r->points + POINTS - 1) / POINTS;
-    const Penalties penalties = {r, malloc(sizeof(double[4]) * (size_t)(blocks + 1)), by_back, by_first, by_second};
+    const Penalties penalties = {r, malloc(sizeof(double[TERMS]) * (size_t)(blocks + 1)), by_back, by_first, by_second};
     if (!penalties.sums) return 1;
     run_blocks(r->points, POINTS, threads, round_trip_block, &penalties);
-    for (int term = 0; term < 4; term++) {
+    for (int term = 0; term < TERMS; term++) {
         double sum = 0.0;
         for (int64_t block = 0; block < blocks; block++) sum += penalties.sums[block][term];
         terms[term] = weights[term] * sum / (double)r->points;

@@ -1,4 +1,4 @@
-"""Call of the kernel of inverse consistency, folding and diffusion."""
+"""Call of the kernel of inverse consistency and of the penalties of one Jacobian."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from nephi.kernels.library import library, threads
 from nephi.kernels.memory import address, allocate
 
-PENALTIES = ("gradicon", "icon", "folding", "diffusion")  # in the order of regularity.c
+PENALTIES = ("gradicon", "icon", "folding", "diffusion", "total_variation")  # in the order of regularity.c
 
 
 class _RoundTrip(ctypes.Structure):
@@ -20,7 +20,7 @@ class _RoundTrip(ctypes.Structure):
         ("dimension", ctypes.c_int64),
         ("points", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in ("start", "back", "first", "second")),
-        *((name, ctypes.c_float) for name in (*PENALTIES, "floor")),
+        *((name, ctypes.c_float) for name in (*PENALTIES, "floor", "epsilon")),
     )
 
 
@@ -34,13 +34,19 @@ class Penalties(NamedTuple):
 
 
 def round_trip(
-    start: Tensor, back: Tensor, first: Tensor, second: Tensor, weights: tuple[float, ...], floor: float
+    start: Tensor,
+    back: Tensor,
+    first: Tensor,
+    second: Tensor,
+    weights: tuple[float, ...],
+    floor: float,
+    epsilon: float,
 ) -> Penalties:
     """Return the penalties of a map phi and its inverse psi at points, with gradients.
 
     `start` `(N, D)` are the points x, `back` `(N, D)` is psi(phi(x)), `first` `(N, D, D)` the Jacobian of phi at x,
     `second` `(N, D, D)` that of psi at phi(x); all are contiguous float32. `weights` are in the order of `PENALTIES`; a
-    determinant below `floor` counts as folding.
+    determinant below `floor` counts as folding; total variation is smooth below about `epsilon`.
     """
     native = library()
     assert native is not None
@@ -57,6 +63,7 @@ def round_trip(
         address(second, "second", matrices),
         *(weight for _, weight in zip(PENALTIES, weights, strict=True)),
         floor,
+        epsilon,
     )
     terms = (ctypes.c_double * len(PENALTIES))()
     by_back, back_address = allocate(back, points)

@@ -16,12 +16,14 @@ from nephi.losses.ncc import GLOBAL_EPSILON, lncc, lncc_pooled, lncc_squared, nc
 from nephi.losses.nmi import nmi
 from nephi.losses.similarities import LOCAL, SIMILARITIES, Similarity, local_epsilon, similarity, similarity_factors
 from nephi.losses.soft_dice import soft_dice
+from nephi.losses.total_variation import VARIATION_EPSILON, total_variation
 
 __all__ = [
     "FOLDING_FLOOR",
     "GLOBAL_EPSILON",
     "LOCAL",
     "SIMILARITIES",
+    "VARIATION_EPSILON",
     "Similarity",
     "bending",
     "diffusion",
@@ -44,5 +46,6 @@ __all__ = [
     "similarity_factors",
     "soft_dice",
     "squared_excess",
+    "total_variation",
     "volume_change",
 ]

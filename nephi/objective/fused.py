@@ -27,7 +27,7 @@ from nephi.kernels import (
     patches_gradient,
     round_trip,
 )
-from nephi.losses import FOLDING_FLOOR, GLOBAL_EPSILON, local_epsilon, similarity_factors
+from nephi.losses import FOLDING_FLOOR, GLOBAL_EPSILON, VARIATION_EPSILON, local_epsilon, similarity_factors
 from nephi.objective.objective import ComparedImages, SamplePoints, channel_term
 from nephi.settings import ObjectiveSettings
 
@@ -124,10 +124,12 @@ class FusedObjective:
         points, mapped, jacobians = direction.points[:count], direction.mapped[:count], direction.jacobians[:count]
         displacement, other_jacobians = field_values(other, mapped, jacobian=True)
         assert other_jacobians is not None
-        weights = settings.gradicon, progress * settings.icon, settings.folding, settings.diffusion
-        half_weights = tuple(0.5 * weight for weight in weights)
+        scales = {"icon": progress}
+        half_weights = tuple(0.5 * scales.get(name, 1.0) * getattr(settings, name) for name in PENALTIES)
         composed = mapped + displacement
-        penalties = round_trip(points, composed, jacobians, other_jacobians, half_weights, FOLDING_FLOOR)
+        penalties = round_trip(
+            points, composed, jacobians, other_jacobians, half_weights, FOLDING_FLOOR, VARIATION_EPSILON
+        )
         by_composed = penalties.by_back
         by_mapped = _add_gradient(other, mapped, by_composed, penalties.by_second, of_points=True)
         assert by_mapped is not None

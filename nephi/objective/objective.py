@@ -230,7 +230,12 @@ def _consistency(
 def _regularization(directions: Sequence[_MappedPoints], settings: ObjectiveSettings) -> dict[str, Tensor]:
     """Return the terms that are means over the points of all maps."""
     terms: dict[str, Tensor] = {}
-    by_name = {"folding": losses.folding, "diffusion": losses.diffusion, "volume": losses.volume_change}
+    by_name = {
+        "folding": losses.folding,
+        "diffusion": losses.diffusion,
+        "total_variation": losses.total_variation,
+        "volume": losses.volume_change,
+    }
     for name, loss in by_name.items():
         if weight := getattr(settings, name):
             terms[name] = weight * loss(torch.cat([direction.jacobians for direction in directions]))

@@ -12,7 +12,7 @@ from nephi.settings.validation import MOST_POINTS, require_above, require_at_lea
 OUTSIDES = ("ignored", "dark")
 SAMPLINGS = ("random", "grid")
 LARGEST_RADIUS = 10  # patches of 9261 samples in 3-D
-REGULARIZATION_WEIGHTS = ("gradicon", "icon", "folding", "diffusion", "volume", "bending")
+REGULARIZATION_WEIGHTS = ("gradicon", "icon", "folding", "diffusion", "total_variation", "volume", "bending")
 """The weights of terms that are computed at the regularization points."""
 INVERSE_WEIGHTS = ("gradicon", "icon")
 """The weights of terms that compare a map with its inverse."""
@@ -44,13 +44,15 @@ class ObjectiveSettings:
         at full weight from the start it would keep both maps at the identity, where they agree.
     folding: weight of `max(0.1 - det J, 0)^2`. In a fit, folds that remain in the masks are removed at the end.
     diffusion: weight of `|J - I|^2` (sum over matrix entries).
+    total_variation: weight of `|J - I|`, smoothed near 0: unlike `diffusion` it lets organs slide along each other.
     volume: weight of `|det J - 1|`.
     bending: weight of the squared second derivatives, per mm^-2, by differences of the Jacobian over `bending_step` mm.
     codes: weight of the mean magnitude of the latent values, for maps that have some.
     code_norms: weight of the mean Euclidean length of the global codes, plus that of the local codes at the nodes of
         their grid, for maps that have some: the penalty of NePhi's published code.
 
-    folding, diffusion, volume and bending are means over the points of both maps, or of one map without an inverse.
+    folding, diffusion, total_variation, volume and bending are means over the points of both maps, or of one map where
+    there is no inverse.
     """
 
     similarity: str = "lncc2"
@@ -64,6 +66,7 @@ class ObjectiveSettings:
     icon: float = 0.04
     folding: float = 0.0
     diffusion: float = 0.0
+    total_variation: float = 0.0
     volume: float = 0.0
     bending: float = 0.0
     bending_step: float = 2.0

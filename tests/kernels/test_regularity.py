@@ -1,12 +1,21 @@
-"""Compare the kernel of inverse consistency, folding and diffusion with its torch twins."""
+"""Compare the kernel of inverse consistency and of the penalties of one Jacobian with its torch twins."""
 
 import pytest
 import torch
 
 from nephi import kernels
-from nephi.losses import FOLDING_FLOOR, diffusion, folding, gradicon, icon
+from nephi.losses import (
+    FOLDING_FLOOR,
+    VARIATION_EPSILON,
+    diffusion,
+    folding,
+    gradicon,
+    icon,
+    total_variation,
+)
 
-WEIGHTS = (0.7, 0.3, 20.0, 0.05)
+WEIGHTS = (0.7, 0.3, 20.0, 0.05, 0.2)
+LIMITS = (FOLDING_FLOOR, VARIATION_EPSILON)
 
 
 @pytest.mark.parametrize("dimension", [2, 3])
@@ -17,9 +26,10 @@ def test_terms_and_gradients_agree_with_the_twins(dimension: int) -> None:
     first, second = (
         torch.eye(dimension) + 0.5 * torch.randn(2, 30, dimension, dimension, generator=generator)
     ).unbind()
-    penalties = kernels.round_trip(start, back, first, second, WEIGHTS, FOLDING_FLOOR)
+    penalties = kernels.round_trip(start, back, first, second, WEIGHTS, *LIMITS)
     inputs = [tensor.double().requires_grad_() for tensor in (back, first, second)]
-    terms = gradicon(inputs[2], inputs[1]), icon(inputs[0], start.double()), folding(inputs[1]), diffusion(inputs[1])
+    consistency = gradicon(inputs[2], inputs[1]), icon(inputs[0], start.double())
+    terms = *consistency, folding(inputs[1]), diffusion(inputs[1]), total_variation(inputs[1])
     weighted = [weight * term for weight, term in zip(WEIGHTS, terms, strict=True)]
     assert penalties.terms == pytest.approx([term.item() for term in weighted], rel=1e-5)
     assert min(penalties.terms) > 0
@@ -32,5 +42,5 @@ def test_a_map_and_its_exact_inverse_have_no_penalty() -> None:
     matrix = torch.tensor([[2.0, 0.5], [0.0, 1.0]])
     start = torch.rand(5, 2)
     first, second = (m.expand(5, 2, 2).contiguous() for m in (matrix, torch.linalg.inv(matrix)))
-    penalties = kernels.round_trip(start, start.clone(), first, second, (1.0, 1.0, 1.0, 0.0), FOLDING_FLOOR)
-    assert penalties.terms == pytest.approx([0, 0, 0, 0], abs=1e-12)
+    penalties = kernels.round_trip(start, start.clone(), first, second, (1.0, 1.0, 1.0, 0.0, 0.0), *LIMITS)
+    assert penalties.terms == pytest.approx([0, 0, 0, 0, 0], abs=1e-12)

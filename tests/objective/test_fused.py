@@ -72,7 +72,7 @@ def assert_agreement(scene: Step, settings: FitObjectiveSettings) -> dict[str, f
 @pytest.mark.parametrize("dimension", [2, 3])
 def test_terms_and_gradients_are_those_of_the_reference(dimension: int, similarity: str, points: int) -> None:
     settings = FitObjectiveSettings(
-        similarity=similarity, regularization_points=points, icon=0.6, folding=50.0, diffusion=0.1
+        similarity=similarity, regularization_points=points, icon=0.6, folding=50.0, diffusion=0.1, total_variation=0.2
     )
     assert_agreement(step(dimension), settings)
 
@@ -99,6 +99,7 @@ ROWS = {
     "icon": Row(3.0, True, "icon"),
     "folding": Row(50.0, True, "folding"),
     "diffusion": Row(0.5, True, "diffusion"),
+    "total_variation": Row(0.5, True, "total_variation"),
     "volume": Row(0.5, False, "volume"),
     "bending": Row(5.0, False, "bending"),
     "codes": Row(0.1, False, "codes"),
