@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-INTERFACE = 5  # the same as in common.h
+INTERFACE = 6  # the same as in common.h
 # Libraries the CPU supports, fastest first, keyed by `get_cpu_capability()`; setup.py builds them.
 LIBRARIES = {
     "AVX512": ("_native_avx512", "_native_avx2", "_native"),
