@@ -22,6 +22,7 @@ PRESETS = (
     "lung-ct-fast",
     "lung-ct-best",
     "ct",
+    "breathing",
     "brain-mri",
     "multimodal",
     "generic",

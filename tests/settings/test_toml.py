@@ -31,7 +31,7 @@ def write(tmp_path: Path):
 
 
 def test_the_presets_of_the_help_text() -> None:
-    assert {"generic", "lung-ct", "ct", "brain-mri", "idir", "nephi-eccv2024"} <= set(preset_names())
+    assert {"generic", "lung-ct", "ct", "breathing", "brain-mri", "idir", "nephi-eccv2024"} <= set(preset_names())
 
 
 @pytest.mark.parametrize("name", preset_names())
