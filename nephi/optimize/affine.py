@@ -38,9 +38,8 @@ def fit_affine(
     `start` is preceded by `x -> M (x - c) + c + t` around the centre c of the fixed points, with M free (`kind` is
     `affine`) or a rotation `exp(skew(w))` (`rigid`). Points outside the moving image are ignored. M keeps its last
     value if a step would make a singular value less than 1 / `STRETCH` or more than `STRETCH`, which would lead to a
-    collapse or a reflection. The loss is the mean over the channels; `guides` add their
-    terms to it. `total` is the number of steps of the whole
-    registration for `progress`.
+    collapse or a reflection. The loss is the mean over the channels; `guides` add their terms to it. `total` is the
+    number of steps of the whole registration for `progress`.
     """
     source = point_source(pair.fixed, pair.fixed_mask)
     probes = source.draw(PROBES, generator).double()

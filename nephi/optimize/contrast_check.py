@@ -18,23 +18,32 @@ LEAST_EXPLAINED = 1 / 3  # of the variance, by the better of both curves; T1 and
 def checked_matching(pair: Pair, settings: Settings, seed: int) -> Settings:
     """Return the settings, with a fit by MIND if they match intensities that do not predict each other.
 
-    `pair` is globally aligned. A curve from the intensities of one image to those of the other is a good idea where
-    each tissue has one grey value in both, as in skull-stripped brains; where air, fat and bone surround an organ it
-    explains little, and would carry over a wrong contrast. Then the field, the objective and the levels are those of
-    the preset `generic` with MIND, and a `DataWarning` says so.
+    `pair` is globally aligned; of several channels the one counts that is predicted worst. A curve from the intensities
+    of one image to those of the other is a good idea where each tissue has one grey value in both, as in skull-stripped
+    brains; where air, fat and bone surround an organ it explains little, and would carry over a wrong contrast. Then
+    the field, the objective and the levels are those of the preset `generic` with MIND, and a `DataWarning` says so.
     """
     if not settings.optimization.match_intensities:
         return settings
-    generator = torch.Generator().manual_seed(seed)
-    fraction = explained_fraction(pair, settings.levels[0].smoothing, generator)
+    smoothing, images = settings.levels[0].smoothing, [pair, *(channel.images for channel in pair.channels)]
+    fractions = [explained_fraction(each, smoothing, torch.Generator().manual_seed(seed)) for each in images]
+    fraction = min(fractions)
     if fraction >= LEAST_EXPLAINED:
         return settings
+    worst = images[fractions.index(fraction)]
     warn(
-        f"{pair.fixed.name} and {pair.moving.name}: the intensities of one image predict {100 * fraction:.0f} % of the "
-        f"variance of the other, less than {100 * LEAST_EXPLAINED:.0f} %: they are not matched, but compared by MIND "
-        "(the fit of --preset generic --similarity mind)"
+        f"{worst.fixed.name} and {worst.moving.name}: the intensities of one image predict {100 * fraction:.0f} % of "
+        f"the variance of the other, less than {100 * LEAST_EXPLAINED:.0f} %: they are not matched, but compared by "
+        "MIND (the fit of --preset generic --similarity mind)"
     )
     return with_mind_fit(settings, pair.fixed.grid)
+
+
+def with_mind_channels(pair: Pair) -> Pair:
+    """Return the pair with further channels that are compared by MIND, as the first is after `with_mind_fit`."""
+    grid = pair.fixed.grid
+    channels = [replace(channel, settings=with_mind_fit(channel.settings, grid)) for channel in pair.channels]
+    return replace(pair, channels=tuple(channels))
 
 
 def with_mind_fit(settings: Settings, grid: Grid) -> Settings:

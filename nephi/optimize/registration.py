@@ -10,7 +10,7 @@ from nephi.errors import collected_warnings
 from nephi.fields import FieldPair, FieldStep, StoredTransform, build_fields
 from nephi.geometry import gradients_recorded
 from nephi.optimize.affine import fit_affine
-from nephi.optimize.contrast_check import checked_matching
+from nephi.optimize.contrast_check import checked_matching, with_mind_channels
 from nephi.optimize.fit import fit_fields, threads_of_fit
 from nephi.optimize.guides import pair_guides
 from nephi.optimize.initial_alignment import initial_alignment, require_overlap
@@ -99,7 +99,9 @@ def register(
         if settings.transform == "deformable":
             with usage.stage("fit"):
                 aligned = pair.with_moving_transformed(affine.inverse().matrix).to(torch_device)
-                settings = checked_matching(aligned, settings, seed)
+                checked = checked_matching(aligned, settings, seed)
+                if checked is not settings:
+                    settings, pair, aligned = checked, with_mind_channels(pair), with_mind_channels(aligned)
                 total = sum(_count_steps(settings))
                 fields = build_fields(settings.field, pair.fixed.grid, generator).to(torch_device)
                 with threads_of_fit(fields):

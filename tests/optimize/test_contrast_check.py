@@ -8,9 +8,9 @@ import torch
 from nephi.errors import DataWarning
 from nephi.geometry import Grid
 from nephi.images import Image
-from nephi.optimize.contrast_check import checked_matching
+from nephi.optimize.contrast_check import checked_matching, with_mind_channels
 from nephi.optimize.intensity_matching import explained_fraction
-from nephi.preparation.pair import Pair, make_pair
+from nephi.preparation.pair import Channel, Pair, make_pair
 from nephi.settings import Settings, preset
 from nephi.settings.registration import ImageSettings
 
@@ -46,6 +46,18 @@ def test_unrelated_intensities_are_compared_by_mind(multimodal: Settings) -> Non
     assert (settings.affine, settings.image) == (multimodal.affine, multimodal.image)
     unit = 60 * 1.5 / 256  # the longest edge, in the units of `generic`
     assert settings.levels[0].smoothing == pytest.approx(preset("generic").levels[0].smoothing * unit)
+
+
+def test_the_channel_that_is_predicted_worst_counts(multimodal: Settings) -> None:
+    values = waves(9.0)
+    first, second = pair_of(values, torch.cos(5 * values)), pair_of(values, waves(4.0))
+    pair = replace(first, channels=(Channel(second, multimodal),))
+    with pytest.warns(DataWarning, match="they are not matched, but compared by MIND"):
+        settings = checked_matching(pair, multimodal, 0)
+    (channel,) = with_mind_channels(pair).channels
+    assert channel.images is second
+    assert settings.objective.similarity == channel.settings.objective.similarity == "mind"
+    assert channel.settings.objective.radius == settings.objective.radius
 
 
 def test_settings_without_matching_are_not_checked(multimodal: Settings) -> None:
