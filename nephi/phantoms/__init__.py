@@ -8,6 +8,7 @@ from nephi.phantoms.pair import PhantomPair
 from nephi.phantoms.partial import half_field_of_view
 from nephi.phantoms.shapes import shapes_phantom
 from nephi.phantoms.silhouettes import silhouettes
+from nephi.phantoms.sliding import sliding_phantom
 from nephi.phantoms.stains import stains_phantom
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "lung_phantom",
     "shapes_phantom",
     "silhouettes",
+    "sliding_phantom",
     "stains_phantom",
     "two_channels",
 ]
