@@ -59,7 +59,8 @@ def save_registration(
         raise UsageError(f"outputs: expected some of {', '.join(OUTPUTS)}, found {', '.join(unknown) or 'none'}")
     pair = registration.pair
     further = [image for channel in pair.channels for image in (channel.images.fixed, channel.images.moving)]
-    inputs = (pair.fixed, pair.moving, *further, pair.fixed_mask, pair.moving_mask)
+    guiding = [side.image for side in pair.guidance.labels or ()]
+    inputs = (pair.fixed, pair.moving, *further, pair.fixed_mask, pair.moving_mask, *guiding)
     check_output_folder(folder, overwrite, [image.name for image in inputs if image is not None and image.name])
     _require_dimension(registration, landmarks, labels)
     for image in (pair.fixed, pair.moving):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nephi.errors import DataWarning, UsageError
+from nephi.errors import DataError, DataWarning, UsageError
 from nephi.geometry import PointPairs
 from nephi.images import Image
 from nephi.metrics import landmark_errors
@@ -61,7 +61,7 @@ def test_report_separates_guiding_landmarks_and_names_wrong_ones(
 
 def test_labels_lower_their_own_distance(shapes: PhantomPair, brief: Settings, tmp_path: Path) -> None:
     labels = tuple(
-        Image((mask.data > 0).to(torch.uint8), mask.grid, name="organ")
+        Image((mask.data > 0).to(torch.uint8), mask.grid, name=str(tmp_path / "labels" / "warped.nii.gz"))
         for mask in (shapes.fixed_mask, shapes.moving_mask)
     )
     results = [register(shapes.fixed, shapes.moving, settings=brief, guide_labels=guide) for guide in (None, labels)]
@@ -69,6 +69,8 @@ def test_labels_lower_their_own_distance(shapes: PhantomPair, brief: Settings, t
     guided = reports[1]["guidance"]["labels"]
     assert guided["before"] < guided["mean"] and list(guided["labels"]) == ["1"]
     assert "guidance" not in reports[0] and results[1].history[0]["guide_labels"] > 0
+    with pytest.raises(DataError, match=r"warped\.nii\.gz: is an input"):
+        results[1].save(tmp_path / "labels")
 
 
 def test_plan_counts_the_guides(shapes: PhantomPair, brief: Settings) -> None:
