@@ -19,6 +19,7 @@ from nephi.settings import GuidanceSettings
 from nephi.transforms import Transform
 
 VOXELS = 500_000  # of the fixed label map at which labels are counted: Dice to about 0.01 for 1 % of them
+FAR = 10.0  # accuracies (5 voxels): beyond it, half of the landmarks did not come together
 MOST_NAMED = 5  # unmatched landmarks in the warning; the report lists all
 
 
@@ -48,7 +49,8 @@ def unmatched_landmarks(transform: PointMap, pairs: PointPairs, accuracy: float)
 
 def _landmark_table(transform: Transform, pairs: PointPairs, pair: Pair, settings: GuidanceSettings) -> dict[str, Any]:
     errors = landmark_errors(transform, pairs)
-    indices, limit = unmatched_landmarks(transform, pairs, pair.landmark_accuracy(settings))
+    accuracy = pair.landmark_accuracy(settings)
+    indices, limit = unmatched_landmarks(transform, pairs, accuracy)
     unmatched = [
         {"id": pairs.fixed.ids[i], "before": errors.before[i].item(), "after": errors.after[i].item()} for i in indices
     ]
@@ -58,6 +60,13 @@ def _landmark_table(transform: Transform, pairs: PointPairs, pair: Pair, setting
         warn(
             f"guiding landmarks: {len(unmatched)} of {len(pairs)} pairs contradict the others or the images and were "
             f"left unmatched, more than {limit:.3g} mm apart: {names}{more}; check them"
+        )
+    after, before = float(errors.after.median()), float(errors.before.median())
+    if after > max(FAR * accuracy, before / 2):  # the robust scale grows with them, and none counts as unmatched
+        warn(
+            f"guiding landmarks: half of the {len(pairs)} pairs are still {after:.3g} mm apart or more "
+            f"({before:.3g} mm before); check that they are pairs of these images, in this order, and their frame "
+            "(--frame)"
         )
     return {"weight": settings.landmarks, **errors.table(), "limit": limit, "unmatched": unmatched}
 

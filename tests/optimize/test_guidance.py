@@ -59,6 +59,14 @@ def test_report_separates_guiding_landmarks_and_names_wrong_ones(
     assert report["settings"]["guidance"]["landmarks"] == 2.0
 
 
+def test_pairs_that_do_not_belong_together_are_reported(shapes: PhantomPair, brief: Settings, tmp_path: Path) -> None:
+    fixed, moving = (side.coordinates for side in (shapes.landmarks.fixed, shapes.landmarks.moving))
+    exchanged = PointPairs.from_coordinates(fixed, moving.roll(len(moving) // 2, dims=0))
+    result = register(shapes.fixed, shapes.moving, settings=brief, guide_landmarks=exchanged)
+    with pytest.warns(DataWarning, match=r"guiding landmarks: half of the \d+ pairs are still .* \(--frame\)"):
+        result.save(tmp_path, outputs=["report"])
+
+
 def test_labels_lower_their_own_distance(shapes: PhantomPair, brief: Settings, tmp_path: Path) -> None:
     labels = tuple(
         Image((mask.data > 0).to(torch.uint8), mask.grid, name=str(tmp_path / "labels" / "warped.nii.gz"))
