@@ -103,7 +103,7 @@ TABLE = "pair.forward_field.encoding.table"
     [
         (spoil(TABLE, float("nan")), f"{TABLE} holds NaN"),
         (spoil("affine", float("inf")), "affine holds NaN"),
-        (put("version", 4), "version 4, this nephi reads 1 and 2 and 3; update nephi"),
+        (put("version", 5), "version 5, this nephi reads 1 and 2 and 3 and 4; update nephi"),
         (put("version", None), "version None"),
         (put("format", "other"), "not a .nephi transform"),
         (put("field", {"encoding": "magic"}), "field.encoding"),

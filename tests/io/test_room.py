@@ -18,6 +18,7 @@ def test_public_names() -> None:
         "delimiter_of",
         "export_transform",
         "image_grid",
+        "locked_file",
         "read_displacement",
         "read_foreign_transform",
         "read_grid",

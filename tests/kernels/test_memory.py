@@ -129,10 +129,10 @@ CALLS: dict[str, tuple[Tensor, Callable[[Tensor], object]]] = {
     "adam": (torch.zeros(9), lambda x: step(x)),
     "compared": (PATCHES, lambda x: kernels.compare(PATCHES, x, None, {"mse": 1.0}, (1e-3, 1e-3), True)),
     "weights": (torch.ones(7), lambda x: kernels.compare(PATCHES, PATCHES, x, {"mse": 1.0}, (1e-3, 1e-3), True)),
-    "round trip": (POINTS, lambda x: kernels.round_trip(POINTS, x, *2 * [torch.rand(30, 2, 2)], (1.0,) * 4, 0.1)),
+    "round trip": (POINTS, lambda x: kernels.round_trip(POINTS, x, *2 * [torch.rand(30, 2, 2)], (1.0,) * 5, 0.1, 0.1)),
     "Jacobians": (
         torch.rand(30, 2, 2),
-        lambda x: kernels.round_trip(POINTS, POINTS, x, torch.rand(30, 2, 2), (1.0,) * 4, 0.1),
+        lambda x: kernels.round_trip(POINTS, POINTS, x, torch.rand(30, 2, 2), (1.0,) * 5, 0.1, 0.1),
     ),
     "interpolate": (POINTS, lambda x: kernels.interpolate(torch.rand(4, 5), x, None, True)),
     "centres": (POINTS, lambda x: interpolate_patches(x, None)),

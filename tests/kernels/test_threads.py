@@ -65,7 +65,9 @@ def image_results(dimension: int) -> list[Tensor]:
     halves = [torch.eye(n).unflatten(0, (-1, 1))[::2, 0] + 0.5 * torch.eye(n).roll(1, 1)[::2] for n in shape]
     smooth = kernels.smooth(data, None, halves)
     back = points[:500] + 0.1
-    penalties = kernels.round_trip(points[:500], back, matrices, matrices.mT.contiguous(), (1.0, 2.0, 3.0, 4.0), 0.1)
+    penalties = kernels.round_trip(
+        points[:500], back, matrices, matrices.mT.contiguous(), (1.0, 2.0, 3.0, 4.0, 5.0), 0.1, 0.1
+    )
     terms = torch.tensor([loss, *penalties.terms], dtype=torch.float64)
     profiles = kernels.foreground_profiles(data)
     tensors = [values, gradients, *patches, by_patches, by_centres, by_matrices, smooth, terms, *profiles]
