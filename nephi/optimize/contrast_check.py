@@ -21,7 +21,7 @@ def checked_matching(pair: Pair, settings: Settings, seed: int) -> Settings:
     `pair` is globally aligned; of several channels the one counts that is predicted worst. A curve from the intensities
     of one image to those of the other is a good idea where each tissue has one grey value in both, as in skull-stripped
     brains; where air, fat and bone surround an organ it explains little, and would carry over a wrong contrast. Then
-    the field, the objective and the levels are those of the preset `generic` with MIND, and a `DataWarning` says so.
+    field, objective and levels are those of the preset `generic` with MIND, and a `DataWarning` is issued.
     """
     if not settings.optimization.match_intensities:
         return settings

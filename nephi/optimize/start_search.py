@@ -31,6 +31,7 @@ STEPS, RATES = (40, 25), (0.02, 0.01)  # of the refinement at the second and thi
 DISTINCT = 0.08  # of the edge: mean distance of points from those of another candidate
 APART = 0.15  # of the edge: from those of an alignment that excludes the other
 EARNED = 1.1  # times the headers' score: what another alignment has to reach
+SUPPORTED = 0.02  # score; right alignments of the benchmark have 0.056 or more, unrelated images about 0
 CLEAR = 0.1  # margin over the second best alignment; with less the images do not determine it
 
 
@@ -87,8 +88,8 @@ def search_start(pair: Pair, settings: AffineSettings, generator: torch.Generato
     Rotations around the positions of `hypotheses` are compared (3-D: `settings.rotations` of at most `settings.reach`
     degrees, 2-D: the whole circle), the best also shifted. The best different ones, and the headers, are refined as
     rigid maps and compared on a finer scale; what replaces the headers as they are has to exceed their score by 10 %.
-    Issues a `PlausibilityWarning` if the chosen alignment is not that of the headers, refined or not, and a different
-    one agrees almost as well.
+    Issues a `PlausibilityWarning` if the images hardly agree in the chosen alignment, or if it is not that of the
+    headers, refined or not, and a different one agrees almost as well.
     """
     edge = min(_longest_edge(image.grid) for image in (pair.fixed, pair.moving))
     scores = [StructureScore(pair, edge / s, n, generator) for s, n in zip(SCALES, POINTS, strict=True)]
@@ -196,14 +197,20 @@ def _choose(
     pairs = zip(candidates, values, strict=True)
     others = [other for candidate, other in pairs if _distance(candidate, chosen, score.points) > distance]
     margin = max(0.0, 1 - max([0.0, *others]) / max(value, 1e-6))
-    if chosen.hypothesis != HEADERS and margin < CLEAR:
-        warn(
-            f"{pair.fixed.name} and {pair.moving.name}: expected one initial alignment in which the images agree, "
-            f"found a different one that agrees almost as well ({100 * (1 - margin):.0f} % of the score); check the "
-            "result, or select an alignment by --initial",
-            PlausibilityWarning,
-        )
+    _warn_of_doubt(f"{pair.fixed.name} and {pair.moving.name}", chosen.hypothesis, value, margin)
     return Start(AffineTransform(chosen.matrix), chosen.hypothesis, value, values[0], margin, score)
+
+
+def _warn_of_doubt(names: str, hypothesis: str, score: float, margin: float) -> None:
+    """Issue a `PlausibilityWarning` for an alignment in which the images hardly agree, or that is one of several."""
+    expected = f"{names}: expected an initial alignment in which the structures of the images agree"
+    advice = "check the result, or select an alignment by --initial"
+    if score < SUPPORTED:
+        found = f"none of those that were tried (best score {score:.3f})"
+        warn(f"{expected}, found {found}; {advice}", PlausibilityWarning)
+    elif hypothesis != HEADERS and margin < CLEAR:
+        found = f"two different ones (the second reaches {100 * (1 - margin):.0f} % of the score of the first)"
+        warn(f"{expected}, found {found}; {advice}", PlausibilityWarning)
 
 
 def _longest_edge(grid: Grid) -> float:

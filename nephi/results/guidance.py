@@ -20,13 +20,13 @@ from nephi.transforms import Transform
 
 VOXELS = 500_000  # of the fixed label map at which labels are counted: Dice to about 0.01 for 1 % of them
 FAR = 10.0  # accuracies (5 voxels): beyond it, half of the landmarks did not come together
-MOST_NAMED = 5  # unmatched landmarks in the warning; the report lists all
+MOST_NAMED = 5  # landmarks or labels in a warning; the report lists all
 
 
 def guidance_report(registration: RegistrationResult) -> dict[str, Any]:
     """Return `guidance` of report.json, empty for a registration without landmarks and labels that guide it.
 
-    Landmarks that are left unmatched are listed, and named in a `DataWarning`.
+    Landmarks that are left unmatched are listed, and named in a `DataWarning`, as labels without overlap are.
     """
     pair, weights = registration.pair, registration.settings.guidance
     table = {}
@@ -55,11 +55,10 @@ def _landmark_table(transform: Transform, pairs: PointPairs, pair: Pair, setting
         {"id": pairs.fixed.ids[i], "before": errors.before[i].item(), "after": errors.after[i].item()} for i in indices
     ]
     if unmatched:
-        names = ", ".join(str(row["id"]) for row in unmatched[:MOST_NAMED])
-        more = f" and {len(unmatched) - MOST_NAMED} more" if len(unmatched) > MOST_NAMED else ""
+        names = _some([str(row["id"]) for row in unmatched])
         warn(
             f"guiding landmarks: {len(unmatched)} of {len(pairs)} pairs contradict the others or the images and were "
-            f"left unmatched, more than {limit:.3g} mm apart: {names}{more}; check them"
+            f"left unmatched, more than {limit:.3g} mm apart: {names}; check them"
         )
     after, before = float(errors.after.median()), float(errors.before.median())
     if after > max(FAR * accuracy, before / 2):  # the robust scale grows with them, and none counts as unmatched
@@ -71,10 +70,21 @@ def _landmark_table(transform: Transform, pairs: PointPairs, pair: Pair, setting
     return {"weight": settings.landmarks, **errors.table(), "limit": limit, "unmatched": unmatched}
 
 
+def _some(names: list[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
+
+
 def _label_table(
     transform: Transform, fixed: LabelBoundaries, moving: LabelBoundaries, settings: GuidanceSettings
 ) -> dict[str, Any]:
     after, before = _overlaps(transform, fixed, moving), _overlaps(lambda points: points, fixed, moving)
+    if apart := [str(label) for label in fixed.labels[after == 0].tolist()]:
+        warn(
+            f"guiding labels: {len(apart)} of {len(after)} do not overlap after the registration: "
+            f"{_some(apart)}; check that both maps use the same numbers, and the initial alignment"
+        )
     return {
         "fixed": fixed.image.name,
         "moving": moving.image.name,

@@ -81,6 +81,17 @@ def test_labels_lower_their_own_distance(shapes: PhantomPair, brief: Settings, t
         results[1].save(tmp_path / "labels")
 
 
+def test_labels_that_stay_apart_are_named(shapes: PhantomPair, brief: Settings, tmp_path: Path) -> None:
+    maps = []
+    for image, corner in ((shapes.fixed, slice(10, 13)), (shapes.moving, slice(-13, -10))):
+        data = torch.zeros(image.grid.shape, dtype=torch.uint8)
+        data[corner, corner] = 7
+        maps.append(Image(data, image.grid))
+    result = register(shapes.fixed, shapes.moving, settings=brief, guide_labels=(maps[0], maps[1]))
+    with pytest.warns(DataWarning, match="guiding labels: 1 of 1 do not overlap after the registration: 7; check"):
+        result.save(tmp_path, outputs=["report"])
+
+
 def test_plan_counts_the_guides(shapes: PhantomPair, brief: Settings) -> None:
     settings = Settings(guidance=GuidanceSettings(landmarks=2.0), levels=brief.levels)
     planned = plan(shapes.fixed, shapes.moving, settings=settings, guide_landmarks=every_second(shapes.landmarks, 0))

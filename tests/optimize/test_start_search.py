@@ -77,8 +77,15 @@ def test_ambiguous_images_cause_a_warning() -> None:
     data[30:50, 15:75] = 1.0
     lying = torch.zeros(grid.shape, dtype=torch.float32)
     lying[10:70, 35:55] = 1.0
-    with pytest.warns(PlausibilityWarning, match="agrees almost as well"):
+    with pytest.warns(PlausibilityWarning, match="found two different ones"):
         search(pair_of(Image(data, grid), Image(lying, grid)))
+
+
+def test_images_without_common_structure_cause_a_warning() -> None:
+    grid = Grid.from_spacing((70, 60), (1.0, 1.0))
+    noise = torch.rand(2, *grid.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+    with pytest.warns(PlausibilityWarning, match=r"found none of those that were tried \(best score"):
+        search(pair_of(*(Image(each, grid) for each in noise)))
 
 
 def test_registration_reports_its_start(brief: Settings) -> None:
