@@ -41,7 +41,15 @@ from nephi.optimize import (
 )
 from nephi.preparation import LabelSources, LandmarkSource, Source, Sources, pair_warnings
 from nephi.results import Registration, check_folding
-from nephi.runtime import Usage, choose_device, cpu_threads, peak_gpu_memory_mb, registration_threads, versions
+from nephi.runtime import (
+    Usage,
+    choose_device,
+    cpu_threads,
+    fit_threads,
+    peak_gpu_memory_mb,
+    registration_threads,
+    versions,
+)
 from nephi.sampling import GridPoints
 from nephi.settings import Settings, settings_table
 from nephi.transforms import MapPair
@@ -106,7 +114,7 @@ def predict(
         used = inputs.settings if single else _with_field_of(inputs.settings, result)
         if refinement.fits_fields:
             used = refinement_schedule(used, refinement)
-            with usage.stage("fit"):
+            with usage.stage("fit"), fit_threads(usage.threads):
                 if single:
                     result = as_single_field(result, inputs.pair.fixed.grid, used.field, generator)
                 history = refine(result, inputs.pair, refinement.parameters, used, torch_device, generator, progress)

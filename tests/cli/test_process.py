@@ -24,6 +24,24 @@ def test_register_in_a_pipe(flat: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "report.json").is_file()
 
 
+def test_waiting_threads_of_torch_sleep_unless_the_user_says_otherwise() -> None:
+    """Threads that spin while they wait make a training beside another busy process a hundred times slower."""
+    program = """if True:
+        import os, sys
+        from nephi.cli.process import run
+        sys.argv = ["nephi", "--version"]
+        try:
+            run()
+        finally:
+            os.write(1, os.environ["OMP_WAIT_POLICY"].encode())
+    """
+    for given, used in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+        environment |= {} if given is None else {"OMP_WAIT_POLICY": given}
+        completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+        assert completed.stdout.endswith(used), completed.stderr
+
+
 def test_error_is_one_line_with_exit_code_3(flat: Path, tmp_path: Path) -> None:
     completed = run("register", "-f", flat / "no.nii", "-m", flat / "moving.nii.gz", "-o", tmp_path / "out")
     assert (completed.returncode, completed.stdout) == (3, "")
