@@ -97,7 +97,7 @@ def print_plan(plan: Plan, initial: str, results: str) -> None:
         for name, side in (("fixed", channel.fixed), ("moving", channel.moving)):
             intensities = f"intensities {side.window[0]:g} to {side.window[1]:g}"
             rows.append((f"{name}, channel {number}", f"{side.name}, {by(side.grid.shape)} voxels, {intensities}"))
-    kind = settings.affine.kind if settings.transform == "deformable" else settings.transform
+    kind = settings.affine.kind
     rows.append(("initial alignment", initial))
     if kind != "none":
         widths = ", ".join(f"{sigma:.3g}" for sigma in settings.affine.smoothing)

@@ -29,7 +29,7 @@ from nephi.optimize.schedule import Schedule
 from nephi.preparation import Pair
 from nephi.runtime import Progress, ProgressCallback, torch_threads
 from nephi.sampling import GridPoints, PointSource, patch_offsets, point_source
-from nephi.settings import FitObjectiveSettings, LevelSettings, Settings, check_weights
+from nephi.settings import FitObjectiveSettings, LevelSettings, Settings, accepts_any_contrast, check_weights
 
 SAMPLED_AT_ONCE = 1_000_000  # points: few large operations are faster, more points need more memory
 
@@ -75,7 +75,7 @@ def fit_fields(
     for number, level in enumerate(settings.levels):
         level_pair = pair
         if settings.optimization.match_intensities:
-            level_pair = _with_matched_intensities(pair, fields, level.smoothing, generator)
+            level_pair = _with_matched_intensities(pair, objective.similarity, fields, level.smoothing, generator)
         images = _compared_images(level_pair, level, objective)
         guides = [guide.at_level(level.spacing) for guide in all_guides]
         for points in _sample_points(pair, objective, level.steps, generator):
@@ -129,12 +129,18 @@ def _compared_images(pair: Pair, level: LevelSettings, objective: FitObjectiveSe
 
 
 def _with_matched_intensities(
-    pair: Pair, fields: FieldPair | ComposedFieldPair, smoothing: float, generator: torch.Generator
+    pair: Pair,
+    similarity: str,
+    fields: FieldPair | ComposedFieldPair,
+    smoothing: float,
+    generator: torch.Generator,
 ) -> Pair:
-    """Return the pair with the intensities of each channel matched, as `match_intensities`."""
-    matched = match_intensities(pair, fields, smoothing, generator)
+    """Return the pair with matched intensities, as `match_intensities`, in channels that need the same contrast."""
+    matched = pair if accepts_any_contrast(similarity) else match_intensities(pair, fields, smoothing, generator)
     channels = [
-        channel.with_images(match_intensities(channel.images, fields, smoothing, generator))
+        channel
+        if accepts_any_contrast(channel.settings.objective.similarity)
+        else channel.with_images(match_intensities(channel.images, fields, smoothing, generator))
         for channel in pair.channels
     ]
     return replace(matched, channels=tuple(channels))

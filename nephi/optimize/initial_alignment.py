@@ -20,20 +20,24 @@ LEAST_OVERLAP = 0.02  # fraction of the points
 POINTS = 4000  # at which the overlap is measured
 
 
-def initial_alignment(pair: Pair, initial: str | Transform) -> AffineTransform:
+def initial_alignment(
+    pair: Pair,
+    initial: str | Transform,
+    guidance: GuidanceSettings = GuidanceSettings(),  # noqa: B008 (frozen)
+) -> AffineTransform:
     """Return the initial affine map: fixed points to moving points (world mm).
 
     `moments` aligns the centres of mass of the masks (without both masks, of the windowed intensities), `centers` the
-    centres of the images, `landmarks` the guiding landmarks, `none` is the identity: the position in the headers. An
-    affine transform, or a composition of affine ones, is returned as one matrix. `auto` is not among these: see
-    `search_start`.
+    centres of the images, `landmarks` the guiding landmarks, of the accuracy in `guidance`, `none` is the identity: the
+    position in the headers. An affine transform, or a composition of affine ones, is returned as one matrix. `auto` is
+    not among these: see `search_start`.
 
     Raises `UsageError` for another name, a deformation, or a transform of another dimension than the images.
     """
     if not isinstance(initial, str):
         return _require_affine(pair, initial)
     if initial == LANDMARKS:
-        return align_landmarks(require_landmarks(pair.guidance.landmarks), pair.landmark_accuracy(GuidanceSettings()))
+        return align_landmarks(require_landmarks(pair.guidance.landmarks), pair.landmark_accuracy(guidance))
     if initial not in INITIALS or initial == SEARCHED:
         known = ", ".join((*INITIALS, LANDMARKS))
         raise UsageError(f"initial: expected one of {known}, or an affine transform, got {initial!r}")
@@ -66,7 +70,7 @@ def require_overlap(pair: Pair, transform: AffineTransform, generator: torch.Gen
     Raises `DataError` if it is below 2 %, and the same holds for the moving points in the fixed image: a small moving
     image may lie inside a large fixed one. Issues a `PlausibilityWarning` if the sizes of the images differ extremely.
     """
-    _check_lengths(pair)
+    check_lengths(pair)
     points = transform(point_source(pair.fixed, pair.fixed_mask).draw(POINTS, generator))
     fraction = float(ImageSampler(pair.moving).contains(points).float().mean())
     if fraction >= LEAST_OVERLAP:
@@ -82,7 +86,7 @@ def require_overlap(pair: Pair, transform: AffineTransform, generator: torch.Gen
     return fraction
 
 
-def _check_lengths(pair: Pair) -> None:
+def check_lengths(pair: Pair) -> None:
     """Issue a `PlausibilityWarning` if the sizes of the images differ so much that their units must differ."""
     lengths = [_longest_edge(grid) for grid in (pair.fixed.grid, pair.moving.grid)]
     if max(lengths) > DIFFERENT_UNITS * min(lengths):

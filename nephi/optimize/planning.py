@@ -9,10 +9,10 @@ import torch
 from nephi.fields import field_size
 from nephi.geometry import Grid
 from nephi.images import Image
-from nephi.optimize.initial_alignment import initial_alignment, require_overlap
+from nephi.optimize.initial_alignment import check_lengths, initial_alignment, require_overlap
 from nephi.preparation import LabelSources, LandmarkSource, Pair, Source, Sources, Window, choose_initial, prepare_pair
 from nephi.runtime import choose_device, peak_memory_mb, registration_threads
-from nephi.settings import LevelSettings, Settings
+from nephi.settings import SEARCHED, LevelSettings, Settings
 from nephi.settings import preset as preset_settings
 from nephi.transforms import Transform
 
@@ -109,8 +109,11 @@ def plan(
     masks, guides = (fixed_mask, moving_mask), (guide_landmarks, guide_labels)
     pair, settings = prepare_pair(fixed, moving, *masks, settings, *guides)
     initial = choose_initial(pair, settings.affine.initial) if initial is None else initial
-    start = initial_alignment(pair, "centers" if initial == "auto" else initial)  # a search would fit something
-    require_overlap(pair, start, torch.Generator().manual_seed(seed))
+    if initial == SEARCHED:  # a search, which computes something, finds where the images overlap
+        check_lengths(pair)
+    else:
+        start = initial_alignment(pair, initial, settings.guidance)
+        require_overlap(pair, start, torch.Generator().manual_seed(seed))
     images = plan_images(pair)
     if settings.transform != "deformable":
         return Plan(device_name, *images, settings, (), 0, (), estimate_memory_mb(pair, (), 0), plan_guidance(pair))

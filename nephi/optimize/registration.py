@@ -16,6 +16,7 @@ from nephi.optimize.guides import pair_guides
 from nephi.optimize.initial_alignment import initial_alignment, require_overlap
 from nephi.optimize.rotation_search import search_rotation
 from nephi.optimize.start_search import Start, search_start
+from nephi.optimize.trial_fits import choose_map
 from nephi.preparation import (
     LabelSources,
     LandmarkSource,
@@ -88,13 +89,13 @@ def register(
         with usage.stage("affine"):
             initial = initial if initial is not None else choose_initial(pair, settings.affine.initial)
             searched = search_start(pair, settings.affine, generator) if initial == "auto" else None
-            start = initial_alignment(pair, initial) if searched is None else searched.transform
+            start = searched.transform if searched else initial_alignment(pair, initial, settings.guidance)
             pair = limit_to_overlap(pair, start, require_overlap(pair, start, generator))
             searches_rotation = initial in ("moments", "centers")
             affine = _fit_affine(pair, start, searches_rotation, settings, torch_device, generator, progress, total)
-            wanted = settings.transform != "deformable"
-            if searched is not None and not pair.guidance and not searched.earned(affine, wanted):
-                affine = start
+            facts: dict[str, str | float] = {}
+            if searched is not None and not pair.guidance:
+                affine, facts = _earned_map(pair, searched, affine, settings, torch_device, seed)
         fields, history = None, []
         if settings.transform == "deformable":
             with usage.stage("fit"):
@@ -107,7 +108,7 @@ def register(
                 with threads_of_fit(fields):
                     history = fit_fields(aligned, fields, settings, generator, progress, affine_steps, total)
                 fields = fields.cpu().requires_grad_(False)
-        about = _about(searched, seed, torch_device)
+        about = _about(searched, facts, seed, torch_device)
         stored = _stored_transform(pair, affine, fields, settings, about)
         check_result(pair, start, stored, settings.affine.smoothing[-1], not isinstance(initial, Transform), seed)
     return Registration(
@@ -131,7 +132,7 @@ def _fit_affine(
     total: int,
 ) -> AffineTransform:
     """Return the affine map fitted from the initial alignment, or that alignment if the settings fit none."""
-    kind = settings.affine.kind if settings.transform == "deformable" else settings.transform
+    kind = settings.affine.kind
     if kind == "none":
         return start
     if searches_rotation and settings.affine.rotations > 1:
@@ -141,6 +142,16 @@ def _fit_affine(
     aligned = fit_affine(pair_on_device, start, settings.affine, kind, generator, progress, total, guides)
     require_overlap(pair, aligned, generator)
     return aligned
+
+
+def _earned_map(
+    pair: Pair, searched: Start, affine: AffineTransform, settings: Settings, device: torch.device, seed: int
+) -> tuple[AffineTransform, dict[str, str | float]]:
+    """Return the fitted map or a simpler one that agrees as well, and facts about the choice."""
+    if settings.transform != "deformable":
+        return affine if searched.improved_by(affine) else searched.transform, {}
+    choice = choose_map(pair, searched, affine, settings, device, seed)
+    return choice.transform, choice.table()
 
 
 def _stored_transform(
@@ -156,7 +167,7 @@ def _stored_transform(
     )
 
 
-def _about(searched: Start | None, seed: int, device: torch.device) -> dict[str, Any]:
+def _about(searched: Start | None, choice: dict[str, str | float], seed: int, device: torch.device) -> dict[str, Any]:
     """Return the facts that file and report of a registration contain."""
     facts = {"versions": versions(), "seed": seed, "device": device.type}
-    return facts if searched is None else facts | {"initial_alignment": searched.table()}
+    return facts if searched is None else facts | {"initial_alignment": searched.table() | choice}

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from nephi.errors import PlausibilityWarning, warn
-from nephi.geometry import Grid
 from nephi.optimize.adam import Adam
 from nephi.optimize.affine import AffineModel
 from nephi.optimize.rotation_search import candidate_rotations
@@ -66,14 +65,12 @@ class Start:
             "margin": self.margin,
         }
 
-    def earned(self, fitted: AffineTransform, wanted: bool) -> bool:
-        """Return whether a map fitted from this start agrees better than it.
+    def improved_by(self, fitted: AffineTransform) -> bool:
+        """Return whether a map fitted from this start agrees at least as well.
 
-        In place of the headers as they are it has to reach `EARNED` times their score, unless a map is `wanted` in any
-        case. The intensities that a fit compares may mislead it, for example where contrasts differ.
+        The intensities that a fit compares may mislead it, for example where contrasts differ.
         """
-        value = float(self.measure(fitted.matrix[None])[0, 0])
-        return value >= self.score * (EARNED if self.is_headers and not wanted else 1.0)
+        return float(self.measure(fitted.matrix[None])[0, 0]) >= self.score
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,13 +88,13 @@ def search_start(pair: Pair, settings: AffineSettings, generator: torch.Generato
     Issues a `PlausibilityWarning` if the images hardly agree in the chosen alignment, or if it is not that of the
     headers, refined or not, and a different one agrees almost as well.
     """
-    edge = min(_longest_edge(image.grid) for image in (pair.fixed, pair.moving))
+    edge = shorter_edge(pair)
     scores = [StructureScore(pair, edge / s, n, generator) for s, n in zip(SCALES, POINTS, strict=True)]
     starts = hypotheses(pair, edge / SCALES[-1], edge)
     centre = starts[0].fixed
     headers = _Candidate(HEADERS, torch.eye(pair.fixed.dimension + 1, dtype=torch.float64))
     candidates = _coarse_candidates(scores[0], starts, edge, settings, generator)
-    refined = _different([headers, *candidates], scores[0].points, APART * edge, REFINED + 1)
+    refined = [headers, *_different(candidates, scores[0].points, APART * edge, REFINED)]
     for score, steps, rate in zip(scores[1:], STEPS, RATES, strict=True):
         refined = [_refined(candidate, score, centre, steps, rate) for candidate in refined]
         refined = _different(_ranked(score, refined), score.points, DISTINCT * edge, REFINED)
@@ -170,9 +167,8 @@ def _refined(candidate: _Candidate, score: StructureScore, centre: Tensor, steps
 
 
 def _ranked(score: StructureScore, candidates: list[_Candidate]) -> list[_Candidate]:
-    """Return the candidates by descending structure, with that of the headers in favour."""
-    values = _structure(score, candidates).tolist()
-    order = sorted(range(len(values)), key=lambda i: -values[i] * _favour(candidates[i]))
+    """Return the candidates by descending sum of structure and information."""
+    order = _scores(score, candidates).sum(dim=1).argsort(descending=True, stable=True).tolist()
     return [candidates[i] for i in order]
 
 
@@ -180,8 +176,8 @@ def _favour(candidate: _Candidate) -> float:
     return EARNED if candidate.hypothesis == HEADERS else 1.0
 
 
-def _structure(score: StructureScore, candidates: list[_Candidate]) -> Tensor:
-    return score(torch.stack([candidate.matrix for candidate in candidates]))[:, 0]
+def _scores(score: StructureScore, candidates: list[_Candidate]) -> Tensor:
+    return score(torch.stack([candidate.matrix for candidate in candidates]))
 
 
 def _choose(
@@ -189,7 +185,7 @@ def _choose(
 ) -> Start:
     """Return the best candidate; one from the headers, refined or not, if it is almost as good."""
     candidates = [headers, *refined]
-    values = _structure(score, candidates).tolist()
+    values = _scores(score, candidates)[:, 0].tolist()
     best = max(range(len(values)), key=lambda i: values[i] * _favour(candidates[i]))
     if values[0] * EARNED >= values[best]:
         best = 0
@@ -213,5 +209,7 @@ def _warn_of_doubt(names: str, hypothesis: str, score: float, margin: float) -> 
         warn(f"{expected}, found {found}; {advice}", PlausibilityWarning)
 
 
-def _longest_edge(grid: Grid) -> float:
-    return float((grid.spacing * torch.tensor(grid.shape, dtype=torch.int64)).max())
+def shorter_edge(pair: Pair) -> float:
+    """Return the shorter one of the longest edges of both images, mm: the unit of lengths in a search."""
+    grids = pair.fixed.grid, pair.moving.grid
+    return min(float((grid.spacing * torch.tensor(grid.shape, dtype=torch.int64)).max()) for grid in grids)

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from nephi.images import ImageSampler
+from nephi.losses import nmi
 from nephi.preparation import Pair
 from nephi.sampling import GridPoints, MaskPoints, patch_offsets
+from nephi.transforms import Transform
 
 FLOOR = 0.02  # standard deviation of a patch, in windows: with less a patch counts as flat
 BINS = 12  # of the joint histogram, along each axis
@@ -42,13 +44,27 @@ class StructureScore:
         count = max(1, AT_ONCE // (len(self.points) * len(self.offsets)))
         return torch.cat([self._scores(part) for part in matrices.split(count)])
 
+    @torch.no_grad()
+    def under(self, transform: Transform) -> float:
+        """Return the structure under any map from fixed to moving points, by its first-order patches."""
+        points, jacobians = (result.float().contiguous() for result in transform.value_and_jacobian(self.points))
+        patches = self.moving.patches(points, self.offsets, jacobians)
+        return float(self._structure(patches[None], self.moving.contains(points)[None])[0])
+
     def dissimilarity(self, matrix: Tensor, offset: Tensor) -> Tensor:
-        """Return 1 - the mean squared correlation under `x -> matrix x + offset`, float32; differentiable in both."""
+        """Return the loss of a refinement under `x -> matrix x + offset`, float32; differentiable in both.
+
+        It is 1 - the mean squared correlation of patches, plus the `nmi` loss of their centres. Either alone has maxima
+        at wrong places: the correlation along surfaces, the information where contrasts differ from place to place.
+        """
         moving_points = self.points @ matrix.T + offset
         patches = self.moving.patches(moving_points, self.offsets, matrix.expand(len(moving_points), -1, -1))
         inside = self.moving.contains(moving_points.detach()).float()
+        centres = patches[:, patches.shape[1] // 2]
+        unpredicted = nmi(self.values[:, None], centres[:, None], inside, bins=BINS)
         moving, variances = _centred(patches)
-        return 1 - (_squared_correlation(self.patches, moving, self.variances, variances) * inside).mean()
+        correlations = _squared_correlation(self.patches, moving, self.variances, variances)
+        return 1 - (correlations * inside).mean() + unpredicted
 
     def _scores(self, matrices: Tensor) -> Tensor:
         (count, d), size = (len(matrices), self.points.shape[1]), len(self.points)
@@ -57,12 +73,16 @@ class StructureScore:
         jacobians = linear[:, None].expand(count, size, d, d).reshape(-1, d, d)
         patches = self.moving.patches(moving_points.reshape(-1, d), self.offsets, jacobians).view(count, size, -1)
         inside = self.moving.contains(moving_points)
+        information = self._information(patches[..., patches.shape[-1] // 2], inside)
+        return torch.stack([self._structure(patches, inside), information], dim=1)
+
+    def _structure(self, patches: Tensor, inside: Tensor) -> Tensor:
+        """Return the structure `(N,)` of moving patches `(N, P, K)`, of whose centres those `inside` count."""
         moving, variances = _centred(patches)
         matching = _squared_correlation(self.patches, moving, self.variances, variances)
-        others = (part.roll(size // 3, dims=0) for part in (self.patches, self.variances))
+        others = (part.roll(len(self.points) // 3, dims=0) for part in (self.patches, self.variances))
         unrelated = _squared_correlation(next(others), moving, next(others), variances)
-        structure = ((matching - unrelated) * inside).mean(dim=1)
-        return torch.stack([structure, self._information(patches[..., patches.shape[-1] // 2], inside)], dim=1)
+        return ((matching - unrelated) * inside).mean(dim=1)
 
     def _information(self, values: Tensor, inside: Tensor) -> Tensor:
         """Return the information `(N,)` of the moving values `(N, P)` about the fixed ones."""

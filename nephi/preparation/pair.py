@@ -122,9 +122,11 @@ def prepare_pair(
     masks = [None if mask is None else as_image(mask) for mask in (fixed_mask, moving_mask)]
     all_settings = in_millimetres(settings, fixed_image.grid)
     settings = for_channel(all_settings, 0)
+    if settings.transform != "deformable":  # results hold the settings that were used
+        settings = replace(settings, affine=replace(settings.affine, kind=settings.transform))
     pair = make_pair(fixed_image, moving_image, masks[0], masks[1], settings.image, settings.detail)
     guidance = read_guidance(guide_landmarks, guide_labels, fixed_image, moving_image)
-    if not guidance:  # results hold the settings that were used
+    if not guidance:
         settings = replace(settings, guidance=GuidanceSettings())
     channels = [
         make_channel(pair, images, for_channel(all_settings, number))

@@ -1,6 +1,12 @@
 """The settings of a registration: frozen dataclasses, TOML, presets."""
 
-from nephi.settings.changes import for_channel, in_millimetres, with_similarity, with_training_similarity
+from nephi.settings.changes import (
+    accepts_any_contrast,
+    for_channel,
+    in_millimetres,
+    with_similarity,
+    with_training_similarity,
+)
 from nephi.settings.guidance import GuidanceSettings
 from nephi.settings.objective import (
     INVERSE_WEIGHTS,
@@ -52,6 +58,7 @@ __all__ = [
     "PresetFiles",
     "Settings",
     "TrainingObjectiveSettings",
+    "accepts_any_contrast",
     "check_weights",
     "for_channel",
     "in_millimetres",

@@ -22,9 +22,14 @@ def with_similarity(settings: Settings, name: str) -> Settings:
     names = similarity_factors(name).keys()
     radius = 2 if "mind" in names else settings.objective.radius
     objective = replace(settings.objective, similarity=name, radius=radius)
-    global_similarity = "nmi" if names & {"mind", "nmi"} else "mse" if names == {"mse"} else "ncc"
+    global_similarity = "nmi" if accepts_any_contrast(name) else "mse" if names == {"mse"} else "ncc"
     affine = replace(settings.affine, similarity=global_similarity)
     return replace(settings, objective=objective, affine=affine)
+
+
+def accepts_any_contrast(name: str) -> bool:
+    """Return whether a similarity compares images of different contrasts: `mind` or `nmi`, also in a sum."""
+    return bool(similarity_factors(name).keys() & {"mind", "nmi"})
 
 
 def for_channel(settings: Settings, number: int) -> Settings:

@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from nephi.errors import DataWarning
+from nephi.fields import FieldSettings, build_fields
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.optimize.contrast_check import checked_matching, with_mind_channels
+from nephi.optimize.fit import _with_matched_intensities
 from nephi.optimize.intensity_matching import explained_fraction
 from nephi.preparation.pair import Channel, Pair, make_pair
-from nephi.settings import Settings, preset
+from nephi.settings import Settings, preset, with_similarity
 from nephi.settings.registration import ImageSettings
 
 
@@ -63,3 +65,37 @@ def test_the_channel_that_is_predicted_worst_counts(multimodal: Settings) -> Non
 def test_settings_without_matching_are_not_checked(multimodal: Settings) -> None:
     settings = replace(multimodal, optimization=replace(multimodal.optimization, match_intensities=False))
     assert checked_matching(pair_of(waves(9.0), waves(4.0)), settings, 0) is settings
+
+
+def test_settings_of_the_user_that_are_replaced_are_named(multimodal: Settings) -> None:
+    """Those of the preset are not named."""
+    pair = pair_of(waves(9.0), waves(4.0))
+    changed = replace(multimodal, objective=replace(multimodal.objective, points=77), levels=multimodal.levels[:1])
+    with pytest.warns(
+        DataWarning, match=r"settings of objective, levels are not used: optimization\.match_intensities"
+    ):
+        checked_matching(pair, changed, 0)
+    with pytest.warns(DataWarning, match=r"similarity mind\)$"):
+        checked_matching(pair, multimodal, 0)
+
+
+def test_channels_that_accept_any_contrast_are_neither_checked_nor_replaced(multimodal: Settings) -> None:
+    values = waves(9.0)
+    first, second = pair_of(values, torch.cos(5 * values)), pair_of(values, waves(4.0))
+    own = with_similarity(multimodal, "nmi")
+    pair = replace(first, channels=(Channel(second, own),))
+    assert checked_matching(pair, multimodal, 0) is multimodal
+    assert with_mind_channels(pair).channels == pair.channels
+    assert checked_matching(second, own, 0) is own
+
+
+def test_channels_that_accept_any_contrast_keep_their_intensities(multimodal: Settings) -> None:
+    values = waves(9.0)
+    images = pair_of(values, torch.cos(5 * values))
+    pair = replace(images, channels=(Channel(images, with_similarity(multimodal, "mind")), Channel(images, multimodal)))
+    fields = build_fields(FieldSettings(spacings=(40.0, 20.0)), images.fixed.grid, torch.Generator().manual_seed(0))
+    matched = _with_matched_intensities(pair, "lncc2", fields, 1.0, torch.Generator().manual_seed(0))
+    levels = [(each.fixed_levels, each.moving_levels) for each in (images, *(c.images for c in matched.channels))]
+    assert levels[1] == levels[0] and levels[2] != levels[0]
+    kept = _with_matched_intensities(images, "nmi + mse", fields, 1.0, torch.Generator().manual_seed(0))
+    assert (kept.fixed_levels, kept.moving_levels) == levels[0]

@@ -10,11 +10,13 @@ from nephi.errors import DataError, DataWarning, UsageError
 from nephi.geometry import PointPairs
 from nephi.images import Image
 from nephi.metrics import landmark_errors
-from nephi.optimize import plan, register
+from nephi.optimize import initial_alignment, plan, register
 from nephi.optimize.landmark_alignment import align_landmarks
 from nephi.phantoms import PhantomPair
+from nephi.preparation.guidance import Guidance
+from nephi.preparation.pair import make_pair
 from nephi.results import Registration
-from nephi.settings import GuidanceSettings, Settings, settings_table
+from nephi.settings import GuidanceSettings, ImageSettings, Settings, settings_table
 from nephi.transforms import AffineTransform
 
 
@@ -111,6 +113,17 @@ def test_landmarks_align_in_spite_of_wrong_ones(dimension: int) -> None:
     moving[:18] += 60 * torch.randn(18, dimension, generator=generator, dtype=torch.float64)
     found = align_landmarks(PointPairs.from_coordinates(points, moving), 0.5)
     assert float((found(points) - true(points)).norm(dim=-1).max()) < 0.05
+
+
+def test_the_start_by_landmarks_uses_their_accuracy(shapes: PhantomPair) -> None:
+    """Three of five are exact: with a coarse accuracy those that are wrong by 6 mm are averaged, too."""
+    points = shapes.landmarks.fixed.coordinates[[0, 40, 80, 120, 160]]
+    errors = torch.tensor([[0.0, 0.0]] * 3 + [[6.0, 0.0]] * 2, dtype=torch.float64)
+    pair = make_pair(shapes.fixed, shapes.fixed, None, None, ImageSettings())
+    pair = replace(pair, guidance=Guidance(landmarks=PointPairs.from_coordinates(points, points + errors)))
+    fine, coarse = (initial_alignment(pair, "landmarks", GuidanceSettings(accuracy=mm)) for mm in (0.1, 20.0))
+    distances = [float((found(points) - points).norm(dim=-1).mean()) for found in (fine, coarse)]
+    assert distances[0] < 0.3 and distances[1] > 1.0
 
 
 def test_landmarks_as_the_start_of_turned_images(shapes: PhantomPair, brief: Settings) -> None:

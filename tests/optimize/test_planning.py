@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,26 @@ def test_levels_have_the_shapes_of_the_sampled_images(limit: int, monkeypatch: p
 def test_plan_without_deformation(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
     planned = plan(shapes.fixed, shapes.moving, settings=changed(brief, transform="rigid"))
     assert (planned.levels, planned.lattices, planned.parameters) == ((), (), 0)
+
+
+def test_the_kind_of_map_is_that_of_the_transform(shapes: PhantomPair, brief: Settings) -> None:
+    """Also where the deformable registration fits no global map."""
+    settings = replace(brief, transform="rigid", affine=replace(brief.affine, kind="none", initial="none"))
+    planned = plan(shapes.fixed, shapes.moving, settings=settings)
+    result = register(shapes.fixed, shapes.moving, settings=settings)
+    assert planned.settings.affine.kind == result.settings.affine.kind == "rigid"
+    linear = result.stored.affine.matrix[:2, :2]
+    assert not torch.equal(linear, torch.eye(2, dtype=torch.float64))
+    assert torch.allclose(linear @ linear.T, torch.eye(2, dtype=torch.float64), atol=1e-6)
+
+
+def test_a_start_that_is_searched_needs_no_overlap_before(shapes: PhantomPair, brief: Settings) -> None:
+    affine = shapes.moving.grid.affine.clone()
+    affine[:-1, -1] += 1000.0
+    far = shapes.moving.with_grid(replace(shapes.moving.grid, affine=affine))
+    assert plan(shapes.fixed, far, settings=brief, initial="auto").parameters
+    with pytest.raises(DataError, match="that overlap after the alignment"):
+        plan(shapes.fixed, far, settings=brief, initial="none")
 
 
 def test_other_fields_have_no_lattices(shapes: PhantomPair, brief: Settings, changed: Change) -> None:

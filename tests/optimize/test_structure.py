@@ -13,6 +13,7 @@ from nephi.phantoms import PhantomPair
 from nephi.phantoms.grids import rotation
 from nephi.preparation.pair import Pair, make_pair
 from nephi.settings import ImageSettings
+from nephi.transforms import AffineTransform
 
 
 def pair_of(fixed: Image, moving: Image) -> Pair:
@@ -75,7 +76,13 @@ def test_a_point_outside_counts_as_disagreement(shapes: PhantomPair) -> None:
 
 
 def test_dissimilarity_falls_along_its_gradient(shapes: PhantomPair) -> None:
-    score = StructureScore(pair_of(shapes.fixed, shapes.fixed), 4.0, 400, torch.Generator().manual_seed(0))
+    """In a moving image with a margin: no point leaves it, which would be a jump."""
+    margin, grid = 12, shapes.fixed.grid
+    affine = grid.affine.clone()
+    affine[:-1, -1] = grid.voxel_to_world_points(torch.full((2,), -float(margin), dtype=torch.float64))
+    values = torch.nn.functional.pad(shapes.fixed.data[None].float(), (margin,) * 4, mode="replicate")[0]
+    moving = Image(values, Grid(tuple(values.shape), affine))
+    score = StructureScore(pair_of(shapes.fixed, moving), 4.0, 400, torch.Generator().manual_seed(0))
     matrix = torch.eye(2, dtype=torch.float32)
     offset = torch.tensor([2.0, -1.0], dtype=torch.float32, requires_grad=True)
     loss = score.dissimilarity(matrix, offset)
@@ -85,3 +92,10 @@ def test_dissimilarity_falls_along_its_gradient(shapes: PhantomPair) -> None:
         ends = [float(score.dissimilarity(matrix, offset + sign * step)) for sign in (-1, 1)]
     assert (ends[1] - ends[0]) / 0.1 == pytest.approx(float(gradient.norm()), rel=0.05)
     assert float(score.dissimilarity(matrix, torch.zeros(2, dtype=torch.float32))) < ends[0] < ends[1]
+
+
+def test_structure_under_a_map_is_that_under_its_matrix(shapes: PhantomPair) -> None:
+    score = StructureScore(pair_of(shapes.fixed, shapes.moving), 4.0, 400, torch.Generator().manual_seed(0))
+    matrices = motions(2)
+    for matrix, expected in zip(matrices, score(matrices)[:, 0].tolist(), strict=True):
+        assert score.under(AffineTransform(matrix)) == pytest.approx(expected, abs=1e-5)
