@@ -25,9 +25,7 @@ class Method:
     name: str
     environment: str = ""  # folder in .peers; empty: this interpreter
     package: str = "nephi"
-    imports: str = (
-        "import torch, SimpleITK, nibabel, scipy.ndimage"  # imports of the method, measured as the minimal cost
-    )
+    imports: str = "import torch, isal, safetensors, jinja2, PIL.Image"  # of the method, measured as the minimal cost
     options: tuple[str, ...] = ()
     has_inverse: bool = False
     wanted_masks: bool = True

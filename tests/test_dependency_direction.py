@@ -44,7 +44,6 @@ LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 # Third-party packages that only these rooms may import.
 OWNER = {
     "SimpleITK": ("io",),
-    "nibabel": ("io",),
     "pydicom": ("io",),
     "h5py": ("io",),
     "tinycudann": ("fields",),
@@ -56,7 +55,7 @@ OWNER = {
 }
 
 # Slow to import, therefore only inside functions.
-HEAVY = {"PIL", "SimpleITK", "h5py", "jinja2", "matplotlib", "nibabel", "pydicom", "scipy"}
+HEAVY = {"PIL", "SimpleITK", "h5py", "jinja2", "matplotlib", "pydicom", "scipy"}
 
 
 class Import(NamedTuple):
@@ -291,16 +290,16 @@ def test_one_module_imports_tinycudann() -> None:
         ("data_scripts/layout.py", "def f():\n    from nephi.geometry.grid import Grid"),
         ("data_scripts/layout.py", "from nephi import documents"),
         ("data_scripts/layout.py", "import nephi.io.files.atomic"),
-        ("data_scripts/layout.py", "def f():\n    import nibabel"),
+        ("data_scripts/layout.py", "def f():\n    import pydicom"),
         ("data_scripts/layout.py", "from scipy import ndimage"),
-        ("nephi/images/image.py", "def f():\n    import nibabel"),
+        ("nephi/images/image.py", "def f():\n    import pydicom"),
         ("nephi/losses/icon.py", "from SimpleITK import Image"),
         ("nephi/losses/icon.py", "import tinycudann"),
         ("nephi/optimize/fit.py", "import click"),
         ("nephi/optimize/fit.py", "from rich.progress import track"),
         ("nephi/metrics/overlap.py", "def f():\n    import matplotlib.pyplot"),
         ("cli/main.py", "def f():\n    import jinja2"),
-        ("nephi/io/nifti/image.py", "import nibabel"),
+        ("nephi/io/nifti/image.py", "import pydicom"),
         ("nephi/io/nifti/image.py", "try:\n    import SimpleITK\nexcept ImportError:\n    pass"),
         ("nephi/images/smooth.py", "from scipy import ndimage"),
         ("nephi/images/smooth.py", "if TYPE_CHECKING:\n    pass\nelse:\n    import scipy"),
@@ -339,8 +338,8 @@ def test_invalid_imports_are_detected(path: str, source: str) -> None:
             "data_scripts/bids.py",
             "import click\nimport nephi\nfrom nephi.io import write_text\nfrom .layout import lung_mask",
         ),
-        ("nephi/io/nifti/image.py", "def read():\n    import nibabel\n    import SimpleITK"),
-        ("nephi/io/nifti/image.py", "if TYPE_CHECKING:\n    import nibabel"),
+        ("nephi/io/nifti/image.py", "def read():\n    import pydicom\n    import SimpleITK"),
+        ("nephi/io/nifti/image.py", "if TYPE_CHECKING:\n    import pydicom"),
         ("nephi/images/smooth.py", "async def f():\n    from scipy import ndimage"),
         ("nephi/report/figures.py", "def draw():\n    import matplotlib.pyplot as plt"),
     ],

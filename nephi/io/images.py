@@ -10,14 +10,12 @@ import torch
 from nephi.errors import DataError, UsageError, collected_warnings
 from nephi.geometry import Grid
 from nephi.images import Image
-from nephi.io.dicom.image import dicom_grid, is_dicom, read_dicom
 from nephi.io.files.input_files import ITK_SUFFIXES, NIFTI_SUFFIXES, is_folder, require_file, suffix_of
 from nephi.io.flat import flattened
 from nephi.io.itk import write_scalar_itk
 from nephi.io.meta_nrrd.voxel_image import read_voxel_header, read_voxel_image
 from nephi.io.nifti.image import HEADER_SUFFIXES, image_of_file, read_volume_header
 from nephi.io.nifti.writer import write_nifti
-from nephi.io.pictures import read_picture
 
 FLAT_SUFFIXES = (".png", ".tif", ".tiff")
 
@@ -53,16 +51,19 @@ def read_image(path: str | Path, name: str | None = None) -> Image:
 
 def _read(path: Path) -> Image:
     suffix = suffix_of(path)
-    if is_folder(path):
-        return read_dicom(path)
-    file = read_volume_header(path)
-    if file is not None:
-        return image_of_file(file)
-    if suffix in ITK_SUFFIXES:
-        return read_voxel_image(path)
-    if suffix in FLAT_SUFFIXES:
-        return read_picture(path)
-    if is_dicom(path):
+    if not is_folder(path):
+        file = read_volume_header(path)
+        if file is not None:
+            return image_of_file(file)
+        if suffix in ITK_SUFFIXES:
+            return read_voxel_image(path)
+        if suffix in FLAT_SUFFIXES:
+            from nephi.io.pictures import read_picture  # here, as the modules of DICOM: few images need them
+
+            return read_picture(path)
+    from nephi.io.dicom.image import is_dicom, read_dicom
+
+    if is_folder(path) or is_dicom(path):
         return read_dicom(path)
     require_file(path)
     known = ", ".join(HEADER_SUFFIXES + ITK_SUFFIXES + FLAT_SUFFIXES)
@@ -99,6 +100,8 @@ def read_grid(path: str | Path) -> Grid:
         return file.grid
     if not is_folder(path) and suffix_of(path) in ITK_SUFFIXES:
         return flattened(read_voxel_header(path).grid, path)
+    from nephi.io.dicom.image import dicom_grid, is_dicom  # here: few images need these modules
+
     if is_folder(path) or is_dicom(path):
         return dicom_grid(path)
     return _read(path).grid

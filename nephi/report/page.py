@@ -24,7 +24,7 @@ from nephi.runtime import fit_threads
 from nephi.settings import settings_toml
 
 PAGE = "report.html"  # its file name in a folder of results
-FURTHER_PACKAGES = ("scipy", "nibabel", "SimpleITK", "safetensors", "isal", "jinja2", "pillow")
+FURTHER_PACKAGES = ("scipy", "SimpleITK", "safetensors", "isal", "jinja2", "pillow")
 
 
 def write_report(

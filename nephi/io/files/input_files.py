@@ -14,6 +14,9 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
 MGH_SUFFIXES = (".mgh", ".mgz", ".mgh.gz")
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
+TEXT_SUFFIXES = (".tfm", ".txt")  # of ITK's transforms, as the next
+HDF5_SUFFIXES = (".h5", ".hdf5")
+TRANSFORM_SUFFIXES = (*TEXT_SUFFIXES, *HDF5_SUFFIXES, ".mat", ".xfm")
 
 
 def suffix_of(path: str | Path) -> str:

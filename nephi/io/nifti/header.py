@@ -17,16 +17,13 @@ import numpy as np
 from nephi.errors import DataError, warn
 from nephi.io.files.gzipped import Content, content_of
 from nephi.io.files.input_files import PAIR_SUFFIXES, reading, require_file, suffix_of
+from nephi.io.nifti.layout import ANALYZE, NIFTI_1, NIFTI_2, SPACE_UNITS, TIME_UNITS, VOXEL_TYPES
 from nephi.io.nifti.position import analyze_matrix, world_matrix
 from nephi.io.stored_volume import StoredVolume
 from nephi.io.voxels import UNSCALED, Scaling
 
-NIFTI_2 = (b"n+2\x00\r\n\x1a\n", b"ni2\x00\r\n\x1a\n")
-NIFTI_1 = (b"n+1\x00", b"ni1\x00")
-MAX_HEADER = 540  # bytes of a header of NIfTI-2
-ANALYZE = 348  # first number in a header of Analyze, which has no magic word
-SPACE_UNITS = {0: "unknown", 1: "meter", 2: "mm", 3: "micron"}
-TIME_UNITS = {8: "sec", 16: "msec", 24: "usec", 32: "hz", 40: "ppm", 48: "rads"}
+MAGIC_2 = (b"n+2\x00\r\n\x1a\n", b"ni2\x00\r\n\x1a\n")
+MAGIC_1 = (b"n+1\x00", b"ni1\x00")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +46,7 @@ def read_header(path: str | Path) -> NiftiFile:
     path = Path(path)
     content, voxels = _pair_contents(path) if suffix_of(path) in PAIR_SUFFIXES else (content_of(path),) * 2
     with reading(path, "a NIfTI file"), content.open() as stream:
-        block = stream.read(MAX_HEADER)
+        block = stream.read(NIFTI_2.itemsize)
     with reading(path, "a NIfTI header"):
         header, magic = _parse(block, path)
     single = magic.startswith(b"n+")
@@ -96,16 +93,12 @@ def _pair_contents(path: Path) -> tuple[Content, Content]:
 
 def _parse(block: bytes, path: Path) -> tuple[Any, bytes]:
     """Return the fields of the header and its magic word, which is empty for Analyze."""
-    from nibabel.analyze import header_dtype as analyze
-    from nibabel.nifti1 import header_dtype as nifti1
-    from nibabel.nifti2 import header_dtype as nifti2
-
-    if block[4:12] in NIFTI_2:
-        kind, magic = nifti2, block[4:12]
-    elif block[344:348] in NIFTI_1:
-        kind, magic = nifti1, block[344:348]
-    elif block[:4] in (ANALYZE.to_bytes(4, "little"), ANALYZE.to_bytes(4, "big")):
-        kind, magic = analyze, b""
+    if block[4:12] in MAGIC_2:
+        kind, magic = NIFTI_2, block[4:12]
+    elif block[344:348] in MAGIC_1:
+        kind, magic = NIFTI_1, block[344:348]
+    elif block[:4] in (ANALYZE.itemsize.to_bytes(4, "little"), ANALYZE.itemsize.to_bytes(4, "big")):  # no magic word
+        kind, magic = ANALYZE, b""
     else:
         raise DataError(
             f"{path}: expected a NIfTI file, could not read it: found other contents; was the file renamed?"
@@ -146,12 +139,9 @@ def _shape(header: Any, path: Path) -> tuple[int, ...]:
 
 
 def _voxel_type(header: Any, path: Path) -> np.dtype[Any]:
-    from nibabel.nifti1 import data_type_codes
-
     code = int(header["datatype"])
-    types: Any = data_type_codes.dtype
-    dtype: np.dtype[Any] = np.dtype(types.get(code, "V0"))
-    if dtype.itemsize == 0:
+    dtype = VOXEL_TYPES.get(code)
+    if dtype is None:
         raise DataError(f"{path}: expected a voxel type (datatype) that NIfTI defines, found {code}; convert the file")
     if int(header["bitpix"]) != 8 * dtype.itemsize:
         warn(

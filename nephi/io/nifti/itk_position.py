@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nephi.io.files.input_files import reading
 from nephi.io.frames import flip_matrix
 from nephi.io.itk import itk_warnings, simpleitk
+from nephi.io.nifti.layout import NIFTI_1
 
 Matrix = NDArray[np.float64]
 
@@ -21,10 +22,8 @@ def matrix_of_itk(header: Any) -> Matrix | None:
 
     SimpleITK reads a temporary file of one voxel that has the position fields of the header, and no other.
     """
-    from nibabel.nifti1 import header_dtype
-
     d = max(2, min(3, int(header["dim"][0])))
-    fields = np.zeros((), header_dtype)
+    fields = np.zeros((), NIFTI_1)
     for name in ("qform_code", "sform_code"):
         fields[name] = np.clip(header[name], -(2**15), 2**15 - 1)  # NIfTI-2 has wider integers
     for name in ("pixdim", "quatern_b", "quatern_c", "quatern_d"):

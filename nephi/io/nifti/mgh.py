@@ -16,6 +16,13 @@ from nephi.io.voxels import UNSCALED
 VERSION = 1
 OFFSET = 284  # bytes before the voxels
 TYPES = {0: "u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}
+FIELDS = np.dtype(
+    [
+        *(("version", ">i4"), ("dims", ">i4", 4), ("type", ">i4"), ("dof", ">i4"), ("goodRASFlag", ">i2")),
+        *(("delta", ">f4", 3), ("Mdc", ">f4", (3, 3)), ("Pxyz_c", ">f4", 3)),
+    ]
+)
+"""The header; `Mdc` has the directions of the axes as rows, `Pxyz_c` is the position of the centre."""
 CORONAL = np.array(
     [[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]
 )  # FreeSurfer's default for files without position
@@ -27,15 +34,13 @@ def read_mgh_header(path: Path) -> StoredVolume:
     Several frames are a fourth axis. Raises `DataError` when the file is missing, damaged or not an MGH file, or a
     field has an invalid value.
     """
-    from nibabel.freesurfer.mghformat import header_dtype
-
     content = content_of(path)
     with reading(path, "an MGH file"), content.open() as stream:
-        block = stream.read(header_dtype.itemsize)
-    if len(block) < header_dtype.itemsize or int.from_bytes(block[:4], "big") != VERSION:
+        block = stream.read(FIELDS.itemsize)
+    if len(block) < FIELDS.itemsize or int.from_bytes(block[:4], "big") != VERSION:
         raise DataError(f"{path}: expected an MGH file of FreeSurfer, could not read it: found other contents")
     content.warn_of_suffix()
-    header: Any = np.frombuffer(block, header_dtype, 1)[0]
+    header: Any = np.frombuffer(block, FIELDS, 1)[0]
     shape = tuple(int(n) for n in header["dims"])
     if min(shape) < 1:
         raise DataError(f"{path}: expected axes of at least one voxel, found {shape}; the header is damaged")

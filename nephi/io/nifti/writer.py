@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,11 @@ from nephi.io.encoding import encode_voxels, file_type
 from nephi.io.files.atomic import replacing
 from nephi.io.files.gzipped import open_output
 from nephi.io.frames import is_sheared
+from nephi.io.nifti.layout import SPACE_UNITS, TIME_UNITS, new_header, set_position
 from nephi.io.voxels import slabs
+
+NO_EXTENSIONS = bytes(4)  # after the header
+UNIT_CODES = {name: code for codes in (TIME_UNITS, SPACE_UNITS) for code, name in codes.items()}
 
 
 def header_bytes(
@@ -36,8 +39,6 @@ def header_bytes(
 
     Raises `DataError` naming `path` when an axis is too long.
     """
-    import nibabel
-
     space = grid.in_space()
     flat = grid.dimension == 2 and not extra and (grid.plane is None or grid.plane.step is None)
     shape = grid.shape if flat else (*space.shape, *extra)
@@ -45,19 +46,13 @@ def header_bytes(
         raise DataError(
             f"{path}: expected at most 32767 voxels per axis for NIfTI-1, found {shape}; write .mha or .nrrd"
         )
-    affine = space.affine.numpy()
-    header = nibabel.Nifti1Header()
-    header.set_data_shape(shape)
-    header.set_data_dtype(dtype)
-    header.set_intent(intent)
-    header.set_qform(affine, code=0 if is_sheared(grid) else 1)
-    header.set_sform(affine, code=1)
-    header.set_xyzt_units("mm", time[1])
+    header = new_header(shape, dtype)
+    set_position(header, space.affine.numpy(), qform_code=0 if is_sheared(grid) else 1)
+    header["intent_code"] = intent
+    header["xyzt_units"] = UNIT_CODES["mm"] + UNIT_CODES[time[1]]
     if len(shape) > 3:
         header["pixdim"][4] = time[0] or 1.0
-    block = io.BytesIO()
-    header.write_to(block)
-    return block.getvalue()
+    return header.tobytes() + NO_EXTENSIONS
 
 
 def write_nifti(image: Image, path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from nephi.errors import DataError
 from nephi.geometry import Grid
-from nephi.io.files.input_files import prefix_errors, suffix_of
+from nephi.io.files.input_files import HDF5_SUFFIXES, TEXT_SUFFIXES, prefix_errors, suffix_of
 from nephi.io.frames import flip_matrix, flip_points
 from nephi.io.transforms.itk_hdf5 import read_hdf5_members
 from nephi.io.transforms.itk_linear import LINEAR, Vector
@@ -18,10 +18,6 @@ from nephi.io.transforms.itk_member import COMPOSITE, SPLINES, Member, lattice_s
 from nephi.io.transforms.itk_minc import read_minc_member
 from nephi.io.transforms.itk_text import read_text_members
 from nephi.transforms import AffineTransform, BSplineField, Composite, DisplacementField, Transform, as_affine
-
-TEXT_SUFFIXES = (".tfm", ".txt")
-HDF5_SUFFIXES = (".h5", ".hdf5")
-TRANSFORM_SUFFIXES = (*TEXT_SUFFIXES, *HDF5_SUFFIXES, ".mat", ".xfm")
 
 
 def read_itk_transform(path: Path) -> Transform:

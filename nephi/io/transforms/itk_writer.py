@@ -13,11 +13,10 @@ from nephi.geometry import Grid
 from nephi.io.fields.conventions import vector_codec
 from nephi.io.fields.displacement_writer import require_slab, round_in_place, rounding_step
 from nephi.io.files.atomic import replacing
-from nephi.io.files.input_files import suffix_of
+from nephi.io.files.input_files import HDF5_SUFFIXES, TEXT_SUFFIXES, suffix_of
 from nephi.io.files.utf8_paths import writable_path
 from nephi.io.frames import flip_matrix, require_perpendicular
 from nephi.io.itk import itk_writing, set_geometry, simpleitk
-from nephi.io.transforms.itk_transform import HDF5_SUFFIXES, TEXT_SUFFIXES
 from nephi.transforms import AffineTransform, Transform, displacement_slabs
 
 AFFINE_SUFFIXES = (*TEXT_SUFFIXES, ".mat", *HDF5_SUFFIXES)

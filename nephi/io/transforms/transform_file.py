@@ -10,12 +10,14 @@ from nephi.errors import DataError
 from nephi.io.fields.conventions import FieldConvention
 from nephi.io.fields.displacement import read_displacement
 from nephi.io.fields.nifti_field import read_nifti_field
-from nephi.io.files.input_files import ITK_SUFFIXES, NIFTI_SUFFIXES, PAIR_SUFFIXES, require_file, suffix_of
-from nephi.io.transforms.affine_text import MATRIX_CONVENTIONS, is_matrix_text, read_matrix_text
-from nephi.io.transforms.elastix import read_elastix
-from nephi.io.transforms.elastix_file import is_elastix
-from nephi.io.transforms.itk_transform import TRANSFORM_SUFFIXES, read_itk_transform
-from nephi.io.transforms.lta import read_lta
+from nephi.io.files.input_files import (
+    ITK_SUFFIXES,
+    NIFTI_SUFFIXES,
+    PAIR_SUFFIXES,
+    TRANSFORM_SUFFIXES,
+    require_file,
+    suffix_of,
+)
 from nephi.transforms import Transform
 
 MATRIX_SUFFIXES = (".mat", ".txt")
@@ -44,6 +46,18 @@ def read_foreign_transform(path: str | Path, convention: FieldConvention | None 
         return read_nifti_field(path, convention)
     if suffix in ITK_SUFFIXES:
         return read_displacement(path, convention)
+    return _read_other(path, suffix, convention)
+
+
+def _read_other(path: Path, suffix: str, convention: FieldConvention | None) -> Transform:
+    """Read a transform of a format that is no image."""
+    # Here, because a registration reads none of these formats, and twelve modules belong to them.
+    from nephi.io.transforms.affine_text import MATRIX_CONVENTIONS, is_matrix_text, read_matrix_text
+    from nephi.io.transforms.elastix import read_elastix
+    from nephi.io.transforms.elastix_file import is_elastix
+    from nephi.io.transforms.itk_transform import read_itk_transform
+    from nephi.io.transforms.lta import read_lta
+
     if suffix == ".lta":
         return read_lta(path)
     if convention is not None and convention.name in MATRIX_CONVENTIONS and is_matrix_text(path):

@@ -8,9 +8,6 @@ from types import TracebackType
 from nephi.errors import DataError
 from nephi.geometry import PointPairs
 from nephi.report.viewer.niivue import PACKAGE, has_niivue
-from nephi.report.viewer.pages import Pages
-from nephi.report.viewer.server import ViewerServer
-from nephi.report.viewer.study import read_study
 
 
 class Viewer:
@@ -42,6 +39,11 @@ class Viewer:
                 f"the viewer needs {PACKAGE}, which was not downloaded when nephi was installed; "
                 "install npm (part of Node.js), then reinstall nephi while online"
             )
+        # Here, because a registration loads this module, but not a web server.
+        from nephi.report.viewer.pages import Pages
+        from nephi.report.viewer.server import ViewerServer
+        from nephi.report.viewer.study import read_study
+
         study = read_study(Path(folder), _path(fixed), _path(moving), landmarks)
         self._server = ViewerServer(Pages(study), port)
 
