@@ -46,10 +46,10 @@ from .registration_options import RESULTS, Preset, RefineOptions, Results, align
 @config_option
 @click.option(
     "--initial",
-    metavar="auto|moments|centers|none|landmarks|FILE",
-    help="Initial alignment: the best of several, the headers included (auto), by centres of mass (moments), image "
-    "centres (centers), headers only (none), the landmarks of --guide-landmarks (landmarks), or an affine transform "
-    "file.",
+    metavar="auto|auto-mirrored|moments|centers|none|landmarks|FILE",
+    help="Initial alignment: the best of several, the headers included (auto), and of their mirror images "
+    "(auto-mirrored), by centres of mass (moments), image centres (centers), headers only (none), the landmarks of "
+    "--guide-landmarks (landmarks), or an affine transform file.",
 )
 @click.option(
     "--transform", type=click.Choice(["rigid", "affine", "deformable"]), help="Transform model.  [default: deformable]"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nephi.models import StoredModel
     from nephi.optimize import Plan, Progress
 
-INITIALS = ("auto", "moments", "centers", "none", "landmarks")
+INITIALS = ("auto", "auto-mirrored", "moments", "centers", "none", "landmarks")
 ProgressCallback = Callable[["Progress"], None]
 Channels = Sequence[Sequence["Image"]]  # fixed images, then moving ones
 Registrations = dict[str, "Registration"]  # by their folders in the output folder; the first one has none

@@ -16,11 +16,13 @@ class StreamingFoldingStatistics:
     Determinants come from finite differences between voxels: central as in the tools that read the file, one-sided at
     the border (where ITK repeats the last voxel and halves the slope). Slabs `(X, Y, n, D)` (2-D: `(X, n, D)`), world
     mm, must be added in order along the last axis; two slices are kept from one slab to the next. `inside_mask` counts
-    voxels of `mask`, `whole_grid` all voxels.
+    voxels of `mask`, `whole_grid` all voxels. With a `handedness` of -1 the map reflects, and determinants are those
+    relative to a reflection.
     """
 
-    def __init__(self, grid: Grid, mask: Image | None) -> None:
+    def __init__(self, grid: Grid, mask: Image | None, handedness: int = 1) -> None:
         self.grid = grid
+        self.handedness = handedness
         self.mask = mask
         self.inside_mask = FoldingStatistics()
         self.whole_grid = FoldingStatistics()
@@ -50,7 +52,7 @@ class StreamingFoldingStatistics:
         slopes = [torch.gradient(slab, dim=a)[0] if slab.shape[a] > 1 else torch.zeros_like(slab) for a in axes]
         edges = self.grid.affine[:-1, :-1]
         rows = [[slopes[j][..., i] + float(edges[i, j]) for j in axes] for i in axes]
-        return determinant_of_rows(rows) / float(torch.linalg.det(edges))
+        return determinant_of_rows(rows) / (self.handedness * float(torch.linalg.det(edges)))
 
 
 class StreamingInverseError:

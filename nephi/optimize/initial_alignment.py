@@ -29,8 +29,8 @@ def initial_alignment(
 
     `moments` aligns the centres of mass of the masks (without both masks, of the windowed intensities), `centers` the
     centres of the images, `landmarks` the guiding landmarks, of the accuracy in `guidance`, `none` is the identity: the
-    position in the headers. An affine transform, or a composition of affine ones, is returned as one matrix. `auto` is
-    not among these: see `search_start`.
+    position in the headers. An affine transform, or a composition of affine ones, is returned as one matrix. `auto` and
+    `auto-mirrored` are not among these: see `search_start`.
 
     Raises `UsageError` for another name, a deformation, or a transform of another dimension than the images.
     """
@@ -38,7 +38,7 @@ def initial_alignment(
         return _require_affine(pair, initial)
     if initial == LANDMARKS:
         return align_landmarks(require_landmarks(pair.guidance.landmarks), pair.landmark_accuracy(guidance))
-    if initial not in INITIALS or initial == SEARCHED:
+    if initial not in INITIALS or initial in SEARCHED:
         known = ", ".join((*INITIALS, LANDMARKS))
         raise UsageError(f"initial: expected one of {known}, or an affine transform, got {initial!r}")
     if initial == "none":

@@ -109,7 +109,7 @@ def plan(
     masks, guides = (fixed_mask, moving_mask), (guide_landmarks, guide_labels)
     pair, settings = prepare_pair(fixed, moving, *masks, settings, *guides)
     initial = choose_initial(pair, settings.affine.initial) if initial is None else initial
-    if initial == SEARCHED:  # a search, which computes something, finds where the images overlap
+    if initial in SEARCHED:  # a search, which computes something, finds where the images overlap
         check_lengths(pair)
     else:
         start = initial_alignment(pair, initial, settings.guidance)

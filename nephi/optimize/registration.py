@@ -39,7 +39,7 @@ from nephi.runtime import (
     registration_threads,
     versions,
 )
-from nephi.settings import Settings, settings_table
+from nephi.settings import MIRRORED, SEARCHED, Settings, settings_table
 from nephi.settings import preset as preset_settings
 from nephi.transforms import AffineTransform, Transform
 
@@ -64,7 +64,7 @@ def register(
 
     Images and masks are `Image` objects or files. Lists of images are channels that are compared together: T1 and T2,
     for example, each on a grid of its own, in the same world; `settings.channels` gives each a similarity. `settings`
-    replace `preset`. `initial` is `auto`, `moments`, `centers`, `none`, `landmarks` (the rigid fit of
+    replace `preset`. `initial` is `auto`, `auto-mirrored`, `moments`, `centers`, `none`, `landmarks` (the rigid fit of
     `guide_landmarks`), or an affine transform from fixed to moving points (world mm, RAS); None: that of the settings.
     `guide_landmarks`, pairs of points or their file, and `guide_labels`, the label maps of both images, each on a grid
     of its own, guide the registration, with the weights of `settings.guidance`; pairs of points that contradict the
@@ -88,7 +88,9 @@ def register(
         total = affine_steps + field_steps
         with usage.stage("affine"):
             initial = initial if initial is not None else choose_initial(pair, settings.affine.initial)
-            searched = search_start(pair, settings.affine, generator) if initial == "auto" else None
+            searched = None
+            if initial in SEARCHED:
+                searched = search_start(pair, settings.affine, generator, mirrored=initial == MIRRORED)
             start = searched.transform if searched else initial_alignment(pair, initial, settings.guidance)
             pair = limit_to_overlap(pair, start, require_overlap(pair, start, generator))
             searches_rotation = initial in ("moments", "centers")

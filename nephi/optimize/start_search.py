@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import PlausibilityWarning, warn
+from nephi.geometry import Grid
 from nephi.optimize.adam import Adam
 from nephi.optimize.affine import AffineModel
 from nephi.optimize.rotation_search import candidate_rotations
@@ -19,6 +20,7 @@ from nephi.preparation import Pair
 from nephi.settings import AffineSettings
 from nephi.transforms import AffineTransform
 
+MIRRORED = ", mirrored"  # ends the name of a hypothesis
 HEADERS = "none"  # the headers' alignment as it is, named as the value of --initial
 SCALES = (16, 32, 64)  # smoothing of the search, and of both stages of the refinement: parts of an image's longest edge
 POINTS = (400, 400, 1000)  # at each scale
@@ -39,9 +41,10 @@ class Start:
     """The chosen initial alignment, and what supports it.
 
     `transform` maps fixed to moving points; `hypothesis` names where its search began: `none` (the headers), or one
-    of the `hypotheses` after a search over rotations. `score` is its `StructureScore.structure` on a fine scale,
-    `header_score` that of the headers as they are, and `margin` the part of `score` that the best different alignment
-    does not reach: 1 if nothing else agrees, 0 if another one agrees as well. `measure` is what scored them.
+    of the `hypotheses` after a search over rotations, with `, mirrored` at its end after a reflection. `score` is its
+    `StructureScore.structure` on a fine scale, `header_score` that of the headers as they are, and `margin` the part of
+    `score` that the best different alignment does not reach: 1 if nothing else agrees, 0 if another one agrees as well.
+    `measure` is what scored them.
     """
 
     transform: AffineTransform
@@ -79,25 +82,28 @@ class _Candidate:
     matrix: Tensor
 
 
-def search_start(pair: Pair, settings: AffineSettings, generator: torch.Generator) -> Start:
+def search_start(pair: Pair, settings: AffineSettings, generator: torch.Generator, *, mirrored: bool = False) -> Start:
     """Return the best of several initial alignments, the headers' own included.
 
     Rotations around the positions of `hypotheses` are compared (3-D: `settings.rotations` of at most `settings.reach`
     degrees, 2-D: the whole circle), the best also shifted. The best different ones, and the headers, are refined as
     rigid maps and compared on a finer scale; what replaces the headers as they are has to exceed their score by 10 %.
-    Issues a `PlausibilityWarning` if the images hardly agree in the chosen alignment, or if it is not that of the
-    headers, refined or not, and a different one agrees almost as well.
+    If `mirrored`, mirror images of every hypothesis are compared, too; they have to exceed the others by 10 %. Issues a
+    `PlausibilityWarning` for a mirrored alignment, if the images hardly agree in the chosen one, or if it is not that
+    of the headers, refined or not, and a different one agrees almost as well.
     """
     edge = shorter_edge(pair)
     scores = [StructureScore(pair, edge / s, n, generator) for s, n in zip(SCALES, POINTS, strict=True)]
     starts = hypotheses(pair, edge / SCALES[-1], edge)
     centre = starts[0].fixed
     headers = _Candidate(HEADERS, torch.eye(pair.fixed.dimension + 1, dtype=torch.float64))
-    candidates = _coarse_candidates(scores[0], starts, edge, settings, generator)
-    refined = [headers, *_different(candidates, scores[0].points, APART * edge, REFINED)]
+    mirrors = _mirrors(pair.fixed.grid) if mirrored else []
+    count = 2 * REFINED if mirrored else REFINED
+    candidates = _coarse_candidates(scores[0], starts, edge, settings, generator, mirrors)
+    refined = [headers, *_different(candidates, scores[0].points, APART * edge, count)]
     for score, steps, rate in zip(scores[1:], STEPS, RATES, strict=True):
         refined = [_refined(candidate, score, centre, steps, rate) for candidate in refined]
-        refined = _different(_ranked(score, refined), score.points, DISTINCT * edge, REFINED)
+        refined = _different(_ranked(score, refined), score.points, DISTINCT * edge, count)
     return _choose(pair, scores[-1], headers, refined, APART * edge)
 
 
@@ -107,12 +113,15 @@ def _coarse_candidates(
     edge: float,
     settings: AffineSettings,
     generator: torch.Generator,
+    mirrors: Sequence[Tensor],
 ) -> list[_Candidate]:
-    """Return rotated and shifted hypotheses, best first."""
+    """Return rotated and shifted hypotheses, those after a reflection by one of the `mirrors` as well, best first."""
     dimension = score.points.shape[1]
     rotations = _rotations(dimension, settings, generator)
-    names = [start.name for start in starts for _ in rotations]
-    matrices = torch.cat([_around(rotations, start.fixed, start.moving) for start in starts])
+    linear = torch.cat([rotations, *(rotations @ mirror for mirror in mirrors)])
+    suffixes = [""] * len(rotations) + [MIRRORED] * (len(linear) - len(rotations))
+    names = [start.name + suffix for start in starts for suffix in suffixes]
+    matrices = torch.cat([_around(linear, start.fixed, start.moving) for start in starts])
     best = score(matrices).sum(dim=1).argsort(descending=True, stable=True)[:SHIFTED]
     sides = SIDES[dimension]
     steps = torch.arange(-sides, sides + 1, dtype=torch.float64)
@@ -130,8 +139,15 @@ def _rotations(dimension: int, settings: AffineSettings, generator: torch.Genera
     return torch.stack([angles.cos(), -angles.sin(), angles.sin(), angles.cos()], dim=1).view(-1, 2, 2)
 
 
+def _mirrors(grid: Grid) -> list[Tensor]:
+    """Return the reflections `(D, D)` along the axes of a grid; just one in 2-D, where all rotations are searched."""
+    count = 1 if grid.dimension == 2 else 3
+    axes = grid.direction.T[:count]
+    return [torch.eye(grid.dimension, dtype=torch.float64) - 2 * torch.outer(axis, axis) for axis in axes]
+
+
 def _around(rotations: Tensor, centre: Tensor, target: Tensor) -> Tensor:
-    """Return homogeneous matrices that rotate, and map `centre` to `target`."""
+    """Return homogeneous matrices that rotate (or reflect), and map `centre` to `target`."""
     matrices = torch.eye(len(centre) + 1, dtype=torch.float64).repeat(len(rotations), 1, 1)
     matrices[:, :-1, :-1], matrices[:, :-1, -1] = rotations, target - rotations @ centre
     return matrices
@@ -173,6 +189,8 @@ def _ranked(score: StructureScore, candidates: list[_Candidate]) -> list[_Candid
 
 
 def _favour(candidate: _Candidate) -> float:
+    if candidate.hypothesis.endswith(MIRRORED):
+        return 1 / EARNED
     return EARNED if candidate.hypothesis == HEADERS else 1.0
 
 
@@ -204,6 +222,9 @@ def _warn_of_doubt(names: str, hypothesis: str, score: float, margin: float) -> 
     if score < SUPPORTED:
         found = f"none of those that were tried (best score {score:.3f})"
         warn(f"{expected}, found {found}; {advice}", PlausibilityWarning)
+    elif hypothesis.endswith(MIRRORED):
+        found = "one in which the moving image is mirrored; usually a header states a wrong direction of an axis"
+        warn(f"{expected}, found {found}: check both headers before the result is used", PlausibilityWarning)
     elif hypothesis != HEADERS and margin < CLEAR:
         found = f"two different ones (the second reaches {100 * (1 - margin):.0f} % of the score of the first)"
         warn(f"{expected}, found {found}; {advice}", PlausibilityWarning)

@@ -11,6 +11,7 @@ from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.metrics import inside_mask
 from nephi.preparation.pair import Pair
+from nephi.settings import SEARCHED
 from nephi.transforms import AffineTransform
 
 SMALL = 0.2  # fraction of the fixed points inside the moving image: below it a fit has almost nothing to compare
@@ -23,12 +24,12 @@ CELLS = 64  # cells of the mask along each axis
 def choose_initial(pair: Pair, initial: str) -> str:
     """Return the initial alignment of the settings, or `none` if centres would belong to different body parts.
 
-    `auto` and `moments` are replaced if one image has less than `SMALL` of the other's volume, lies inside it according
-    to the headers, and at least one image has no mask. Issues a `DataWarning` then.
+    `auto`, `auto-mirrored` and `moments` are replaced if one image has less than `SMALL` of the other's volume, lies
+    inside it according to the headers, and at least one image has no mask. Issues a `DataWarning` then.
     """
     small, large = sorted((pair.fixed.grid, pair.moving.grid), key=_volume)
     both_masked = pair.fixed_mask is not None and pair.moving_mask is not None
-    if initial not in ("auto", "moments") or both_masked or _volume(small) >= SMALL * _volume(large):
+    if initial not in (*SEARCHED, "moments") or both_masked or _volume(small) >= SMALL * _volume(large):
         return initial
     points = small.divided([STEPS] * small.dimension).voxel_centres()
     inside = large.contains_voxel_points(large.world_to_voxel_points(points)).float().mean()

@@ -26,8 +26,9 @@ class Pictures:
     """Pictures of the planes of one view, each `(planes, height, width)`.
 
     fixed, before (the unregistered moving image), after (the warped moving image): grey values 0 to 255 over the
-    intensity windows of the fit, 0 outside of the image. determinants: of the whole transform's Jacobian, float32, NaN
-    outside of the fixed grid. grid_lines: coverage of each pixel by a line of the deformation grid, 0 to 255.
+    intensity windows of the fit, 0 outside of the image. determinants: of the whole transform's Jacobian, relative to a
+    reflection if its affine part is one, float32, NaN outside of the fixed grid. grid_lines: coverage of each pixel by
+    a line of the deformation grid, 0 to 255.
     """
 
     planes: Planes
@@ -63,7 +64,7 @@ def _sample_plane(
     axes = [planes.view.right, planes.view.down]
     return (
         *(layer.to(torch.uint8).numpy() for layer in (fixed, before, after)),
-        torch.where(inside, determinant(jacobian), torch.nan).numpy(),
+        torch.where(inside, registration.stored.affine.handedness * determinant(jacobian), torch.nan).numpy(),
         draw_grid_lines(without_affine[..., axes].numpy(), spacing) * inside.numpy(),
     )
 

@@ -65,7 +65,7 @@ def check_result(
     if trusts_headers:
         before[HEADERS] = AffineTransform.identity(pair.fixed.dimension)
     check_affine(start, stored.affine)
-    check_folding(pair, stored.transform, generator)
+    check_folding(pair, stored.transform, generator, stored.affine.handedness)
     check_agreement(pair, before, stored.transform, smoothing, generator)
 
 
@@ -87,8 +87,11 @@ def check_affine(start: AffineTransform, affine: AffineTransform) -> None:
 
 
 @torch.no_grad()
-def check_folding(pair: Pair, transform: Transform, generator: torch.Generator) -> None:
-    """Issue a `PlausibilityWarning` if `transform` folds at random points of the fixed mask, or of the whole grid."""
+def check_folding(pair: Pair, transform: Transform, generator: torch.Generator, handedness: int = 1) -> None:
+    """Issue a `PlausibilityWarning` if `transform` folds at random points of the fixed mask, or of the whole grid.
+
+    `handedness` is -1 for a transform that reflects as a whole.
+    """
     whole = f"of the grid of {pair.fixed.name}"
     region = whole if pair.fixed_mask is None else f"inside {pair.fixed_mask.name}"
     sources = (
@@ -97,7 +100,7 @@ def check_folding(pair: Pair, transform: Transform, generator: torch.Generator) 
     )
     for source, most, where in sources:
         _, jacobians = transform.value_and_jacobian(source.draw(POINTS, generator))
-        folded = float(is_folded(determinant(jacobians)).float().mean())
+        folded = float(is_folded(handedness * determinant(jacobians)).float().mean())
         if folded > most:
             problem = f"expected folding at {100 * most:g} % or less of the points {where}, found {100 * folded:.2g} %"
             _warn(f"transform: {problem}; increase objective.gradicon, or check that both images show the same anatomy")

@@ -20,6 +20,7 @@ from nephi.settings.objective import (
 from nephi.settings.preset_files import PresetFiles
 from nephi.settings.registration import (
     INITIALS,
+    MIRRORED,
     SEARCHED,
     AffineSettings,
     ChannelSettings,
@@ -44,6 +45,7 @@ from nephi.settings.toml import (
 __all__ = [
     "INITIALS",
     "INVERSE_WEIGHTS",
+    "MIRRORED",
     "PENALTIES",
     "REGULARIZATION_WEIGHTS",
     "SEARCHED",

@@ -21,8 +21,9 @@ from nephi.settings.validation import (
 )
 from nephi.tables import short_repr
 
-SEARCHED = "auto"
-INITIALS = (SEARCHED, "moments", "centers", "none")
+MIRRORED = "auto-mirrored"
+SEARCHED = ("auto", MIRRORED)
+INITIALS = (*SEARCHED, "moments", "centers", "none")
 KINDS = ("none", "rigid", "affine")
 
 
@@ -63,8 +64,9 @@ class AffineSettings:
     """The global alignment before the deformable fit.
 
     kind: `affine`, `rigid` or `none` (the initial alignment only).
-    initial: initial alignment: the best of several hypotheses, the headers included (`auto`), of the centres of mass
-        (`moments`), of the image centres (`centers`), or by the headers (`none`).
+    initial: initial alignment: the best of several hypotheses, the headers included (`auto`), and their mirror images
+        as well (`auto-mirrored`), of the centres of mass (`moments`), of the image centres (`centers`), or by the
+        headers (`none`).
     rotations: number of initial rotations that are compared, at most `reach` degrees each (in 2-D as many as have the
         same spacing, with `auto` the whole circle); 1 compares none. Not with `initial = "none"` or an affine file.
     smoothing: mm, one value for each stage, coarse to fine. A stage takes `steps` Adam steps of size `rate` on `points`

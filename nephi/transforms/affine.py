@@ -49,6 +49,11 @@ class AffineTransform(Transform):
         """Number of coordinates D, 2 or 3."""
         return self.matrix.shape[0] - 1
 
+    @property
+    def handedness(self) -> int:
+        """1, or -1 if the map reflects: the sign of its determinant."""
+        return -1 if float(torch.linalg.det(self.matrix[:-1, :-1])) < 0 else 1
+
     @any_real_points
     def __call__(self, points: Tensor) -> Tensor:
         """Return `A x + b` for points `(..., D)`."""

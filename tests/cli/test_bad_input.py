@@ -201,7 +201,7 @@ def test_unusual_masks_cause_no_traceback(region: str, call: Call, files: Files,
         (["--window", "5", "5"], "image.window"),
         (["--window", "nan", "1"], "image.window"),
         (["--outside", "nan"], "image.outside"),
-        (["--initial", "centres"], "auto, moments, centers, none, landmarks or a file"),
+        (["--initial", "centres"], "auto, auto-mirrored, moments, centers, none, landmarks or a file"),
     ],
 )
 def test_wrong_values(options: list[str], named: str, call: Call, files: Files, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from nephi.errors import PlausibilityWarning
 from nephi.geometry import Grid
 from nephi.images import Image
+from nephi.metrics.streaming import StreamingFoldingStatistics
 from nephi.optimize import register
 from nephi.optimize.start_search import Start, search_start
 from nephi.phantoms import Bodies, PhantomPair, half_field_of_view, stains_phantom
@@ -62,6 +63,32 @@ def test_bodies_of_two_contrasts_on_oblique_grids(grids: dict[int, Grid]) -> Non
     points = 20 * torch.eye(3, dtype=torch.float64)
     expected = points @ turn[:3, :3].T + turn[:3, 3]
     assert float((start.transform(points) - expected).norm(dim=-1).max()) < 4.0
+
+
+def test_a_mirrored_section_is_found_if_mirror_images_are_wanted(brief: Settings) -> None:
+    pair = stains_phantom(21, 165.0)
+    flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64))
+    mirrored = pair.moving.with_grid(pair.moving.grid.transformed(flip))
+    mirrored_points = AffineTransform(flip)(pair.landmarks.moving.coordinates)
+    settings = replace(brief, affine=replace(brief.affine, similarity="nmi"))
+    with pytest.warns(PlausibilityWarning, match="in which the moving image is mirrored; usually a header") as issued:
+        result = register(pair.fixed, mirrored, settings=settings, initial="auto-mirrored")
+    assert not any("fold" in str(warning.message) for warning in issued)
+    affine = result.stored.affine
+    assert affine.handedness == -1 and affine.inverse().handedness == -1
+    assert float((affine(pair.landmarks.fixed.coordinates) - mirrored_points).norm(dim=-1).mean()) < 5.0
+    assert result.stored.about["initial_alignment"]["hypothesis"].endswith(", mirrored")
+    folding = StreamingFoldingStatistics(pair.fixed.grid, None, affine.handedness)
+    centres = pair.fixed.grid.voxel_centres()
+    folding.add(affine(centres) - centres, last=True)
+    assert folding.whole_grid.result().folding_percent == 0
+
+
+def test_mirror_images_are_not_preferred(shapes: PhantomPair) -> None:
+    """They have to exceed the others, also for images that are symmetric themselves."""
+    pair = pair_of(shapes.fixed, shapes.fixed)
+    start = search_start(pair, AffineSettings(), torch.Generator().manual_seed(0), mirrored=True)
+    assert start.is_headers and start.transform.handedness == 1
 
 
 def test_headers_that_are_right_are_kept(shapes: PhantomPair) -> None:

@@ -47,17 +47,18 @@ class ColourMap:
 
 
 @torch.no_grad()
-def deformation_maps(transform: Transform, fixed_grid: Grid) -> dict[str, ColourMap]:
+def deformation_maps(transform: Transform, fixed_grid: Grid, handedness: int = 1) -> dict[str, ColourMap]:
     """Compute the maps `jacobian` and `displacement` on the fixed grid, downsampled to about `POINTS` if it is larger.
 
     jacobian: log det J, clamped to the scale, and below its lower end where det J <= 0; displacement: |phi(x) - x|, mm.
+    A `handedness` of -1 states that the transform reflects: det J is that relative to a reflection.
     """
     grid = map_grid(fixed_grid, POINTS)
     determinants, lengths = [], []
     for start, stop in grid.slabs():
         points = grid.voxel_centres(start, stop)
         displaced, jacobian = transform.value_and_jacobian(points)
-        determinants.append(determinant(jacobian))
+        determinants.append(handedness * determinant(jacobian))
         lengths.append((displaced - points).norm(dim=-1))
     return {
         "jacobian": _jacobian_map(torch.cat(determinants, dim=-1), grid),

@@ -91,7 +91,8 @@ class Pages:
     def _deformation(self) -> dict[str, ColourMap]:
         with self._maps_lock:
             if not self._maps:
-                self._maps = deformation_maps(self._study.stored.transform, self._study.fixed.grid)
+                stored = self._study.stored
+                self._maps = deformation_maps(stored.transform, self._study.fixed.grid, stored.affine.handedness)
         return self._maps
 
     def _values(self, query: str) -> Response:
