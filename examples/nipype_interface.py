@@ -34,7 +34,7 @@ class NephiRegisterInputSpec(CommandLineInputSpec):
     moving_mask = File(exists=True, argstr="--moving-mask %s", desc="the same on the moving grid")
     preset = traits.Str("generic", argstr="--preset %s", usedefault=True, desc="settings for a kind of image")
     config = File(exists=True, argstr="--config %s", desc="TOML file whose settings override the preset")
-    initial = traits.Str(argstr="--initial %s", desc="auto, auto-mirrored, moments, centers, none, or an affine transform file")
+    initial = traits.Str(argstr="--initial %s", desc="auto, auto-mirrored, moments, centers, none, or an affine file")
     similarity = traits.Str(argstr="--similarity '%s'", desc="mse, ncc, lncc, lncc2, pooled, mind, nmi, or a sum")
     landmarks = File(exists=True, argstr="--landmarks %s", desc="CSV file of corresponding points for evaluation")
     seed = traits.Range(0, 2**32 - 1, argstr="--seed %d", desc="seed of the random points")
