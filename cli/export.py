@@ -63,8 +63,9 @@ def export(
     computed and written slab by slab; only h5 needs the whole field in memory.
 
     Other tools interpolate the field between its nodes. On the grid of REFERENCE the interpolated field deviates from
-    the transform by up to some tenths of a millimetre. With --tolerance, a finer grid is chosen, whose planes match
-    those of the transform's latent grids; the deviation is measured at 200,000 points and printed.
+    the transform by up to some tenths of a millimetre. With --tolerance, another grid is chosen: its planes match those
+    of linear latent grids; for smooth transforms the values at its nodes are those between which interpolation fits
+    best. The deviation is measured at 200,000 points and printed.
 
     \b
     nephi export -t result/transform.nephi -r fixed.nii.gz --format slicer -o warp_slicer.nii.gz
@@ -83,20 +84,20 @@ def export(
         target = nephi.io.read_grid(moving) if moving else _target_grid(transforms, inverse)
     grid_text = f"on the grid of {reference}"
     if tolerance is not None:
-        grid, grid_text = _fitting_grid(transform, grid, kind, tolerance)
+        transform, grid, grid_text = _fitting_field(transform, grid, kind, tolerance)
     nephi.export_transform(transform, grid, output, kind, target)
     echo_verbose(verbose or tolerance is not None, quiet, f"{output}: {kind} transform {grid_text}")
 
 
-def _fitting_grid(transform: Transform, reference: Grid, kind: str, tolerance: float) -> tuple[Grid, str]:
-    """Return a grid on which the interpolated field is within the tolerance, and its description."""
+def _fitting_field(transform: Transform, reference: Grid, kind: str, tolerance: float) -> tuple[Transform, Grid, str]:
+    """Return a transform and a grid whose interpolated field is within the tolerance, and a description."""
     import nephi
 
     if kind in IN_VOXELS:
         raise nephi.UsageError(f"--tolerance: not available for {kind}, whose fields are on the grid of the reference")
-    fitting = nephi.transforms.fitting_grid(transform, reference, tolerance)
-    deviation = f"deviation at most {fitting.deviation:.2g} mm at 200,000 points"
-    return fitting.grid, f"on {by(fitting.grid.shape)} nodes, {deviation}"
+    field = nephi.transforms.fitting_field(transform, reference, tolerance)
+    deviation = f"deviation at most {field.deviation:.2g} mm at 200,000 points"
+    return field.transform, field.grid, f"on {by(field.grid.shape)} nodes, {deviation}"
 
 
 def _target_grid(transforms: tuple[Path, ...], inverse: bool) -> Grid | None:

@@ -131,11 +131,11 @@ ROOMS = {
     },
     "transforms": {
         "CoordinateAttention",
-        "FittingGrid",
+        "FittingField",
         "Spline",
         "StationaryVelocity",
         "affine_fit",
-        "fitting_grid",
+        "fitting_field",
         "halfway_affine_fit",
         "rigid_fit",
         "similarity_fit",

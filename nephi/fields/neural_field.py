@@ -73,6 +73,14 @@ class NeuralField(nn.Module, Transform):
         return None if bool((planes % cells).any()) else self.domain.grid.divided(planes.tolist())
 
     @property
+    def has_continuous_jacobian(self) -> bool:
+        """Whether no latent values are interpolated linearly; at the border of its box every field has a kink."""
+        grids = [self.encoding] if isinstance(self.encoding, LatentGrids) else []
+        if self.codes is not None and self.codes.local is not None:
+            grids.append(self.codes.local)
+        return all(grid.degree > 1 for grid in grids)
+
+    @property
     def local_features(self) -> list[Tensor]:
         """The latent features, each with a local effect; empty for fields without dense grids."""
         return [self.encoding.table] if type(self.encoding) is LatentGrids else []

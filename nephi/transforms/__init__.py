@@ -14,9 +14,10 @@ from nephi.transforms.composite import (
     warn_beyond_fields,
 )
 from nephi.transforms.displacement import ContinuedDisplacement, DisplacementField, DisplacementMaps
-from nephi.transforms.fitting import FittingGrid, fitting_grid
+from nephi.transforms.fitting import FittingField, fitting_field
 from nephi.transforms.inverse import NumericalInverse, invert
 from nephi.transforms.maps import MapPair, Maps, Penalties, SingleMap, mean_penalties
+from nephi.transforms.node_values import NodeValues
 from nephi.transforms.point_fits import affine_fit, halfway_affine_fit, nearest_rotation, rigid_fit, similarity_fit
 from nephi.transforms.spline import Spline, SplineMaps, spline_fit
 from nephi.transforms.transform import Transform, any_real_points
@@ -34,9 +35,10 @@ __all__ = [
     "CoordinateAttention",
     "DisplacementField",
     "DisplacementMaps",
-    "FittingGrid",
+    "FittingField",
     "MapPair",
     "Maps",
+    "NodeValues",
     "NumericalInverse",
     "Penalties",
     "SingleMap",
@@ -53,7 +55,7 @@ __all__ = [
     "composed_affine",
     "composed_with_jacobian",
     "displacement_slabs",
-    "fitting_grid",
+    "fitting_field",
     "halfway_affine_fit",
     "invert",
     "mean_penalties",

@@ -54,6 +54,11 @@ class AffineTransform(Transform):
         """1, or -1 if the map reflects: the sign of its determinant."""
         return -1 if float(torch.linalg.det(self.matrix[:-1, :-1])) < 0 else 1
 
+    @property
+    def has_continuous_jacobian(self) -> bool:
+        """Always true."""
+        return True
+
     @any_real_points
     def __call__(self, points: Tensor) -> Tensor:
         """Return `A x + b` for points `(..., D)`."""

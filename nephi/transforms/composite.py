@@ -46,6 +46,11 @@ class Composite(Transform):
         return cells.transformed(before.inverse().matrix)
 
     @property
+    def has_continuous_jacobian(self) -> bool:
+        """Whether the Jacobians of all transforms are continuous."""
+        return all(member.has_continuous_jacobian for member in self.transforms)
+
+    @property
     def is_iterative(self) -> bool:
         """Whether the last transform, which returns the values of the composition, is iterative."""
         return self.transforms[-1].is_iterative

@@ -37,6 +37,11 @@ class NumericalInverse(Transform):
         return self.transform.dimension
 
     @property
+    def has_continuous_jacobian(self) -> bool:
+        """Whether the Jacobian of the inverted transform is continuous."""
+        return self.transform.has_continuous_jacobian
+
+    @property
     def is_iterative(self) -> bool:
         """Always true."""
         return True

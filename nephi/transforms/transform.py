@@ -37,6 +37,11 @@ class Transform(abc.ABC):
         return None
 
     @property
+    def has_continuous_jacobian(self) -> bool:
+        """Whether the Jacobian is known to be continuous: linear interpolation then converges on any grid."""
+        return False
+
+    @property
     def is_iterative(self) -> bool:
         """Whether values are computed iteratively, so that `solve_from` uses its initial guess."""
         return False

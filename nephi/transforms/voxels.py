@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nephi.geometry import Grid
+from nephi.transforms.node_values import NodeValues, fitted_slabs
 from nephi.transforms.transform import Transform
 
 
@@ -15,8 +16,12 @@ def displacement_slabs(transform: Callable[[Tensor], Tensor], grid: Grid) -> Ite
     """Yield slices `(start, stop)` of the last axis and the displacements `(..., n, D)`, mm, of their voxel centres.
 
     An iterative transform is first evaluated at every other voxel along each axis. The mean of these displacements is
-    the start at the voxels between them, from which the iteration needs about a third fewer evaluations.
+    the start at the voxels between them, from which the iteration needs about a third fewer evaluations. `NodeValues`
+    at their own nodes are computed from the displacements of the original transform, each evaluated once.
     """
+    if isinstance(transform, NodeValues) and transform.grid.same_as(grid):
+        yield from fitted_slabs(displacement_slabs(transform.transform, grid), grid)
+        return
     if not (isinstance(transform, Transform) and transform.is_iterative):
         for start, stop in grid.slabs():
             points = grid.voxel_centres(start, stop)

@@ -46,6 +46,25 @@ def test_jacobian_is_that_of_autograd(field, dimension, grids, points_in, deriva
     torch.testing.assert_close(jacobian, derivatives(field, points).permute(1, 2, 0))
 
 
+@every_encoding
+@pytest.mark.parametrize("local_codes", [0, 2])
+@pytest.mark.parametrize("interpolation", ["linear", "quadratic"])
+def test_jacobians_are_continuous_unless_latent_values_are_linear(
+    encoding, local_codes, interpolation, grids, small_settings, trained_pair
+) -> None:
+    """On a line through the box the Jacobian changes evenly, or jumps at the planes of nodes."""
+    settings = small_settings(encoding=encoding, local_codes=local_codes, interpolation=interpolation)
+    field = trained_pair(settings, grids[3]).double().forward_field
+    is_linear = interpolation == "linear" and (local_codes > 0 or encoding in ("dense", "nested", "hash"))
+    assert field.has_continuous_jacobian != is_linear
+    ends = torch.tensor([[0.1, 0.2, 0.15], [0.8, 0.9, 0.7]], dtype=torch.float64) * (torch.tensor(grids[3].shape) - 1)
+    first, last = grids[3].voxel_to_world_points(ends)
+    line = torch.lerp(first, last, torch.linspace(0, 1, 5_001, dtype=torch.float64)[:, None])
+    jacobian = field.value_and_jacobian(line)[1].detach()
+    jumps = (jacobian[1:] - jacobian[:-1]).norm(dim=(-2, -1))
+    assert (float(jumps.max()) > 20 * float(jumps.median())) == is_linear
+
+
 @for_every_field
 def test_gradients_of_values_and_jacobians(field, dimension, grids, points_in) -> None:
     """Each parameter's derivative along a random direction is the central difference of the loss."""

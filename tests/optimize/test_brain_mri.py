@@ -8,7 +8,7 @@ from nephi.io import read_image
 from nephi.metrics import evaluate
 from nephi.optimize import register
 from nephi.results import Registration
-from nephi.transforms import fitting_grid
+from nephi.transforms import fitting_field
 
 from ..off_grid import distance_in_simpleitk
 
@@ -30,8 +30,8 @@ def test_labels_overlap_without_folds(result: Registration, folder: Path) -> Non
     assert measures["regularity"]["folding_percent"] == 0
 
 
-def test_fitting_grid_keeps_the_tolerance(result: Registration, tmp_path: Path, folder: Path) -> None:
+def test_fitting_field_keeps_the_tolerance(result: Registration, tmp_path: Path, folder: Path) -> None:
     grid = read_image(folder / "fixed.nii.gz").grid
-    fitting = fitting_grid(result.transform, grid, 0.05)
-    assert fitting.deviation <= 0.05 and fitting.grid.size < 2 * grid.size
-    assert distance_in_simpleitk(result.transform, fitting.grid, grid, tmp_path / "warp.mha") < 0.06
+    field = fitting_field(result.transform, grid, 0.05)
+    assert field.deviation <= 0.05 and field.grid.size < 2 * grid.size
+    assert distance_in_simpleitk(result.transform, field, grid, tmp_path / "warp.mha") < 0.06

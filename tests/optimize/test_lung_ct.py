@@ -12,7 +12,7 @@ from nephi.io import read_displacement, read_image, read_point_pairs
 from nephi.metrics import evaluate
 from nephi.optimize import register
 from nephi.results import Registration
-from nephi.transforms import fitting_grid
+from nephi.transforms import fitting_field
 
 from ..off_grid import distance_in_simpleitk
 
@@ -92,11 +92,11 @@ def test_exported_field_between_voxels(result: Registration, output: Path, folde
         assert float(errors.quantile(quantile)) < bound and float(errors.mean()) < bound
 
 
-def test_fitting_grid_keeps_the_tolerance(result: Registration, tmp_path: Path, folder: Path) -> None:
+def test_fitting_field_keeps_the_tolerance(result: Registration, tmp_path: Path, folder: Path) -> None:
     grid = read_image(folder / "fixed.mha").grid
-    fitting = fitting_grid(result.transform, grid, 0.05)
-    assert fitting.deviation <= 0.05 and fitting.grid.size < grid.size / 2
-    assert distance_in_simpleitk(result.transform, fitting.grid, grid, tmp_path / "warp.mha") < 0.06
+    field = fitting_field(result.transform, grid, 0.05)
+    assert field.deviation <= 0.05 and field.grid.size < grid.size / 2
+    assert distance_in_simpleitk(result.transform, field, grid, tmp_path / "warp.mha") < 0.06
 
 
 def test_inverse_warp_maps_moving_landmarks_to_fixed_ones(output: Path, folder: Path) -> None:

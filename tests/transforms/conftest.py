@@ -34,6 +34,19 @@ def waves() -> Callable[[int, float], Waves]:
     return Waves
 
 
+class SmoothWaves(Waves):
+    """Waves that declare their Jacobian continuous."""
+
+    @property
+    def has_continuous_jacobian(self) -> bool:
+        return True
+
+
+@pytest.fixture(scope="session")
+def smooth_waves() -> Callable[[int, float], SmoothWaves]:
+    return SmoothWaves
+
+
 @pytest.fixture(scope="session")
 def matrix() -> Callable[[int, int], Tensor]:
     """Draw a homogeneous matrix (dimension, seed) that turns, stretches, shears and shifts; well conditioned."""

@@ -7,8 +7,8 @@ import torch
 
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
-from nephi.transforms import AffineTransform, Composite, DisplacementField, fitting_grid, invert
-from nephi.transforms.fitting import MOST_NODES, interpolation_error
+from nephi.transforms import AffineTransform, Composite, DisplacementField, fitting_field, invert
+from nephi.transforms.fitting import MOST_NODES, field_error, interpolation_error
 
 
 @pytest.fixture(params=[2, 3])
@@ -47,17 +47,17 @@ def test_the_deviation_is_that_of_the_field_itself(reference: Grid, waves) -> No
 
 
 def test_a_transform_with_kinks_needs_their_planes(reference: Grid, bent: DisplacementField) -> None:
-    found = fitting_grid(bent, reference, 1e-4)
-    assert found.grid.same_as(bent.grid) and found.steps == 1 and found.deviation < 1e-4
+    found = fitting_field(bent, reference, 1e-4)
+    assert found.grid.same_as(bent.grid) and found.transform is bent and found.deviation < 1e-4
     assert interpolation_error(bent, reference, between(reference)) > 0.01
 
 
 def test_the_smallest_sufficient_number_of_steps(reference: Grid, waves) -> None:
     transform = waves(reference.dimension, 0.5)
-    wide = fitting_grid(transform, reference, 1.0)
-    assert wide.grid.same_as(reference) and wide.steps == 1
-    close = fitting_grid(transform, reference, wide.deviation / 3)
-    assert close.steps == 2 and close.deviation <= wide.deviation / 3
+    wide = fitting_field(transform, reference, 1.0)
+    assert wide.grid.same_as(reference)
+    close = fitting_field(transform, reference, wide.deviation / 3)
+    assert close.deviation <= wide.deviation / 3
     assert close.grid.shape == tuple(2 * (n - 1) + 1 for n in reference.shape)
 
 
@@ -75,19 +75,49 @@ def test_the_planes_of_a_composite_are_those_of_its_only_nonlinear_transform(ben
     torch.testing.assert_close(nodes.float(), bent.grid.voxel_centres(), rtol=0, atol=1e-3)
 
 
+def test_a_field_of_a_smooth_transform_has_fewer_nodes(reference: Grid, waves, smooth_waves) -> None:
+    """Half the error at the same spacing: in 3-D about 2.8 times fewer nodes, and spacings without whole steps."""
+    d, tolerance = reference.dimension, 0.004
+    kinked = fitting_field(waves(d, 0.1), reference, tolerance)
+    smooth = fitting_field(smooth_waves(d, 0.1), reference, tolerance)
+    assert smooth.grid.size < kinked.grid.size / 1.5 and smooth.deviation <= tolerance
+    centres = smooth.grid.voxel_centres().double()
+    field = DisplacementField(smooth.transform(centres) - centres, smooth.grid)
+    other_points = between(reference)
+    assert float((field(other_points) - waves(d, 0.1)(other_points)).norm(dim=-1).max()) < 1.1 * tolerance
+
+
+def test_a_smooth_transform_needs_no_finer_nodes_than_its_bends(reference: Grid) -> None:
+    affine = AffineTransform.translation(torch.arange(1.0, reference.dimension + 1))
+    assert max(fitting_field(affine, reference, 0.01).grid.shape) <= 3
+
+
+def test_the_error_of_a_field_is_measured_slab_by_slab(reference: Grid, waves, monkeypatch) -> None:
+    transform, points = waves(reference.dimension, 0.5), between(reference)
+    planes = reference.shape[-1]
+    monkeypatch.setattr(Grid, "slabs", lambda grid: ((k, min(k + 2, planes)) for k in range(0, planes, 2)))
+    found = field_error(transform, reference, points, transform(points))
+    assert found == pytest.approx(interpolation_error(transform, reference, points), rel=1e-4)
+
+
 def test_an_error_states_the_smallest_deviation(reference: Grid, waves) -> None:
     with pytest.raises(
         DataError, match=rf"at most {MOST_NODES} nodes a voxel .* within 1e-09 mm .* deviates by \S+ mm"
     ):
-        fitting_grid(waves(reference.dimension, 0.5), reference, 1e-9)
+        fitting_field(waves(reference.dimension, 0.5), reference, 1e-9)
+
+
+def test_an_error_states_the_smallest_deviation_of_smooth_transforms(reference: Grid, smooth_waves) -> None:
+    with pytest.raises(DataError, match=rf"at most {MOST_NODES} nodes a voxel .* deviates by 0\.\d+ mm"):
+        fitting_field(smooth_waves(reference.dimension, 0.5), reference, 1e-9)
 
 
 @pytest.mark.parametrize("tolerance", [0.0, -1.0, math.inf, math.nan])
 def test_a_tolerance_is_a_length(reference: Grid, waves, tolerance: float) -> None:
     with pytest.raises(UsageError, match="tolerance: expected millimetres above 0"):
-        fitting_grid(waves(reference.dimension, 0.5), reference, tolerance)
+        fitting_field(waves(reference.dimension, 0.5), reference, tolerance)
 
 
 def test_a_reference_of_another_dimension_is_refused(reference: Grid, waves) -> None:
     with pytest.raises(DataError, match="reference, like the transform"):
-        fitting_grid(waves(5 - reference.dimension, 0.5), reference, 0.1)
+        fitting_field(waves(5 - reference.dimension, 0.5), reference, 0.1)
