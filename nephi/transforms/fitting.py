@@ -19,7 +19,7 @@ from nephi.transforms.voxels import displacement_slabs
 POINTS = 200_000  # at which the deviation is measured
 BLOCK = 50_000  # of them at once, each with the nodes around it
 MOST_STEPS = 8  # into which a cell is divided
-MOST_TRIALS = 8  # of spacings for smooth transforms
+TRIALS, MOST_TRIALS = 4, 8  # of spacings for smooth transforms: the latter until the tolerance holds
 MOST_NODES = 64  # for each voxel of the reference; larger files are impractical
 
 
@@ -94,16 +94,19 @@ def _fit_smooth(transform: Transform, reference: Grid, tolerance: float) -> Fitt
     finest, widest = _spacing_limits(reference)
     spacing = min(widest, 4 * finest)
     best: FittingField | None = None
-    for _ in range(MOST_TRIALS):  # the deviation depends on where nodes lie between the sharpest bends, too
+    for trial in range(MOST_TRIALS):  # the deviation depends on where nodes lie between the sharpest bends, too
         grid = reference.divided([math.ceil(edge / spacing) for edge in _edges(reference)]).covering(reference)
         values = NodeValues(transform, grid)
         field = FittingField(values, grid, field_error(values, grid, points, exact))
         if best is None or _is_better(field, best, tolerance):
             best = field
-        # The deviation grows with the square of the spacing.
-        target = spacing * math.sqrt(0.95 * tolerance / max(field.deviation, 1e-9))
+        # The deviation grows with the square of the spacing, but in proportion to it where the box of a field ends.
+        order = 2 if trial + 1 < TRIALS or field.deviation <= tolerance else 1
+        target = spacing * (0.95 * tolerance / max(field.deviation, 1e-9)) ** (1 / order)
         previous, spacing = spacing, min(widest, max(finest, target))
-        if (field.deviation <= tolerance and spacing < 1.02 * previous) or spacing == previous:
+        if field.deviation <= tolerance and spacing < 1.02 * previous:
+            break
+        if spacing == previous or (best.deviation <= tolerance and trial + 1 >= TRIALS):
             break
     assert best is not None
     return best
