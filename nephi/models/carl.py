@@ -23,10 +23,14 @@ from nephi.models.composition import (
     strided,
 )
 from nephi.models.displacement_unet import DisplacementNetwork
-from nephi.models.networks.features import FeatureNetwork, FeatureSettings, features_size, near_foreground, padded
+from nephi.models.networks.features import FeatureNetwork, FeatureSettings, near_foreground, padded
+from nephi.models.networks.invariant_features import InvariantFeatureNetwork
 from nephi.models.networks.unet import UNetSettings
 from nephi.settings import TrainingObjectiveSettings
 from nephi.transforms import AttentionMaps, MapPair
+
+
+Features = type[FeatureNetwork] | type[InvariantFeatureNetwork]
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,8 @@ class CARLSettings(ModelSettings):
         every n-th voxel of the images along each axis, the U-Net of each further step likewise.
     features: the network whose features are compared by attention.
     unet: the U-Net of each further step.
-    rotations: above 0, features are averaged over the half-turns of the images, and each image is turned at random by
-        up to so many degrees inside of each prediction of a training, at most 180.
+    rotations: above 0, the features are those of `InvariantFeatureNetwork`, and each image is turned at random by up to
+        so many degrees inside of each prediction of a training, at most 180.
     """
 
     kind: ClassVar[str] = "carl"
@@ -79,7 +83,7 @@ class CARL(RegistrationModel[CARLSettings]):
         super().__init__(settings, grid, generator)
         first, *others = settings.downsampling
         rotations = settings.rotations
-        attention = AttentionNetwork(settings.features, strided(grid, first), generator, half_turns=rotations > 0)
+        attention = AttentionNetwork(settings.features, strided(grid, first), generator, _feature_network(settings))
         unets = [DisplacementNetwork(settings.unet, downsampled(grid, n), generator) for n in others]
         self.network = Swapped(Augmented(Steps(grid, [attention, *unets]), partial(random_rotations, grid, rotations)))
 
@@ -104,7 +108,7 @@ class CARL(RegistrationModel[CARLSettings]):
     def size(cls, settings: CARLSettings, grid: Grid) -> ModelSize:
         """Compute the sizes of the networks, in which both directions are predicted at once."""
         first, *others = settings.downsampling
-        sizes = [AttentionNetwork.size(settings.features, strided(grid, first), settings.rotations > 0)]
+        sizes = [AttentionNetwork.size(settings.features, strided(grid, first), _feature_network(settings))]
         sizes += [DisplacementNetwork.size(settings.unet, downsampled(grid, n)) for n in others]
         return ModelSize(
             sum(size.parameters for size in sizes),
@@ -123,13 +127,17 @@ class AttentionNetwork(PairNetwork):
     """
 
     def __init__(
-        self, settings: FeatureSettings, grid: Grid, generator: torch.Generator, half_turns: bool = False
+        self,
+        settings: FeatureSettings,
+        grid: Grid,
+        generator: torch.Generator,
+        network: Features = FeatureNetwork,
     ) -> None:
         super().__init__()
         self.grid = grid
         self.padding = settings.padding
         self.padded_grid = padded(grid, settings.padding)
-        self.features = FeatureNetwork(settings, grid.dimension, generator, half_turns)
+        self.features = network(settings, self.padded_grid, generator)
 
     def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
         """Predict phi."""
@@ -141,11 +149,15 @@ class AttentionNetwork(PairNetwork):
         return MapPair(AttentionMaps(of_fixed, self.padded_grid, of_moving, self.padded_grid, near_moving, bounds))
 
     @classmethod
-    def size(cls, settings: FeatureSettings, grid: Grid, half_turns: bool = False) -> ModelSize:
+    def size(cls, settings: FeatureSettings, grid: Grid, network: Features = FeatureNetwork) -> ModelSize:
         """Compute the sizes of the network, and of features, keys and positions of one pair."""
-        parameters, activations = features_size(settings, grid, half_turns)
-        values = 2 * settings.channels + grid.dimension
-        return ModelSize(parameters, activations, values * padded(grid, settings.padding).size)
+        lattice = padded(grid, settings.padding)
+        parameters, activations = network.size(settings, lattice)
+        return ModelSize(parameters, activations, (2 * settings.channels + grid.dimension) * lattice.size)
+
+
+def _feature_network(settings: CARLSettings) -> Features:
+    return InvariantFeatureNetwork if settings.rotations else FeatureNetwork
 
 
 def _compared_bounds(near_fixed: Tensor, near_moving: Tensor) -> Tensor:

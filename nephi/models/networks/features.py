@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,7 +24,7 @@ class FeatureSettings:
     channels: of the features.
     padding: voxels of background around the image, in which features of the foreground are computed, too.
     blocks: number of residual blocks.
-    dilations: those of the convolutions of each block; the published variant for rotations has 1, 2, 4, 8.
+    dilations: those of the convolutions of each block; or its standard deviations, see `InvariantFeatureNetwork`.
     """
 
     table: ClassVar[str] = "model.features"
@@ -52,7 +51,7 @@ class FeatureNetwork(nn.Module):
 
     The network of CARL (Greer et al., CVPR 2025): a convolution, then residual blocks of dilated convolutions, without
     pooling and positions. Features are returned as `4 c / (|c| + 0.001)`, so that products of two are between -16 and
-    16. With `half_turns`, c is the mean over the image and its half-turns (2 axes reversed), each turned back.
+    16.
 
     Three changes make it commute with shifts of the foreground exactly, not only after training: convolutions without
     biases and a normalisation by the root of the mean square over all channels and voxels of an image keep the
@@ -60,11 +59,9 @@ class FeatureNetwork(nn.Module):
     none are cut off at the border.
     """
 
-    def __init__(
-        self, settings: FeatureSettings, dimension: int, generator: torch.Generator, half_turns: bool = False
-    ) -> None:
+    def __init__(self, settings: FeatureSettings, grid: Grid, generator: torch.Generator) -> None:
         super().__init__()
-        self.half_turns = half_turns
+        dimension = grid.dimension
         self.first = _layer(dimension, 1, settings.channels, 1)
         self.blocks = nn.ModuleList(
             nn.ModuleList(_layer(dimension, settings.channels, settings.channels, d) for d in settings.dilations)
@@ -74,21 +71,22 @@ class FeatureNetwork(nn.Module):
 
     def forward(self, images: Tensor, present: Tensor) -> Tensor:
         """Compute the features; `present` `(B, 1, *shape)` is 1 near the foreground (`near_foreground`), else 0."""
-        turns = half_turns(images.ndim - 2) if self.half_turns else [()]
-        features = [self._features(images.flip(turn), present.flip(turn)).flip(turn) for turn in turns]
-        mean = torch.stack(features).mean(dim=0)
-        return 4 * mean / (_length(mean) + 0.001)
-
-    def _features(self, images: Tensor, present: Tensor) -> Tensor:
         features = self.first(images * present).relu() * present
         for block in self.blocks:
             assert isinstance(block, nn.ModuleList)
-            features = _normalised(features)
+            features = normalised(features)
             update = features
             for number, layer in enumerate(block):
                 update = layer(update if number == 0 else update.relu()) * present
             features = features + update
-        return features
+        return bounded(features)
+
+    @staticmethod
+    def size(settings: FeatureSettings, grid: Grid) -> tuple[int, int]:
+        """Compute the number of parameters, and the bytes that a prediction allocates for two images on `grid`."""
+        channels, layers = settings.channels, settings.blocks * len(settings.dilations)
+        parameters = 3**grid.dimension * channels * (1 + layers * channels)
+        return parameters, BYTES_PER_FEATURE * 2 * (layers + 1) * channels * grid.size
 
 
 def near_foreground(images: Tensor, distance: int) -> Tensor:
@@ -99,21 +97,6 @@ def near_foreground(images: Tensor, distance: int) -> Tensor:
         window = [2 * distance + 1 if each == axis else 1 for each in range(images.ndim - 2)]
         near = pool(near, window, stride=1, padding=[w // 2 for w in window])
     return near
-
-
-def half_turns(dimension: int) -> list[tuple[int, ...]]:
-    """Return the reversed axes of images `(B, C, *shape)` in the identity and the half-turns: 2 in 2-D, 4 in 3-D."""
-    return [(), *itertools.combinations(range(2, dimension + 2), 2)]
-
-
-def features_size(settings: FeatureSettings, grid: Grid, half_turns_: bool = False) -> tuple[int, int]:
-    """Compute the number of parameters, and the bytes that a prediction allocates for two images on `grid`."""
-    d, channels = grid.dimension, settings.channels
-    layers = settings.blocks * len(settings.dilations)
-    parameters = 3**d * channels * (1 + layers * channels)
-    voxels = padded(grid, settings.padding).size
-    turns = len(half_turns(d)) if half_turns_ else 1
-    return parameters, BYTES_PER_FEATURE * 2 * turns * (layers + 1) * channels * voxels
 
 
 def padded(grid: Grid, voxels: int) -> Grid:
@@ -129,12 +112,13 @@ def _layer(dimension: int, before: int, after: int, dilation: int) -> nn.Module:
     )
 
 
-def _normalised(features: Tensor) -> Tensor:
+def normalised(features: Tensor) -> Tensor:
     """Return the features of each image divided by their root mean square, which shifts do not change."""
     square = features.flatten(1).square().mean(dim=1).reshape(-1, *[1] * (features.ndim - 1))
     return features / (square + 1e-12).sqrt()
 
 
-def _length(features: Tensor) -> Tensor:
-    """Return the Euclidean norm over the channels; its gradient is finite where all are 0."""
-    return (features.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()
+def bounded(features: Tensor) -> Tensor:
+    """Return `4 c / (|c| + 0.001)` of features c; its gradient is finite where all channels are 0."""
+    length = (features.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()
+    return 4 * features / (length + 0.001)
