@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,10 +28,9 @@ from nephi.models.networks.features import FeatureNetwork, FeatureSettings, near
 from nephi.models.networks.invariant_features import InvariantFeatureNetwork
 from nephi.models.networks.unet import UNetSettings
 from nephi.settings import TrainingObjectiveSettings
-from nephi.transforms import AttentionMaps, MapPair
+from nephi.transforms import AttentionMaps, MapPair, rigid_fit
 
-
-Features = type[FeatureNetwork] | type[InvariantFeatureNetwork]
+FIT_POINTS = 4096  # lattice points at most to which a rotation is fitted
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class CARLSettings(ModelSettings):
         every n-th voxel of the images along each axis, the U-Net of each further step likewise.
     features: the network whose features are compared by attention.
     unet: the U-Net of each further step.
-    rotations: above 0, the features are those of `InvariantFeatureNetwork`, and each image is turned at random by up to
+    rotations: above 0, the attention is that of `TurnedAttentionNetwork`, and each image is turned at random by up to
         so many degrees inside of each prediction of a training, at most 180.
     """
 
@@ -83,7 +83,7 @@ class CARL(RegistrationModel[CARLSettings]):
         super().__init__(settings, grid, generator)
         first, *others = settings.downsampling
         rotations = settings.rotations
-        attention = AttentionNetwork(settings.features, strided(grid, first), generator, _feature_network(settings))
+        attention = _attention(settings)(settings.features, strided(grid, first), generator)
         unets = [DisplacementNetwork(settings.unet, downsampled(grid, n), generator) for n in others]
         self.network = Swapped(Augmented(Steps(grid, [attention, *unets]), partial(random_rotations, grid, rotations)))
 
@@ -108,7 +108,7 @@ class CARL(RegistrationModel[CARLSettings]):
     def size(cls, settings: CARLSettings, grid: Grid) -> ModelSize:
         """Compute the sizes of the networks, in which both directions are predicted at once."""
         first, *others = settings.downsampling
-        sizes = [AttentionNetwork.size(settings.features, strided(grid, first), _feature_network(settings))]
+        sizes = [_attention(settings).size(settings.features, strided(grid, first))]
         sizes += [DisplacementNetwork.size(settings.unet, downsampled(grid, n)) for n in others]
         return ModelSize(
             sum(size.parameters for size in sizes),
@@ -126,38 +126,70 @@ class AttentionNetwork(PairNetwork):
     what is brighter than 1 % of the range of intensities; where one of the images has none, the map is a translation.
     """
 
-    def __init__(
-        self,
-        settings: FeatureSettings,
-        grid: Grid,
-        generator: torch.Generator,
-        network: Features = FeatureNetwork,
-    ) -> None:
+    network: ClassVar[type[FeatureNetwork] | type[InvariantFeatureNetwork]] = FeatureNetwork
+
+    def __init__(self, settings: FeatureSettings, grid: Grid, generator: torch.Generator) -> None:
         super().__init__()
         self.grid = grid
         self.padding = settings.padding
         self.padded_grid = padded(grid, settings.padding)
-        self.features = network(settings, self.padded_grid, generator)
+        self.features = self.network(settings, self.padded_grid, generator)
 
     def forward(self, fixed: Tensor, moving: Tensor, pair_ids: Tensor | None = None) -> MapPair:
         """Predict phi."""
         images = nn.functional.pad(torch.cat([fixed, moving]), [self.padding] * (2 * self.grid.dimension))
         near = near_foreground(images, self.padding)
         of_fixed, of_moving = self.features(images, near).chunk(2)
-        near_fixed, near_moving = near[:, 0].bool().chunk(2)
-        bounds = _compared_bounds(near_fixed, near_moving)
-        return MapPair(AttentionMaps(of_fixed, self.padded_grid, of_moving, self.padded_grid, near_moving, bounds))
+        near_moving = near[len(fixed) :, 0].bool()
+        bounds = _compared_bounds(self._compared(images[: len(fixed)])[:, 0].bool(), near_moving)
+        maps = AttentionMaps(of_fixed, self.padded_grid, of_moving, self.padded_grid, near_moving, bounds)
+        return MapPair(self._continued(maps, images[: len(fixed)]))
 
     @classmethod
-    def size(cls, settings: FeatureSettings, grid: Grid, network: Features = FeatureNetwork) -> ModelSize:
+    def size(cls, settings: FeatureSettings, grid: Grid) -> ModelSize:
         """Compute the sizes of the network, and of features, keys and positions of one pair."""
         lattice = padded(grid, settings.padding)
-        parameters, activations = network.size(settings, lattice)
+        parameters, activations = cls.network.size(settings, lattice)
         return ModelSize(parameters, activations, (2 * settings.channels + grid.dimension) * lattice.size)
 
+    def _compared(self, fixed: Tensor) -> Tensor:
+        """Return the voxels of padded images around which features are compared, as `near_foreground`."""
+        return near_foreground(fixed, self.padding)
 
-def _feature_network(settings: CARLSettings) -> Features:
-    return InvariantFeatureNetwork if settings.rotations else FeatureNetwork
+    def _continued(self, maps: AttentionMaps, fixed: Tensor) -> AttentionMaps:
+        """Return the maps as they continue beyond what is compared: with the displacement there."""
+        return maps
+
+
+class TurnedAttentionNetwork(AttentionNetwork):
+    """Coordinate attention by features that turn with the images, see `InvariantFeatureNetwork`.
+
+    Features are compared within a third of `padding` around the foreground of the fixed image, so that the places to
+    which a rotation moves the corners of this box have keys. Beyond it the map continues with the rotation that is
+    closest to the attention on the foreground: a displacement that went on as it is would lead back into a body that
+    is turned by more than a quarter. Where one image has no foreground, the map is a translation.
+    """
+
+    network = InvariantFeatureNetwork
+
+    def _compared(self, fixed: Tensor) -> Tensor:
+        return near_foreground(fixed, self.padding // 3)
+
+    @torch.no_grad()
+    def _continued(self, maps: AttentionMaps, fixed: Tensor) -> AttentionMaps:
+        every = max(1, math.ceil((self.padded_grid.size / FIT_POINTS) ** (1 / self.grid.dimension)))
+        axes = [torch.arange(0, n, every, dtype=torch.float64) for n in self.padded_grid.shape]
+        centres = self.padded_grid.voxel_to_world_points(torch.cartesian_prod(*axes)).to(fixed)
+        points = centres.expand(len(fixed), -1, -1)
+        has_keys = maps.present.flatten(1).any(dim=1)[:, None]
+        chosen = (..., *[slice(None, None, every)] * self.grid.dimension)
+        weights = near_foreground(fixed, 0)[chosen].flatten(1) * has_keys
+        rotations = rigid_fit(points, maps(points), weights).matrices.to(fixed)
+        return AttentionMaps(maps.features, maps.grid, maps.keys, maps.key_grid, maps.present, maps.bounds, rotations)
+
+
+def _attention(settings: CARLSettings) -> type[AttentionNetwork]:
+    return TurnedAttentionNetwork if settings.rotations else AttentionNetwork
 
 
 def _compared_bounds(near_fixed: Tensor, near_moving: Tensor) -> Tensor:

@@ -24,16 +24,22 @@ class CoordinateAttention(Transform):
     linearly on `grid`; f_A are the `keys` `(M, C)` of the moving image at `positions` `(M, D)`, world mm, anywhere. The
     point c is the one nearest to x, along the axes of `grid`, within `bounds` `(2, D)`: the lowest and the highest
     voxel coordinates, by default those of the whole grid. Beyond them the displacement continues, as that of
-    `ContinuedDisplacement`.
+    `ContinuedDisplacement`; or the map continues with the linear part Q `(D, D)`, the `continuation`: `Q (x - c)`.
 
-    Inside, `d phi / dx = sum_y p_y (y - phi) f_A(y)^T  d f_B / dx`; across the bounds it is the identity. Values take
-    time in proportion to points x keys, less for many points in a cell of `grid`; memory is bounded.
+    Inside, `d phi / dx = sum_y p_y (y - phi) f_A(y)^T  d f_B / dx`; across the bounds it is Q or the identity. Values
+    take time in proportion to points x keys, less for many points in a cell of `grid`; memory is bounded.
 
     Raises `DataError` for shapes that do not fit, values that are not finite, no key, and bounds outside the grid.
     """
 
     def __init__(
-        self, features: Tensor, grid: Grid, keys: Tensor, positions: Tensor, bounds: Tensor | None = None
+        self,
+        features: Tensor,
+        grid: Grid,
+        keys: Tensor,
+        positions: Tensor,
+        bounds: Tensor | None = None,
+        continuation: Tensor | None = None,
     ) -> None:
         _require_fitting(features, grid, keys, positions)
         self.features = recordable(features)
@@ -42,6 +48,8 @@ class CoordinateAttention(Transform):
         self.positions = recordable(positions.double())
         self.bounds = recordable(_grid_bounds(grid) if bounds is None else bounds.double())
         _require_bounds(self.bounds, grid)
+        self.continuation = None if continuation is None else recordable(continuation.double())
+        _require_continuation(self.continuation, grid)
 
     @cached_property
     @gradients_recorded()
@@ -55,6 +63,7 @@ class CoordinateAttention(Transform):
             centre,
             None,
             self.bounds[None],
+            None if self.continuation is None else self.continuation[None],
         )
 
     @property
@@ -91,7 +100,10 @@ class CoordinateAttention(Transform):
         """
         matrix = torch.as_tensor(matrix, dtype=torch.float64)
         positions = self.positions @ matrix[:-1, :-1].T + matrix[:-1, -1]
-        return CoordinateAttention(self.features, self.grid.transformed(matrix), self.keys, positions, self.bounds)
+        linear = matrix[:-1, :-1]
+        continuation = None if self.continuation is None else linear @ self.continuation @ torch.linalg.inv(linear)
+        grid = self.grid.transformed(matrix)
+        return CoordinateAttention(self.features, grid, self.keys, positions, self.bounds, continuation)
 
 
 class AttentionMaps(Maps):
@@ -100,7 +112,7 @@ class AttentionMaps(Maps):
     `features` `(B, C, *grid.shape)` are those of the fixed images, `keys` `(B, C, *key_grid.shape)` those of the moving
     images; the positions are the voxel centres of `key_grid`, which may be larger than `grid`. Only keys at which
     `present` `(B, *key_grid.shape)`, bool, is true take part, all of them for a pair without any. `bounds` is
-    `(B, 2, D)`.
+    `(B, 2, D)`, `continuation` `(B, D, D)`.
     """
 
     def __init__(
@@ -111,12 +123,14 @@ class AttentionMaps(Maps):
         key_grid: Grid,
         present: Tensor | None = None,
         bounds: Tensor | None = None,
+        continuation: Tensor | None = None,
     ) -> None:
         self.features, self.grid = features, grid
         self.keys, self.key_grid = keys, key_grid
         pairs = len(features)
         self.present = keys.new_ones(pairs, *key_grid.shape, dtype=torch.bool) if present is None else present
         self.bounds = _grid_bounds(grid).expand(pairs, -1, -1).to(features.device) if bounds is None else bounds
+        self.continuation = continuation
         self._attention = self._batched_attention()
 
     def _batched_attention(self) -> DenseAttention:
@@ -125,7 +139,8 @@ class AttentionMaps(Maps):
         offsets = torch.where(self.present, 0.0, ABSENT).flatten(1)
         keys = self.keys.flatten(2).transpose(1, 2).contiguous()
         tables = self.features.movedim(1, -1).contiguous()
-        return DenseAttention(tables, self.grid, keys, positions.to(keys), centre, offsets, self.bounds)
+        moved = positions.to(keys)
+        return DenseAttention(tables, self.grid, keys, moved, centre, offsets, self.bounds, self.continuation)
 
     def __len__(self) -> int:
         return len(self.features)
@@ -141,7 +156,8 @@ class AttentionMaps(Maps):
     def rows(self, pairs: slice) -> AttentionMaps:
         """Return the attention of some of the pairs."""
         parts = (self.features[pairs], self.grid, self.keys[pairs], self.key_grid)
-        return AttentionMaps(*parts, self.present[pairs], self.bounds[pairs])
+        continuation = None if self.continuation is None else self.continuation[pairs]
+        return AttentionMaps(*parts, self.present[pairs], self.bounds[pairs], continuation)
 
     def one(self, pair: int) -> CoordinateAttention:
         """Return the attention of one pair, with the keys that take part."""
@@ -155,6 +171,7 @@ class AttentionMaps(Maps):
             keys.flatten(1).T[present],
             _voxel_centres(self.key_grid)[present],
             self.bounds[pair].detach().cpu(),
+            None if self.continuation is None else self.continuation[pair].detach().cpu(),
         )
 
 
@@ -188,3 +205,13 @@ def _require_bounds(bounds: Tensor, grid: Grid) -> None:
     )
     if not fitting:
         raise DataError(f"bounds: expected two points between {outermost.tolist()} voxels, got {bounds.tolist()}")
+
+
+def _require_continuation(continuation: Tensor | None, grid: Grid) -> None:
+    if continuation is None:
+        return
+    if continuation.shape != (grid.dimension,) * 2 or not bool(torch.isfinite(continuation).all()):
+        raise DataError(
+            f"continuation: expected a matrix ({grid.dimension}, {grid.dimension}) of finite numbers, got "
+            f"{continuation.tolist()}"
+        )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nephi.geometry import full_precision, identity_like
+from nephi.geometry import full_precision
 from nephi.transforms.attention_dense import DenseAttention, covariances, position_moments
 
 FEWEST = 100  # points in a cell from which on the scores at its corners are worth their time
@@ -50,8 +50,7 @@ class CellwiseAttention:
     @full_precision()
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return the values and the Jacobians `(1, N, D, D)`."""
-        located, d, grid = _LocatedPoints(self.dense, points[0]), points.shape[-1], self.dense.grid
-        linear, inverse = (matrix[:-1, :-1].to(points) for matrix in (grid.affine, grid.inverse_affine))
+        located, d = _LocatedPoints(self.dense, points[0]), points.shape[-1]
         values, jacobians, others = torch.empty_like(points), points.new_empty(*points.shape, d), [located.scattered]
         for rows, corners in located.cells():
             cell = _Cell(self.dense, corners)
@@ -60,9 +59,9 @@ class CellwiseAttention:
                 continue
             moments = cell.means(located.weights(rows), position_moments(cell.positions, cell.scores))
             means, covariance = covariances(moments, d)
-            by_voxel = (covariance @ located.slopes(rows) - linear) * located.inside[rows].unsqueeze(-2)
+            by_voxel = covariance @ located.slopes(rows)
             values[0, rows] = means + (cell.centre + located.beyond[rows])
-            jacobians[0, rows] = identity_like(points) + by_voxel @ inverse
+            jacobians[0, rows] = self.dense.jacobians(by_voxel[None], located.inside[None, rows])[0]
         rest = torch.cat(others)
         values[:, rest], jacobians[:, rest] = self.dense.value_and_jacobian(points[:, rest])
         return values, jacobians

@@ -20,7 +20,8 @@ class DenseAttention:
     """`tables` `(B, *grid.shape, C)`, `keys` `(B, M, C)`, `positions` `(M, D)`, `offsets` `(B, M)`, `bounds`.
 
     `bounds` `(B, 2, D)` are the lowest and highest voxel coordinates of `grid` between which features are compared;
-    `positions` are mm from `centre`; `offsets` are added to the scores of the keys, if there are some.
+    `positions` are mm from `centre`; `offsets` are added to the scores of the keys, if there are some. Beyond the
+    bounds the map continues with the linear part `continuation` `(B, D, D)`, the identity if there is none.
     """
 
     tables: Tensor
@@ -30,6 +31,7 @@ class DenseAttention:
     centre: Tensor
     offsets: Tensor | None
     bounds: Tensor
+    continuation: Tensor | None = None
 
     @full_precision()
     def value(self, points: Tensor) -> Tensor:
@@ -45,12 +47,23 @@ class DenseAttention:
         return torch.cat(values, dim=1), torch.cat(jacobians, dim=1)
 
     def clamp(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the compared points in voxels, the remaining vectors to the points in mm, and 1 where those are 0."""
+        """Return the compared points in voxels, the continuation of the map from them in mm, and 1 where that is 0."""
         voxels = self.grid.world_to_voxel_points(points)
         low, high = self.bounds.to(points).unsqueeze(2).unbind(1)
         compared = voxels.maximum(low).minimum(high)
         beyond = self.grid.voxel_to_world_vectors(voxels - compared)
+        if self.continuation is not None:
+            beyond = beyond @ self.continuation.to(points).mT
         return compared, beyond, (compared == voxels).to(points)
+
+    def jacobians(self, by_voxel: Tensor, inside: Tensor) -> Tensor:
+        """Return d phi / dx from the derivatives of the means by voxels, both `(B, N, D, D)`; `inside`: see `clamp`."""
+        linear, inverse = (matrix[:-1, :-1].to(by_voxel) for matrix in (self.grid.affine, self.grid.inverse_affine))
+        by_voxel = (by_voxel - linear) * inside.unsqueeze(-2)
+        if self.continuation is not None:
+            turned = self.continuation.to(by_voxel) @ linear - linear
+            by_voxel = by_voxel + turned.unsqueeze(1) * (1 - inside).unsqueeze(-2)
+        return identity_like(inside) + by_voxel @ inverse
 
     def _of_blocks(self, function: Callable[..., Any], points: Tensor, values: Tensor) -> list[Any]:
         """Evaluate block after block of points; their scores are computed again in the backward pass, not kept."""
@@ -71,9 +84,7 @@ class DenseAttention:
         pairs = [interpolate_with_gradient(table, own) for table, own in zip(self.tables, compared, strict=True)]
         features, slopes = (torch.stack(parts) for parts in zip(*pairs, strict=True))
         means, covariance = covariances(softmax_means(features, keys, moments, self.offsets), points.shape[-1])
-        linear, inverse = (matrix[:-1, :-1].to(points) for matrix in (self.grid.affine, self.grid.inverse_affine))
-        by_voxel = (covariance @ slopes - linear) * inside.unsqueeze(-2)
-        return means + (self.centre.to(points) + beyond), identity_like(points) + by_voxel @ inverse
+        return means + (self.centre.to(points) + beyond), self.jacobians(covariance @ slopes, inside)
 
     def _moments(self, points: Tensor) -> Tensor:
         return position_moments(self.positions.to(points).expand(len(self.keys), -1, -1), self.keys.to(points))

@@ -65,9 +65,7 @@ def test_features_turn_by_any_angle(dimension: int) -> None:
     for kind in (InvariantFeatureNetwork, FeatureNetwork):
         network = kind(SMALL, grid, torch.Generator().manual_seed(0)).double()
         found = [
-            interpolate(
-                network(*images_of(grid, each))[0].movedim(0, -1), grid.world_to_voxel_points(places @ each.mT)
-            )
+            interpolate(network(*images_of(grid, each))[0].movedim(0, -1), grid.world_to_voxel_points(places @ each.mT))
             for each in (torch.eye(dimension, dtype=torch.float64), matrix)
         ]
         cosines.append(float(torch.nn.functional.cosine_similarity(*found, dim=-1).quantile(0.1)))

@@ -44,8 +44,10 @@ class AttentionStep(Step):
         return AttentionStep(self.attention.conjugated(to_world.matrix))
 
     def table(self) -> dict[str, Any]:
-        """Return the grid, and the lowest and highest voxel that are compared."""
-        return {"grid": grid_table(self.grid), "bounds": self.attention.bounds.tolist()}
+        """Return the grid, the lowest and highest voxel that are compared, and how the map continues, if it turns."""
+        table = {"grid": grid_table(self.grid), "bounds": self.attention.bounds.tolist()}
+        continuation = self.attention.continuation
+        return table if continuation is None else table | {"continuation": continuation.tolist()}
 
     def tensors(self) -> dict[str, Tensor]:
         """Return features `(*shape, C)`, keys `(M, C)`, and their positions `(M, D)`, mm, RAS, in double precision."""
@@ -64,4 +66,6 @@ class AttentionStep(Step):
         keys, positions = pop_tensor(tensors, "keys", (None, features.shape[-1])), tensors.pop("positions")
         if positions.dtype != torch.float64:
             raise DataError(f"positions: expected float64 values, found {positions.dtype}")
-        return cls(CoordinateAttention(features, grid, keys, positions, bounds))
+        turn = table.get("continuation")
+        continuation = None if turn is None else torch.tensor(turn, dtype=torch.float64)
+        return cls(CoordinateAttention(features, grid, keys, positions, bounds, continuation))
