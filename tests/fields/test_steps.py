@@ -118,6 +118,15 @@ def test_every_kind_has_a_row() -> None:
     assert {step.kind: step for step in STEPS.values()} == STEPS
 
 
+def test_an_attention_keeps_how_it_continues(dimension: int, points: Tensor) -> None:
+    made = attention(dimension)
+    parts = (made.features, made.grid, made.keys, made.positions, made.bounds)
+    step = AttentionStep(CoordinateAttention(*parts, 2 * torch.eye(dimension, dtype=torch.float64)))
+    read = AttentionStep.read(step.table(), dict(step.tensors()))
+    torch.testing.assert_close(read.forward(points), step.forward(points))
+    assert "continuation" in step.table() and "continuation" not in AttentionStep(made).table()
+
+
 def test_every_kind_has_a_seed_for_the_fuzzer() -> None:
     """Those of files of versions 1 and 2 are in seeds of their own."""
     assert {step.kind for step in version_3_steps()} == {kind for kind, step in STEPS.items() if step.version > 2}

@@ -9,9 +9,10 @@ from torch import Tensor
 from nephi.errors import UsageError
 from nephi.geometry import Grid
 from nephi.models import CARL, CARLSettings, FeatureSettings, UNetSettings
-from nephi.models.carl import AttentionNetwork
+from nephi.models.carl import AttentionNetwork, TurnedAttentionNetwork
 from nephi.models.composition import strided
 from nephi.models.networks.features import FeatureNetwork, near_foreground, padded
+from nephi.transforms import AttentionMaps
 
 SMALL = FeatureSettings(6, 2, 2, (1, 2))
 SHAPES, STRIDE = {2: (30, 41), 3: (18, 21, 20)}, 2
@@ -99,6 +100,27 @@ def test_images_without_foreground_give_translations(box: Grid) -> None:
         displacement = network(fixed, moving).forward(points) - points
         assert bool(displacement.isfinite().all())
         torch.testing.assert_close(displacement, displacement[:, :1].expand_as(displacement))
+
+
+@torch.no_grad()
+def test_beyond_what_is_compared_the_map_of_a_turned_image_turns(dimension: int) -> None:
+    """Quarter-turns of the moving image: exactly followed everywhere, and far away by the rotation itself."""
+    grid = Grid.from_spacing((13,) * dimension, (2.0,) * dimension, (-12.0,) * dimension)
+    moving, axes = blobs(grid.shape, 1, 4, 5)[:1], (2, 3)
+    network = TurnedAttentionNetwork(FeatureSettings(6, 6, 1, (1, 2)), grid, torch.Generator().manual_seed(0)).double()
+    turn = torch.eye(dimension, dtype=torch.float64)
+    turn[:2, :2] = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
+    points = 40 * random_points(dimension)
+    first, turned = network(moving, moving).forward, network(moving, moving.rot90(1, axes)).forward
+    torch.testing.assert_close(turned(points), first(points) @ turn.T, rtol=1e-6, atol=1e-6)
+    assert isinstance(turned, AttentionMaps) and turned.continuation is not None
+    rotation = turned.continuation[0]
+    torch.testing.assert_close(rotation @ rotation.T, torch.eye(dimension, dtype=torch.float64))
+
+
+def random_points(dimension: int) -> Tensor:
+    unit = torch.rand(1, 50, dimension, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return 2 * unit - 1
 
 
 @pytest.mark.parametrize("shape", [(1, 9), (2, 2), (3, 40), (9, 1, 8)])

@@ -25,13 +25,15 @@ def key_grid(grid: Grid) -> Grid:
     return Grid(tuple(n + 4 for n in grid.shape), affine)
 
 
-def attention_maps(grid: Grid) -> AttentionMaps:
+def attention_maps(grid: Grid, continues: bool = False) -> AttentionMaps:
+    """With a linear part beyond the bounds, if it `continues`."""
     keys = key_grid(grid)
     present = torch.rand(PAIRS, *keys.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64) < 0.6
     low = 0.4 + torch.rand(PAIRS, grid.dimension, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     bounds = torch.stack([low, torch.tensor(grid.shape) - 1.0 - low.flip(0)], dim=1)
     features, key_values = random(PAIRS, CHANNELS, *grid.shape), random(PAIRS, CHANNELS, *keys.shape, seed=1)
-    return AttentionMaps(features, grid, key_values, keys, present, bounds)
+    linear = random(PAIRS, grid.dimension, grid.dimension, seed=4) if continues else None
+    return AttentionMaps(features, grid, key_values, keys, present, bounds, linear)
 
 
 def points_within_cells(grid: Grid, margin: float = 0.0) -> Tensor:
@@ -61,8 +63,9 @@ def test_values_are_means_of_positions_at_the_voxel_centres(grid: Grid) -> None:
             torch.testing.assert_close(value, softmax_mean(transform, point), rtol=1e-6, atol=1e-5)
 
 
-def test_values_and_jacobians_of_each_pair(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
-    maps, points = attention_maps(grid), points_within_cells(grid, margin=2.5)
+@pytest.mark.parametrize("continues", [False, True])
+def test_values_and_jacobians_of_each_pair(grid: Grid, continues: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    maps, points = attention_maps(grid, continues), points_within_cells(grid, margin=2.5)
     values, jacobians = maps.value_and_jacobian(points)
     torch.testing.assert_close(maps(points), values)
     for pair in range(PAIRS):
@@ -76,9 +79,10 @@ def test_values_and_jacobians_of_each_pair(grid: Grid, monkeypatch: pytest.Monke
     torch.testing.assert_close(maps(points), values)
 
 
-def test_jacobians_are_those_of_central_differences(grid: Grid) -> None:
+@pytest.mark.parametrize("continues", [False, True])
+def test_jacobians_are_those_of_central_differences(grid: Grid, continues: bool) -> None:
     """Inside, beyond one bound, and beyond several."""
-    maps, points = attention_maps(grid), points_within_cells(grid, margin=2.5)
+    maps, points = attention_maps(grid, continues), points_within_cells(grid, margin=2.5)
     _, jacobians = maps.value_and_jacobian(points)
     assert not torch.allclose(jacobians, torch.eye(grid.dimension, dtype=torch.float64), atol=0.5)
     for axis in range(grid.dimension):
@@ -86,6 +90,15 @@ def test_jacobians_are_those_of_central_differences(grid: Grid) -> None:
         step[axis] = STEP
         slope = (maps(points + step) - maps(points - step)) / (2 * STEP)
         torch.testing.assert_close(jacobians[..., axis], slope, rtol=1e-6, atol=1e-6)
+
+
+def test_beyond_the_bounds_a_map_continues_with_its_linear_part(grid: Grid) -> None:
+    maps, d = attention_maps(grid, continues=True), grid.dimension
+    corner = grid.voxel_to_world_points(maps.bounds[:, 1])[:, None]
+    unit = torch.rand(PAIRS, 9, d, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    steps = grid.voxel_to_world_vectors(unit)
+    assert maps.continuation is not None
+    torch.testing.assert_close(maps(corner + steps), maps(corner) + steps @ maps.continuation.mT)
 
 
 def test_a_loss_on_jacobians_is_differentiable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +122,8 @@ def test_many_points_in_a_cell_have_the_values_of_the_dense_form(grid: Grid, cha
     features[tuple(n - 1 for n in grid.shape)] *= 1e4  # exponentials that overflow
     keys, positions = random(60, channels, seed=1), 50 * random(60, grid.dimension, seed=2)
     last = torch.tensor(grid.shape, dtype=torch.float64) - 1
-    transform = CoordinateAttention(features, grid, keys, positions, torch.stack([0.1 + 0 * last, last - 0.2]))
+    bounds = torch.stack([0.1 + 0 * last, last - 0.2])
+    transform = CoordinateAttention(features, grid, keys, positions, bounds, random(*2 * last.shape, seed=5))
     fractions = torch.rand(200, grid.dimension, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     points = grid.voxel_to_world_points(torch.cat([fractions - 0.3, last - fractions, fractions * last]))
     values, jacobians = transform.value_and_jacobian(points)
@@ -177,8 +191,9 @@ def test_a_pair_without_keys_is_a_mean_of_all_positions(grid: Grid) -> None:
     torch.testing.assert_close(maps.one(0)(points[0]), points[0], rtol=0, atol=1e-4)
 
 
-def test_the_same_map_in_another_world(grid: Grid) -> None:
-    transform, points = attention_maps(grid).one(0), points_within_cells(grid, margin=2.5)[0]
+@pytest.mark.parametrize("continues", [False, True])
+def test_the_same_map_in_another_world(grid: Grid, continues: bool) -> None:
+    transform, points = attention_maps(grid, continues).one(0), points_within_cells(grid, margin=2.5)[0]
     matrix = torch.eye(grid.dimension + 1, dtype=torch.float64)
     matrix[:-1] += 0.4 * random(grid.dimension, grid.dimension + 1, seed=5)
 
@@ -201,3 +216,5 @@ def test_parts_that_do_not_fit_are_refused(grid: Grid) -> None:
         CoordinateAttention(features, grid, keys * torch.nan, positions)
     with pytest.raises(DataError, match=r"^bounds: expected two points between"):
         CoordinateAttention(features, grid, keys, positions, transform.bounds + 50)
+    with pytest.raises(DataError, match=r"^continuation: expected a matrix"):
+        CoordinateAttention(features, grid, keys, positions, transform.bounds, positions[:1])
