@@ -175,17 +175,21 @@ class TurnedAttentionNetwork(AttentionNetwork):
     def _compared(self, fixed: Tensor) -> Tensor:
         return near_foreground(fixed, self.padding // 3)
 
-    @torch.no_grad()
     def _continued(self, maps: AttentionMaps, fixed: Tensor) -> AttentionMaps:
+        rotations = self._rotations(maps, fixed)
+        return AttentionMaps(maps.features, maps.grid, maps.keys, maps.key_grid, maps.present, maps.bounds, rotations)
+
+    @torch.no_grad()
+    def _rotations(self, maps: AttentionMaps, fixed: Tensor) -> Tensor:
+        """Return the rotations `(B, D, D)` that are closest to the maps on the foreground of the padded images."""
         every = max(1, math.ceil((self.padded_grid.size / FIT_POINTS) ** (1 / self.grid.dimension)))
         axes = [torch.arange(0, n, every, dtype=torch.float64) for n in self.padded_grid.shape]
         centres = self.padded_grid.voxel_to_world_points(torch.cartesian_prod(*axes)).to(fixed)
         points = centres.expand(len(fixed), -1, -1)
         has_keys = maps.present.flatten(1).any(dim=1)[:, None]
-        chosen = (..., *[slice(None, None, every)] * self.grid.dimension)
+        chosen = (slice(None), slice(None), *[slice(None, None, every)] * self.grid.dimension)
         weights = near_foreground(fixed, 0)[chosen].flatten(1) * has_keys
-        rotations = rigid_fit(points, maps(points), weights).matrices.to(fixed)
-        return AttentionMaps(maps.features, maps.grid, maps.keys, maps.key_grid, maps.present, maps.bounds, rotations)
+        return rigid_fit(points, maps(points), weights).matrices.to(fixed)
 
 
 def _attention(settings: CARLSettings) -> type[AttentionNetwork]:

@@ -102,7 +102,6 @@ def test_images_without_foreground_give_translations(box: Grid) -> None:
         torch.testing.assert_close(displacement, displacement[:, :1].expand_as(displacement))
 
 
-@torch.no_grad()
 def test_beyond_what_is_compared_the_map_of_a_turned_image_turns(dimension: int) -> None:
     """Quarter-turns of the moving image: exactly followed everywhere, and far away by the rotation itself."""
     grid = Grid.from_spacing((13,) * dimension, (2.0,) * dimension, (-12.0,) * dimension)
@@ -116,6 +115,7 @@ def test_beyond_what_is_compared_the_map_of_a_turned_image_turns(dimension: int)
     assert isinstance(turned, AttentionMaps) and turned.continuation is not None
     rotation = turned.continuation[0]
     torch.testing.assert_close(rotation @ rotation.T, torch.eye(dimension, dtype=torch.float64))
+    assert not turned.continuation.requires_grad and turned(points).requires_grad
 
 
 def random_points(dimension: int) -> Tensor:
