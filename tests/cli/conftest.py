@@ -41,6 +41,7 @@ spacing = 3.0
 """
 BRIEF = """\
 [affine]
+initial = "moments"
 steps = 4
 
 [[levels]]
