@@ -2,6 +2,7 @@
 
 from nephi.phantoms.bodies import Bodies
 from nephi.phantoms.channels import two_channels
+from nephi.phantoms.local import local_motion_phantom
 from nephi.phantoms.lungs import lung_phantom
 from nephi.phantoms.motion import Breathing, WaveMotion
 from nephi.phantoms.pair import PhantomPair
@@ -17,6 +18,7 @@ __all__ = [
     "PhantomPair",
     "WaveMotion",
     "half_field_of_view",
+    "local_motion_phantom",
     "lung_phantom",
     "shapes_phantom",
     "silhouettes",

@@ -54,11 +54,16 @@ class Chest:
     def _body(self, points: Tensor) -> Tensor:
         """Return HU of a chest without lungs."""
         x, y, z = points.unbind(-1)
-        skin = _ellipsoid(points[:, :2], (0.0, 0.0), BODY)
+        skin = body_depth(points)
         values = _blend(FAT, MUSCLE, skin - 11.0)
         values += 12 * self.texture(points)[:, 1]
         values += _bone(x, y, z) * (BONE - MUSCLE)
         return torch.lerp(torch.full_like(values, AIR), values, torch.sigmoid(skin / (0.5 * EDGE)))
+
+
+def body_depth(points: Tensor) -> Tensor:
+    """Return the depth in mm below the skin, to first order: positive inside `(...)`, points `(..., 3)`."""
+    return _ellipsoid(points[..., :2], (0.0, 0.0), BODY)
 
 
 def lung_depth(points: Tensor) -> Tensor:

@@ -36,6 +36,17 @@ class PlaneWaves:
         coefficients /= ((coefficients**2).sum(dim=(0, 1)) / 2).sqrt()
         return cls(directions * (2 * math.pi / lengths)[:, None], coefficients[0], coefficients[1])
 
+    def transversal(self) -> PlaneWaves:
+        """Return the same waves without the components along their own directions: a field without divergence (C = D).
+
+        Its Jacobian determinants stay positive up to amplitudes at which waves along their directions fold.
+        """
+        directions = self.vectors / self.vectors.norm(dim=1, keepdim=True)
+        sines, cosines = (
+            part - directions * (directions * part).sum(dim=1, keepdim=True) for part in (self.sines, self.cosines)
+        )
+        return PlaneWaves(self.vectors, sines, cosines)
+
     def __call__(self, points: Tensor) -> Tensor:
         """Return the C functions at points `(..., D)`, shape `(..., C)`."""
         phases = points @ self.vectors.T.to(points)
