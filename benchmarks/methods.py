@@ -24,6 +24,7 @@ class Method:
 
     name: str
     environment: str = ""  # folder in .peers; empty: this interpreter
+    driver: str = ""  # peers/run_NAME.py; empty: named as the environment
     package: str = "nephi"
     imports: str = "import torch, isal, safetensors, jinja2, PIL.Image"  # of the method, measured as the minimal cost
     options: tuple[str, ...] = ()
@@ -62,7 +63,7 @@ class Method:
         if self.preset:
             return self._nephi(pair, folder, threads)
         masks = [pair.fixed_mask, pair.moving_mask] if self.wanted_masks else [None, None]
-        driver = HERE / "peers" / f"run_{self.environment}.py"
+        driver = HERE / "peers" / f"run_{self.driver or self.environment}.py"
         command = [self.python, driver, pair.fixed, pair.moving, *(mask or "none" for mask in masks)]
         command += [self.field(folder), *self.options, "--threads", str(threads)]
         if self.has_inverse:
@@ -108,6 +109,7 @@ PEERS = (
     ),
     Method("ANTs SyN", "ants", "antspyx", "import ants", has_inverse=True, suffix=".nii.gz"),
     Method("FireANTs", "fireants", "fireants", "import torch, fireants.registration.greedy", wanted_masks=False),
+    Method("B-splines", driver="bspline", package="torch", imports="import torch, SimpleITK", similarity=False),
 )
 
 

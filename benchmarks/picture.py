@@ -22,7 +22,7 @@ from verdicts import error
 
 COLUMNS = 3
 COLOURS = {"nephi": "#c1272d", "elastix": "#1f77b4", "greedy": "#2ca02c", "ConvexAdam": "#9467bd"}
-COLOURS |= {"ANTs": "#8c564b", "FireANTs": "#7f7f7f"}
+COLOURS |= {"ANTs": "#8c564b", "FireANTs": "#7f7f7f", "B-splines": "#17becf"}
 # Label positions of methods whose points are often next to another one: offset in points, and horizontal alignment.
 PLACES = {f"nephi {FIELD_ALONE}": ((5, -10), "left"), "elastix 250": ((-3, -10), "right")}
 PLACES["greedy single"] = ((-5, 4), "right")
