@@ -2,12 +2,12 @@
 
     python benchmarks/compare.py DATA [--only PAIR,PAIR] [--methods nephi,greedy] [--repeats 3] [--fresh]
 
-DATA contains `lung_ct/` and `brain_mri/`; phantoms are generated first. Every row is a separate process from image
-files to a displacement field; rows run one at a time with the same number of threads, and `scoring.py` evaluates all
-fields. Rows are stored in the work folder: an interrupted run continues, `--fresh` measures the selected rows again,
-and `--methods none` only rewrites the results. `--repeats` runs each row several times; the run with the median CPU
-time counts, and all are stored. `python benchmarks/peers/install.py` installs the other tools. Writes `comparison.md`,
-`comparison.json` and `comparison.png` (which needs matplotlib).
+DATA contains `lung_ct/`, `brain_mri/` and `liver_mr/`; phantoms are generated first. Every row is a separate process
+from image files to a displacement field; rows run one at a time with the same number of threads, and `scoring.py`
+evaluates all fields. Rows are stored in the work folder: an interrupted run continues, `--fresh` measures the selected
+rows again, and `--methods none` only rewrites the results. `--repeats` runs each row several times; the run with the
+median CPU time counts, and all are stored. `python benchmarks/peers/install.py` installs the other tools; the B-spline
+fit needs only torch. Writes `comparison.md`, `comparison.json` and `comparison.png` (which needs matplotlib).
 """
 
 from __future__ import annotations

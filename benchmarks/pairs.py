@@ -10,16 +10,26 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nephi import PointPairs
+    from nephi.phantoms import PhantomPair
 
 LUNG_PHANTOMS = {f"lung_phantom_{motion}mm_{seed}": (seed, motion) for motion in (25, 60) for seed in range(3)}
 SHAPES = "shapes_2d"
 MULTIMODAL = "brain_multimodal"
-SMALL = (*LUNG_PHANTOMS, SHAPES)  # fewer than 1.5 million voxels
+LIVER, SLIDING, STAINS = "liver_mr", "sliding_phantom", "two_stains"
+STAINS_ANGLE = 15.0  # degrees; without a search over rotations, tools find no larger ones: see starts.py for 0 to 180
+SMALL = (*LUNG_PHANTOMS, SHAPES, LIVER, SLIDING, STAINS)  # fewer than 1.5 million voxels
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Files of one pair, its landmarks or labels, and the preset of nephi for it."""
+    """Files of one pair, its landmarks or labels, and the preset of nephi for it.
+
+    `still_landmarks` lie in walls, along which the organ with `landmarks` slides; our scorer measures both.
+    """
 
     name: str
     preset: str
@@ -28,6 +38,7 @@ class Pair:
     fixed_mask: Path | None = None
     moving_mask: Path | None = None
     landmarks: Path | None = None
+    still_landmarks: Path | None = None
     fixed_labels: Path | None = None
     moving_labels: Path | None = None
     multimodal: bool = False
@@ -35,8 +46,8 @@ class Pair:
     @property
     def files(self) -> list[Path]:
         """All files of the pair."""
-        fields = (self.fixed, self.moving, self.fixed_mask, self.moving_mask, self.landmarks)
-        return [path for path in (*fields, self.fixed_labels, self.moving_labels) if path]
+        images = (self.fixed, self.moving, self.fixed_mask, self.moving_mask, self.fixed_labels, self.moving_labels)
+        return [path for path in (*images, self.landmarks, self.still_landmarks) if path]
 
     @property
     def scorer_options(self) -> list[str | Path]:
@@ -52,7 +63,7 @@ class Pair:
 
 def all_pairs(data: Path, work: Path) -> list[Pair]:
     """Return all pairs, even if their files do not exist yet."""
-    brain = data / "brain_mri"
+    brain, liver = data / "brain_mri", data / LIVER
     labels = {"fixed_labels": brain / "fixed_labels.nii.gz", "moving_labels": brain / "moving_labels.nii.gz"}
     remapped = work / MULTIMODAL / "moving.nii.gz"
     return [
@@ -61,12 +72,37 @@ def all_pairs(data: Path, work: Path) -> list[Pair]:
         *(_in_folder(name, "lung-ct", work / name) for name in LUNG_PHANTOMS),
         _in_folder(SHAPES, "generic", work / SHAPES),
         Pair(MULTIMODAL, "multimodal", brain / "fixed.nii.gz", remapped, **labels, multimodal=True),
+        Pair(
+            LIVER,
+            "breathing",
+            liver / "fixed.nii.gz",
+            liver / "moving.nii.gz",
+            landmarks=liver / "landmarks_liver.csv",
+            still_landmarks=liver / "landmarks_outside.csv",
+        ),
+        _without_masks(SLIDING, "breathing", work, still_landmarks=work / SLIDING / "still_landmarks.csv"),
+        _without_masks(STAINS, "multimodal", work, multimodal=True),
     ]
 
 
 def _in_folder(name: str, preset: str, folder: Path) -> Pair:
     masks = (folder / "fixed_mask.mha", folder / "moving_mask.mha")
     return Pair(name, preset, folder / "fixed.mha", folder / "moving.mha", *masks, folder / "landmarks.csv")
+
+
+def _without_masks(name: str, preset: str, work: Path, **more: Any) -> Pair:
+    folder = work / name
+    return Pair(name, preset, folder / "fixed.mha", folder / "moving.mha", landmarks=folder / "landmarks.csv", **more)
+
+
+def organ_and_wall(phantom: PhantomPair) -> tuple[PointPairs, PointPairs]:
+    """Return the landmarks of a sliding phantom in the organ, which moved, and in the wall, which did not."""
+    import nephi
+
+    fixed, moving = phantom.landmarks.fixed.coordinates, phantom.landmarks.moving.coordinates
+    slipped = (moving != fixed).any(dim=1)
+    organ, wall = (nephi.PointPairs.from_coordinates(fixed[side], moving[side]) for side in (slipped, ~slipped))
+    return organ, wall
 
 
 def make(name: str, folder: Path, data: Path) -> None:
@@ -77,14 +113,21 @@ def make(name: str, folder: Path, data: Path) -> None:
     if name == MULTIMODAL:
         remap(data / "brain_mri" / "moving.nii.gz", folder / "moving.nii.gz")
         return
-    if name == SHAPES:
+    if name in (SLIDING, STAINS):
+        stains = nephi.phantoms.stains_phantom
+        pair = nephi.phantoms.sliding_phantom() if name == SLIDING else stains(angle=STAINS_ANGLE)
+    elif name == SHAPES:
         pair = nephi.phantoms.shapes_phantom(0)
     else:
         seed, motion = LUNG_PHANTOMS[name]
         pair = nephi.phantoms.lung_phantom(seed, motion)
+    landmarks = pair.landmarks
+    if name == SLIDING:
+        landmarks, still = organ_and_wall(pair)
+        nephi.write_point_pairs(folder / "still_landmarks.csv", still, "lps")
     for part in ("fixed", "moving", "fixed_mask", "moving_mask"):
         nephi.write_image(getattr(pair, part), folder / f"{part}.mha")
-    nephi.write_point_pairs(folder / "landmarks.csv", pair.landmarks, "lps")
+    nephi.write_point_pairs(folder / "landmarks.csv", landmarks, "lps")
 
 
 def remap(source: Path, target: Path) -> None:

@@ -96,6 +96,8 @@ def score_field(method: Method, pair: Pair, folder: Path, other: Path | None) ->
     command = [sys.executable, HERE / "scoring.py", field, *pair.scorer_options]
     if inverse and inverse.is_file():
         command += ["--inverse", inverse]
+    if pair.still_landmarks:
+        command += ["--still-landmarks", pair.still_landmarks]
     result = _json_of(command)
     if other:
         second = _json_of([sys.executable, other, field, *pair.scorer_options, "--json"])
@@ -113,7 +115,7 @@ def _json_of(command: list[Any]) -> dict[str, Any]:
 
 def floors(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure the imports of every method: the median of three warm runs."""
-    methods = {method.environment: method for method in (*PEERS, Method("nephi"))}
+    methods = {method.name.split()[0]: method for method in (*PEERS, Method("nephi"))}
     rows = []
     for method in methods.values():
         if not method.missing:

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from machine import machine
+from pairs import organ_and_wall
 
 import nephi
 from nephi.geometry import PointPairs, determinant
@@ -54,10 +55,7 @@ def pairs(data: Path, seed: int) -> Iterator[tuple[str, Any, Any, Mapping[str, P
     }
     yield "liver_mr", *(nephi.read_image(liver / f"{name}.nii.gz") for name in ("fixed", "moving")), landmarks
     phantom = sliding_phantom(seed)
-    fixed, moving = phantom.landmarks.fixed.coordinates, phantom.landmarks.moving.coordinates
-    slipped = (moving != fixed).any(dim=1)
-    sides = {"moving": slipped, "still": ~slipped}
-    landmarks = {part: PointPairs.from_coordinates(fixed[side], moving[side]) for part, side in sides.items()}
+    landmarks = dict(zip(("moving", "still"), organ_and_wall(phantom), strict=True))
     yield "phantoms", phantom.fixed, phantom.moving, landmarks
 
 
