@@ -25,15 +25,15 @@ NOTES = """
 Every row is a separate process from image files to a displacement field; rows run one at a time. CPU is user + system
 time of all threads of the process; `affine + fit` is the part that nephi reports for these two stages. All fields are
 scored by the same code (`benchmarks/scoring.py`). TRE is not rounded to voxels. Where an organ slides along walls, TRE
-is that of the organ, and `walls mean` that of points in walls and spine; these pairs and the stains have no masks. The
-Jacobian determinant J, from central differences of the exported field, and the inverse error are evaluated inside the
-fixed mask (brains: inside the labels). The settings of the other tools are in `benchmarks/peers/run_*.py`; all others
-are the defaults of the tool (greedy: double precision; `greedy single` is single precision). For small pairs (fewer
-than 1.5 million voxels) the target of memory is at most 150 MB above the imports. The time of a tool includes the
-dilation of masks, reading and writing. For a row that was run several times, the run with the median CPU time is shown,
-with minimum and maximum in brackets. Times vary between machines and with their load: compare times of the same run
-only, and only the errors of rows marked `elsewhere`. Rows may be measured in different hours. The presets of nephi were
-chosen by measurements on these pairs and others.
+is that of the organ, and `walls mean` that of points in walls and spine; these pairs, the stains and local motion have
+no masks. The Jacobian determinant J, from central differences of the exported field, and the inverse error are
+evaluated inside the fixed mask (brains: inside the labels). The settings of the other tools are in
+`benchmarks/peers/run_*.py`; all others are the defaults of the tool (greedy: double precision; `greedy single` is
+single precision). For small pairs (fewer than 1.5 million voxels) the target of memory is at most 150 MB above the
+imports. The time of a tool includes the dilation of masks, reading and writing. For a row that was run several times,
+the run with the median CPU time is shown, with minimum and maximum in brackets. Times vary between machines and with
+their load: compare times of the same run only, and only the errors of rows marked `elsewhere`. Rows may be measured in
+different hours. The presets of nephi were chosen by measurements on these pairs and others.
 """
 
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 LUNG_PHANTOMS = {f"lung_phantom_{motion}mm_{seed}": (seed, motion) for motion in (25, 60) for seed in range(3)}
 SHAPES = "shapes_2d"
 MULTIMODAL = "brain_multimodal"
-LIVER, SLIDING, STAINS = "liver_mr", "sliding_phantom", "two_stains"
+LIVER, SLIDING, STAINS, LOCAL = "liver_mr", "sliding_phantom", "two_stains", "local_motion"
 STAINS_ANGLE = 15.0  # degrees; without a search over rotations, tools find no larger ones: see starts.py for 0 to 180
-SMALL = (*LUNG_PHANTOMS, SHAPES, LIVER, SLIDING, STAINS)  # fewer than 1.5 million voxels
+SMALL = (*LUNG_PHANTOMS, SHAPES, LIVER, SLIDING, STAINS, LOCAL)  # fewer than 1.5 million voxels
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ def all_pairs(data: Path, work: Path) -> list[Pair]:
         ),
         _without_masks(SLIDING, "breathing", work, still_landmarks=work / SLIDING / "still_landmarks.csv"),
         _without_masks(STAINS, "multimodal", work, multimodal=True),
+        _without_masks(LOCAL, "ct", work),
     ]
 
 
@@ -105,6 +106,16 @@ def organ_and_wall(phantom: PhantomPair) -> tuple[PointPairs, PointPairs]:
     return organ, wall
 
 
+def synthetic_pair(name: str) -> PhantomPair:
+    """Return a phantom by the name of its pair."""
+    from nephi import phantoms
+
+    if name in LUNG_PHANTOMS:
+        return phantoms.lung_phantom(*LUNG_PHANTOMS[name])
+    made = {SLIDING: phantoms.sliding_phantom, SHAPES: phantoms.shapes_phantom, LOCAL: phantoms.local_motion_phantom}
+    return phantoms.stains_phantom(angle=STAINS_ANGLE) if name == STAINS else made[name]()
+
+
 def make(name: str, folder: Path, data: Path) -> None:
     """Write the files of a synthetic pair into `folder`."""
     import nephi  # imported here, to keep the process of the comparison small
@@ -113,14 +124,7 @@ def make(name: str, folder: Path, data: Path) -> None:
     if name == MULTIMODAL:
         remap(data / "brain_mri" / "moving.nii.gz", folder / "moving.nii.gz")
         return
-    if name in (SLIDING, STAINS):
-        stains = nephi.phantoms.stains_phantom
-        pair = nephi.phantoms.sliding_phantom() if name == SLIDING else stains(angle=STAINS_ANGLE)
-    elif name == SHAPES:
-        pair = nephi.phantoms.shapes_phantom(0)
-    else:
-        seed, motion = LUNG_PHANTOMS[name]
-        pair = nephi.phantoms.lung_phantom(seed, motion)
+    pair = synthetic_pair(name)
     landmarks = pair.landmarks
     if name == SLIDING:
         landmarks, still = organ_and_wall(pair)
