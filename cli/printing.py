@@ -102,6 +102,9 @@ def print_plan(plan: Plan, initial: str, results: str) -> None:
     if kind != "none":
         widths = ", ".join(f"{sigma:.3g}" for sigma in settings.affine.smoothing)
         rows.append((kind, f"{settings.affine.steps} steps per stage, smoothed by {widths} mm"))
+    if plan.detail_length:
+        unit = f"lengths of the fit are multiples of {plan.detail_unit:.3g} mm"
+        rows.append(("detail length", f"{plan.detail_length:.3g} mm, {unit}"))
     if plan.parameters:
         lattices = f", latent grids {', '.join(map(by, plan.lattices))}" if plan.lattices else ""
         rows.append(("fields" if plan.lattices else "transform", f"{plan.parameters} parameters{lattices}"))

@@ -41,7 +41,7 @@ from .registration_options import RESULTS, Preset, RefineOptions, Results, align
     type=Preset(),
     metavar="NAME",
     help="Settings preset: lung-ct, lung-ct-fast, lung-ct-best, ct, breathing, brain-mri, multimodal, generic "
-    "(default), idir or nephi-eccv2024.",
+    "(default), generic-best, idir or nephi-eccv2024.",
 )
 @config_option
 @click.option(

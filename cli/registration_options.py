@@ -26,6 +26,7 @@ PRESETS = (
     "brain-mri",
     "multimodal",
     "generic",
+    "generic-best",
     "idir",
     "nephi-eccv2024",
 )

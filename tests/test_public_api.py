@@ -83,7 +83,7 @@ ROOMS = {
     "errors": {"collected_warnings"},
     "fields": {"StoredTransform", "read_nephi"},
     "geometry": set(),
-    "images": {"INTERPOLATIONS", "find_lungs"},
+    "images": {"INTERPOLATIONS", "detail_length", "find_lungs"},
     "inference": {
         "GroupRegistration",
         "REFINED_PARAMETERS",

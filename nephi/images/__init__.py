@@ -1,5 +1,6 @@
 """Images on grids: voxels, interpolation, resampling, smoothing, and a segmentation of the lungs."""
 
+from nephi.images.detail import detail_length
 from nephi.images.image import Image
 from nephi.images.interpolators import INTERPOLATIONS, LABEL_INTERPOLATIONS
 from nephi.images.lungs import find_lungs
@@ -16,6 +17,7 @@ __all__ = [
     "Mapping",
     "Pyramid",
     "Resampler",
+    "detail_length",
     "find_lungs",
     "resample",
     "smoothed",

@@ -12,7 +12,7 @@ from nephi.images import Image
 from nephi.optimize.initial_alignment import check_lengths, initial_alignment, require_overlap
 from nephi.preparation import LabelSources, LandmarkSource, Pair, Source, Sources, Window, choose_initial, prepare_pair
 from nephi.runtime import choose_device, peak_memory_mb, registration_threads
-from nephi.settings import SEARCHED, LevelSettings, Settings
+from nephi.settings import SEARCHED, LevelSettings, Settings, bounded_detail
 from nephi.settings import preset as preset_settings
 from nephi.transforms import Transform
 
@@ -67,7 +67,8 @@ class Plan:
     `settings` have all lengths in mm. `lattices` are the shapes of the latent grids of one field, coarse to fine; empty
     for fields without them. `memory_mb` estimates the peak resident memory in MB (10^6 bytes) of a process that
     registers and saves all outputs, within a third; None on systems that do not report memory. `guidance` is what
-    guides the registration besides the first pair of images.
+    guides the registration besides the first pair of images. `detail_length` is that of the pair, mm, and `detail_unit`
+    the unit of the lengths of the fit before they were converted to mm; both 0 for settings without a `detail_unit`.
     """
 
     device: str
@@ -79,6 +80,8 @@ class Plan:
     levels: tuple[PlannedLevel, ...]
     memory_mb: float | None
     guidance: PlannedGuidance = PlannedGuidance()
+    detail_length: float = 0.0
+    detail_unit: float = 0.0
 
     @property
     def threads(self) -> int:
@@ -107,6 +110,7 @@ def plan(
     device_name = str(choose_device(device))
     settings = settings or preset_settings(preset)
     masks, guides = (fixed_mask, moving_mask), (guide_landmarks, guide_labels)
+    wanted = settings.detail_unit
     pair, settings = prepare_pair(fixed, moving, *masks, settings, *guides)
     initial = choose_initial(pair, settings.affine.initial) if initial is None else initial
     if initial in SEARCHED:  # a search, which computes something, finds where the images overlap
@@ -121,7 +125,10 @@ def plan(
     levels = tuple(plan_level(pair, level, settings.objective.radius) for level in settings.levels)
     memory_mb = estimate_memory_mb(pair, levels, size.parameters)
     guidance = plan_guidance(pair)
-    return Plan(device_name, *images, settings, size.lattices, size.parameters, levels, memory_mb, guidance)
+    detail = (
+        (pair.detail_length, wanted * bounded_detail(pair.detail_length, pair.fixed.grid)) if wanted else (0.0, 0.0)
+    )
+    return Plan(device_name, *images, settings, size.lattices, size.parameters, levels, memory_mb, guidance, *detail)
 
 
 def plan_guidance(pair: Pair) -> PlannedGuidance:

@@ -7,6 +7,7 @@ from nephi.phantoms.lungs import lung_phantom
 from nephi.phantoms.motion import Breathing, WaveMotion
 from nephi.phantoms.pair import PhantomPair
 from nephi.phantoms.partial import half_field_of_view
+from nephi.phantoms.ribbon import ribbon_phantom
 from nephi.phantoms.shapes import shapes_phantom
 from nephi.phantoms.silhouettes import silhouettes
 from nephi.phantoms.sliding import sliding_phantom
@@ -20,6 +21,7 @@ __all__ = [
     "half_field_of_view",
     "local_motion_phantom",
     "lung_phantom",
+    "ribbon_phantom",
     "shapes_phantom",
     "silhouettes",
     "sliding_phantom",

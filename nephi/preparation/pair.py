@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError, PlausibilityWarning, UsageError, warn
-from nephi.images import Image, Pyramid
+from nephi.images import Image, Pyramid, detail_length
 from nephi.preparation.guidance import Guidance, LabelSources, LandmarkSource, read_guidance
 from nephi.preparation.intensities import Window, check_intensities, intensity_window
 from nephi.preparation.masks import compare_masks, find_mask, require_usable_mask
@@ -26,7 +26,8 @@ class Pair:
     """Fixed and moving image with masks (on any grid; None: the whole image), intensity windows and pyramids.
 
     `guidance` are landmarks and labels that guide the registration, `channels` further pairs of images of the same
-    anatomy, in the same worlds, that are compared together with this one.
+    anatomy, in the same worlds, that are compared together with this one. `detail_length` (mm) is the larger one of
+    both images, 0 if the settings do not depend on it.
     """
 
     fixed: Image
@@ -39,6 +40,7 @@ class Pair:
     moving_levels: Pyramid
     guidance: Guidance = Guidance()  # noqa: RUF009 (frozen)
     channels: tuple[Channel, ...] = ()
+    detail_length: float = 0.0
 
     def landmark_accuracy(self, settings: GuidanceSettings) -> float:
         """Return the accuracy of guiding landmarks, mm: that of the settings, or half of the longest voxel edge."""
@@ -65,6 +67,11 @@ class Pair:
             guidance=guidance,
             channels=channels,
         )
+
+    def with_detail(self, detail: float) -> Pair:
+        """Return the pair with pyramids for `detail` (mm), the finest structure that is compared; see `Pyramid`."""
+        levels = Pyramid(self.fixed, self.fixed_window, detail), Pyramid(self.moving, self.moving_window, detail)
+        return replace(self, fixed_levels=levels[0], moving_levels=levels[1])
 
     def to(self, device: torch.device) -> Pair:
         """Return the pair with its images on `device`; masks stay on the CPU, where points are sampled."""
@@ -120,11 +127,14 @@ def prepare_pair(
     (fixed_image, *further_fixed), (moving_image, *further_moving) = as_images(fixed), as_images(moving)
     _require_channels(1 + len(further_fixed), 1 + len(further_moving), settings)
     masks = [None if mask is None else as_image(mask) for mask in (fixed_mask, moving_mask)]
-    all_settings = in_millimetres(settings, fixed_image.grid)
+    pair = make_pair(fixed_image, moving_image, masks[0], masks[1], for_channel(settings, 0).image)
+    if settings.detail_unit:
+        pair = replace(pair, detail_length=measure_detail(pair))
+    all_settings = in_millimetres(settings, fixed_image.grid, pair.detail_length)
     settings = for_channel(all_settings, 0)
     if settings.transform != "deformable":  # results hold the settings that were used
         settings = replace(settings, affine=replace(settings.affine, kind=settings.transform))
-    pair = make_pair(fixed_image, moving_image, masks[0], masks[1], settings.image, settings.detail)
+    pair = pair.with_detail(settings.detail)
     guidance = read_guidance(guide_landmarks, guide_labels, fixed_image, moving_image)
     if not guidance:
         settings = replace(settings, guidance=GuidanceSettings())
@@ -133,6 +143,15 @@ def prepare_pair(
         for number, images in enumerate(zip(further_fixed, further_moving, strict=True), start=1)
     ]
     return replace(pair, guidance=guidance, channels=tuple(channels)), settings
+
+
+def measure_detail(pair: Pair) -> float:
+    """Return the detail length of a pair, mm: the larger one of both images, as finer detail has no counterpart."""
+    sides = (
+        (pair.fixed, pair.fixed_mask, pair.fixed_window),
+        (pair.moving, pair.moving_mask, pair.moving_window),
+    )
+    return max(detail_length(*side) for side in sides)
 
 
 def _require_channels(fixed: int, moving: int, settings: Settings) -> None:

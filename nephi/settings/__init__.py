@@ -2,6 +2,7 @@
 
 from nephi.settings.changes import (
     accepts_any_contrast,
+    bounded_detail,
     for_channel,
     in_millimetres,
     with_similarity,
@@ -61,6 +62,7 @@ __all__ = [
     "Settings",
     "TrainingObjectiveSettings",
     "accepts_any_contrast",
+    "bounded_detail",
     "check_weights",
     "for_channel",
     "in_millimetres",

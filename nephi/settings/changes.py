@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
 
+from nephi.errors import UsageError
 from nephi.geometry import Grid
 from nephi.losses import LOCAL, similarity_factors
 from nephi.settings.objective import TrainingObjectiveSettings
 from nephi.settings.registration import Settings
+
+MOST_CELLS = {2: 2**16, 3: 2**17}  # of the detail length in an image: 256 or 51 along each edge
+COARSEST = 1 / 24  # of the longest edge, for images that are smooth or hold hardly any structure
 
 
 def with_similarity(settings: Settings, name: str) -> Settings:
@@ -60,29 +65,52 @@ def with_training_similarity(objective: TrainingObjectiveSettings, name: str) ->
     return replace(objective, similarity=name, radius=radius, window=window)
 
 
-def in_millimetres(settings: Settings, grid: Grid) -> Settings:
-    """Return the settings for a fixed image on `grid` with every length in mm, that is with `length_unit = 1`."""
-    longest = float((grid.spacing * torch.tensor(grid.shape, dtype=torch.int64)).max())
-    unit = settings.length_unit or longest / 256
-    if settings.length_unit == 1:
+def in_millimetres(settings: Settings, grid: Grid, detail: float = 0.0) -> Settings:
+    """Return the settings for a fixed image on `grid` with every length in mm: `length_unit` 1, `detail_unit` 0.
+
+    `detail` is the pair's detail length in mm, for settings with a `detail_unit`; `UsageError` without it.
+    """
+    unit = settings.length_unit or _longest_edge(grid) / 256
+    fit_unit = settings.detail_unit * bounded_detail(detail, grid) if settings.detail_unit else unit
+    if settings.length_unit == 1 and not settings.detail_unit:
         return settings
     field, objective, guidance = settings.field, settings.objective, settings.guidance
     return replace(
         settings,
         length_unit=1.0,
+        detail_unit=0.0,
         affine=replace(settings.affine, smoothing=tuple(unit * s for s in settings.affine.smoothing)),
         field=replace(
             field,
-            spacings=tuple(unit * s for s in field.spacings),
-            code_spacing=unit * field.code_spacing,
-            amplitude=field.amplitude * (unit if field.amplitude_unit == "mm" else 1),
+            spacings=tuple(fit_unit * s for s in field.spacings),
+            code_spacing=fit_unit * field.code_spacing,
+            amplitude=field.amplitude * (fit_unit if field.amplitude_unit == "mm" else 1),
         ),
         objective=replace(
             objective,
-            icon=objective.icon / unit**2,
-            bending=objective.bending * unit**2,
-            bending_step=objective.bending_step * unit,
+            icon=objective.icon / fit_unit**2,
+            bending=objective.bending * fit_unit**2,
+            bending_step=objective.bending_step * fit_unit,
         ),
         guidance=replace(guidance, landmarks=guidance.landmarks / unit, accuracy=guidance.accuracy * unit),
-        levels=tuple(replace(v, smoothing=unit * v.smoothing, spacing=unit * v.spacing) for v in settings.levels),
+        levels=tuple(
+            replace(v, smoothing=fit_unit * v.smoothing, spacing=fit_unit * v.spacing) for v in settings.levels
+        ),
     )
+
+
+def bounded_detail(detail: float, grid: Grid) -> float:
+    """Return the detail length within the bounds of a fixed image on `grid`, mm.
+
+    Not below the edge of a cube (2-D: square) of which `MOST_CELLS` fill the image, so that the number of latent values
+    is bounded; not above `COARSEST` of the longest edge. Raises `UsageError` for a length that is not above 0.
+    """
+    if not detail > 0:
+        raise UsageError(f"detail: expected the detail length of the images, above 0 mm, got {detail}")
+    volume = math.prod((grid.spacing * torch.tensor(grid.shape, dtype=torch.int64)).tolist())
+    least = (volume / MOST_CELLS[grid.dimension]) ** (1 / grid.dimension)
+    return max(least, min(detail, COARSEST * _longest_edge(grid)))
+
+
+def _longest_edge(grid: Grid) -> float:
+    return float((grid.spacing * torch.tensor(grid.shape, dtype=torch.int64)).max())

@@ -163,11 +163,15 @@ class Settings:
         most 8.
     length_unit: mm; the unit of all lengths in the other tables. 0 is 1/256 of the fixed image's longest edge, so that
         the settings do not depend on the physical size of the image. Results contain the lengths in mm.
+    detail_unit: above 0: the lengths of `field`, `objective` and `levels` are in units of this multiple of the pair's
+        detail length, which is measured in the images (`nephi.images.detail_length`), within bounds that depend on the
+        size of the fixed image; those of `affine` and `guidance` stay in units of `length_unit`.
     """
 
     transform: str = "deformable"
     threads: int = 0
     length_unit: float = 1.0
+    detail_unit: float = 0.0
     image: ImageSettings = ImageSettings()
     affine: AffineSettings = AffineSettings()
     field: FieldSettings = FieldSettings()  # noqa: RUF009 (frozen: cannot be shared by mistake)
@@ -190,6 +194,7 @@ class Settings:
         require_one_of("transform", self.transform, ("rigid", "affine", "deformable"))
         require_at_least("", 0, high=MOST_THREADS, threads=self.threads)
         require_at_least("", SMALLEST if self.length_unit else 0, length_unit=self.length_unit)
+        require_at_least("", SMALLEST if self.detail_unit else 0, detail_unit=self.detail_unit)
         if not self.levels:
             raise UsageError("levels: expected at least one, got none")
         if self.transform != "deformable":

@@ -15,7 +15,7 @@ from nephi.settings.renamed import require_current_fit_names, with_current_names
 from nephi.tables import from_table
 
 PRESETS = PresetFiles("nephi.settings")
-OPTIONAL_TABLES = ("guidance", "channels")
+OPTIONAL = ("guidance", "channels", "detail_unit")
 
 
 def preset_names() -> tuple[str, ...]:
@@ -63,10 +63,10 @@ def settings_from_table(table: Mapping[str, Any], source: str) -> Settings:
 def settings_table(settings: Settings) -> dict[str, Any]:
     """Return the settings as plain tables for TOML and JSON.
 
-    Tables of what few registrations have (`OPTIONAL_TABLES`) are left out where they are the defaults.
+    What few registrations have (`OPTIONAL`) is left out where it has the defaults.
     """
     table, defaults = dataclasses.asdict(settings), dataclasses.asdict(Settings())
-    unused = [name for name in OPTIONAL_TABLES if table[name] == defaults[name]]
+    unused = [name for name in OPTIONAL if table[name] == defaults[name]]
     return plain_table({name: value for name, value in table.items() if name not in unused})
 
 

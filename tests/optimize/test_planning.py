@@ -16,7 +16,7 @@ from nephi.optimize import plan, register
 from nephi.optimize import planning as planning_module
 from nephi.phantoms import PhantomPair, lung_phantom
 from nephi.preparation.pair import make_pair
-from nephi.settings import Settings
+from nephi.settings import Settings, bounded_detail
 
 Change = Callable[..., Settings]
 
@@ -51,6 +51,18 @@ def test_levels_have_the_shapes_of_the_sampled_images(limit: int, monkeypatch: p
                 spacing = level.settings.spacing if planned.settings.objective.radius else 0.0
                 assert isinstance(pyramid, Pyramid)
                 assert tuple(pyramid.sampler(level.settings.smoothing, spacing).image.data.shape) == shape
+
+
+def test_plan_states_the_detail_length(shapes: PhantomPair, brief: Settings, changed: Change) -> None:
+    settings = changed(brief, length_unit=0.0, detail_unit=2.0)
+    planned = plan(shapes.fixed, shapes.moving, settings=settings, fixed_mask=shapes.fixed_mask)
+    exchanged = plan(shapes.moving, shapes.fixed, settings=settings, moving_mask=shapes.fixed_mask)
+    assert 0 < planned.detail_length == exchanged.detail_length
+    assert planned.detail_unit == 2 * bounded_detail(planned.detail_length, shapes.fixed.grid)
+    assert [v.spacing for v in planned.settings.levels] == [planned.detail_unit * v.spacing for v in settings.levels]
+    result = register(shapes.fixed, shapes.moving, settings=settings, fixed_mask=shapes.fixed_mask)
+    assert result.settings == planned.settings and "detail_unit" not in result.stored.settings
+    assert plan(shapes.fixed, shapes.moving, settings=brief).detail_length == 0
 
 
 def test_plan_without_deformation(shapes: PhantomPair, brief: Settings, changed: Change) -> None:

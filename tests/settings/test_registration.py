@@ -19,6 +19,7 @@ from nephi.settings import (
     LevelSettings,
     Settings,
     TrainingObjectiveSettings,
+    bounded_detail,
     preset,
     preset_names,
     with_similarity,
@@ -66,6 +67,7 @@ WRONG = [
     (Settings, {"transform": "bspline"}, "transform"),
     (Settings, {"threads": -1}, "threads"),
     (Settings, {"length_unit": -1.0}, "length_unit"),
+    (Settings, {"detail_unit": -1.0}, "detail_unit"),
     (Settings, {"levels": ()}, "levels"),
 ]
 TOO_LARGE = [
@@ -87,6 +89,8 @@ TOO_LARGE = [
     (Settings, {"threads": 10**9}, "threads"),
     (Settings, {"length_unit": 1e300}, "length_unit"),
     (Settings, {"length_unit": 1e-300}, "length_unit"),
+    (Settings, {"detail_unit": 1e300}, "detail_unit"),
+    (Settings, {"detail_unit": 1e-300}, "detail_unit"),
 ]
 """Numbers that would overflow, or fill the memory, in the middle of a fit."""
 WRONG_TOGETHER = [
@@ -160,6 +164,33 @@ def test_unit_0_is_a_256th_of_the_longest_edge() -> None:
     assert in_millimetres(Settings(length_unit=0.0), grid) == Settings()
 
 
+def test_lengths_of_the_fit_in_detail_lengths(changed: Callable[..., Settings]) -> None:
+    """Fields, objective and levels follow the images' detail, the affine step and guidance the other unit."""
+    grid = Grid.from_spacing((128, 96), [2.0, 2.0])  # edges of 256 and 192 mm
+    settings = changed(Settings(length_unit=0.0, detail_unit=2.0), guidance={"accuracy": 3.0})
+    scaled = in_millimetres(settings, grid, detail=1.5)
+    assert scaled.length_unit == 1 and scaled.detail_unit == 0
+    assert scaled.field.spacings == tuple(3 * s for s in settings.field.spacings)
+    assert scaled.field.amplitude == 3 * settings.field.amplitude
+    assert scaled.objective.icon == pytest.approx(settings.objective.icon / 9)
+    assert [v.smoothing for v in scaled.levels] == [3 * v.smoothing for v in settings.levels]
+    assert scaled.affine == settings.affine and scaled.guidance == settings.guidance
+    assert in_millimetres(scaled, grid) == scaled
+    with pytest.raises(UsageError, match="detail: expected the detail length"):
+        in_millimetres(settings, grid)
+
+
+@pytest.mark.parametrize(("shape", "cells"), [((4096, 1024), 2**16), ((512, 256, 128), 2**17)])
+def test_detail_is_bounded_by_the_size_of_the_image(shape: tuple[int, ...], cells: int) -> None:
+    """Below by a number of cells, whatever the shape of the box, above by a fraction of the longest edge."""
+    for size in (0.01, 1.0):
+        grid = Grid.from_spacing(shape, [size] * len(shape))
+        finest = bounded_detail(1e-3 * size, grid)
+        assert math.prod(shape) * (size / finest) ** len(shape) == pytest.approx(cells)
+        assert bounded_detail(1e6, grid) == pytest.approx(size * shape[0] / 24)
+        assert finest < bounded_detail(size * shape[0] / 30, grid) == size * shape[0] / 30
+
+
 def test_an_amplitude_in_edges_has_no_millimetres(changed: Callable[..., Settings]) -> None:
     settings = changed(Settings(length_unit=0.5), field={"amplitude_unit": "edge", "amplitude": 0.5})
     assert in_millimetres(settings, Grid.from_spacing((4, 4), [1.0, 1.0])).field.amplitude == 0.5
@@ -168,7 +199,7 @@ def test_an_amplitude_in_edges_has_no_millimetres(changed: Callable[..., Setting
 @pytest.mark.parametrize("name", preset_names())
 def test_presets_suit_small_and_large_images(name: str) -> None:
     for size in (0.01, 1.0, 30.0):
-        settings = in_millimetres(preset(name), Grid.from_spacing((50, 40, 30), [size] * 3))
+        settings = in_millimetres(preset(name), Grid.from_spacing((50, 40, 30), [size] * 3), detail=2.5 * size)
         assert all(torch.isfinite(torch.tensor(settings.field.spacings)))
 
 
