@@ -39,7 +39,7 @@ from nephi.images import ImageSampler
 from nephi.images.pyramid import downsampled
 from nephi.io import write_image
 from nephi.metrics import dice, landmark_errors
-from nephi.phantoms import PhantomPair, lung_phantom, ribbon_phantom, shapes_phantom, sliding_phantom
+from nephi.phantoms import PhantomPair, ribbon_phantom, shapes_phantom, sliding_phantom
 from nephi.settings import preset
 from nephi.transforms import Transform
 
@@ -51,7 +51,6 @@ PHANTOMS: dict[str, Callable[[int], PhantomPair]] = {
     "ribbons, 64 cubed": lambda seed: ribbon_phantom(seed, 64, 1.0, 3),
     "shapes, 2-D": shapes_phantom,
     "sliding": sliding_phantom,
-    "lungs, 25 mm": lambda seed: lung_phantom(seed, motion=25.0),
 }
 BRAIN = "brain_mri, 2 mm"
 COLUMNS = {"error_mm": "error mm", "dice": "Dice", "correlation": "local correlation"}
