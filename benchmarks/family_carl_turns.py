@@ -50,7 +50,7 @@ FEATURES, INVARIANT = FeatureSettings(16, 6, 3, (1, 2, 4)), FeatureSettings(16, 
 UNET = UNetSettings((8, 16, 16, 16))
 OBJECTIVE = TrainingObjectiveSettings(similarity="ncc", points=200, background_points=100, gradicon=0.05, codes=0.0)
 DIFFUSION = replace(OBJECTIVE, gradicon=0.0, diffusion=0.05)
-INVERSE = replace(OBJECTIVE, gradicon=0.0, icon=0.01)
+INVERSE, BOTH = replace(OBJECTIVE, gradicon=0.0, icon=0.01), replace(OBJECTIVE, icon=0.003)
 LABELS = (1, 2, 3)
 
 
@@ -72,14 +72,14 @@ class Net:
 
 PLAIN, DISPLACEMENT = DisplacementUNetSettings((16, 32, 32, 64)), replace(DIFFUSION, diffusion=0.2)
 TURNED = CARLSettings((2, 2, 1), INVARIANT, UNET, rotations=180.0)
+ALONE = replace(TURNED, downsampling=(2,))
 NETS = {
     "unet": Net("U-Net", PLAIN, 400, objective=DISPLACEMENT),
     "unet turned": Net("U-Net, trained on turned images", PLAIN, 400, objective=DISPLACEMENT, turned=True),
     "carl": Net("CARL", CARLSettings((2, 2, 1), FEATURES, UNET), 200, 80),
-    "diffusion": Net("CARL, rotations = 180, first phase with diffusion", TURNED, 220, 80),
-    "turned": Net(
-        "CARL, rotations = 180, first phase with icon", TURNED, 220, 80, INVERSE, replace(OBJECTIVE, icon=0.003)
-    ),
+    "attention diffusion": Net("attention, rotations = 180, diffusion first", ALONE, 80, 50),
+    "attention": Net("attention, rotations = 180, icon first", ALONE, 80, 50, INVERSE, BOTH),
+    "turned": Net("CARL, rotations = 180, icon first", TURNED, 220, 80, INVERSE, BOTH),
 }
 
 

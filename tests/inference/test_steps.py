@@ -80,7 +80,8 @@ def velocity(dimension: int, seed: int) -> VelocityMaps:
 def attention(dimension: int, seed: int) -> AttentionMaps:
     grid = box(dimension)
     features, keys = (6 * rand(1, 3, *grid.shape, seed=seed + k) for k in range(2))
-    return AttentionMaps(features, grid, keys, grid, rand(1, *grid.shape, seed=seed) > 0)
+    continuation = torch.eye(dimension, dtype=torch.float64) + 0.3 * rand(1, dimension, dimension, seed=seed).double()
+    return AttentionMaps(features, grid, keys, grid, rand(1, *grid.shape, seed=seed) > 0, None, continuation)
 
 
 def affine(dimension: int, seed: int = 3) -> AffineMaps:
