@@ -34,6 +34,16 @@ class StoredTransform:
     inverse_steps: tuple[Step, ...] = ()
 
     @property
+    def handedness(self) -> int:
+        """-1 if a mirrored moving image was asked for and found: det J then counts relative to a reflection; else 1.
+
+        Any other map that reflects folds everywhere.
+        """
+        start = self.about.get("initial_alignment")
+        wanted = isinstance(start, dict) and start.get("mirrored") is True
+        return self.affine.handedness if wanted else 1
+
+    @property
     def transform(self) -> Transform:
         """phi: fixed points to moving points (world mm, RAS)."""
         return _compose([*(step.forward for step in self.steps), self.affine])

@@ -64,7 +64,7 @@ def _sample_plane(
     axes = [planes.view.right, planes.view.down]
     return (
         *(layer.to(torch.uint8).numpy() for layer in (fixed, before, after)),
-        torch.where(inside, registration.stored.affine.handedness * determinant(jacobian), torch.nan).numpy(),
+        torch.where(inside, registration.stored.handedness * determinant(jacobian), torch.nan).numpy(),
         draw_grid_lines(without_affine[..., axes].numpy(), spacing) * inside.numpy(),
     )
 

@@ -65,7 +65,7 @@ def check_result(
     if trusts_headers:
         before[HEADERS] = AffineTransform.identity(pair.fixed.dimension)
     check_affine(start, stored.affine)
-    check_folding(pair, stored.transform, generator, stored.affine.handedness)
+    check_folding(pair, stored.transform, generator, stored.handedness)
     check_agreement(pair, before, stored.transform, smoothing, generator)
 
 

@@ -170,7 +170,7 @@ def _write_forward(registration: RegistrationResult, warp: Path | None, warped: 
     pair, transform = registration.pair, registration.transform
     grid, mask = pair.fixed.grid, pair.fixed_mask
     resampler = Resampler(pair.moving, "linear", registration.settings.image.outside)
-    folding = StreamingFoldingStatistics(grid, mask, registration.stored.affine.handedness)
+    folding = StreamingFoldingStatistics(grid, mask, registration.stored.handedness)
     stride = math.ceil(grid.size / INVERSE_POINTS)
     inverses = {
         "inverse_consistency_mm": registration.inverse,

@@ -197,7 +197,7 @@ def test_none_is_the_identity(far_pair: Pair) -> None:
 
 
 def test_unknown_initial_alignment_lists_the_known_ones(far_pair: Pair) -> None:
-    with pytest.raises(UsageError, match=r"initial: expected one of auto, moments, centers, none, .* got 'middle'"):
+    with pytest.raises(UsageError, match=r"initial: expected one of auto, auto-mirrored, moments, .* got 'middle'"):
         initial_alignment(far_pair, "middle")
 
 

@@ -76,9 +76,10 @@ def test_a_mirrored_section_is_found_if_mirror_images_are_wanted(brief: Settings
     assert not any("fold" in str(warning.message) for warning in issued)
     affine = result.stored.affine
     assert affine.handedness == -1 and affine.inverse().handedness == -1
+    assert result.stored.handedness == -1 and replace(result.stored, about={}).handedness == 1  # not by accident
     assert float((affine(pair.landmarks.fixed.coordinates) - mirrored_points).norm(dim=-1).mean()) < 5.0
     assert result.stored.about["initial_alignment"]["hypothesis"].endswith(", mirrored")
-    folding = StreamingFoldingStatistics(pair.fixed.grid, None, affine.handedness)
+    folding = StreamingFoldingStatistics(pair.fixed.grid, None, result.stored.handedness)
     centres = pair.fixed.grid.voxel_centres()
     folding.add(affine(centres) - centres, last=True)
     assert folding.whole_grid.result().folding_percent == 0

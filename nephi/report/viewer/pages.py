@@ -92,7 +92,7 @@ class Pages:
         with self._maps_lock:
             if not self._maps:
                 stored = self._study.stored
-                self._maps = deformation_maps(stored.transform, self._study.fixed.grid, stored.affine.handedness)
+                self._maps = deformation_maps(stored.transform, self._study.fixed.grid, stored.handedness)
         return self._maps
 
     def _values(self, query: str) -> Response:
