@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,21 @@ def make_fabric(settings: OptimizationSettings, device: str, devices: int) -> Fa
 def is_first_process() -> bool:
     """Return whether this is the only process of a training or the first of several, also before they are connected."""
     return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+
+
+def disconnect_at_exit() -> None:
+    """Let this process end its connections to the others when Python exits, before its libraries are torn down.
+
+    Otherwise a thread of gloo that is still running now and then aborts a process whose training is complete. Called
+    after a training that succeeded: an operation that never completes would block the exit.
+    """
+    atexit.unregister(_disconnect)
+    atexit.register(_disconnect)
+
+
+def _disconnect() -> None:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def raise_in_all(fabric: Fabric, error: NephiError | None) -> None:

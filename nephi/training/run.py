@@ -18,7 +18,7 @@ from nephi.training.cache import ModelInputCache
 from nephi.training.checkpoint import Counters, SavedState, read_state, restore
 from nephi.training.checks import check_augmentation, check_model, check_objective, check_phases, check_windows
 from nephi.training.data_checks import check_labels, check_landmark_files, checked_index, with_training_pairs
-from nephi.training.fabric import is_first_process, make_fabric, require_extra
+from nephi.training.fabric import disconnect_at_exit, is_first_process, make_fabric, require_extra
 from nephi.training.folder import RunFolder
 from nephi.training.identity import check_identity, run_identity
 from nephi.training.interruption import interruption
@@ -99,6 +99,7 @@ def train(
         training = _assemble(fabric, settings, folder, index, trained, run, saved)
         if training.counters.step < settings.optimization.steps:
             _train(training, progress)
+    disconnect_at_exit()
     counters = training.counters
     best = None if counters.best is None else folder.best
     return TrainingResult(
