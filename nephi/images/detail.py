@@ -92,6 +92,8 @@ def _runs(data: Tensor, inside: Tensor, axis: int) -> Tensor:
 
 def _halved(image: Image, inside: Tensor, window: tuple[float, float] | None) -> tuple[Image, Tensor]:
     """Return means over blocks of voxels, two along the axes with the smallest voxels, and which are all `inside`."""
-    resolution = 2 * float(image.grid.spacing.min())
+    # An axis of one voxel cannot be halved: its voxels do not count, or the others would stop shrinking.
+    spacings = [spacing for spacing, n in zip(image.grid.spacing.tolist(), image.grid.shape, strict=True) if n > 1]
+    resolution = 2 * min(spacings)
     fractions, _ = downsampled(Image(inside.to(torch.uint8), image.grid), resolution)
     return downsampled(image, resolution, window)[0], fractions.data > 1 - 1e-3

@@ -206,7 +206,7 @@ def _choose(
     candidates = [headers, *refined]
     values = _scores(score, candidates)[:, 0].tolist()
     best = max(range(len(values)), key=lambda i: values[i] * _favour(candidates[i]))
-    if values[0] * EARNED >= values[best]:
+    if values[best] <= 0 or max(0.0, values[0]) * EARNED >= values[best]:
         best = 0
     chosen, value = candidates[best], values[best]
     pairs = zip(candidates, values, strict=True)

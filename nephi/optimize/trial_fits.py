@@ -67,7 +67,7 @@ def choose_map(
             chosen = name
             continue
         scores |= {each: result(each) for each in (chosen, name)}
-        if scores[name] >= EARNED * scores[chosen]:
+        if scores[name] > 0 and scores[name] >= EARNED * max(0.0, scores[chosen]):
             chosen = name
     return Choice(chosen, maps[chosen], scores)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
+from nephi.transforms.composite import as_affine
 from nephi.transforms.displacement import ContinuedDisplacement
 from nephi.transforms.node_values import NodeValues
 from nephi.transforms.transform import Transform
@@ -63,7 +64,8 @@ def fitting_field(transform: Transform, reference: Grid, tolerance: float) -> Fi
     search = _fit_smooth if transform.has_continuous_jacobian else _fit_cells
     field = search(transform, reference, tolerance)
     if field.deviation <= tolerance:
-        return field
+        # Any nodes reproduce an affine transform, and formats for matrices can store it.
+        return field if as_affine(transform) is None else replace(field, transform=transform)
     raise DataError(
         f"tolerance: expected a displacement field of at most {MOST_NODES} nodes a voxel to be within "
         f"{tolerance:g} mm of this transform between its nodes; the best deviates by {field.deviation:.2g} mm"

@@ -119,3 +119,11 @@ def test_images_without_structure_have_the_length_of_their_box(shape: tuple[int,
     data.view(-1)[0] = 1.0
     grid = Grid.from_spacing(shape, [2.0] * len(shape))
     assert detail_length(Image(data, grid)) == 2.0 * max(shape)
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 3), (64, 64, 1), (64, 64, 2)])
+def test_noise_in_a_few_slices_ends(shape: tuple[int, int, int]) -> None:
+    """An axis of one voxel cannot be halved further, whatever its spacing."""
+    data = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+    grid = Grid(shape, torch.diag(torch.tensor([1.0, 1.0, 0.5, 1.0], dtype=torch.float64)))
+    assert 2.0 < detail_length(Image(data, grid)) <= 64.0

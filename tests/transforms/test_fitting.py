@@ -7,7 +7,7 @@ import torch
 
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
-from nephi.transforms import AffineTransform, Composite, DisplacementField, fitting_field, invert
+from nephi.transforms import AffineTransform, Composite, DisplacementField, as_affine, fitting_field, invert
 from nephi.transforms.fitting import MOST_NODES, field_error, interpolation_error
 
 
@@ -121,3 +121,10 @@ def test_a_tolerance_is_a_length(reference: Grid, waves, tolerance: float) -> No
 def test_a_reference_of_another_dimension_is_refused(reference: Grid, waves) -> None:
     with pytest.raises(DataError, match="reference, like the transform"):
         fitting_field(waves(5 - reference.dimension, 0.5), reference, 0.1)
+
+
+def test_affine_transforms_stay_affine(grid_3d: Grid) -> None:
+    """Formats for matrices can then store them."""
+    matrix = torch.eye(4, dtype=torch.float64)
+    matrix[0, 1], matrix[2, 3] = 0.1, 5.0
+    assert as_affine(fitting_field(AffineTransform(matrix), grid_3d, 0.1).transform) is not None
