@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import machine
+from network_steps import draw_row, kept_results, take_step
 from torch import Tensor, nn
 
 from nephi.geometry import Grid, determinant, interpolate_batch
@@ -35,7 +35,6 @@ from nephi.models import (
     random_rotations,
     warp_images,
 )
-from nephi.objective import PairBatch, training_terms
 from nephi.phantoms import silhouettes
 from nephi.settings import TrainingObjectiveSettings
 from nephi.training import equivariance_errors
@@ -100,21 +99,10 @@ def train(net: Net) -> RegistrationModel[Any]:
         fixed, moving = (images[torch.randint(TRAINED, (BATCH,), generator=generator)] for _ in range(2))
         moving = moved(moving, "shifted" if net.shifted else "plain", generator)
         objective = DIFFUSION if step < net.diffusion else OBJECTIVE
-        model.use_generators(_generators(step))
-        terms = training_terms(model(fixed, moving), PairBatch(fixed, moving), GRID, objective, _generators(step))
-        optimizer.zero_grad()
-        torch.stack(list(terms.values())).sum().backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        terms = take_step(model, optimizer, (fixed, moving), GRID, objective, step)
         if (step + 1) % 100 == 0:
-            print(
-                net.name, step + 1, {name: round(float(term.detach()), 4) for name, term in terms.items()}, flush=True
-            )
+            print(net.name, step + 1, terms, flush=True)
     return model.eval()
-
-
-def _generators(step: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(BATCH * step + pair) for pair in range(BATCH)]
 
 
 @torch.no_grad()
@@ -188,11 +176,7 @@ def draw(models: dict[str, RegistrationModel[Any]], path: Path) -> None:
             with torch.no_grad():
                 displaced = model(fixed, moving).forward(GRID.voxel_centres().reshape(1, -1, 2))
             pictures[name] = interpolate_batch(moving, GRID, displaced).reshape(fixed.shape)
-        for axis, (name, picture) in zip(row, pictures.items(), strict=True):
-            axis.imshow(picture[0, 0], cmap="gray", vmin=0, vmax=1)
-            axis.contour(fixed[0, 0], [0.5], colors="tab:orange", linewidths=1)
-            axis.set_title(name, fontsize=8)
-            axis.set_axis_off()
+        draw_row(row, pictures, [0.5])
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
@@ -206,7 +190,7 @@ def main() -> None:
     path = arguments.output / "family_carl.json"
     work = Path(__file__).parent / "work" / "family_carl"
     work.mkdir(parents=True, exist_ok=True)
-    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"machine": machine(), "nets": {}}
+    results = kept_results(path)
     models = {}
     for key in arguments.nets:
         net = NETS[key]

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import machine
-from torch import Tensor, nn
+from network_steps import draw_row, kept_results, take_step
+from torch import Tensor
 
 from nephi.geometry import Grid, determinant
 from nephi.metrics import equivariance_error
@@ -35,7 +35,6 @@ from nephi.models import (
     UNetSettings,
     build_model,
 )
-from nephi.objective import PairBatch, training_terms
 from nephi.phantoms import Bodies
 from nephi.settings import TrainingObjectiveSettings
 from nephi.transforms import AffineMaps
@@ -145,22 +144,11 @@ def train(net: Net) -> RegistrationModel[Any]:
         pairs = draw_pairs(BATCH, generator)
         if net.turned:
             pairs = pairs.turned(rotations(BATCH, 180.0, generator))
-        fixed, moving = pairs.images
         objective = net.first_objective if step < net.first else net.objective
-        model.use_generators(_generators(step))
-        terms = training_terms(model(fixed, moving), PairBatch(fixed, moving), GRID, objective, _generators(step))
-        optimizer.zero_grad()
-        torch.stack(list(terms.values())).sum().backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        terms = take_step(model, optimizer, pairs.images, GRID, objective, step)
         if (step + 1) % 25 == 0:
-            shown = {name: round(float(term.detach()), 4) for name, term in terms.items()}
-            print(net.name, step + 1, shown, f"{time.process_time() - start:.0f} s", flush=True)
+            print(net.name, step + 1, terms, f"{time.process_time() - start:.0f} s", flush=True)
     return model.eval()
-
-
-def _generators(step: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(BATCH * step + pair) for pair in range(BATCH)]
 
 
 @torch.no_grad()
@@ -255,11 +243,7 @@ def draw(models: dict[str, RegistrationModel[Any]], path: Path) -> None:
             with torch.no_grad():
                 displaced = model(fixed, moving).forward(points)
             pictures[NETS[name].name] = body.intensities(displaced @ pairs.poses[1, one], contrast).reshape(fixed.shape)
-        for axis, (name, picture) in zip(row, pictures.items(), strict=True):
-            axis.imshow(picture[0, 0].T, cmap="gray", vmin=0, vmax=1, origin="lower")
-            axis.contour(fixed[0, 0].T, [0.2, 0.7], colors="tab:orange", linewidths=1)
-            axis.set_title(name, fontsize=7)
-            axis.set_axis_off()
+        draw_row(row, pictures, [0.2, 0.7])
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
@@ -275,7 +259,7 @@ def main() -> None:
     path = arguments.output / "family_carl_turns.json"
     work = Path(__file__).parent / "work" / "family_carl_turns"
     work.mkdir(parents=True, exist_ok=True)
-    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"machine": machine(), "nets": {}}
+    results = kept_results(path)
     results["before"] = before()
     models = {}
     for key in arguments.nets:

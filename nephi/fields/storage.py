@@ -22,7 +22,7 @@ LARGEST = 1e15  # of a stored number: its square is finite in float32
 # Version 1: at most one pair of fields, over the fixed grid, as after a fit; version 2: any fields, displacements and
 # affine maps, each field with its grid; version 3: any kind of step; version 4:
 # fields interpolated by splines. A file has the lowest version that can hold it.
-FILE = TensorFile("nephi-transform", (1, 2, 3, 4), ".nephi transform", "nephi register")
+FILE = TensorFile("nephi-transform", (1, 2, 3, 4, 5), ".nephi transform", "nephi register")
 
 
 def nephi_bytes(stored: StoredTransform) -> bytes:

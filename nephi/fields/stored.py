@@ -35,9 +35,9 @@ class StoredTransform:
 
     @property
     def handedness(self) -> int:
-        """-1 if a mirrored moving image was asked for and found: det J then counts relative to a reflection; else 1.
+        """The sign of det J where the map does not fold: -1 after `auto-mirrored` found a mirrored image, otherwise 1.
 
-        Any other map that reflects folds everywhere.
+        Any other map that reflects counts as folded everywhere.
         """
         start = self.about.get("initial_alignment")
         wanted = isinstance(start, dict) and start.get("mirrored") is True

@@ -20,6 +20,7 @@ from nephi.settings import TrainingObjectiveSettings
 from nephi.tables import from_table
 
 FILE = TensorFile("nephi-model", (1, 2), "model", "nephi train or nephi import-model")
+OTHER = "it may be of another version of nephi, whose model has to be trained again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +96,9 @@ def load_tensors(model: RegistrationModel[Any], tensors: dict[str, Tensor]) -> N
     stored = {name: (t.shape, t.dtype) for name, t in tensors.items()}
     differing = sorted(name for name in stored.keys() | expected.keys() if stored.get(name) != expected.get(name))
     if differing:
-        raise DataError(f"its tensors do not fit its settings, {len(differing)} of them, the first is {differing[0]}")
+        raise DataError(
+            f"its tensors do not fit its settings, {len(differing)} of them, the first is {differing[0]}; {OTHER}"
+        )
     model.load_state_dict(tensors, strict=False)  # predicted tensors are not stored; the others were compared
 
 
@@ -105,7 +108,7 @@ def _model(
     grid = input_grid(input_settings)
     parameters = sum(tensor.numel() for tensor in tensors.values())
     if model_class(settings).size(settings, grid).parameters > parameters:  # before anything of that size is allocated
-        raise DataError("its tensors are smaller than its settings require")
+        raise DataError(f"its tensors are smaller than its settings require; {OTHER}")
     model = build_model(settings, grid, torch.Generator().manual_seed(0), input_settings.outside)
     load_tensors(model, tensors)
     return model.eval()

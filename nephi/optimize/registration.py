@@ -110,7 +110,7 @@ def register(
                 with threads_of_fit(fields):
                     history = fit_fields(aligned, fields, settings, generator, progress, affine_steps, total)
                 fields = fields.cpu().requires_grad_(False)
-        about = _about(searched, facts, seed, torch_device)
+        about = _about(searched, facts | _reflection(affine, initial), seed, torch_device)
         stored = _stored_transform(pair, affine, fields, settings, about)
         check_result(pair, start, stored, settings.affine.smoothing[-1], not isinstance(initial, Transform), seed)
     return Registration(
@@ -167,6 +167,11 @@ def _stored_transform(
         settings=settings_table(settings),
         about=about,
     )
+
+
+def _reflection(affine: AffineTransform, initial: str | Transform) -> dict[str, str | float]:
+    """Return the fact that a mirrored moving image was asked for and found."""
+    return {"mirrored": True} if initial == MIRRORED and affine.handedness < 0 else {}
 
 
 def _about(searched: Start | None, choice: dict[str, str | float], seed: int, device: torch.device) -> dict[str, Any]:

@@ -60,14 +60,13 @@ class Start:
         return torch.equal(self.transform.matrix, AffineTransform.identity(self.transform.dimension).matrix)
 
     def table(self) -> dict[str, str | float]:
-        """Return the facts for report.json; `mirrored` only where it is true."""
-        facts: dict[str, str | float] = {
+        """Return the facts for report.json."""
+        return {
             "hypothesis": self.hypothesis,
             "score": self.score,
             "score_of_headers": self.header_score,
             "margin": self.margin,
         }
-        return facts | ({"mirrored": True} if self.hypothesis.endswith(MIRRORED) else {})
 
     def improved_by(self, fitted: AffineTransform) -> bool:
         """Return whether a map fitted from this start agrees at least as well.

@@ -124,10 +124,16 @@ def _is_better(field: FittingField, other: FittingField, tolerance: float) -> bo
 def _spacing_limits(reference: Grid) -> tuple[float, float]:
     """Return the smallest spacing, mm, of at most `MOST_NODES` nodes for each voxel, and the longest edge."""
     edges = _edges(reference)
+
+    def is_allowed(spacing: float) -> bool:
+        return math.prod(math.ceil(edge / spacing) + 1 for edge in edges) <= MOST_NODES * reference.size
+
     finest = min(edges)
-    while math.prod(math.ceil(edge / finest) + 1 for edge in edges) <= MOST_NODES * reference.size:
+    while is_allowed(finest):
         finest *= 0.98
-    return finest / 0.98, max(edges)
+    while not is_allowed(finest):  # at once, or where one edge is much shorter than the others
+        finest /= 0.98
+    return finest, max(edges)
 
 
 def _edges(grid: Grid) -> list[float]:

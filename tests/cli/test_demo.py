@@ -12,7 +12,7 @@ from .conftest import Call
 @pytest.fixture(autouse=True)
 def small_phantom(monkeypatch: pytest.MonkeyPatch) -> None:
     make = nephi.phantoms.lung_phantom
-    monkeypatch.setattr("nephi.phantoms.lung_phantom", lambda **options: make(**options, shape=(52, 40, 44)))
+    monkeypatch.setattr("nephi.phantoms.lung_phantom", lambda **options: make(**options, shape=(72, 56, 60)))
 
 
 def test_saves_images_results_and_landmarks(succeed: Call, tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_saves_images_results_and_landmarks(succeed: Call, tmp_path: Path) -> No
         nephi.read_transform(out / "transform.nephi"), nephi.read_point_pairs(out / "landmarks.csv")
     ).summary()
     assert f"{errors['mean']:.2f} mm mean" in printed and f"{errors['before']:.2f} mm" in printed
-    assert errors["mean"] < 0.35 * errors["before"]  # voxels are 6 to 7 mm
+    assert errors["mean"] < 0.3 * errors["before"]
 
 
 def test_non_empty_folder_is_rejected_first(call: Call, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ TABLE = "pair.forward_field.encoding.table"
     [
         (spoil(TABLE, float("nan")), f"{TABLE} holds NaN"),
         (spoil("affine", float("inf")), "affine holds NaN"),
-        (put("version", 5), "version 5, this nephi reads 1 and 2 and 3 and 4; update nephi"),
+        (put("version", 6), "version 6, this nephi reads 1 and 2 and 3 and 4 and 5; update nephi"),
         (put("version", None), "version None"),
         (put("format", "other"), "not a .nephi transform"),
         (put("field", {"encoding": "magic"}), "field.encoding"),

@@ -124,6 +124,7 @@ def test_an_attention_keeps_how_it_continues(dimension: int, points: Tensor) -> 
     step = AttentionStep(CoordinateAttention(*parts, 2 * torch.eye(dimension, dtype=torch.float64)))
     read = AttentionStep.read(step.table(), dict(step.tensors()))
     torch.testing.assert_close(read.forward(points), step.forward(points))
+    assert (AttentionStep(made).file_version, step.file_version) == (3, 5)  # readers before would ignore it
     assert "continuation" in step.table() and "continuation" not in AttentionStep(made).table()
 
 

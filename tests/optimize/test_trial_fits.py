@@ -53,6 +53,26 @@ def test_a_wrong_map_does_not_replace_the_headers(choose: Chooser, shapes: Phant
     assert torch.equal(choice.transform.matrix, torch.eye(3, dtype=torch.float64))
 
 
+@pytest.mark.parametrize(
+    ("without", "with_map", "chosen"),
+    [
+        (0.1, 0.104, "none"),
+        (0.1, 0.106, "affine"),
+        (-0.01, -0.0104, "none"),
+        (0.0, 0.0, "none"),
+        (-0.01, 0.01, "affine"),
+    ],
+)
+def test_a_map_has_to_reach_a_higher_score_of_either_sign(
+    choose: Chooser, shapes: PhantomPair, monkeypatch, without: float, with_map: float, chosen: str
+) -> None:
+    monkeypatch.setattr("nephi.optimize.trial_fits._briefly_fitted", lambda pair, affine, *others: affine)
+    identity = torch.eye(3, dtype=torch.float64)
+    under = lambda self, affine: without if torch.equal(affine.matrix, identity) else with_map  # noqa: E731
+    monkeypatch.setattr(StructureScore, "under", under)
+    assert choose(shapes.fixed, shapes.fixed, shifted(25.0, 10.0)).name == chosen
+
+
 def test_of_halves_that_slide_none_is_dragged_along(choose: Chooser) -> None:
     """One half lies still, the other moved by 8 mm: a shift of 4 mm is better than none, but not after a fit."""
     grid = Grid.from_spacing((96, 96), (1.0, 1.0))

@@ -339,7 +339,7 @@ def test_affine_result_is_saved_like_a_deformable_one(
 
 def test_3d_ct_end_to_end(tmp_path: Path, changed: Change) -> None:
     """With segmented masks, different and oblique grids, and air outside the moving image."""
-    pair = lung_phantom(seed=2, motion=15.0, shape=(56, 44, 48))
+    pair = lung_phantom(seed=2, motion=15.0, shape=(72, 56, 60))
     settings = preset("lung-ct")
     levels = settings.levels[:2]
     result = register(pair.fixed, pair.moving, settings=changed(settings, levels=levels))
@@ -347,7 +347,7 @@ def test_3d_ct_end_to_end(tmp_path: Path, changed: Change) -> None:
     warp, inverse = (read_displacement(tmp_path / f"{name}.nii.gz") for name in ("warp", "inverse_warp"))
     measures = evaluate(warp, landmarks=pair.landmarks, mask=pair.fixed_mask).table()
     assert measures["tre_mm"]["before"] > 4
-    assert measures["tre_mm"]["mean"] < 1.2  # voxels are 5 to 6 mm
+    assert measures["tre_mm"]["mean"] < 1.0  # voxels are 4 to 5 mm
     assert measures["regularity"]["folding_percent"] == 0
     error = inverse_consistency_error(warp, inverse, pair.fixed.grid, pair.fixed_mask, domain=inverse.grid)
     assert error < 0.5

@@ -14,6 +14,8 @@ from nephi.fields.steps.step import Step, pop_tensor
 from nephi.geometry import Grid
 from nephi.transforms import AffineTransform, CoordinateAttention
 
+CONTINUED_VERSION = 5  # of files: the first whose attention may turn beyond what it compares
+
 
 @dataclass(frozen=True, eq=False)
 class AttentionStep(Step):
@@ -23,6 +25,11 @@ class AttentionStep(Step):
     transform: ClassVar[type[CoordinateAttention]] = CoordinateAttention
 
     attention: CoordinateAttention
+
+    @property
+    def file_version(self) -> int:
+        """The first version of `.nephi` files that can hold this attention."""
+        return self.version if self.attention.continuation is None else CONTINUED_VERSION
 
     @classmethod
     def of(cls, transform: CoordinateAttention, inverse: CoordinateAttention | None = None) -> Self:

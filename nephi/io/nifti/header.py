@@ -142,7 +142,9 @@ def _voxel_type(header: Any, path: Path) -> np.dtype[Any]:
     code = int(header["datatype"])
     dtype = VOXEL_TYPES.get(code)
     if dtype is None:
-        raise DataError(f"{path}: expected a voxel type (datatype) that NIfTI defines, found {code}; convert the file")
+        raise DataError(
+            f"{path}: expected a voxel type (datatype) of 8 to 64 bits a value, or RGB, found {code}; convert the file"
+        )
     if int(header["bitpix"]) != 8 * dtype.itemsize:
         warn(
             f"{path}: expected {8 * dtype.itemsize} bits per voxel (bitpix) for the type {dtype.name}, found "

@@ -25,7 +25,7 @@ VOXEL_TYPES = MappingProxyType(
         )
     }
 )
-"""Types by code (`datatype`); without 1 bit and 128-bit floats, which numpy lacks."""
+"""Types by code (`datatype`); without 1 bit and 128-bit floats, which numpy lacks on most machines."""
 
 
 def _record(text: str) -> np.dtype[Any]:

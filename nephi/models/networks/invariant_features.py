@@ -17,9 +17,10 @@ class InvariantFeatureNetwork(nn.Module):
     """Computes features `(B, C, *grid.shape)` of padded images `(B, 1, *grid.shape)` that turn with the foreground.
 
     Blocks like those of `FeatureNetwork`, but of values that a rotation by any angle leaves as they are: features
-    smoothed by Gaussians, and products of their gradients (`_InvariantBlock`). Up to the sampling of the Gaussians the
-    features of a turned image are the turned features, whatever the weights; exactly so for turns that map the lattice
-    to itself. A mean over turned copies of an image has this property for the angles of the copies alone.
+    smoothed by Gaussians, and products of their gradients (`_InvariantBlock`). The features of a turned image are the
+    turned features, whatever the weights: exactly so for turns that map the lattice to itself, for others up to the
+    sampling of the Gaussians and to the corners of the box `present`, which does not turn. A mean over turned copies of
+    an image has this property for the angles of the copies alone.
 
     They are not those of the mirrored image: the sides of a body that is symmetric by a mirror differ, the ends of one
     that is symmetric by a half-turn cannot.
