@@ -1,5 +1,6 @@
 """Read and write images, series, transforms and landmarks of other tools; all conversion from LPS, NIfTI and DICOM."""
 
+from nephi.geometry.frames import require_perpendicular
 from nephi.io.export import FORMATS, export_transform
 from nephi.io.fields.conventions import CONVENTIONS, FieldConvention
 from nephi.io.fields.displacement import read_displacement, write_displacement_itk
@@ -7,7 +8,6 @@ from nephi.io.fields.displacement_writer import DisplacementWriter, write_displa
 from nephi.io.files.atomic import check_output_file, replacing, replacing_files, write_durably, write_text
 from nephi.io.files.commit import real_path, recover_interrupted
 from nephi.io.files.lock import locked_file
-from nephi.io.frames import require_perpendicular
 from nephi.io.images import image_grid, read_grid, read_image, write_image
 from nephi.io.nifti.writer import slab_writer
 from nephi.io.points.delimited import delimiter_of

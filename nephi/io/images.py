@@ -9,9 +9,9 @@ import torch
 
 from nephi.errors import DataError, UsageError, collected_warnings
 from nephi.geometry import Grid
+from nephi.geometry.flat import flattened
 from nephi.images import Image
 from nephi.io.files.input_files import ITK_SUFFIXES, NIFTI_SUFFIXES, is_folder, require_file, suffix_of
-from nephi.io.flat import flattened
 from nephi.io.itk import write_scalar_itk
 from nephi.io.meta_nrrd.voxel_image import read_voxel_header, read_voxel_image
 from nephi.io.nifti.image import HEADER_SUFFIXES, image_of_file, read_volume_header

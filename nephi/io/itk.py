@@ -12,15 +12,15 @@ import torch
 
 from nephi.errors import DataError, NephiError
 from nephi.geometry import Grid
+from nephi.geometry.frames import flip_matrix, require_perpendicular
 from nephi.images import Image
-from nephi.io.encoding import encode_voxels, file_type
+from nephi.images.encoding import encode_voxels, file_type
+from nephi.images.voxels import Array
 from nephi.io.files.atomic import replacing
 from nephi.io.files.captured import LOCK, captured_output
 from nephi.io.files.input_files import error_reason, prefix_errors, require_file, unreadable
 from nephi.io.files.messages import find_damage, warn_about
 from nephi.io.files.utf8_paths import readable_path, writable_path
-from nephi.io.frames import flip_matrix, require_perpendicular
-from nephi.io.voxels import Array
 
 
 def simpleitk() -> Any:

@@ -16,12 +16,12 @@ import torch
 
 from nephi.errors import DataError, warn
 from nephi.geometry import Grid
+from nephi.geometry.frames import flip_matrix
 from nephi.images import Image
+from nephi.images.voxels import Array, voxels_to_tensor
 from nephi.io.files.input_files import reading, require_file
 from nephi.io.files.messages import collect_python_warnings
-from nephi.io.frames import flip_matrix
 from nephi.io.itk import grid_of, read_itk, require_dimension, shared_voxels
-from nephi.io.voxels import Array, voxels_to_tensor
 
 PHOTOMETRIC, BITS, SAMPLES, DESCRIPTION, ORIENTATION = 262, 258, 277, 270, 274  # tags of TIFF
 SIZE_DESCRIPTIONS = {

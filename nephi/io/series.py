@@ -10,7 +10,8 @@ from pathlib import Path
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
 from nephi.images import Image
-from nephi.io.encoding import file_type
+from nephi.images.encoding import file_type
+from nephi.images.voxels import Array, slab_to_tensor
 from nephi.io.files.atomic import replacing
 from nephi.io.files.gzipped import open_output
 from nephi.io.files.input_files import NIFTI_SUFFIXES, prefix_errors, reading, suffix_of
@@ -18,7 +19,6 @@ from nephi.io.images import read_image
 from nephi.io.nifti.image import image_of_file, read_volume_header
 from nephi.io.nifti.writer import header_bytes, write_block
 from nephi.io.stored_volume import StoredVolume, verify_checksum
-from nephi.io.voxels import Array, slab_to_tensor
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from nephi.errors import DataError
 from nephi.geometry import Grid
+from nephi.geometry.flat import flat_grid
+from nephi.images.voxels import Array, Scaling
 from nephi.io.files.gzipped import Content
 from nephi.io.files.input_files import prefix_errors
-from nephi.io.flat import flat_grid
-from nephi.io.voxels import Array, Scaling
 
 CHUNK = 2**22  # bytes per read; gzip's readinto makes a copy of this size
 

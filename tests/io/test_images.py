@@ -65,7 +65,7 @@ def test_both_memory_orders_are_written(tmp_path: Path, grid_3d: Grid, suffix: s
 
 
 def test_several_slabs_make_one_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grid_3d: Grid) -> None:
-    monkeypatch.setattr("nephi.io.voxels.SLAB_VOXELS", 40)
+    monkeypatch.setattr("nephi.images.voxels.SLAB_VOXELS", 40)
     image = replace(ramp(grid_3d, torch.int32), stored_type="uint16")
     image = replace(image, data=image.data.abs() + 60000)
     write_image(image, tmp_path / "a.nii.gz")

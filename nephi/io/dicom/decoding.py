@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from nephi.errors import DataError
+from nephi.images.voxels import Array
 from nephi.io.dicom.file import DicomFile, open_dicom
 from nephi.io.dicom.pixels import PixelFormat, pixel_format
 from nephi.io.dicom.warnings import LibraryWarnings
 from nephi.io.files.input_files import error_reason, reading, unreadable
 from nephi.io.files.messages import find_damage, warn_about
 from nephi.io.itk import itk_warnings, simpleitk
-from nephi.io.voxels import Array
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # storage class for which GDCM does not apply a scaling
 # JPEG (lossy with 8 and 12 bits, lossless), JPEG-LS and JPEG 2000.

@@ -7,10 +7,10 @@ from functools import cache
 from typing import Any
 
 from nephi.errors import DataError
+from nephi.images.voxels import Scaling
 from nephi.io.dicom.elements import items_of, numbers, text_of
 from nephi.io.dicom.file import FILE_ATTRIBUTES, DicomFile
 from nephi.io.dicom.pixels import require_pixels
-from nephi.io.voxels import Scaling
 
 # Header values that may distinguish frames at one position, by the functional group that has them.
 FRAME_ATTRIBUTES = {

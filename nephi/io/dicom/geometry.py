@@ -9,6 +9,8 @@ import torch
 
 from nephi.errors import DataError, warn
 from nephi.geometry import Grid
+from nephi.geometry.flat import flat_grid
+from nephi.geometry.frames import flip_matrix
 from nephi.io.dicom.consistency import (
     EVENNESS,
     Vectors,
@@ -21,8 +23,6 @@ from nephi.io.dicom.consistency import (
 from nephi.io.dicom.elements import items_of, numbers
 from nephi.io.dicom.frames import DicomFrame
 from nephi.io.files.input_files import prefix_errors
-from nephi.io.flat import flat_grid
-from nephi.io.frames import flip_matrix
 
 CENTIMETRES = 3.0  # code of the unit in ultrasound regions
 UNIT_TOLERANCE = 0.02  # of length and perpendicularity of directions; some files have two digits

@@ -9,10 +9,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from nephi.errors import DataError
+from nephi.images.voxels import Array
 from nephi.io.dicom.elements import items_of
 from nephi.io.dicom.file import DOUBLE_PIXELS, FLOAT_PIXELS, UNDEFINED, DicomFile, open_dicom
 from nephi.io.files.input_files import reading
-from nephi.io.voxels import Array
 
 ITEM, END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"  # tags in encapsulated pixels
 

@@ -10,12 +10,12 @@ import numpy as np
 from torch import Tensor
 
 from nephi.errors import DataError, warn
+from nephi.images.voxels import EXACT, FLOAT32, FLOAT64, Array, Scaling, voxels_to_tensor
 from nephi.io.dicom.decoding import decode_frames
 from nephi.io.dicom.file import UNDEFINED, DicomFile
 from nephi.io.dicom.frames import DicomFrame
 from nephi.io.dicom.pixels import native_frames, pixel_format, significant_bits
 from nephi.io.files.input_files import prefix_errors, reading
-from nephi.io.voxels import EXACT, FLOAT32, FLOAT64, Array, Scaling, voxels_to_tensor
 
 WHOLE_TYPES = tuple(map(np.dtype, ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64")))
 

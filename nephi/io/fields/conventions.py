@@ -22,7 +22,7 @@ from torch import Tensor
 
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid, full_precision
-from nephi.io.frames import flip_matrix
+from nephi.geometry.frames import flip_matrix
 
 CONVENTIONS = ("itk", "slicer", "learn2reg", "fsl", "spm", "niftyreg", "greedy")
 """Names that `FieldConvention` accepts, for vectors of fields and for affine matrices in text."""

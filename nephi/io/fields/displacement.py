@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from nephi.errors import DataError, UsageError
+from nephi.geometry.frames import flip_points, require_perpendicular
 from nephi.io.fields.conventions import FieldConvention
 from nephi.io.fields.field_header import FieldInterpretation
 from nephi.io.fields.nifti_field import field_from_vectors, field_grid, read_nifti_field
 from nephi.io.files.input_files import ITK_SUFFIXES, NIFTI_SUFFIXES, PAIR_SUFFIXES, suffix_of
-from nephi.io.frames import flip_points, require_perpendicular
 from nephi.io.itk import set_geometry, simpleitk, write_itk
 from nephi.io.meta_nrrd.voxel_image import read_voxel_vectors
 from nephi.transforms import DisplacementField

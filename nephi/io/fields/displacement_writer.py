@@ -15,11 +15,11 @@ from torch import Tensor
 
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid, PointMap
+from nephi.geometry.frames import require_perpendicular
 from nephi.io.fields.conventions import INTENTS, require_representable, vector_codec
 from nephi.io.files.atomic import replacing
 from nephi.io.files.gzipped import open_output
 from nephi.io.files.input_files import NIFTI_SUFFIXES, suffix_of
-from nephi.io.frames import require_perpendicular
 from nephi.io.nifti.writer import header_bytes
 from nephi.transforms import displacement_slabs
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from nephi.errors import UsageError
 from nephi.geometry import Grid, PointMap
+from nephi.geometry.frames import flip_matrix, require_perpendicular
 from nephi.io.fields.conventions import vector_codec
 from nephi.io.fields.displacement_writer import FLOAT, require_slab, round_in_place, rounding_step
 from nephi.io.files.atomic import replacing
 from nephi.io.files.gzipped import open_output
 from nephi.io.files.input_files import suffix_of
-from nephi.io.frames import flip_matrix, require_perpendicular
 from nephi.transforms import displacement_slabs
 
 INTERLEAVED_SUFFIXES = (".nrrd", ".mha")

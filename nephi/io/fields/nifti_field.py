@@ -10,13 +10,13 @@ from torch import Tensor
 
 from nephi.errors import DataError
 from nephi.geometry import Grid
+from nephi.images.voxels import convert_voxels, slabs
 from nephi.io.fields.conventions import FieldConvention, vector_codec
 from nephi.io.fields.field_header import FieldInterpretation, interpret_field
 from nephi.io.fields.field_values import fill_undefined, warn_if_displacements, warn_if_positions
 from nephi.io.files.input_files import prefix_errors, reading
 from nephi.io.nifti.header import NiftiFile, read_header
 from nephi.io.stored_volume import verify_checksum
-from nephi.io.voxels import convert_voxels, slabs
 from nephi.transforms import BSplineField, ContinuedDisplacement, DisplacementField
 
 

@@ -10,9 +10,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from nephi.errors import DataError, warn
+from nephi.images.voxels import Array
 from nephi.io.files.input_files import reading
 from nephi.io.meta_nrrd.inflate import MAX_RATIO, decompress
-from nephi.io.voxels import Array
 
 NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf)", re.IGNORECASE)
 CHUNK = 2**26  # bytes per read

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from nephi.errors import DataError
 from nephi.geometry import Grid
+from nephi.geometry.frames import flip_matrix
+from nephi.images.voxels import Array
 from nephi.io.files.input_files import prefix_errors
-from nephi.io.frames import flip_matrix
 from nephi.io.meta_nrrd.voxel_data import VoxelData
-from nephi.io.voxels import Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from nephi.errors import DataError
+from nephi.geometry.flat import flattened
 from nephi.images import Image
+from nephi.images.voxels import Array, voxels_to_tensor
 from nephi.io.files.input_files import prefix_errors, suffix_of
-from nephi.io.flat import flattened
 from nephi.io.meta_nrrd.meta_header import read_meta_header
 from nephi.io.meta_nrrd.nrrd_header import read_nrrd_header
 from nephi.io.meta_nrrd.voxel_file import VoxelFile
-from nephi.io.voxels import Array, voxels_to_tensor
 
 
 def read_voxel_header(path: Path) -> VoxelFile:

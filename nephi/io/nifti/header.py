@@ -15,12 +15,12 @@ from typing import Any, Literal
 import numpy as np
 
 from nephi.errors import DataError, warn
+from nephi.images.voxels import UNSCALED, Scaling
 from nephi.io.files.gzipped import Content, content_of
 from nephi.io.files.input_files import PAIR_SUFFIXES, reading, require_file, suffix_of
 from nephi.io.nifti.layout import ANALYZE, NIFTI_1, NIFTI_2, SPACE_UNITS, TIME_UNITS, VOXEL_TYPES
 from nephi.io.nifti.position import analyze_matrix, world_matrix
 from nephi.io.stored_volume import StoredVolume
-from nephi.io.voxels import UNSCALED, Scaling
 
 MAGIC_2 = (b"n+2\x00\r\n\x1a\n", b"ni2\x00\r\n\x1a\n")
 MAGIC_1 = (b"n+1\x00", b"ni1\x00")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nephi.images import Image, Mapping
+from nephi.images.voxels import Array, voxels_to_tensor
 from nephi.io.files.gzipped import is_stream
 from nephi.io.files.input_files import (
     MGH_SUFFIXES,
@@ -21,7 +22,6 @@ from nephi.io.files.input_files import (
 from nephi.io.nifti.header import read_header
 from nephi.io.nifti.mgh import read_mgh_header
 from nephi.io.stored_volume import StoredVolume, verify_checksum
-from nephi.io.voxels import Array, voxels_to_tensor
 
 HEADER_SUFFIXES = (*NIFTI_SUFFIXES, *PAIR_SUFFIXES, *MGH_SUFFIXES)
 MAPPED_FROM = 2**26  # bytes of a file; smaller files are read, so that later changes of the file have no effect

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nephi.geometry.frames import flip_matrix
 from nephi.io.files.input_files import reading
-from nephi.io.frames import flip_matrix
 from nephi.io.itk import itk_warnings, simpleitk
 from nephi.io.nifti.layout import NIFTI_1
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from nephi.errors import DataError, warn
+from nephi.images.voxels import UNSCALED
 from nephi.io.files.gzipped import content_of
 from nephi.io.files.input_files import reading
 from nephi.io.stored_volume import StoredVolume
-from nephi.io.voxels import UNSCALED
 
 VERSION = 1
 OFFSET = 284  # bytes before the voxels

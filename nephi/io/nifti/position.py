@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from nephi.errors import warn
-from nephi.io.frames import SHEAR_TOLERANCE, flip_matrix
+from nephi.geometry.frames import SHEAR_TOLERANCE, flip_matrix
 from nephi.io.nifti.forms import (
     QFORM,
     SFORM,

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
+from nephi.geometry.frames import is_sheared
 from nephi.images import Image
-from nephi.io.encoding import encode_voxels, file_type
+from nephi.images.encoding import encode_voxels, file_type
+from nephi.images.voxels import slabs
 from nephi.io.files.atomic import replacing
 from nephi.io.files.gzipped import open_output
-from nephi.io.frames import is_sheared
 from nephi.io.nifti.layout import SPACE_UNITS, TIME_UNITS, new_header, set_position
-from nephi.io.voxels import slabs
 
 NO_EXTENSIONS = bytes(4)  # after the header
 UNIT_CODES = {name: code for codes in (TIME_UNITS, SPACE_UNITS) for code, name in codes.items()}

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid, PointPairs, Points
+from nephi.geometry.frames import points_from
 from nephi.io.files.atomic import replacing
 from nephi.io.files.input_files import reading, require_file
-from nephi.io.frames import points_from
 from nephi.io.points.delimited import Table, read_table
 from nephi.io.points.plain import read_dirlab, read_elastix_points, write_elastix_points
 from nephi.io.points.slicer import read_fcsv, read_markups, write_fcsv, write_markups

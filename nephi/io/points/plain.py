@@ -9,9 +9,9 @@ from torch import Tensor
 
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid, Points
+from nephi.geometry.frames import flip_points
 from nephi.io.files.atomic import write_text
 from nephi.io.files.input_files import reading, require_file
-from nephi.io.frames import flip_points
 from nephi.io.text import finite_number, open_text
 
 

@@ -12,9 +12,9 @@ import torch
 from nephi.documents import is_unicode, read_json
 from nephi.errors import DataError, printable
 from nephi.geometry import Points
+from nephi.geometry.frames import points_from
 from nephi.io.files.atomic import write_text
 from nephi.io.files.input_files import reading, require_file
-from nephi.io.frames import points_from
 from nephi.io.text import finite_number, open_text
 
 FCSV_FRAMES = {"0": "ras", "RAS": "ras", "1": "lps", "LPS": "lps"}

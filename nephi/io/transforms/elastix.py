@@ -10,8 +10,8 @@ import torch
 
 from nephi.errors import DataError
 from nephi.geometry import Grid
+from nephi.geometry.frames import flip_matrix, flip_points
 from nephi.io.files.input_files import TRANSFORM_SUFFIXES, prefix_errors, suffix_of
-from nephi.io.frames import flip_matrix, flip_points
 from nephi.io.transforms.elastix_file import ElastixFile, is_elastix
 from nephi.io.transforms.itk_member import MemberType, verified_member
 from nephi.io.transforms.itk_transform import affine_from_itk, read_itk_transform

@@ -9,8 +9,8 @@ import torch
 
 from nephi.errors import DataError
 from nephi.geometry import Grid
+from nephi.geometry.frames import flip_matrix, flip_points
 from nephi.io.files.input_files import HDF5_SUFFIXES, TEXT_SUFFIXES, prefix_errors, suffix_of
-from nephi.io.frames import flip_matrix, flip_points
 from nephi.io.transforms.itk_hdf5 import read_hdf5_members
 from nephi.io.transforms.itk_linear import LINEAR, Vector
 from nephi.io.transforms.itk_matlab import read_matlab_members

@@ -10,12 +10,12 @@ import torch
 
 from nephi.errors import UsageError
 from nephi.geometry import Grid
+from nephi.geometry.frames import flip_matrix, require_perpendicular
 from nephi.io.fields.conventions import vector_codec
 from nephi.io.fields.displacement_writer import require_slab, round_in_place, rounding_step
 from nephi.io.files.atomic import replacing
 from nephi.io.files.input_files import HDF5_SUFFIXES, TEXT_SUFFIXES, suffix_of
 from nephi.io.files.utf8_paths import writable_path
-from nephi.io.frames import flip_matrix, require_perpendicular
 from nephi.io.itk import itk_writing, set_geometry, simpleitk
 from nephi.transforms import AffineTransform, Transform, displacement_slabs
 

@@ -16,9 +16,9 @@ from scipy.ndimage import map_coordinates
 
 from nephi.errors import DataError, DataWarning
 from nephi.geometry import Grid
+from nephi.geometry.frames import flip_points
 from nephi.io import FieldConvention, read_displacement, read_foreign_transform
 from nephi.io.fields.conventions import world_to_tool
-from nephi.io.frames import flip_points
 from nephi.io.itk import set_geometry
 from nephi.transforms import BSplineField, DisplacementField
 

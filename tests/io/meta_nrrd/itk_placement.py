@@ -7,8 +7,8 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from nephi.geometry.frames import flip_matrix
 from nephi.io import image_grid, read_image
-from nephi.io.frames import flip_matrix
 
 
 def require_itk_placement(path: Path) -> Any:

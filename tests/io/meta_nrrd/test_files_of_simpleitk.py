@@ -8,8 +8,8 @@ import SimpleITK as sitk
 import torch
 
 from nephi.geometry import Grid
+from nephi.geometry.frames import flip_matrix
 from nephi.io import read_image
-from nephi.io.frames import flip_matrix
 
 from .itk_placement import require_itk_placement
 

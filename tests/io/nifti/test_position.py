@@ -13,9 +13,9 @@ from scipy.spatial.transform import Rotation
 
 from nephi.errors import DataError, DataWarning, collected_warnings
 from nephi.geometry import Grid
+from nephi.geometry.frames import flip_matrix
 from nephi.images import resample
 from nephi.io import read_image, write_displacement
-from nephi.io.frames import flip_matrix
 from nephi.io.itk import itk_warnings
 from nephi.transforms import AffineTransform
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nephi.errors import DataError
-from nephi.io.voxels import Scaling, slab_to_tensor, slabs, voxels_to_tensor
+from nephi.images.voxels import Scaling, slab_to_tensor, slabs, voxels_to_tensor
 
 
 @pytest.mark.parametrize(

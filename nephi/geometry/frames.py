@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError, UsageError
-from nephi.geometry import Grid
+from nephi.geometry.grid import Grid
 
 SHEAR_TOLERANCE = 1e-4  # cosine between axes; ITK accepts such a NIfTI sform (measured: 1e-4 yes, 5e-4 no)
 

@@ -10,8 +10,8 @@ import torch
 from nephi.errors import DataError, DataWarning
 from nephi.geometry import Grid
 from nephi.images import Image
+from nephi.images.encoding import encode_voxels, file_type
 from nephi.io import write_image
-from nephi.io.encoding import encode_voxels, file_type
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError, warn
-from nephi.io.voxels import Array
+from nephi.images.voxels import Array
 
 
 def file_type(voxel_type: str) -> np.dtype[Any]:

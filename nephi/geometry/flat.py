@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.geometry import Grid, Plane
-from nephi.io.files.input_files import prefix_errors
+from nephi.geometry.grid import Grid, Plane
 
 AXIAL_TOLERANCE = 1e-4  # sine of the angle between an axis and the x-y plane
 
 
-def flat_grid(shape: tuple[int, ...], affine: Tensor, path: Path) -> Grid:
+def flat_grid(shape: tuple[int, ...], affine: Tensor, path: object) -> Grid:
     """Return the 2-D grid of a slice of `shape` `(X, Y)`, or `(X, Y, 1)` in a file of three axes, with its plane.
 
     `affine` is the 4x4 voxel-to-world matrix. Raises `DataError` naming `path` when the slice is not parallel to the
@@ -28,8 +26,10 @@ def flat_grid(shape: tuple[int, ...], affine: Tensor, path: Path) -> Grid:
             "orientation; rewrite its header as an axial one, or give a volume of several slices"
         )
     axes = torch.tensor([0, 1, 3], dtype=torch.int64)
-    with prefix_errors(path):
+    try:
         return Grid(shape[:2], affine[axes][:, axes], _plane_of(affine, has_third_axis=len(shape) > 2))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def _plane_of(affine: Tensor, has_third_axis: bool) -> Plane | None:
@@ -41,6 +41,6 @@ def _plane_of(affine: Tensor, has_third_axis: bool) -> Plane | None:
     return Plane(height) if height else None
 
 
-def flattened(grid: Grid, path: Path) -> Grid:
+def flattened(grid: Grid, path: object) -> Grid:
     """Convert a 3-D grid of one slice to its 2-D grid, and return any other unchanged; errors as for `flat_grid`."""
     return flat_grid(grid.shape, grid.affine, path) if grid.dimension == 3 and grid.shape[2] == 1 else grid
