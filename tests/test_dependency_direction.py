@@ -43,7 +43,9 @@ LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 
 # Third-party packages that only these rooms may import.
 OWNER = {
-    "SimpleITK": ("io",),
+    "SimpleITK": ("images", "io"),
+    "nibabel": ("images",),
+    "ants": ("images",),
     "pydicom": ("io",),
     "h5py": ("io",),
     "tinycudann": ("fields",),
@@ -55,7 +57,7 @@ OWNER = {
 }
 
 # Slow to import, therefore only inside functions.
-HEAVY = {"PIL", "SimpleITK", "h5py", "jinja2", "matplotlib", "pydicom", "scipy"}
+HEAVY = {"PIL", "SimpleITK", "ants", "h5py", "jinja2", "matplotlib", "nibabel", "pydicom", "scipy"}
 
 
 class Import(NamedTuple):

@@ -7,6 +7,7 @@ from nephi.geometry.interpolation import interpolate, interpolate_batch, interpo
 from nephi.geometry.label_interpolation import interpolate_labels, interpolate_majority, interpolate_nearest
 from nephi.geometry.matrices import determinant, determinant_of_rows, identity_like, jacobian_product
 from nephi.geometry.points import PointMap, PointPairs, Points
+from nephi.geometry.real_numbers import real_numbers
 from nephi.geometry.splines import (
     spline,
     spline_coefficients,
@@ -44,6 +45,7 @@ __all__ = [
     "jacobian_product",
     "multilinear",
     "multilinear_with_slopes",
+    "real_numbers",
     "recordable",
     "require_cpu_by_default",
     "spline",

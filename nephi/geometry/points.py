@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from nephi.errors import DataError, warn
+from nephi.errors import DataError, UsageError, warn
+from nephi.geometry.real_numbers import real_numbers
 
 PointMap = Callable[[Tensor], Tensor]
 """A function from world points `(..., D)` (mm) to world points, such as any `Transform`."""
@@ -19,9 +21,11 @@ PointMap = Callable[[Tensor], Tensor]
 class Points:
     """World points (mm, RAS): `coordinates` of shape `(N, D)` float64, and one id per point.
 
-    Points without ids are numbered from 0; `has_ids` states whether ids were given.
+    The coordinates may be given as an array or a list of points. Points without ids are numbered from 0; `has_ids`
+    states whether ids were given.
 
-    Raises `DataError` when the shape is not `(N, 2)` or `(N, 3)`, a value is not finite, or ids do not match.
+    Raises `DataError` when the shape is not `(N, 2)` or `(N, 3)`, a value is not finite, or ids do not match;
+    `UsageError` for anything but real numbers.
     """
 
     coordinates: Tensor
@@ -29,7 +33,9 @@ class Points:
     has_ids: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
-        coordinates = torch.as_tensor(self.coordinates, dtype=torch.float64)
+        coordinates = real_numbers(self.coordinates, "points", "(N, 2) or (N, 3)")
+        if isinstance(self.ids, str) or not all(isinstance(name, str) for name in self.ids):
+            raise UsageError("points: ids: expected a text for each point")
         if coordinates.ndim != 2 or coordinates.shape[1] not in (2, 3):
             raise DataError(f"expected points of shape (N, 2) or (N, 3), got {tuple(coordinates.shape)}")
         if not bool(torch.isfinite(coordinates).all()):
@@ -50,6 +56,10 @@ class Points:
     def __len__(self) -> int:
         return len(self.coordinates)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """Return the coordinates `(N, D)` as an array, for functions of numpy."""
+        return self.coordinates.numpy().astype(dtype or "float64", copy=copy is not False)
+
     def mapped(self, transform: PointMap) -> Points:
         """Return the points mapped by `transform`, with the same ids."""
         with torch.no_grad():
@@ -60,6 +70,7 @@ class Points:
 class PointPairs:
     """Corresponding points (landmarks) in the fixed and in the moving image, world mm, RAS.
 
+    Both may be given as arrays or lists of points.
     If both lists have ids, points with the same id are paired, in the order of the fixed points. Issues a `DataWarning`
     when the moving points have another order, and when no id is in both lists, so that points are paired by order.
     Points without ids are paired by order, and get the ids of the other list.
@@ -71,6 +82,9 @@ class PointPairs:
     moving: Points
 
     def __post_init__(self) -> None:
+        for side in ("fixed", "moving"):
+            if not isinstance(getattr(self, side), Points):
+                object.__setattr__(self, side, Points(getattr(self, side)))
         fixed, moving = self.fixed, self.moving
         by_id = fixed.has_ids and moving.has_ids
         if fixed.dimension != moving.dimension or (len(fixed) != len(moving) and not by_id):

@@ -1,6 +1,7 @@
 """Images on grids: voxels, interpolation, resampling, smoothing, and a segmentation of the lungs."""
 
 from nephi.images.detail import detail_length
+from nephi.images.exchange import ForeignImage, library_of
 from nephi.images.image import Image
 from nephi.images.interpolators import INTERPOLATIONS, LABEL_INTERPOLATIONS
 from nephi.images.lungs import find_lungs
@@ -12,6 +13,7 @@ from nephi.images.sampler import ImageSampler
 __all__ = [
     "INTERPOLATIONS",
     "LABEL_INTERPOLATIONS",
+    "ForeignImage",
     "Image",
     "ImageSampler",
     "Mapping",
@@ -19,6 +21,7 @@ __all__ = [
     "Resampler",
     "detail_length",
     "find_lungs",
+    "library_of",
     "resample",
     "smoothed",
     "warn_of_units",

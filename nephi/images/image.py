@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
+from nephi.images.arrays import Array, array_voxels, to_numpy
+from nephi.images.exchange import (
+    AntsImage,
+    NibabelImage,
+    SitkImage,
+    ants_voxels,
+    nibabel_voxels,
+    sitk_voxels,
+    to_nibabel,
+    to_sitk,
+)
 from nephi.images.mapping import Mapping
 from nephi.kernels import can_read_through, foreground_profiles
 
@@ -74,6 +87,81 @@ class Image:
             raise DataError(
                 f"{self.name}: expected voxels of shape {self.grid.shape} like the grid, got {tuple(self.data.shape)}"
             )
+
+    @classmethod
+    def from_numpy(
+        cls,
+        array: ArrayLike,
+        affine: ArrayLike | None = None,
+        *,
+        spacing: float | Sequence[float] | None = None,
+        origin: Sequence[float] | None = None,
+        direction: ArrayLike | None = None,
+        name: str = "image",
+    ) -> Image:
+        """Return an image of a numpy array, whose first axis is x (i), as in nibabel: `array[i, j, k]`.
+
+        Its position is either `affine`, the `(D + 1, D + 1)` matrix from voxels to world mm (RAS), or `spacing`, mm
+        along each axis (one number for all), with the world position `origin` of the first voxel (mm, RAS; default 0)
+        and the axes' directions, the columns of `direction` (D, D; default along x, y, z of the world).
+
+        The voxels are copied. bool and integers stay exact; float64 is stored as float32, as by `read_image`, and
+        `voxel_type` remains its type. An array of SimpleITK (`GetArrayFromImage`) has z first: use `from_sitk`.
+
+        Raises `UsageError` for an array that is not 2-D or 3-D or not of real numbers, and without a position or with
+        two; `DataError` for a singular affine.
+        """
+        return cls(*array_voxels(array, affine, spacing, origin, direction, name), name=name)
+
+    @classmethod
+    def from_sitk(cls, image: SitkImage, name: str = "image") -> Image:
+        """Return a copy of a 2-D or 3-D image of SimpleITK, in RAS; a volume of one axial slice is 2-D.
+
+        Raises `UsageError` for another object or complex voxels, `DataError` for several components per voxel.
+        """
+        return cls(*sitk_voxels(image, name), name=name)
+
+    @classmethod
+    def from_nibabel(cls, image: NibabelImage, name: str = "image") -> Image:
+        """Return a copy of a spatial image of nibabel by its `affine`; a volume of one axial slice is 2-D.
+
+        Voxels in a file are scaled as its header states: by whole numbers, integers stay integers. Raises `UsageError`
+        for another object, complex or colour voxels, `DataError` for a series and an image without affine.
+        """
+        return cls(*nibabel_voxels(image, name), name=name)
+
+    @classmethod
+    def from_ants(cls, image: AntsImage, name: str = "image") -> Image:
+        """Return a copy of a 2-D or 3-D image of antspyx, in RAS; a volume of one axial slice is 2-D.
+
+        Raises `UsageError` for another object, `DataError` for several components per voxel.
+        """
+        return cls(*ants_voxels(image, name), name=name)
+
+    def numpy(self) -> Array:
+        """Return a copy of the voxels, x (i) first, as an array of `voxel_type` (float32 for bfloat16)."""
+        return to_numpy(self.data, self.voxel_type, self.name)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """Return `numpy()`, for functions of numpy; they do not see the grid."""
+        if copy is False:
+            raise ValueError("an array of a nephi.Image is a copy of its voxels")
+        array = self.numpy()
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def to_sitk(self) -> Any:
+        """Return a `SimpleITK.Image` (LPS) of a copy of the voxels; bool becomes uint8, float16 float32.
+
+        Raises `DataError` for a sheared grid, which SimpleITK cannot represent.
+        """
+        return to_sitk(self.data, self.grid, self.voxel_type, self.name)
+
+    def to_nibabel(self) -> Any:
+        """Return a `nibabel.Nifti1Image` of a copy of the voxels; bool becomes uint8, float16 float32.
+
+        Raises `UsageError` if nibabel is not installed.
+        """
+        return to_nibabel(self.data, self.grid, self.voxel_type, self.name)
 
     def __getstate__(self) -> dict[str, object]:
         """Return the state to pickle: the voxels, without the mapped file."""

@@ -16,8 +16,9 @@ from nephi.inference.found_keypoints import pair_keypoints
 from nephi.inference.inputs import load_model, prediction_inputs, prediction_settings
 from nephi.inference.prediction import on_device, prediction_record, stored_prediction
 from nephi.inference.refinement_settings import Refinement
+from nephi.io import ImageLike
 from nephi.models import Keypoints, ModelInput, StoredModel, asymmetry, check_alignments
-from nephi.preparation import Source, pair_warnings
+from nephi.preparation import pair_warnings
 from nephi.results import Registration, check_folding
 from nephi.runtime import Usage, choose_device, cpu_threads, peak_gpu_memory_mb, registration_threads
 from nephi.settings import Settings, settings_table
@@ -36,15 +37,15 @@ def check_align(model: StoredModel, names: Sequence[str]) -> None:
 
 @torch.no_grad()
 def predict_alignments(
-    fixed: Source,
-    moving: Source,
+    fixed: ImageLike,
+    moving: ImageLike,
     names: Sequence[str],
     *,
     model: StoredModel | str | Path,
     preset: str | None = None,
     settings: Settings | None = None,
-    fixed_mask: Source | None = None,
-    moving_mask: Source | None = None,
+    fixed_mask: ImageLike | None = None,
+    moving_mask: ImageLike | None = None,
     seed: int = 0,
     device: str = "auto",
 ) -> dict[str, Registration]:

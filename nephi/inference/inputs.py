@@ -8,23 +8,18 @@ from pathlib import Path
 
 from nephi.errors import UsageError
 from nephi.images import Image, resample
+from nephi.io import ImageLike, ImagesLike, LabelsLike, PointPairsLike, as_image, as_images
 from nephi.models import ModelInput, StoredModel, read_model, to_model_input
 from nephi.preparation import (
-    LabelSources,
-    LandmarkSource,
     Pair,
-    Source,
-    Sources,
-    as_image,
-    as_images,
     prepare_pair,
     require_mask_inside,
 )
 from nephi.settings import Settings
 from nephi.settings import preset as preset_settings
 
-Masks = tuple[Source | None, Source | None]
-Guides = tuple[LandmarkSource | None, LabelSources | None]
+Masks = tuple[ImageLike | None, ImageLike | None]
+Guides = tuple[PointPairsLike | None, LabelsLike | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +62,11 @@ def prediction_settings(model: StoredModel, preset: str | None, settings: Settin
 
 
 def prediction_inputs(
-    images: tuple[Sources, Sources], masks: Masks, model: StoredModel, settings: Settings, guides: Guides = (None, None)
+    images: tuple[ImagesLike, ImagesLike],
+    masks: Masks,
+    model: StoredModel,
+    settings: Settings,
+    guides: Guides = (None, None),
 ) -> PredictionInputs:
     """Read and check images and masks, fixed and moving, and resample them to the model's inputs.
 
@@ -77,8 +76,9 @@ def prediction_inputs(
 
     Raises `DataError` for files that cannot be read, and for images that do not match each other or the model.
     """
-    (fixed, *_), (moving, *_) = channels = [as_images(each) for each in images]
-    fixed_mask, moving_mask = (None if mask is None else as_image(mask) for mask in masks)
+    (fixed, *_), (moving, *_) = channels = as_images(images[0], "fixed"), as_images(images[1], "moving")
+    fixed_mask = None if masks[0] is None else as_image(masks[0], "fixed_mask")
+    moving_mask = None if masks[1] is None else as_image(masks[1], "moving_mask")
     fit_masks = _on_grid(fixed_mask, fixed), _on_grid(moving_mask, moving)
     pair, settings = prepare_pair(channels[0], channels[1], *fit_masks, settings, *guides)
     # A mask that was segmented for the fit is reused if the model requires the same kind: lungs take a second.

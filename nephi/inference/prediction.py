@@ -29,6 +29,7 @@ from nephi.inference.refinement import (
 )
 from nephi.inference.refinement_settings import Refinement
 from nephi.inference.steps import predicted_steps
+from nephi.io import ImageLike, ImagesLike, LabelsLike, PointPairsLike
 from nephi.models import ModelSize, RegistrationModel, StoredModel, model_bytes, model_class
 from nephi.optimize import (
     Plan,
@@ -39,7 +40,7 @@ from nephi.optimize import (
     plan_images,
     plan_level,
 )
-from nephi.preparation import LabelSources, LandmarkSource, Source, Sources, pair_warnings
+from nephi.preparation import pair_warnings
 from nephi.results import Registration, check_folding
 from nephi.runtime import (
     Usage,
@@ -62,16 +63,16 @@ FARTHEST = 1000.0
 
 @gradients_recorded()
 def predict(
-    fixed: Sources,
-    moving: Sources,
+    fixed: ImagesLike,
+    moving: ImagesLike,
     *,
     model: StoredModel | str | Path,
     preset: str | None = None,
     settings: Settings | None = None,
-    fixed_mask: Source | None = None,
-    moving_mask: Source | None = None,
-    guide_landmarks: LandmarkSource | None = None,
-    guide_labels: LabelSources | None = None,
+    fixed_mask: ImageLike | None = None,
+    moving_mask: ImageLike | None = None,
+    guide_landmarks: PointPairsLike | None = None,
+    guide_labels: LabelsLike | None = None,
     refinement: Refinement = Refinement(),  # noqa: B008 (frozen)
     seed: int = 0,
     device: str = "auto",
@@ -126,16 +127,16 @@ def predict(
 
 
 def plan_prediction(
-    fixed: Sources,
-    moving: Sources,
+    fixed: ImagesLike,
+    moving: ImagesLike,
     *,
     model: StoredModel | str | Path,
     preset: str | None = None,
     settings: Settings | None = None,
-    fixed_mask: Source | None = None,
-    moving_mask: Source | None = None,
-    guide_landmarks: LandmarkSource | None = None,
-    guide_labels: LabelSources | None = None,
+    fixed_mask: ImageLike | None = None,
+    moving_mask: ImageLike | None = None,
+    guide_landmarks: PointPairsLike | None = None,
+    guide_labels: LabelsLike | None = None,
     refinement: Refinement = Refinement(),  # noqa: B008 (frozen)
     device: str = "auto",
 ) -> Plan:

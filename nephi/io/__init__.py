@@ -1,6 +1,20 @@
 """Read and write images, series, transforms and landmarks of other tools; all conversion from LPS, NIfTI and DICOM."""
 
 from nephi.geometry.frames import require_perpendicular
+from nephi.io.arguments import (
+    GridLike,
+    ImageLike,
+    ImagesLike,
+    LabelsLike,
+    PointPairsLike,
+    PointsLike,
+    as_grid,
+    as_image,
+    as_images,
+    as_path,
+    as_point_pairs,
+    as_points,
+)
 from nephi.io.export import FORMATS, export_transform
 from nephi.io.fields.conventions import CONVENTIONS, FieldConvention
 from nephi.io.fields.displacement import read_displacement, write_displacement_itk
@@ -22,7 +36,19 @@ __all__ = [
     "POINT_FORMATS",
     "DisplacementWriter",
     "FieldConvention",
+    "GridLike",
+    "ImageLike",
+    "ImagesLike",
+    "LabelsLike",
+    "PointPairsLike",
+    "PointsLike",
     "Series",
+    "as_grid",
+    "as_image",
+    "as_images",
+    "as_path",
+    "as_point_pairs",
+    "as_points",
     "check_output_file",
     "delimiter_of",
     "export_transform",

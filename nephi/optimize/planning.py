@@ -9,8 +9,9 @@ import torch
 from nephi.fields import field_size
 from nephi.geometry import Grid
 from nephi.images import Image
+from nephi.io import ImageLike, ImagesLike, LabelsLike, PointPairsLike
 from nephi.optimize.initial_alignment import check_lengths, initial_alignment, require_overlap
-from nephi.preparation import LabelSources, LandmarkSource, Pair, Source, Sources, Window, choose_initial, prepare_pair
+from nephi.preparation import Pair, Window, choose_initial, prepare_pair
 from nephi.runtime import choose_device, peak_memory_mb, registration_threads
 from nephi.settings import SEARCHED, LevelSettings, Settings, bounded_detail
 from nephi.settings import preset as preset_settings
@@ -90,15 +91,15 @@ class Plan:
 
 
 def plan(
-    fixed: Sources,
-    moving: Sources,
+    fixed: ImagesLike,
+    moving: ImagesLike,
     *,
     preset: str = "generic",
     settings: Settings | None = None,
-    fixed_mask: Source | None = None,
-    moving_mask: Source | None = None,
-    guide_landmarks: LandmarkSource | None = None,
-    guide_labels: LabelSources | None = None,
+    fixed_mask: ImageLike | None = None,
+    moving_mask: ImageLike | None = None,
+    guide_landmarks: PointPairsLike | None = None,
+    guide_labels: LabelsLike | None = None,
     initial: str | Transform | None = None,
     seed: int = 0,
     device: str = "auto",

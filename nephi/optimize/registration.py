@@ -9,6 +9,7 @@ import torch
 from nephi.errors import collected_warnings
 from nephi.fields import FieldPair, FieldStep, StoredTransform, build_fields
 from nephi.geometry import gradients_recorded
+from nephi.io import ImageLike, ImagesLike, LabelsLike, PointPairsLike
 from nephi.optimize.affine import fit_affine
 from nephi.optimize.contrast_check import checked_matching, with_mind_channels
 from nephi.optimize.fit import fit_fields, threads_of_fit
@@ -18,11 +19,7 @@ from nephi.optimize.rotation_search import search_rotation
 from nephi.optimize.start_search import Start, search_start
 from nephi.optimize.trial_fits import choose_map
 from nephi.preparation import (
-    LabelSources,
-    LandmarkSource,
     Pair,
-    Source,
-    Sources,
     choose_initial,
     limit_to_overlap,
     pair_warnings,
@@ -46,15 +43,15 @@ from nephi.transforms import AffineTransform, Transform
 
 @gradients_recorded()
 def register(
-    fixed: Sources,
-    moving: Sources,
+    fixed: ImagesLike,
+    moving: ImagesLike,
     *,
     preset: str = "generic",
     settings: Settings | None = None,
-    fixed_mask: Source | None = None,
-    moving_mask: Source | None = None,
-    guide_landmarks: LandmarkSource | None = None,
-    guide_labels: LabelSources | None = None,
+    fixed_mask: ImageLike | None = None,
+    moving_mask: ImageLike | None = None,
+    guide_landmarks: PointPairsLike | None = None,
+    guide_labels: LabelsLike | None = None,
     initial: str | Transform | None = None,
     seed: int = 0,
     device: str = "auto",

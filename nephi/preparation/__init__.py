@@ -1,24 +1,17 @@
 """The two images of a registration: read and validated, with masks and intensity windows, and what guides it."""
 
 from nephi.preparation.field_of_view import choose_initial, limit_to_overlap
-from nephi.preparation.guidance import Guidance, LabelSources, LandmarkSource, read_guidance
+from nephi.preparation.guidance import Guidance, read_guidance
 from nephi.preparation.intensities import Window, intensity_window, ranked_window
 from nephi.preparation.mask_placement import require_mask_inside
 from nephi.preparation.masks import find_mask
 from nephi.preparation.pair import Channel, Pair, pair_warnings, prepare_pair
-from nephi.preparation.sources import Source, Sources, as_image, as_images
 
 __all__ = [
     "Channel",
     "Guidance",
-    "LabelSources",
-    "LandmarkSource",
     "Pair",
-    "Source",
-    "Sources",
     "Window",
-    "as_image",
-    "as_images",
     "choose_initial",
     "find_mask",
     "intensity_window",

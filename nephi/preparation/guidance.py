@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from os import PathLike
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,16 +10,13 @@ from torch import Tensor
 from nephi.errors import DataError, PlausibilityWarning, UsageError, warn
 from nephi.geometry import PointPairs
 from nephi.images import Image
-from nephi.io import read_point_pairs
+from nephi.io import LabelsLike, PointPairsLike, as_image, as_point_pairs
 from nephi.metrics import check_landmarks, label_numbers
-from nephi.preparation.sources import Source, as_image
 from nephi.sampling import LabelBoundaries, label_boundaries
 from nephi.transforms import AffineTransform
 
 LEAST_INSIDE = 0.5  # fraction of the boundaries' voxels inside the image
 WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32)  # voxels of other types are converted
-LandmarkSource = PointPairs | str | Path
-LabelSources = tuple[Source, Source]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,9 +50,7 @@ class Guidance:
         return replace(self, labels=(self.labels[0].to(device), self.labels[1].to(device)))
 
 
-def read_guidance(
-    landmarks: LandmarkSource | None, labels: LabelSources | None, fixed: Image, moving: Image
-) -> Guidance:
+def read_guidance(landmarks: PointPairsLike | None, labels: LabelsLike | None, fixed: Image, moving: Image) -> Guidance:
     """Read the landmarks and label maps that guide the registration of two images, and validate them.
 
     Files of landmarks are in LPS mm, as `read_point_pairs` reads them. Issues a `PlausibilityWarning` for landmarks and
@@ -69,10 +62,8 @@ def read_guidance(
     return Guidance(pairs, None if labels is None else _read_labels(labels, fixed, moving))
 
 
-def _read_landmarks(source: LandmarkSource, fixed: Image, moving: Image) -> PointPairs:
-    if not isinstance(source, PointPairs | str | PathLike):
-        raise UsageError(f"guide_landmarks: expected nephi.PointPairs or a file name, got {type(source).__name__}")
-    pairs = source if isinstance(source, PointPairs) else read_point_pairs(source)
+def _read_landmarks(source: PointPairsLike, fixed: Image, moving: Image) -> PointPairs:
+    pairs = as_point_pairs(source, "guide_landmarks")
     if pairs.fixed.dimension != fixed.dimension or len(pairs) == 0:
         raise DataError(
             f"guide_landmarks: expected {fixed.dimension}-D pairs, the dimension of the images, got {len(pairs)} "
@@ -85,13 +76,13 @@ def _read_landmarks(source: LandmarkSource, fixed: Image, moving: Image) -> Poin
     return pairs
 
 
-def _read_labels(sources: LabelSources, fixed: Image, moving: Image) -> tuple[LabelBoundaries, LabelBoundaries]:
+def _read_labels(sources: LabelsLike, fixed: Image, moving: Image) -> tuple[LabelBoundaries, LabelBoundaries]:
     if not isinstance(sources, tuple | list) or len(sources) != 2:
         raise UsageError("guide_labels: expected two label maps, fixed and moving")
     generator = torch.Generator().manual_seed(0)  # of its own: the points of the fit are the same as without labels
     boundaries = []
-    for source, image in zip(sources, (fixed, moving), strict=True):
-        labels = as_image(source)
+    for number, (source, image) in enumerate(zip(sources, (fixed, moving), strict=True)):
+        labels = as_image(source, f"guide_labels[{number}]")
         if labels.dimension != image.dimension:
             raise DataError(
                 f"{labels.name}: expected {image.dimension}-D labels, the dimension of the images, got "

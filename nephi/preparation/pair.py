@@ -10,10 +10,10 @@ from torch import Tensor
 
 from nephi.errors import DataError, PlausibilityWarning, UsageError, warn
 from nephi.images import Image, Pyramid, detail_length
-from nephi.preparation.guidance import Guidance, LabelSources, LandmarkSource, read_guidance
+from nephi.io import ImageLike, ImagesLike, LabelsLike, PointPairsLike, as_image, as_images
+from nephi.preparation.guidance import Guidance, read_guidance
 from nephi.preparation.intensities import Window, check_intensities, intensity_window
 from nephi.preparation.masks import compare_masks, find_mask, require_usable_mask
-from nephi.preparation.sources import Source, Sources, as_image, as_images
 from nephi.sampling import point_source
 from nephi.settings import GuidanceSettings, ImageSettings, Settings, for_channel, in_millimetres
 
@@ -109,13 +109,13 @@ class Channel:
 
 
 def prepare_pair(
-    fixed: Sources,
-    moving: Sources,
-    fixed_mask: Source | None,
-    moving_mask: Source | None,
+    fixed: ImagesLike,
+    moving: ImagesLike,
+    fixed_mask: ImageLike | None,
+    moving_mask: ImageLike | None,
     settings: Settings,
-    guide_landmarks: LandmarkSource | None = None,
-    guide_labels: LabelSources | None = None,
+    guide_landmarks: PointPairsLike | None = None,
+    guide_labels: LabelsLike | None = None,
 ) -> tuple[Pair, Settings]:
     """Read images, masks and guidance and validate them; return the pair, and the settings with lengths in mm.
 
@@ -124,9 +124,11 @@ def prepare_pair(
     images, masks, landmarks or labels that `make_pair` or `read_guidance` refuse; `UsageError` for other numbers of
     moving images, or of channels in the settings, than of fixed images.
     """
-    (fixed_image, *further_fixed), (moving_image, *further_moving) = as_images(fixed), as_images(moving)
+    fixed_image, *further_fixed = as_images(fixed, "fixed")
+    moving_image, *further_moving = as_images(moving, "moving")
     _require_channels(1 + len(further_fixed), 1 + len(further_moving), settings)
-    masks = [None if mask is None else as_image(mask) for mask in (fixed_mask, moving_mask)]
+    given_masks = {"fixed_mask": fixed_mask, "moving_mask": moving_mask}
+    masks = [None if mask is None else as_image(mask, name) for name, mask in given_masks.items()]
     pair = make_pair(fixed_image, moving_image, masks[0], masks[1], for_channel(settings, 0).image)
     if settings.detail_unit:
         pair = replace(pair, detail_length=measure_detail(pair))

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import pytest
 import torch
@@ -71,16 +70,28 @@ def test_files_and_images_give_the_same_result(shapes: PhantomPair, brief: Setti
     assert nephi_bytes(by_path.stored) == nephi_bytes(by_image.stored)
 
 
-@pytest.mark.parametrize("kind", ["nibabel's Nifti1Image", "numpy's ndarray", "torch's Tensor", "builtins's NoneType"])
-def test_objects_of_other_libraries_are_refused(shapes: PhantomPair, brief: Settings, kind: str) -> None:
-    source: Any = {
-        "nibabel's Nifti1Image": nibabel.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4)),
-        "numpy's ndarray": np.zeros((2, 2)),
-        "torch's Tensor": torch.zeros(2, 2),
-        "builtins's NoneType": None,
-    }[kind]
-    with pytest.raises(UsageError, match=rf"expected an image or mask as a nephi\.Image or a file name, found {kind}"):
+def test_images_of_other_libraries(shapes: PhantomPair, brief: Settings) -> None:
+    fixed, moving = shapes.fixed.to_sitk(), shapes.moving.to_nibabel()
+    pair = register(fixed, moving, settings=brief, fixed_mask=shapes.fixed_mask.to_sitk()).pair
+    assert pair.fixed.name == "fixed" and pair.fixed.grid.same_as(shapes.fixed.grid, 1e-5)
+    assert torch.equal(pair.moving.data, shapes.moving.data) and torch.equal(pair.fixed.data, shapes.fixed.data)
+    assert pair.fixed_mask is not None and torch.equal(pair.fixed_mask.data > 0, shapes.fixed_mask.data > 0)
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        (np.zeros((2, 2)), r"numpy array, whose position is unknown; give nephi.Image.from_numpy"),
+        (torch.zeros(2, 2, dtype=torch.float32), "tensor, whose position is unknown"),
+        (None, "None"),
+        ({}, "dict"),
+    ],
+)
+def test_arrays_and_other_objects_are_refused(shapes: PhantomPair, brief: Settings, source: Any, found: str) -> None:
+    with pytest.raises(UsageError, match=rf"^fixed: expected a path, a nephi\.Image, .* got (a )?{found}"):
         register(source, shapes.moving, settings=brief)
+    with pytest.raises(UsageError, match=rf"^moving\[1\]: expected a path, a nephi\.Image, .* got (a )?{found}"):
+        register([shapes.fixed, shapes.fixed], [shapes.moving, source], settings=brief)
 
 
 def test_invalid_preset_device_or_image_is_refused(shapes: PhantomPair) -> None:

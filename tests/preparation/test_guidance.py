@@ -74,7 +74,7 @@ def test_landmarks_that_cannot_guide() -> None:
         read_guidance(flat, None, FIXED, MOVING)
     with pytest.raises(DataError, match="guide_landmarks: landmarks: expected moving points inside"):
         read_guidance(PointPairs.from_coordinates(POINTS, POINTS + 500), None, FIXED, MOVING)
-    with pytest.raises(UsageError, match=r"guide_landmarks: expected nephi.PointPairs or a file name, got Tensor"):
+    with pytest.raises(UsageError, match=r"guide_landmarks: expected nephi.PointPairs, a path, or .* got torch"):
         read_guidance(POINTS, None, FIXED, MOVING)  # type: ignore[arg-type]
 
 
