@@ -136,7 +136,7 @@ def to_sitk(data: Tensor, grid: Grid, voxel_type: str, name: str) -> Any:
     voxels = own_array(data, _exchanged_type(voxel_type), name)
     if grid.plane is not None and grid.plane.step is not None:  # of a file or an image of three axes
         voxels, grid = voxels[..., None], grid.in_space()
-    image = SimpleITK.GetImageFromArray(voxels.T)
+    image: Any = SimpleITK.GetImageFromArray(voxels.T)
     flip = flip_matrix(grid.dimension)[:-1, :-1]
     image.SetOrigin((flip @ grid.origin).tolist())
     image.SetSpacing(grid.spacing.tolist())

@@ -5,10 +5,11 @@ Public functions call these; the functions inside accept only `Image`, `Grid`, `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,9 @@ PointsLike = Points | str | Path | Tensor | ArrayLike
 PointPairsLike = PointPairs | str | Path | tuple[PointsLike, PointsLike]
 """Pairs of points: `nephi.PointPairs`, the path of a file of pairs, or the points of the fixed and the moving image."""
 
-READERS = {"SimpleITK": Image.from_sitk, "nibabel": Image.from_nibabel, "ants": Image.from_ants}
+READERS: Mapping[str, Callable[[Any, str], Image]] = MappingProxyType(
+    {"SimpleITK": Image.from_sitk, "nibabel": Image.from_nibabel, "ants": Image.from_ants}
+)
 FORMS = "a path, a nephi.Image, or an image of SimpleITK, nibabel or ANTs"
 
 
@@ -50,7 +53,7 @@ def as_image(source: ImageLike, name: str = "image") -> Image:
     if isinstance(source, str | PathLike):
         return read_image(as_path(source, name))
     if (reader := READERS.get(library_of(source))) is not None:
-        return reader(source, name)  # type: ignore[arg-type]  # validated by each reader
+        return reader(source, name)
     if isinstance(source, np.ndarray | Tensor):
         kind, constructor = "numpy array", "nephi.Image.from_numpy(array, spacing=...)"
         if isinstance(source, Tensor):

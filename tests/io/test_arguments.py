@@ -74,7 +74,7 @@ def test_pairs_of_points(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", VALUES, ids=str)
 @pytest.mark.parametrize("convert", [as_image, as_grid, as_points, as_point_pairs, as_path])
 def test_anything_else_is_refused_by_name(convert: Any, value: Any) -> None:
-    with pytest.raises((UsageError, DataError), match="^(thing|points): expected|^expected points of shape"):
+    with pytest.raises((UsageError, DataError), match=r"^(thing|points): expected|^expected points of shape"):
         convert(value, "thing")
 
 
