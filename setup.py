@@ -18,6 +18,8 @@ if platform.machine().lower() in ("x86_64", "amd64"):
     PROCESSORS["_native_avx512"] = ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma"]
 # The kernels' threads are those of POSIX; nephi/kernels/pool.c needs none where they are missing.
 THREADS: list[str] = [] if platform.system() == "Windows" else ["-pthread"]
+# The oldest Python whose stable ABI the kernels use (Py_LIMITED_API in module.c): one wheel serves all from there on.
+STABLE_ABI = "cp311"
 COMPILE = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi"]
 
 
@@ -62,4 +64,5 @@ class BuildWithNiivue(build_py):
 setup(
     cmdclass={"build_ext": BuildOneByOne, "build_py": BuildWithNiivue},
     ext_modules=[kernels(name, processor) for name, processor in PROCESSORS.items()],
+    options={"bdist_wheel": {"py_limited_api": STABLE_ABI}},
 )

@@ -34,14 +34,21 @@ def package_files() -> set[str]:
     return {installed_name(file) for file in files}
 
 
+# Not in a source distribution: the files of CI, editors and git.
+FOR_DEVELOPERS = (".ci", ".editorconfig", ".github", ".gitignore", ".pre-commit-config.yaml")
+SOURCES = ("benchmarks", "cli", "data_scripts", "docs", "examples", "nephi", "tests")
+
+
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the sources, without a stale build/ folder, whose files would be packed as well."""
     folder = tmp_path_factory.mktemp("source")
-    for package in ("nephi", "cli"):
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / file, folder)
+    unwanted = shutil.ignore_patterns("__pycache__", "work")
+    for name in SOURCES:
+        shutil.copytree(ROOT / name, folder / name, ignore=unwanted)
+    for file in ROOT.iterdir():
+        if file.is_file() and not file.name.startswith("."):
+            shutil.copy(file, folder)
     return folder
 
 
@@ -53,27 +60,60 @@ def run_build(command: list[str | Path], folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZipFile]:
+def unpacked(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an unpacked source distribution."""
+    out = tmp_path_factory.mktemp("sdist")
+    build = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
+    run_build(["-c", build, out], sources)
+    (path,) = out.glob("nephi-*.tar.gz")
+    with tarfile.open(path) as archive:
+        archive.extractall(out, filter="data")
+    return out / path.name.removesuffix(".tar.gz")
+
+
+@pytest.fixture(scope="module")
+def wheel(unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZipFile]:
+    """A wheel built from the source distribution."""
     out = tmp_path_factory.mktemp("wheel")
-    run_build(["-m", "pip", "wheel", "--no-deps", "--no-index", "--no-build-isolation", "-w", out, "."], sources)
+    run_build(["-m", "pip", "wheel", "--no-deps", "--no-index", "--no-build-isolation", "-w", out, "."], unpacked)
     (path,) = out.glob("nephi-*.whl")
     with ZipFile(path) as archive:
         yield archive
 
 
-def test_source_distribution_contains_every_module_and_the_stub(sources: Path, tmp_path: Path) -> None:
-    build = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
-    run_build(["-c", build, tmp_path], sources)
-    (path,) = tmp_path.glob("nephi-*.tar.gz")
-    with tarfile.open(path) as archive:
-        packed = {name.partition("/")[2] for name in archive.getnames()}
+def test_source_distribution_contains_every_module_and_the_stub(unpacked: Path) -> None:
+    packed = {file.relative_to(unpacked).as_posix() for file in unpacked.rglob("*") if file.is_file()}
     expected = {file.removeprefix("nephi/") if file.startswith("nephi/cli/") else file for file in package_files()}
     assert expected - packed == set()
+    # Kernels of this machine stay here.
+    assert {file for file in packed if file.endswith((".so", ".pyd", ".pyc"))} == set()
+
+
+def test_source_distribution_is_the_repository(unpacked: Path) -> None:
+    """Tests, docs, examples, scripts, results, CHANGELOG and CITATION: all but files for developers of nephi."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a clone: git does not list the files")
+    tracked = {name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()}
+    missing = {name for name in tracked if not (unpacked / name).is_file()}
+    assert {name.split("/")[0] for name in missing} <= set(FOR_DEVELOPERS), sorted(missing)[:20]
 
 
 def test_wheel_without_a_compiler_contains_every_module_and_preset(wheel: ZipFile) -> None:
     assert "nephi/cli/main.py" in wheel.namelist()
     assert package_files() - set(wheel.namelist()) == set()
+
+
+def test_one_wheel_serves_every_python(wheel: ZipFile) -> None:
+    """The tag, the C interface of the kernels and `requires-python` state the same oldest Python."""
+    (path,) = (name for name in wheel.namelist() if name.endswith(".dist-info/WHEEL"))
+    tags = [line for line in wheel.read(path).decode().splitlines() if line.startswith("Tag:")]
+    assert len(tags) == 1 and tags[0].startswith("Tag: cp311-abi3-")
+    assert Path(str(wheel.filename)).name.startswith("nephi-") and "-cp311-abi3-" in str(wheel.filename)
+    limited = f"#define Py_LIMITED_API 0x{3:02X}{11:02X}0000"
+    assert limited in (ROOT / "nephi" / "kernels" / "module.c").read_text(encoding="utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["requires-python"].startswith(">=3.11,")
 
 
 def test_wheel_contains_the_viewer_and_its_licences(wheel: ZipFile) -> None:
