@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from nephi.errors import DataError, warn
-from nephi.images.voxels import EXACT, FLOAT32, FLOAT64, Array, Scaling, voxels_to_tensor
+from nephi.images.voxels import EXACT, FLOAT32, FLOAT64, SIGNED, Array, Scaling, voxels_to_tensor
 from nephi.io.dicom.decoding import decode_frames
 from nephi.io.dicom.file import UNDEFINED, DicomFile
 from nephi.io.dicom.frames import DicomFrame
@@ -24,8 +24,9 @@ def read_values(frames: list[DicomFrame], path: Path) -> tuple[Tensor, str | Non
     """Read the values `(X, Y, Z)` of frames in this order; return them with the stored type, None if it is the same.
 
     A value is `slope * stored + intercept` with the scaling of its frame; values of MONOCHROME1 are not inverted. Whole
-    numbers have the smallest integer type for the range that the headers allow, other numbers float32 (float64 if
-    float32 would change whole numbers). Beside the volume, one frame at a time is in memory.
+    numbers have an integer type, as narrow as that of the pixels if the values fit (CT of 16 bits with an intercept of
+    -1024: int16), other numbers float32 (float64 if float32 would change whole numbers). Beside the volume, one frame
+    at a time is in memory.
     """
     _warn_about_values(frames, path)
     with reading(path, f"{len(frames)} frames that fit into memory"):
@@ -47,7 +48,7 @@ def read_values(frames: list[DicomFrame], path: Path) -> tuple[Tensor, str | Non
             f"({extra_bits[0].path.name}, ...): an overlay, or a wrong header; they were ignored, as in GDCM"
         )
     with prefix_errors(path):
-        return voxels_to_tensor(volume.T)
+        return voxels_to_tensor(_narrowed(volume, max(pixel_format(file).dtype.itemsize for file in targets)).T)
 
 
 def _stored_frames(file: DicomFile) -> Iterator[Array]:
@@ -70,6 +71,19 @@ def _volume_type(frames: list[DicomFrame]) -> np.dtype[Any]:
         if candidate.itemsize >= size and limits.min <= min(ends) and max(ends) <= limits.max:
             return candidate
     return fractional
+
+
+def _narrowed(volume: Array, size: int) -> Array:
+    """Return whole numbers in the narrowest type of at least `size` bytes that represents all of them.
+
+    Unsigned pixels of 16 bits with an intercept of -1024 may exceed int16, so that the headers demand twice the bytes,
+    in memory and in every result; the values of a patient do not.
+    """
+    if volume.dtype.kind not in "iu" or volume.dtype.itemsize <= size:
+        return volume
+    low, high = int(volume.min()), int(volume.max())
+    fitting = (t for t in SIGNED if t.itemsize >= size and np.iinfo(t).min <= low and high <= np.iinfo(t).max)
+    return volume.astype(next(fitting), copy=False)
 
 
 def _scale_into(target: Array, numbers: Array, frame: DicomFrame) -> None:

@@ -44,7 +44,7 @@ def test_frames_in_any_order(tmp_path: Path, storage: str, order: list[int], nam
     for path in (file, file.parent):
         image = read_image(path)
         assert np.array_equal(image.data.numpy(), ramp())
-        assert image.data.dtype == torch.int32
+        assert image.data.dtype == torch.int16
         assert is_at(image.grid)
         assert image.name == str(path)
         assert is_at(image_grid(path))

@@ -60,6 +60,22 @@ def test_each_slice_has_its_intercept(tmp_path: Path, first: float) -> None:
     assert np.array_equal(image.data.numpy(), values)
 
 
+@pytest.mark.parametrize(("highest", "kind"), [(32_767, torch.int16), (32_768, torch.int32)])
+def test_pixels_of_16_bits_stay_at_16_bits(tmp_path: Path, highest: int, kind: torch.dtype) -> None:
+    """With an intercept of -1024, unsigned pixels may exceed int16; only values decide, and none is changed."""
+    values = ramp() + 500
+    values[..., -1] = highest
+    image = read_image(write_slices(tmp_path / "ct", values, intercept=-1024, signed=False))
+    assert image.data.dtype == kind and image.stored_type is None
+    assert np.array_equal(image.data.numpy(), values)
+
+
+def test_identifiers_of_32_bits_keep_their_type(tmp_path: Path) -> None:
+    """Only results of scaling become narrower, not what a file stores."""
+    image = read_image(write_slices(tmp_path / "labels", ramp(), signed=True, allocated=32))
+    assert image.voxel_type == "int32"
+
+
 def test_a_fractional_intercept_of_one_slice(tmp_path: Path) -> None:
     intercepts = [0.0] * 4 + [0.25] + [0.0]
     values = ramp() + np.array(intercepts)
