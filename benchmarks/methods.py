@@ -24,7 +24,6 @@ class Method:
 
     name: str
     environment: str = ""  # folder in .peers; empty: this interpreter
-    driver: str = ""  # peers/run_NAME.py; empty: named as the environment
     package: str = "nephi"
     imports: str = "import torch, isal, safetensors, jinja2, PIL.Image"  # of the method, measured as the minimal cost
     options: tuple[str, ...] = ()
@@ -33,6 +32,7 @@ class Method:
     similarity: bool = True  # has the option `--similarity mi`
     suffix: str = ".mha"  # uncompressed, the cheaper; ANTs writes only NIfTI
     preset: str = ""
+    driver: str = ""  # peers/run_NAME.py; empty: named as the environment
 
     @property
     def python(self) -> Path:
