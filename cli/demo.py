@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from .evaluation_tables import print_evaluation
 from .options import FILE, verbosity_options
-from .printing import echo_line, print_evaluation, print_rows, progress_bar
+from .printing import echo_line, print_rows, progress_bar
 
 
 @click.command(short_help="Register a synthetic lung pair and print the errors.")

@@ -27,6 +27,12 @@ threads_option = click.option(
     metavar="N",
     help="Number of CPU threads; 0: all physical cores, at most 8.  [default: 0]",
 )
+label_names_option = click.option(
+    "--label-names",
+    type=FILE,
+    help="Names of the labels: ITK-SNAP's label descriptions, or a colour table of 3-D Slicer (.ctbl) or FreeSurfer "
+    "(LUT.txt).",
+)
 
 
 def seed_option(text: str) -> Callable[[Command], Command]:

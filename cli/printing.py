@@ -84,6 +84,23 @@ def print_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
     console.print(table)
 
 
+def print_columns(header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Print a table with a header; columns of numbers are aligned to the right, and lines never folded."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="italic")
+    for number, name in enumerate(header):
+        cells = [line[number] for line in lines]
+        is_text = any(cell and not cell[0].isdigit() and cell[0] not in "-" for cell in cells)
+        table.add_column(printable(name), justify="left" if is_text else "right", no_wrap=True)
+    for line in lines:
+        table.add_row(*map(printable, line))
+    console = Console(highlight=False, markup=False)
+    console.width = console.width if console.is_terminal else 10_000
+    console.print(table)
+
+
 def print_plan(plan: Plan, initial: str, results: str) -> None:
     """Print the plan of `nephi register --dry-run`; `initial` and `results` are shown unchanged."""
     settings, objective = plan.settings, plan.settings.objective
@@ -176,33 +193,6 @@ def print_stages(report: Mapping[str, Any]) -> None:
     stages = report["usage"]["stages"]
     rows = [(name, f"{s['wall_s']:7.2f} s wall {s['cpu_s']:7.2f} s CPU") for name, s in stages.items()]
     print_rows("Stages", rows)
-
-
-def print_evaluation(measures: Mapping[str, Any], verbose: bool) -> None:
-    """Print the measures of `nephi evaluate`, each landmark's error as well if `verbose`."""
-    rows: Rows = []
-    if tre := measures.get("tre_mm"):
-        rows.append(("landmarks", f"{tre['count']}"))
-        rows.append(("TRE before, mean", f"{tre['before']:.4f} mm"))
-        rows += [(f"TRE {name}", f"{tre[name]:.4f} mm") for name in ("mean", "median", "p90", "max")]
-        if verbose:
-            rows += [(f"TRE of landmark {i}", f"{error:.4f} mm") for i, error in enumerate(tre["each"])]
-    if dice := measures.get("dice"):
-        rows += [(f"Dice label {label}", f"{value:.4f}") for label, value in dice["labels"].items()]
-        rows.append(("Dice before, mean", f"{dice['before']:.4f}"))
-        rows.append(("Dice mean", f"{dice['mean']:.4f}"))
-    if regularity := measures.get("regularity"):
-        rows.append(("det J <= 0", f"{regularity['folding_percent']:.4f} % of {regularity['points']} voxels"))
-        rows.append(("smallest det J", f"{regularity['smallest']:.4f}"))
-        rows.append(("SD log det J", f"{regularity['sd_log_jacobian']:.4f}"))
-    for name, key in (
-        ("inverse consistency", "inverse_consistency_mm"),
-        ("inverse consistency, unrefined inverse", "unrefined_inverse_mm"),
-        ("inverse consistency, exported fields", "exported_inverse_consistency_mm"),
-    ):
-        if (error := measures.get(key)) is not None:
-            rows.append((name, f"{error:.4f} mm"))
-    print_rows("Evaluation", rows)
 
 
 def by(numbers: Iterable[float]) -> str:

@@ -23,6 +23,7 @@ from nephi.io.files.atomic import check_output_file, replacing, replacing_files,
 from nephi.io.files.commit import real_path, recover_interrupted
 from nephi.io.files.lock import locked_file
 from nephi.io.images import image_grid, read_grid, read_image, write_image
+from nephi.io.label_names import read_label_names
 from nephi.io.nifti.writer import slab_writer
 from nephi.io.points.delimited import delimiter_of
 from nephi.io.points.landmarks import POINT_FORMATS, read_point_pairs, read_points, write_point_pairs, write_points
@@ -58,6 +59,7 @@ __all__ = [
     "read_foreign_transform",
     "read_grid",
     "read_image",
+    "read_label_names",
     "read_point_pairs",
     "read_points",
     "read_series",

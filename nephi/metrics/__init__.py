@@ -3,6 +3,7 @@
 from nephi.metrics.consistency import inverse_consistency_error
 from nephi.metrics.equivariance import equivariance_error
 from nephi.metrics.evaluation import Evaluation, evaluate
+from nephi.metrics.label_agreement import LabelAgreement, label_agreement
 from nephi.metrics.landmarks import LandmarkErrors, check_landmark_errors, check_landmarks, landmark_errors
 from nephi.metrics.overlap import dice, label_numbers
 from nephi.metrics.regularity import (
@@ -15,14 +16,17 @@ from nephi.metrics.regularity import (
     slab_inside,
 )
 from nephi.metrics.streaming import StreamingFoldingStatistics, StreamingInverseError
+from nephi.metrics.surface_distance import SurfaceDistance, surface_distances
 
 __all__ = [
     "Evaluation",
     "FoldingStatistics",
+    "LabelAgreement",
     "LandmarkErrors",
     "Regularity",
     "StreamingFoldingStatistics",
     "StreamingInverseError",
+    "SurfaceDistance",
     "check_landmark_errors",
     "check_landmarks",
     "dice",
@@ -32,8 +36,10 @@ __all__ = [
     "inverse_consistency_error",
     "is_folded",
     "jacobian_image",
+    "label_agreement",
     "label_numbers",
     "landmark_errors",
     "regularity",
     "slab_inside",
+    "surface_distances",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +11,10 @@ from nephi.errors import DataError
 from nephi.geometry import Grid, PointPairs
 from nephi.images import Image
 from nephi.metrics.consistency import inverse_consistency_error
+from nephi.metrics.label_agreement import label_agreement, names_of
 from nephi.metrics.landmarks import LandmarkErrors, check_landmark_errors, check_landmarks, landmark_errors
-from nephi.metrics.overlap import dice
 from nephi.metrics.regularity import Regularity, regularity
+from nephi.metrics.surface_distance import SurfaceDistance
 from nephi.transforms import DisplacementField, Transform
 
 
@@ -19,7 +22,8 @@ from nephi.transforms import DisplacementField, Transform
 class Evaluation:
     """Measures of one transform; those that were not computed are None.
 
-    landmarks: errors in mm. dice: per label, after and before. regularity: of the transform's own Jacobian.
+    landmarks: errors in mm. dice, dice_before: per label, after and before. surfaces, surfaces_before: distances of the
+    surfaces of each label, mm. label_names: of those labels that have one. regularity: of the transform's own Jacobian.
     inverse_consistency: mean of `|inverse(phi(x)) - x|`, mm; unrefined_inverse: the same for the unrefined
     inverse; exported_inverse_consistency: the same for the two exported displacement fields, at points
     that phi maps into the grid of the inverse field.
@@ -28,6 +32,9 @@ class Evaluation:
     landmarks: LandmarkErrors | None = None
     dice: dict[int, float] | None = None
     dice_before: dict[int, float] | None = None
+    surfaces: dict[int, SurfaceDistance] | None = None
+    surfaces_before: dict[int, SurfaceDistance] | None = None
+    label_names: dict[int, str] | None = None
     regularity: Regularity | None = None
     inverse_consistency: float | None = None
     unrefined_inverse: float | None = None
@@ -39,8 +46,18 @@ class Evaluation:
         if self.landmarks:
             result["tre_mm"] = self.landmarks.table()
         if self.dice:
-            by_label = {str(label): value for label, value in self.dice.items()}
-            result["dice"] = {"mean": mean_of(self.dice), "before": mean_of(self.dice_before or {}), "labels": by_label}
+            before = self.dice_before or {}
+            result["dice"] = {
+                "mean": mean_of(self.dice.values()),
+                "before": mean_of(before.values()),
+                "labels": _by_text(self.dice),
+                "labels_before": _by_text(before),
+            }
+        if self.surfaces:
+            before_surfaces = _surface_table(self.surfaces_before or {})
+            result["surface_mm"] = _surface_table(self.surfaces) | {"before": before_surfaces}
+        if self.label_names:
+            result["label_names"] = _by_text(self.label_names)
         if self.regularity:
             result["regularity"] = vars(self.regularity)
         for name in ("inverse_consistency", "unrefined_inverse", "exported_inverse_consistency"):
@@ -49,19 +66,36 @@ class Evaluation:
         return result
 
 
-def mean_of(values: dict[int, float]) -> float:
-    """Return the mean of the values; NaN for an empty dictionary."""
-    return sum(values.values()) / len(values) if values else float("nan")
+def mean_of(values: Iterable[float]) -> float | None:
+    """Return the mean of the values that are not NaN; None without any."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else None
+
+
+def _by_text(values: Mapping[int, Any]) -> dict[str, Any]:
+    """Return a table of labels as JSON needs it: with text as keys."""
+    return {str(label): value for label, value in values.items()}
+
+
+def _surface_table(surfaces: Mapping[int, SurfaceDistance]) -> dict[str, Any]:
+    """Return means over the labels, and both measures of each; None for a label without a surface."""
+    return {
+        "mean": mean_of(each.mean for each in surfaces.values()),
+        "p95": mean_of(each.p95 for each in surfaces.values()),
+        "labels": _by_text({k: None if math.isnan(each.mean) else vars(each) for k, each in surfaces.items()}),
+    }
 
 
 def evaluate(
     transform: Transform,
     *,
     grid: Grid | None = None,
+    fixed_grid: Grid | None = None,
     moving_grid: Grid | None = None,
     landmarks: PointPairs | None = None,
     fixed_labels: Image | None = None,
     moving_labels: Image | None = None,
+    label_names: Mapping[int, str] | None = None,
     mask: Image | None = None,
     inverse: Transform | None = None,
     unrefined_inverse: Transform | None = None,
@@ -72,9 +106,12 @@ def evaluate(
     Regularity and inverse consistency are evaluated at the voxel centres of `mask` (values above 0), else of the
     fixed labels, else of `grid`; without any of these they are left out. `inverse` maps moving to fixed points, as does
     `unrefined_inverse`, the inverse before its refinement; `exported` is a displacement field and its inverse.
+    Overlap and surface distances are measured on the grid of the fixed labels, of every label that both images contain;
+    `label_names` (see `read_label_names`) may name more labels than occur.
 
-    Warns of landmarks outside of `grid` (else of the fixed labels) or of `moving_grid` (else of the moving labels), and
-    of landmarks that fit clearly better with their axes reversed or their columns exchanged.
+    Warns of landmarks outside of the fixed image (`fixed_grid`, else `grid` or that of the fixed labels) or of the
+    moving image (`moving_grid`, else that of the moving labels), of landmarks that fit clearly better with their axes
+    reversed or their columns exchanged, and of names of other labels.
 
     Raises `DataError` for inputs of another dimension, for an empty mask or list of landmarks, and when all landmarks
     lie outside of their image.
@@ -84,6 +121,7 @@ def evaluate(
         "moving labels": moving_labels,
         "mask": mask,
         "grid": grid,
+        "fixed grid": fixed_grid,
         "inverse": inverse,
         "unrefined inverse": unrefined_inverse,
     }
@@ -98,22 +136,25 @@ def evaluate(
     errors = None
     if landmarks is not None:
         label_grids = [None if labels is None else labels.grid for labels in (fixed_labels, moving_labels)]
-        check_landmarks(landmarks, grid or label_grids[0], moving_grid or label_grids[1])
+        check_landmarks(landmarks, fixed_grid or grid or label_grids[0], moving_grid or label_grids[1])
         errors = landmark_errors(transform, landmarks)
         check_landmark_errors(transform, landmarks, errors)
     evaluated = next((item.grid for item in (mask, fixed_labels) if item is not None), grid)
-    overlap = before = None
+    after = before = names = None
     if fixed_labels is not None and moving_labels is not None:
-        overlap = dice(fixed_labels, moving_labels, transform)
-        before = dice(fixed_labels, moving_labels, lambda x: x)
+        after, before = label_agreement(fixed_labels, moving_labels, (transform, lambda points: points))
+        names = names_of(list(after.dice), label_names or {})
 
     def inverse_error(candidate: Transform | None) -> float | None:
         return inverse_consistency_error(transform, candidate, evaluated, mask) if evaluated and candidate else None
 
     return Evaluation(
         landmarks=errors,
-        dice=overlap,
-        dice_before=before,
+        dice=after and after.dice,
+        dice_before=before and before.dice,
+        surfaces=after and after.surfaces,
+        surfaces_before=before and before.surfaces,
+        label_names=names,
         regularity=regularity(transform, evaluated, mask) if evaluated else None,
         inverse_consistency=inverse_error(inverse),
         unrefined_inverse=inverse_error(unrefined_inverse),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -21,24 +23,47 @@ def dice(fixed_labels: Image, moving_labels: Image, transform: PointMap) -> dict
     neighbour; `transform` maps fixed to moving points. Raises `DataError` for voxels that are no labels (NaN,
     infinite, fractional, negative) and when the images share no label.
     """
-    # `flatten` orders voxels by index, so that they correspond whatever memory order the files had.
-    fixed, source = label_numbers(fixed_labels).flatten(), label_numbers(moving_labels).flatten()
-    warped = resample(moving_labels, fixed_labels.grid, transform, "nearest").data.round().long().flatten()
-    values = None
-    if max(fixed.max(), source.max()) > LARGEST_COUNTED:
-        values = torch.cat([fixed.new_zeros(1), fixed, source]).unique()
-        fixed, source, warped = (torch.searchsorted(values, labels) for labels in (fixed, source, warped))
-    size = int(max(fixed.max(), source.max())) + 1
-    in_fixed, in_warped = torch.bincount(fixed, minlength=size), torch.bincount(warped, minlength=size)
-    in_both = torch.bincount(fixed[fixed == warped], minlength=size)
-    present = (in_fixed > 0) & (torch.bincount(source, minlength=size) > 0)
-    labels = [label for label in present.nonzero().flatten().tolist() if label != 0]
-    if not labels:
+    fixed = label_numbers(fixed_labels)
+    shared = shared_labels(fixed_labels, moving_labels)
+    return dice_of(fixed, warped_numbers(fixed_labels, moving_labels, transform), shared)
+
+
+def shared_labels(fixed_labels: Image, moving_labels: Image) -> list[int]:
+    """Return the labels other than 0 that both images contain, in ascending order; raises the errors of `dice`."""
+    present = [set(_numbers_in(label_numbers(image))) for image in (fixed_labels, moving_labels)]
+    shared = sorted((present[0] & present[1]) - {0})
+    if not shared:
         raise DataError(
             f"{fixed_labels.name}, {moving_labels.name}: expected label maps that share a label, found none"
         )
-    coefficients = [2 * int(in_both[label]) / int(in_fixed[label] + in_warped[label]) for label in labels]
-    return dict(zip(labels if values is None else values[labels].tolist(), coefficients, strict=True))
+    return shared
+
+
+def _numbers_in(labels: Tensor) -> list[int]:
+    """Return the numbers that occur; by counting, which is faster than sorting, if that needs little memory."""
+    if int(labels.max()) > LARGEST_COUNTED:
+        return labels.unique().tolist()
+    return torch.bincount(labels.flatten()).nonzero().flatten().tolist()
+
+
+def warped_numbers(fixed_labels: Image, moving_labels: Image, transform: PointMap) -> Tensor:
+    """Return the moving labels on the fixed grid as int64, by nearest neighbour; `transform` maps fixed points."""
+    return resample(moving_labels, fixed_labels.grid, transform, "nearest").data.round().long()
+
+
+def dice_of(first: Tensor, second: Tensor, labels: Sequence[int]) -> dict[int, float]:
+    """Return the Dice coefficients of `labels` between two maps of whole numbers, of which one contains each label."""
+    # `flatten` orders voxels by index, so that they correspond whatever memory order the files had.
+    first, second = first.flatten(), second.flatten()
+    numbers = torch.tensor(labels, dtype=torch.int64)
+    if max(int(first.max()), int(second.max())) > LARGEST_COUNTED:
+        values = torch.cat([numbers.new_zeros(1), first, second]).unique()
+        first, second, numbers = (torch.searchsorted(values, part) for part in (first, second, numbers))
+    size = int(max(first.max(), second.max(), numbers.max())) + 1
+    in_first, in_second = torch.bincount(first, minlength=size), torch.bincount(second, minlength=size)
+    in_both = torch.bincount(first[first == second], minlength=size)
+    coefficients = 2 * in_both[numbers].double() / (in_first + in_second)[numbers]
+    return dict(zip(labels, coefficients.tolist(), strict=True))
 
 
 def label_numbers(labels: Image) -> Tensor:

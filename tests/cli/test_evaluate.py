@@ -1,12 +1,14 @@
 """`nephi evaluate` compared with measures computed by SimpleITK and NumPy."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 import nephi
 
@@ -90,6 +92,43 @@ def test_dice_matches_simpleitk(measured: Any, flat: Path, flat_result: Path) ->
         mean = dice["mean"] if key == "after" else dice["before"]
         assert mean == pytest.approx(np.mean(list(each.values())), abs=2e-3)
     assert dice["mean"] > 0.97 > dice["before"]
+
+
+def test_landmarks_alone_measure_nothing_else(measured: Any, solid: Path, call: Call, solid_affine: Path) -> None:
+    """No pass over the grid of the fixed image, unless it is asked for."""
+    options = ["-t", solid / "result" / "transform.nephi", "--landmarks", solid / "landmarks.csv"]
+    assert set(measured(*options)) == {"tre_mm"}
+    everything = measured(*options, "--folding")
+    assert everything["regularity"]["points"] == 52 * 40 * 44 and "exported_inverse_consistency_mm" in everything
+    outcome = call("evaluate", "-t", solid_affine, *options[2:], "--folding")
+    assert outcome.code == 2 and "has no grid; expected --mask or label maps" in outcome.err
+
+
+def test_labels_with_names(succeed: Call, call: Call, measured: Any, flat: Path, tmp_path: Path) -> None:
+    """An exact translation of one voxel: the distances of surfaces are known, and each label has its line."""
+    from dataclasses import replace
+
+    image = nephi.read_image(flat / "fixed_labels.nii.gz")
+    step = image.grid.voxel_to_world_vectors(torch.tensor([1.0, 0.0], dtype=torch.float64))
+    moving = replace(image, data=image.data.roll(1, dims=0))
+    nephi.write_image(moving, tmp_path / "moving.nii.gz")
+    nephi.io.write_affine(tmp_path / "t.tfm", nephi.AffineTransform.translation(step))
+    (tmp_path / "names.ctbl").write_text("# Color table file\n3 left_lung 1 2 3 4\n7 lobe 1 2 3 4\n", encoding="utf-8")
+    options = ["-t", tmp_path / "t.tfm", "--fixed-labels", flat / "fixed_labels.nii.gz"]
+    options += ["--moving-labels", tmp_path / "moving.nii.gz", "--label-names", tmp_path / "names.ctbl"]
+    numbers = measured(*options)
+    assert numbers["label_names"] == {"3": "left lung", "7": "lobe"}
+    assert numbers["dice"]["mean"] == 1.0 and numbers["surface_mm"]["mean"] == numbers["surface_mm"]["p95"] == 0
+    before = numbers["surface_mm"]["before"]
+    assert all(each["p95"] == pytest.approx(float(step.norm())) for each in before["labels"].values())
+    lines = [re.split(r" {2,}", line.strip()) for line in succeed("evaluate", *options).out.splitlines()]
+    cells = {line[0]: line[1:] for line in lines}
+    assert cells["3"][:3] == ["left lung", f"{numbers['dice']['labels_before']['3']:.4f}", "1.0000"]
+    assert cells["3"][3:] == [f"{before['labels']['3']['mean']:.3f}", "0.000", f"{step.norm():.3f}", "0.000"]
+    assert cells["12"][0] == "-"
+    assert cells["Dice, mean"][0].startswith("1.0000 (")
+    outcome = call("evaluate", "-t", tmp_path / "t.tfm", "--landmarks", flat / "landmarks.csv", *options[6:])
+    assert outcome.code == 2 and "--label-names: requires --fixed-labels" in outcome.err
 
 
 def test_folding_and_consistency_agree_with_the_report(measured: Any, solid: Path) -> None:

@@ -43,6 +43,8 @@ from tests.io.dicom.dicom_writer import SERIES, ramp, write_enhanced, write_slic
 from tests.models.predictions import model
 
 Written = Iterator[tuple[str, str, str]]
+ITK_SNAP_LABELS = '1 255 0 0 1 1 1 "liver"\n2 0 255 0 0.5 1 1 "left lung"\n'
+COLOUR_TABLE = "# Color table file a.ctbl\n1 left_lung 128 174 128 255\n2 liver 221 130 101 255\n"
 ELASTIX = """\
 (Transform "EulerTransform")
 (NumberOfParameters 6)
@@ -283,6 +285,12 @@ def _points(folder: Path) -> Written:
         yield suffix, "points", f"p.{suffix}"
     nephi.write_point_pairs(_new(folder, "point pairs") / "p.csv", nephi.PointPairs(points, points))
     yield "point pairs", "point pairs", "p.csv"
+    for name, text in (
+        ("ITK-SNAP", '1 255 0 0 1 1 1 "liver"\n2 0 255 0 0.5 1 1 "left lung"\n'),
+        ("ctbl", COLOUR_TABLE),
+    ):
+        (_new(folder, name) / "names.txt").write_text(text, encoding="utf-8")
+        yield name, "label names", "names.txt"
 
 
 def _tables(folder: Path) -> Written:

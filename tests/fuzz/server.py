@@ -36,6 +36,7 @@ READERS: Readers = {
     "greedy": lambda path: nephi.read_transform(path, nephi.io.FieldConvention("greedy")),
     "points": nephi.read_points,
     "point pairs": nephi.read_point_pairs,
+    "label names": nephi.io.read_label_names,
     "cohort": nephi.datasets.read_pairs,
     "settings": lambda path: nephi.read_settings(path, nephi.preset_names()[0]),
     "train settings": nephi.training.read_train_settings,

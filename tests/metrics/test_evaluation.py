@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from nephi.errors import DataError
+from nephi.errors import DataError, DataWarning
 from nephi.geometry import Grid, PointPairs
 from nephi.images import Image
 from nephi.metrics import dice, evaluate, inverse_consistency_error, landmark_errors, regularity
@@ -53,7 +53,12 @@ def test_every_measure_equals_its_function(labels, landmarks) -> None:
         "mean": sum(overlap.values()) / 2,
         "before": sum(before.values()) / 2,
         "labels": {"1": overlap[1], "2": overlap[2]},
+        "labels_before": {"1": before[1], "2": before[2]},
     }
+    assert table["surface_mm"]["labels"]["1"] == {"mean": 0.0, "p95": 0.0}
+    assert table["surface_mm"]["before"]["labels"]["1"]["p95"] == 1.0
+    assert table["surface_mm"]["mean"] == table["surface_mm"]["labels"]["2"]["mean"] / 2
+    assert "label_names" not in table
     assert table["tre_mm"] == {**landmark_errors(PHI, landmarks).summary(), "each": [1.0, 1.0]}
     assert table["tre_mm"]["before"] == 2.0
     assert table["regularity"] == vars(regularity(PHI, GRID, mask)) and table["regularity"]["points"] == 20
@@ -81,3 +86,42 @@ def test_inputs_of_another_dimension_are_refused(name) -> None:
     pairs = PointPairs.from_coordinates(torch.zeros(1, 2), torch.zeros(1, 2))
     with pytest.raises(DataError, match=rf"{name.replace('_', ' ')}: expected 3-D like the transform, found 2-D"):
         evaluate(PHI, **{name: pairs if name == "landmarks" else flat})
+
+
+def test_landmarks_alone_evaluate_nothing_on_a_grid(landmarks) -> None:
+    """The grids of the images serve to check the landmarks only."""
+
+    class Counting(AffineTransform):
+        points = 0
+
+        def __call__(self, points: torch.Tensor) -> torch.Tensor:
+            self.points += points.shape[:-1].numel()
+            return super().__call__(points)
+
+        def value_and_jacobian(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            raise AssertionError("no Jacobian was asked for")
+
+    phi = Counting.translation(SHIFT)
+    measures = evaluate(phi, landmarks=landmarks, fixed_grid=GRID, moving_grid=GRID, inverse=PHI)
+    assert set(measures.table()) == {"tre_mm"} and isinstance(phi, Counting) and phi.points <= 3 * len(landmarks)
+    far = PointPairs.from_coordinates(landmarks.fixed.coordinates + 100, landmarks.moving.coordinates)
+    with pytest.raises(DataError, match="fixed points inside the fixed image"):
+        evaluate(PHI, landmarks=far, fixed_grid=GRID)
+
+
+def test_names_of_labels(labels) -> None:
+    """Names of labels that do not occur are left out; names of other labels only are a mistake."""
+    maps = {"fixed_labels": labels[0], "moving_labels": labels[1]}
+    assert evaluate(PHI, **maps, label_names={2: "liver", 7: "spleen"}).table()["label_names"] == {"2": "liver"}
+    with pytest.warns(DataWarning, match=r"names of the labels 1, 2, found only those of 7, 9"):
+        evaluate(PHI, **maps, label_names={9: "a", 7: "b"})
+
+
+def test_a_label_that_leaves_the_image_has_no_surface(labels) -> None:
+    """None in JSON, and left out of the mean; its Dice is 0."""
+    away = AffineTransform.translation(torch.tensor([0.0, -3.0, 0.0]))
+    table = evaluate(away, fixed_labels=labels[0], moving_labels=labels[1]).table()
+    assert table["surface_mm"]["labels"]["1"] is not None
+    assert table["surface_mm"]["labels"]["2"] is None and table["dice"]["labels"]["2"] == 0
+    assert table["surface_mm"]["mean"] == table["surface_mm"]["labels"]["1"]["mean"]
+    assert json.loads(json.dumps(table, allow_nan=False)) == table
