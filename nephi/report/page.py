@@ -16,6 +16,7 @@ from nephi.io import write_text
 from nephi.report.charts import HEIGHT, WIDTH, loss_chart
 from nephi.report.colours import FOLD, hexadecimal
 from nephi.report.html import render_template
+from nephi.report.inputs import input_images
 from nephi.report.keypoints import keypoint_page, recorded_keypoints
 from nephi.report.landmarks import landmark_page
 from nephi.report.result import RegistrationResult
@@ -69,6 +70,7 @@ def page_html(
         fixed=printable(registration.pair.fixed.name),
         moving=printable(registration.pair.moving.name),
         dimension=dimension,
+        inputs=input_images(registration.pair),
         views=views,
         legend=_change_legend(views),
         landmarks=marks,

@@ -12,6 +12,7 @@ from torch import Tensor
 from nephi.geometry import Grid
 
 ENDS = (("L", "R"), ("P", "A"), ("I", "S"))  # letters of the low and the high end of each world axis (RAS)
+FINEST = 8  # pixels along a voxel at most: a crop of few voxels is drawn large, and with thin grid lines
 BLOCK = 8  # picture sizes are multiples of this: then no JPEG block of a sprite sheet covers two pictures
 
 
@@ -79,12 +80,13 @@ class Planes:
 def planes_of(grid: Grid, side: int, count: int) -> list[Planes]:
     """Return axial, coronal and sagittal planes (2-D: the only plane) that cover all of `grid`.
 
-    The longest edge of the grid's world box has `side` pixels, or fewer so that no pixel is smaller than a voxel. Each
-    view has `count` evenly spaced planes, or fewer so that they are no closer than voxels.
+    The longest edge of the grid's world box has `side` pixels, or fewer so that a voxel has at most `FINEST` of them
+    along its shortest edge. Each view has `count` evenly spaced planes, or fewer so that they are no closer than
+    voxels.
     """
     low, high = _world_box(grid)
     finest = float(grid.spacing.min())
-    pixel = max(float((high - low).max()) / side, finest)
+    pixel = max(float((high - low).max()) / side, finest / FINEST)
     views = VIEWS_2D if grid.dimension == 2 else VIEWS_3D
     return [_planes_of_view(view, low, high, pixel, finest, count) for view in views]
 

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,7 @@ def _report(registration: RegistrationResult, measured: Mapping[str, Any], issue
         **measured,
         "settings": settings_table(registration.settings),
         "usage": {
+            "date": datetime.now().astimezone().isoformat(timespec="seconds"),
             "threads": registration.usage.threads,
             "stages": stages,
             "affine_and_fit_cpu_s": sum(stage["cpu_s"] for stage in computed),

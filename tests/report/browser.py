@@ -87,6 +87,17 @@ class Browser:
         """Return the visible part of the page as PNG."""
         return base64.b64decode(self._command("Page.captureScreenshot", format="png")["data"])
 
+    def pdf(self) -> bytes:
+        """Return the page as a PDF, as `--print-to-pdf` writes it; its style sheet selects the paper."""
+        return base64.b64decode(self._command("Page.printToPDF", preferCSSPageSize=True, printBackground=True)["data"])
+
+    def emulate(self, width: int, height: int, media: str = "", scheme: str = "light") -> None:
+        """Set the size of the window, the medium (`print`; empty: the screen), and the colour scheme of the user."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._command("Emulation.setDeviceMetricsOverride", **size)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._command("Emulation.setEmulatedMedia", media=media, features=features)
+
     def point_at(self, selector: str) -> tuple[float, float]:
         """Move the mouse over the centre of an element; return that position."""
         x, y = self.run(CENTRE % json.dumps(selector))

@@ -46,9 +46,9 @@ def flat_affine(flat: PhantomPair) -> Registration:
 
 @pytest.fixture(scope="session")
 def page(fitted: Registration, lungs: PhantomPair, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of the 3-D registration, with landmarks and a command."""
+    """The page of the 3-D registration, with landmarks, labels and a command."""
     folder = tmp_path_factory.mktemp("lungs")
-    fitted.save(folder, landmarks=lungs.landmarks)
+    fitted.save(folder, landmarks=lungs.landmarks, labels=(lungs.fixed_mask, lungs.moving_mask))
     return write_report(fitted, folder, command=COMMAND, landmarks=lungs.landmarks)
 
 

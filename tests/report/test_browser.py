@@ -1,5 +1,6 @@
 """Test the report page in a real browser: no errors, all pictures, working controls."""
 
+import re
 from pathlib import Path
 
 from .browser import Browser
@@ -15,7 +16,7 @@ def test_opens_without_errors_and_network_requests(browser: Browser, page: Path)
 
 
 def test_every_picture_is_drawn(browser: Browser, page: Path, flat_page: Path) -> None:
-    for path, pictures in ((page, 3 * 9), (flat_page, 8)):
+    for path, pictures in ((page, 3 * 10), (flat_page, 9)):
         browser.open(path)
         widths = browser.run("[...document.images].map(i => i.complete ? i.naturalWidth : -1)")
         assert len(widths) == pictures
@@ -23,6 +24,73 @@ def test_every_picture_is_drawn(browser: Browser, page: Path, flat_page: Path) -
         areas = browser.run("[...document.querySelectorAll('.frame')].map(f => f.clientWidth * f.clientHeight)")
         assert min(areas) > 2000
     assert browser.errors == []
+
+
+def test_the_fixed_image_is_always_seen(browser: Browser, page: Path, flat_page: Path) -> None:
+    """Each view has a picture of the fixed image alone, which no mode and no pointer covers."""
+    for path, views in ((page, 3), (flat_page, 1)):
+        browser.open(path)
+        fixed = "[...document.querySelectorAll('#images .stage')].filter(s => !s.querySelector('.over'))"
+        sources = f"{fixed}.map(s => s.querySelectorAll('img').length == 1 && s.querySelector('img').id)"
+        for mode in ("flicker", "checkerboard", "difference"):
+            browser.click(f"input[value={mode}]")
+            assert [name.split("-")[1] for name in browser.run(sources)] == ["fixed"] * views
+            assert min(browser.run(f"{fixed}.map(s => s.querySelector('img').getBoundingClientRect().height)")) > 60
+
+
+def test_pictures_fill_the_card_and_nothing_is_cut(browser: Browser, page: Path, flat_page: Path) -> None:
+    width = """[...document.querySelectorAll('#images, #deformation')].map(card => {
+      const boxes = [...card.querySelectorAll('.frame')].map(f => f.getBoundingClientRect());
+      const style = getComputedStyle(card), inner = card.clientWidth - 2 * parseFloat(style.paddingLeft);
+      return (Math.max(...boxes.map(b => b.right)) - Math.min(...boxes.map(b => b.left))) / inner;
+    })"""
+    cut = """[...document.querySelectorAll('header *, main *')].filter(e => !e.closest('.frame, pre, svg, .scroll')
+      && e.getBoundingClientRect().right > document.body.clientWidth + 1).map(e => e.outerHTML.slice(0, 80))"""
+    for path in (page, flat_page):
+        for size in ((1920, 1080), (1280, 800), (400, 850)):
+            browser.emulate(*size)
+            browser.open(path)
+            assert min(browser.run(width)) > 0.85, size
+            assert browser.run("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+            assert size[0] == 400 or browser.run(cut) == []
+
+
+def test_numbers_do_not_break(browser: Browser, page: Path) -> None:
+    lines = """[...document.querySelectorAll('.number, .figures dd:not(.more), td:not(.text)')].map(e => {
+      const range = document.createRange();
+      range.selectNodeContents(e);
+      return [e.innerText, new Set([...range.getClientRects()].map(r => Math.round(r.top / 8))).size];
+    }).filter(([text, count]) => /\\d/.test(text) && count > 1)"""
+    for width in (1280, 400):
+        browser.emulate(width, 850)
+        browser.open(page)
+        assert browser.run(lines) == []
+
+
+def test_the_page_follows_the_colour_scheme_and_prints_in_light_colours(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    ground = "getComputedStyle(document.body).backgroundColor"
+    colours = []
+    for media, scheme in (("", "light"), ("", "dark"), ("print", "dark")):
+        browser.emulate(1240, 1000, media, scheme)
+        colours.append(browser.run(ground))
+    light, dark, paper = ([int(n) for n in re.findall(r"\d+", colour)[:3]] for colour in colours)
+    assert min(light) > 240 and max(dark) < 40 and paper == [255] * 3
+
+
+def test_it_prints_on_a4_with_no_section_cut(browser: Browser, page: Path, flat_page: Path) -> None:
+    width, height = (round((paper - margins) / 25.4 * 96) for paper, margins in ((210, 24), (297, 30)))
+    beyond = f"[...document.querySelectorAll('header, section')].filter(e => e.scrollWidth > {width}).map(e => e.id)"
+    tall = f"[...document.querySelectorAll('section:not(.long)')].filter(e => e.offsetHeight > {height}).map(e => e.id)"
+    for path, pages in ((page, 8), (flat_page, 6)):
+        browser.open(path)
+        browser.emulate(width, height, "print")
+        assert browser.run(beyond) == [] and browser.run(tall) == []  # so that `break-inside: avoid` holds
+        assert browser.run("document.getElementById('settings').offsetHeight") > 200
+        printed = browser.pdf()
+        boxes = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", printed)
+        assert {tuple(round(float(n)) for n in box) for box in boxes} == {(595, 842)}  # A4 in points
+        assert 3 <= len(re.findall(rb"/Type /Page\b", printed)) <= pages
 
 
 def test_the_slider_moves_every_picture_of_its_view(browser: Browser, page: Path) -> None:

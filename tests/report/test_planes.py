@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nephi.geometry import Grid, interpolate_nearest
-from nephi.report.planes import BLOCK, plane_through, planes_of
+from nephi.report.planes import BLOCK, FINEST, plane_through, planes_of
 
 SIDE = 24
 
@@ -75,10 +75,11 @@ def test_a_bright_voxel_appears_at_its_world_position(grid: Grid) -> None:
         torch.testing.assert_close(pixels.mean(dim=0).flip(0), planes.pixels(position), atol=1.0, rtol=0)
 
 
-def test_pixels_and_planes_are_no_finer_than_voxels() -> None:
+def test_planes_are_no_finer_than_voxels_and_pixels_at_most_eight_times_finer() -> None:
     grid = Grid.from_spacing((10, 12, 3), (1.0, 1.0, 4.0))
     planes = planes_of(grid, 500, 50)
-    assert {p.pixel for p in planes} == {1.0}
+    assert {p.pixel for p in planes} == {1.0 / FINEST}
+    assert {p.pixel for p in planes_of(grid, 24, 50)} == {0.5}
     assert [len(p.positions) for p in planes] == [12, 12, 10]  # 12 mm along z, at the finest spacing
     assert planes[1].positions[0] == pytest.approx(0.0)
 
