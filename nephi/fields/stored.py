@@ -10,7 +10,7 @@ import torch
 
 from nephi.fields.steps import Step
 from nephi.geometry import Grid
-from nephi.transforms import AffineTransform, Composite, NumericalInverse, Transform
+from nephi.transforms import AffineTransform, Composite, MirroredComposite, NumericalInverse, Transform
 
 INVERSE_TOLERANCE = 0.5e-3  # mm between y and phi(inverse(y)): 0.001 less the rounding of floats and files
 
@@ -46,7 +46,7 @@ class StoredTransform:
     @property
     def transform(self) -> Transform:
         """phi: fixed points to moving points (world mm, RAS)."""
-        return _compose([*(step.forward for step in self.steps), self.affine])
+        return self._composed([*(step.forward for step in self.steps), self.affine])
 
     @property
     def inverse(self) -> Transform:
@@ -57,26 +57,30 @@ class StoredTransform:
         """
         affine_inverse = self.affine.inverse()
         if not self.steps:
-            return affine_inverse
+            return self._composed([affine_inverse])
         stretch = float(torch.linalg.matrix_norm(self.affine.matrix[:-1, :-1], ord=2))
         tolerance = INVERSE_TOLERANCE / max(1.0, stretch)  # before the affine map
         members = [step.inverse(tolerance) for step in reversed(self.steps)]
         if not self.inverse_steps and len(members) < 2:
-            return _compose([affine_inverse, *members])
+            return self._composed([affine_inverse, *members])
         # Solved for the composition as a whole: the residual of one step is amplified by the others.
         guess = _compose([step.forward for step in self.inverse_steps] or members)
         forward = _compose([step.forward for step in self.steps])
-        return Composite([affine_inverse, NumericalInverse(forward, guess, tolerance)])
+        return self._composed([affine_inverse, NumericalInverse(forward, guess, tolerance)])
 
     @property
     def unrefined_inverse(self) -> Transform | None:
         """The inverse as it was fitted or predicted, moving points to fixed points; None without one."""
         if self.inverse_steps:
-            return Composite([self.affine.inverse(), *(step.forward for step in self.inverse_steps)])
+            return self._composed([self.affine.inverse(), *(step.forward for step in self.inverse_steps)])
         members = [inverse for step in reversed(self.steps) if (inverse := step.unrefined_inverse) is not None]
         if not members or len(members) < len(self.steps):
             return None
-        return Composite([self.affine.inverse(), *members])
+        return self._composed([self.affine.inverse(), *members])
+
+    def _composed(self, transforms: Sequence[Transform]) -> Transform:
+        """Compose transforms of which one is the affine part, which may be meant to reflect."""
+        return MirroredComposite(transforms) if self.handedness < 0 else _compose(transforms)
 
 
 def _compose(transforms: Sequence[Transform]) -> Transform:

@@ -150,10 +150,10 @@ def evaluate(
 
     return Evaluation(
         landmarks=errors,
-        dice=after and after.dice,
-        dice_before=before and before.dice,
-        surfaces=after and after.surfaces,
-        surfaces_before=before and before.surfaces,
+        dice=after.dice if after else None,
+        dice_before=before.dice if before else None,
+        surfaces=after.surfaces if after else None,
+        surfaces_before=before.surfaces if before else None,
         label_names=names,
         regularity=regularity(transform, evaluated, mask) if evaluated else None,
         inverse_consistency=inverse_error(inverse),

@@ -73,13 +73,14 @@ class FoldingStatistics:
 def regularity(transform: Transform, grid: Grid, mask: Image | None = None) -> Regularity:
     """Return folding statistics of the transform's own Jacobian at the voxel centres of `grid` (inside `mask`).
 
+    Determinants are relative to a reflection that is meant (`Transform.unfolded_sign`).
     Raises `DataError` when no voxel centre remains.
     """
     statistics = FoldingStatistics()
     for points in voxel_centres_inside(grid, mask):
         with torch.no_grad():
             _, jacobian = transform.value_and_jacobian(points)
-        statistics.add(determinant(jacobian))
+        statistics.add(transform.unfolded_sign * determinant(jacobian))
     if statistics.count == 0:
         raise DataError("regularity: expected at least one voxel to evaluate, found none: is the mask empty?")
     return statistics.result()
@@ -107,8 +108,11 @@ def slab_inside(mask: Image, grid: Grid, start: int, stop: int) -> Tensor:
 
 @torch.no_grad()
 def jacobian_image(transform: Transform, grid: Grid) -> Image:
-    """Return an image of the Jacobian determinant (float32) at every voxel centre of `grid`."""
+    """Return an image of the Jacobian determinant (float32) at every voxel centre of `grid`.
+
+    Determinants are relative to a reflection that is meant (`Transform.unfolded_sign`).
+    """
     slabs = [
         determinant(transform.value_and_jacobian(grid.voxel_centres(start, stop))[1]) for start, stop in grid.slabs()
     ]
-    return Image(torch.cat(slabs, dim=-1), grid, name="Jacobian determinant")
+    return Image(transform.unfolded_sign * torch.cat(slabs, dim=-1), grid, name="Jacobian determinant")

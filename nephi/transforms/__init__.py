@@ -7,6 +7,7 @@ from nephi.transforms.closest_affine import closest_affine
 from nephi.transforms.composite import (
     ComposedMaps,
     Composite,
+    MirroredComposite,
     as_affine,
     composed,
     composed_affine,
@@ -38,6 +39,7 @@ __all__ = [
     "FittingField",
     "MapPair",
     "Maps",
+    "MirroredComposite",
     "NodeValues",
     "NumericalInverse",
     "Penalties",

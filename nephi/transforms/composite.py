@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -51,6 +52,11 @@ class Composite(Transform):
         return all(member.has_continuous_jacobian for member in self.transforms)
 
     @property
+    def unfolded_sign(self) -> int:
+        """The product of those of the transforms."""
+        return math.prod(member.unfolded_sign for member in self.transforms)
+
+    @property
     def is_iterative(self) -> bool:
         """Whether the last transform, which returns the values of the composition, is iterative."""
         return self.transforms[-1].is_iterative
@@ -70,6 +76,15 @@ class Composite(Transform):
     def value_and_jacobian(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return the composition's values and Jacobians at points `(..., D)`."""
         return composed_with_jacobian(self.transforms, points)
+
+
+class MirroredComposite(Composite):
+    """A composition with an affine map that is meant to reflect, as after the initial alignment `auto-mirrored`."""
+
+    @property
+    def unfolded_sign(self) -> int:
+        """The sign that the reflection gives to det J."""
+        return -super().unfolded_sign
 
 
 class ComposedMaps(Maps):

@@ -42,6 +42,11 @@ class NumericalInverse(Transform):
         return self.transform.has_continuous_jacobian
 
     @property
+    def unfolded_sign(self) -> int:
+        """That of the inverted transform."""
+        return self.transform.unfolded_sign
+
+    @property
     def is_iterative(self) -> bool:
         """Always true."""
         return True
@@ -109,7 +114,7 @@ def invert(transform: Transform) -> Transform:
         case AffineTransform() | StationaryVelocity():
             return transform.inverse()
         case Composite():
-            return Composite([invert(t) for t in reversed(transform.transforms)])
+            return type(transform)([invert(t) for t in reversed(transform.transforms)])
         case NumericalInverse():
             return transform.transform
         case DisplacementField():

@@ -42,6 +42,14 @@ class Transform(abc.ABC):
         return False
 
     @property
+    def unfolded_sign(self) -> int:
+        """The sign of det J where the transform does not fold: 1, or -1 for one that is meant to reflect.
+
+        Folding and determinants are given relative to this sign; any other transform that reflects folds everywhere.
+        """
+        return 1
+
+    @property
     def is_iterative(self) -> bool:
         """Whether values are computed iteratively, so that `solve_from` uses its initial guess."""
         return False

@@ -2,21 +2,25 @@
 
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from nephi.errors import PlausibilityWarning
+from nephi.fields import nephi_bytes
 from nephi.geometry import Grid
 from nephi.images import Image
+from nephi.metrics import jacobian_image, regularity
 from nephi.metrics.streaming import StreamingFoldingStatistics
 from nephi.optimize import register
 from nephi.optimize.start_search import Start, search_start
 from nephi.phantoms import Bodies, PhantomPair, half_field_of_view, stains_phantom
 from nephi.phantoms.grids import rotation
 from nephi.preparation.pair import Pair, make_pair
+from nephi.results import read_inverse, read_transform
 from nephi.settings import AffineSettings, ImageSettings, Settings
-from nephi.transforms import AffineTransform
+from nephi.transforms import AffineTransform, Composite, invert
 
 
 def pair_of(fixed: Image, moving: Image) -> Pair:
@@ -65,7 +69,7 @@ def test_bodies_of_two_contrasts_on_oblique_grids(grids: dict[int, Grid]) -> Non
     assert float((start.transform(points) - expected).norm(dim=-1).max()) < 4.0
 
 
-def test_a_mirrored_section_is_found_if_mirror_images_are_wanted(brief: Settings) -> None:
+def test_a_mirrored_section_is_found_if_mirror_images_are_wanted(brief: Settings, tmp_path: Path) -> None:
     pair = stains_phantom(21, 165.0)
     flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64))
     mirrored = pair.moving.with_grid(pair.moving.grid.transformed(flip))
@@ -82,7 +86,19 @@ def test_a_mirrored_section_is_found_if_mirror_images_are_wanted(brief: Settings
     folding = StreamingFoldingStatistics(pair.fixed.grid, None, result.stored.handedness)
     centres = pair.fixed.grid.voxel_centres()
     folding.add(affine(centres) - centres, last=True)
-    assert folding.whole_grid.result().folding_percent == 0
+    counted = folding.whole_grid.result()
+    assert counted.folding_percent == 0
+    # One definition: the transform, read from a file or not, and its inverse, know that the reflection is meant.
+    path = tmp_path / "mirrored.nephi"
+    path.write_bytes(nephi_bytes(replace(result.stored, steps=())))
+    for transform in (result.transform, read_transform(path)):
+        assert regularity(transform, pair.fixed.grid).folding_percent == 0
+    assert regularity(read_transform(path), pair.fixed.grid).smallest == pytest.approx(counted.smallest, rel=1e-4)
+    for inverse in (result.inverse, read_inverse(path), invert(read_transform(path))):
+        assert float(jacobian_image(inverse, mirrored.grid).data[::9, ::9].min()) > 0
+    accidental = replace(result.stored, steps=(), about={}).transform
+    assert regularity(accidental, pair.fixed.grid).folding_percent == 100
+    assert regularity(Composite([read_transform(path)] * 2), pair.fixed.grid).folding_percent == 0
 
 
 def test_mirror_images_are_not_preferred(shapes: PhantomPair) -> None:
