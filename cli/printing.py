@@ -92,7 +92,7 @@ def print_columns(header: Sequence[str], lines: Sequence[Sequence[str]]) -> None
     table = Table(box=None, pad_edge=False, header_style="italic")
     for number, name in enumerate(header):
         cells = [line[number] for line in lines]
-        is_text = any(cell and not cell[0].isdigit() and cell[0] not in "-" for cell in cells)
+        is_text = any(cell and not cell[0].isdigit() and cell[0] not in "-+" for cell in cells)
         table.add_column(printable(name), justify="left" if is_text else "right", no_wrap=True)
     for line in lines:
         table.add_row(*map(printable, line))

@@ -3,7 +3,7 @@
 from nephi.metrics.consistency import inverse_consistency_error
 from nephi.metrics.equivariance import equivariance_error
 from nephi.metrics.evaluation import Evaluation, evaluate
-from nephi.metrics.label_agreement import LabelAgreement, label_agreement
+from nephi.metrics.label_agreement import LabelAgreement, label_agreement, names_of
 from nephi.metrics.landmarks import LandmarkErrors, check_landmark_errors, check_landmarks, landmark_errors
 from nephi.metrics.overlap import dice, label_numbers
 from nephi.metrics.regularity import (
@@ -17,6 +17,7 @@ from nephi.metrics.regularity import (
 )
 from nephi.metrics.streaming import StreamingFoldingStatistics, StreamingInverseError
 from nephi.metrics.surface_distance import SurfaceDistance, surface_distances
+from nephi.metrics.volume_change import VolumeChange, volume_changes
 
 __all__ = [
     "Evaluation",
@@ -27,6 +28,7 @@ __all__ = [
     "StreamingFoldingStatistics",
     "StreamingInverseError",
     "SurfaceDistance",
+    "VolumeChange",
     "check_landmark_errors",
     "check_landmarks",
     "dice",
@@ -39,7 +41,9 @@ __all__ = [
     "label_agreement",
     "label_numbers",
     "landmark_errors",
+    "names_of",
     "regularity",
     "slab_inside",
     "surface_distances",
+    "volume_changes",
 ]

@@ -1,9 +1,12 @@
 """`nephi jacobian`."""
 
+import json
+import re
 from pathlib import Path
 
 import nibabel
 import numpy as np
+import pytest
 import SimpleITK as sitk
 
 import nephi
@@ -75,6 +78,46 @@ def test_logarithm_of_folds(succeed: Call, tmp_path: Path) -> None:
     np.testing.assert_allclose(voxels(tmp_path / "j.nii"), -1.0)
     succeed("jacobian", *options, "--log")
     np.testing.assert_allclose(voxels(tmp_path / "j.nii"), np.log(1e-9), rtol=1e-6)
+
+
+def test_statistics_of_labels(succeed: Call, solid: Path, solid_affine: Path, tmp_path: Path) -> None:
+    """An affine map changes each volume by its determinant; the mask of the lungs has one label."""
+    determinant = np.linalg.det(np.reshape(sitk.ReadTransform(str(solid_affine)).GetParameters()[:9], (3, 3)))
+    labels, table = solid / "fixed_mask.nii.gz", tmp_path / "volumes.json"
+    (tmp_path / "names.txt").write_text('1 255 0 0 1 1 1 "both lungs"\n', encoding="utf-8")
+    options = ["-t", solid_affine, "--labels", labels, "--label-names", tmp_path / "names.txt", "--json", table]
+    printed = succeed("jacobian", *options).out
+    (statistics,) = json.loads(table.read_text(encoding="utf-8")).values()
+    image = nephi.read_image(labels)
+    volume = int((image.data > 0).sum()) * float(image.grid.spacing.prod())
+    assert statistics["name"] == "both lungs" and statistics["folds"] == 0
+    assert statistics["volume_before_mm3"] == pytest.approx(volume)
+    assert statistics["volume_after_mm3"] == pytest.approx(volume * determinant, rel=1e-5)
+    assert [statistics[key] for key in ("mean", "p05", "median", "p95")] == pytest.approx([determinant] * 4, rel=1e-5)
+    line = re.split(r" {2,}", printed.splitlines()[-1].strip())
+    assert line[:4] == ["1", "both lungs", f"{volume / 1e3:.4g}", f"{volume * determinant / 1e3:.4g}"]
+    assert line[4] == f"{100 * (determinant - 1):+.1f} %" and line[-1] == "0"
+    # With an image of determinants on another grid, the statistics are the same.
+    out = tmp_path / "j.nii.gz"
+    assert succeed("jacobian", *options, "-r", solid / "moving.nii.gz", "-o", out, "-q").out == ""
+    assert json.loads(table.read_text(encoding="utf-8"))["1"] == statistics and out.exists()
+
+
+def test_wrong_usage(call: Call, flat: Path, solid_affine: Path, solid: Path, tmp_path: Path) -> None:
+    labels = solid / "fixed_mask.nii.gz"
+    for options, named in (
+        ([], "-o, --labels"),
+        (["-o", tmp_path / "j.nii"], "-r: expected an image"),
+        (["-o", tmp_path / "j.nii", "-r", labels, "--json", tmp_path / "t.json"], "require --labels"),
+        (["--labels", labels, "-r", labels], "-r: requires -o"),
+    ):
+        outcome = call("jacobian", "-t", solid_affine, *options)
+        assert (outcome.code, outcome.out) == (2, "") and named in outcome.err
+    outcome = call("jacobian", "-t", solid_affine, "--labels", flat / "fixed_mask.nii.gz")
+    assert outcome.code == 3 and "expected 3-D voxels" in outcome.err
+    outcome = call("jacobian", "-t", solid_affine, "--labels", solid / "fixed.nii.gz")
+    assert outcome.code == 3 and "expected whole numbers" in outcome.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_dimension_is_rejected(call: Call, flat: Path, solid_affine: Path, tmp_path: Path) -> None:
