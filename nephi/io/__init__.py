@@ -26,7 +26,14 @@ from nephi.io.images import image_grid, read_grid, read_image, write_image
 from nephi.io.label_names import read_label_names
 from nephi.io.nifti.writer import slab_writer
 from nephi.io.points.delimited import delimiter_of
-from nephi.io.points.landmarks import POINT_FORMATS, read_point_pairs, read_points, write_point_pairs, write_points
+from nephi.io.points.landmarks import (
+    POINT_FORMATS,
+    has_point_pairs,
+    read_point_pairs,
+    read_points,
+    write_point_pairs,
+    write_points,
+)
 from nephi.io.series import Series, read_series, write_series
 from nephi.io.transforms.itk_writer import write_affine
 from nephi.io.transforms.transform_file import read_foreign_transform
@@ -53,6 +60,7 @@ __all__ = [
     "check_output_file",
     "delimiter_of",
     "export_transform",
+    "has_point_pairs",
     "image_grid",
     "locked_file",
     "read_displacement",

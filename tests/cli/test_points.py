@@ -34,6 +34,29 @@ def test_fixed_points_are_mapped_to_the_moving_image(
 
 
 @pytest.mark.parametrize("inverse", [[], ["--inverse"]])
+def test_pairs(inverse: list[str], succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    """The fixed points are mapped, by --inverse the moving ones; errors are distances to the points of the other."""
+    out, again = tmp_path / "out.csv", tmp_path / "again.csv"
+    options = ["-t", flat_result / "transform.nephi", *inverse, "-i"]
+    mapped, target = ("moving", "fixed") if inverse else ("fixed", "moving")
+    printed = succeed("points", *options, flat / "landmarks.csv", "-o", out, "--errors").out
+    succeed("points", *options, flat / f"{mapped}_points.csv", "-o", again)
+    np.testing.assert_allclose(read(out), read(again), atol=1e-9)
+    expected = np.linalg.norm(read(out) - read(flat / f"{target}_points.csv"), axis=1)
+    assert f"{expected.mean():.4f} mm (" in printed and f"{expected.max():.4f} mm" in printed
+    assert "200" in printed
+    assert succeed("points", *options, flat / "landmarks.csv", "-o", out).out == ""
+
+
+def test_errors_need_pairs(call: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    points = flat / "fixed_points.csv"
+    options = ["-t", flat_result / "transform.nephi", "-i", points, "-o", tmp_path / "out.csv", "--errors"]
+    outcome = call("points", *options)
+    assert outcome.code == 2 and "--errors: requires landmark pairs" in outcome.err and str(points) in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("inverse", [[], ["--inverse"]])
 def test_the_identity_changes_nothing(inverse: list[str], succeed: Call, solid: Path, tmp_path: Path) -> None:
     """Alone, `identity` converts points between formats; composed with other transforms it has no effect."""
     points, once, twice = solid / "fixed_points.csv", tmp_path / "once.csv", tmp_path / "twice.csv"

@@ -36,6 +36,18 @@ def read_point_pairs(path: str | Path, frame: str = "lps") -> PointPairs:
     return PointPairs.from_coordinates(points_from(frame, fixed), points_from(frame, moving), ids)
 
 
+def has_point_pairs(path: str | Path) -> bool:
+    """Return whether a file is a table with the columns of `read_point_pairs`; False for a file that cannot be read."""
+    path = Path(path)
+    try:
+        if _detect_format(path) != "csv":
+            return False
+        names = [f"{side}_{axis}" for side in ("fixed", "moving") for axis in AXES]
+        return {"fixed_x", "moving_x"} <= set(read_table(path, names).header)
+    except DataError:
+        return False
+
+
 def read_points(
     path: str | Path, frame: str = "lps", format: str | None = None, reference: Grid | None = None, flip: str = ""
 ) -> Points:
