@@ -21,7 +21,7 @@ from .geometry import Grid as Grid
 from .images import Image as Image
 from .io import read_image as read_image
 from .io import write_image as write_image
-from .images import resample as resample
+from .results import resample as resample
 
 # Points
 from .geometry import Points as Points

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # "api" is nephi/__init__.py and every module directly in nephi/ that is not a room of its own.
 LEVELS = (
     {"errors"},
-    {"documents", "tables", "cores"},
+    {"argument_types", "documents", "tables", "cores"},
     {"kernels"},
     {"runtime"},
     {"geometry"},

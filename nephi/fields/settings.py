@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nephi.argument_types import checked_fields
 from nephi.errors import UsageError
 
 GRID_ENCODINGS = ("dense", "nested", "hash")
@@ -17,6 +18,7 @@ LARGEST_CODES = 2**20
 SMALLEST, LARGEST = 1e-9, 1e9
 
 
+@checked_fields
 @dataclass(frozen=True)
 class FieldSettings:
     """Architecture of a pair of neural fields; any encoding can be combined with any decoder, in 2-D and 3-D.

@@ -11,8 +11,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from nephi.argument_types import matches, shown
 from nephi.errors import DataError, UsageError
 from nephi.geometry.gradient_mode import full_precision, recordable
+from nephi.geometry.real_numbers import real_numbers
 
 ROUNDING = 1e-4  # voxels
 LARGEST_SIZE = 2**40  # voxels: more than an image in memory or a file has
@@ -43,7 +45,8 @@ class Grid:
     A 2-D grid may have a `plane`, at whose height files are written. It does not affect results; None means height 0.
 
     Raises `DataError` for a shape that is not 2-D or 3-D, or an affine that is not finite, homogeneous and invertible;
-    `UsageError` if the default device of torch is not the CPU (validated here because every computation uses a grid).
+    `UsageError` for other types, and if the default device of torch is not the CPU (validated here because every
+    computation uses a grid).
     """
 
     shape: tuple[int, ...]
@@ -52,8 +55,13 @@ class Grid:
 
     def __post_init__(self) -> None:
         require_cpu_by_default()
+        if not matches(self.shape, Sequence[int]):
+            raise UsageError(f"shape: expected the number of voxels along each axis, got {shown(self.shape)}")
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
-        object.__setattr__(self, "affine", recordable(torch.as_tensor(self.affine, dtype=torch.float64).cpu()))
+        affine = real_numbers(self.affine, "affine", "(D + 1, D + 1)")
+        object.__setattr__(self, "affine", recordable(affine.cpu()))
+        if not isinstance(self.plane, Plane | None):
+            raise UsageError(f"plane: expected nephi.geometry.Plane or None, got {shown(self.plane)}")
         d = len(self.shape)
         if d not in (2, 3) or min(self.shape) < 1:
             raise DataError(f"expected a grid of 2 or 3 axes of at least one voxel, got shape {self.shape}")
@@ -74,10 +82,18 @@ class Grid:
         cls, shape: Sequence[int], spacing: Sequence[float], origin: Sequence[float] | None = None
     ) -> Grid:
         """Return an axis-aligned grid with `spacing` (mm) whose first voxel centre is at `origin` (mm)."""
-        affine = torch.eye(len(shape) + 1, dtype=torch.float64)
-        affine[:-1, :-1] = torch.diag(torch.tensor(spacing, dtype=torch.float64))
-        if origin is not None:
-            affine[:-1, -1] = torch.tensor(origin, dtype=torch.float64)
+        if not matches(shape, Sequence[int]):
+            raise UsageError(f"shape: expected the number of voxels along each axis, got {shown(shape)}")
+        dimension = len(shape)
+        affine = torch.eye(dimension + 1, dtype=torch.float64)
+        for name, values in (("spacing", spacing), ("origin", [0.0] * dimension if origin is None else origin)):
+            numbers = real_numbers(values, name, f"({dimension},)")
+            if tuple(numbers.shape) != (dimension,):
+                raise UsageError(f"{name}: expected {dimension} numbers, one for each axis, got {numbers.tolist()}")
+            if name == "spacing":
+                affine[:-1, :-1] = torch.diag(numbers)
+            else:
+                affine[:-1, -1] = numbers
         return cls(tuple(shape), affine)
 
     @property

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from nephi.argument_types import checked, matches, shown
 from nephi.errors import DataError, UsageError, warn
 from nephi.geometry.real_numbers import real_numbers
 
@@ -34,8 +36,8 @@ class Points:
 
     def __post_init__(self) -> None:
         coordinates = real_numbers(self.coordinates, "points", "(N, 2) or (N, 3)")
-        if isinstance(self.ids, str) or not all(isinstance(name, str) for name in self.ids):
-            raise UsageError("points: ids: expected a text for each point")
+        if not matches(self.ids, Sequence[str]):
+            raise UsageError(f"points: ids: expected a list of texts, one for each point, got {shown(self.ids)}")
         if coordinates.ndim != 2 or coordinates.shape[1] not in (2, 3):
             raise DataError(f"expected points of shape (N, 2) or (N, 3), got {tuple(coordinates.shape)}")
         if not bool(torch.isfinite(coordinates).all()):
@@ -100,9 +102,12 @@ class PointPairs:
             object.__setattr__(self, "fixed", Points(fixed.coordinates, moving.ids))
 
     @classmethod
-    def from_coordinates(cls, fixed: Tensor, moving: Tensor, ids: Sequence[str] = ()) -> PointPairs:
-        """Return pairs of the rows of two `(N, D)` tensors of world mm (RAS), with optional `ids`."""
-        return cls(Points(fixed, tuple(ids)), Points(moving))
+    @checked
+    def from_coordinates(
+        cls, fixed: Tensor | ArrayLike, moving: Tensor | ArrayLike, ids: Sequence[str] = ()
+    ) -> PointPairs:
+        """Return pairs of the rows of two `(N, D)` tensors or arrays of world mm (RAS), with optional `ids`."""
+        return cls(Points(fixed, tuple(ids)), Points(moving))  # type: ignore[arg-type]  # converted there
 
     def __len__(self) -> int:
         return len(self.fixed)

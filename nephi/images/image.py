@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from nephi.argument_types import shown
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
 from nephi.images.arrays import Array, array_voxels, to_numpy
@@ -72,6 +73,13 @@ class Image:
     mapping: Mapping | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.grid, Grid):
+            advice = "nephi.Grid.from_spacing(shape, spacing), or nephi.Image.from_numpy for an array"
+            raise UsageError(f"grid: expected nephi.Grid, got {shown(self.grid)}; give {advice}")
+        if not isinstance(self.name, str):
+            raise UsageError(f"name: expected a text, got {shown(self.name)}")
+        if not isinstance(self.mapping, Mapping | None):
+            raise UsageError(f"mapping: expected nephi.images.Mapping or None, got {shown(self.mapping)}")
         voxel_type = self.data.dtype if isinstance(self.data, Tensor) else type(self.data).__name__
         if voxel_type not in VOXEL_TYPES:
             allowed = ", ".join(str(t).removeprefix("torch.") for t in VOXEL_TYPES)
@@ -79,7 +87,7 @@ class Image:
                 f"{self.name}: expected voxels as a tensor of {allowed}, got {voxel_type}; convert them (unsigned "
                 'integers to a wider signed type, with stored_type="uint16", ...)'
             )
-        if self.stored_type not in (None, *STORED_TYPES):
+        if not isinstance(self.stored_type, str | None) or self.stored_type not in (None, *STORED_TYPES):
             raise UsageError(
                 f"{self.name}: stored_type: expected one of {', '.join(STORED_TYPES)}, got {self.stored_type!r}"
             )

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nephi.argument_types import checked
 from nephi.errors import UsageError, collected_warnings
 from nephi.fields import StoredTransform
 from nephi.inference.found_keypoints import pair_keypoints
@@ -35,6 +36,7 @@ def check_align(model: StoredModel, names: Sequence[str]) -> None:
     model.model.require_keypoints("align")
 
 
+@checked
 @torch.no_grad()
 def predict_alignments(
     fixed: ImageLike,

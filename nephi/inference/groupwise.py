@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nephi.argument_types import checked
 from nephi.errors import DataError, UsageError
 from nephi.fields import StoredTransform
 from nephi.geometry import Grid
@@ -83,6 +84,7 @@ def check_group(model: StoredModel, images: Sequence[Path], align: str | None, m
             )
 
 
+@checked
 @torch.no_grad()
 def register_group(
     images: Sequence[str | Path],

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from nephi.argument_types import checked
 from nephi.errors import DataError, collected_warnings
 from nephi.fields import FieldStep, StoredTransform, field_size
 from nephi.geometry import gradients_recorded
@@ -61,6 +62,7 @@ NEAR_POINTS = 500
 FARTHEST = 1000.0
 
 
+@checked
 @gradients_recorded()
 def predict(
     fixed: ImagesLike,
@@ -126,6 +128,7 @@ def predict(
     return Registration(result, inputs.pair, used, seed, history, usage, peak_gpu_memory_mb(torch_device), notes)
 
 
+@checked
 def plan_prediction(
     fixed: ImagesLike,
     moving: ImagesLike,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from nephi.argument_types import checked_fields
 from nephi.errors import UsageError
 from nephi.losses import similarity_factors
 
@@ -12,6 +13,7 @@ REFINED_PARAMETERS = ("codes", "all", "network")
 NETWORK_RATE = 2e-5  # of the published instance optimisations
 
 
+@checked_fields
 @dataclass(frozen=True)
 class Refinement:
     """Steps of instance optimisation after, or for `network` before, the prediction.

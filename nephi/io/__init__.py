@@ -22,18 +22,13 @@ from nephi.io.fields.displacement_writer import DisplacementWriter, write_displa
 from nephi.io.files.atomic import check_output_file, replacing, replacing_files, write_durably, write_text
 from nephi.io.files.commit import real_path, recover_interrupted
 from nephi.io.files.lock import locked_file
-from nephi.io.images import image_grid, read_grid, read_image, write_image
+from nephi.io.image_writer import write_image
+from nephi.io.images import image_grid, read_grid, read_image
 from nephi.io.label_names import read_label_names
 from nephi.io.nifti.writer import slab_writer
 from nephi.io.points.delimited import delimiter_of
-from nephi.io.points.landmarks import (
-    POINT_FORMATS,
-    has_point_pairs,
-    read_point_pairs,
-    read_points,
-    write_point_pairs,
-    write_points,
-)
+from nephi.io.points.landmarks import POINT_FORMATS, has_point_pairs, read_point_pairs, read_points
+from nephi.io.points.writer import write_point_pairs, write_points
 from nephi.io.series import Series, read_series, write_series
 from nephi.io.transforms.itk_writer import write_affine
 from nephi.io.transforms.transform_file import read_foreign_transform

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from nephi.argument_types import checked
 from nephi.errors import DataError, UsageError
-from nephi.geometry import Grid
+from nephi.io.arguments import GridLike, as_grid
 from nephi.io.fields.conventions import require_representable
 from nephi.io.fields.displacement_writer import write_displacement
 from nephi.io.fields.interleaved import INTERLEAVED_SUFFIXES, write_interleaved
 from nephi.io.files.input_files import NIFTI_SUFFIXES, suffix_of
 from nephi.io.transforms.itk_writer import AFFINE_SUFFIXES, COMPOSITE_SUFFIXES, write_affine, write_composite
+from nephi.runtime import caller_threads
 from nephi.transforms import Transform, as_affine
 
 SUFFIXES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -29,8 +31,14 @@ FORMATS = tuple(SUFFIXES)
 """The formats that `export_transform` writes."""
 
 
+@checked
+@caller_threads()
 def export_transform(
-    transform: Transform, reference: Grid, path: str | Path, format: str = "itk", moving: Grid | None = None
+    transform: Transform,
+    reference: GridLike,
+    path: str | Path,
+    format: str = "itk",
+    moving: GridLike | None = None,
 ) -> None:
     """Write a transform (fixed to moving points, world mm, RAS) in the format of another tool.
 
@@ -44,8 +52,8 @@ def export_transform(
     - `learn2reg`: NIfTI field in voxels;
     - `fsl`: relative NIfTI field in scaled voxels.
 
-    Fields are on the grid `reference`. They are computed and written slab by slab, except in the format `h5`, which
-    needs the field in memory. The file is put in place when it is complete.
+    Fields are on the grid `reference`, which an image in any form may give. They are computed and written slab by slab,
+    except in the format `h5`, which needs the field in memory. The file is put in place when it is complete.
 
     `moving` is the grid of the moving image, `reference` by default; only `learn2reg` and `fsl` depend on it.
 
@@ -55,6 +63,8 @@ def export_transform(
     """
     path = Path(path)
     suffix = _validate_suffix(format, path)
+    reference = as_grid(reference, "reference")
+    moving = None if moving is None else as_grid(moving, "moving")
     for grid, what in ((reference, "reference"), (moving, "moving image")):
         if grid is not None and grid.dimension != transform.dimension:
             raise DataError(

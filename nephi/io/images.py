@@ -1,4 +1,4 @@
-"""Read and write one image, in the format that the suffix of the file names."""
+"""Read one image, in the format that the suffix of the file names."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 
 import torch
 
-from nephi.errors import DataError, UsageError, collected_warnings
+from nephi.argument_types import checked
+from nephi.errors import DataError, collected_warnings
 from nephi.geometry import Grid
 from nephi.geometry.flat import flattened
 from nephi.images import Image
-from nephi.io.files.input_files import ITK_SUFFIXES, NIFTI_SUFFIXES, is_folder, require_file, suffix_of
-from nephi.io.itk import write_scalar_itk
+from nephi.io.files.input_files import ITK_SUFFIXES, is_folder, require_file, suffix_of
 from nephi.io.meta_nrrd.voxel_image import read_voxel_header, read_voxel_image
 from nephi.io.nifti.image import HEADER_SUFFIXES, image_of_file, read_volume_header
-from nephi.io.nifti.writer import write_nifti
 
 FLAT_SUFFIXES = (".png", ".tif", ".tiff")
 
 
+@checked
 @torch.inference_mode(False)
 def read_image(path: str | Path, name: str | None = None) -> Image:
     """Read a scalar 2-D or 3-D image with its grid in world mm, RAS.
@@ -88,6 +88,7 @@ def image_grid(path: str | Path) -> Grid:
     return read_grid(path)
 
 
+@checked
 def read_grid(path: str | Path) -> Grid:
     """Read the grid of any image, series of volumes or displacement field, to use it for results.
 
@@ -105,24 +106,3 @@ def read_grid(path: str | Path) -> Grid:
     if is_folder(path) or is_dicom(path):
         return dicom_grid(path)
     return _read(path).grid
-
-
-def write_image(image: Image, path: str | Path) -> None:
-    """Write an image in `image.voxel_type` as `.nii`, `.nii.gz`, `.mha`, `.mhd`, `.nrrd` or `.nhdr`.
-
-    For an integer type, voxels are rounded and clamped to its range, with a `DataWarning` if that changes a value.
-    NIfTI files have sform and qform with code 1, in mm; for a sheared grid, only the sform (qform code 0). `.nii.gz`
-    has no time stamp: equal images give equal bytes. The file is put in place when it is complete.
-
-    Raises `UsageError` for another suffix; `DataError` when the file cannot be written, for a sheared grid in a format
-    of ITK, and for NaN in an integer type.
-    """
-    path = Path(path)
-    suffix = suffix_of(path)
-    if suffix in NIFTI_SUFFIXES:
-        write_nifti(image, path)
-    elif suffix in ITK_SUFFIXES:
-        write_scalar_itk(image, path)
-    else:
-        known = ", ".join(NIFTI_SUFFIXES + ITK_SUFFIXES)
-        raise UsageError(f"{path}: expected an image to be written as {known}, got {suffix or 'no suffix'}")

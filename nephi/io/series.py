@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from nephi.argument_types import checked
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
 from nephi.images import Image
@@ -42,6 +43,7 @@ class Series:
         return self.volumes()
 
 
+@checked
 def read_series(path: str | Path) -> Series:
     """Open a 4-D NIfTI, Analyze or MGH file as a series; any other file that `read_image` reads has length 1.
 
@@ -81,6 +83,7 @@ def _volume(file: StoredVolume, grid: Grid, stored: Array, index: int) -> Image:
     return Image(data, grid, stored_type=stored_type, name=name)
 
 
+@checked
 def write_series(path: str | Path, volumes: Iterable[Image], count: int, like: Series | None = None) -> None:
     """Write `count` volumes to one 4-D NIfTI file (3-D for one volume), each as soon as `volumes` yields it.
 

@@ -7,14 +7,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nephi.argument_types import checked
 from nephi.errors import DataError
-from nephi.geometry import Grid, PointPairs
+from nephi.geometry import Grid
 from nephi.images import Image
+from nephi.io import GridLike, ImageLike, PointPairsLike, as_grid, as_image, as_point_pairs
 from nephi.metrics.consistency import inverse_consistency_error
 from nephi.metrics.label_agreement import label_agreement, names_of
 from nephi.metrics.landmarks import LandmarkErrors, check_landmark_errors, check_landmarks, landmark_errors
 from nephi.metrics.regularity import Regularity, regularity
 from nephi.metrics.surface_distance import SurfaceDistance
+from nephi.runtime import caller_threads
 from nephi.transforms import DisplacementField, Transform
 
 
@@ -86,17 +89,19 @@ def _surface_table(surfaces: Mapping[int, SurfaceDistance]) -> dict[str, Any]:
     }
 
 
+@checked
+@caller_threads()
 def evaluate(
     transform: Transform,
     *,
-    grid: Grid | None = None,
-    fixed_grid: Grid | None = None,
-    moving_grid: Grid | None = None,
-    landmarks: PointPairs | None = None,
-    fixed_labels: Image | None = None,
-    moving_labels: Image | None = None,
+    grid: GridLike | None = None,
+    fixed_grid: GridLike | None = None,
+    moving_grid: GridLike | None = None,
+    landmarks: PointPairsLike | None = None,
+    fixed_labels: ImageLike | None = None,
+    moving_labels: ImageLike | None = None,
     label_names: Mapping[int, str] | None = None,
-    mask: Image | None = None,
+    mask: ImageLike | None = None,
     inverse: Transform | None = None,
     unrefined_inverse: Transform | None = None,
     exported: tuple[DisplacementField, DisplacementField] | None = None,
@@ -107,7 +112,8 @@ def evaluate(
     fixed labels, else of `grid`; without any of these they are left out. `inverse` maps moving to fixed points, as does
     `unrefined_inverse`, the inverse before its refinement; `exported` is a displacement field and its inverse.
     Overlap and surface distances are measured on the grid of the fixed labels, of every label that both images contain;
-    `label_names` (see `read_label_names`) may name more labels than occur.
+    `label_names` (see `read_label_names`) may name more labels than occur. Labels, mask and grids are images in any
+    form that `register` accepts, `landmarks` pairs of points or their file.
 
     Warns of landmarks outside of the fixed image (`fixed_grid`, else `grid` or that of the fixed labels) or of the
     moving image (`moving_grid`, else that of the moving labels), of landmarks that fit clearly better with their axes
@@ -116,6 +122,11 @@ def evaluate(
     Raises `DataError` for inputs of another dimension, for an empty mask or list of landmarks, and when all landmarks
     lie outside of their image.
     """
+    grid, fixed_grid = _grid("grid", grid), _grid("fixed_grid", fixed_grid)
+    moving_grid = _grid("moving_grid", moving_grid)
+    fixed_labels, moving_labels = _image("fixed_labels", fixed_labels), _image("moving_labels", moving_labels)
+    mask = _image("mask", mask)
+    landmarks = None if landmarks is None else as_point_pairs(landmarks)
     inputs = {
         "fixed labels": fixed_labels,
         "moving labels": moving_labels,
@@ -164,3 +175,11 @@ def evaluate(
             else None
         ),
     )
+
+
+def _image(name: str, source: ImageLike | None) -> Image | None:
+    return None if source is None else as_image(source, name)
+
+
+def _grid(name: str, source: GridLike | None) -> Grid | None:
+    return None if source is None else as_grid(source, name)

@@ -8,8 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nephi.argument_types import checked
 from nephi.errors import DataError, PlausibilityWarning, warn
 from nephi.geometry import Grid, PointMap, PointPairs, Points
+from nephi.io import PointPairsLike, as_point_pairs
+from nephi.runtime import caller_threads
 
 MARGIN = 1.5  # voxels beyond the outermost centres that count as inside: rounded points on a border
 FRAME_FRACTION = 0.9  # a frame in which this fraction of the points lies inside is suggested
@@ -46,11 +49,14 @@ class LandmarkErrors:
         return {**self.summary(), "each": self.after.tolist()}
 
 
-def landmark_errors(transform: PointMap, pairs: PointPairs) -> LandmarkErrors:
+@checked
+@caller_threads()
+def landmark_errors(transform: PointMap, pairs: PointPairsLike) -> LandmarkErrors:
     """Return `|phi(fixed) - moving|` for every pair; `transform` maps fixed to moving points (world mm).
 
-    Points are not rounded to voxel centres.
+    `pairs` may be a file or the points of both images (see `register`). Points are not rounded to voxel centres.
     """
+    pairs = as_point_pairs(pairs)
     fixed, moving = pairs.fixed.coordinates, pairs.moving.coordinates
     with torch.no_grad():
         return LandmarkErrors((fixed - moving).norm(dim=-1), (transform(fixed) - moving).norm(dim=-1))

@@ -9,9 +9,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from nephi.argument_types import checked
 from nephi.errors import DataError
 from nephi.geometry import Grid, determinant, interpolate_nearest
 from nephi.images import Image
+from nephi.io import GridLike, as_grid
+from nephi.runtime import caller_threads
 from nephi.transforms import Transform
 
 
@@ -106,12 +109,15 @@ def slab_inside(mask: Image, grid: Grid, start: int, stop: int) -> Tensor:
     return inside_mask(mask, grid.voxel_centres(start, stop))
 
 
+@checked
+@caller_threads()
 @torch.no_grad()
-def jacobian_image(transform: Transform, grid: Grid) -> Image:
-    """Return an image of the Jacobian determinant (float32) at every voxel centre of `grid`.
+def jacobian_image(transform: Transform, grid: GridLike) -> Image:
+    """Return an image of the Jacobian determinant (float32) at every voxel centre of `grid`, or of an image's grid.
 
     Determinants are relative to a reflection that is meant (`Transform.unfolded_sign`).
     """
+    grid = as_grid(grid)
     slabs = [
         determinant(transform.value_and_jacobian(grid.voxel_centres(start, stop))[1]) for start, stop in grid.slabs()
     ]

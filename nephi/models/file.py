@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nephi.argument_types import checked
 from nephi.errors import DataError
 from nephi.fields import UNFIT, TensorFile
 from nephi.io import replacing, write_durably
@@ -53,12 +54,14 @@ def model_bytes(stored: StoredModel) -> bytes:
     return FILE.to_bytes(header, model_tensors(stored.model))
 
 
+@checked
 def write_model(stored: StoredModel, path: str | Path) -> None:
     """Write a model file, whole or not at all. Raises `DataError` naming the file when it cannot be written."""
     with replacing(path) as temporary:
         write_durably(temporary, model_bytes(stored))
 
 
+@checked
 @torch.inference_mode(False)
 def read_model(path: str | Path) -> StoredModel:
     """Read a model file; the model is on the CPU, in evaluation mode.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from nephi.argument_types import checked
 from nephi.fields import field_size
 from nephi.geometry import Grid
 from nephi.images import Image
@@ -90,6 +91,7 @@ class Plan:
         return registration_threads(self.settings.threads)
 
 
+@checked
 def plan(
     fixed: ImagesLike,
     moving: ImagesLike,

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from nephi.argument_types import checked
 from nephi.errors import collected_warnings
 from nephi.fields import FieldPair, FieldStep, StoredTransform, build_fields
 from nephi.geometry import gradients_recorded
@@ -41,6 +42,7 @@ from nephi.settings import preset as preset_settings
 from nephi.transforms import AffineTransform, Transform
 
 
+@checked
 @gradients_recorded()
 def register(
     fixed: ImagesLike,

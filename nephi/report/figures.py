@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nephi.argument_types import checked
 from nephi.errors import UsageError
 from nephi.report.html import grey_sheet, render_template
 from nephi.report.pictures import Pictures, sample_pictures
 from nephi.report.planes import Planes, plane_through
 from nephi.report.result import RegistrationResult
+from nephi.runtime import caller_threads
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +31,8 @@ INCHES = 3.2  # width of each picture
 LETTER_POSITIONS = {"left": (0.02, 0.5), "right": (0.98, 0.5), "top": (0.5, 0.98), "bottom": (0.5, 0.02)}
 
 
+@checked
+@caller_threads()
 def overlay(
     registration: RegistrationResult, position: Sequence[float] | None = None, kind: str = "checkerboard"
 ) -> Figure:

@@ -9,10 +9,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from nephi.argument_types import checked
 from nephi.documents import read_json
 from nephi.errors import DataError, printable
-from nephi.geometry import PointPairs
-from nephi.io import write_text
+from nephi.io import PointPairsLike, as_point_pairs, write_text
 from nephi.report.charts import HEIGHT, WIDTH, loss_chart
 from nephi.report.colours import FOLD, hexadecimal
 from nephi.report.html import render_template
@@ -28,8 +28,9 @@ PAGE = "report.html"  # its file name in a folder of results
 FURTHER_PACKAGES = ("scipy", "SimpleITK", "safetensors", "isal", "jinja2", "pillow")
 
 
+@checked
 def write_report(
-    registration: RegistrationResult, folder: str | Path, *, command: str = "", landmarks: PointPairs | None = None
+    registration: RegistrationResult, folder: str | Path, *, command: str = "", landmarks: PointPairsLike | None = None
 ) -> Path:
     """Write `report.html` into the folder that `registration` was saved to; return its path.
 
@@ -46,14 +47,16 @@ def write_report(
     return path
 
 
+@checked
 def page_html(
     registration: RegistrationResult,
     report: Mapping[str, Any],
     *,
     command: str = "",
-    landmarks: PointPairs | None = None,
+    landmarks: PointPairsLike | None = None,
 ) -> str:
     """Return the page as text; `report` is the result of `Registration.save`. Otherwise as `write_report`."""
+    landmarks = None if landmarks is None else as_point_pairs(landmarks)
     dimension = registration.transform.dimension
     if landmarks is not None and landmarks.fixed.dimension != dimension:
         raise DataError(f"landmarks: expected {dimension}-D like the images, found {landmarks.fixed.dimension}-D")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from nephi.fields import StoredTransform
 from nephi.preparation import Pair
@@ -11,6 +11,7 @@ from nephi.settings import Settings
 from nephi.transforms import Transform
 
 
+@runtime_checkable
 class RegistrationResult(Protocol):
     """The part of `nephi.Registration` that reports draw and files hold; the class itself lives in a higher room.
 

@@ -3,6 +3,7 @@
 from nephi.results.checks import check_folding, check_result
 from nephi.results.output_folder import OUTPUTS, check_output_folder, require_exportable
 from nephi.results.registration import Registration
+from nephi.results.resampling import resample
 from nephi.results.saving import save_registration
 from nephi.results.transform_files import (
     describe_transform,
@@ -27,6 +28,7 @@ __all__ = [
     "read_transform",
     "read_unrefined_inverse",
     "require_exportable",
+    "resample",
     "save_registration",
     "transform_grid",
 ]

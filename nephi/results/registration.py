@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nephi.argument_types import checked
 from nephi.errors import UsageError
 from nephi.fields import StoredTransform
-from nephi.geometry import PointPairs
 from nephi.images import LABEL_INTERPOLATIONS, Image, resample, warn_of_units
+from nephi.io import ImageLike, LabelsLike, PointPairsLike, as_image, as_point_pairs
 from nephi.preparation import Pair
 from nephi.report import notebook_html
 from nephi.results.output_folder import OUTPUTS
 from nephi.results.saving import save_registration
-from nephi.runtime import Usage
+from nephi.runtime import Usage, fit_threads
 from nephi.settings import Settings
 from nephi.transforms import Transform
 
@@ -48,12 +49,14 @@ class Registration:
         """The inverse: moving points to fixed points (world mm, RAS)."""
         return self.stored.inverse
 
-    def warp(self, image: Image, interpolation: str = "linear", outside: float | None = None) -> Image:
+    @checked
+    def warp(self, image: ImageLike, interpolation: str = "linear", outside: float | None = None) -> Image:
         """Resample an image in the moving image's world (the moving image, its labels, ...) on the fixed grid.
 
         `outside` is the value of voxels outside the image; by default 0 with the interpolations for labels, `label` and
         `nearest`, and `image.outside` of the settings with the others.
         """
+        image = as_image(image)
         if image.dimension != self.transform.dimension:
             raise UsageError(
                 f"{image.name}: expected a {self.transform.dimension}-D image, got a {image.dimension}-D one"
@@ -61,15 +64,17 @@ class Registration:
         if outside is None:
             outside = 0.0 if interpolation in LABEL_INTERPOLATIONS else self.settings.image.outside
             warn_of_units(image, outside)
-        return resample(image, self.pair.fixed.grid, self.transform, interpolation, outside)
+        with fit_threads(self.settings.threads):
+            return resample(image, self.pair.fixed.grid, self.transform, interpolation, outside)
 
+    @checked
     def save(
         self,
         folder: str | Path,
         overwrite: bool = False,
-        landmarks: PointPairs | None = None,
+        landmarks: PointPairsLike | None = None,
         outputs: Collection[str] = tuple(OUTPUTS),
-        labels: tuple[Image, Image] | None = None,
+        labels: LabelsLike | None = None,
         page: Callable[[Mapping[str, Any]], str] | None = None,
     ) -> Mapping[str, Any]:
         """Write transform, displacement fields, warped image and report to `folder`; return the report.
@@ -85,7 +90,9 @@ class Registration:
         Raises `DataError` for a folder that cannot be written, or is not empty while `overwrite` is false, and for
         landmarks or labels of another dimension; `UsageError` for unknown or empty outputs.
         """
-        return save_registration(self, Path(folder), overwrite, landmarks, outputs, labels, page)
+        pairs = None if landmarks is None else as_point_pairs(landmarks)
+        images = None if labels is None else (as_image(labels[0], "labels[0]"), as_image(labels[1], "labels[1]"))
+        return save_registration(self, Path(folder), overwrite, pairs, outputs, images, page)
 
     def _repr_html_(self) -> str:
         """Return HTML for notebooks: checkerboards before and after, and the main measures."""

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from nephi.argument_types import checked
 from nephi.errors import DataError
 from nephi.fields import FieldStep, read_nephi
 from nephi.geometry import Grid
@@ -14,6 +15,7 @@ from nephi.io import FieldConvention, read_displacement, read_foreign_transform
 from nephi.transforms import DisplacementField, Transform, invert
 
 
+@checked
 def read_transform(path: str | Path, convention: FieldConvention | None = None) -> Transform:
     """Read a transform (fixed to moving points, world mm, RAS) of nephi or of another tool.
 
@@ -29,6 +31,7 @@ def read_transform(path: str | Path, convention: FieldConvention | None = None) 
     return read_foreign_transform(path, convention)
 
 
+@checked
 def read_inverse(path: str | Path, convention: FieldConvention | None = None) -> Transform:
     """Read a transform as `read_transform`, and return its inverse (moving to fixed points, world mm, RAS).
 
@@ -39,6 +42,7 @@ def read_inverse(path: str | Path, convention: FieldConvention | None = None) ->
     return invert(read_foreign_transform(path, convention))
 
 
+@checked
 def read_unrefined_inverse(path: str | Path) -> Transform | None:
     """Return the unrefined inverse of a `.nephi` file, fitted or predicted; None for files without one."""
     return read_nephi(path).unrefined_inverse if _is_nephi(path) else None

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 
+from nephi.argument_types import checked
 from nephi.errors import UsageError
 from nephi.geometry import Grid
 from nephi.losses import LOCAL, similarity_factors
@@ -17,6 +18,7 @@ MOST_CELLS = {2: 2**16, 3: 2**17}  # of the detail length in an image: 256 or 51
 COARSEST = 1 / 24  # of the longest edge, for images that are smooth or hold hardly any structure
 
 
+@checked
 def with_similarity(settings: Settings, name: str) -> Settings:
     """Return the settings with another similarity of the fit, and a matching one of the global alignment.
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nephi.argument_types import checked_fields
 from nephi.settings.validation import MOST_POINTS, require_above, require_at_least
 
 
+@checked_fields
 @dataclass(frozen=True)
 class GuidanceSettings:
     """The weights of landmarks and labels that guide a registration, for pairs that are given some.

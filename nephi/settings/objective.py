@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from nephi.argument_types import checked_fields
 from nephi.errors import UsageError
 from nephi.losses import LOCAL, similarity_factors
 from nephi.settings.validation import MOST_POINTS, require_above, require_at_least, require_one_of
@@ -20,6 +21,7 @@ PENALTIES = {"codes": "latent values", "code_norms": "latent values", "velocity"
 """The scalars that maps report (`nephi.transforms.Maps.penalties`), by the names of their weights."""
 
 
+@checked_fields
 @dataclass(frozen=True)
 class ObjectiveSettings:
     """The similarity of the images, the weights of the regularization terms, and the random points of both.
@@ -104,6 +106,7 @@ class ObjectiveSettings:
             )
 
 
+@checked_fields
 @dataclass(frozen=True)
 class FitObjectiveSettings(ObjectiveSettings):
     """The objective of a fit.
@@ -119,6 +122,7 @@ class FitObjectiveSettings(ObjectiveSettings):
         require_at_least("objective", 0, fraction=self.fraction)
 
 
+@checked_fields
 @dataclass(frozen=True)
 class TrainingObjectiveSettings(ObjectiveSettings):
     """The objective of a training; the defaults are NePhi's (Tian et al., ECCV 2024).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nephi.argument_types import checked_fields
 from nephi.errors import UsageError
 from nephi.fields import FieldSettings
 from nephi.losses import similarity_factors
@@ -27,6 +28,7 @@ INITIALS = (*SEARCHED, "moments", "centers", "none")
 KINDS = ("none", "rigid", "affine")
 
 
+@checked_fields
 @dataclass(frozen=True)
 class ImageSettings:
     """Intensities, and the mask of images without one.
@@ -59,6 +61,7 @@ class ImageSettings:
             raise UsageError(f"image.outside: expected a finite number of at most {LARGEST:g}, got {self.outside}")
 
 
+@checked_fields
 @dataclass(frozen=True)
 class AffineSettings:
     """The global alignment before the deformable fit.
@@ -97,6 +100,7 @@ class AffineSettings:
             raise UsageError(f"affine.reach: expected 0 to 180 degrees, got {self.reach}")
 
 
+@checked_fields
 @dataclass(frozen=True)
 class ChannelSettings:
     """One of the channels of a registration of several pairs of images; a table for each, in the order of the images.
@@ -114,6 +118,7 @@ class ChannelSettings:
         ImageSettings(window=self.window)
 
 
+@checked_fields
 @dataclass(frozen=True)
 class LevelSettings:
     """One level of the fit: `steps` steps on smoothed images.
@@ -132,6 +137,7 @@ class LevelSettings:
         require_above("levels", 0.0, spacing=self.spacing)
 
 
+@checked_fields
 @dataclass(frozen=True)
 class FitOptimizationSettings:
     """The optimizer of a fit: Adam (Kingma and Ba, 2015).
@@ -154,6 +160,7 @@ class FitOptimizationSettings:
         require_above("optimization", 0.0, rate=self.rate)
 
 
+@checked_fields
 @dataclass(frozen=True)
 class Settings:
     """All settings of a registration; the tables and keys of a TOML file have the same names.

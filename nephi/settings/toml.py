@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nephi.argument_types import checked
 from nephi.documents import read_toml
 from nephi.errors import DataError, UsageError
 from nephi.settings.preset_files import PresetFiles
@@ -23,11 +24,13 @@ def preset_names() -> tuple[str, ...]:
     return PRESETS.names()
 
 
+@checked
 def preset(name: str) -> Settings:
     """Return the settings of a preset; raise `UsageError`, listing the known names, for an unknown one."""
     return settings_from_table(PRESETS.table(name), f"preset {name}")
 
 
+@checked
 def read_settings(path: str | Path, base: str | Settings) -> Settings:
     """Read settings from a TOML file; keys that it does not contain come from `base`, settings or the name of a preset.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from nephi.argument_types import checked
 from nephi.datasets import DatasetIndex
 from nephi.errors import NephiError, UsageError
 from nephi.geometry import gradients_recorded
@@ -58,6 +59,7 @@ class TrainingResult:
         return self.steps == self.planned
 
 
+@checked
 @gradients_recorded()
 def train(
     settings: TrainSettings,

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from nephi.argument_types import checked
 from nephi.documents import is_unicode
 from nephi.errors import UsageError
 from nephi.models import MODELS, InputSettings, ModelSettings, StoredModel, model_settings, model_table
@@ -38,6 +39,7 @@ def training_presets() -> dict[str, str]:
     return {name: PRESETS.title(name) for name in PRESETS.names()}
 
 
+@checked
 def read_train_settings(
     path: str | Path | None = None,
     model: StoredModel | None = None,

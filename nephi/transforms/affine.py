@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.geometry import full_precision, recordable
+from nephi.geometry import full_precision, real_numbers, recordable
 from nephi.transforms.maps import Maps
 from nephi.transforms.transform import Transform, any_real_points
 
@@ -14,11 +14,12 @@ from nephi.transforms.transform import Transform, any_real_points
 class AffineTransform(Transform):
     """`phi(x) = A x + b` in world mm (RAS), from a homogeneous `(D + 1, D + 1)` matrix kept in float64.
 
-    Raises `DataError` when the matrix is not square homogeneous 2-D or 3-D, not finite, or singular.
+    The matrix may be an array or a list of rows. Raises `DataError` when it is not square homogeneous 2-D or 3-D, not
+    finite, or singular, `UsageError` for anything but real numbers.
     """
 
     def __init__(self, matrix: Tensor) -> None:
-        matrix = recordable(torch.as_tensor(matrix, dtype=torch.float64).detach().cpu())
+        matrix = recordable(real_numbers(matrix, "matrix", "(D + 1, D + 1)").detach().cpu())
         if matrix.ndim != 2 or tuple(matrix.shape) not in ((3, 3), (4, 4)):
             raise DataError(f"an affine transform needs a 3x3 or 4x4 homogeneous matrix, got {tuple(matrix.shape)}")
         if not bool(torch.isfinite(matrix).all()):

@@ -9,7 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from nephi.errors import DataError, warn
+from nephi.argument_types import matches, shown
+from nephi.errors import DataError, UsageError, warn
 from nephi.geometry import Grid, jacobian_product
 from nephi.transforms.affine import AffineTransform
 from nephi.transforms.displacement import DisplacementField
@@ -25,6 +26,8 @@ class Composite(Transform):
     """
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
+        if not matches(transforms, Sequence[Transform]):
+            raise UsageError(f"transforms: expected a list of nephi.Transform, got {shown(transforms)}")
         self.transforms = tuple(transforms)
         dimensions = sorted({t.dimension for t in self.transforms})
         if len(dimensions) != 1:

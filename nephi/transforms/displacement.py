@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nephi.errors import DataError
+from nephi.argument_types import shown
+from nephi.errors import DataError, UsageError
 from nephi.geometry import (
     Grid,
     full_precision,
@@ -13,6 +14,7 @@ from nephi.geometry import (
     interpolate,
     interpolate_tables,
     interpolate_with_gradient,
+    real_numbers,
 )
 from nephi.transforms.maps import Maps
 from nephi.transforms.transform import Transform, any_real_points
@@ -21,11 +23,17 @@ from nephi.transforms.transform import Transform, any_real_points
 class DisplacementField(Transform):
     """`phi(x) = x + u(x)`, u interpolated linearly on a grid and 0 outside it, as in ITK.
 
-    `displacement` has shape `(*grid.shape, D)`, world mm, RAS components.
+    `displacement` has shape `(*grid.shape, D)`, world mm, RAS components; an array becomes float32.
     Raises `DataError` when the shape does not fit the grid or a value is not finite.
     """
 
     def __init__(self, displacement: Tensor, grid: Grid) -> None:
+        if not isinstance(grid, Grid):
+            raise UsageError(f"grid: expected nephi.Grid, got {shown(grid)}")
+        if not isinstance(displacement, Tensor):
+            displacement = real_numbers(displacement, "displacement", "(*grid.shape, D)").float()
+        if displacement.is_complex() or displacement.dtype == torch.bool:
+            raise UsageError(f"displacement: expected real numbers, got {displacement.dtype}")
         expected = (*grid.shape, grid.dimension)
         if tuple(displacement.shape) != expected:
             raise DataError(f"a displacement field on this grid has shape {expected}, got {tuple(displacement.shape)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nephi.argument_types import checked
 from nephi.geometry import determinant, full_precision, identity_like
 from nephi.transforms.affine import AffineTransform
 from nephi.transforms.closest_affine import closest_affine
@@ -105,6 +106,7 @@ class NumericalInverse(Transform):
         return x, _invert_matrices(jacobian)
 
 
+@checked
 def invert(transform: Transform) -> Transform:
     """Return the inverse: exact for affine maps, the flow of the opposite velocity, the reversed chain for composites.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nephi.argument_types import checked
 from nephi.errors import UsageError
 from nephi.geometry import Grid
 from nephi.geometry.frames import flip_matrix, require_perpendicular
@@ -23,6 +24,7 @@ AFFINE_SUFFIXES = (*TEXT_SUFFIXES, ".mat", *HDF5_SUFFIXES)
 COMPOSITE_SUFFIXES = (*HDF5_SUFFIXES, *TEXT_SUFFIXES)
 
 
+@checked
 def write_affine(path: str | Path, affine: AffineTransform) -> None:
     """Write an affine map as an ITK transform in LPS with centre 0: `.tfm`, `.txt`, `.mat` or `.h5`.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from types import TracebackType
 
+from nephi.argument_types import checked
 from nephi.errors import DataError
-from nephi.geometry import PointPairs
+from nephi.io import PointPairsLike, as_point_pairs
 from nephi.report.viewer.niivue import PACKAGE, has_niivue
 
 
@@ -25,13 +26,14 @@ class Viewer:
     another dimension, and when NiiVue is not installed; `UsageError` for a port that is not available.
     """
 
+    @checked
     def __init__(
         self,
         folder: str | Path,
         *,
         fixed: str | Path | None = None,
         moving: str | Path | None = None,
-        landmarks: PointPairs | None = None,
+        landmarks: PointPairsLike | None = None,
         port: int = 0,
     ) -> None:
         if not has_niivue():
@@ -44,7 +46,8 @@ class Viewer:
         from nephi.report.viewer.server import ViewerServer
         from nephi.report.viewer.study import read_study
 
-        study = read_study(Path(folder), _path(fixed), _path(moving), landmarks)
+        pairs = None if landmarks is None else as_point_pairs(landmarks)
+        study = read_study(Path(folder), _path(fixed), _path(moving), pairs)
         self._server = ViewerServer(Pages(study), port)
 
     @property
