@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -187,28 +188,13 @@ def with_channels(
     settings: Settings, similarities: Sequence[str], windows: Sequence[tuple[float, float]], channels: int
 ) -> Settings:
     """Return the settings with the values of `--similarity` and `--window`: one for all channels, or one for each."""
-    from dataclasses import replace
-
     import nephi
 
-    for name, values in (("--similarity", similarities), ("--window", windows)):
-        if len(values) not in (0, 1, channels):
-            expected = "one" if channels == 1 else f"one, or one for each of {channels} channels"
-            raise nephi.UsageError(f"{name}: expected {expected}, got {len(values)}")
-    tables = list(settings.channels)
-    if len(similarities) == 1:
-        settings = nephi.settings.with_similarity(settings, similarities[0])
-        tables = [replace(table, similarity="") for table in tables]
-    if len(windows) == 1:
-        settings = replace(settings, image=replace(settings.image, window=windows[0]))
-        tables = [replace(table, window=()) for table in tables]
-    if channels > 1 and max(len(similarities), len(windows)) > 1:
-        tables = tables or [nephi.settings.ChannelSettings()] * channels
-        if len(similarities) > 1:
-            tables = [replace(table, similarity=name) for table, name in zip(tables, similarities, strict=True)]
-        if len(windows) > 1:
-            tables = [replace(table, window=window) for table, window in zip(tables, windows, strict=True)]
-    return replace(settings, channels=tuple(tables))
+    try:
+        return nephi.settings.with_channel_values(settings, similarities, windows, channels)
+    except nephi.UsageError as error:
+        is_option = re.match("(similarity|window): expected one", str(error))  # not a name that is unknown
+        raise nephi.UsageError(f"--{error}" if is_option else str(error)) from None
 
 
 def _read_initial(value: str | None) -> str | Transform | None:

@@ -45,6 +45,13 @@ def device_summary() -> str:
     return f"cpu, {available_cores()} cores, {kernels}"
 
 
+def seeded_generator(seed: int) -> torch.Generator:
+    """Return a generator of random numbers; raise `UsageError` for a seed that torch does not take."""
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"seed: expected a whole number from 0 to 2^63 - 1, got {seed}")
+    return torch.Generator().manual_seed(int(seed))
+
+
 def registration_threads(count: int) -> int:
     """Return the number of CPU threads of a registration: `count`, for 0 all physical cores, but at most 8."""
     return count or min(available_cores(), MOST_USEFUL_THREADS)

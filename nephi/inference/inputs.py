@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from nephi.errors import UsageError
 from nephi.images import Image, resample
@@ -15,7 +17,7 @@ from nephi.preparation import (
     prepare_pair,
     require_mask_inside,
 )
-from nephi.settings import Settings
+from nephi.settings import Settings, read_settings, with_options
 from nephi.settings import preset as preset_settings
 
 Masks = tuple[ImageLike | None, ImageLike | None]
@@ -49,13 +51,22 @@ def settings_for(model: StoredModel) -> Settings:
     return replace(settings, image=image)
 
 
-def prediction_settings(model: StoredModel, preset: str | None, settings: Settings | None) -> Settings:
+def prediction_settings(
+    model: StoredModel,
+    preset: str | None,
+    settings: Settings | str | Path | None,
+    options: Mapping[str, Any] | None = None,
+    channels: int = 1,
+) -> Settings:
     """Return the settings of a prediction: `settings`, else a `preset`, else those that suit the model; no affine fit.
 
-    Raises `UsageError` for settings of an affine or rigid registration.
+    `settings` may be a TOML file over the others; `options` are those of `register`. Raises `UsageError` for settings
+    of an affine or rigid registration.
     """
-    if settings is None:
-        settings = settings_for(model) if preset is None else preset_settings(preset)
+    if not isinstance(settings, Settings):
+        suitable = settings_for(model) if preset is None else preset_settings(preset)
+        settings = suitable if settings is None else read_settings(settings, suitable)
+    settings = with_options(settings, options or {}, channels)
     if settings.transform != "deformable":
         raise UsageError(f'transform: expected "deformable" for a prediction, got "{settings.transform}"')
     return replace(settings, affine=replace(settings.affine, kind="none"))

@@ -7,7 +7,7 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
@@ -36,12 +36,12 @@ from nephi.optimize import (
     Plan,
     ProgressCallback,
     estimate_memory_mb,
-    ignore_progress,
     plan_guidance,
     plan_images,
     plan_level,
 )
 from nephi.preparation import pair_warnings
+from nephi.report import progress_shown
 from nephi.results import Registration, check_folding
 from nephi.runtime import (
     Usage,
@@ -50,10 +50,11 @@ from nephi.runtime import (
     fit_threads,
     peak_gpu_memory_mb,
     registration_threads,
+    seeded_generator,
     versions,
 )
 from nephi.sampling import GridPoints
-from nephi.settings import Settings, settings_table
+from nephi.settings import Options, Settings, settings_table
 from nephi.transforms import MapPair
 
 NEAR_POINTS = 500
@@ -70,7 +71,7 @@ def predict(
     *,
     model: StoredModel | str | Path,
     preset: str | None = None,
-    settings: Settings | None = None,
+    settings: Settings | str | Path | None = None,
     fixed_mask: ImageLike | None = None,
     moving_mask: ImageLike | None = None,
     guide_landmarks: PointPairsLike | None = None,
@@ -78,7 +79,8 @@ def predict(
     refinement: Refinement = Refinement(),  # noqa: B008 (frozen)
     seed: int = 0,
     device: str = "auto",
-    progress: ProgressCallback = ignore_progress,
+    progress: ProgressCallback | bool = True,
+    **options: Unpack[Options],
 ) -> Registration:
     """Register the moving image to the fixed one by the prediction of a trained `model`.
 
@@ -91,18 +93,23 @@ def predict(
     `guide_labels`, as those of `register`, guide a refinement of the fields; so do channels beyond the first, which the
     model does not read.
 
-    Images, masks and result are those of `register`, except that masks may lie on grids of their own. Raises
-    `DataError` for unsuitable images and files that are no model; `UsageError` for an unknown preset or device, for
-    settings of an affine registration, and for a refinement that the model or the settings do not allow.
+    Images, masks, `options`, `progress` and result are those of `register`, except that masks may lie on grids of their
+    own. Raises `DataError` for unsuitable images and files that are no model; `UsageError` for an unknown preset or
+    device, for settings of an affine registration, and for a refinement that the model or the settings do not allow.
     """
     stored, torch_device = load_model(model), choose_device(device)
-    chosen = prediction_settings(stored, preset, settings)
+    channels = len(fixed) if isinstance(fixed, list | tuple) else 1
+    chosen = prediction_settings(stored, preset, settings, options, channels)
     usage = Usage(registration_threads(chosen.threads))
     guides = guide_landmarks, guide_labels
     check_refinement(stored, chosen.field, refinement)
     check_guidance((fixed, moving), guides, refinement)
-    generator = torch.Generator().manual_seed(seed)
-    with collected_warnings() as texts, cpu_threads(usage.threads):
+    generator = seeded_generator(seed)
+    with (
+        collected_warnings() as texts,
+        cpu_threads(usage.threads),
+        progress_shown(progress) as progress,
+    ):
         with usage.stage("prepare"):
             inputs = prediction_inputs((fixed, moving), (fixed_mask, moving_mask), stored, chosen, guides)
         network, history = stored.model, list[dict[str, float]]()
@@ -135,20 +142,22 @@ def plan_prediction(
     *,
     model: StoredModel | str | Path,
     preset: str | None = None,
-    settings: Settings | None = None,
+    settings: Settings | str | Path | None = None,
     fixed_mask: ImageLike | None = None,
     moving_mask: ImageLike | None = None,
     guide_landmarks: PointPairsLike | None = None,
     guide_labels: LabelsLike | None = None,
     refinement: Refinement = Refinement(),  # noqa: B008 (frozen)
     device: str = "auto",
+    **options: Unpack[Options],
 ) -> Plan:
     """Read and validate all inputs of `predict`, and return its plan without predicting; levels are of the refinement.
 
     Arguments and errors are those of `predict`.
     """
     stored, torch_device = load_model(model), choose_device(device)
-    chosen = prediction_settings(stored, preset, settings)
+    channels = len(fixed) if isinstance(fixed, list | tuple) else 1
+    chosen = prediction_settings(stored, preset, settings, options, channels)
     guides = guide_landmarks, guide_labels
     check_refinement(stored, chosen.field, refinement)
     check_guidance((fixed, moving), guides, refinement)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from os import PathLike
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -10,6 +13,7 @@ from nephi.geometry import Grid
 from nephi.images import Image, ImageSampler
 from nephi.optimize.landmark_alignment import align_landmarks, require_landmarks
 from nephi.preparation import Pair
+from nephi.results import read_transform
 from nephi.sampling import point_source
 from nephi.settings import INITIALS, SEARCHED, GuidanceSettings
 from nephi.transforms import AffineTransform, Transform, as_affine
@@ -52,6 +56,17 @@ def initial_alignment(
         levels = pair.fixed_levels, pair.moving_levels
         fixed, moving = (_centre_of_mass(p.at(_longest_edge(p.image.grid) / 64)) for p in levels)
     return AffineTransform.translation(moving - fixed)
+
+
+def read_initial(initial: str | Path | Transform | None) -> str | Transform | None:
+    """Return the initial alignment; that of a file of a transform is read, which is not the name of a method.
+
+    Raises `DataError` for a file that is no transform.
+    """
+    if isinstance(initial, str):
+        named = initial in (*INITIALS, LANDMARKS)
+        return initial if named or not (Path(initial).suffix or Path(initial).exists()) else read_transform(initial)
+    return read_transform(initial) if isinstance(initial, PathLike) else initial
 
 
 def _require_affine(pair: Pair, transform: Transform) -> AffineTransform:

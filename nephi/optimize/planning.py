@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Unpack
 
 import torch
 
@@ -11,11 +13,10 @@ from nephi.fields import field_size
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io import ImageLike, ImagesLike, LabelsLike, PointPairsLike
-from nephi.optimize.initial_alignment import check_lengths, initial_alignment, require_overlap
+from nephi.optimize.initial_alignment import check_lengths, initial_alignment, read_initial, require_overlap
 from nephi.preparation import Pair, Window, choose_initial, prepare_pair
-from nephi.runtime import choose_device, peak_memory_mb, registration_threads
-from nephi.settings import SEARCHED, LevelSettings, Settings, bounded_detail
-from nephi.settings import preset as preset_settings
+from nephi.runtime import choose_device, peak_memory_mb, registration_threads, seeded_generator
+from nephi.settings import SEARCHED, LevelSettings, Options, Settings, bounded_detail, chosen_settings, with_options
 from nephi.transforms import Transform
 
 # Measured: smoothing needs one and a half further volumes; a parameter has a gradient and two moments of Adam; the rest
@@ -97,21 +98,23 @@ def plan(
     moving: ImagesLike,
     *,
     preset: str = "generic",
-    settings: Settings | None = None,
+    settings: Settings | str | Path | None = None,
     fixed_mask: ImageLike | None = None,
     moving_mask: ImageLike | None = None,
     guide_landmarks: PointPairsLike | None = None,
     guide_labels: LabelsLike | None = None,
-    initial: str | Transform | None = None,
+    initial: str | Path | Transform | None = None,
     seed: int = 0,
     device: str = "auto",
+    **options: Unpack[Options],
 ) -> Plan:
     """Read and validate the arguments of `register`, and return its plan without fitting anything.
 
     Raises the same errors, except those that only the fit can detect.
     """
-    device_name = str(choose_device(device))
-    settings = settings or preset_settings(preset)
+    device_name, initial, generator = str(choose_device(device)), read_initial(initial), seeded_generator(seed)
+    channels = len(fixed) if isinstance(fixed, list | tuple) else 1
+    settings = with_options(chosen_settings(settings, preset), options, channels)
     masks, guides = (fixed_mask, moving_mask), (guide_landmarks, guide_labels)
     wanted = settings.detail_unit
     pair, settings = prepare_pair(fixed, moving, *masks, settings, *guides)
@@ -120,7 +123,7 @@ def plan(
         check_lengths(pair)
     else:
         start = initial_alignment(pair, initial, settings.guidance)
-        require_overlap(pair, start, torch.Generator().manual_seed(seed))
+        require_overlap(pair, start, generator)
     images = plan_images(pair)
     if settings.transform != "deformable":
         return Plan(device_name, *images, settings, (), 0, (), estimate_memory_mb(pair, (), 0), plan_guidance(pair))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Unpack
 
 import torch
 
@@ -15,7 +16,7 @@ from nephi.optimize.affine import fit_affine
 from nephi.optimize.contrast_check import checked_matching, with_mind_channels
 from nephi.optimize.fit import fit_fields, threads_of_fit
 from nephi.optimize.guides import pair_guides
-from nephi.optimize.initial_alignment import initial_alignment, require_overlap
+from nephi.optimize.initial_alignment import initial_alignment, read_initial, require_overlap
 from nephi.optimize.rotation_search import search_rotation
 from nephi.optimize.start_search import Start, search_start
 from nephi.optimize.trial_fits import choose_map
@@ -26,19 +27,19 @@ from nephi.preparation import (
     pair_warnings,
     prepare_pair,
 )
+from nephi.report import progress_shown
 from nephi.results import Registration, check_result
 from nephi.runtime import (
     ProgressCallback,
     Usage,
     choose_device,
     fit_threads,
-    ignore_progress,
     peak_gpu_memory_mb,
     registration_threads,
+    seeded_generator,
     versions,
 )
-from nephi.settings import MIRRORED, SEARCHED, Settings, settings_table
-from nephi.settings import preset as preset_settings
+from nephi.settings import MIRRORED, SEARCHED, Options, Settings, chosen_settings, settings_table, with_options
 from nephi.transforms import AffineTransform, Transform
 
 
@@ -49,40 +50,54 @@ def register(
     moving: ImagesLike,
     *,
     preset: str = "generic",
-    settings: Settings | None = None,
+    settings: Settings | str | Path | None = None,
     fixed_mask: ImageLike | None = None,
     moving_mask: ImageLike | None = None,
     guide_landmarks: PointPairsLike | None = None,
     guide_labels: LabelsLike | None = None,
-    initial: str | Transform | None = None,
+    initial: str | Path | Transform | None = None,
     seed: int = 0,
     device: str = "auto",
-    progress: ProgressCallback = ignore_progress,
+    progress: ProgressCallback | bool = True,
+    **options: Unpack[Options],
 ) -> Registration:
     """Register the moving image to the fixed one.
 
-    Images and masks are `Image` objects or files. Lists of images are channels that are compared together: T1 and T2,
-    for example, each on a grid of its own, in the same world; `settings.channels` gives each a similarity. `settings`
-    replace `preset`. `initial` is `auto`, `auto-mirrored`, `moments`, `centers`, `none`, `landmarks` (the rigid fit of
-    `guide_landmarks`), or an affine transform from fixed to moving points (world mm, RAS); None: that of the settings.
-    `guide_landmarks`, pairs of points or their file, and `guide_labels`, the label maps of both images, each on a grid
-    of its own, guide the registration, with the weights of `settings.guidance`; pairs of points that contradict the
-    others lose their influence. The same seed and machine give the same result, also inside `torch.no_grad()`,
-    `torch.inference_mode()` or `torch.autocast()`, with any default dtype of torch, and with any number of threads (up
-    to rounding for fields without latent grids).
+    Images and masks are paths, `Image` objects, or images of SimpleITK, nibabel or ANTs; arrays of numpy have no
+    position: `Image.from_numpy(array, spacing=...)`. Lists of images are channels that are compared together: T1 and
+    T2, for example, each on a grid of its own, in the same world; `settings.channels` gives each a similarity.
 
-    Raises `DataError` for images that cannot be registered, `UsageError` for an unknown preset, device or initial
-    alignment.
+    `settings`, or their TOML file, replace `preset`; `options` (`nephi.settings.Options`: `similarity`, `window`,
+    `transform`, `outside`, `threads`, `levels`) override both. `initial` is `auto`, `auto-mirrored`, `moments`,
+    `centers`, `none`, `landmarks` (the rigid fit of `guide_landmarks`), or an affine transform from fixed to moving
+    points (world mm, RAS) or its file; None: that of the settings.
+
+    `guide_landmarks`, a file of pairs (LPS), `PointPairs`, or the points of both images (world mm, RAS), and
+    `guide_labels`, the label maps of both images, each on a grid of its own, guide the registration, with the weights
+    of `settings.guidance`; pairs of points that contradict the others lose their influence.
+
+    The same seed and machine give the same result, also inside `torch.no_grad()`, `torch.inference_mode()` or
+    `torch.autocast()`, with any default dtype of torch, and with any number of threads (up to rounding for fields
+    without latent grids).
+
+    `progress` is called after each step; True shows a bar in notebooks, False nothing.
+
+    Raises `DataError` for images that cannot be registered, `UsageError` for an unknown preset, option, device or
+    initial alignment, and for arguments of other types.
     """
-    settings = settings or preset_settings(preset)
-    torch_device = choose_device(device)
+    channels = len(fixed) if isinstance(fixed, list | tuple) else 1
+    settings = with_options(chosen_settings(settings, preset), options, channels)
+    torch_device, initial, generator = choose_device(device), read_initial(initial), seeded_generator(seed)
     usage = Usage(registration_threads(settings.threads))
-    with collected_warnings() as issued, fit_threads(settings.threads):
+    with (
+        collected_warnings() as issued,
+        fit_threads(settings.threads),
+        progress_shown(progress) as progress,
+    ):
         with usage.stage("prepare"):
             pair, settings = prepare_pair(
                 fixed, moving, fixed_mask, moving_mask, settings, guide_landmarks, guide_labels
             )
-        generator = torch.Generator().manual_seed(seed)
         affine_steps, field_steps = _count_steps(settings)
         total = affine_steps + field_steps
         with usage.stage("affine"):

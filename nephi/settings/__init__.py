@@ -18,6 +18,7 @@ from nephi.settings.objective import (
     TrainingObjectiveSettings,
     check_weights,
 )
+from nephi.settings.options import Options, with_channel_values, with_options
 from nephi.settings.preset_files import PresetFiles
 from nephi.settings.registration import (
     INITIALS,
@@ -32,6 +33,7 @@ from nephi.settings.registration import (
 )
 from nephi.settings.renamed import require_current_names
 from nephi.settings.toml import (
+    chosen_settings,
     merged_tables,
     plain_table,
     preset,
@@ -58,12 +60,14 @@ __all__ = [
     "ImageSettings",
     "LevelSettings",
     "ObjectiveSettings",
+    "Options",
     "PresetFiles",
     "Settings",
     "TrainingObjectiveSettings",
     "accepts_any_contrast",
     "bounded_detail",
     "check_weights",
+    "chosen_settings",
     "for_channel",
     "in_millimetres",
     "merged_tables",
@@ -76,6 +80,8 @@ __all__ = [
     "settings_table",
     "settings_toml",
     "toml_table",
+    "with_channel_values",
+    "with_options",
     "with_similarity",
     "with_training_similarity",
 ]

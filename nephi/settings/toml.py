@@ -44,6 +44,13 @@ def read_settings(path: str | Path, base: str | Settings) -> Settings:
     return settings_from_table(merged_tables(base_table, table), str(path))
 
 
+def chosen_settings(settings: Settings | str | Path | None, preset_name: str) -> Settings:
+    """Return `settings`, those of a TOML file over the preset, or those of the preset alone."""
+    if isinstance(settings, Settings):
+        return settings
+    return preset(preset_name) if settings is None else read_settings(settings, preset_name)
+
+
 def toml_table(path: str | Path) -> dict[str, Any]:
     """Return the content of a TOML file; raise `UsageError` naming it when it is missing, malformed or too large."""
     try:

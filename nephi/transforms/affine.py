@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from nephi.errors import DataError
+from nephi.argument_types import matches, shown
+from nephi.errors import DataError, UsageError
 from nephi.geometry import full_precision, real_numbers, recordable
 from nephi.transforms.maps import Maps
 from nephi.transforms.transform import Transform, any_real_points
@@ -35,14 +37,19 @@ class AffineTransform(Transform):
 
     @classmethod
     def identity(cls, dimension: int) -> AffineTransform:
-        """Return the identity in 2-D or 3-D."""
+        """Return the identity in 2-D or 3-D; raise `UsageError` for another dimension."""
+        if not matches(dimension, int) or dimension not in (2, 3):
+            raise UsageError(f"dimension: expected 2 or 3, got {shown(dimension)}")
         return cls(torch.eye(dimension + 1, dtype=torch.float64))
 
     @classmethod
-    def translation(cls, shift: Tensor) -> AffineTransform:
+    def translation(cls, shift: Tensor | ArrayLike) -> AffineTransform:
         """Return the map that adds `shift` `(D,)` mm."""
-        matrix = torch.eye(len(shift) + 1, dtype=torch.float64)
-        matrix[:-1, -1] = shift
+        vector = real_numbers(shift, "shift", "(D,)")
+        if vector.shape not in ((2,), (3,)):
+            raise UsageError(f"shift: expected 2 or 3 numbers, got shape {tuple(vector.shape)}")
+        matrix = torch.eye(len(vector) + 1, dtype=torch.float64)
+        matrix[:-1, -1] = vector
         return cls(matrix)
 
     @property
