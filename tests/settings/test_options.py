@@ -83,7 +83,8 @@ def test_initial_alignment_of_a_file(tmp_path: Any) -> None:
     pair = nephi.phantoms.shapes_phantom(shape=(24, 24))
     shift = nephi.AffineTransform.translation(np.array([1.5, 0.0]))
     nephi.io.write_affine(tmp_path / "shift.tfm", shift)
-    settings = replace(BASE, transform="rigid", affine=replace(BASE.affine, steps=1, rate=1e-12))
+    affine = replace(Settings().affine, steps=1, rate=1e-12)
+    settings = Settings(transform="rigid", affine=affine)
     result = nephi.register(pair.fixed, pair.moving, settings=settings, initial=str(tmp_path / "shift.tfm"))
     np.testing.assert_allclose(result.stored.affine.matrix.numpy(), shift.matrix.numpy(), atol=1e-6)
     with pytest.raises(UsageError, match=r"initial: expected one of auto, .*, got 'sideways'"):
