@@ -71,7 +71,8 @@ def finished_row(case: PairFiles, folder: Path, save: Sequence[str], provenance:
     try:
         report = json.loads((folder / FILES["report"]).read_text(encoding="utf-8"))
         origin = {name: report.get(name) for name in provenance}
-        images = {side: os.path.realpath(report[side]) for side in ("fixed", "moving")}
+        files = report.get("files") or {side: os.path.abspath(report[side]) for side in ("fixed", "moving")}
+        images = {side: os.path.realpath(nephi.io.located_path(files[side], folder)) for side in ("fixed", "moving")}
         row = row_of_report(case, report)
         if not all(-LARGEST < row[name] < LARGEST for name in MEASURES if name in row):
             return None

@@ -22,6 +22,7 @@ from nephi.io.fields.displacement_writer import DisplacementWriter, write_displa
 from nephi.io.files.atomic import check_output_file, replacing, replacing_files, write_durably, write_text
 from nephi.io.files.commit import real_path, recover_interrupted
 from nephi.io.files.lock import locked_file
+from nephi.io.files.recorded_paths import located_path, recorded_path
 from nephi.io.image_writer import write_image
 from nephi.io.images import image_grid, read_grid, read_image
 from nephi.io.label_names import read_label_names
@@ -57,6 +58,7 @@ __all__ = [
     "export_transform",
     "has_point_pairs",
     "image_grid",
+    "located_path",
     "locked_file",
     "read_displacement",
     "read_foreign_transform",
@@ -67,6 +69,7 @@ __all__ = [
     "read_points",
     "read_series",
     "real_path",
+    "recorded_path",
     "recover_interrupted",
     "replacing",
     "replacing_files",

@@ -18,7 +18,7 @@ from nephi.errors import DataError, UsageError, collected_warnings
 from nephi.fields import nephi_bytes
 from nephi.geometry import Grid, PointPairs
 from nephi.images import Image, Resampler
-from nephi.io import DisplacementWriter, replacing_files, slab_writer
+from nephi.io import DisplacementWriter, recorded_path, replacing_files, slab_writer
 from nephi.metrics import (
     Evaluation,
     StreamingFoldingStatistics,
@@ -79,7 +79,7 @@ def save_registration(
             after, before = dice(*labels, registration.transform), dice(*labels, lambda points: points)
             measured |= Evaluation(dice=after, dice_before=before).table()
         measured |= guidance_report(registration)
-        report = _report(registration, measured, issued)
+        report = _report(registration, measured, issued, folder)
         if "report" in outputs:
             (temporary / OUTPUTS["report"]).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         if page is not None:
@@ -103,8 +103,10 @@ def _require_dimension(
         )
 
 
-def _report(registration: RegistrationResult, measured: Mapping[str, Any], issued: Iterable[str]) -> dict[str, Any]:
-    """Return the content of report.json; reports of equal runs differ only in `usage`."""
+def _report(
+    registration: RegistrationResult, measured: Mapping[str, Any], issued: Iterable[str], folder: Path
+) -> dict[str, Any]:
+    """Return the content of report.json in `folder`; reports of equal runs differ only in `usage`."""
     stages = registration.usage.stages
     computed = [stages[name] for name in ("affine", "predict", "fit") if name in stages]
     return {
@@ -112,6 +114,7 @@ def _report(registration: RegistrationResult, measured: Mapping[str, Any], issue
         "warnings": list(dict.fromkeys([*registration.warnings, *issued])),
         "fixed": registration.pair.fixed.name,
         "moving": registration.pair.moving.name,
+        "files": _input_files(registration, folder),
         **_channel_table(registration),
         "affine_matrix_ras": registration.stored.affine.matrix.tolist(),
         **measured,
@@ -130,6 +133,14 @@ def _report(registration: RegistrationResult, measured: Mapping[str, Any], issue
         if registration.history
         else {},
     }
+
+
+def _input_files(registration: RegistrationResult, folder: Path) -> dict[str, str]:
+    """Return the paths of images and masks that were read from files, as `recorded_path`."""
+    roles = ("fixed", "moving", "fixed_mask", "moving_mask")
+    images = {role: getattr(registration.pair, role) for role in roles}
+    paths = {role: recorded_path(image.name, folder) for role, image in images.items() if image is not None}
+    return {role: path for role, path in paths.items() if path is not None}
 
 
 def _channel_table(registration: RegistrationResult) -> dict[str, Any]:

@@ -236,6 +236,28 @@ def test_images_are_read_from_the_recorded_or_given_path(flat_affine: Registrati
         Viewer(tmp_path / "out", moving=paths["fixed"])
 
 
+def test_images_are_found_after_the_study_was_moved(
+    flat_affine: Registration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relative inputs, as on the command line; the results lie two folders deeper than the current one."""
+    require_niivue()
+    (tmp_path / "study" / "ct").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "study")
+    images = {r: replace(getattr(flat_affine.pair, r), name=f"ct/{r}.nii.gz") for r in ("fixed", "moving")}
+    for image in images.values():
+        write_image(image, image.name)
+    folder = Path("results", "p1")
+    report = replace(flat_affine, pair=replace(flat_affine.pair, **images)).save(folder)
+    assert {role: report["files"][role] for role in images} == {r: f"../../ct/{r}.nii.gz" for r in images}
+    assert report["fixed"] == "ct/fixed.nii.gz"
+    (tmp_path / "study").rename(tmp_path / "moved")
+    monkeypatch.chdir("/")
+    Viewer(tmp_path / "moved" / folder).close()
+    (tmp_path / "moved" / "ct").rename(tmp_path / "gone")
+    with pytest.raises(DataError, match=f"^{tmp_path}/moved/ct/fixed.nii.gz: the fixed image no longer exists; give"):
+        Viewer(tmp_path / "moved" / folder)
+
+
 def test_folders_without_results_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(viewer_module, "has_niivue", lambda: True)
     with pytest.raises(DataError, match="no such folder"):

@@ -15,7 +15,7 @@ from nephi.errors import DataError
 from nephi.fields import StoredTransform, read_nephi
 from nephi.geometry import Grid, PointPairs, determinant, interpolate
 from nephi.images import Image, resample
-from nephi.io import read_image
+from nephi.io import located_path, read_image
 from nephi.metrics import landmark_errors
 from nephi.preparation import intensity_window
 from nephi.report.keypoints import RecordedKeypoints, recorded_keypoints
@@ -131,15 +131,17 @@ def _read_report(folder: Path) -> Table:
 
 
 def _find_image(folder: Path, report: Table, role: str) -> Path:
-    """Return the path of an image: that of the report, also relative to the folder's parent, or in the folder itself.
+    """Return the path of an image: that of the report, or in the folder itself, where `nephi demo` stores its images.
 
-    `nephi demo` stores its images in the folder.
+    Reports of earlier versions record it relative to the current folder: it is also looked for next to the folder.
     """
-    recorded = Path(report[role])
-    for path in (recorded, folder.absolute().parent / recorded, folder / f"{role}.nii.gz"):
-        if path.exists():
-            return path
-    raise DataError(f"{recorded}: the {role} image no longer exists; give its new path with --{role}")
+    files = report.get("files")
+    recorded = files.get(role) if isinstance(files, dict) else None
+    path = located_path(recorded, folder) if isinstance(recorded, str) else Path(report[role])
+    for candidate in (path, folder.absolute().parent / report[role], folder / f"{role}.nii.gz"):
+        if candidate.exists():
+            return candidate
+    raise DataError(f"{path}: the {role} image no longer exists; give its new path with --{role}")
 
 
 def _read_image_on(path: Path, role: str, grid: Grid) -> Image:
