@@ -63,9 +63,9 @@ def open_viewer(browser: Browser, viewer: Viewer) -> Browser:
     return browser
 
 
-def picture(browser: Browser) -> Pixels:
-    """Return the pixels of the canvas, `(height, width, 3)`."""
-    box = "(b => [b.left, b.top, b.right, b.bottom])(document.getElementById('canvas').getBoundingClientRect())"
+def picture(browser: Browser, canvas: str = "canvas") -> Pixels:
+    """Return the pixels of a canvas, `(height, width, 3)`."""
+    box = f"(b => [b.left, b.top, b.right, b.bottom])(document.getElementById('{canvas}').getBoundingClientRect())"
     screen = Picture.open(io.BytesIO(browser.screenshot())).convert("RGB")
     return np.asarray(screen.crop([round(n) for n in browser.run(box)]), np.int16)
 
@@ -135,6 +135,91 @@ def test_image_buttons_show_one_image(page: Browser) -> None:
         assert page.run("document.querySelector('#images [aria-pressed=true]').textContent") == name
     _, moving, warped, fixed = pictures
     assert difference(moving, fixed) > difference(warped, fixed)
+    assert page.errors == []
+
+
+KEYS = {"1": 49, "2": 50, "3": 51, " ": 32, "b": 66, "c": 67, "s": 83, "j": 74, "0": 48, "ArrowLeft": 37, "PageUp": 33}
+
+
+def press(browser: Browser, key: str) -> None:
+    browser.press("body", key, KEYS[key])
+
+
+def pressed(browser: Browser, group: str) -> str | None:
+    return browser.run(f"document.querySelector('#{group} [aria-pressed=true]')?.textContent")
+
+
+def test_keys_do_what_buttons_do(page: Browser) -> None:
+    line = page.run("document.getElementById('keys').innerText")
+    assert all(label in line for label in ("1", "space", "checkerboard", "side by side", "Jacobian", "crosshair"))
+    for key, name in (("2", "moving"), ("1", "fixed"), (" ", "moving"), ("3", "warped"), (" ", "fixed"), ("b", None)):
+        press(page, key)
+        assert pressed(page, "images") == name
+    for key, layout in (("c", "checkerboard"), ("s", "side by side"), ("b", "blend")):
+        press(page, key)
+        assert pressed(page, "layouts") == layout
+    for key, name in (("j", "Jacobian"), ("0", "none")):
+        press(page, key)
+        assert pressed(page, "maps") == name
+    page.run("document.querySelector('[data-window=fixed]').closest('details').open = true")
+    page.press("[data-window=fixed]", "2", KEYS["2"])  # typed into a field
+    assert pressed(page, "images") is None
+    assert page.errors == []
+
+
+def test_arrow_keys_move_the_crosshair_by_a_voxel(page: Browser, fitted: Registration) -> None:
+    step = float(fitted.pair.fixed.grid.spacing.min())
+    start = point(page)
+    for key, axis in (("ArrowLeft", 0), ("PageUp", 2)):
+        before = point(page)
+        press(page, key)
+        page.wait_for(f"document.body.dataset.point !== '{json.dumps(before, separators=(',', ':'))}'")
+        expected = [value + step * (i == axis) for i, value in enumerate(before)]
+        assert point(page) == pytest.approx(expected, abs=0.02 * step)
+    assert point(page) != start
+
+
+def test_side_by_side_shows_both_images_at_the_same_point(page: Browser, fitted: Registration) -> None:
+    press(page, "s")
+    page.wait_for("document.getElementById('partner').width > 100 && document.getElementById('partner').height > 100")
+    wait_for(page, lambda _: picture(page, "partner").std() > 30)
+    fixed, warped = picture(page), picture(page, "partner")
+    assert fixed.shape == warped.shape
+    page.run("document.getElementById('landmarks-shown').click()")
+    wait_for(page, lambda _: coloured(picture(page)) < 0.02)
+    x, y = page.run("(b => [b.x + 0.15 * b.width, b.y + 0.35 * b.height])(partner.getBoundingClientRect())")
+    before = page.run("document.body.dataset.point")
+    page.click_at(x, y)  # in the other image: the crosshair of both moves
+    page.wait_for(f"document.body.dataset.point !== '{before}'")
+    points = torch.tensor([point(page)], dtype=torch.float64)
+    assert shown_value(page, "fixed") == pytest.approx(value_at(fitted.pair.fixed, points), abs=0.06)
+    wait_for(page, lambda _: crosshair_difference(picture(page), picture(page, "partner")) < 0.02)
+    assert page.errors == []
+
+
+def crosshair_difference(one: Pixels, other: Pixels) -> float:
+    """Return the fraction of pixels that belong to the crosshair, in its colour, in one picture only."""
+    crosshairs = [(p[..., 1] - p[..., 0] > 60) & (p[..., 2] - p[..., 0] > 60) for p in (one, other)]
+    assert all(crosshair.mean() > 0.001 for crosshair in crosshairs)
+    return float((crosshairs[0] != crosshairs[1]).sum() / crosshairs[0].sum())
+
+
+def test_a_checkerboard_shows_the_other_image_in_every_second_square(page: Browser) -> None:
+    page.run("document.getElementById('landmarks-shown').click()")
+    pictures = {}
+    for key in ("1", "3", "c"):
+        before = picture(page)
+        press(page, key)
+        pictures[key] = wait_for_change(page, before)
+    fixed, warped = pictures["1"], pictures["3"]
+    near = {key: np.abs(pictures["c"] - image).max(axis=-1) < 12 for key, image in (("f", fixed), ("w", warped))}
+    differ = np.abs(fixed - warped).max(axis=-1) > 40
+    shares = [float((near[key] & differ).sum() / differ.sum()) for key in ("f", "w")]
+    assert sum(shares) > 0.9 and min(shares) > 0.25  # each pixel is one of both, and both occur
+    rows, columns = (np.arange(n) // 48 for n in fixed.shape[:2])  # squares of 48 pixels
+    square = (rows[:, None] + columns) % 2 == 0
+    one, other = (near["w"] & ~near["f"])[square].sum(), (near["w"] & ~near["f"])[~square].sum()
+    assert min(one, other) < 0.1 * max(one, other)
     assert page.errors == []
 
 

@@ -26,6 +26,7 @@ STATIC = Path(__file__).parent / "static"
 STYLE = Path(__file__).parents[1] / "templates" / "report.css"
 # Voxel types that NiiVue reads; others are converted to float32.
 NIIVUE_TYPES = (torch.uint8, torch.int16, torch.int32, torch.float32)
+MODULES = ("viewer.js", "scene.js", "partner.js", "keyboard.js", "landmarks.js")
 HTML, CSS, SCRIPTS, JSON, NIFTI = (
     "text/html; charset=utf-8",
     "text/css; charset=utf-8",
@@ -57,7 +58,7 @@ class Pages:
             "": _file(STATIC / "viewer.html", HTML),
             "report.css": _file(STYLE, CSS),
             "viewer.css": _file(STATIC / "viewer.css", CSS),
-            **{name: _file(STATIC / name, SCRIPTS) for name in ("viewer.js", "scene.js", "landmarks.js")},
+            **{name: _file(STATIC / name, SCRIPTS) for name in MODULES},
             "niivue.js": _file(SCRIPT, SCRIPTS),
             "study.json": lambda _: _json(self._study_table()),
             "maps.json": lambda _: _json({name: item.table() for name, item in self._deformation().items()}),
@@ -84,6 +85,7 @@ class Pages:
             "centre": torch.nn.functional.pad(study.fixed.grid.centre_world(), (0, 3 - study.dimension)).tolist(),
             "windows": study.windows(),
             "extent": float(_extent(study.fixed.grid).max()),
+            "step": float(study.fixed.grid.spacing.min()),
             "landmarks": study.landmark_table(),
             "points": study.points_name,
         }

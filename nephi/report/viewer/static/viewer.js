@@ -1,5 +1,6 @@
 // Controls around the canvas: buttons, sliders, values at the crosshair.
 
+import { listen } from "./keyboard.js";
 import { Landmarks } from "./landmarks.js";
 import { Scene } from "./scene.js";
 
@@ -65,10 +66,14 @@ function pressed(button) {
 
 // Press the button of an image that is shown alone; for a blend press none, and name the other image at the slider.
 function pressShown(scene) {
-  const { other, blend } = scene.shown;
-  const name = blend === 0 ? "fixed" : blend === 1 ? other : null;
+  const { other, blend, layout } = scene.shown;
+  const name = layout !== "blend" ? other : blend === 0 ? "fixed" : blend === 1 ? other : null;
   press("images", name && $("images").querySelector(`[data-image=${name}]`));
-  $("other-name").textContent = other;
+  $("other-name").textContent = $("partner-name").textContent = other;
+  press("layouts", $("layouts").querySelector(`[data-layout=${layout}]`));
+  $("screen").dataset.layout = layout;
+  $("partner-pane").hidden = layout === "blend";
+  $("blend").disabled = layout !== "blend";
   $("blend").value = 100 * blend;
 }
 
@@ -88,7 +93,10 @@ function connect(scene, landmarks) {
   };
   for (const button of $("images").querySelectorAll("button")) {
     const name = button.dataset.image;
-    button.addEventListener("click", () => change(name === "fixed" ? { blend: 0 } : { other: name, blend: 1 }));
+    button.addEventListener("click", () => change(imageChange(scene, name)));
+  }
+  for (const button of $("layouts").querySelectorAll("button")) {
+    button.addEventListener("click", () => change({ layout: button.dataset.layout }));
   }
   $("blend").addEventListener("input", () => change({ blend: $("blend").valueAsNumber / 100 }));
   $("strength").addEventListener("input", () => change({ strength: $("strength").valueAsNumber / 100 }));
@@ -109,8 +117,14 @@ function connect(scene, landmarks) {
   pressShown(scene);
 }
 
+// In a comparison of two images a button selects the other one; the fixed image alone ends the comparison.
+function imageChange(scene, name) {
+  if (name === "fixed") return { blend: 0, layout: "blend" };
+  return scene.shown.layout === "blend" ? { other: name, blend: 1 } : { other: name };
+}
+
 function showsMoving(scene) {
-  return scene.shown.other === "moving" && scene.shown.blend > 0.5;
+  return scene.shown.layout === "blend" && scene.shown.other === "moving" && scene.shown.blend > 0.5;
 }
 
 function noteLandmarks(scene) {
@@ -159,7 +173,7 @@ async function start() {
   document.title = `${study.fixed} and ${study.moving} – nephi`;
   $("orientation").textContent = "Radiological orientation: the patient's right (R) is at the left of the picture. "
     + `Click or drag to move the crosshair${study.dimension === 3 ? ", scroll to change the plane" : ""}. Coordinates are world mm, RAS.`;
-  const scene = new Scene($("canvas"), study, valuesAt(study.dimension));
+  const scene = new Scene($("canvas"), $("partner"), study, valuesAt(study.dimension));
   await scene.start();
   let landmarks = null;
   if (study.landmarks.length) {
@@ -171,6 +185,7 @@ async function start() {
     noteLandmarks(scene);
   }
   connect(scene, landmarks);
+  listen(scene, $("keys"), study.step);
   press("maps", $("maps").querySelector("[data-map=none]"));
   showStatus("");
   document.body.dataset.ready = "yes";
