@@ -6,6 +6,7 @@ from nephi.images.image import Image
 from nephi.images.interpolators import INTERPOLATIONS, LABEL_INTERPOLATIONS
 from nephi.images.lungs import find_lungs
 from nephi.images.mapping import Mapping
+from nephi.images.origin import Origin
 from nephi.images.pyramid import Pyramid, smoothed
 from nephi.images.resample import Resampler, resample, warn_of_units
 from nephi.images.sampler import ImageSampler
@@ -17,6 +18,7 @@ __all__ = [
     "Image",
     "ImageSampler",
     "Mapping",
+    "Origin",
     "Pyramid",
     "Resampler",
     "detail_length",

@@ -26,6 +26,7 @@ from nephi.images.exchange import (
     to_sitk,
 )
 from nephi.images.mapping import Mapping
+from nephi.images.origin import Origin
 from nephi.kernels import can_read_through, foreground_profiles
 
 VOXEL_TYPES = (
@@ -59,7 +60,8 @@ class Image:
     `data` has one of the `VOXEL_TYPES`: bool, uint8, signed integers, floats of 16 to 64 bits. Integer data stays
     integer (int16 CT takes two bytes a voxel until it is interpolated), in any memory order. `stored_type` names the
     voxel type of the file ("uint16", ...) where torch lacks it or it was widened, so that results can be written in
-    it. `name` identifies the image in error messages; `warnings` are the texts of its reader's warnings.
+    it. `name` identifies the image in error messages; `warnings` are the texts of its reader's warnings; `origin` is what
+    a DICOM header says of patient and scan.
 
     Raises `DataError` when the shapes of data and grid differ, `UsageError` for unsupported types of voxels or an
     unknown `stored_type`.
@@ -71,6 +73,7 @@ class Image:
     name: str = "image"
     warnings: tuple[str, ...] = ()
     mapping: Mapping | None = None
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.grid, Grid):

@@ -1,11 +1,14 @@
 """Measures of a transform: landmark errors, overlap of labels, folding, inverse consistency, equivariance."""
 
 from nephi.metrics.consistency import inverse_consistency_error
+from nephi.metrics.correspondence import Correspondence, StructuredPatches
+from nephi.metrics.displacement import Lengths, local_displacements
 from nephi.metrics.equivariance import equivariance_error
 from nephi.metrics.evaluation import Evaluation, evaluate
 from nephi.metrics.label_agreement import LabelAgreement, label_agreement, names_of
 from nephi.metrics.landmarks import LandmarkErrors, check_landmark_errors, check_landmarks, landmark_errors
 from nephi.metrics.overlap import dice, label_numbers
+from nephi.metrics.regions import foreground, thinned
 from nephi.metrics.regularity import (
     FoldingStatistics,
     Regularity,
@@ -20,13 +23,16 @@ from nephi.metrics.surface_distance import SurfaceDistance, surface_distances
 from nephi.metrics.volume_change import VolumeChange, volume_changes
 
 __all__ = [
+    "Correspondence",
     "Evaluation",
     "FoldingStatistics",
     "LabelAgreement",
     "LandmarkErrors",
+    "Lengths",
     "Regularity",
     "StreamingFoldingStatistics",
     "StreamingInverseError",
+    "StructuredPatches",
     "SurfaceDistance",
     "VolumeChange",
     "check_landmark_errors",
@@ -34,6 +40,7 @@ __all__ = [
     "dice",
     "equivariance_error",
     "evaluate",
+    "foreground",
     "inside_mask",
     "inverse_consistency_error",
     "is_folded",
@@ -41,9 +48,11 @@ __all__ = [
     "label_agreement",
     "label_numbers",
     "landmark_errors",
+    "local_displacements",
     "names_of",
     "regularity",
     "slab_inside",
     "surface_distances",
+    "thinned",
     "volume_changes",
 ]

@@ -47,6 +47,8 @@ KEYWORDS = (
     "SeriesInstanceUID",
     *FILE_ATTRIBUTES,
     "Modality",
+    "PatientID",
+    "StudyDate",
     "FrameOfReferenceUID",
     "Rows",
     "Columns",

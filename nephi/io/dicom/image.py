@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
-from nephi.errors import DataError, warn
+from nephi.errors import DataError, printable, warn
 from nephi.geometry import Grid
-from nephi.images import Image
+from nephi.images import Image, Origin
 from nephi.io.dicom.file import DicomFile, has_dicom_prefix, parse_dicom, starts_like_dicom
 from nephi.io.dicom.frames import DicomFrame, frames_of
 from nephi.io.dicom.geometry import sort_frames
@@ -35,7 +35,14 @@ def read_dicom(path: Path) -> Image:
     """
     frames, grid = _read_sorted_frames(path)
     data, stored_type = read_values(frames, path)
-    return Image(data.reshape(grid.shape), grid, stored_type=stored_type, name=str(path))
+    origin = dicom_origin(frames[0].file)
+    return Image(data.reshape(grid.shape), grid, stored_type=stored_type, name=str(path), origin=origin)
+
+
+def dicom_origin(file: DicomFile) -> Origin:
+    """Return what the header of a file says of patient and scan."""
+    keywords = ("PatientID", "Modality", "FrameOfReferenceUID", "StudyDate", "SeriesDescription")
+    return Origin(*(printable(file.text(keyword).strip()) for keyword in keywords))
 
 
 def dicom_grid(path: Path) -> Grid:
