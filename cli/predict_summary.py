@@ -26,19 +26,23 @@ MEASURES = {
     "dice": "Dice",
     "folding_percent": "det J <= 0",
     "inverse_consistency_mm": "inverse consistency",
+    "matched_percent": "structures matched",
     "seconds": "seconds per pair",
     "cpu_seconds": "CPU seconds per pair",
 }
-COLUMNS = ("pair", "fixed", "moving", *MEASURES, "warnings", "error")
+COLUMNS = ("pair", "fixed", "moving", "quality", *MEASURES, "warnings", "error")
 LARGEST = 1e300  # beyond every measure; an integer in JSON may have too many digits to be converted
 FORMULA = ("=", "+", "-", "@")  # first characters of a formula in spreadsheets
-UNITS = {"folding_percent": " %", "tre_before_mm": " mm", "tre_mm": " mm", "inverse_consistency_mm": " mm"}
+ENDINGS = {"_mm": "mm", "_percent": "%"}  # of the names of measures, with their units
+UNITS = {name: f" {unit}" for name in MEASURES for ending, unit in ENDINGS.items() if name.endswith(ending)}
 
 
 def row_of_report(case: PairFiles, report: Mapping[str, Any]) -> Row:
     """Return the row of a pair from its report, without measures that are missing in it."""
     tre, dice = report.get("tre_mm"), report.get("dice")
     regularity = report.get("inside_mask") or report["whole_grid"]
+    quality = report["quality"]
+    matched = quality["after"]["matched"]
     stages = [stage for name, stage in report["usage"]["stages"].items() if name != "export"]
     cells = {
         "tre_before_mm": tre and tre["before"],
@@ -49,6 +53,8 @@ def row_of_report(case: PairFiles, report: Mapping[str, Any]) -> Row:
         "inverse_consistency_mm": report.get("inverse_consistency_mm"),
         "seconds": sum(stage["wall_s"] for stage in stages),
         "cpu_seconds": sum(stage["cpu_s"] for stage in stages),
+        "quality": quality["verdict"],
+        "matched_percent": None if matched is None else 100 * matched,
         "warnings": len(report.get("warnings") or ()),
     }
     return pair_cells(case) | {name: value for name, value in cells.items() if value is not None}
@@ -92,6 +98,7 @@ def describe_row(row: Row, verbose: bool) -> str:
     parts = [f"{MEASURES[name]} {row[name]:.3f}{UNITS.get(name, '')}" for name in MEASURES if name in row]
     if count := row.get("warnings"):
         parts.insert(-1, f"{count} {'warning' if count == 1 else 'warnings'}")
+    parts.insert(0, f"quality {row['quality']}")
     return f"{row['pair']}: {', '.join(parts if verbose else parts[:-1])}"
 
 
@@ -128,6 +135,9 @@ def print_summary(rows: Sequence[Row], folder: Path) -> None:
     lines = [("pairs", f"{len(registered)} of {len(rows)}")]
     if warned := sum(row.get("warnings", 0) > 0 for row in registered):
         lines.append(("pairs with warnings", str(warned)))
+    for verdict in ("check", "failed"):
+        if count := sum(row["quality"] == verdict for row in registered):
+            lines.append((f"pairs of quality {verdict}", str(count)))
     for name, label in MEASURES.items():
         if values := [row[name] for row in registered if name in row]:
             lines.append((f"{label}, mean", f"{sum(values) / len(values):.3f}{UNITS.get(name, '')}"))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nephi.optimize import Plan, Progress
 
 Rows = list[tuple[str, str]]
+REGIONS = {"masks": "masks", "foreground": "foregrounds"}
 
 
 def echo(text: str, *, err: bool = False) -> None:
@@ -152,11 +153,12 @@ def print_plan(plan: Plan, initial: str, results: str) -> None:
 
 def print_registration(report: Mapping[str, Any], folder: Path, implausible: bool) -> None:
     """Print the measures of a registration and the folder of its results."""
-    usage, rows = report["usage"], []
+    usage, rows = report["usage"], quality_rows(report["quality"])
     for region, key in (("inside the mask", "inside_mask"), ("whole grid", "whole_grid")):
         if (regularity := report.get(key)) is not None:
             folding, smallest = regularity["folding_percent"], regularity["smallest"]
-            rows.append((f"det J <= 0, {region}", f"{folding:.4f} %   smallest det J {smallest:.3f}"))
+            values = f"{folding:.4f} % of the voxel centres, smallest det J {smallest:.3f}"
+            rows.append((f"det J <= 0, {region}", values))
             rows.append((f"SD log det J, {region}", f"{regularity['sd_log_jacobian']:.3f}"))
     if (error := report.get("inverse_consistency_mm")) is not None:
         rows.append(("inverse consistency", f"{error:.4f} mm"))
@@ -173,7 +175,31 @@ def print_registration(report: Mapping[str, Any], folder: Path, implausible: boo
     if usage["peak_memory_mb"] is not None:
         rows.append(("peak memory", f"{usage['peak_memory_mb']:.0f} MB"))
     rows.append(("results", str(folder)))
-    print_rows("Registered, but implausible: see the warnings above" if implausible else "Registered", rows)
+    print_rows(_title(report["quality"]["verdict"], implausible), rows)
+
+
+def _title(verdict: str, implausible: bool) -> str:
+    if verdict == "failed":
+        return "Failed: the images do not match, see the reasons below"
+    if implausible:
+        return "Registered, but implausible: see the warnings above"
+    return "Registered" if verdict == "ok" else "Registered, to be checked: see the reasons below"
+
+
+def quality_rows(quality: Mapping[str, Any]) -> Rows:
+    """Return rows of the verdict, its reasons, and the main measures before and after."""
+    rows = [("quality", quality["verdict"]), *(("", reason) for reason in quality["reasons"])]
+    before, after = quality["before"], quality["after"]
+    if after["matched"] is not None:
+        earlier = "" if before["matched"] is None else f" ({100 * before['matched']:.0f} % before)"
+        rows.append(("structures matched", f"{100 * after['matched']:.0f} %{earlier}"))
+    if after["dice"] is not None:
+        earlier = "" if before["dice"] is None else f" ({before['dice']:.3f} before)"
+        rows.append((f"Dice of the {REGIONS[quality['region']]}", f"{after['dice']:.3f}{earlier}"))
+    lengths, local = quality["displacement"], quality["local_displacement"]
+    whole = f"mean {lengths['mean']:.2f} mm, largest {lengths['maximum']:.2f} mm"
+    rows.append(("displacement", f"{whole}; without its affine part {local['mean']:.2f} and {local['maximum']:.2f} mm"))
+    return rows
 
 
 def _guidance_rows(guidance: Mapping[str, Any]) -> Rows:

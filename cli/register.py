@@ -94,7 +94,8 @@ from .registration_options import RESULTS, Preset, RefineOptions, Results, align
 @click.option(
     "--strict",
     is_flag=True,
-    help="Exit with code 4 if images or result are implausible; the results are still written.",
+    help="Exit with code 5 if the verdict is failed, with code 4 if images or result are implausible; the results are "
+    "still written.",
 )
 @click.option("--dry-run", is_flag=True, help="Read and check the inputs, print the plan and exit.")
 @click.option("--overwrite", is_flag=True, help="Allow a non-empty OUTDIR; earlier results in it are deleted.")
@@ -142,8 +143,9 @@ def register(
     Image formats: NIfTI (also from a pipe), Analyze, .mgz, mha, mhd, nrrd, or DICOM (a file, or a folder with one
     series); 2-D or 3-D.
 
-    nephi checks intensities, masks, alignment, folding and similarity, and warns if they are implausible; with
-    --strict, the exit code is then 4.
+    The verdict, quality: ok, check or failed, states whether the images match, and why not. nephi also checks
+    intensities, masks, alignment, folding and similarity, and warns if they are implausible. With --strict, the exit
+    code is 5 for a failed registration, 4 after other warnings of plausibility.
     """
     import nephi
 
@@ -182,6 +184,9 @@ def register(
         print_stages(report)
     if not quiet and not dry_run:
         print_registration(report, output, bool(doubts))
+    if strict and not dry_run and report["quality"]["verdict"] == "failed":
+        reasons = "; ".join(report["quality"]["reasons"])
+        raise nephi.QualityError(f"the registration failed: {reasons}; results are in {output}")
     if strict and doubts:
         warnings = "warning" if len(doubts) == 1 else f"{len(doubts)} warnings"
         written = "" if dry_run else f"; results are in {output}"

@@ -8,6 +8,7 @@ from .optimize import register as register
 from .optimize import plan as plan
 from .inference import predict as predict
 from .metrics import evaluate as evaluate
+from .results import Quality as Quality
 from .results import Registration as Registration
 
 # Settings
@@ -57,6 +58,7 @@ from .errors import NephiError as NephiError
 from .errors import UsageError as UsageError
 from .errors import DataError as DataError
 from .errors import PlausibilityError as PlausibilityError
+from .errors import QualityError as QualityError
 from .errors import DataWarning as DataWarning
 from .errors import PlausibilityWarning as PlausibilityWarning
 

@@ -41,6 +41,12 @@ class PlausibilityError(NephiError):
     exit_code = 4
 
 
+class QualityError(PlausibilityError):
+    """A result whose verdict is `failed`, if the caller requests an error for it (`nephi register --strict`)."""
+
+    exit_code = 5
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether memory could not be allocated: `MemoryError`, or the `RuntimeError` that torch raises instead."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # of a GPU

@@ -26,6 +26,8 @@ TOP_LEVEL = {
     "PlausibilityWarning",
     "PointPairs",
     "Points",
+    "Quality",
+    "QualityError",
     "Registration",
     "Settings",
     "Transform",
@@ -83,7 +85,7 @@ ROOMS = {
     "errors": {"collected_warnings"},
     "fields": {"StoredTransform", "read_nephi"},
     "geometry": set(),
-    "images": {"INTERPOLATIONS", "detail_length", "find_lungs"},
+    "images": {"INTERPOLATIONS", "Origin", "detail_length", "find_lungs"},
     "inference": {
         "GroupRegistration",
         "REFINED_PARAMETERS",
@@ -106,7 +108,7 @@ ROOMS = {
         "write_series",
     },
     "losses": {"SIMILARITIES"},
-    "metrics": {"Evaluation", "LandmarkErrors", "check_landmarks", "equivariance_error"},
+    "metrics": {"Evaluation", "LandmarkErrors", "Lengths", "check_landmarks", "equivariance_error"},
     "models": {"ImportOptions", "StoredModel", "import_published", "write_model"},
     "optimize": {"Plan", "Progress"},
     "phantoms": {
@@ -118,7 +120,7 @@ ROOMS = {
         "two_channels",
     },
     "report": {"page_html"},
-    "results": {"OUTPUTS", "read_unrefined_inverse"},
+    "results": {"JacobianRange", "Measured", "Measures", "OUTPUTS", "read_unrefined_inverse"},
     "runtime": {"device_summary", "versions"},
     "settings": {"settings_from_table", "settings_toml", "with_similarity"},
     "training": {
@@ -299,4 +301,6 @@ def test_import_star_gives_the_surface() -> None:
 def test_errors_carry_their_exit_codes() -> None:
     assert nephi.UsageError.exit_code == 2
     assert nephi.DataError.exit_code == 3
+    assert nephi.PlausibilityError.exit_code == 4
+    assert nephi.QualityError.exit_code == 5
     assert issubclass(nephi.UsageError, nephi.NephiError) and issubclass(nephi.DataError, nephi.NephiError)

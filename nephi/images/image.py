@@ -60,8 +60,8 @@ class Image:
     `data` has one of the `VOXEL_TYPES`: bool, uint8, signed integers, floats of 16 to 64 bits. Integer data stays
     integer (int16 CT takes two bytes a voxel until it is interpolated), in any memory order. `stored_type` names the
     voxel type of the file ("uint16", ...) where torch lacks it or it was widened, so that results can be written in
-    it. `name` identifies the image in error messages; `warnings` are the texts of its reader's warnings; `origin` is what
-    a DICOM header says of patient and scan.
+    it. `name` identifies the image in error messages; `warnings` are the texts of its reader's warnings; `origin` is
+    what a DICOM header says of patient and scan.
 
     Raises `DataError` when the shapes of data and grid differ, `UsageError` for unsupported types of voxels or an
     unknown `stored_type`.

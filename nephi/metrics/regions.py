@@ -17,7 +17,9 @@ def thinned(grid: Grid, most: int) -> Grid:
 
     n differs between axes, so that the steps have similar lengths in mm.
     """
-    edge = float(grid.spacing.double().log().mean().exp()) * max(1.0, (grid.size / most) ** (1 / grid.dimension))
+    if grid.size <= most:
+        return grid
+    edge = float(grid.spacing.double().log().mean().exp()) * (grid.size / most) ** (1 / grid.dimension)
     steps = [max(1, min(n, round(edge / s))) for n, s in zip(grid.shape, grid.spacing.tolist(), strict=True)]
     shape = tuple(math.ceil(n / step) for n, step in zip(grid.shape, steps, strict=True))
     first = [(n - 1 - (count - 1) * step) / 2 for n, count, step in zip(grid.shape, shape, steps, strict=True)]

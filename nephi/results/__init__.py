@@ -2,6 +2,7 @@
 
 from nephi.results.checks import check_folding, check_result
 from nephi.results.output_folder import OUTPUTS, check_output_folder, require_exportable
+from nephi.results.quality import JacobianRange, Measured, Measures
 from nephi.results.registration import Registration
 from nephi.results.resampling import resample
 from nephi.results.saving import save_registration
@@ -14,9 +15,17 @@ from nephi.results.transform_files import (
     read_unrefined_inverse,
     transform_grid,
 )
+from nephi.results.verdict import CHECK, FAILED, OK, Quality
 
 __all__ = [
+    "CHECK",
+    "FAILED",
+    "OK",
     "OUTPUTS",
+    "JacobianRange",
+    "Measured",
+    "Measures",
+    "Quality",
     "Registration",
     "check_folding",
     "check_output_folder",

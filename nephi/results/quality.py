@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nephi.geometry import determinant
+from nephi.geometry import Grid, determinant
 from nephi.images import ImageSampler
 from nephi.losses import nmi, similarity
 from nephi.metrics import (
@@ -28,7 +28,7 @@ from nephi.settings import Settings
 from nephi.transforms import AffineTransform, Transform
 
 POINTS = 4000  # of displacement, Jacobian and similarity
-LATTICE = {2: 10_000, 3: 50_000}  # points of masks, by dimension
+LATTICE = {2: 10_000, 3: 30_000}  # points of masks, by dimension
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def measure_pair(pair: Pair, transform: Transform, settings: Settings, seed: int
     generator = torch.Generator().manual_seed(seed)
     source = point_source(pair.fixed, pair.fixed_mask)
     points = source.draw(POINTS, generator)
-    spacing = settings.levels[-1].spacing
+    spacing = max(settings.levels[-1].spacing, *(_edge(image.grid) for image in (pair.fixed, pair.moving)))
     samplers = [levels.sampler(spacing / 2, spacing) for levels in (pair.fixed_levels, pair.moving_levels)]
     patches = StructuredPatches(samplers[0], source, spacing, generator)
     regions = _Regions(pair)
@@ -124,6 +124,11 @@ def measure_pair(pair: Pair, transform: Transform, settings: Settings, seed: int
             100 * float(is_folded(determinants).double().mean()),
         ),
     )
+
+
+def _edge(grid: Grid) -> float:
+    """Return the edge, mm, of a cube with the volume of a voxel: finer structures are not seen."""
+    return float(grid.spacing.log().mean().exp())
 
 
 def _measures(

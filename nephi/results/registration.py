@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from nephi.io import ImageLike, LabelsLike, PointPairsLike, as_image, as_point_p
 from nephi.preparation import Pair
 from nephi.report import notebook_html
 from nephi.results.output_folder import OUTPUTS
+from nephi.results.quality import measure_pair
 from nephi.results.saving import save_registration
+from nephi.results.verdict import Quality, judge
 from nephi.runtime import Usage, fit_threads
 from nephi.settings import Settings
 from nephi.transforms import Transform
@@ -48,6 +51,16 @@ class Registration:
     def inverse(self) -> Transform:
         """The inverse: moving points to fixed points (world mm, RAS)."""
         return self.stored.inverse
+
+    @cached_property
+    def quality(self) -> Quality:
+        """Whether the images match: a verdict, its reasons, and the measures before and after on which it depends.
+
+        They are measured at the first access, at points that depend on `seed`.
+        """
+        with fit_threads(self.settings.threads):
+            measured = measure_pair(self.pair, self.transform, self.settings, self.seed, self.stored.handedness)
+        return judge(measured, self.pair, self.settings)
 
     @checked
     def warp(self, image: ImageLike, interpolation: str = "linear", outside: float | None = None) -> Image:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ from nephi.report import PAGE, RegistrationResult
 from nephi.results.ahead import computed_ahead
 from nephi.results.guidance import guidance_report
 from nephi.results.output_folder import FILE_NAMES, OUTPUTS, check_output_folder, require_exportable
+from nephi.results.verdict import Quality
 from nephi.runtime import fit_threads, peak_memory_mb
 from nephi.settings import settings_table
 from nephi.transforms import Transform, displacement_slabs
@@ -41,8 +42,16 @@ INVERSE_QUANTUM = 2.0**-12  # mm; inverses are exact to 0.001 mm, so rounding mu
 INVERSE_POINTS = 200_000  # voxels at which the inverse error is measured: enough for four digits of its mean
 
 
+class JudgedResult(RegistrationResult, Protocol):
+    """A registration with its verdict, which is measured when it is read."""
+
+    @property
+    def quality(self) -> Quality:
+        """Whether the images match."""
+
+
 def save_registration(
-    registration: RegistrationResult,
+    registration: JudgedResult,
     folder: Path,
     overwrite: bool,
     landmarks: PointPairs | None = None,
@@ -66,6 +75,8 @@ def save_registration(
     _require_dimension(registration, landmarks, labels)
     for image in (pair.fixed, pair.moving):
         require_exportable(image)
+    with registration.usage.stage("quality"):
+        quality = registration.quality.table()
     with collected_warnings() as issued, replacing_files(folder, FILE_NAMES) as temporary:
         if landmarks is not None:
             check_landmarks(landmarks, pair.fixed.grid, pair.moving.grid)
@@ -79,7 +90,7 @@ def save_registration(
             after, before = dice(*labels, registration.transform), dice(*labels, lambda points: points)
             measured |= Evaluation(dice=after, dice_before=before).table()
         measured |= guidance_report(registration)
-        report = _report(registration, measured, issued, folder)
+        report = _report(registration, {"quality": quality, **measured}, issued, folder)
         if "report" in outputs:
             (temporary / OUTPUTS["report"]).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         if page is not None:

@@ -1,4 +1,4 @@
-"""The verdict on a registration: ok, check or failed, with its reasons; the rule is that of docs/concepts/quality.md."""
+"""The verdict on a registration, ok, check or failed, with its reasons; docs/concepts/quality.md explains the rule."""
 
 from __future__ import annotations
 
@@ -61,10 +61,12 @@ def judge(measured: Measured, pair: Pair, settings: Settings) -> Quality:
     usual = USUAL_JACOBIAN[settings.image.mask]
     origins = pair.fixed.origin, pair.moving.origin
     any_contrast = settings.optimization.match_intensities or accepts_any_contrast(settings.objective.similarity)
+    region = "the mask" if pair.fixed_mask is not None else "the fixed image"
     failures = list(_failures(measured, any_contrast))
     doubts = [
-        *_doubts(measured, "the mask" if pair.fixed_mask is not None else "the fixed image", usual),
-        *_origin_doubts(*origins, measured, any_contrast),
+        *([] if failures else _weak_matches(measured, region)),
+        *_doubts(measured, region, usual),
+        *_contradictions(*origins, measured, any_contrast),
     ]
     verdict = FAILED if failures else CHECK if doubts else OK
     return Quality(verdict, (*failures, *doubts), measured, usual, *origins)
@@ -82,16 +84,16 @@ def _failures(measured: Measured, any_contrast: bool) -> Iterator[str]:
             f"only {100 * after.matched:.0f} % of the structures find their counterpart (below {100 * least:.0f} % for "
             f"{kind}): other anatomy, a wrong position or a wrong orientation"
         )
-    elif after.matched < before.matched - LOST:
+    elif before.patches >= FEW_PATCHES and after.matched < before.matched - LOST:
         yield (
             f"the images agreed better before: {100 * before.matched:.0f} % of the structures found their counterpart "
             f"in the position given by the headers, {100 * after.matched:.0f} % now; try --initial none"
         )
 
 
-def _doubts(measured: Measured, region: str, usual: tuple[float, float]) -> Iterator[str]:
-    """Yield what a right registration rarely shows."""
-    after, jacobian = measured.after, measured.jacobian
+def _weak_matches(measured: Measured, region: str) -> Iterator[str]:
+    """Yield why the structures do not show that the images match."""
+    after = measured.after
     if after.patches < FEW_PATCHES:
         yield f"too little structure inside {region} and the moving image to judge the result"
     elif after.matched < MATCHED:
@@ -99,6 +101,11 @@ def _doubts(measured: Measured, region: str, usual: tuple[float, float]) -> Iter
             f"{100 * after.matched:.0f} % of the structures find their counterpart (usually above "
             f"{100 * MATCHED:.0f} %): unsolved motion, other anatomy, or different contrasts"
         )
+
+
+def _doubts(measured: Measured, region: str, usual: tuple[float, float]) -> Iterator[str]:
+    """Yield what a right registration rarely shows."""
+    after, jacobian = measured.after, measured.jacobian
     if after.outside > MOST_OUTSIDE:
         yield f"{100 * after.outside:.0f} % of {region} lies outside the moving image: nothing is known there"
     if after.dice < LEAST_DICE[measured.region]:
@@ -113,7 +120,7 @@ def _doubts(measured: Measured, region: str, usual: tuple[float, float]) -> Iter
         )
 
 
-def _origin_doubts(
+def _contradictions(
     fixed: Origin | None, moving: Origin | None, measured: Measured, any_contrast: bool
 ) -> Iterator[str]:
     """Yield what the headers of both files contradict."""

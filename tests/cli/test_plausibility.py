@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import nephi
 
@@ -65,3 +66,20 @@ def test_window_outside_the_intensities(call: Call, flat: Path, tmp_path: Path) 
     outcome = call("register", *images, "-o", tmp_path / "out", "--window", "20000", "30000")
     assert outcome.code == 3 and "expected intensities inside the window 20000 to 30000" in outcome.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_verdict_has_an_exit_code_of_its_own(call: Call, flat: Path, tmp_path: Path) -> None:
+    """The moving image is noise: nothing in it corresponds to the fixed image."""
+    fixed = nephi.read_image(flat / "fixed.nii.gz")
+    values = torch.rand(fixed.grid.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+    nephi.write_image(fixed.with_data(1000 * values), tmp_path / "noise.nii.gz")
+    options = ["-f", flat / "fixed.nii.gz", "-m", tmp_path / "noise.nii.gz", "--config", flat / "quick.toml"]
+    outcome = call("register", *options, "-o", tmp_path / "out", "--save", "report,page")
+    assert outcome.code == 0 and outcome.out.startswith("Failed: the images do not match, see the reasons below\n")
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    (reason, *_) = report["quality"]["reasons"]
+    assert report["quality"]["verdict"] == "failed" and reason.startswith("only ") and reason in outcome.out
+    outcome = call("register", *options, "-o", tmp_path / "strict", "--save", "report", "--strict", "-q")
+    assert (outcome.code, outcome.out) == (5, "") and (tmp_path / "strict" / "report.json").is_file()
+    last = outcome.err.splitlines()[-1]
+    assert last.startswith(f"nephi: error: the registration failed: {reason}") and str(tmp_path / "strict") in last

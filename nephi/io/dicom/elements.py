@@ -19,6 +19,15 @@ def text_of(header: Any, keyword: str, path: Path) -> str:
     return str(value) if isinstance(value, str) or not hasattr(value, "__iter__") else "\\".join(map(str, value))
 
 
+def label_text(header: Any, keyword: str) -> str:
+    """Return a value that only describes an image as text, empty if missing; a damaged one is replaced in part."""
+    if keyword not in header:
+        return ""
+    value = header.get_item(keyword).value  # bytes before the first access, which may warn or fail
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
+    return text.strip(" \0")
+
+
 def items_of(header: Any, keyword: str, path: Path) -> list[Any]:
     """Return the items of a sequence in a pydicom `Dataset`; empty if it is missing or not a sequence."""
     value = _value(header, keyword, path)

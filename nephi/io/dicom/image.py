@@ -8,6 +8,7 @@ from pathlib import Path
 from nephi.errors import DataError, printable, warn
 from nephi.geometry import Grid
 from nephi.images import Image, Origin
+from nephi.io.dicom.elements import label_text
 from nephi.io.dicom.file import DicomFile, has_dicom_prefix, parse_dicom, starts_like_dicom
 from nephi.io.dicom.frames import DicomFrame, frames_of
 from nephi.io.dicom.geometry import sort_frames
@@ -42,7 +43,7 @@ def read_dicom(path: Path) -> Image:
 def dicom_origin(file: DicomFile) -> Origin:
     """Return what the header of a file says of patient and scan."""
     keywords = ("PatientID", "Modality", "FrameOfReferenceUID", "StudyDate", "SeriesDescription")
-    return Origin(*(printable(file.text(keyword).strip()) for keyword in keywords))
+    return Origin(*(printable(label_text(file.header, keyword)) for keyword in keywords))
 
 
 def dicom_grid(path: Path) -> Grid:
