@@ -18,7 +18,7 @@ from nephi.metrics.regularity import (
     regularity,
     slab_inside,
 )
-from nephi.metrics.streaming import StreamingFoldingStatistics, StreamingInverseError
+from nephi.metrics.streaming import StreamingFoldingStatistics, StreamingInverseError, field_regularity
 from nephi.metrics.surface_distance import SurfaceDistance, surface_distances
 from nephi.metrics.volume_change import VolumeChange, volume_changes
 
@@ -40,6 +40,7 @@ __all__ = [
     "dice",
     "equivariance_error",
     "evaluate",
+    "field_regularity",
     "foreground",
     "inside_mask",
     "inverse_consistency_error",

@@ -15,7 +15,8 @@ from nephi.io import GridLike, ImageLike, PointPairsLike, as_grid, as_image, as_
 from nephi.metrics.consistency import inverse_consistency_error
 from nephi.metrics.label_agreement import label_agreement, names_of
 from nephi.metrics.landmarks import LandmarkErrors, check_landmark_errors, check_landmarks, landmark_errors
-from nephi.metrics.regularity import Regularity, regularity
+from nephi.metrics.regularity import Regularity
+from nephi.metrics.streaming import field_regularity
 from nephi.metrics.surface_distance import SurfaceDistance
 from nephi.runtime import caller_threads
 from nephi.transforms import DisplacementField, Transform
@@ -26,10 +27,10 @@ class Evaluation:
     """Measures of one transform; those that were not computed are None.
 
     landmarks: errors in mm. dice, dice_before: per label, after and before. surfaces, surfaces_before: distances of the
-    surfaces of each label, mm. label_names: of those labels that have one. regularity: of the transform's own Jacobian.
-    inverse_consistency: mean of `|inverse(phi(x)) - x|`, mm; unrefined_inverse: the same for the unrefined
-    inverse; exported_inverse_consistency: the same for the two exported displacement fields, at points
-    that phi maps into the grid of the inverse field.
+    surfaces of each label, mm. label_names: of those labels that have one. regularity: of the displacement field at
+    voxel centres, as in the report of a registration. inverse_consistency: mean of `|inverse(phi(x)) - x|`, mm;
+    unrefined_inverse: the same for the unrefined inverse; exported_inverse_consistency: the same for the two exported
+    displacement fields, at points that phi maps into the grid of the inverse field.
     """
 
     landmarks: LandmarkErrors | None = None
@@ -166,7 +167,7 @@ def evaluate(
         surfaces=after.surfaces if after else None,
         surfaces_before=before.surfaces if before else None,
         label_names=names,
-        regularity=regularity(transform, evaluated, mask) if evaluated else None,
+        regularity=field_regularity(transform, evaluated, mask) if evaluated else None,
         inverse_consistency=inverse_error(inverse),
         unrefined_inverse=inverse_error(unrefined_inverse),
         exported_inverse_consistency=(

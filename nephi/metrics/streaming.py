@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nephi.errors import DataError
 from nephi.geometry import Grid, PointMap, determinant_of_rows
 from nephi.images import Image
-from nephi.metrics.regularity import FoldingStatistics, slab_inside
+from nephi.metrics.regularity import FoldingStatistics, Regularity, slab_inside
+from nephi.transforms import Transform
 
 
 class StreamingFoldingStatistics:
@@ -53,6 +55,23 @@ class StreamingFoldingStatistics:
         edges = self.grid.affine[:-1, :-1]
         rows = [[slopes[j][..., i] + float(edges[i, j]) for j in axes] for i in axes]
         return determinant_of_rows(rows) / (self.handedness * float(torch.linalg.det(edges)))
+
+
+@torch.no_grad()
+def field_regularity(transform: Transform, grid: Grid, mask: Image | None = None) -> Regularity:
+    """Return folding statistics of the displacement field of `transform` on `grid` (inside `mask`, on any grid).
+
+    They are those of the file that a registration writes, so that they agree with its report. Determinants are relative
+    to a reflection that is meant (`Transform.unfolded_sign`). Raises `DataError` when no voxel centre remains.
+    """
+    statistics = StreamingFoldingStatistics(grid, mask, transform.unfolded_sign)
+    for start, stop in grid.slabs():
+        points = grid.voxel_centres(start, stop)
+        statistics.add(transform(points) - points, last=stop == grid.shape[-1])
+    result = (statistics.whole_grid if mask is None else statistics.inside_mask).result()
+    if result.points == 0:
+        raise DataError("regularity: expected at least one voxel to evaluate, found none: is the mask empty?")
+    return result
 
 
 class StreamingInverseError:

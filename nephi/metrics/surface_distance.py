@@ -67,6 +67,8 @@ def _surface_points(labels: Tensor, grid: Grid) -> dict[int, np.ndarray]:
     """Return the centres `(N, D)`, world mm, of the surface voxels of each label other than 0."""
     indices = (_is_surface(labels) & (labels != 0)).nonzero()
     numbers = labels[tuple(indices.T)]
+    if not len(numbers):
+        return {}
     order = numbers.argsort(stable=True)
     present, counts = numbers.unique(return_counts=True)
     points = grid.voxel_to_world_points(indices[order].double()).numpy()

@@ -140,9 +140,7 @@ def test_folding_and_consistency_agree_with_the_report(measured: Any, solid: Pat
         "unrefined_inverse_mm",
         "exported_inverse_consistency_mm",
     }
-    assert numbers["regularity"]["points"] == report["whole_grid"]["points"] == 52 * 40 * 44
-    assert numbers["regularity"]["folding_percent"] == report["whole_grid"]["folding_percent"] == 0
-    assert numbers["regularity"]["sd_log_jacobian"] == pytest.approx(report["whole_grid"]["sd_log_jacobian"], rel=0.3)
+    assert numbers["regularity"] == report["whole_grid"] and report["whole_grid"]["points"] == 52 * 40 * 44
     numbers = measured("-t", solid / "result" / "transform.nephi", "--mask", solid / "fixed_mask.nii.gz")
     assert numbers["regularity"]["points"] == int((voxels(solid / "fixed_mask.nii.gz") > 0).sum())
     # The lung mask of `register` differs slightly from that of the phantom.

@@ -6,7 +6,7 @@ import torch
 from nephi.errors import DataError, DataWarning
 from nephi.geometry import Grid, PointPairs
 from nephi.images import Image
-from nephi.metrics import dice, evaluate, inverse_consistency_error, landmark_errors, regularity
+from nephi.metrics import dice, evaluate, field_regularity, inverse_consistency_error, landmark_errors
 from nephi.transforms import AffineTransform, DisplacementField
 
 SHIFT = torch.tensor([1.0, 0.0, 0.0])
@@ -61,7 +61,7 @@ def test_every_measure_equals_its_function(labels, landmarks) -> None:
     assert "label_names" not in table
     assert table["tre_mm"] == {**landmark_errors(PHI, landmarks).summary(), "each": [1.0, 1.0]}
     assert table["tre_mm"]["before"] == 2.0
-    assert table["regularity"] == vars(regularity(PHI, GRID, mask)) and table["regularity"]["points"] == 20
+    assert table["regularity"] == vars(field_regularity(PHI, GRID, mask)) and table["regularity"]["points"] == 20
     assert table["inverse_consistency_mm"] == pytest.approx(0.5)
     assert table["inverse_consistency_mm"] == inverse_consistency_error(PHI, back, GRID, mask)
     assert table["exported_inverse_consistency_mm"] == pytest.approx(0.25)

@@ -1,6 +1,7 @@
 """Compare streamed folding statistics with SimpleITK and numpy, for slabs of any thickness."""
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from nephi.errors import DataError
 from nephi.geometry import Grid
 from nephi.images import Image
-from nephi.metrics import Regularity, StreamingFoldingStatistics
+from nephi.metrics import Regularity, StreamingFoldingStatistics, field_regularity, regularity
 from nephi.metrics.regularity import FoldingStatistics
+from nephi.transforms import Transform
 
 
 def displacement(grid: Grid) -> Tensor:
@@ -110,3 +113,15 @@ def test_single_slice() -> None:
     field = displacement(grid)
     flat = by_numpy(Grid.from_spacing((5, 4), (1.0, 1.0)), field[:, :, 0, :2])
     assert_same(streamed(grid, field, [1]).whole_grid.result(), statistics(flat))
+
+
+def test_field_of_a_transform(ripples: Callable[[int, float], Transform], grid: Grid) -> None:
+    """On a fine grid differences between voxels approach the Jacobian of the transform."""
+    scale = torch.tensor([*[0.02] * grid.dimension, 1.0], dtype=torch.float64)
+    fine, transform = Grid(grid.shape, grid.affine * scale), ripples(grid.dimension, 0.5)
+    mask = random_mask(fine)
+    found, exact = field_regularity(transform, fine, mask), regularity(transform, fine, mask)
+    assert found.points == exact.points
+    assert found.smallest == pytest.approx(exact.smallest, abs=0.05)
+    with pytest.raises(DataError, match="is the mask empty"):
+        field_regularity(transform, fine, mask.with_data(0 * mask.data))
