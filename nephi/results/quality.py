@@ -172,8 +172,8 @@ class _Compared:
             return float("nan"), 0.0, outside
         values = self.moving.patches(mapped, self.offsets, jacobians)
         loss = float(self.loss(self.values, values, inside))
-        means = (each.mean(dim=1, keepdim=True) for each in (self.values, values))
-        return loss, max(0.0, 1 - float(nmi(*means, inside))), outside
+        fixed, moving = (each.mean(dim=1, keepdim=True) for each in (self.values, values))
+        return loss, max(0.0, 1 - float(nmi(fixed, moving, inside))), outside
 
 
 class _Regions:
