@@ -1,6 +1,7 @@
-"""The registrations on which the verdict is calibrated and tested: 40 right ones and 40 wrong ones.
+"""The registrations on which the verdict is calibrated and tested: 40 right ones and 40 wrong ones, and 20 + 20 unseen.
 
-Cases are independent. Every second one of a kind belongs to the test: it was not looked at when the rule was made.
+Cases are independent. The thresholds were chosen on every second one of a kind, the part `calibration`; the others are
+its `test`. The measure itself was developed with both in view; the `unseen` cases were added when all was fixed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from nephi.phantoms import (
 )
 
 SIZE = (96, 70, 76)  # voxels of lung phantoms
+PARTS = ("calibration", "test", "unseen")
 FEW_STEPS = 4  # a level, which leave the motion unsolved
 Images = dict[str, nephi.Image]
 
@@ -42,12 +44,12 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One registration: its kind, whether it is right, whether it belongs to the test, and how it is made."""
+    """One registration: its kind, whether it is right, its part of the calibration, and how it is made."""
 
     kind: str
     label: str
     right: bool
-    test: bool
+    part: str
     make: Callable[[], Job] = field(repr=False)
 
     @property
@@ -58,13 +60,15 @@ class Case:
 
 def all_cases(data: Path) -> list[Case]:
     """Return all cases; `data` is the folder of the real pairs."""
-    kinds = {True: dict(_right(data)), False: dict(_wrong(data))}
-    return [
-        Case(kind, label, right, bool(number % 2), make)
-        for right, jobs in kinds.items()
-        for kind, by_label in jobs.items()
-        for number, (label, make) in enumerate(by_label.items())
-    ]
+    cases = []
+    for right, kinds in ((True, _right(data)), (False, _wrong(data))):
+        for kind, jobs in kinds:
+            cases += [
+                Case(kind, label, right, PARTS[number % 2], make) for number, (label, make) in enumerate(jobs.items())
+            ]
+    for right, kinds in ((True, _unseen_right(data)), (False, _unseen_wrong(data))):
+        cases += [Case(kind, label, right, PARTS[2], make) for kind, jobs in kinds for label, make in jobs.items()]
+    return cases
 
 
 Makers = dict[str, Callable[[], Job]]
@@ -213,6 +217,81 @@ def _wrong(data: Path) -> Iterator[tuple[str, Makers]]:
             "stains 5": partial(_cut, partial(_phantom, _stains(5, 30.0), "multimodal", True), 0),
         },
     )
+
+
+def _unseen_right(data: Path) -> Iterator[tuple[str, Makers]]:
+    yield (
+        "breathing",
+        {
+            f"seed {s}": partial(_phantom, _lungs(s, 12.0 + 3 * (s - 100)), "lung-ct", s % 2 == 0)
+            for s in range(100, 106)
+        },
+    )
+    yield "shapes", {f"seed {s}": partial(_phantom, _shapes(s), "generic", False) for s in range(100, 104)}
+    yield "stains", {f"seed {s}": partial(_phantom, _stains(s, 70.0), "multimodal", False) for s in range(100, 104)}
+    yield (
+        "local motion",
+        {f"seed {s}": partial(_phantom, partial(local_motion_phantom, s), "ct", False) for s in (100, 101)},
+    )
+    yield (
+        "sliding",
+        {f"seed {s}": partial(_phantom, partial(sliding_phantom, s), "breathing", False) for s in (100, 101)},
+    )
+    lung = partial(_lung_ct, data, "lung-ct")
+    yield "lung_ct", {f"moved {s}": partial(_moved, partial(lung, s == 11), s) for s in (11, 12)}
+
+
+def _unseen_wrong(data: Path) -> Iterator[tuple[str, Makers]]:
+    lung = partial(_lung_ct, data, "lung-ct", True)
+    liver, cord = (partial(_named, data, *each) for each in (("liver_mr", "breathing"), ("cord_mr", "generic")))
+    lungs = {s: partial(_phantom, _lungs(s, 20.0), "lung-ct", True) for s in range(102, 106)}
+    shapes = {s: partial(_phantom, _shapes(s), "generic", True) for s in range(101, 104)}
+    yield (
+        "other patient",
+        {
+            **{
+                f"lungs {s}": partial(_exchanged, _lungs(s, 20.0), _lungs(s + 10, 20.0), "lung-ct", True)
+                for s in (100, 101)
+            },
+            "stains 100": partial(_exchanged, _stains(100, 20.0), _stains(130, 20.0), "multimodal", False),
+            "shapes 100": partial(_exchanged, _shapes(100), _shapes(120), "generic", False),
+        },
+    )
+    yield (
+        "other organ",
+        {
+            "liver lung": partial(_organs, liver, lung, "multimodal"),
+            "cord brain": partial(_organs, cord, partial(_brains, data, "generic"), "generic"),
+        },
+    )
+    yield (
+        "mirrored",
+        {
+            "brain contrast": partial(_mirrored, partial(_brains, data, "multimodal", contrast=True)),
+            "cord": partial(_mirrored, cord),
+            "lungs 102": partial(_mirrored, lungs[102]),
+            "shapes 101": partial(_mirrored, shapes[101]),
+        },
+    )
+    yield (
+        "wrong optimum",
+        {
+            "lung_ct on its side": partial(_turned, lung, (1, 2), 90.0),
+            "lungs 103": partial(_turned, lungs[103], (0, 2), 180.0),
+            "stains 102": partial(_turned, partial(_phantom, _stains(102, 0.0), "multimodal", False), (0, 1), 90.0),
+            "liver": partial(_turned, liver, (0, 1), 90.0),
+        },
+    )
+    yield (
+        "motion unsolved",
+        {
+            "lungs 104": partial(_affine, lungs[104]),
+            "shapes 102": partial(_affine, shapes[102]),
+            "sliding 100": partial(_affine, partial(_phantom, partial(sliding_phantom, 100), "breathing", False)),
+            "stains 101": partial(_affine, partial(_phantom, _stains(101, 30.0), "multimodal", False)),
+        },
+    )
+    yield "cut field", {"lungs 105": partial(_cut, lungs[105], 1), "shapes 103": partial(_cut, shapes[103], 0)}
 
 
 def _lungs(seed: int, motion: float, noise: float = 20.0) -> Callable[[], PhantomPair]:

@@ -93,10 +93,10 @@ def _without_nan(value: Any) -> Any:
 
 
 @torch.no_grad()
-def measure_pair(pair: Pair, transform: Transform, settings: Settings, seed: int, handedness: int = 1) -> Measured:
+def measure_pair(pair: Pair, transform: Transform, settings: Settings, seed: int) -> Measured:
     """Measure a registration by `transform`, fixed to moving points, at random points; lengths of `settings` in mm.
 
-    The cost hardly depends on the size of the images. `handedness` is -1 for a transform that reflects as a whole.
+    The cost hardly depends on the size of the images.
     """
     generator = torch.Generator().manual_seed(seed)
     source = point_source(pair.fixed, pair.fixed_mask)
@@ -109,7 +109,7 @@ def measure_pair(pair: Pair, transform: Transform, settings: Settings, seed: int
     identity = AffineTransform.identity(pair.fixed.dimension)
     before, after = (_measures(patches, samplers[1], regions, compared, each) for each in (identity, transform))
     mapped, jacobians = transform.value_and_jacobian(points)
-    determinants = handedness * determinant(jacobians).double()
+    determinants = transform.unfolded_sign * determinant(jacobians).double()
     return Measured(
         similarity=compared.name,
         region=regions.kind,

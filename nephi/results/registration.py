@@ -59,7 +59,7 @@ class Registration:
         They are measured at the first access, at points that depend on `seed`.
         """
         with fit_threads(self.settings.threads):
-            measured = measure_pair(self.pair, self.transform, self.settings, self.seed, self.stored.handedness)
+            measured = measure_pair(self.pair, self.transform, self.settings, self.seed)
         return judge(measured, self.pair, self.settings)
 
     @checked
