@@ -35,7 +35,7 @@ def test_results_and_commands(succeed: Call, flat: Path, models: Path, tmp_path:
     assert "prediction and refinement" in printed and "TRE, mean" in printed
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert report["refinement"] == {"steps": 0, "parameters": "all"} and report["history"] == {}
-    assert set(report["usage"]["stages"]) == {"prepare", "predict", "export"}
+    assert set(report["usage"]["stages"]) == {"prepare", "predict", "quality", "export"}
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "a model predicted the transform, and it was not refined" in page
     assert f"{report['model']}..." in page and "--model" in page
@@ -53,7 +53,7 @@ def test_results_and_commands(succeed: Call, flat: Path, models: Path, tmp_path:
     succeed("export", "-t", path, "-r", flat / "fixed.nii.gz", "--format", "itk", "-o", tmp_path / "itk.nii.gz")
     assert (tmp_path / "itk.nii.gz").exists()
     succeed("jacobian", "-t", path, "-r", flat / "fixed.nii.gz", "-o", tmp_path / "j.nii.gz")
-    measured = succeed("evaluate", "-t", path, "--landmarks", flat / "landmarks.csv").out
+    measured = succeed("evaluate", "-t", path, "--landmarks", flat / "landmarks.csv", "--folding").out
     assert "inverse consistency" in measured and ("unrefined inverse" in measured) == (name != "unet")
 
 
