@@ -15,24 +15,34 @@ from .printing import echo_line, print_rows, progress_bar
 @click.command(short_help="Register a synthetic lung pair and print the errors.")
 @click.option("-o", "--output", type=FILE, metavar="OUTDIR", help="Also save images and results in this folder.")
 @click.option(
+    "--keep",
+    type=FILE,
+    metavar="DIR",
+    help="Instead write a small synthetic study into this new folder: the files that the documentation uses.",
+)
+@click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
     metavar="N",
     default=0,
     show_default=True,
-    help="Seed of the phantom and of the fit.",
+    help="Seed of the phantom and of the fit; with --keep another patient.",
 )
 @click.option("--overwrite", is_flag=True, help="Allow a non-empty OUTDIR; earlier results in it are deleted.")
 @verbosity_options
-def demo(output: Path | None, seed: int, overwrite: bool, quiet: bool, verbose: bool) -> None:
+def demo(output: Path | None, keep: Path | None, seed: int, overwrite: bool, quiet: bool, verbose: bool) -> None:
     """Register a synthetic pair of lung CTs with a known deformation, and print the errors.
 
     \b
     nephi demo
+    nephi demo --keep study
     nephi demo -o demo_result && nephi view demo_result --landmarks demo_result/landmarks.csv
     """
     import nephi
 
+    if keep is not None:
+        _keep_study(keep, seed, output is not None or overwrite, quiet)
+        return
     if output is not None:
         nephi.results.check_output_folder(output, overwrite)
     if not quiet:
@@ -71,3 +81,23 @@ def demo(output: Path | None, seed: int, overwrite: bool, quiet: bool, verbose: 
         print_rows("Lung phantom", rows)
     if verbose and not quiet:
         print_evaluation(measures, verbose=False)
+
+
+def _keep_study(folder: Path, seed: int, has_other_options: bool, quiet: bool) -> None:
+    """Write the study; it registers nothing, so that the pages start from images alone."""
+    import nephi
+
+    from .study import write_study
+
+    if has_other_options:
+        raise nephi.UsageError("--keep: cannot be combined with -o or --overwrite; it writes into a new folder")
+    write_study(folder, seed)
+    if not quiet:
+        rows = [
+            ("images", "exhale.nii.gz (fixed), inhale.nii.gz (moving); MR, masks, labels, DICOM series"),
+            ("landmarks", "landmarks.csv; in the formats of other tools in points/"),
+            ("transforms", "of ANTs, elastix, 3-D Slicer, greedy and FLIRT in transforms/"),
+            ("2-D", "a pair in plane/, a data set for trainings in shapes/"),
+            ("read on", str(folder / "README.txt")),
+        ]
+        print_rows(f"Study in {folder}", rows)

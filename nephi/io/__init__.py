@@ -15,6 +15,7 @@ from nephi.io.arguments import (
     as_point_pairs,
     as_points,
 )
+from nephi.io.ct_series import SeriesDescription, write_ct_series
 from nephi.io.export import FORMATS, export_transform
 from nephi.io.fields.conventions import CONVENTIONS, FieldConvention
 from nephi.io.fields.displacement import read_displacement, write_displacement_itk
@@ -29,8 +30,11 @@ from nephi.io.label_names import read_label_names
 from nephi.io.nifti.writer import slab_writer
 from nephi.io.points.delimited import delimiter_of
 from nephi.io.points.landmarks import POINT_FORMATS, has_point_pairs, read_point_pairs, read_points
+from nephi.io.points.plain import write_dirlab
 from nephi.io.points.writer import write_point_pairs, write_points
 from nephi.io.series import Series, read_series, write_series
+from nephi.io.transforms.affine_text import write_matrix_text
+from nephi.io.transforms.elastix_writer import write_elastix_affine, write_elastix_spline
 from nephi.io.transforms.itk_writer import write_affine
 from nephi.io.transforms.transform_file import read_foreign_transform
 
@@ -47,6 +51,7 @@ __all__ = [
     "PointPairsLike",
     "PointsLike",
     "Series",
+    "SeriesDescription",
     "as_grid",
     "as_image",
     "as_images",
@@ -76,10 +81,15 @@ __all__ = [
     "require_perpendicular",
     "slab_writer",
     "write_affine",
+    "write_ct_series",
+    "write_dirlab",
     "write_displacement",
     "write_displacement_itk",
     "write_durably",
+    "write_elastix_affine",
+    "write_elastix_spline",
     "write_image",
+    "write_matrix_text",
     "write_point_pairs",
     "write_points",
     "write_series",

@@ -12,12 +12,15 @@ from nephi.phantoms.shapes import shapes_phantom
 from nephi.phantoms.silhouettes import silhouettes
 from nephi.phantoms.sliding import sliding_phantom
 from nephi.phantoms.stains import stains_phantom
+from nephi.phantoms.study import BreathingStudy, breathing_study
 
 __all__ = [
     "Bodies",
     "Breathing",
+    "BreathingStudy",
     "PhantomPair",
     "WaveMotion",
+    "breathing_study",
     "half_field_of_view",
     "local_motion_phantom",
     "lung_phantom",

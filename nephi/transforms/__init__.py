@@ -2,7 +2,7 @@
 
 from nephi.transforms.affine import AffineMaps, AffineTransform
 from nephi.transforms.attention import AttentionMaps, CoordinateAttention
-from nephi.transforms.bspline import BSplineField
+from nephi.transforms.bspline import BSplineField, interpolating_splines
 from nephi.transforms.closest_affine import closest_affine
 from nephi.transforms.composite import (
     ComposedMaps,
@@ -59,6 +59,7 @@ __all__ = [
     "displacement_slabs",
     "fitting_field",
     "halfway_affine_fit",
+    "interpolating_splines",
     "invert",
     "mean_penalties",
     "mean_squared_gradient",

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from nephi.errors import DataError
-from nephi.geometry import Grid, identity_like, spline_slopes, spline_weights
+from nephi.geometry import (
+    Grid,
+    PointMap,
+    identity_like,
+    spline_coefficients,
+    spline_sites,
+    spline_slopes,
+    spline_weights,
+)
 from nephi.transforms.transform import Transform, any_real_points
 
 
@@ -89,3 +97,21 @@ class BSplineField(Transform):
             return corner, flat.index_select(0, index.reshape(-1)).reshape(*index.shape, -1).to(first.device)
 
         return itertools.starmap(read, itertools.product(range(4), repeat=self.dimension))
+
+
+@torch.no_grad()
+def interpolating_splines(transform: PointMap, grid: Grid, spacing: float) -> BSplineField:
+    """Return B-splines that interpolate `transform(x) - x` between the outermost voxel centres of `grid`.
+
+    Control points are at most `spacing` mm apart, along the axes of `grid`. The displacements are evaluated at as many
+    positions as there are control points.
+    """
+    last = torch.tensor(grid.shape, dtype=torch.float64) - 1
+    cells = (last * grid.spacing / spacing).ceil().clamp(min=1)
+    steps = last.clamp(min=1) / cells
+    sites = [spline_sites(int(c), 3) * c * step for c, step in zip(cells, steps.tolist(), strict=True)]
+    points = grid.voxel_to_world_points(torch.stack(torch.meshgrid(*sites, indexing="ij"), dim=-1))
+    coefficients = spline_coefficients(transform(points) - points, 3)
+    to_voxel = torch.diag(torch.cat([steps, steps.new_ones(1)]))
+    to_voxel[:-1, -1] = -steps  # the first control point lies one step before the first voxel centre
+    return BSplineField(coefficients.float(), Grid(tuple(coefficients.shape[:-1]), grid.affine @ to_voxel))

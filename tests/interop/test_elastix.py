@@ -95,3 +95,20 @@ def test_transforms_of_elastix(itk: Any, scene: Scene, kinds: list[str]) -> None
         itk.imread(str(scene.moving_file), itk.F), transform_parameter_object=chain, log_to_console=False
     )
     scene.require_equal(np.asarray(image).T, ours)
+
+
+def test_transforms_written_for_elastix(itk: Any, scene: Scene) -> None:
+    """transformix maps points and images by an affine map and B-splines that nephi wrote."""
+    d = scene.dimension
+    matrix = torch.eye(d + 1, dtype=torch.float64)
+    matrix[:-1] += 0.05 * torch.rand(d, d + 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    affine = nephi.AffineTransform(matrix)
+    reached = scene.grid.covering(scene.grid.transformed(matrix))
+    splines = nephi.transforms.interpolating_splines(scene.deformation, reached, 9.0)
+    files = [scene.folder / f"TransformParameters.{number}.txt" for number in range(2)]
+    nephi.io.write_elastix_affine(files[0], affine, scene.grid)
+    nephi.io.write_elastix_spline(files[1], splines, scene.grid, files[0].name)
+    nephi.write_image(scene.moving, scene.moving_file)
+    expected, points = nephi.transforms.Composite([affine, splines]), scene.points_between()
+    torch.testing.assert_close(mapped(itk, scene, files, points), expected(points), rtol=0, atol=1e-3)
+    torch.testing.assert_close(nephi.read_transform(files[1])(points), expected(points), rtol=0, atol=1e-3)

@@ -9,7 +9,7 @@ import torch
 
 from nephi.errors import DataError
 from nephi.geometry import Grid
-from nephi.transforms import BSplineField, invert
+from nephi.transforms import BSplineField, interpolating_splines, invert
 
 Draw = Callable[..., torch.Tensor]
 
@@ -68,3 +68,17 @@ def test_invalid_coefficients_are_refused() -> None:
         BSplineField(torch.zeros(5, 3, 2), Grid.from_spacing((5, 3), (1.0, 1.0)))
     with pytest.raises(DataError, match="NaN"):
         BSplineField(torch.full((5, 4, 2), torch.nan), grid)
+
+
+def test_interpolating_splines_reproduce_cubic_displacements(grid: Grid, points_in: Draw) -> None:
+    """Everywhere between the outermost voxel centres, and whatever the spacing."""
+    scale = 0.01
+
+    def cubic(points: torch.Tensor) -> torch.Tensor:
+        return points + scale**2 * points.flip(-1) ** 3 + scale * points**2
+
+    for spacing in (2.5, 1000.0):
+        splines = interpolating_splines(cubic, grid, spacing)
+        assert float(splines.grid.spacing.max()) <= spacing
+        points = points_in(grid, margin=-0.001)
+        torch.testing.assert_close(splines(points), cubic(points), rtol=1e-4, atol=1e-3)

@@ -60,6 +60,12 @@ def write_elastix_points(path: Path, points: Points) -> None:
     write_text(path, "\n".join(["point", str(len(rows)), *rows]) + "\n")
 
 
+def write_dirlab(path: str | Path, points: Points, grid: Grid) -> None:
+    """Write voxel indices of `grid` counted from 1, separated by tabs: positions are rounded to voxel centres."""
+    voxels = grid.world_to_voxel_points(points.coordinates).round().long() + 1
+    write_text(path, "".join("\t".join(map(str, row)) + "\n" for row in voxels.tolist()))
+
+
 def _table(path: Path, lines: list[list[str]], first: int) -> Tensor:
     """Convert rows of two or three numbers, all of one length, to `(N, D)`; `first` is the number of the first line."""
     if not lines:

@@ -1,4 +1,4 @@
-"""Read affine maps from a matrix in text, as written by FLIRT, greedy (and c3d) and NiftyReg.
+"""Read and write affine maps as a matrix in text, as do FLIRT, greedy (and c3d) and NiftyReg.
 
 The three formats are indistinguishable. greedy and NiftyReg write the map from fixed to moving points in RAS mm; FLIRT
 writes the map from moving to fixed points in FSL's scaled voxels, which depend on both images.
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nephi.errors import DataError, UsageError
 from nephi.io.fields.conventions import FieldConvention, world_to_tool
+from nephi.io.files.atomic import write_text
 from nephi.io.files.input_files import prefix_errors, require_file
 from nephi.io.transforms.itk_text import parse_numbers
 from nephi.transforms import AffineTransform
@@ -50,16 +51,38 @@ def read_matrix_text(path: Path, convention: FieldConvention | None) -> AffineTr
     if convention.name != "fsl":
         with prefix_errors(path):
             return AffineTransform(matrix)
+    to_fixed, to_moving = _scaled_voxels(path, convention, len(matrix) - 1)
+    with prefix_errors(path):
+        flirt = AffineTransform(matrix).inverse().matrix
+        return AffineTransform(torch.linalg.inv(to_moving) @ flirt @ to_fixed)
+
+
+def write_matrix_text(path: str | Path, affine: AffineTransform, convention: FieldConvention) -> None:
+    """Write an affine map (fixed to moving points, world mm, RAS) as a matrix that `read_matrix_text` reads.
+
+    Raises `UsageError` for a convention without such files, and for `fsl` without both images; `DataError` for `fsl` in
+    2-D, or when the file cannot be written.
+    """
+    if convention.name not in MATRIX_CONVENTIONS:
+        raise UsageError(f"convention: expected one of {', '.join(MATRIX_CONVENTIONS)}, got {convention.name}")
+    matrix = affine.matrix
+    if convention.name == "fsl":
+        to_fixed, to_moving = _scaled_voxels(Path(path), convention, affine.dimension)
+        matrix = torch.linalg.inv(to_moving @ matrix @ torch.linalg.inv(to_fixed))
+    rows = [" ".join(map(repr, row)) for row in matrix.tolist()]
+    write_text(path, "\n".join(rows) + "\n")
+
+
+def _scaled_voxels(path: Path, convention: FieldConvention, dimension: int) -> tuple[Tensor, Tensor]:
+    """Return the matrices from world mm to FSL's scaled voxels of the fixed and of the moving image."""
     fixed, moving = convention.fixed, convention.moving
     if fixed is None or moving is None:
         raise UsageError(
             f"{path}: expected both images for a matrix of FLIRT; give --fsl-fixed (-ref) and --fsl-moving (-in)"
         )
-    if {fixed.dimension, moving.dimension, len(matrix) - 1} != {3}:
+    if {fixed.dimension, moving.dimension, dimension} != {3}:
         raise DataError(f"{path}: expected a 4x4 matrix and 3-D images for FLIRT, found other dimensions")
-    with prefix_errors(path):
-        to_fixed = AffineTransform(matrix).inverse().matrix
-        return AffineTransform(torch.linalg.inv(world_to_tool("fsl", moving)) @ to_fixed @ world_to_tool("fsl", fixed))
+    return world_to_tool("fsl", fixed), world_to_tool("fsl", moving)
 
 
 def _read_matrix(path: Path) -> Tensor:

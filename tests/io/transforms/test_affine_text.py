@@ -10,7 +10,7 @@ import torch
 
 from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid
-from nephi.io import FieldConvention, read_foreign_transform
+from nephi.io import FieldConvention, read_foreign_transform, write_matrix_text
 from nephi.transforms import AffineTransform
 
 MATRIX = "1.1 0.1 0 5\n0 0.9  0.05\t-6\r\n-0.1 0 1.2 7.5e0\n0 0 0 1\n\n"
@@ -196,3 +196,20 @@ def test_a_byte_order_mark(tmp_path: Path) -> None:
     text = "Transform: TranslationTransform_double_3_3\nParameters: 1 2 3\nFixedParameters:\n"
     (tmp_path / "a.tfm").write_text(text, encoding="utf-8-sig")
     assert matrix_of(tmp_path / "a.tfm")[:3, 3].tolist() == [-1, -2, 3]
+
+
+@pytest.mark.parametrize("name", ["greedy", "niftyreg", "fsl"])
+def test_written_matrices_read_back(tmp_path: Path, grid_3d: Grid, name: str) -> None:
+    matrix = torch.eye(4, dtype=torch.float64)
+    matrix[:3] += 0.1 * torch.rand(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    moving = Grid.from_spacing((4, 5, 6), (1.0, 2.0, 3.0), (7.0, -8.0, 9.0))
+    convention = FieldConvention(name, grid_3d, moving)
+    write_matrix_text(tmp_path / "affine.mat", AffineTransform(matrix), convention)
+    torch.testing.assert_close(matrix_of(tmp_path / "affine.mat", convention), matrix)
+
+
+def test_a_matrix_has_no_other_convention(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="convention: expected one of fsl, greedy, niftyreg, got spm"):
+        write_matrix_text(tmp_path / "affine.mat", AffineTransform.identity(3), FieldConvention("spm"))
+    with pytest.raises(UsageError, match="expected both images"):
+        write_matrix_text(tmp_path / "affine.mat", AffineTransform.identity(3), FieldConvention("fsl"))
