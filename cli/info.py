@@ -11,11 +11,14 @@ import click
 
 from .options import FILE
 from .printing import Rows, by, echo, print_rows
+from .result_info import TRANSFORM, describe_report, describe_result_folder, describe_summary, is_result_folder
+from .table_info import describe_dataset, describe_label_names, describe_pairs, describe_settings
 
 if TYPE_CHECKING:
     from nephi import Grid
     from nephi.models import ModelSettings
 
+DATASET = "dataset.json"
 POINT_SUFFIXES = (".csv", ".json", ".fcsv", ".pts")
 AFFINE_SUFFIXES = (".tfm", ".txt", ".mat", ".xfm", ".h5", ".hdf5", ".lta")
 ABOUT_LABELS = {
@@ -29,37 +32,90 @@ GRID_LABELS = {
     "cubic": "cubic B-splines",
 }  # by `field.interpolation`
 HEADER_BYTES = 1000  # enough for the header of a table of points
+LABEL_SUFFIXES = (".ctbl", ".label")
+MEASURES = frozenset({"affine_matrix_ras", "tre_mm", "dice", "regularity", "inverse_consistency_mm"})
+ORIGIN = ("patient", "date", "modality", "description")  # rows of DICOM, keys of `Origin.table`
 
 
-@click.command(short_help="Describe an image, transform, points or model file.")
+@click.command(short_help="Describe any file or folder that nephi reads or writes.")
 @click.argument("file", type=FILE)
 @click.option(
-    "--settings", is_flag=True, help="Print the settings stored in a .nephi file, in the TOML format of --config."
+    "--settings",
+    is_flag=True,
+    help="Print the settings stored in a .nephi file or a folder of results, in the TOML format of --config.",
 )
 def info(file: Path, settings: bool) -> None:
-    """Describe FILE: an image, a transform, a table of points or a trained model.
+    """Describe FILE: an image, a transform, points, a model, or a folder of results or of a DICOM series.
+
+    Also landmark pairs, reports (report.json, nephi evaluate --json), tables of pairs and their summary.csv, data sets,
+    settings, and names of labels.
 
     \b
+    nephi info result
+    nephi info dicom_folder
     nephi info result/transform.nephi
     nephi info result/transform.nephi --settings > settings.toml
     """
     import nephi
 
-    suffix = file.suffix.lower()
-    if settings and suffix != ".nephi":
-        raise nephi.UsageError(f"--settings: expected a .nephi file, which stores its settings, got {file}")
     if settings:
-        _print_settings(file)
-    elif suffix == ".nephi":
-        print_rows(*_describe_nephi(file))
-    elif suffix == ".safetensors":
-        print_rows(*_describe_model(file))
-    elif suffix in POINT_SUFFIXES or _is_text_of_points(file):
-        print_rows(*_describe_points(file))
-    elif suffix in AFFINE_SUFFIXES:
-        print_rows(f"{file}: transform", [("type", type(nephi.read_transform(file)).__name__)])
-    else:
-        print_rows(*_describe_image(file))
+        stored = file / TRANSFORM if file.is_dir() else file
+        if stored.suffix.lower() != ".nephi":
+            raise nephi.UsageError(f"--settings: expected a .nephi file, which stores its settings, got {file}")
+        _print_settings(stored)
+        return
+    print_rows(*_describe(file))
+
+
+def _describe(file: Path) -> tuple[str, Rows]:
+    """Return the title and the rows of a file or folder of any kind, by its suffix and contents."""
+    import nephi
+
+    match file.suffix.lower():
+        case _ if file.is_dir():
+            if is_result_folder(file):
+                return describe_result_folder(file)
+            if (file / TRANSFORM).is_file():  # saved without a report
+                return _describe_nephi(file / TRANSFORM)
+            return describe_dataset(file) if (file / DATASET).is_file() else _describe_image(file)
+        case ".nephi":
+            return _describe_nephi(file)
+        case ".safetensors":
+            return _describe_model(file)
+        case ".toml":
+            return describe_settings(file)
+        case ".json" if keys := nephi.io.json_keys(file) & {*MEASURES, "splits"}:
+            return describe_dataset(file) if "splits" in keys else describe_report(file)
+        case ".csv" if columns := _columns(file) & {"fixed", "moving", "pair"}:
+            return describe_summary(file) if "pair" in columns else describe_pairs(file)
+        case suffix if suffix in LABEL_SUFFIXES or (suffix == ".txt" and _has_label_names(file)):
+            return describe_label_names(file)
+        case suffix if suffix in POINT_SUFFIXES or _is_text_of_points(file):
+            return _describe_points(file)
+        case suffix if suffix in AFFINE_SUFFIXES:
+            return f"{file}: transform", [("type", type(nephi.read_transform(file)).__name__)]
+    return _describe_image(file)
+
+
+def _columns(file: Path) -> set[str]:
+    """Return the names of the columns of a table; none of a file that does not exist."""
+    import nephi
+
+    if not file.is_file():
+        return set()
+    with open(file, "rb") as stream:
+        header = stream.read(HEADER_BYTES).decode("utf-8-sig", "replace").split("\n")[0]
+    delimiter = nephi.io.delimiter_of(header, ["fixed", "moving"])
+    return {name.strip().strip('"').lower() for name in header.split(delimiter)}
+
+
+def _has_label_names(file: Path) -> bool:
+    import nephi
+
+    try:
+        return bool(nephi.io.read_label_names(file))
+    except nephi.DataError:
+        return False
 
 
 def _print_settings(file: Path) -> None:
@@ -177,6 +233,9 @@ def _describe_image(file: Path) -> tuple[str, Rows]:
         return f"{file}: displacement field", rows
     rows = _grid_rows("grid", series.grid)
     first = next(iter(series))
+    if first.origin is not None:  # DICOM
+        facts = first.origin.table()
+        rows = [(name, facts[name]) for name in ORIGIN if name in facts] + rows
     rows.append(("type", first.voxel_type))
     rows.append(("values", f"{first.data.min().item():g} to {first.data.max().item():g}"))
     kind = f"{series.grid.dimension}-D image" if len(series) == 1 else f"series of {len(series)} volumes"
@@ -194,8 +253,7 @@ def _is_text_of_points(file: Path) -> bool:
 def _describe_points(file: Path) -> tuple[str, Rows]:
     import nephi
 
-    is_table = file.suffix.lower() == ".csv" and file.is_file()
-    if is_table and b"fixed_x" in file.read_bytes()[:HEADER_BYTES].lower():
+    if nephi.io.has_point_pairs(file):
         pairs = nephi.read_point_pairs(file, "lps")
         return f"{file}: landmark pairs", [("pairs", str(len(pairs))), ("dimension", str(pairs.fixed.dimension))]
     points = nephi.read_points(file, "lps")

@@ -67,9 +67,9 @@ def jacobian(
     label_map = nephi.read_image(labels) if labels else None
     names = nephi.io.read_label_names(label_names) if label_names else {}
     transform = read_composed(transforms, inverse, grid.dimension, convention.read())
-    for file, dimension in ((grid_file, grid.dimension), (labels, label_map and label_map.dimension)):
-        if file is not None and dimension is not None:
-            require_dimension(file, "voxels", dimension, transform.dimension)
+    require_dimension(grid_file, "voxels", grid.dimension, transform.dimension)
+    if labels is not None and label_map is not None:
+        require_dimension(labels, "voxels", label_map.dimension, transform.dimension)
     nephi.transforms.warn_beyond_fields(transform, grid.corners_world(), str(grid_file))
     image = None
     if output is not None:

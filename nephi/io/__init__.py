@@ -33,6 +33,7 @@ from nephi.io.points.landmarks import POINT_FORMATS, has_point_pairs, read_point
 from nephi.io.points.plain import write_dirlab
 from nephi.io.points.writer import write_point_pairs, write_points
 from nephi.io.series import Series, read_series, write_series
+from nephi.io.text import json_keys
 from nephi.io.transforms.affine_text import write_matrix_text
 from nephi.io.transforms.elastix_writer import write_elastix_affine, write_elastix_spline
 from nephi.io.transforms.itk_writer import write_affine
@@ -63,6 +64,7 @@ __all__ = [
     "export_transform",
     "has_point_pairs",
     "image_grid",
+    "json_keys",
     "located_path",
     "locked_file",
     "read_displacement",

@@ -8,6 +8,7 @@ import reprlib
 from pathlib import Path
 from typing import TextIO
 
+from nephi.documents import read_json
 from nephi.errors import DataError
 from nephi.io.files.input_files import require_file
 
@@ -29,6 +30,15 @@ def open_text(path: Path, newline: str | None = None) -> TextIO:
     if b"\0" in start:
         raise DataError(f"{path}: expected text, found binary data; save it as text in UTF-8")
     return open(path, encoding="utf-8-sig", newline=newline)
+
+
+def json_keys(path: str | Path) -> frozenset[str]:
+    """Return the keys of the object in a JSON file, which show its kind; none for anything else."""
+    try:
+        table = read_json(Path(path), "JSON")
+    except DataError:
+        return frozenset()
+    return frozenset(table) if isinstance(table, dict) else frozenset()
 
 
 def finite_number(path: Path, where: str, cell: object) -> float:

@@ -58,10 +58,9 @@ def _change(determinants: torch.Tensor, voxel_volume: float) -> VolumeChange:
     """Return the statistics of the determinants in one label; quantiles by linear interpolation, as NumPy's."""
     ascending, before = determinants.double().sort().values, len(determinants) * voxel_volume
     mean = float(ascending.mean())
-    quantiles = [_quantile(ascending, fraction) for fraction in QUANTILES]
-    return VolumeChange(
-        len(ascending), before, before * mean, mean, *quantiles, folds=int(is_folded(determinants).sum())
-    )
+    p05, median, p95 = (_quantile(ascending, fraction) for fraction in QUANTILES)
+    folds = int(is_folded(determinants).sum())
+    return VolumeChange(len(ascending), before, before * mean, mean, p05, median, p95, folds)
 
 
 def _quantile(ascending: torch.Tensor, fraction: float) -> float:

@@ -4,6 +4,7 @@ from nephi.results.checks import check_folding, check_result
 from nephi.results.output_folder import OUTPUTS, check_output_folder, require_exportable
 from nephi.results.quality import JacobianRange, Measured, Measures
 from nephi.results.registration import Registration
+from nephi.results.report_file import read_report
 from nephi.results.resampling import resample
 from nephi.results.saving import save_registration
 from nephi.results.transform_files import (
@@ -34,6 +35,7 @@ __all__ = [
     "outside_value",
     "read_exported_fields",
     "read_inverse",
+    "read_report",
     "read_transform",
     "read_unrefined_inverse",
     "require_exportable",

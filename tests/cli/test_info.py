@@ -1,5 +1,6 @@
 """`nephi info` on all kinds of files."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import SimpleITK as sitk
 import torch
 
 import nephi
+from tests.io.dicom.dicom_writer import ramp, write_slices
 
 from .conftest import Call, voxels
 
@@ -128,6 +130,82 @@ def test_unknown_files(call: Call, tmp_path: Path) -> None:
     for name in ("a.docx", "b.nii.gz", "folder"):
         outcome = call("info", tmp_path / name)
         assert outcome.code == 3 and name in outcome.err
+
+
+def test_a_folder_of_results(succeed: Call, call: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    printed, report = succeed("info", flat_result).out, json.loads((flat_result / "report.json").read_text("utf-8"))
+    assert f"{flat_result}: result of a registration" in printed
+    folding = report["whole_grid"]["folding_percent"]
+    for text in (str(flat / "fixed.nii.gz"), str(flat / "moving.nii.gz"), f"{folding:.4f} %", nephi.__version__):
+        assert text in printed
+    assert "transform.nephi, warp.nii.gz, inverse_warp.nii.gz, warped.nii.gz, report.json" in printed
+    assert (
+        succeed("info", flat_result, "--settings").out
+        == succeed("info", flat_result / "transform.nephi", "--settings").out
+    )
+    printed = succeed("info", flat_result / "report.json").out
+    assert "report.json: report of a registration" in printed and f"{folding:.4f} %" in printed
+    # Moved without its inputs, which were given by paths relative to nothing: they are named.
+    report["files"] = {"fixed": "../gone.nii.gz"}
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "moved" / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    assert f"{tmp_path / 'gone.nii.gz'} (no longer exists)" in succeed("info", tmp_path / "moved").out
+    (tmp_path / "moved" / "report.json").write_text("{}", encoding="utf-8")
+    outcome = call("info", tmp_path / "moved")
+    assert outcome.code == 3 and "expected the report of a registration" in outcome.err
+
+
+def test_measures_of_any_type(succeed: Call, tmp_path: Path) -> None:
+    """Reports of other programs, or damaged ones, are described as far as possible."""
+    table = {"affine_matrix_ras": 1, "settings": 2, "usage": [3], "fixed": {}, "versions": 4, "files": 5}
+    table |= {"tre_mm": {"mean": "x", "before": 10**200}, "dice": 7, "whole_grid": {}, "quality": {"reasons": 9}}
+    (tmp_path / "report.json").write_text(json.dumps(table), encoding="utf-8")
+    printed = succeed("info", tmp_path / "report.json").out
+    assert "unknown mm" in printed and "quality" in printed
+
+
+def test_measures_of_an_evaluation(succeed: Call, flat: Path, flat_result: Path, tmp_path: Path) -> None:
+    out, options = tmp_path / "measured.json", ["-t", flat_result / "transform.nephi"]
+    succeed("evaluate", *options, "--landmarks", flat / "landmarks.csv", "--json", out, "-q")
+    mean = json.loads(out.read_text(encoding="utf-8"))["tre_mm"]["mean"]
+    printed = succeed("info", out).out
+    assert f"{out}: measures of nephi evaluate" in printed and f"{mean:.3f} mm" in printed
+
+
+def test_tables_of_pairs(succeed: Call, flat: Path, tmp_path: Path) -> None:
+    text = "name;fixed;moving;landmarks\na;{0}/fixed.nii.gz;{0}/moving.nii.gz;l.csv\nb;{0}/fixed.nii.gz;gone.nii;\n"
+    (tmp_path / "pairs.csv").write_text(text.format(flat), encoding="utf-8")
+    printed = succeed("info", tmp_path / "pairs.csv").out
+    assert "pairs of images" in printed and f"1, the first is {tmp_path / 'gone.nii'}" in printed
+    summary = "pair,fixed,moving,tre_before_mm,tre_mm,error\na,f,m,4,1,\nb,f,m,6,2,\nc,f,m,,,damaged\n"
+    (tmp_path / "summary.csv").write_text(summary, encoding="utf-8")
+    for path in (tmp_path / "summary.csv", tmp_path):
+        lines = [line.split() for line in succeed("info", path).out.splitlines()]
+        assert ["pairs", "3"] in lines and ["failed", "1"] in lines and ["tre_mm,", "mean", "1.5"] in lines
+
+
+def test_settings_and_names(succeed: Call, call: Call, tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text('preset = "lung-ct"\n', encoding="utf-8")
+    printed = succeed("info", tmp_path / "s.toml").out
+    assert "settings of nephi register" in printed and nephi.preset("lung-ct").objective.similarity in printed
+    (tmp_path / "s.toml").write_text("liver = 1\n", encoding="utf-8")
+    outcome = call("info", tmp_path / "s.toml")
+    assert outcome.code == 3 and "liver" in outcome.err
+    for name in ("n.ctbl", "n.txt", "n.label"):
+        (tmp_path / name).write_text("3 left-lung 1 2 3 4\n", encoding="utf-8")
+        printed = succeed("info", tmp_path / name).out
+        assert "names of labels" in printed and "left-lung" in printed
+
+
+def test_a_dicom_series(succeed: Call, tmp_path: Path) -> None:
+    def describe(data: Any, k: int) -> None:
+        data.PatientID, data.StudyDate, data.SeriesDescription = "P-17", "20260102", "Thorax 1.0 B30f"
+        data.Modality = "CT"
+
+    printed = succeed("info", write_slices(tmp_path / "ct", ramp(), change=describe)).out
+    rows = {line.split("  ")[0]: line.strip().split("  ")[-1].strip() for line in printed.splitlines()}
+    assert rows["patient"] == "P-17" and rows["date"] == "20260102" and rows["modality"] == "CT"
+    assert rows["description"] == "Thorax 1.0 B30f" and rows["type"] == "int16"
 
 
 def test_settings_need_a_nephi_file(call: Call, flat: Path) -> None:
