@@ -14,6 +14,7 @@ from nephi.kernels.interpolation import (
     patches_gradient,
 )
 from nephi.kernels.library import available, built_for, kernel_threads, threads
+from nephi.kernels.objective import ChannelPatches, PairObjective
 from nephi.kernels.regularity import PENALTIES, round_trip
 from nephi.kernels.similarity import MEASURES, MOST_SAMPLES, can_compare, compare
 from nephi.kernels.volume import can_read_through
@@ -23,7 +24,9 @@ __all__ = [
     "MEASURES",
     "MOST_SAMPLES",
     "PENALTIES",
+    "ChannelPatches",
     "FieldArrays",
+    "PairObjective",
     "PatchFrame",
     "adam_step",
     "available",

@@ -19,7 +19,7 @@
 #define LANES 4
 #endif
 #define MAX_DIMENSION 3
-#define INTERFACE 6 /* incremented when the signature or behaviour of a function changes; the same in library.py */
+#define INTERFACE 7 /* incremented when the signature or behaviour of a function changes; the same in library.py */
 
 typedef float lanes __attribute__((vector_size(4 * LANES)));
 typedef int32_t int_lanes __attribute__((vector_size(4 * LANES)));

@@ -230,8 +230,6 @@ INLINE int allocate_span(Backward *b, int64_t points, int64_t blocks, int rows) 
     return 1;
 }
 
-/* Displacement (N, D) and, unless NULL, Jacobian (N, D, D) of x + displacement, at world points (N, D). Returns 1 when
- * memory is exhausted. */
 EXPORT int nephi_field(const Field *f, int64_t count, const float *points, float *displacement, float *jacobian,
                        int64_t threads) {
     const int64_t block = count < 8192 ? VALUES_BLOCK : 1024;
@@ -244,8 +242,6 @@ EXPORT int nephi_field(const Field *f, int64_t count, const float *points, float
     return 0;
 }
 
-/* Add the gradients of nephi_field's parameters to `g`, and compute those of the points; `by_displacement`,
- * `by_jacobian` and `by_points` may be NULL. Returns 1 when memory is exhausted. */
 EXPORT int nephi_field_gradient(const Field *f, const FieldGradient *g, int64_t count, const float *points,
                                 const float *by_displacement, const float *by_jacobian, float *by_points,
                                 int64_t threads) {

@@ -21,4 +21,15 @@ typedef struct {
     float *table, *first, *first_bias, *last, *last_bias;
 } FieldGradient;
 
+/* Displacement (N, D) and, unless NULL, Jacobian (N, D, D) of x + displacement, at world points (N, D). Returns 1 when
+ * memory is exhausted. */
+EXPORT int nephi_field(const Field *f, int64_t count, const float *points, float *displacement, float *jacobian,
+                       int64_t threads);
+
+/* Add the gradients of nephi_field's parameters to `g`, and compute those of the points; `by_displacement`,
+ * `by_jacobian` and `by_points` may be NULL. Returns 1 when memory is exhausted. */
+EXPORT int nephi_field_gradient(const Field *f, const FieldGradient *g, int64_t count, const float *points,
+                                const float *by_displacement, const float *by_jacobian, float *by_points,
+                                int64_t threads);
+
 #endif

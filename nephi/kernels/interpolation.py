@@ -16,7 +16,7 @@ MOST_VOXELS = 2**31  # the kernels index voxels with 32 bits
 
 
 class _Patches(ctypes.Structure):
-    """`Patches` of interpolation.c."""
+    """`Patches` of patches.h."""
 
     _fields_ = (
         ("to_voxel", ctypes.c_void_p),
@@ -72,7 +72,7 @@ def interpolate(
     values, values_address = allocate(points, shape[:-1])
     gradients, gradients_address = allocate(points, shape) if gradient else (None, None)
     native.nephi_interpolate(
-        ctypes.byref(_volume_to_interpolate(data, window)),
+        ctypes.byref(volume_to_interpolate(data, window)),
         values.numel(),
         address(points, "points_voxel", shape),
         values_address,
@@ -106,7 +106,7 @@ def interpolate_patches(
     gradients, gradients_address = allocate(centres, (count, dimension, frame.samples)) if gradient else (None, None)
     inside, inside_address = allocate(centres, (count,))
     if native.nephi_interpolate_patches(
-        ctypes.byref(_volume_to_interpolate(data, window)),
+        ctypes.byref(volume_to_interpolate(data, window)),
         ctypes.byref(frame.structure),
         count,
         address(centres, "centres", (count, dimension)),
@@ -146,7 +146,8 @@ def patches_gradient(
     return by_centres, by_matrices
 
 
-def _volume_to_interpolate(data: Tensor, window: Window | None) -> Volume:
+def volume_to_interpolate(data: Tensor, window: Window | None) -> Volume:
+    """Return the structure of `data`; raise `TypeError` if it spans too much memory for the kernels' indices."""
     if _last_voxel(data) >= MOST_VOXELS:
         raise TypeError(
             f"voxels: expected an array that spans fewer than {MOST_VOXELS} voxels of memory, "

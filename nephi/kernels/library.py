@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-INTERFACE = 6  # the same as in common.h
+INTERFACE = 7  # the same as in common.h
 # Libraries the CPU supports, fastest first, keyed by `get_cpu_capability()`; setup.py builds them.
 LIBRARIES = {
     "AVX512": ("_native_avx512", "_native_avx2", "_native"),
@@ -49,6 +49,7 @@ def load(name: str) -> ctypes.CDLL | None:
         native.nephi_patches_gradient.argtypes = [address, count, count, address, address, address, address, count]
         native.nephi_round_trip.argtypes = [address, address, address, address, address, count]
         native.nephi_similarity.argtypes = [address, address, address, address, address, address, count]
+        native.nephi_objective.argtypes = [address, address, count]
         native.nephi_smooth.argtypes = [address, address, address, count]
         native.nephi_foreground_profiles.argtypes = [address, address, count]
         return native if native.nephi_interface() == INTERFACE else None

@@ -1,20 +1,11 @@
 /* Inverse consistency of two maps, folding, diffusion and total variation of the first, with their gradients. The Python
  * twins are in losses/gradicon.py, icon.py, jacobian.py, diffusion.py and total_variation.py. */
+#include "regularity.h"
+
 #include <math.h>
 #include <stdlib.h>
 
-#include "common.h"
 #include "pool.h"
-
-/* N points x, mapped by phi and back by its approximate inverse psi, and the Jacobians of both maps. */
-typedef struct {
-    int64_t dimension, points;
-    const float *start, *back;                /* (N, D): x and psi(phi(x)), mm */
-    const float *first, *second;              /* (N, D, D): the Jacobian of phi at x, and of psi at phi(x) */
-    float gradicon, icon, folding, diffusion, variation; /* weights */
-    float floor;                              /* a determinant below it counts as folding */
-    float epsilon;                            /* of total variation: e in sqrt(|J - I|^2 + e^2) - e */
-} RoundTrip;
 
 /* The determinant and its gradient, the cofactors. */
 INLINE float cofactors(const float *a, const int D, float *c) {
@@ -31,7 +22,6 @@ INLINE float cofactors(const float *a, const int D, float *c) {
 }
 
 #define POINTS 64 /* of a block */
-#define TERMS 5
 
 typedef struct {
     const RoundTrip *r;
@@ -95,8 +85,6 @@ static void round_trip_block(const void *job, int64_t begin, int64_t end, int sl
     else round_trip(p, 2, begin, end);
 }
 
-/* The weighted terms, in the order of the weights, each a mean over the points, and the gradients of their sum with
- * respect to `back` (N, D), `first` and `second` (N, D, D). Returns 1 when memory is exhausted. */
 EXPORT int nephi_round_trip(const RoundTrip *r, double *terms, float *by_back, float *by_first, float *by_second,
                             int64_t threads) {
     const float weights[] = {r->gradicon, r->icon, r->folding, r->diffusion, r->variation};

@@ -10,11 +10,11 @@ from torch import Tensor
 from nephi.kernels.library import library, threads
 from nephi.kernels.memory import address, allocate
 
-PENALTIES = ("gradicon", "icon", "folding", "diffusion", "total_variation")  # in the order of regularity.c
+PENALTIES = ("gradicon", "icon", "folding", "diffusion", "total_variation")  # in the order of regularity.h
 
 
 class _RoundTrip(ctypes.Structure):
-    """`RoundTrip` of regularity.c."""
+    """`RoundTrip` of regularity.h."""
 
     _fields_ = (
         ("dimension", ctypes.c_int64),

@@ -4,18 +4,12 @@
  * Sums of centred products do not depend on the means to first order, so the gradient of each measure is a linear
  * function of both images within a patch: a_p f + b_p m + c_p.
  */
+#include "similarity.h"
+
 #include <math.h>
 #include <stdlib.h>
 
-#include "common.h"
 #include "pool.h"
-
-/* Sizes of (P, K) patches, and the weight of each measure in the sum. */
-typedef struct {
-    int64_t patches, samples;
-    float lncc, lncc_squared, pooled, ncc, mse;
-    float local_epsilon, global_epsilon; /* added to the product of both variances */
-} Measure;
 
 /* Of one patch: its weight in the mean over patches, its means, and its sums of centred products. */
 typedef struct {
@@ -133,8 +127,6 @@ static void compare_block(const void *job, int64_t begin, int64_t end, int slot)
     for (int64_t p = begin; p < end; p++) compare_patch(job, p);
 }
 
-/* The weighted sum of the measures and, unless NULL, its gradient with respect to `moving`, (P, K). `weights` of the
- * patches are (P) or NULL. Returns 1 when memory is exhausted. */
 EXPORT int nephi_similarity(const Measure *s, const float *fixed, const float *moving, const float *weights,
                             double *sum, float *by_moving, int64_t threads) {
     const int64_t P = s->patches;

@@ -12,17 +12,24 @@ from nephi.kernels.library import library, threads
 from nephi.kernels.memory import address, allocate, plain
 
 MOST_SAMPLES = 1024  # of a patch: the kernel sums them in single precision
-MEASURES = ("lncc", "lncc2", "pooled", "ncc", "mse")  # in the order of similarity.c
+MEASURES = ("lncc", "lncc2", "pooled", "ncc", "mse")  # in the order of similarity.h
 
 
-class _Measure(ctypes.Structure):
-    """`Measure` of similarity.c."""
+class Measure(ctypes.Structure):
+    """`Measure` of similarity.h."""
 
     _fields_ = (
         ("patches", ctypes.c_int64),
         ("samples", ctypes.c_int64),
         *((name, ctypes.c_float) for name in (*MEASURES, "local_epsilon", "global_epsilon")),
     )
+
+
+def measure_of(patches: int, samples: int, factors: Mapping[str, float], epsilons: tuple[float, float]) -> Measure:
+    """Return the structure of a sum of measures, see `compare`."""
+    if samples > MOST_SAMPLES:
+        raise TypeError(f"fixed: expected at most {MOST_SAMPLES} samples a patch, got {samples}")
+    return Measure(patches, samples, *(factors.get(name, 0.0) for name in MEASURES), *epsilons)
 
 
 def can_compare(fixed: Tensor, moving: Tensor, weights: Tensor | None) -> bool:
@@ -51,10 +58,8 @@ def compare(
     fixed, moving = plain(fixed), plain(moving)
     weights = None if weights is None else plain(weights)
     patches, samples = fixed.shape
-    if samples > MOST_SAMPLES:
-        raise TypeError(f"fixed: expected at most {MOST_SAMPLES} samples a patch, got {samples}")
+    measure = measure_of(patches, samples, factors, epsilons)
     by_moving, by_moving_address = allocate(moving, (patches, samples)) if gradient else (None, None)
-    measure = _Measure(patches, samples, *(factors.get(name, 0.0) for name in MEASURES), *epsilons)
     loss = ctypes.c_double()
     if native.nephi_similarity(
         ctypes.byref(measure),

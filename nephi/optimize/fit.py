@@ -112,7 +112,10 @@ def _remove_folds(fields: FieldPair | ComposedFieldPair, pair: Pair, generator: 
 
 
 def _loss_and_terms(terms: Mapping[str, Tensor | float]) -> Tensor:
-    values = torch.stack([torch.as_tensor(term, dtype=torch.float32) for term in terms.values()])
+    if all(isinstance(term, float) for term in terms.values()):  # of the kernels: one tensor instead of one each
+        values = torch.tensor(list(terms.values()), dtype=torch.float32)
+    else:
+        values = torch.stack([torch.as_tensor(term, dtype=torch.float32) for term in terms.values()])
     return torch.cat([values.sum()[None], values])
 
 
