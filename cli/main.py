@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+if not __package__:
+    raise SystemExit(
+        "nephi: error: cli/ is a part of nephi and no program: install the clone (python -m pip install -e .), then "
+        "run nephi, or python -m nephi"
+    )
+
 import io
 import os
 import shlex

@@ -4,11 +4,24 @@ The public names are listed in `__init__.pyi` and loaded when first used: `impor
 """
 
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from lazy_loader import attach_stub
+
+def _advice(missing: str | None) -> str:
+    """Return what to do about a package that is missing, in a clone above all, which brings none of them."""
+    folder = Path(__file__).parents[1]
+    install = f"-e {folder}" if (folder / "pyproject.toml").is_file() else "nephi"
+    return f"nephi needs {missing}, which is not installed; run: {sys.executable} -m pip install {install}"
+
+
+try:
+    from lazy_loader import attach_stub
+except ModuleNotFoundError as error:
+    raise ImportError(_advice(error.name)) from None
 
 __version__ = "0.1.0"
 
@@ -16,8 +29,13 @@ _load, __dir__, __all__ = attach_stub(__name__, __file__)
 
 
 def __getattr__(name: str) -> Any:
-    with _collector_paused():
-        return _load(name)
+    try:
+        with _collector_paused():
+            return _load(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("", "nephi"):
+            raise
+        raise ImportError(_advice(error.name)) from error
 
 
 @contextmanager

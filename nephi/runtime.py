@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
 from nephi.cores import available_cores
-from nephi.errors import UsageError
+from nephi.errors import UsageError, warn
 from nephi.kernels import built_for, kernel_threads
 
 MOST_USEFUL_THREADS = 8
@@ -100,11 +101,20 @@ def caller_threads() -> Iterator[None]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages and of Python that a result depends on."""
+    """Return the versions of the packages and of Python that a result depends on.
+
+    Issues a `DataWarning` for a clone that is used without installation, which has no compiled kernels.
+    """
     from importlib import metadata
 
-    packages = {name: metadata.version(name) for name in ("nephi", "torch", "numpy")}
-    return {**packages, "python": platform.python_version()}
+    packages = {name: metadata.version(name) for name in ("torch", "numpy")}
+    try:
+        own = metadata.version("nephi")
+    except metadata.PackageNotFoundError:
+        own, folder = "not installed", Path(__file__).parents[1]
+        if built_for() is None:
+            warn(f"nephi: {folder} is not installed, and slow without kernels: run python -m pip install -e {folder}")
+    return {"nephi": own, **packages, "python": platform.python_version()}
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ LEVELS = (
     {"pipelines", "comparison"},
     {"api"},
     {"cli"},
+    {"__main__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 

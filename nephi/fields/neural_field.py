@@ -34,6 +34,10 @@ class NeuralField(nn.Module, Transform):
 
     amplitude: Tensor
 
+    def __repr__(self) -> str:
+        """Return dimension and number of parameters in one line."""
+        return f"NeuralField({self.dimension}-D, {sum(p.numel() for p in self.parameters())} parameters)"
+
     def __init__(
         self,
         domain: Domain,

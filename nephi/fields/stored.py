@@ -33,6 +33,11 @@ class StoredTransform:
     about: dict[str, Any] = field(default_factory=dict)
     inverse_steps: tuple[Step, ...] = ()
 
+    def __repr__(self) -> str:
+        """Return dimension and steps in one line."""
+        steps = ", ".join(step.kind for step in self.steps) or "none"
+        return f"StoredTransform({self.affine.dimension}-D, steps before the affine map: {steps})"
+
     @property
     def handedness(self) -> int:
         """The sign of det J where the map does not fold: -1 after `auto-mirrored` found a mirrored image, otherwise 1.

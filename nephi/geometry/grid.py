@@ -77,6 +77,11 @@ class Grid:
         if scale == 0 or abs(torch.linalg.det(self.affine[:-1, :-1])) < 1e-6 * scale:
             raise DataError("the voxel-to-world affine is singular: voxels have no volume")
 
+    def __repr__(self) -> str:
+        """Return shape, spacing and origin in one line."""
+        spacing, origin = (", ".join(f"{x:.4g}" for x in values.tolist()) for values in (self.spacing, self.origin))
+        return f"Grid({self.shape} voxels of ({spacing}) mm, origin ({origin}) mm RAS)"
+
     @classmethod
     def from_spacing(
         cls, shape: Sequence[int], spacing: Sequence[float], origin: Sequence[float] | None = None

@@ -58,6 +58,10 @@ class Points:
     def __len__(self) -> int:
         return len(self.coordinates)
 
+    def __repr__(self) -> str:
+        """Return the number of points in one line."""
+        return f"Points({len(self)} points, {self.dimension}-D, mm RAS)"
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         """Return the coordinates `(N, D)` as an array, for functions of numpy."""
         return self.coordinates.numpy().astype(dtype or "float64", copy=copy is not False)
@@ -111,6 +115,10 @@ class PointPairs:
 
     def __len__(self) -> int:
         return len(self.fixed)
+
+    def __repr__(self) -> str:
+        """Return the number of pairs in one line."""
+        return f"PointPairs({len(self)} pairs, {self.fixed.dimension}-D, mm RAS)"
 
 
 def _match_ids(fixed: Points, moving: Points) -> Points:

@@ -26,6 +26,7 @@ from nephi.images.exchange import (
     to_sitk,
 )
 from nephi.images.mapping import Mapping
+from nephi.images.notebook import image_html
 from nephi.images.origin import Origin
 from nephi.kernels import can_read_through, foreground_profiles
 
@@ -173,6 +174,19 @@ class Image:
         Raises `UsageError` if nibabel is not installed.
         """
         return to_nibabel(self.data, self.grid, self.voxel_type, self.name)
+
+    def __repr__(self) -> str:
+        """Return name, type and grid in one line."""
+        return f"Image({self.name!r}, {self.voxel_type}, {self.grid!r})"
+
+    def _repr_html_(self) -> str:
+        """Return HTML for notebooks: the middle planes, and name, type and grid."""
+        spacing, origin = (
+            ", ".join(f"{x:.4g}" for x in values.tolist()) for values in (self.grid.spacing, self.grid.origin)
+        )
+        shape = " x ".join(map(str, self.grid.shape))
+        rows = [("image", self.name), ("voxels", f"{shape}, {self.voxel_type}"), ("spacing", f"{spacing} mm")]
+        return image_html(self.data, self.grid, [*rows, ("origin", f"{origin} mm, RAS")])
 
     def __getstate__(self) -> dict[str, object]:
         """Return the state to pickle: the voxels, without the mapped file."""

@@ -17,6 +17,7 @@ from nephi.metrics.label_agreement import label_agreement, names_of
 from nephi.metrics.landmarks import LandmarkErrors, check_landmark_errors, check_landmarks, landmark_errors
 from nephi.metrics.regularity import Regularity
 from nephi.metrics.streaming import field_regularity
+from nephi.metrics.summary import measure_rows, measures_html
 from nephi.metrics.surface_distance import SurfaceDistance
 from nephi.runtime import caller_threads
 from nephi.transforms import DisplacementField, Transform
@@ -43,6 +44,15 @@ class Evaluation:
     inverse_consistency: float | None = None
     unrefined_inverse: float | None = None
     exported_inverse_consistency: float | None = None
+
+    def __repr__(self) -> str:
+        """Return the main measures, one in each line."""
+        rows = measure_rows(self.table())
+        return "\n".join(["Evaluation", *(f"  {name}: {value}" for name, value in rows)])
+
+    def _repr_html_(self) -> str:
+        """Return HTML for notebooks: tables of the measures, and of the labels."""
+        return measures_html(self.table())
 
     def table(self) -> dict[str, Any]:
         """Return the measures as a nested dictionary for JSON; lengths in mm, unrounded."""

@@ -33,6 +33,13 @@ class LandmarkErrors:
     before: Tensor
     after: Tensor
 
+    def __repr__(self) -> str:
+        """Return number, mean and maximum in one line."""
+        if not len(self.after):
+            return "LandmarkErrors(0 landmarks)"
+        mean, largest, before = self.after.mean(), self.after.max(), self.before.mean()
+        return f"LandmarkErrors({len(self.after)} landmarks: {mean:.3f} mm, at most {largest:.3f}; {before:.3f} before)"
+
     def summary(self) -> dict[str, float]:
         """Return the count, the mean, median, 90th percentile and maximum of `after`, and the mean of `before`, mm."""
         return {

@@ -36,6 +36,11 @@ class StoredModel:
     objective: TrainingObjectiveSettings
     about: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """Return kind and number of parameters in one line."""
+        count = sum(parameter.numel() for parameter in self.model.parameters())
+        return f"StoredModel({type(self.model).__name__}, {self.input.dimension}-D, {count} parameters)"
+
     @property
     def settings(self) -> ModelSettings:
         """The architecture of the model."""

@@ -59,7 +59,7 @@ class Ramp:
         return value, slope
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class WaveMotion(Transform):
     """`phi(x) = x + amplitude * window(x) * waves(x)`: waves of displacement inside a window.
 
@@ -90,7 +90,7 @@ class WaveMotion(Transform):
         return points + self.amplitude * window.unsqueeze(-1) * waves, eye + self.amplitude * jacobian
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Breathing(Transform):
     """Map of the chest from the fixed image (inspiration) to the moving image (expiration), world mm, RAS, 3-D.
 

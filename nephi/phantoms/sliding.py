@@ -21,7 +21,7 @@ CONTRAST, NOISE = 150.0, 10.0
 LEVELS = 400.0, 900.0  # mean values of the organ and of the wall
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sliding(Transform):
     """`phi(x) = x + slip` where `x_0 > 0`, and x elsewhere; world mm. The map jumps in the plane `x_0 = 0`.
 

@@ -42,6 +42,10 @@ class Pair:
     channels: tuple[Channel, ...] = ()
     detail_length: float = 0.0
 
+    def __repr__(self) -> str:
+        """Return both images in a few lines."""
+        return f"Pair(\n  fixed: {self.fixed!r}\n  moving: {self.moving!r}\n)"
+
     def landmark_accuracy(self, settings: GuidanceSettings) -> float:
         """Return the accuracy of guiding landmarks, mm: that of the settings, or half of the longest voxel edge."""
         return settings.accuracy or 0.5 * max(float(image.grid.spacing.max()) for image in (self.fixed, self.moving))

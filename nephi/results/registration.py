@@ -42,6 +42,16 @@ class Registration:
     gpu_memory_mb: float | None = None
     warnings: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Return images, transform and cost in a few lines."""
+        seconds = sum(stage["cpu_s"] for stage in self.usage.stages.values())
+        warned = f", {len(self.warnings)} warnings" if self.warnings else ""
+        steps = f"{len(self.history)} steps, {seconds:.1f} CPU s, seed {self.seed}{warned}"
+        return (
+            f"Registration({self.settings.transform}, {steps})\n  fixed: {self.pair.fixed!r}\n"
+            f"  moving: {self.pair.moving!r}"
+        )
+
     @property
     def transform(self) -> Transform:
         """phi: fixed points to moving points (world mm, RAS)."""

@@ -35,6 +35,11 @@ class AffineTransform(Transform):
             raise DataError("the affine matrix is singular: it has no inverse")
         self.matrix = matrix
 
+    def __repr__(self) -> str:
+        """Return the rows of the matrix but the last in one line."""
+        rows = "; ".join(" ".join(f"{x:.4g}" for x in row) for row in self.matrix[:-1].tolist())
+        return f"AffineTransform({rows}; mm RAS)"
+
     @classmethod
     def identity(cls, dimension: int) -> AffineTransform:
         """Return the identity in 2-D or 3-D; raise `UsageError` for another dimension."""

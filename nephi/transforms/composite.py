@@ -33,6 +33,10 @@ class Composite(Transform):
         if len(dimensions) != 1:
             raise DataError(f"a composite needs transforms of one dimension, got {dimensions or 'none'}")
 
+    def __repr__(self) -> str:
+        """Return the transforms in one line, the first one applied first."""
+        return f"{type(self).__name__}({', '.join(map(repr, self.transforms))})"
+
     @property
     def dimension(self) -> int:
         """Number of coordinates D, 2 or 3."""

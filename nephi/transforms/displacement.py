@@ -43,6 +43,10 @@ class DisplacementField(Transform):
         self.displacement = displacement
         self.grid = grid
 
+    def __repr__(self) -> str:
+        """Return the grid in one line."""
+        return f"{type(self).__name__}({self.grid!r})"
+
     @property
     def dimension(self) -> int:
         """Number of coordinates D, 2 or 3."""

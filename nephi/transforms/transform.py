@@ -22,6 +22,10 @@ class Transform(abc.ABC):
     float32, whole numbers count as float64 (`any_real_points`).
     """
 
+    def __repr__(self) -> str:
+        """Return kind and dimension in one line."""
+        return f"{type(self).__name__}({self.dimension}-D)"
+
     @property
     @abc.abstractmethod
     def dimension(self) -> int:
