@@ -99,6 +99,8 @@ def _field_hints(settings: type) -> Mapping[str, Any]:
 def matches(value: Any, hint: Any) -> bool:
     """Return whether a value is of an annotated type; numbers of numpy count as numbers, truth values do not."""
     origin, inner = get_origin(hint), get_args(hint)
+    if str(getattr(origin or hint, "__module__", "")).partition(".")[0] == "numpy":
+        return True  # `ArrayLike`
     if hint is None or hint is type(None):
         return value is None
     if hint is bool:

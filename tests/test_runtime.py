@@ -3,10 +3,11 @@
 import pytest
 import torch
 
+import nephi
 from nephi.cores import available_cores
 from nephi.errors import UsageError
 from nephi.kernels import threads
-from nephi.runtime import choose_device, cpu_threads, fit_threads, registration_threads
+from nephi.runtime import choose_device, cpu_threads, fit_threads, registration_threads, torch_threads
 
 
 def test_auto_selects_the_gpu_if_available() -> None:
@@ -47,3 +48,33 @@ def test_a_registration_uses_threads_in_kernels_alone() -> None:
         assert torch.get_num_threads() == 1 and threads() == 3
     assert registration_threads(3) == 3
     assert registration_threads(0) == min(available_cores(), 8)
+
+
+def test_functions_use_the_threads_of_the_caller_in_kernels_only() -> None:
+    """torch's own threads spin while they wait; the number of the calling program is restored."""
+    pair = nephi.phantoms.shapes_phantom(shape=(24, 24))
+    seen: list[tuple[int, int]] = []
+
+    class Probe(nephi.AffineTransform):
+        def __call__(self, points: torch.Tensor) -> torch.Tensor:
+            seen.append((torch.get_num_threads(), threads()))
+            return super().__call__(points)
+
+        def value_and_jacobian(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            seen.append((torch.get_num_threads(), threads()))
+            return super().value_and_jacobian(points)
+
+    probe = Probe(torch.eye(3, dtype=torch.float64))
+    calls = [
+        lambda: nephi.resample(pair.moving, pair.fixed, probe),
+        lambda: nephi.evaluate(probe, grid=pair.fixed),
+        lambda: nephi.jacobian_image(probe, pair.fixed),
+        lambda: nephi.landmark_errors(probe, ([[1.0, 2.0]], [[1.0, 2.0]])),
+    ]
+    for count in (1, 3):
+        with torch_threads(count):
+            for call in calls:
+                seen.clear()
+                call()
+                assert seen and set(seen) == {(1, count)}
+                assert torch.get_num_threads() == count
