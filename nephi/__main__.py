@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 try:
-    from nephi.cli.process import run
+    from nephi.cli.process import run  # type: ignore[import-not-found]  # the folder cli/, installed as nephi.cli
 except ModuleNotFoundError as error:
     if error.name != "nephi.cli":  # the folder cli/ of a clone becomes nephi.cli by the installation
         raise
