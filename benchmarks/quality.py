@@ -152,7 +152,7 @@ def draw(rows: list[Row], path: Path) -> None:
             axes.plot([100 * t for t in thresholds], shares, style, color=colour, label=f"{SIDES[side]}, {part}")
     for limit, text in ((FAILED_MATCHED, "failed"), (MATCHED, "check")):
         axes.axvline(100 * limit, color="#777777", linewidth=0.8)
-        axes.annotate(text, (100 * limit, 102), ha="right", va="bottom", fontsize=8, color="#555555")
+        axes.text(100 * limit - 0.7, 3, text, ha="right", fontsize=8, color="#555555")
     axes.set(xlabel="threshold: structures that find their counterpart, %", ylabel="registrations below it, %")
     axes.set(xlim=(0, 100), ylim=(0, 100))
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, 0.95))
