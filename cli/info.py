@@ -12,13 +12,13 @@ import click
 from .options import FILE
 from .printing import Rows, by, echo, print_rows
 from .result_info import TRANSFORM, describe_report, describe_result_folder, describe_summary, is_result_folder
-from .table_info import describe_dataset, describe_label_names, describe_pairs, describe_settings
+from .table_info import describe_dataset, describe_label_names, describe_pairs, describe_run, describe_settings
 
 if TYPE_CHECKING:
     from nephi import Grid
     from nephi.models import ModelSettings
 
-DATASET = "dataset.json"
+DATASET, RUN = "dataset.json", "config.toml"  # in the folder of a data set, of a training
 POINT_SUFFIXES = (".csv", ".json", ".fcsv", ".pts")
 AFFINE_SUFFIXES = (".tfm", ".txt", ".mat", ".xfm", ".h5", ".hdf5", ".lta")
 ABOUT_LABELS = {
@@ -77,6 +77,8 @@ def _describe(file: Path) -> tuple[str, Rows]:
                 return describe_result_folder(file)
             if (file / TRANSFORM).is_file():  # saved without a report
                 return _describe_nephi(file / TRANSFORM)
+            if (file / RUN).is_file():
+                return describe_run(file, RUN)
             return describe_dataset(file) if (file / DATASET).is_file() else _describe_image(file)
         case ".nephi":
             return _describe_nephi(file)

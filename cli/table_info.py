@@ -63,6 +63,12 @@ def describe_settings(file: Path) -> tuple[str, Rows]:
     return f"{file}: settings of nephi register", [*rows, ("levels", ", ".join(levels) or "none")]
 
 
+def describe_run(folder: Path, config: str) -> tuple[str, Rows]:
+    """Return a title and rows of the folder of a training: its settings and its models."""
+    models = [path.name for path in sorted(folder.glob("*.safetensors"))]
+    return f"{folder}: run of nephi train", [*describe_settings(folder / config)[1], ("files", ", ".join(models))]
+
+
 def describe_label_names(file: Path) -> tuple[str, Rows]:
     """Return a title and rows of a file of names of labels."""
     import nephi

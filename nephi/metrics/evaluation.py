@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nephi.argument_types import checked
 from nephi.errors import DataError
 from nephi.geometry import Grid
 from nephi.images import Image
-from nephi.io import GridLike, ImageLike, PointPairsLike, as_grid, as_image, as_point_pairs
+from nephi.io import GridLike, ImageLike, PointPairsLike, as_grid, as_image, as_point_pairs, read_label_names
 from nephi.metrics.consistency import inverse_consistency_error
 from nephi.metrics.label_agreement import label_agreement, names_of
 from nephi.metrics.landmarks import LandmarkErrors, check_landmark_errors, check_landmarks, landmark_errors
@@ -111,7 +112,7 @@ def evaluate(
     landmarks: PointPairsLike | None = None,
     fixed_labels: ImageLike | None = None,
     moving_labels: ImageLike | None = None,
-    label_names: Mapping[int, str] | None = None,
+    label_names: Mapping[int, str] | str | Path | None = None,
     mask: ImageLike | None = None,
     inverse: Transform | None = None,
     unrefined_inverse: Transform | None = None,
@@ -123,8 +124,8 @@ def evaluate(
     fixed labels, else of `grid`; without any of these they are left out. `inverse` maps moving to fixed points, as does
     `unrefined_inverse`, the inverse before its refinement; `exported` is a displacement field and its inverse.
     Overlap and surface distances are measured on the grid of the fixed labels, of every label that both images contain;
-    `label_names` (see `read_label_names`) may name more labels than occur. Labels, mask and grids are images in any
-    form that `register` accepts, `landmarks` pairs of points or their file.
+    `label_names` (or their file, see `read_label_names`) may name more labels than occur. Labels, mask and grids are
+    images in any form that `register` accepts, `landmarks` pairs of points or their file.
 
     Warns of landmarks outside of the fixed image (`fixed_grid`, else `grid` or that of the fixed labels) or of the
     moving image (`moving_grid`, else that of the moving labels), of landmarks that fit clearly better with their axes
@@ -165,7 +166,8 @@ def evaluate(
     after = before = names = None
     if fixed_labels is not None and moving_labels is not None:
         after, before = label_agreement(fixed_labels, moving_labels, (transform, lambda points: points))
-        names = names_of(list(after.dice), label_names or {})
+        named = read_label_names(label_names) if isinstance(label_names, str | Path) else label_names
+        names = names_of(list(after.dice), named or {})
 
     def inverse_error(candidate: Transform | None) -> float | None:
         return inverse_consistency_error(transform, candidate, evaluated, mask) if evaluated and candidate else None

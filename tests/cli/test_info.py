@@ -197,6 +197,14 @@ def test_settings_and_names(succeed: Call, call: Call, tmp_path: Path) -> None:
         assert "names of labels" in printed and "left-lung" in printed
 
 
+def test_a_run_and_its_settings(succeed: Call, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[data]\nindex = "d.json"\n[model]\nkind = "gradicon"\n', encoding="utf-8")
+    (tmp_path / "best.safetensors").touch()
+    printed = succeed("info", tmp_path).out
+    assert "run of nephi train" in printed and "gradicon" in printed and "best.safetensors" in printed
+    assert "settings of nephi train" in succeed("info", tmp_path / "config.toml").out
+
+
 def test_a_dicom_series(succeed: Call, tmp_path: Path) -> None:
     def describe(data: Any, k: int) -> None:
         data.PatientID, data.StudyDate, data.SeriesDescription = "P-17", "20260102", "Thorax 1.0 B30f"

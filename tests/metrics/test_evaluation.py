@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -109,10 +110,12 @@ def test_landmarks_alone_evaluate_nothing_on_a_grid(landmarks) -> None:
         evaluate(PHI, landmarks=far, fixed_grid=GRID)
 
 
-def test_names_of_labels(labels) -> None:
+def test_names_of_labels(labels, tmp_path: Path) -> None:
     """Names of labels that do not occur are left out; names of other labels only are a mistake."""
     maps = {"fixed_labels": labels[0], "moving_labels": labels[1]}
     assert evaluate(PHI, **maps, label_names={2: "liver", 7: "spleen"}).table()["label_names"] == {"2": "liver"}
+    (tmp_path / "n.ctbl").write_text("2 liver 1 2 3 4\n", encoding="utf-8")
+    assert evaluate(PHI, **maps, label_names=tmp_path / "n.ctbl").label_names == {2: "liver"}
     with pytest.warns(DataWarning, match=r"names of the labels 1, 2, found only those of 7, 9"):
         evaluate(PHI, **maps, label_names={9: "a", 7: "b"})
 
