@@ -23,6 +23,8 @@ from .printing import echo, echo_line
 @click.option("-m", "--moving", type=FILE, help="Path of the moving image, if it has changed since the registration.")
 @click.option("--landmarks", type=FILE, metavar="F.csv", help="Landmark pairs to show, with their errors.")
 @frame_option
+@click.option("--fixed-labels", type=FILE, help="Mask or label map whose contours to show.  [default: the fixed mask]")
+@click.option("--moving-labels", type=FILE, help="The same of the moving image, shown warped.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -38,15 +40,18 @@ def view(
     moving: Path | None,
     landmarks: Path | None,
     frame: str,
+    fixed_labels: Path | None,
+    moving_labels: Path | None,
     port: int,
     browser: bool,
 ) -> None:
     """Show the results of `nephi register` in OUTDIR in the browser, until Ctrl-C.
 
-    The page blends fixed, moving and warped image, overlays Jacobian determinant and displacement in colour, and shows
-    the values at the crosshair. Without --landmarks it shows the keypoints of a registration by keypoints, larger for
-    larger weights. Its server accepts connections of this machine only, at a new secret address each time; nothing is
-    loaded from the internet.
+    The page blends fixed, moving and warped image, or shows them as a checkerboard or side by side; overlays Jacobian
+    determinant and displacement in colour, the deformation grid, and contours of masks or labels; and shows the values
+    at the crosshair. Without --landmarks it shows the keypoints of a registration by keypoints, larger for larger
+    weights. Its server accepts connections of this machine only, at a new secret address each time; nothing is loaded
+    from the internet.
 
     \b
     nephi view result
@@ -55,7 +60,8 @@ def view(
     import nephi
 
     pairs = None if landmarks is None else nephi.read_point_pairs(landmarks, frame)
-    with nephi.Viewer(folder, fixed=fixed, moving=moving, landmarks=pairs, port=port) as viewer:
+    labels = {"fixed_labels": fixed_labels, "moving_labels": moving_labels}
+    with nephi.Viewer(folder, fixed=fixed, moving=moving, landmarks=pairs, port=port, **labels) as viewer:
         try:
             echo_line(f"{folder}: shown at {viewer.url}")
             echo_line("Press Ctrl-C to stop.")

@@ -75,6 +75,15 @@ def indexed_sheet(tiles: Bytes, palette: Bytes) -> SpriteSheet:
     return SpriteSheet(_data_uri(image, "png", transparency=palette[:, 3].tobytes(), compress_level=6), rows, columns)
 
 
+def png_bytes(pixels: Bytes) -> bytes:
+    """Return a picture `(H, W, 4)`, RGBA, as a PNG file."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "png", compress_level=1)
+    return file.getvalue()
+
+
 def _arrange_tiles(tiles: Bytes) -> tuple[Bytes, int, int]:
     """Return tiles `(N, H, W)` as one picture, and its number of rows and columns, which are about equal.
 

@@ -17,6 +17,7 @@ from PIL import Image as Picture
 
 from nephi.geometry import PointPairs, determinant, interpolate
 from nephi.images import Image
+from nephi.io import write_image
 from nephi.phantoms import PhantomPair
 from nephi.report import Viewer
 from nephi.report.viewer import pages
@@ -138,7 +139,22 @@ def test_image_buttons_show_one_image(page: Browser) -> None:
     assert page.errors == []
 
 
-KEYS = {"1": 49, "2": 50, "3": 51, " ": 32, "b": 66, "c": 67, "s": 83, "j": 74, "0": 48, "ArrowLeft": 37, "PageUp": 33}
+KEYS = {
+    "1": 49,
+    "2": 50,
+    "3": 51,
+    " ": 32,
+    "b": 66,
+    "c": 67,
+    "s": 83,
+    "j": 74,
+    "0": 48,
+    "g": 71,
+    "m": 77,
+    "l": 76,
+    "ArrowLeft": 37,
+    "PageUp": 33,
+}
 
 
 def press(browser: Browser, key: str) -> None:
@@ -221,6 +237,35 @@ def test_a_checkerboard_shows_the_other_image_in_every_second_square(page: Brows
     one, other = (near["w"] & ~near["f"])[square].sum(), (near["w"] & ~near["f"])[~square].sum()
     assert min(one, other) < 0.1 * max(one, other)
     assert page.errors == []
+
+
+def test_contours_lie_where_they_belong(browser: Browser, fitted: Registration, tmp_path: Path) -> None:
+    """A click on a contour of the fixed mask moves the crosshair to the border of that mask."""
+    folder = save_with_images(fitted, tmp_path)
+    mask = fitted.pair.fixed_mask
+    assert mask is not None
+    write_image(mask, folder / "mask.nii.gz")
+    with serving(folder, fixed_labels=folder / "mask.nii.gz") as shown:
+        page = open_viewer(browser, shown)
+        press(page, "m")
+        page.wait_for("document.getElementById('lines').dataset.drawn === 'contours'")
+        green = np.argwhere(is_green(wait_for(page, lambda current: is_green(current).sum() > 50)))
+        row, column = green[len(green) // 2]
+        box = page.run("(b => [b.x, b.y])(document.getElementById('canvas').getBoundingClientRect())")
+        before = page.run("document.body.dataset.point")
+        page.click_at(box[0] + float(column), box[1] + float(row))
+        page.wait_for(f"document.body.dataset.point !== '{before}'")
+        near = mask.grid.world_to_voxel_points(torch.tensor(point(page), dtype=torch.float64)).round().long()
+        block = mask.data[tuple(slice(max(0, int(n) - 1), int(n) + 2) for n in near)]
+        assert bool((block > 0).any()) and bool((block == 0).any())
+        press(page, "g")
+        page.wait_for("document.getElementById('lines').dataset.drawn === 'contours grid'")
+        assert page.errors == []
+
+
+def is_green(pixels: Pixels) -> NDArray[np.bool_]:
+    """Return which pixels have the colour of contours of the fixed image."""
+    return (pixels[..., 1] - pixels[..., 0] > 60) & (pixels[..., 1] - pixels[..., 2] > 50)
 
 
 def test_map_buttons_overlay_a_map(page: Browser) -> None:

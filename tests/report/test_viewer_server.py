@@ -42,13 +42,19 @@ def viewer(folder: Path, flat: PhantomPair) -> Iterator[Viewer]:
 
 
 def test_all_files_of_the_page_are_served(viewer: Viewer, flat: PhantomPair) -> None:
-    for path, kind in (("", "text/html"), ("viewer.js", "text/javascript"), ("viewer.css", "text/css")):
+    names = ("viewer", "scene", "partner", "keyboard", "lines", "landmarks")
+    scripts = [(f"{name}.js", "text/javascript") for name in names]
+    for path, kind in (("", "text/html"), ("viewer.css", "text/css"), *scripts):
         reply = request(viewer, path)
         assert reply.status == 200 and reply.headers["Content-Type"].startswith(kind) and reply.body
     study = json.loads(request(viewer, "study.json").body)
     assert study["dimension"] == 2
     assert len(study["landmarks"]) == len(flat.landmarks)
-    assert set(json.loads(request(viewer, "maps.json").body)) == {"jacobian", "displacement"}
+    assert set(json.loads(request(viewer, "maps.json").body)) == {"jacobian", "displacement", "local"}
+    picture = request(viewer, "lines.png?view=plane&position=0&kinds=grid,contours")
+    assert picture.headers["Content-Type"] == "image/png" and picture.body.startswith(b"\x89PNG")
+    for query in ("view=axial&position=0", "view=plane&position=nan", "view=plane&position=0&kinds=x"):
+        assert request(viewer, f"lines.png?{query}").status == 400
 
 
 def test_every_response_has_headers_against_access_by_other_sites(viewer: Viewer) -> None:

@@ -1,4 +1,4 @@
-"""Maps of a deformation for the viewer, with colours: Jacobian determinant and length of the displacement."""
+"""Maps of a deformation for the viewer, with colours: Jacobian determinant, and lengths of the displacement."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nephi.geometry import Grid, determinant
 from nephi.images import Image
-from nephi.metrics import is_folded
+from nephi.metrics import is_folded, local_displacements
 from nephi.report.colours import CHANGE, FOLD, LENGTHS, ChangeScale, interpolate_colours
 from nephi.transforms import Transform
 
@@ -48,21 +48,26 @@ class ColourMap:
 
 @torch.no_grad()
 def deformation_maps(transform: Transform, fixed_grid: Grid, handedness: int = 1) -> dict[str, ColourMap]:
-    """Compute the maps `jacobian` and `displacement` on the fixed grid, downsampled to about `POINTS` if it is larger.
+    """Compute the maps `jacobian`, `displacement` and `local` on the fixed grid, downsampled to about `POINTS`.
 
-    jacobian: log det J, clamped to the scale, and below its lower end where det J <= 0; displacement: |phi(x) - x|, mm.
+    jacobian: log det J, clamped to the scale, and below its lower end where det J <= 0; displacement: |phi(x) - x|, mm;
+    local: the same without the global map, the affine one that fits best over the grid (`local_displacements`).
     A `handedness` of -1 states that the transform reflects: det J is that relative to a reflection.
     """
     grid = map_grid(fixed_grid, POINTS)
-    determinants, lengths = [], []
+    determinants, centres, mapped = [], [], []
     for start, stop in grid.slabs():
         points = grid.voxel_centres(start, stop)
         displaced, jacobian = transform.value_and_jacobian(points)
         determinants.append(handedness * determinant(jacobian))
-        lengths.append((displaced - points).norm(dim=-1))
+        centres.append(points)
+        mapped.append(displaced)
+    points, displaced = torch.cat(centres, dim=-2), torch.cat(mapped, dim=-2)
+    local = local_displacements(points.flatten(0, -2), displaced.flatten(0, -2)).norm(dim=-1).reshape(grid.shape)
     return {
         "jacobian": _jacobian_map(torch.cat(determinants, dim=-1), grid),
-        "displacement": _displacement_map(torch.cat(lengths, dim=-1), grid),
+        "displacement": _displacement_map((displaced - points).norm(dim=-1), grid),
+        "local": _displacement_map(local.float(), grid),
     }
 
 

@@ -18,6 +18,7 @@ from nephi.errors import UsageError
 from nephi.geometry import Grid
 from nephi.images import Image
 from nephi.io import write_image
+from nephi.report.viewer.lines import LinePictures
 from nephi.report.viewer.maps import ColourMap, deformation_maps
 from nephi.report.viewer.niivue import SCRIPT
 from nephi.report.viewer.study import Study
@@ -26,13 +27,14 @@ STATIC = Path(__file__).parent / "static"
 STYLE = Path(__file__).parents[1] / "templates" / "report.css"
 # Voxel types that NiiVue reads; others are converted to float32.
 NIIVUE_TYPES = (torch.uint8, torch.int16, torch.int32, torch.float32)
-MODULES = ("viewer.js", "scene.js", "partner.js", "keyboard.js", "landmarks.js")
-HTML, CSS, SCRIPTS, JSON, NIFTI = (
+MODULES = ("viewer.js", "scene.js", "partner.js", "keyboard.js", "lines.js", "landmarks.js")
+HTML, CSS, SCRIPTS, JSON, NIFTI, PNG = (
     "text/html; charset=utf-8",
     "text/css; charset=utf-8",
     "text/javascript; charset=utf-8",
     "application/json",
     "application/octet-stream",
+    "image/png",
 )
 
 
@@ -52,6 +54,7 @@ class Pages:
 
     def __init__(self, study: Study) -> None:
         self._study = study
+        self._lines = LinePictures(study.stored, study.contours)
         self._maps: dict[str, ColourMap] = {}
         self._maps_lock = Lock()  # each request has its own thread, and computing maps takes seconds
         self._routes: dict[str, Callable[[str], Response]] = {
@@ -63,9 +66,11 @@ class Pages:
             "study.json": lambda _: _json(self._study_table()),
             "maps.json": lambda _: _json({name: item.table() for name, item in self._deformation().items()}),
             "values": self._values,
+            "lines.png": self._line_picture,
             **{f"{name}.nii": _volume(getattr(study, name)) for name in ("fixed", "moving", "warped")},
             "jacobian.nii": lambda query: _volume(self._deformation()["jacobian"].image)(query),
             "displacement.nii": lambda query: _volume(self._deformation()["displacement"].image)(query),
+            "local.nii": lambda query: _volume(self._deformation()["local"].image)(query),
         }
 
     def respond(self, name: str, query: str) -> Response | None:
@@ -85,6 +90,7 @@ class Pages:
             "centre": torch.nn.functional.pad(study.fixed.grid.centre_world(), (0, 3 - study.dimension)).tolist(),
             "windows": study.windows(),
             "extent": float(_extent(study.fixed.grid).max()),
+            "lines": self._lines.table(),
             "step": float(study.fixed.grid.spacing.min()),
             "landmarks": study.landmark_table(),
             "points": study.points_name,
@@ -96,6 +102,19 @@ class Pages:
                 stored = self._study.stored
                 self._maps = deformation_maps(stored.transform, self._study.fixed.grid, stored.handedness)
         return self._maps
+
+    def _line_picture(self, query: str) -> Response:
+        """Respond to `view=NAME&position=MM&kinds=NAME,...`; the position counts along the view's normal."""
+        fields = parse_qs(query)
+        text = fields.get("position", ["0"])[0]
+        try:
+            position = float(text)
+        except ValueError:
+            position = math.nan
+        if not math.isfinite(position):
+            raise UsageError(f"position: expected a number, mm, got {text!r}")
+        kinds = [kind for kind in fields.get("kinds", [""])[0].split(",") if kind]
+        return Response(PNG, self._lines.picture(fields.get("view", [""])[0], position, kinds))
 
     def _values(self, query: str) -> Response:
         """Respond to `point=X,Y,Z` (2-D: `X,Y`), world mm, RAS."""

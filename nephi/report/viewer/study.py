@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from nephi.fields import StoredTransform, read_nephi
 from nephi.geometry import Grid, PointPairs, determinant, interpolate
 from nephi.images import Image, resample
 from nephi.io import located_path, read_image
-from nephi.metrics import landmark_errors
+from nephi.metrics import label_numbers, landmark_errors
 from nephi.preparation import intensity_window
 from nephi.report.keypoints import RecordedKeypoints, recorded_keypoints
+from nephi.report.viewer.lines import Contour
 from nephi.settings import settings_from_table
 
 Table = dict[str, Any]
@@ -26,7 +28,10 @@ Table = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A registration read from its folder, with its images, and landmarks or recorded keypoints (world mm, RAS)."""
+    """A registration read from its folder, with its images, and landmarks or recorded keypoints (world mm, RAS).
+
+    `contours` are masks and label maps of either image.
+    """
 
     stored: StoredTransform
     fixed: Image
@@ -34,6 +39,7 @@ class Study:
     warped: Image
     landmarks: PointPairs | None
     keypoints: RecordedKeypoints | None = None
+    contours: tuple[Contour, ...] = ()
 
     @property
     def points_name(self) -> str:
@@ -97,8 +103,17 @@ class Study:
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def read_study(folder: Path, fixed: Path | None, moving: Path | None, landmarks: PointPairs | None) -> Study:
+def read_study(
+    folder: Path,
+    fixed: Path | None,
+    moving: Path | None,
+    landmarks: PointPairs | None,
+    labels: Mapping[str, Path | None] | None = None,
+) -> Study:
     """Read a folder written by `nephi register`; `fixed` and `moving` replace the paths of images that have moved.
+
+    `labels` are the paths of masks or label maps of the `fixed` and the `moving` image, on any grid in its world. For a
+    side without one, the mask of the registration is read if its file still exists.
 
     Raises `DataError` for missing or damaged results, images that are missing or lie on other grids than those
     registered, and landmarks of another dimension.
@@ -115,7 +130,37 @@ def read_study(folder: Path, fixed: Path | None, moving: Path | None, landmarks:
     dimension = stored.transform.dimension
     if landmarks is not None and landmarks.fixed.dimension != dimension:
         raise DataError(f"landmarks: expected {dimension}-D like the images, found {landmarks.fixed.dimension}-D")
-    return Study(stored, images[0], images[1], warped, landmarks, recorded_keypoints(stored.about, dimension))
+    contours = tuple(_contours(folder, labels or {}, dimension))
+    keypoints = recorded_keypoints(stored.about, dimension)
+    return Study(stored, images[0], images[1], warped, landmarks, keypoints, contours)
+
+
+def _contours(folder: Path, labels: Mapping[str, Path | None], dimension: int) -> Iterator[Contour]:
+    """Yield the given label maps, and the recorded masks of sides without one; errors as in `read_study`."""
+    for side in ("fixed", "moving"):
+        path = labels.get(side)
+        if path is not None:
+            image = read_image(path)
+            if image.dimension != dimension:
+                raise DataError(f"{path}: expected {dimension}-D labels like the images, found {image.dimension}-D")
+            label_numbers(image)
+            yield Contour(image, side)
+        elif (path := _recorded_mask(folder, side)) is not None:
+            mask = read_image(path)
+            yield Contour(mask.with_data((mask.data > 0).to(torch.uint8)), side)
+
+
+def _recorded_mask(folder: Path, side: str) -> Path | None:
+    """Return the path of the mask that was used, or that `nephi demo` stored; None without one, or where it is gone."""
+    try:
+        files = _read_report(folder).get("files")
+    except DataError:
+        return None
+    recorded = files.get(f"{side}_mask") if isinstance(files, dict) else None
+    candidates = [folder / f"{side}_mask.nii.gz"]
+    if isinstance(recorded, str) and recorded != files.get(side):  # a mask found in the image has the image's name
+        candidates.insert(0, located_path(recorded, folder))
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _read_report(folder: Path) -> Table:

@@ -16,8 +16,9 @@ class Viewer:
 
     It blends the fixed, moving and warped image, overlays the Jacobian determinant and the length of the displacement,
     and shows the values at the crosshair. `fixed` and `moving` are the paths of images that have been moved
-    since report.json was written; `landmarks` (world mm, RAS) are shown with their errors. `port` 0 selects a free
-    port.
+    since report.json was written; `landmarks` (world mm, RAS) are shown with their errors. `fixed_labels`
+    and `moving_labels` are the paths of masks or label maps whose contours are shown, by default of the masks of the
+    registration. `port` 0 selects a free port.
 
     The server listens on 127.0.0.1 from construction, and responds while `serve` runs; `close`, or the end of a `with`
     block, frees the port.
@@ -34,6 +35,8 @@ class Viewer:
         fixed: str | Path | None = None,
         moving: str | Path | None = None,
         landmarks: PointPairsLike | None = None,
+        fixed_labels: str | Path | None = None,
+        moving_labels: str | Path | None = None,
         port: int = 0,
     ) -> None:
         if not has_niivue():
@@ -47,7 +50,8 @@ class Viewer:
         from nephi.report.viewer.study import read_study
 
         pairs = None if landmarks is None else as_point_pairs(landmarks)
-        study = read_study(Path(folder), _path(fixed), _path(moving), pairs)
+        labels = {"fixed": _path(fixed_labels), "moving": _path(moving_labels)}
+        study = read_study(Path(folder), _path(fixed), _path(moving), pairs, labels)
         self._server = ViewerServer(Pages(study), port)
 
     @property

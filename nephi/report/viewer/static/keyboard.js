@@ -15,6 +15,9 @@ function shortcuts(scene, step) {
     [["0"], "0", "no map", click("[data-map=none]")],
     [["j"], "J", "Jacobian", click("[data-map=jacobian]")],
     [["d"], "D", "displacement", click("[data-map=displacement]")],
+    [["l"], "L", "local displacement", click("[data-map=local]")],
+    [["g"], "G", "deformation grid", click("[data-lines=grid]")],
+    [["m"], "M", "contours of masks and labels", click("#contours:not([hidden]) [data-lines=contours]")],
     // Radiological: the patient's right, where x increases, is at the left of the picture.
     [["ArrowLeft"], "← →", "crosshair to the sides", move(0, 1)],
     [["ArrowRight"], "", "", move(0, -1)],
@@ -37,15 +40,16 @@ function setBlend(percent) {
   slider.dispatchEvent(new Event("input"));
 }
 
-// Shortcuts do not apply to fields in which one types or slides, nor together with Ctrl, Alt or Meta.
+// Shortcuts do not apply where the focused control uses the key itself, nor together with Ctrl, Alt or Meta.
 export function listen(scene, line, step) {
   const list = shortcuts(scene, step);
   const actions = new Map(list.flatMap(([keys, , , action]) => keys.map((key) => [key, action])));
   window.addEventListener("keydown", (event) => {
     const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    const typing = event.target.closest?.("input, textarea, select");
-    const presses = name === " " && event.target.closest?.("button, summary");
-    if (typing || presses || event.ctrlKey || event.altKey || event.metaKey || !actions.has(name)) return;
+    const focused = (selector) => event.target.closest?.(selector);
+    const typing = focused("input[type=number]") || (name === " " && focused("button, summary, [type=checkbox]"));
+    const sliding = /^(Arrow|Page)/.test(name) && focused("[type=range]");
+    if (typing || sliding || event.ctrlKey || event.altKey || event.metaKey || !actions.has(name)) return;
     event.preventDefault();
     event.stopPropagation(); // NiiVue has keys of its own
     actions.get(name)();

@@ -2,12 +2,14 @@
 
 import { listen } from "./keyboard.js";
 import { Landmarks } from "./landmarks.js";
+import { Lines } from "./lines.js";
 import { Scene } from "./scene.js";
 
 const $ = (id) => document.getElementById(id);
 const NOTES = {
   jacobian: "Jacobian determinant: 1 (white) preserves volume, 2 doubles it in the moving image. Magenta: fold (0 or less).",
   displacement: "Length of the displacement u(x) = φ(x) − x in mm, including the affine part.",
+  local: "Length of the local displacement in mm: what is left of it without the affine map that fits it best.",
 };
 
 function showStatus(text, wrong = false) {
@@ -123,6 +125,21 @@ function imageChange(scene, name) {
   return scene.shown.layout === "blend" ? { other: name, blend: 1 } : { other: name };
 }
 
+function connectLines(lines, { spacing, contours, colours }) {
+  $("grid-spacing").textContent = `of ${spacing} mm`;
+  $("contours").hidden = !contours.length;
+  $("contour-names").replaceChildren("(", ...contours.map((side) => {
+    const [name, swatch] = [document.createElement("span"), document.createElement("span")];
+    swatch.className = "swatch";
+    swatch.style.background = `rgb(${colours[side].join(" ")})`;
+    name.append(swatch, side === "moving" ? "moving, warped" : side);
+    return name;
+  }), ")");
+  for (const box of document.querySelectorAll("[data-lines]")) {
+    box.addEventListener("change", () => lines.show(box.dataset.lines, box.checked));
+  }
+}
+
 function showsMoving(scene) {
   return scene.shown.layout === "blend" && scene.shown.other === "moving" && scene.shown.blend > 0.5;
 }
@@ -185,6 +202,7 @@ async function start() {
     noteLandmarks(scene);
   }
   connect(scene, landmarks);
+  connectLines(new Lines(scene, $("lines"), (error) => showStatus(error.message, true)), study.lines);
   listen(scene, $("keys"), study.step);
   press("maps", $("maps").querySelector("[data-map=none]"));
   showStatus("");
