@@ -75,13 +75,14 @@ class LinePictures:
             points[..., normal] = position
         mapped = self._stored.transform(points)
         inside = _inside(self._stored.fixed_grid, points)
+        visible = np.asarray(inside.numpy(), np.float64)
         pixels = np.zeros((planes.height, planes.width, 4), np.uint8)
         if "grid" in kinds:
-            _paint(pixels, COLOURS["grid"], self._grid_lines(planes, mapped) * GRID_OPACITY * inside.numpy())
+            _paint(pixels, COLOURS["grid"], self._grid_lines(planes, mapped) * GRID_OPACITY * visible)
         if "contours" in kinds:
             for contour in self._contours:
                 labels = _labels_at(contour.image, points if contour.side == "fixed" else mapped, inside)
-                _paint(pixels, COLOURS[contour.side], 255.0 * outline(labels))
+                _paint(pixels, COLOURS[contour.side], np.where(outline(labels), 255.0, 0.0))
         return png_bytes(pixels)
 
     def _grid_lines(self, planes: Planes, mapped: Tensor) -> NDArray[np.uint8]:
