@@ -18,13 +18,21 @@ from nephi.metrics.regularity import (
     regularity,
     slab_inside,
 )
-from nephi.metrics.streaming import StreamingFoldingStatistics, StreamingInverseError, field_regularity
+from nephi.metrics.streaming import (
+    FieldPart,
+    FoldingPair,
+    StreamingFoldingStatistics,
+    StreamingInverseError,
+    field_regularity,
+)
 from nephi.metrics.surface_distance import SurfaceDistance, surface_distances
 from nephi.metrics.volume_change import VolumeChange, volume_changes
 
 __all__ = [
     "Correspondence",
     "Evaluation",
+    "FieldPart",
+    "FoldingPair",
     "FoldingStatistics",
     "LabelAgreement",
     "LandmarkErrors",

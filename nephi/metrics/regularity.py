@@ -64,6 +64,14 @@ class FoldingStatistics:
         self.total += float(logs.sum())
         self.squares += float(logs.square().sum())
 
+    def include(self, other: FoldingStatistics) -> None:
+        """Add the determinants of other statistics."""
+        self.count += other.count
+        self.folded += other.folded
+        self.smallest = min(self.smallest, other.smallest)
+        self.total += other.total
+        self.squares += other.squares
+
     def result(self) -> Regularity:
         """Return the statistics of all determinants added so far; those of the identity where there are none."""
         if self.count == 0:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,19 @@ from nephi.geometry import Grid, PointMap, determinant_of_rows
 from nephi.images import Image
 from nephi.metrics.regularity import FoldingStatistics, Regularity, slab_inside
 from nephi.transforms import Transform
+
+FoldingPair = tuple[FoldingStatistics, FoldingStatistics]
+"""Statistics of all voxels of a part, and of those in the mask."""
+
+
+@dataclass(frozen=True, eq=False)
+class FieldPart:
+    """Slices `start:stop` of a field, which are those from `first` on of `slab`, where their neighbours are as well."""
+
+    slab: Tensor
+    first: int
+    start: int
+    stop: int
 
 
 class StreamingFoldingStatistics:
@@ -33,20 +48,38 @@ class StreamingFoldingStatistics:
 
     def add(self, displacement: Tensor, last: bool) -> None:
         """Add the next slab; `last` marks the final one."""
+        self.include(self.measure(self.next_part(displacement, last)))
+
+    def next_part(self, displacement: Tensor, last: bool) -> FieldPart:
+        """Return what can be measured once the next slab is known; `last` marks the final one."""
         axis = self.grid.dimension - 1
         kept = self._kept_slices
         slab = displacement if kept is None else torch.cat([kept, displacement], dim=axis)
         # Of the kept slices only the last is still to be counted: its upper neighbour was missing.
         first = 0 if kept is None else kept.shape[axis] - 1
-        count = slab.shape[axis] - first - (0 if last else 1)
-        if count > 0:
-            determinants = self._determinants(slab).narrow(axis, first, count)
-            self.whole_grid.add(determinants)
-            if self.mask is not None:
-                start, stop = self._counted_slices, self._counted_slices + count
-                self.inside_mask.add(determinants[slab_inside(self.mask, self.grid, start, stop)])
-            self._counted_slices += count
+        start, count = self._counted_slices, slab.shape[axis] - first - (0 if last else 1)
+        self._counted_slices += count
         self._kept_slices = slab.narrow(axis, max(0, slab.shape[axis] - 2), min(2, slab.shape[axis])).clone()
+        return FieldPart(slab, first, start, start + count)
+
+    def measure(self, part: FieldPart) -> FoldingPair:
+        """Return the statistics of a part, of all its voxels and of those in the mask, without adding them.
+
+        Several threads may measure different parts at the same time.
+        """
+        whole_grid, inside_mask = FoldingStatistics(), FoldingStatistics()
+        if part.stop > part.start:
+            axis = self.grid.dimension - 1
+            determinants = self._determinants(part.slab).narrow(axis, part.first, part.stop - part.start)
+            whole_grid.add(determinants)
+            if self.mask is not None:
+                inside_mask.add(determinants[slab_inside(self.mask, self.grid, part.start, part.stop)])
+        return whole_grid, inside_mask
+
+    def include(self, statistics: FoldingPair) -> None:
+        """Add what `measure` returned for the next part."""
+        self.whole_grid.include(statistics[0])
+        self.inside_mask.include(statistics[1])
 
     def _determinants(self, slab: Tensor) -> Tensor:
         """Return `det(I + G A^-1) = det(A + G) / det(A)`: G the differences between voxels, A the edges of a voxel."""
@@ -86,11 +119,23 @@ class StreamingInverseError:
 
     def add(self, points: Tensor, displaced: Tensor, inside: Tensor | None) -> None:
         """Add points x and phi(x), both `(..., D)`, world mm, where `inside` `(...)` is true (None: all points)."""
+        self.include(self.measure(self.next_points(points, displaced, inside)))
+
+    def next_points(self, points: Tensor, displaced: Tensor, inside: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return those of the next points, as those of `add`, that are measured: x and phi(x), `(N, D)`."""
         points, displaced = (tensor.reshape(-1, tensor.shape[-1]) for tensor in (points, displaced))
         indices = torch.arange(len(points)) if inside is None else inside.reshape(-1).nonzero()[:, 0]
         measured = indices[self._skip :: self.stride]  # gathering only these few saves memory
         self._skip = (self._skip - len(indices)) % self.stride
-        errors = (self.inverse(displaced[measured]) - points[measured]).norm(dim=-1)
+        return points[measured], displaced[measured]
+
+    def measure(self, pairs: tuple[Tensor, Tensor]) -> Tensor:
+        """Return the errors `(N,)`, mm, of points x and phi(x); several threads may measure different points."""
+        points, displaced = pairs
+        return (self.inverse(displaced) - points).norm(dim=-1)
+
+    def include(self, errors: Tensor) -> None:
+        """Add what `measure` returned for the next points."""
         self._sum += float(errors.sum(dtype=torch.float64))
         self._count += errors.numel()
         self.maximum = max(self.maximum, float(errors.max())) if errors.numel() else self.maximum

@@ -3,43 +3,31 @@
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-from torch import Tensor
-
 from nephi.errors import DataError, UsageError, collected_warnings
 from nephi.fields import nephi_bytes
-from nephi.geometry import Grid, PointPairs
-from nephi.images import Image, Resampler
-from nephi.io import DisplacementWriter, recorded_path, replacing_files, slab_writer
+from nephi.geometry import PointPairs
+from nephi.images import Image
+from nephi.io import recorded_path, replacing_files
 from nephi.metrics import (
     Evaluation,
-    StreamingFoldingStatistics,
-    StreamingInverseError,
     check_landmark_errors,
     check_landmarks,
     dice,
     landmark_errors,
-    slab_inside,
 )
 from nephi.report import PAGE, RegistrationResult
-from nephi.results.ahead import computed_ahead
+from nephi.results.export import write_forward, write_inverse
 from nephi.results.guidance import guidance_report
 from nephi.results.output_folder import FILE_NAMES, OUTPUTS, check_output_folder, require_exportable
 from nephi.results.verdict import Quality
 from nephi.runtime import fit_threads, peak_memory_mb
 from nephi.settings import settings_table
-from nephi.transforms import Transform, displacement_slabs
-
-INVERSE_QUANTUM = 2.0**-12  # mm; inverses are exact to 0.001 mm, so rounding must be finer
-INVERSE_POINTS = 200_000  # voxels at which the inverse error is measured: enough for four digits of its mean
 
 
 class JudgedResult(RegistrationResult, Protocol):
@@ -183,56 +171,7 @@ def _write_outputs(registration: RegistrationResult, paths: Mapping[str, Path]) 
         paths["transform"].write_bytes(nephi_bytes(registration.stored))
     measured = {}
     if paths.keys() & {"warp", "warped", "report"}:
-        measured = _write_forward(registration, paths.get("warp"), paths.get("warped"))
+        measured = write_forward(registration, paths.get("warp"), paths.get("warped"))
     if "inverse" in paths:
-        _write_inverse(registration.inverse, registration.pair.moving.grid, paths["inverse"])
+        write_inverse(registration.inverse, registration.pair.moving.grid, paths["inverse"])
     return measured
-
-
-def _write_forward(registration: RegistrationResult, warp: Path | None, warped: Path | None) -> dict[str, Any]:
-    """Write forward field and warped image (None: not written) slab by slab; return folding and inverse consistency."""
-    pair, transform = registration.pair, registration.transform
-    grid, mask = pair.fixed.grid, pair.fixed_mask
-    resampler = Resampler(pair.moving, "linear", registration.settings.image.outside)
-    folding = StreamingFoldingStatistics(grid, mask, registration.stored.handedness)
-    stride = math.ceil(grid.size / INVERSE_POINTS)
-    inverses = {
-        "inverse_consistency_mm": registration.inverse,
-        "unrefined_inverse_mm": registration.stored.unrefined_inverse,
-    }
-    errors = {name: StreamingInverseError(inverse, stride) for name, inverse in inverses.items() if inverse is not None}
-    with ExitStack() as stack, torch.no_grad():
-        writer = stack.enter_context(DisplacementWriter(warp, grid)) if warp else None
-        append = stack.enter_context(slab_writer(warped, grid, pair.moving.voxel_type)) if warped else None
-        slabs = _forward_slabs(transform, grid, resampler if append else None)
-        for start, stop, points, warped_points, values in computed_ahead(slabs):
-            displacement = warped_points - points
-            if writer:
-                writer.write(start, stop, displacement)
-            if append and values is not None:
-                append(values)
-            folding.add(displacement, last=stop == grid.shape[-1])
-            inside = None if mask is None else slab_inside(mask, grid, start, stop)
-            for error in errors.values():
-                error.add(points, warped_points, inside)
-    return {
-        "inside_mask": vars(folding.inside_mask.result()) if mask is not None else None,
-        "whole_grid": vars(folding.whole_grid.result()),
-        **{name: errors[name].mean if name in errors else None for name in inverses},
-    }
-
-
-def _forward_slabs(
-    transform: Transform, grid: Grid, resampler: Resampler | None
-) -> Iterator[tuple[int, int, Tensor, Tensor, Tensor | None]]:
-    """Yield slices `(start, stop)` of the last axis, their points, the warped points, and the image's values there."""
-    for start, stop in grid.slabs():
-        points = grid.voxel_centres(start, stop)
-        warped_points = transform(points)
-        yield start, stop, points, warped_points, None if resampler is None else resampler(warped_points)
-
-
-def _write_inverse(inverse: Transform, grid: Grid, path: Path) -> None:
-    with DisplacementWriter(path, grid, quantum=INVERSE_QUANTUM) as writer, torch.no_grad():
-        for start, stop, displacement in computed_ahead(displacement_slabs(inverse, grid)):
-            writer.write(start, stop, displacement)

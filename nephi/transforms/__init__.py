@@ -23,7 +23,7 @@ from nephi.transforms.point_fits import affine_fit, halfway_affine_fit, nearest_
 from nephi.transforms.spline import Spline, SplineMaps, spline_fit
 from nephi.transforms.transform import Transform, any_real_points
 from nephi.transforms.velocity import StationaryVelocity, VelocityMaps, mean_squared_gradient
-from nephi.transforms.voxels import displacement_slabs
+from nephi.transforms.voxels import OrderedMap, displacement_slabs
 
 __all__ = [
     "AffineMaps",
@@ -42,6 +42,7 @@ __all__ = [
     "MirroredComposite",
     "NodeValues",
     "NumericalInverse",
+    "OrderedMap",
     "Penalties",
     "SingleMap",
     "Spline",

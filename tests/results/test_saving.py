@@ -14,6 +14,7 @@ from nephi.errors import DataError, UsageError
 from nephi.geometry import Grid, PointPairs
 from nephi.images import Image
 from nephi.io import read_displacement, read_image, write_image
+from nephi.io.fields import displacement_writer
 from nephi.metrics import StreamingFoldingStatistics, evaluate, inverse_consistency_error
 from nephi.optimize import register
 from nephi.phantoms import PhantomPair, lung_phantom
@@ -37,18 +38,21 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def full_disk(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
-    """Simulate a full disk after a number of compressed writes."""
+    """Simulate a full disk after a number of compressed writes: those of an image, and one of each field."""
     written = 0
-    write = igzip.IGzipFile.write
 
-    def failing(self: igzip.IGzipFile, data: bytes) -> int:
-        nonlocal written
-        written += 1
-        if written > after:
-            raise OSError(28, "No space left on device")
-        return write(self, data)
+    def failing(write: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any) -> Any:
+            nonlocal written
+            written += 1
+            if written > after:
+                raise OSError(28, "No space left on device")
+            return write(*arguments)
 
-    monkeypatch.setattr(igzip.IGzipFile, "write", failing)
+        return counted
+
+    monkeypatch.setattr(igzip.IGzipFile, "write", failing(igzip.IGzipFile.write))
+    monkeypatch.setattr(displacement_writer, "compress", failing(displacement_writer.compress))
 
 
 def test_exactly_the_documented_files_are_written(saved: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from nephi.fields import nephi_bytes
+from nephi.geometry import Grid
 from nephi.optimize import register
 from nephi.phantoms import lung_phantom, shapes_phantom
 from nephi.settings import Settings, preset
@@ -28,7 +29,11 @@ def independent_part(report: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["brain-mri", "generic"])
-def test_files_are_the_same_bytes_with_any_number_of_threads(tmp_path: Path, name: str) -> None:
+def test_files_are_the_same_bytes_with_any_number_of_threads(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Grid.slabs, "__defaults__", (9000,))  # voxels: several slabs
+    monkeypatch.setattr("nephi.io.files.gzipped.BLOCK", 50_000)
     pair = lung_phantom(0, shape=(44, 36, 40)) if name == "brain-mri" else shapes_phantom(0, shape=(90, 70))
     results, reports = [], []
     for threads in (1, 2, 3, 5):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -18,10 +18,10 @@ from nephi.geometry import Grid, PointMap
 from nephi.geometry.frames import require_perpendicular
 from nephi.io.fields.conventions import INTENTS, require_representable, vector_codec
 from nephi.io.files.atomic import replacing
-from nephi.io.files.gzipped import open_output
+from nephi.io.files.gzipped import compress
 from nephi.io.files.input_files import NIFTI_SUFFIXES, suffix_of
 from nephi.io.nifti.writer import header_bytes
-from nephi.transforms import displacement_slabs
+from nephi.transforms import OrderedMap, displacement_slabs
 
 FLOAT = np.dtype("<f4")
 HEADER = 352  # bytes before the voxels
@@ -48,6 +48,8 @@ class DisplacementWriter:
     default of 1/1024 mm the error is at most 0.0005 mm and at most 1/1024 of a voxel; the compressed file is a third
     smaller than without rounding, and takes no longer to write.
 
+    `ordered_map` may compress several blocks of the file at the same time; the file is the same.
+
     Raises `UsageError` for another suffix or a missing slice; `DataError` for a sheared grid (ITK rejects it), values
     that are not finite, a field that the convention cannot represent, or a file that cannot be written.
     """
@@ -59,6 +61,7 @@ class DisplacementWriter:
         convention: str = "itk",
         moving: Grid | None = None,
         quantum: float = QUANTUM,
+        ordered_map: OrderedMap = map,
     ) -> None:
         self.path, self.grid = Path(path), grid
         require_representable(convention, path, grid, moving)
@@ -70,6 +73,7 @@ class DisplacementWriter:
         self._intent = INTENTS[convention]
         self._extra = (1, grid.dimension) if convention in ("itk", "slicer") else (grid.dimension,)
         self._quantum = rounding_step(grid, in_voxels=convention == "learn2reg", quantum=quantum)
+        self._ordered_map = ordered_map
         self._missing = np.ones(grid.shape[-1], bool)
 
     def __enter__(self) -> Self:
@@ -83,13 +87,24 @@ class DisplacementWriter:
 
     def write(self, start: int, stop: int, displacement_world: Tensor) -> None:
         """Write slices `start:stop` of the last axis: displacements `(X, [Y,] n, D)`, world mm, RAS components."""
+        self.write_encoded(start, stop, self.encode(start, stop, displacement_world))
+
+    def encode(self, start: int, stop: int, displacement_world: Tensor) -> list[bytes]:
+        """Return what the file holds of such slices, one component after the other.
+
+        Several threads may encode different slices at the same time.
+        """
         require_slab(self.path, self.grid, start, stop, displacement_world)
         vectors = self._codec.encode(displacement_world.detach().cpu(), self.grid, start, stop)
         round_in_place(vectors, self._quantum)
+        return [component.numpy().astype(FLOAT).tobytes(order="F") for component in vectors.unbind(-1)]
+
+    def write_encoded(self, start: int, stop: int, components: Sequence[bytes]) -> None:
+        """Write what `encode` returned for slices `start:stop`."""
         slice_size = self.grid.size // self.grid.shape[-1]
-        for c, component in enumerate(vectors.unbind(-1)):
+        for c, component in enumerate(components):
             self._file.seek(HEADER + FLOAT.itemsize * (c * self.grid.size + start * slice_size))
-            self._file.write(component.numpy().astype(FLOAT).tobytes(order="F"))
+            self._file.write(component)
         self._missing[start:stop] = False
 
     def __exit__(
@@ -104,8 +119,7 @@ class DisplacementWriter:
                 raise UsageError(f"{self.path}: expected {len(self._missing)} slices, slice {first} was not written")
             if self._compressed:
                 self._file.seek(0)
-                with open_output(self._final) as compressed:
-                    shutil.copyfileobj(self._file, compressed, 2**20)
+                compress(self._file, self._final, self._ordered_map)
                 self._raw.unlink()
 
     @property
