@@ -12,6 +12,7 @@ from nephi.geometry import determinant
 from nephi.images import Image
 from nephi.losses import folding
 from nephi.metrics import slab_inside
+from nephi.results.ordered_map import map_ordered
 
 FOLDED = 0.03  # a voxel folds if the determinant at its centre is lower: it may be less between it and the next
 AT_RISK = 0.3  # removing a fold elsewhere does not make voxels with a larger determinant fold
@@ -63,15 +64,17 @@ def remove_folds(
 @torch.no_grad()
 def _voxels_at_risk(field: NeuralField | ComposedField, image: Image, mask: Image | None) -> Tensor:
     """Return the centres `(N, D)`, world mm, of the voxels whose determinant is below `AT_RISK`."""
-    parts = [torch.zeros(0, image.dimension, dtype=torch.float32)]
     interval = math.ceil((image.grid.size / MAX_VOXELS) ** (1 / image.dimension))
-    for start, stop in image.grid.slabs():
+
+    def in_slab(limits: tuple[int, int]) -> Tensor:
+        start, stop = limits
         every = (slice(None, None, interval),) * (image.dimension - 1) + (slice(-start % interval, None, interval),)
         points = image.grid.voxel_centres(start, stop)[every]
         inside = ... if mask is None else slab_inside(mask, image.grid, start, stop)[every]
         points = points[inside].reshape(-1, image.dimension)
-        parts.append(points[_determinants(field, points) < AT_RISK])
-    return torch.cat(parts)
+        return points[_determinants(field, points) < AT_RISK]
+
+    return torch.cat(list(map_ordered(in_slab, image.grid.slabs())))
 
 
 @torch.no_grad()
