@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -85,7 +86,7 @@ def test_the_warp_of_ants_has_its_inverse(study: Path, pairs: nephi.PointPairs) 
 
 def test_affine_files_are_one_map(study: Path, pairs: nephi.PointPairs, tmp_path: Path, succeed: Call) -> None:
     flirt = ["--fsl-fixed", study / "exhale.nii.gz", "--fsl-moving", study / "inhale.nii.gz"]
-    files = {
+    files: dict[str, list[Any]] = {
         "ants_0GenericAffine.mat": [],
         "TransformParameters.0.txt": [],
         "slicer_linear.tfm": [],

@@ -4,9 +4,12 @@ Existing packages do not suit: pytest-examples, pytest-markdown-docs and mktestd
 (here shell and Python blocks alternate), and sybil collects pages as tests outside of tests/. HTML comments in a page
 control the run:
 
-    <!-- prepare: NAME -->  run `preparations.NAME(folder)` before the following blocks
     <!-- needs: NAME -->    run the next block only if NAME is an existing module or program, else report it as skipped
+    <!-- requires: NAME -->   the same for all following blocks
     <!-- short: NAME = N -->  run the next block with this assignment in place of its own of NAME: fewer steps
+
+Pages start from the study that `nephi demo --keep study` writes. That command, and the registration that many pages
+continue with, run once: pages with the same command lines get copies of their folders.
 
 A block of the language `output` contains the output of the block before it. Numbers with decimals may differ by one
 unit of the last decimal on the page, or by 2 %, because fits differ slightly between machines. Integers must be equal.
@@ -14,6 +17,7 @@ unit of the last decimal on the page, or by 2 %, because fits differ slightly be
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib.util
 import io
@@ -23,17 +27,26 @@ import shlex
 import shutil
 import subprocess
 import sysconfig
+import tempfile
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from nephi.cli.main import main
 
-from . import preparations
+from . import preparations, programs
 
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*).*\n(?P<code>(?:.*\n)*?)(?P=indent)```\s*$", re.MULTILINE)
-COMMENT = re.compile(r"<!-- (?P<key>prepare|needs|short): (?P<value>[\w.]+(?: = \w+)?) -->")
+COMMENT = re.compile(r"<!-- (?P<key>prepare|needs|requires|short): (?P<value>[\w.]+(?: = \w+)?) -->")
+SHARED = {  # command lines by the folder that they write
+    "study": ["demo", "--keep", "study"],
+    "result": shlex.split(
+        "register -f study/exhale.nii.gz -m study/inhale.nii.gz -o result --preset lung-ct "
+        "--fixed-mask study/exhale_lungs.nii.gz --moving-mask study/inhale_lungs.nii.gz"
+    ),
+}
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
@@ -61,20 +74,21 @@ def steps_of(page: Path) -> list[Step]:
 def run(page: Path, folder: Path) -> list[str]:
     """Run the steps of a page in `folder`; return the skipped blocks. Raises `BlockError` with page and line."""
     names: dict[str, Any] = {"__name__": "__main__"}
-    missing, short, printed, skipped = "", "", None, []
+    missing, short, printed, skipped, lacks_all = "", "", None, [], False
     with contextlib.chdir(folder):
         for step in steps_of(page):
             where = f"{page.name}, line {step.line}"
             match step.kind:
                 case "prepare":
                     getattr(preparations, step.text)(folder)
-                case "needs":
-                    missing = "" if _is_available(step.text, folder) else step.text
+                case "needs" | "requires" if not lacks_all:
+                    missing = "" if _is_available(step.text) else step.text
+                    lacks_all = bool(missing) and step.kind == "requires"
                 case "short":
                     short = step.text
                 case "bash" | "python" if missing:
                     skipped.append(f"{where} needs {missing}")
-                    missing, printed = "", None
+                    missing, printed = missing if lacks_all else "", None
                 case "bash":
                     printed = _shell(step.text, folder, where)
                 case "python":
@@ -89,25 +103,44 @@ def _dedent(match: re.Match[str]) -> str:
     return re.sub(f"^{match['indent']}", "", match["code"], flags=re.MULTILINE)
 
 
-def _is_available(name: str, folder: Path) -> bool:
-    return importlib.util.find_spec(name) is not None or shutil.which(name, path=_path(folder)) is not None
+def _is_available(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None or shutil.which(name, path=_path()) is not None
 
 
-def _path(folder: Path) -> str:
-    """Return PATH with `nephi` of this interpreter and the programs of the preparations."""
-    return os.pathsep.join([sysconfig.get_path("scripts"), str(folder / preparations.PROGRAMS), os.environ["PATH"]])
+def _path() -> str:
+    """Return PATH with `nephi` of this interpreter and the programs of other tools that are installed as packages."""
+    return os.pathsep.join([sysconfig.get_path("scripts"), str(programs.folder()), os.environ["PATH"]])
 
 
 def _shell(code: str, folder: Path, where: str) -> str:
     joined = code.replace("\\\n", "")
     if re.fullmatch(r"(nephi [^|&;<>$`*\\\n]*\n)+", joined):
-        return "".join(_command(shlex.split(line)[1:], where) for line in joined.splitlines())
-    environment = {**os.environ, "PATH": _path(folder)}
+        return "".join(_command_or_copy(shlex.split(line)[1:], folder, where) for line in joined.splitlines())
+    environment = {**os.environ, "PATH": _path()}
     command = ["bash", "-euo", "pipefail", "-c", code]
     process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     if process.returncode:
         raise BlockError(f"{where}: exit code {process.returncode}\n{code}\n{process.stdout}{process.stderr}")
     return process.stdout
+
+
+def _command_or_copy(arguments: list[str], folder: Path, where: str) -> str:
+    for name, command in SHARED.items():
+        if arguments == command:
+            shutil.copytree(_shared_folder() / name, folder / name)
+            return ""
+    return _command(arguments, where)
+
+
+@cache
+def _shared_folder() -> Path:
+    """Return a folder with the outputs of the commands `SHARED`."""
+    holder = tempfile.TemporaryDirectory(prefix="nephi-pages-")
+    atexit.register(holder.cleanup)
+    with contextlib.chdir(holder.name):
+        for command in SHARED.values():
+            _command(command, "shared by all pages")
+    return Path(holder.name)
 
 
 def _command(arguments: list[str], where: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,20 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((RO
 def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    skipped = pages.run(page, tmp_path)
+    folder = tmp_path / "work"
+    folder.mkdir()
+    if "examples" in page.parts:  # a page of the folder that it describes
+        shutil.copytree(page.parent, folder, dirs_exist_ok=True)
+    skipped = pages.run(page, folder)
     if skipped:
         pytest.skip(f"all other blocks ran; {'; '.join(skipped)}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_pages_start_from_the_study(page: Path) -> None:
+    """A page that uses files of the study writes it first; none but README has files prepared by the tests."""
+    steps = [step for step in pages.steps_of(page) if step.kind in ("prepare", "bash", "python")]
+    assert page.name == "README.md" or all(step.kind != "prepare" for step in steps)
+    first = next((number for number, step in enumerate(steps) if "study/" in step.text), None)
+    if first is not None:
+        assert any("nephi demo --keep study\n" in step.text for step in steps[: first + 1])

@@ -98,3 +98,9 @@ def test_a_block_is_shortened_by_a_comment(tmp_path: Path) -> None:
     assert pages.run(write(tmp_path, text), tmp_path) == []
     with pytest.raises(pages.BlockError, match=r"line 4: expected one assignment to steps, .* got 0"):
         pages.run(write(tmp_path, text.replace("steps = 900", "rate = 900")), tmp_path)
+
+
+def test_a_page_may_require_a_program(tmp_path: Path) -> None:
+    text = PAGE.replace("needs: no_such_tool", "requires: no_such_tool").replace("4.00 mm", "5.00 mm")
+    skipped = [f"page.md, line {line} needs no_such_tool" for line in (6, 10, 16, 24)]
+    assert pages.run(write(tmp_path, text), tmp_path) == skipped

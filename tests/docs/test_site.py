@@ -145,7 +145,8 @@ def test_readme_links_to_files() -> None:
     assert links and [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_the_figure_of_readme_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["before_and_after.py", str(tmp_path / "figure.png")])
-    runpy.run_path(str(ROOT / "docs" / "before_and_after.py"), run_name="__main__")
+@pytest.mark.parametrize("script", ["before_and_after", "volume_change"])
+def test_the_figures_of_readme_are_drawn(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [f"{script}.py", str(tmp_path / "figure.png")])
+    runpy.run_path(str(ROOT / "docs" / f"{script}.py"), run_name="__main__")
     assert 10_000 < (tmp_path / "figure.png").stat().st_size < 200_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from nephi.images import Image
 from nephi.phantoms import BreathingStudy, breathing_study
 
 
@@ -56,5 +57,5 @@ def test_mr_has_another_contrast(study: BreathingStudy) -> None:
     assert int(study.exhale.data.min()) >= -1024 and int(study.exhale_mr.data.min()) >= 0
 
 
-def _ct_and_masks(study: BreathingStudy):
+def _ct_and_masks(study: BreathingStudy) -> tuple[tuple[Image, Image], ...]:
     return (study.exhale, study.exhale_mask), (study.inhale, study.inhale_mask)
