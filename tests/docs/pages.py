@@ -36,10 +36,10 @@ from typing import Any
 
 from nephi.cli.main import main
 
-from . import preparations, programs
+from . import programs
 
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*).*\n(?P<code>(?:.*\n)*?)(?P=indent)```\s*$", re.MULTILINE)
-COMMENT = re.compile(r"<!-- (?P<key>prepare|needs|requires|short): (?P<value>[\w.]+(?: = \w+)?) -->")
+COMMENT = re.compile(r"<!-- (?P<key>needs|requires|short): (?P<value>[\w.]+(?: = \w+)?) -->")
 SHARED = {  # command lines by the folder that they write
     "study": ["demo", "--keep", "study"],
     "result": shlex.split(
@@ -79,8 +79,6 @@ def run(page: Path, folder: Path) -> list[str]:
         for step in steps_of(page):
             where = f"{page.name}, line {step.line}"
             match step.kind:
-                case "prepare":
-                    getattr(preparations, step.text)(folder)
                 case "needs" | "requires" if not lacks_all:
                     missing = "" if _is_available(step.text) else step.text
                     lacks_all = bool(missing) and step.kind == "requires"

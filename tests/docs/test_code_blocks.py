@@ -28,9 +28,8 @@ def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_pages_start_from_the_study(page: Path) -> None:
-    """A page that uses files of the study writes it first; none but README has files prepared by the tests."""
-    steps = [step for step in pages.steps_of(page) if step.kind in ("prepare", "bash", "python")]
-    assert page.name == "README.md" or all(step.kind != "prepare" for step in steps)
+    """A page that uses files of the study writes it first: the tests prepare none."""
+    steps = [step for step in pages.steps_of(page) if step.kind in ("bash", "python")]
     first = next((number for number, step in enumerate(steps) if "study/" in step.text), None)
     if first is not None:
         assert any("nephi demo --keep study\n" in step.text for step in steps[: first + 1])

@@ -11,7 +11,7 @@ from nephi import DataError, Grid, Image, PointPairs, Points, UsageError, write_
 from nephi.io import as_grid, as_image, as_images, as_path, as_point_pairs, as_points
 
 IMAGE = Image(torch.arange(6, dtype=torch.uint8).reshape(2, 3), Grid.from_spacing((2, 3), (1.5, 2.0), (4.0, 5.0)))
-VALUES = [None, {}, 1, True, 1j, b"x", np.zeros(3), np.array([None, {}]), torch.zeros(3, dtype=torch.float32), object()]
+VALUES = [None, {}, 1, True, 1j, b"x", np.zeros(3), np.array([None, {}]), torch.zeros(3, dtype=torch.float32)]
 
 
 def forms(tmp_path: Path) -> list[Any]:
