@@ -32,6 +32,7 @@ def test_public_names() -> None:
         "export_transform",
         "has_point_pairs",
         "image_grid",
+        "json_keys",
         "located_path",
         "locked_file",
         "read_displacement",

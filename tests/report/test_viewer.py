@@ -84,7 +84,15 @@ def wait_for(browser: Browser, condition: Callable[[Pixels], bool]) -> Pixels:
 
 
 def wait_for_change(browser: Browser, before: Pixels) -> Pixels:
-    return wait_for(browser, lambda current: difference(current, before) > 0.5)
+    """Return the picture once it differs from `before` and stays: two scenes may be drawn one after the other."""
+    changed = wait_for(browser, lambda current: difference(current, before) > 0.5)
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        time.sleep(0.2)
+        if difference(current := picture(browser), changed) < 0.01:
+            return current
+        assert time.monotonic() < deadline, "the picture does not settle"
+        changed = current
 
 
 def wait_for_picture(browser: Browser, expected: Pixels) -> Pixels:
