@@ -97,7 +97,8 @@ def nibabel_voxels(image: Any, name: str) -> Voxels:
         raise DataError(f"{name}: expected an image with an affine, got one of nibabel without; set it (RAS, mm)")
     proxy, scaling = image.dataobj, UNSCALED
     try:
-        if hasattr(proxy, "get_unscaled"):
+        # Its subclasses (AFNI, PAR/REC) scale in other ways, and each slice differently.
+        if type(proxy).__name__ == "ArrayProxy":
             array, scaling = proxy.get_unscaled(), Scaling(float(proxy.slope), float(proxy.inter))
         else:
             array = np.asanyarray(proxy)

@@ -137,6 +137,30 @@ def test_nibabel_scales_as_the_header_states(tmp_path: Path) -> None:
     torch.testing.assert_close(spacing, oblique(3).spacing / 1000)
 
 
+def test_scaling_of_formats_that_nibabel_applies_itself(tmp_path: Path) -> None:
+    """AFNI has one factor for each volume, which nibabel keeps apart from slope and intercept."""
+    brikhead = pytest.importorskip("nibabel.brikhead")
+    stored = np.arange(24, dtype="<i2").reshape(4, 3, 2)
+    attributes = {
+        "DATASET_DIMENSIONS": [4, 3, 2, 0, 0],
+        "DATASET_RANK": [3, 1, 0, 0, 0],
+        "BRICK_TYPES": [1],
+        "BRICK_FLOAT_FACS": [0.25],
+        "BYTEORDER_STRING": "LSB_FIRST",
+        "TYPESTRING": "3DIM_HEAD_ANAT",
+        "SCENE_DATA": [0, 0, 0],
+        "ORIGIN": [1.0, 2.0, 3.0],
+        "DELTA": [1.0, 2.0, 3.0],
+        "ORIENT_SPECIFIC": [0, 3, 4],
+        "IJK_TO_DICOM_REAL": [1.0, 0, 0, 1, 0, 2, 0, 2, 0, 0, 3, 3],
+    }
+    (tmp_path / "image.BRIK").write_bytes(stored.tobytes("F"))
+    header = brikhead.AFNIHeader(attributes)
+    foreign = brikhead.AFNIImage(brikhead.AFNIArrayProxy(str(tmp_path / "image.BRIK"), header), np.eye(4), header)
+    image = Image.from_nibabel(foreign)
+    np.testing.assert_allclose(image.numpy(), 0.25 * stored)
+
+
 @pytest.mark.parametrize("dimension", [2, 3])
 @pytest.mark.parametrize("dtype", ["uint8", "uint32", "float32"])
 def test_ants(dimension: int, dtype: str, tmp_path: Path) -> None:
