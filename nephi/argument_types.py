@@ -145,7 +145,7 @@ def described(hint: Any) -> str:
     """Return an annotated type in words."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        words = [described(each) for each in inner]
+        words = ["an array" if _is_part_of_arrays(each) else described(each) for each in inner]
         paths = {"a text", "a path"} <= set(words)  # `str | Path`
         return " or ".join(dict.fromkeys(word for word in words if not (paths and word == "a text")))
     if hint is type(None):
@@ -164,6 +164,12 @@ def described(hint: Any) -> str:
         return "a function"
     package, _, _ = str(getattr(hint, "__module__", "")).partition(".")
     return f"{package}.{getattr(hint, '__name__', hint)}"
+
+
+def _is_part_of_arrays(hint: Any) -> bool:
+    """Return whether a member of a union is one of the many of numpy's `ArrayLike`."""
+    package = str(getattr(get_origin(hint) or hint, "__module__", "")).partition(".")[0]
+    return package == "numpy" or hint in (complex, bytes) or getattr(hint, "__name__", "") == "Buffer"
 
 
 def shown(value: Any) -> str:

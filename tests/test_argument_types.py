@@ -154,3 +154,5 @@ def test_descriptions() -> None:
     assert described(Sequence[float]) == "a list (a number each)"
     assert described(Grid) == "nephi.Grid"
     assert described(tuple[float, float]) == "(a number, a number)"
+    points = "nephi.Points or a path or torch.Tensor or an array"
+    assert described(nephi.io.PointPairsLike) == f"nephi.PointPairs or a path or ({points}, {points})"
