@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,11 @@ def judge(measured: Measured, pair: Pair, settings: Settings) -> Quality:
     return Quality(verdict, (*failures, *doubts), measured, usual, *origins)
 
 
+def _percent(fraction: float) -> int:
+    """Return whole percent, rounded down: 71.9 % is below a limit of 72 % and must not read like it."""
+    return math.floor(round(100 * fraction, 6))
+
+
 def _failures(measured: Measured, any_contrast: bool) -> Iterator[str]:
     """Yield what proves that the images are not registered."""
     before, after = measured.before, measured.after
@@ -81,13 +87,13 @@ def _failures(measured: Measured, any_contrast: bool) -> Iterator[str]:
     if after.matched < least:
         kind = "images of different contrast" if any_contrast else "registered images"
         yield (
-            f"only {100 * after.matched:.0f} % of the structures find their counterpart (below {100 * least:.0f} % for "
+            f"only {_percent(after.matched)} % of the structures find their counterpart (below {100 * least:.0f} % for "
             f"{kind}): other anatomy, a wrong position or a wrong orientation"
         )
     elif before.patches >= FEW_PATCHES and after.matched < before.matched - LOST:
         yield (
-            f"the images agreed better before: {100 * before.matched:.0f} % of the structures found their counterpart "
-            f"in the position given by the headers, {100 * after.matched:.0f} % now; try --initial none"
+            f"the images agreed better before: {_percent(before.matched)} % of the structures found their counterpart "
+            f"in the position given by the headers, {_percent(after.matched)} % now; try --initial none"
         )
 
 
@@ -98,7 +104,7 @@ def _weak_matches(measured: Measured, region: str) -> Iterator[str]:
         yield f"too little structure inside {region} and the moving image to judge the result"
     elif after.matched < MATCHED:
         yield (
-            f"{100 * after.matched:.0f} % of the structures find their counterpart (usually above "
+            f"{_percent(after.matched)} % of the structures find their counterpart (usually above "
             f"{100 * MATCHED:.0f} %): unsolved motion, other anatomy, or different contrasts"
         )
 

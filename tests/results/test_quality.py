@@ -97,6 +97,8 @@ def judged(shapes: tuple[Pair, Settings], measured: Measured, **settings: object
     [
         ({"matched": 0.73}, OK, ""),
         ({"matched": 0.6}, CHECK, "60 % of the structures"),
+        ({"matched": 0.7199}, CHECK, "71 % of the structures find their counterpart (usually above 72 %)"),
+        ({"matched": 0.3499}, FAILED, "only 34 % of the structures find their counterpart (below 35 %"),
         ({"matched": 0.3}, FAILED, "only 30 % of the structures"),
         ({"patches": 10, "matched": 0.1}, CHECK, "too little structure"),
         ({"patches": 0, "matched": float("nan")}, CHECK, "too little structure"),
