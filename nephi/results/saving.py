@@ -136,8 +136,14 @@ def _report(
 
 def _input_files(registration: RegistrationResult, folder: Path) -> dict[str, str]:
     """Return the paths of images and masks that were read from files, as `recorded_path`."""
-    roles = ("fixed", "moving", "fixed_mask", "moving_mask")
-    images = {role: getattr(registration.pair, role) for role in roles}
+    pair = registration.pair
+    images: dict[str, Image | None] = {"fixed": pair.fixed, "moving": pair.moving}
+    for role, mask, image in (
+        ("fixed_mask", pair.fixed_mask, pair.fixed),
+        ("moving_mask", pair.moving_mask, pair.moving),
+    ):
+        # A mask that was found in the image has the image's name, but no file.
+        images[role] = None if mask is None or mask.name == image.name else mask
     paths = {role: recorded_path(image.name, folder) for role, image in images.items() if image is not None}
     return {role: path for role, path in paths.items() if path is not None}
 

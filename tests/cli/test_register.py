@@ -259,6 +259,7 @@ def test_ct_presets_pad_with_air(solid: Path) -> None:
 def test_registers_ct_without_masks(solid: Path) -> None:
     report = json.loads((solid / "result" / "report.json").read_text(encoding="utf-8"))
     assert report["inside_mask"]["points"] > 1000  # the lungs were found
+    assert report["files"].keys() == {"fixed", "moving"}  # masks that were found have no files
     pairs = nephi.read_point_pairs(solid / "landmarks.csv")
     errors = nephi.landmark_errors(nephi.read_transform(solid / "result" / "transform.nephi"), pairs).summary()
     assert errors["before"] > 4
