@@ -13,16 +13,17 @@ BINS = 64  # of the histogram of intensities
 
 
 def thinned(grid: Grid, most: int) -> Grid:
-    """Return the grid of every n-th voxel along each axis that has about `most` voxels at most, and the same centre.
+    """Return the grid of every n-th voxel along each axis that has about `most` voxels at most.
 
-    n differs between axes, so that the steps have similar lengths in mm.
+    n differs between axes, so that the steps have similar lengths in mm. Its centre is that of `grid`, to half a voxel:
+    between two voxels a mask would be that of one of them, always on the same side.
     """
     if grid.size <= most:
         return grid
     edge = float(grid.spacing.double().log().mean().exp()) * (grid.size / most) ** (1 / grid.dimension)
     steps = [max(1, min(n, round(edge / s))) for n, s in zip(grid.shape, grid.spacing.tolist(), strict=True)]
     shape = tuple(math.ceil(n / step) for n, step in zip(grid.shape, steps, strict=True))
-    first = [(n - 1 - (count - 1) * step) / 2 for n, count, step in zip(grid.shape, shape, steps, strict=True)]
+    first = [(n - 1 - (count - 1) * step) // 2 for n, count, step in zip(grid.shape, shape, steps, strict=True)]
     affine = grid.affine * torch.tensor([*steps, 1.0], dtype=torch.float64)
     affine[:-1, -1] = grid.voxel_to_world_points(torch.tensor(first, dtype=torch.float64))
     return Grid(shape, affine, grid.plane)
