@@ -45,6 +45,10 @@ class Quality:
     fixed: Origin | None = None
     moving: Origin | None = None
 
+    def __str__(self) -> str:
+        """Return the verdict and its reasons."""
+        return self.verdict + (f": {'; '.join(self.reasons)}" if self.reasons else "")
+
     def table(self) -> dict[str, Any]:
         """Return the verdict, its reasons and all measures as nested dictionaries for JSON."""
         origins = {"fixed": self.fixed, "moving": self.moving}

@@ -42,7 +42,7 @@ def flipped(pair: PhantomPair) -> PhantomPair:
 def test_the_true_map_of_a_phantom_is_ok_and_others_are_not() -> None:
     pair = lung_phantom(0, 25.0, shape=SIZE)
     right = quality(pair, pair.transform, "lung-ct")
-    assert right.verdict == OK and right.reasons == ()
+    assert right.verdict == OK and right.reasons == () and str(right) == "ok"
     before, after = right.measured.before, right.measured.after
     assert after.matched > 0.8 and before.matched < 0.7
     assert after.similarity < before.similarity and after.information > before.information
@@ -50,6 +50,7 @@ def test_the_true_map_of_a_phantom_is_ok_and_others_are_not() -> None:
     assert right.measured.region == "masks" and right.measured.similarity == "lncc2"
     identity = AffineTransform.identity(3)
     unsolved = quality(pair, identity, "lung-ct")
+    assert str(unsolved) == f"check: {'; '.join(unsolved.reasons)}"
     assert unsolved.verdict == CHECK and "unsolved motion" in unsolved.reasons[0]
     assert unsolved.measured.before == unsolved.measured.after
     assert quality(flipped(pair), pair.transform, "lung-ct").verdict == FAILED
