@@ -16,7 +16,9 @@ def print_evaluation(measures: Mapping[str, Any], verbose: bool) -> None:
     if tre := measures.get("tre_mm"):
         rows += tre_rows(tre, verbose)
     if dice := measures.get("dice"):
-        rows.append(("Dice, mean", f"{dice['mean']:.4f} ({dice['before']:.4f} before), {len(dice['labels'])} labels"))
+        count = len(dice["labels"])
+        labels = f"{count} label{'s' * (count != 1)}"
+        rows.append(("Dice, mean", f"{dice['mean']:.4f} ({dice['before']:.4f} before), {labels}"))
     if surface := measures.get("surface_mm"):
         before = surface["before"]
         rows += [

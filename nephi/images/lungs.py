@@ -32,7 +32,8 @@ def find_lungs(image: Image) -> Image:
     if not lungs.any():
         raise DataError(
             f"{image.name}: expected lungs between {OUTSIDE_AIR:.0f} and {AIR_OR_LUNG:.0f} HU, found none; "
-            "give a mask, or choose a preset for another anatomy (is the image in Hounsfield units?)"
+            "give a mask, or choose a preset for another anatomy "
+            "(is the image in Hounsfield units, and its header in mm?)"
         )
     ball = _ball([max(1, round(9.0 / float(s))) for s in coarse.grid.spacing])
     margin = max(ball.shape)

@@ -25,7 +25,8 @@ def check_group_folder(folder: Path, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: expected a folder for the results, got a file")
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise DataError(f"{folder}: the output folder is not empty; choose another, or give --overwrite")
+        advice = "choose another, or give --overwrite (Python: overwrite=True)"
+        raise DataError(f"{folder}: the output folder is not empty; {advice}")
 
 
 def save_group(

@@ -36,7 +36,8 @@ def check_output_folder(folder: Path, overwrite: bool, inputs: Iterable[str | Pa
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise DataError(f"{folder}: expected a folder for the results, found a file")
     if os.path.isdir(folder) and any(folder.iterdir()) and not overwrite:
-        raise DataError(f"{folder}: the output folder is not empty; choose another, or give --overwrite")
+        advice = "choose another, or give --overwrite (Python: overwrite=True)"
+        raise DataError(f"{folder}: the output folder is not empty; {advice}")
     paths = [folder / name for name in FILE_NAMES]
     for path in paths:
         if os.path.exists(path) and not os.path.isfile(path):

@@ -194,8 +194,8 @@ def test_non_empty_folder_is_rejected(call: Call, flat: Path, tmp_path: Path) ->
     outcome = call("register", *pair_options(flat), "-o", tmp_path, "--config", flat / "brief.toml")
     assert outcome.code == 3
     assert (
-        outcome.err
-        == f"nephi: error: {tmp_path}: the output folder is not empty; choose another, or give --overwrite\n"
+        outcome.err == f"nephi: error: {tmp_path}: the output folder is not empty; "
+        "choose another, or give --overwrite (Python: overwrite=True)\n"
     )
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
