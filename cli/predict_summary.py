@@ -30,7 +30,7 @@ MEASURES = {
     "seconds": "seconds per pair",
     "cpu_seconds": "CPU seconds per pair",
 }
-COLUMNS = ("pair", "fixed", "moving", "quality", *MEASURES, "warnings", "error")
+COLUMNS = ("pair", "fixed", "moving", "quality", "reasons", *MEASURES, "warnings", "error")
 LARGEST = 1e300  # beyond every measure; an integer in JSON may have too many digits to be converted
 FORMULA = ("=", "+", "-", "@")  # first characters of a formula in spreadsheets
 ENDINGS = {"_mm": "mm", "_percent": "%"}  # of the names of measures, with their units
@@ -54,6 +54,7 @@ def row_of_report(case: PairFiles, report: Mapping[str, Any]) -> Row:
         "seconds": sum(stage["wall_s"] for stage in stages),
         "cpu_seconds": sum(stage["cpu_s"] for stage in stages),
         "quality": quality["verdict"],
+        "reasons": "; ".join(quality["reasons"]) or None,
         "matched_percent": None if matched is None else 100 * matched,
         "warnings": len(report.get("warnings") or ()),
     }
@@ -126,7 +127,7 @@ def _cell(column: str, value: Any) -> Any:
     text = printable(value)
     if column == "pair" or not text.startswith(FORMULA):
         return text
-    return f"'{text}" if column == "error" else f"./{text}"
+    return f"'{text}" if column in ("error", "reasons") else f"./{text}"
 
 
 def print_summary(rows: Sequence[Row], folder: Path) -> None:

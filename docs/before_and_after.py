@@ -34,7 +34,7 @@ def main() -> None:
     masks = {"fixed_mask": phantom.fixed_mask, "moving_mask": phantom.moving_mask}
     result = nephi.register(phantom.fixed, phantom.moving, preset="lung-ct", **masks)
     errors = nephi.landmark_errors(result.transform, phantom.landmarks)
-    plane = coronal_plane(phantom.fixed_mask)
+    plane = coronal_plane(phantom.fixed_mask, PIXEL, MARGIN)
     identity = nephi.AffineTransform.translation(torch.zeros(3, dtype=torch.float64))
     fixed = sample(phantom.fixed, plane, identity)
     moving = sample(phantom.moving, plane, identity)
@@ -58,12 +58,12 @@ def main() -> None:
     print(f"{path}: mean landmark error {errors.before.mean():.2f} mm before, {errors.after.mean():.2f} mm after")
 
 
-def coronal_plane(mask: nephi.Image) -> nephi.Grid:
-    """Return a grid of one coronal plane through the middle of the mask, its first axis to the patient's left."""
+def coronal_plane(mask: nephi.Image, pixel: float, margin: float) -> nephi.Grid:
+    """Return a grid of one coronal plane through the middle of the mask, its first axis to the patient's left; mm."""
     inside = mask.grid.voxel_centres().reshape(-1, 3)[mask.data.reshape(-1) > 0]
-    low, high = (inside.amin(dim=0) - MARGIN).tolist(), (inside.amax(dim=0) + MARGIN).tolist()
-    shape = (round((high[0] - low[0]) / PIXEL), 1, round((high[2] - low[2]) / PIXEL))
-    return nephi.Grid.from_spacing(shape, (-PIXEL, PIXEL, PIXEL), (high[0], (low[1] + high[1]) / 2, low[2]))
+    low, high = (inside.amin(dim=0) - margin).tolist(), (inside.amax(dim=0) + margin).tolist()
+    shape = (round((high[0] - low[0]) / pixel), 1, round((high[2] - low[2]) / pixel))
+    return nephi.Grid.from_spacing(shape, (-pixel, pixel, pixel), (high[0], (low[1] + high[1]) / 2, low[2]))
 
 
 def sample(image: nephi.Image, plane: nephi.Grid, transform: nephi.Transform) -> Tensor:

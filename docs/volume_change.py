@@ -17,6 +17,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from before_and_after import coronal_plane
 from PIL import Image
 from torch import Tensor
 
@@ -26,6 +27,7 @@ WINDOW = (-1000.0, 200.0)  # HU drawn as black and white
 MOTION = 30.0  # largest displacement in the lungs, mm
 VOLUMES = (0.6, 1.4)  # J at the ends of the colours
 PIXEL = 1.5  # mm
+MARGIN = 5.0  # around the lungs, mm
 
 
 def main() -> None:
@@ -35,7 +37,7 @@ def main() -> None:
     masks = {"fixed_mask": phantom.fixed_mask, "moving_mask": phantom.moving_mask}
     result = nephi.register(phantom.fixed, phantom.moving, preset="lung-ct", **masks)
     errors = nephi.landmark_errors(result.transform, phantom.landmarks)
-    plane, identity = coronal_plane(phantom.fixed_mask), nephi.AffineTransform.identity(3)
+    plane, identity = coronal_plane(phantom.fixed_mask, PIXEL, MARGIN), nephi.AffineTransform.identity(3)
     fixed = nephi.resample(phantom.fixed, plane, identity, outside=WINDOW[0]).data[:, 0].T
     lungs = nephi.resample(phantom.fixed_mask, plane, identity, interpolation="label").data[:, 0].T > 0
 
@@ -58,14 +60,6 @@ def main() -> None:
     with Image.open(path) as picture:  # 160 colours: half of the bytes
         picture.convert("RGB").quantize(160).save(path, optimize=True)
     print(f"{path}: mean landmark error {errors.before.mean():.2f} mm before, {errors.after.mean():.2f} mm after")
-
-
-def coronal_plane(mask: nephi.Image) -> nephi.Grid:
-    """Return a grid of one coronal plane through the middle of the mask, its first axis to the patient's left."""
-    inside = mask.grid.voxel_centres().reshape(-1, 3)[mask.data.reshape(-1) > 0]
-    low, high = (inside.amin(dim=0) - 5).tolist(), (inside.amax(dim=0) + 5).tolist()
-    shape = (round((high[0] - low[0]) / PIXEL), 1, round((high[2] - low[2]) / PIXEL))
-    return nephi.Grid.from_spacing(shape, (-PIXEL, PIXEL, PIXEL), (high[0], (low[1] + high[1]) / 2, low[2]))
 
 
 @torch.no_grad()

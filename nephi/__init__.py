@@ -12,7 +12,7 @@ from typing import Any
 
 
 def _advice(missing: str | None) -> str:
-    """Return what to do about a package that is missing, in a clone above all, which brings none of them."""
+    """Return the command that installs a missing package: in a clone that of the clone, else that of nephi."""
     folder = Path(__file__).parents[1]
     install = f"-e {folder}" if (folder / "pyproject.toml").is_file() else "nephi"
     return f"nephi needs {missing}, which is not installed; run: {sys.executable} -m pip install {install}"

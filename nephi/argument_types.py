@@ -178,7 +178,14 @@ def shown(value: Any) -> str:
         return reprlib.repr(value)
     if isinstance(value, list | tuple) and all(isinstance(each, SHOWN) for each in value):
         return reprlib.repr(value)
+    return type_name(value)
+
+
+def type_name(value: Any) -> str:
+    """Return the name of the type of an object with its package, for messages; that of a built-in type alone."""
     kind = type(value)
+    if value is None:
+        return "None"
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
 
 

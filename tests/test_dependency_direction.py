@@ -23,7 +23,7 @@ LEVELS = (
     {"errors"},
     {"argument_types", "documents", "tables", "cores"},
     {"kernels"},
-    {"runtime"},
+    {"runtime", "ordered_map"},
     {"geometry"},
     {"transforms", "images"},
     {"fields", "sampling", "io"},
@@ -52,7 +52,7 @@ OWNER = {
     "tinycudann": ("fields",),
     "click": ("cli",),
     "rich": ("cli",),
-    "PIL": ("io", "report"),
+    "PIL": ("images", "io", "report"),
     "jinja2": ("report",),
     "matplotlib": ("report",),
 }

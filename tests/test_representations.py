@@ -1,14 +1,15 @@
 """Short texts and HTML of objects: no tensors, no long lines; pictures that show what they should."""
 
 import base64
+import io
 import re
-import zlib
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image as pillow
 
 import nephi
 from nephi import AffineTransform, Composite, DisplacementField, Grid, Image, PointPairs, Points
@@ -77,26 +78,13 @@ def test_html_of_an_evaluation() -> None:
 
 
 def picture(uri: str) -> np.ndarray[Any, Any]:
-    """Decode a grey PNG without filters: an independent reading of the chunks."""
-    data, position, body = base64.b64decode(uri.partition(",")[2]), 8, b""
-    while position < len(data):
-        length = int.from_bytes(data[position : position + 4], "big")
-        kind, chunk = data[position + 4 : position + 8], data[position + 8 : position + 8 + length]
-        if kind == b"IHDR":
-            width, height = (int.from_bytes(chunk[i : i + 4], "big") for i in (0, 4))
-        body += chunk if kind == b"IDAT" else b""
-        position += length + 12
-    return np.frombuffer(zlib.decompress(body), np.uint8).reshape(height, width + 1)[:, 1:]
+    """Decode a picture in a `data:` address."""
+    return np.asarray(pillow.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
 
 
 def test_png() -> None:
     grey = np.random.default_rng(0).integers(0, 256, (7, 5), dtype=np.uint8)
     assert np.array_equal(picture(png_uri(grey)), grey)
-    pillow = pytest.importorskip("PIL.Image")
-    import io
-
-    decoded = pillow.open(io.BytesIO(base64.b64decode(png_uri(grey).partition(",")[2])))
-    assert np.array_equal(np.asarray(decoded), grey)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 0, 1)])

@@ -1,6 +1,6 @@
 """Images of other libraries in memory: SimpleITK, nibabel and ANTs, to voxels on a grid in RAS and back.
 
-None of these libraries is imported unless an image of it is given or asked for; the type of an object names the library
+None of these libraries is imported unless an image of it is given or requested; the type of an object names the library
 (`library_of`). SimpleITK and ANTs have LPS coordinates, nibabel RAS; the first axis of an `Image` is x (i) as in
 nibabel and ANTs, in SimpleITK's arrays it is the last one.
 """
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nephi.argument_types import type_name
 from nephi.errors import DataError, UsageError, warn
 from nephi.geometry import Grid
 from nephi.geometry.flat import flat_grid, flattened
@@ -183,7 +184,7 @@ def _lps_matrix(direction: Any, spacing: Any, origin: Any) -> Tensor:
 def _require_library(image: object, library: str, kind: str, name: str) -> None:
     """Raise `UsageError` unless `image` is an image of a library; `kind` is the name of its type or of an attribute."""
     if library_of(image) != library or not (type(image).__name__ == kind or hasattr(type(image), kind)):
-        raise UsageError(f"{name}: expected an image of {library}, got {type(image).__module__}.{type(image).__name__}")
+        raise UsageError(f"{name}: expected an image of {library}, got {type_name(image)}")
 
 
 def _require_scalars(components: int, dimension: int, name: str) -> None:

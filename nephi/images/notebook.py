@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-import struct
-import zlib
+import io
 from collections.abc import Sequence
 from html import escape
 
@@ -70,11 +69,9 @@ def middle_plane(data: Tensor, grid: Grid, axes: Sequence[int], right: int, down
 
 
 def png_uri(grey: NDArray[np.uint8]) -> str:
-    """Return a grey picture `(H, W)` as a `data:` address of a PNG file (PNG specification, ISO/IEC 15948)."""
-    height, width = grey.shape
-    lines = np.zeros((height, width + 1), np.uint8)  # each line starts with its filter, 0: none
-    lines[:, 1:] = grey
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 6)), (b"IEND", b""))
-    parts = [struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks]
-    return f"data:image/png;base64,{base64.b64encode(bytes([137, *b'PNG', 13, 10, 26, 10]) + b''.join(parts)).decode()}"
+    """Return a grey picture `(H, W)` as a `data:` address of a PNG file."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(grey).save(file, "png")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

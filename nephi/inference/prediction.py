@@ -30,7 +30,7 @@ from nephi.inference.refinement import (
 )
 from nephi.inference.refinement_settings import Refinement
 from nephi.inference.steps import predicted_steps
-from nephi.io import ImageLike, ImagesLike, LabelsLike, PointPairsLike
+from nephi.io import ImageLike, ImagesLike, LabelsLike, PointPairsLike, channel_count
 from nephi.models import ModelSize, RegistrationModel, StoredModel, model_bytes, model_class
 from nephi.optimize import (
     Plan,
@@ -98,8 +98,7 @@ def predict(
     device, for settings of an affine registration, and for a refinement that the model or the settings do not allow.
     """
     stored, torch_device = load_model(model), choose_device(device)
-    channels = len(fixed) if isinstance(fixed, list | tuple) else 1
-    chosen = prediction_settings(stored, preset, settings, options, channels)
+    chosen = prediction_settings(stored, preset, settings, options, channel_count(fixed))
     usage = Usage(registration_threads(chosen.threads))
     guides = guide_landmarks, guide_labels
     check_refinement(stored, chosen.field, refinement)
@@ -156,8 +155,7 @@ def plan_prediction(
     Arguments and errors are those of `predict`.
     """
     stored, torch_device = load_model(model), choose_device(device)
-    channels = len(fixed) if isinstance(fixed, list | tuple) else 1
-    chosen = prediction_settings(stored, preset, settings, options, channels)
+    chosen = prediction_settings(stored, preset, settings, options, channel_count(fixed))
     guides = guide_landmarks, guide_labels
     check_refinement(stored, chosen.field, refinement)
     check_guidance((fixed, moving), guides, refinement)

@@ -14,6 +14,7 @@ from nephi.io.arguments import (
     as_path,
     as_point_pairs,
     as_points,
+    channel_count,
 )
 from nephi.io.ct_series import SeriesDescription, write_ct_series
 from nephi.io.export import FORMATS, export_transform
@@ -59,6 +60,7 @@ __all__ = [
     "as_path",
     "as_point_pairs",
     "as_points",
+    "channel_count",
     "check_output_file",
     "delimiter_of",
     "export_transform",

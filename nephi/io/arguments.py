@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from nephi.argument_types import type_name
 from nephi.errors import UsageError
 from nephi.geometry import Grid, PointPairs, Points, recordable
 from nephi.images import ForeignImage, Image, library_of
@@ -59,16 +60,21 @@ def as_image(source: ImageLike, name: str = "image") -> Image:
         if isinstance(source, Tensor):
             kind, constructor = "tensor", "nephi.Image(tensor, nephi.Grid.from_spacing(shape, spacing))"
         raise UsageError(f"{name}: expected {FORMS}, got a {kind}, whose position is unknown; give {constructor}")
-    raise UsageError(f"{name}: expected {FORMS}, got {_described(source)}")
+    raise UsageError(f"{name}: expected {FORMS}, got {type_name(source)}")
 
 
 def as_images(sources: ImagesLike, name: str = "images") -> list[Image]:
     """Return the images of one or several channels; raise as `as_image`, and `UsageError` for none."""
-    if not isinstance(sources, list | tuple):
+    if not isinstance(sources, list | tuple):  # the rule of `channel_count`
         return [as_image(sources, name)]  # type: ignore[arg-type]  # any other sequence is refused there
     if not sources:
         raise UsageError(f"{name}: expected an image, or a list of one image for each channel, got an empty list")
     return [as_image(source, f"{name}[{number}]") for number, source in enumerate(sources)]
+
+
+def channel_count(sources: ImagesLike) -> int:
+    """Return the number of channels of an argument of `as_images`: a list or tuple has one for each image."""
+    return len(sources) if isinstance(sources, list | tuple) else 1
 
 
 def as_grid(source: GridLike, name: str = "grid") -> Grid:
@@ -79,7 +85,7 @@ def as_grid(source: GridLike, name: str = "grid") -> Grid:
         return read_grid(as_path(source, name))
     if isinstance(source, Image) or library_of(source):
         return as_image(source, name).grid
-    raise UsageError(f"{name}: expected a nephi.Grid, or {FORMS}, got {_described(source)}")
+    raise UsageError(f"{name}: expected a nephi.Grid, or {FORMS}, got {type_name(source)}")
 
 
 def as_points(source: PointsLike, name: str = "points") -> Points:
@@ -94,7 +100,7 @@ def as_points(source: PointsLike, name: str = "points") -> Points:
     if isinstance(source, Tensor | np.ndarray | list | tuple):
         return Points(source)  # type: ignore[arg-type]  # converted there
     raise UsageError(
-        f"{name}: expected nephi.Points, a path, or an array (N, D) of world mm (RAS), got {_described(source)}"
+        f"{name}: expected nephi.Points, a path, or an array (N, D) of world mm (RAS), got {type_name(source)}"
     )
 
 
@@ -111,23 +117,15 @@ def as_point_pairs(source: PointPairsLike, name: str = "landmarks") -> PointPair
         return PointPairs(as_points(source[0], f"{name}, fixed"), as_points(source[1], f"{name}, moving"))
     raise UsageError(
         f"{name}: expected nephi.PointPairs, a path, or (fixed, moving) with the points of both images, got "
-        f"{_described(source)}"
+        f"{type_name(source)}"
     )
 
 
 def as_path(source: str | PathLike[str], name: str = "path") -> Path:
     """Return a path; raise `UsageError` for anything else, and for a path of bytes."""
     if not isinstance(source, str | PathLike):
-        raise UsageError(f"{name}: expected a path, got {_described(source)}")
+        raise UsageError(f"{name}: expected a path, got {type_name(source)}")
     try:
         return Path(source)
     except TypeError:
-        raise UsageError(f"{name}: expected a path as text, got {_described(source)}") from None
-
-
-def _described(source: Any) -> str:
-    """Return the type of an object, for messages."""
-    kind = type(source)
-    if source is None:
-        return "None"
-    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__.partition('.')[0]}'s {kind.__name__}"
+        raise UsageError(f"{name}: expected a path as text, got {type_name(source)}") from None

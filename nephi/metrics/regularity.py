@@ -84,7 +84,7 @@ class FoldingStatistics:
 def regularity(transform: Transform, grid: Grid, mask: Image | None = None) -> Regularity:
     """Return folding statistics of the transform's own Jacobian at the voxel centres of `grid` (inside `mask`).
 
-    Determinants are relative to a reflection that is meant (`Transform.unfolded_sign`).
+    Determinants are relative to an intended reflection (`Transform.unfolded_sign`).
     Raises `DataError` when no voxel centre remains.
     """
     statistics = FoldingStatistics()
@@ -123,7 +123,7 @@ def slab_inside(mask: Image, grid: Grid, start: int, stop: int) -> Tensor:
 def jacobian_image(transform: Transform, grid: GridLike) -> Image:
     """Return an image of the Jacobian determinant (float32) at every voxel centre of `grid`, or of an image's grid.
 
-    Determinants are relative to a reflection that is meant (`Transform.unfolded_sign`).
+    Determinants are relative to an intended reflection (`Transform.unfolded_sign`).
     """
     grid = as_grid(grid)
     slabs = [

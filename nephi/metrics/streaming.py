@@ -95,7 +95,7 @@ def field_regularity(transform: Transform, grid: Grid, mask: Image | None = None
     """Return folding statistics of the displacement field of `transform` on `grid` (inside `mask`, on any grid).
 
     They are those of the file that a registration writes, so that they agree with its report. Determinants are relative
-    to a reflection that is meant (`Transform.unfolded_sign`). Raises `DataError` when no voxel centre remains.
+    to an intended reflection (`Transform.unfolded_sign`). Raises `DataError` when no voxel centre remains.
     """
     statistics = StreamingFoldingStatistics(grid, mask, transform.unfolded_sign)
     for start, stop in grid.slabs():

@@ -12,7 +12,7 @@ from nephi.argument_types import checked
 from nephi.fields import field_size
 from nephi.geometry import Grid
 from nephi.images import Image
-from nephi.io import ImageLike, ImagesLike, LabelsLike, PointPairsLike
+from nephi.io import ImageLike, ImagesLike, LabelsLike, PointPairsLike, channel_count
 from nephi.optimize.initial_alignment import check_lengths, initial_alignment, read_initial, require_overlap
 from nephi.preparation import Pair, Window, choose_initial, prepare_pair
 from nephi.runtime import choose_device, peak_memory_mb, registration_threads, seeded_generator
@@ -113,8 +113,7 @@ def plan(
     Raises the same errors, except those that only the fit can detect.
     """
     device_name, initial, generator = str(choose_device(device)), read_initial(initial), seeded_generator(seed)
-    channels = len(fixed) if isinstance(fixed, list | tuple) else 1
-    settings = with_options(chosen_settings(settings, preset), options, channels)
+    settings = with_options(chosen_settings(settings, preset), options, channel_count(fixed))
     masks, guides = (fixed_mask, moving_mask), (guide_landmarks, guide_labels)
     wanted = settings.detail_unit
     pair, settings = prepare_pair(fixed, moving, *masks, settings, *guides)

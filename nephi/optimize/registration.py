@@ -11,7 +11,7 @@ from nephi.argument_types import checked
 from nephi.errors import collected_warnings
 from nephi.fields import FieldPair, FieldStep, StoredTransform, build_fields
 from nephi.geometry import gradients_recorded
-from nephi.io import ImageLike, ImagesLike, LabelsLike, PointPairsLike
+from nephi.io import ImageLike, ImagesLike, LabelsLike, PointPairsLike, channel_count
 from nephi.optimize.affine import fit_affine
 from nephi.optimize.contrast_check import checked_matching, with_mind_channels
 from nephi.optimize.fit import fit_fields, threads_of_fit
@@ -85,8 +85,7 @@ def register(
     Raises `DataError` for images that cannot be registered, `UsageError` for an unknown preset, option, device or
     initial alignment, and for arguments of other types.
     """
-    channels = len(fixed) if isinstance(fixed, list | tuple) else 1
-    settings = with_options(chosen_settings(settings, preset), options, channels)
+    settings = with_options(chosen_settings(settings, preset), options, channel_count(fixed))
     torch_device, initial, generator = choose_device(device), read_initial(initial), seeded_generator(seed)
     usage = Usage(registration_threads(settings.threads))
     with (
@@ -184,7 +183,7 @@ def _stored_transform(
 
 
 def _reflection(affine: AffineTransform, initial: str | Transform) -> dict[str, str | float]:
-    """Return the fact that a mirrored moving image was asked for and found."""
+    """Return the fact `mirrored` if a mirrored moving image was requested and found, else none."""
     return {"mirrored": True} if initial == MIRRORED and affine.handedness < 0 else {}
 
 

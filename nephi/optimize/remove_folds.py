@@ -12,7 +12,7 @@ from nephi.geometry import determinant
 from nephi.images import Image
 from nephi.losses import folding
 from nephi.metrics import slab_inside
-from nephi.results.ordered_map import map_ordered
+from nephi.ordered_map import map_ordered
 
 FOLDED = 0.03  # a voxel folds if the determinant at its centre is lower: it may be less between it and the next
 AT_RISK = 0.3  # removing a fold elsewhere does not make voxels with a larger determinant fold

@@ -5,7 +5,7 @@ from nephi.preparation.guidance import Guidance, read_guidance
 from nephi.preparation.intensities import Window, intensity_window, ranked_window
 from nephi.preparation.mask_placement import require_mask_inside
 from nephi.preparation.masks import find_mask
-from nephi.preparation.pair import Channel, Pair, pair_warnings, prepare_pair
+from nephi.preparation.pair import Channel, Pair, is_found, pair_warnings, prepare_pair
 
 __all__ = [
     "Channel",
@@ -15,6 +15,7 @@ __all__ = [
     "choose_initial",
     "find_mask",
     "intensity_window",
+    "is_found",
     "limit_to_overlap",
     "pair_warnings",
     "prepare_pair",

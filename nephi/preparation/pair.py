@@ -251,3 +251,8 @@ def pair_warnings(pair: Pair, issued: Iterable[str]) -> tuple[str, ...]:
     images = (pair.fixed, pair.moving, *further, pair.fixed_mask, pair.moving_mask)
     read = [text for image in images if image is not None for text in image.warnings]
     return tuple(dict.fromkeys([*read, *issued]))
+
+
+def is_found(mask: Image, image: Image) -> bool:
+    """Return whether a mask was found in the image by a setting, and not given: then it has the image's name."""
+    return mask.name == image.name

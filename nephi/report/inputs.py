@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nephi.geometry import Grid
 from nephi.images import Image
-from nephi.preparation import Pair
+from nephi.preparation import Pair, is_found
 
 ENDS = ("LR", "PA", "IS")  # letters of the low and the high end of each world axis (RAS)
 OBLIQUE = 0.999  # cosine below which an axis is called oblique: 2.5 degrees
@@ -61,7 +61,7 @@ def _input_image(role: str, image: Image, window: tuple[float, float], mask: Ima
         spacing=_by([f"{length:.4g}" for length in grid.spacing.tolist()]),
         axes=axis_letters(grid),
         window=f"{window[0]:.4g} to {window[1]:.4g}",
-        mask="" if mask is None else "found in the image" if mask.name == image.name else mask.name,
+        mask="" if mask is None else "found in the image" if is_found(mask, image) else mask.name,
         mask_size="" if mask is None else _mask_size(mask),
     )
 

@@ -20,8 +20,8 @@ from nephi.geometry import Grid
 from nephi.images import Resampler
 from nephi.io import DisplacementWriter, slab_writer
 from nephi.metrics import FieldPart, FoldingPair, StreamingFoldingStatistics, StreamingInverseError, slab_inside
+from nephi.ordered_map import map_ordered
 from nephi.report import RegistrationResult
-from nephi.results.ordered_map import map_ordered
 from nephi.transforms import Transform, displacement_slabs
 
 INVERSE_QUANTUM = 2.0**-12  # mm; inverses are exact to 0.001 mm, so rounding must be finer

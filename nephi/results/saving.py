@@ -21,6 +21,7 @@ from nephi.metrics import (
     dice,
     landmark_errors,
 )
+from nephi.preparation import is_found
 from nephi.report import PAGE, RegistrationResult
 from nephi.results.export import write_forward, write_inverse
 from nephi.results.guidance import guidance_report
@@ -142,8 +143,7 @@ def _input_files(registration: RegistrationResult, folder: Path) -> dict[str, st
         ("fixed_mask", pair.fixed_mask, pair.fixed),
         ("moving_mask", pair.moving_mask, pair.moving),
     ):
-        # A mask that was found in the image has the image's name, but no file.
-        images[role] = None if mask is None or mask.name == image.name else mask
+        images[role] = None if mask is None or is_found(mask, image) else mask
     paths = {role: recorded_path(image.name, folder) for role, image in images.items() if image is not None}
     return {role: path for role, path in paths.items() if path is not None}
 

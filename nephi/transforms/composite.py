@@ -86,7 +86,7 @@ class Composite(Transform):
 
 
 class MirroredComposite(Composite):
-    """A composition with an affine map that is meant to reflect, as after the initial alignment `auto-mirrored`."""
+    """A composition with an affine map that reflects by intention, as after the initial alignment `auto-mirrored`."""
 
     @property
     def unfolded_sign(self) -> int:

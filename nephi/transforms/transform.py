@@ -47,7 +47,7 @@ class Transform(abc.ABC):
 
     @property
     def unfolded_sign(self) -> int:
-        """The sign of det J where the transform does not fold: 1, or -1 for one that is meant to reflect.
+        """The sign of det J where the transform does not fold: 1, or -1 for one that reflects by intention.
 
         Folding and determinants are given relative to this sign; any other transform that reflects folds everywhere.
         """

@@ -95,7 +95,7 @@ def test_dice_matches_simpleitk(measured: Any, flat: Path, flat_result: Path) ->
 
 
 def test_landmarks_alone_measure_nothing_else(measured: Any, solid: Path, call: Call, solid_affine: Path) -> None:
-    """No pass over the grid of the fixed image, unless it is asked for."""
+    """No pass over the grid of the fixed image, unless it is requested."""
     options = ["-t", solid / "result" / "transform.nephi", "--landmarks", solid / "landmarks.csv"]
     assert set(measured(*options)) == {"tre_mm"}
     everything = measured(*options, "--folding")

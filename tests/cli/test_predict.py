@@ -65,6 +65,10 @@ def test_a_table_of_pairs(succeed: Call, flat: Path, path: Path, table: Path, tm
     assert float(rows["fixed--moving"]["dice_before"]) == pytest.approx(measured["before"], rel=1e-4)
     assert rows["moving--fixed"]["tre_mm"] == "" and float(rows["moving--fixed"]["folding_percent"]) == 0
     assert all(float(row["seconds"]) > 0 and row["error"] == "" for row in rows.values())
+    for name, row in rows.items():
+        quality = json.loads((out / name / "report.json").read_text(encoding="utf-8"))["quality"]
+        assert (row["quality"], row["reasons"]) == (quality["verdict"], "; ".join(quality["reasons"]))
+    assert {row["quality"] for row in rows.values()} != {"ok"}  # an untrained model: there are reasons to compare
 
 
 def test_complete_results_are_skipped(call: Call, succeed: Call, path: Path, table: Path, tmp_path: Path) -> None:

@@ -148,5 +148,6 @@ def test_readme_links_to_files() -> None:
 @pytest.mark.parametrize("script", ["before_and_after", "volume_change"])
 def test_the_figures_of_readme_are_drawn(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [f"{script}.py", str(tmp_path / "figure.png")])
+    monkeypatch.syspath_prepend(ROOT / "docs")  # as for a script: one imports the other
     runpy.run_path(str(ROOT / "docs" / f"{script}.py"), run_name="__main__")
     assert 10_000 < (tmp_path / "figure.png").stat().st_size < 200_000

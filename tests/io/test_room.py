@@ -27,6 +27,7 @@ def test_public_names() -> None:
         "as_path",
         "as_point_pairs",
         "as_points",
+        "channel_count",
         "check_output_file",
         "delimiter_of",
         "export_transform",

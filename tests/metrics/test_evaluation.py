@@ -100,7 +100,7 @@ def test_landmarks_alone_evaluate_nothing_on_a_grid(landmarks) -> None:
             return super().__call__(points)
 
         def value_and_jacobian(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            raise AssertionError("no Jacobian was asked for")
+            raise AssertionError("no Jacobian was requested")
 
     phi = Counting.translation(SHIFT)
     measures = evaluate(phi, landmarks=landmarks, fixed_grid=GRID, moving_grid=GRID, inverse=PHI)

@@ -88,7 +88,7 @@ def test_a_mirrored_section_is_found_if_mirror_images_are_wanted(brief: Settings
     folding.add(affine(centres) - centres, last=True)
     counted = folding.whole_grid.result()
     assert counted.folding_percent == 0
-    # One definition: the transform, read from a file or not, and its inverse, know that the reflection is meant.
+    # One definition: the transform, read from a file or not, and its inverse, know that the reflection is intended.
     path = tmp_path / "mirrored.nephi"
     path.write_bytes(nephi_bytes(replace(result.stored, steps=())))
     for transform in (result.transform, read_transform(path)):

@@ -128,7 +128,7 @@ def _labels_at(image: Image, points: Tensor, inside: Tensor) -> NDArray[np.int64
 
 
 def _paint(pixels: NDArray[np.uint8], colour: tuple[int, int, int], opacity: NDArray[np.float64]) -> None:
-    """Paint `colour` where it is more opaque than what is there, `opacity` 0 to 255."""
+    """Paint `colour` where `opacity` (0 to 255) exceeds that of the pixel."""
     stronger = opacity > pixels[..., 3]
     pixels[stronger, :3] = colour
     pixels[..., 3] = np.where(stronger, opacity, pixels[..., 3]).round().astype(np.uint8)

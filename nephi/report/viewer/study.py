@@ -158,7 +158,7 @@ def _recorded_mask(folder: Path, side: str) -> Path | None:
         return None
     files = files if isinstance(files, dict) else {}
     recorded, candidates = files.get(f"{side}_mask"), [folder / f"{side}_mask.nii.gz"]
-    if isinstance(recorded, str) and recorded != files.get(side):  # a mask found in the image has the image's name
+    if isinstance(recorded, str):
         candidates.insert(0, located_path(recorded, folder))
     return next((path for path in candidates if path.is_file()), None)
 

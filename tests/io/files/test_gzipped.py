@@ -10,7 +10,7 @@ import pytest
 
 from nephi.io.files import gzipped
 from nephi.kernels import kernel_threads
-from nephi.results.ordered_map import map_ordered
+from nephi.ordered_map import map_ordered
 
 
 @pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 70_000])

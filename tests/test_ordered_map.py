@@ -9,7 +9,7 @@ import torch
 
 from nephi.errors import DataWarning, collected_warnings, warn
 from nephi.kernels import kernel_threads, threads
-from nephi.results.ordered_map import map_ordered
+from nephi.ordered_map import map_ordered
 
 
 @pytest.mark.parametrize("count", [1, 3])
